@@ -1,0 +1,481 @@
+//! Reads the layers and builds a [`Config`], or the list of all that is wrong.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::{Environment, File, FileFormat, Source as _};
+use toml::de::DeTable;
+
+use super::reader::{Lines, Mistake, Section, Shared};
+use super::{
+    Admin, Bind, Clusters, Config, ConsulSource, EtcdSource, Exposure, FileSource, Listener, Log,
+    LogFormat, OnAllUnhealthy, SourceConfig, Xds, parse,
+};
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// All that is wrong with it.
+    Mistakes {
+        /// The file.
+        path: PathBuf,
+        /// In the order of their lines.
+        mistakes: Vec<Mistake>,
+    },
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreadable { source, .. } => Some(source),
+            Self::Mistakes { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { path, .. } => {
+                write!(
+                    f,
+                    "reading the configuration {} (name another with --config FILE)",
+                    path.display()
+                )
+            }
+            Self::Mistakes { path, mistakes } => {
+                let noun = if mistakes.len() == 1 {
+                    "mistake"
+                } else {
+                    "mistakes"
+                };
+                write!(f, "{} {noun} in the configuration", mistakes.len())?;
+                for mistake in mistakes {
+                    match mistake.line {
+                        Some(line) => write!(f, "\n  {}:{line}: {mistake}", path.display())?,
+                        None => write!(f, "\n  {}: {mistake}", path.display())?,
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Reads a file and the environment.
+///
+/// # Errors
+/// [`ConfigError`] with everything that is wrong at once.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    let environment = Environment::with_prefix("XDS_BRIDGE")
+        .prefix_separator("__")
+        .separator("__");
+    load_str(path, &text, Some(environment))
+}
+
+/// The same on a text; `path` stands in messages, and relative paths are relative to its folder.
+///
+/// # Errors
+/// [`ConfigError::Mistakes`].
+pub fn load_str(
+    path: &Path,
+    text: &str,
+    environment: Option<Environment>,
+) -> Result<Config, ConfigError> {
+    let fail = |mut mistakes: Vec<Mistake>| {
+        mistakes.sort_by_key(|m| (m.line.is_none(), m.line));
+        mistakes.dedup();
+        Err(ConfigError::Mistakes {
+            path: path.to_owned(),
+            mistakes,
+        })
+    };
+    let plain = |line, text: String| Mistake {
+        line,
+        key: String::new(),
+        text,
+        variable: None,
+    };
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let lines = Lines {
+        text,
+        table: table.into_inner(),
+    };
+    if !errors.is_empty() {
+        let say = |e: &toml::de::Error| {
+            plain(
+                e.span().map(|s| lines.at(s.start)),
+                e.message().replace('\n', ", "),
+            )
+        };
+        return fail(errors.iter().map(say).collect());
+    }
+    let mut builder = config::Config::builder().add_source(File::from_str(text, FileFormat::Toml));
+    if let Some(environment) = environment {
+        builder = builder.add_source(environment);
+    }
+    let values = match builder.build().and_then(|built| built.collect()) {
+        Ok(values) => values,
+        Err(error) => return fail(vec![plain(None, error.to_string())]),
+    };
+    let shared = Rc::new(Shared {
+        lines,
+        mistakes: std::cell::RefCell::default(),
+    });
+    let base = path.parent().unwrap_or(Path::new(""));
+    let built = read(Section::root(values, shared.clone()), base);
+    let mistakes = shared.mistakes.take();
+    match built {
+        Some(config) if mistakes.is_empty() => Ok(config),
+        _ => fail(mistakes),
+    }
+}
+
+/// `None` only beside a mistake.
+fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
+    let xds = xds(root.section("xds"));
+    let admin = {
+        let mut s = root.section("admin");
+        let listen = s.get_or("listen", ([127, 0, 0, 1], 18001).into(), parse::socket);
+        s.finish();
+        Admin { listen }
+    };
+    let log = {
+        let mut s = root.section("log");
+        let format = s.get_or(
+            "format",
+            LogFormat::Text,
+            parse::word(&[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+        );
+        let filter = s.get_or("filter", "info".to_owned(), |text| {
+            let wrong = |_| format!("`{text}` must be a filter such as info or xds_bridge=debug");
+            text.parse::<tracing_subscriber::EnvFilter>()
+                .map(|_| text.to_owned())
+                .map_err(wrong)
+        });
+        s.finish();
+        Log { format, filter }
+    };
+    let clusters = clusters(root.section("clusters"));
+    let sources = sources(&mut root, base);
+    let exposures = exposures(&mut root);
+    let listeners = listeners(&mut root, &exposures);
+    if xds.listen == admin.listen && xds.listen.port() != 0 {
+        root.mistake(
+            "admin.listen",
+            format!(
+                "is the same as xds.listen, {}; give each its own port",
+                xds.listen
+            ),
+        );
+    }
+    root.finish();
+    Some(Config {
+        xds,
+        admin,
+        log,
+        clusters,
+        sources: sources?,
+        exposures,
+        listeners: listeners?,
+    })
+}
+
+fn xds(mut s: Section<'_>) -> Xds {
+    let listen: std::net::SocketAddr =
+        s.get_or("listen", ([127, 0, 0, 1], 18000).into(), parse::socket);
+    let allow_plaintext = s.get_or("allow_plaintext", false, parse::switch);
+    if !listen.ip().is_loopback() && !allow_plaintext {
+        s.mistake(
+            "listen",
+            format!(
+                "{listen} is reachable from other machines, and the port has no TLS: \
+                 use 127.0.0.1, or say allow_plaintext = true"
+            ),
+        );
+    }
+    let settle = s.get_or("settle", Duration::from_millis(10), parse::duration);
+    let settle_max = s.get_or(
+        "settle_max",
+        settle.max(Duration::from_millis(100)),
+        parse::duration,
+    );
+    if settle_max < settle {
+        s.mistake("settle_max", "must not be below settle");
+    }
+    let shutdown_timeout = s.get_or("shutdown_timeout", Duration::from_secs(10), parse::duration);
+    let max_streams = s.get_or("max_streams", 20_000, parse::count(1, 10_000_000));
+    let max_names = s.get_or("max_names", 200_000, parse::count(1, 10_000_000));
+    s.finish();
+    Xds {
+        listen,
+        allow_plaintext,
+        settle,
+        settle_max,
+        shutdown_timeout,
+        max_streams,
+        max_names,
+    }
+}
+
+fn clusters(mut s: Section<'_>) -> Clusters {
+    let connect_timeout = s.get_or("connect_timeout", Duration::from_secs(1), |text| {
+        parse::duration(text).and_then(|d| {
+            if d.is_zero() {
+                Err("must be above 0".to_owned())
+            } else {
+                Ok(d)
+            }
+        })
+    });
+    let on_all_unhealthy = s.get_or(
+        "on_all_unhealthy",
+        OnAllUnhealthy::Open,
+        parse::word(&[
+            ("open", OnAllUnhealthy::Open),
+            ("closed", OnAllUnhealthy::Closed),
+        ]),
+    );
+    let retries = s.get_or("retries", 2, parse::count(0, 10));
+    s.finish();
+    Clusters {
+        connect_timeout,
+        on_all_unhealthy,
+        retries: u32::try_from(retries).unwrap_or(10),
+    }
+}
+
+fn sources(root: &mut Section<'_>, base: &Path) -> Option<BTreeMap<Arc<str>, SourceConfig>> {
+    #[derive(Clone, Copy)]
+    enum Kind {
+        File,
+        Etcd,
+        Consul,
+    }
+    let sections = root.sections("sources");
+    if sections.is_empty() {
+        root.mistake(
+            "sources",
+            "at least one is needed; for example [sources.sample] with kind = \"file\"",
+        );
+        return None;
+    }
+    let mut sources = BTreeMap::new();
+    let mut whole = true;
+    for mut s in sections {
+        named(&s);
+        let name: Arc<str> = s.name().into();
+        let kind = s.need(
+            "kind",
+            "\"etcd\"",
+            parse::word(&[
+                ("file", Kind::File),
+                ("etcd", Kind::Etcd),
+                ("consul", Kind::Consul),
+            ]),
+        );
+        let Some(kind) = kind else {
+            whole = false; // without a kind no key of it can be judged
+            continue;
+        };
+        let source = match kind {
+            Kind::File => s
+                .need("path", "\"examples/catalog\"", parse::text)
+                .map(|path| {
+                    SourceConfig::File(FileSource {
+                        path: base.join(path),
+                    })
+                }),
+            Kind::Etcd => etcd(&mut s).map(SourceConfig::Etcd),
+            Kind::Consul => consul(&mut s, base).map(SourceConfig::Consul),
+        };
+        s.finish();
+        match source {
+            Some(source) => drop(sources.insert(name, source)),
+            None => whole = false,
+        }
+    }
+    whole.then_some(sources)
+}
+
+fn etcd(s: &mut Section<'_>) -> Option<EtcdSource> {
+    let endpoints = s.list("endpoints", parse::base_url);
+    if endpoints.as_ref().is_none_or(Vec::is_empty) {
+        s.mistake(
+            "endpoints",
+            "at least one is needed, endpoints = [\"http://127.0.0.1:2379\"]",
+        );
+    }
+    let prefix = s.get_or("prefix", "/services/".to_owned(), |text| {
+        if text.len() > 1 && text.ends_with('/') {
+            return Ok(text.to_owned());
+        }
+        Err(format!(
+            "`{text}` must end with /, so that `/svc/` never sees `/svc2/`"
+        ))
+    });
+    s.get("format", parse::word(&[("native", ())]));
+    Some(EtcdSource {
+        endpoints: endpoints?,
+        prefix,
+    })
+}
+
+fn consul(s: &mut Section<'_>, base: &Path) -> Option<ConsulSource> {
+    let address = s.need("address", "\"http://127.0.0.1:8500\"", parse::base_url);
+    let token_file = s.get("token_file", parse::text).map(|path| base.join(path));
+    let datacenter = s.get("datacenter", |text| {
+        if parse::is_name(text) {
+            Ok(text.to_owned())
+        } else {
+            Err(format!("`{text}` is not a datacenter's name"))
+        }
+    });
+    Some(ConsulSource {
+        address: address?,
+        token_file,
+        datacenter,
+    })
+}
+
+fn exposures(root: &mut Section<'_>) -> BTreeMap<Arc<str>, Exposure> {
+    let mut exposures = BTreeMap::from([(Arc::from("internal"), Exposure::internal())]);
+    for mut s in root.sections("exposures") {
+        named(&s);
+        if s.name() == "none" {
+            s.mistake("", "`none` is the word for no exposure and cannot name one");
+        }
+        let internal = s.name() == "internal";
+        let default = Exposure::internal();
+        let hosts = s.list("hosts", parse::host_pattern);
+        if !internal && hosts.as_ref().is_none_or(Vec::is_empty) {
+            s.mistake(
+                "hosts",
+                "which hosts may services claim? for example hosts = [\"api.example.com\"]",
+            );
+        }
+        let exposure = Exposure {
+            hosts: hosts.unwrap_or(default.hosts),
+            paths: s
+                .list("paths", parse::path_pattern)
+                .unwrap_or(default.paths),
+            grpc: s.list("grpc", parse::grpc_pattern).unwrap_or(default.grpc),
+            service_hosts: s
+                .list("service_hosts", parse::service_host)
+                .unwrap_or_else(|| {
+                    if internal {
+                        default.service_hosts
+                    } else {
+                        Vec::new()
+                    }
+                }),
+        };
+        exposures.insert(s.name().into(), exposure);
+        s.finish();
+    }
+    exposures
+}
+
+fn listeners(
+    root: &mut Section<'_>,
+    exposures: &BTreeMap<Arc<str>, Exposure>,
+) -> Option<BTreeMap<Arc<str>, Listener>> {
+    let mut listeners: BTreeMap<Arc<str>, Listener> = BTreeMap::new();
+    let mut whole = true;
+    for mut s in root.sections("listeners") {
+        named(&s);
+        let address = s.get("address", parse::socket);
+        if address.is_some_and(|a| a.port() == 0) {
+            s.mistake(
+                "address",
+                "needs a port: Envoy cannot tell you which one it took",
+            );
+        }
+        let asked_address = address.is_some();
+        let internal = s.get_or("internal", false, parse::switch);
+        if asked_address == internal && address.is_none() {
+            s.mistake(
+                "address",
+                "is missing; for example address = \"127.0.0.1:10000\", or internal = true",
+            );
+        } else if asked_address && internal {
+            s.mistake(
+                "internal",
+                "a listener has an address or is internal, not both",
+            );
+        }
+        let exposure: Arc<str> = s.get_or("exposure", "internal".into(), |text| {
+            let known = || {
+                exposures
+                    .keys()
+                    .map(|k| &**k)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            if exposures.contains_key(text) {
+                return Ok(text.into());
+            }
+            Err(format!(
+                "`{text}` is not an exposure; there are: {} (or add [exposures.{text}])",
+                known()
+            ))
+        });
+        let fleets = s
+            .list("fleets", |text| parse::text(text).map(Arc::from))
+            .unwrap_or_default();
+        let bind = if internal {
+            Some(Bind::Internal)
+        } else {
+            address.map(Bind::Address)
+        };
+        if let Some(bind @ Bind::Address(_)) = bind {
+            let clash = listeners.iter().find(|(_, other)| {
+                other.bind == bind
+                    && (other.fleets.is_empty()
+                        || fleets.is_empty()
+                        || other.fleets.iter().any(|f| fleets.contains(f)))
+            });
+            if let Some((other, _)) = clash {
+                s.mistake(
+                    "address",
+                    format!("is the same as that of listeners.{other}, for the same fleets"),
+                );
+            }
+        }
+        match bind {
+            Some(bind) => drop(listeners.insert(
+                s.name().into(),
+                Listener {
+                    bind,
+                    exposure,
+                    fleets,
+                },
+            )),
+            None => whole = false,
+        }
+        s.finish();
+    }
+    whole.then_some(listeners)
+}
+
+/// Names stand in variables, metrics and resource names.
+fn named(s: &Section<'_>) {
+    if !parse::is_name(s.name()) {
+        s.mistake("", "a name here has 1 to 64 of a-z, 0-9, - and _");
+    }
+}

@@ -1,0 +1,198 @@
+//! `bridge.toml`, read and checked: strings end here. Every mistake in a file is
+//! reported at once, with its line, what is wrong and what would be right.
+//!
+//! Layers, weakest first: defaults, the file, `XDS_BRIDGE__SECTION__KEY` variables.
+
+mod load;
+mod parse;
+mod reader;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use load::{ConfigError, load, load_str};
+pub use reader::Mistake;
+
+/// The whole configuration, valid as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[xds]`
+    pub xds: Xds,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[log]`
+    pub log: Log,
+    /// `[clusters]`: what holds for each generated cluster.
+    pub clusters: Clusters,
+    /// `[sources.NAME]`
+    pub sources: BTreeMap<Arc<str>, SourceConfig>,
+    /// `[exposures.NAME]`; `internal` is always there.
+    pub exposures: BTreeMap<Arc<str>, Exposure>,
+    /// `[listeners.NAME]`
+    pub listeners: BTreeMap<Arc<str>, Listener>,
+}
+
+/// The discovery port and how changes are gathered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Xds {
+    /// Where Envoy connects to.
+    pub listen: SocketAddr,
+    /// Without TLS the port answers on loopback only, unless this says otherwise.
+    pub allow_plaintext: bool,
+    /// So long without a change before one is served (the first after quiet goes at once).
+    pub settle: Duration,
+    /// At the most so long after the first change of a burst.
+    pub settle_max: Duration,
+    /// How long tasks and streams may take to end at shutdown.
+    pub shutdown_timeout: Duration,
+    /// Discovery streams at once, in all.
+    pub max_streams: usize,
+    /// Names one stream may subscribe to, per type.
+    pub max_names: usize,
+}
+
+/// The operator's port: health, metrics, dumps. Never for Envoy's data plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: SocketAddr,
+}
+
+/// Log output, on standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Text or JSON lines.
+    pub format: LogFormat,
+    /// A `tracing` filter such as `info` or `xds_bridge=debug`.
+    pub filter: String,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What holds for each generated cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clusters {
+    /// TCP connect timeout.
+    pub connect_timeout: Duration,
+    /// What happens when no instance of a service is healthy.
+    pub on_all_unhealthy: OnAllUnhealthy,
+    /// How often a request that never reached a server is tried on another one.
+    pub retries: u32,
+}
+
+/// Envoy's panic threshold, in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnAllUnhealthy {
+    /// All get traffic (`healthy_panic_threshold` 1 %).
+    Open,
+    /// None gets traffic: 503 (`healthy_panic_threshold` 0 %).
+    Closed,
+}
+
+/// One registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceConfig {
+    /// A watched folder.
+    File(FileSource),
+    /// Keys under a prefix.
+    Etcd(EtcdSource),
+    /// Catalog and health.
+    Consul(ConsulSource),
+}
+
+impl SourceConfig {
+    /// The word in `kind = …`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Etcd(_) => "etcd",
+            Self::Consul(_) => "consul",
+        }
+    }
+}
+
+/// `kind = "file"`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSource {
+    /// Folder of `*.toml` and `*.json`; relative paths are relative to `bridge.toml`.
+    pub path: PathBuf,
+}
+
+/// `kind = "etcd"`, format `native`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdSource {
+    /// Members, `http://host:port`; tried in turn, never balanced over.
+    pub endpoints: Vec<String>,
+    /// Ends with `/`: `/services/` never sees `/services2/`.
+    pub prefix: String,
+}
+
+/// `kind = "consul"`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsulSource {
+    /// `http://host:port` or `https://host:port`, no trailing slash.
+    pub address: String,
+    /// A file with the ACL token; read again when a request is refused.
+    pub token_file: Option<PathBuf>,
+    /// Another datacenter than the agent's own.
+    pub datacenter: Option<String>,
+}
+
+/// A name the operator binds to listeners, and what services may claim there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exposure {
+    /// Hosts that services may claim, also the hosts of routes that name none:
+    /// exact, `*.example.com`, or `*`.
+    pub hosts: Vec<String>,
+    /// Path prefixes that services may claim; `{service}` stands for their name.
+    pub paths: Vec<String>,
+    /// gRPC services that may be claimed: exact, `shop.*`, or `*`.
+    pub grpc: Vec<String>,
+    /// Each service gets a route for these hosts without declaring one; `{service}` stands for its name.
+    pub service_hosts: Vec<String>,
+}
+
+impl Exposure {
+    /// The built-in `internal` exposure: everything, and each service by its name.
+    #[must_use]
+    pub fn internal() -> Self {
+        let all = || vec!["*".to_owned()];
+        Self {
+            hosts: all(),
+            paths: vec!["/".to_owned()],
+            grpc: all(),
+            service_hosts: vec!["{service}".to_owned()],
+        }
+    }
+}
+
+/// A listener that Envoys get by LDS; its route configuration has its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where it listens.
+    pub bind: Bind,
+    /// The exposure it serves.
+    pub exposure: Arc<str>,
+    /// The fleets (`node.cluster`) that get it; empty: all.
+    pub fleets: Vec<Arc<str>>,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// A socket.
+    Address(SocketAddr),
+    /// Inside the same Envoy only (`internal_listener`).
+    Internal,
+}

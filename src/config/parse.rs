@@ -1,0 +1,130 @@
+//! Parsers of single values. Each error says what would be right.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::model::route::{is_host, parse_duration};
+
+pub(super) fn text(value: &str) -> Result<String, String> {
+    if value.is_empty() {
+        Err("must not be empty".to_owned())
+    } else {
+        Ok(value.to_owned())
+    }
+}
+
+pub(super) fn socket(value: &str) -> Result<SocketAddr, String> {
+    value
+        .parse()
+        .map_err(|_| format!("`{value}` must be IP:PORT, such as 127.0.0.1:18000 or [::1]:18000"))
+}
+
+pub(super) fn switch(value: &str) -> Result<bool, String> {
+    value
+        .parse()
+        .map_err(|_| format!("`{value}` must be true or false"))
+}
+
+pub(super) fn duration(value: &str) -> Result<Duration, String> {
+    parse_duration(value)
+}
+
+pub(super) fn count(low: usize, high: usize) -> impl Fn(&str) -> Result<usize, String> {
+    move |value| {
+        let wrong = || format!("`{value}` must be a whole number from {low} to {high}");
+        value
+            .parse()
+            .ok()
+            .filter(|n| (low..=high).contains(n))
+            .ok_or_else(wrong)
+    }
+}
+
+/// One of some words.
+pub(super) fn word<T: Copy>(
+    choices: &'static [(&'static str, T)],
+) -> impl Fn(&str) -> Result<T, String> {
+    move |value| {
+        let found = choices
+            .iter()
+            .find(|(name, _)| *name == value)
+            .map(|(_, choice)| *choice);
+        let names = || {
+            choices
+                .iter()
+                .map(|(n, _)| format!("\"{n}\""))
+                .collect::<Vec<_>>()
+                .join(" or ")
+        };
+        found.ok_or_else(|| format!("`{value}` must be {}", names()))
+    }
+}
+
+/// `http://host:port` or `https://host:port`, without path or trailing slash.
+pub(super) fn base_url(value: &str) -> Result<String, String> {
+    let wrong = || format!("`{value}` must be http://HOST:PORT or https://HOST:PORT");
+    let uri: http::Uri = value.parse().map_err(|_| wrong())?;
+    let plain = uri.path() == "/" || uri.path().is_empty();
+    match uri.scheme_str() {
+        Some("http" | "https")
+            if plain && uri.query().is_none() && uri.port_u16().is_some_and(|p| p > 0) =>
+        {
+            Ok(value.trim_end_matches('/').to_owned())
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// A host that may be claimed: exact, `*.example.com`, or `*`.
+pub(super) fn host_pattern(value: &str) -> Result<String, String> {
+    let rest = value.strip_prefix("*.").unwrap_or(value);
+    if value == "*" || is_host(rest) {
+        return Ok(value.to_ascii_lowercase());
+    }
+    Err(format!(
+        "`{value}` must be a host without port, `*.` and a host, or `*`"
+    ))
+}
+
+/// A host made of a service's name.
+pub(super) fn service_host(value: &str) -> Result<String, String> {
+    if value.contains("{service}") && is_host(&value.replace("{service}", "x")) {
+        return Ok(value.to_ascii_lowercase());
+    }
+    Err(format!(
+        "`{value}` must hold {{service}}, such as \"{{service}}.internal\""
+    ))
+}
+
+pub(super) fn path_pattern(value: &str) -> Result<String, String> {
+    if value.starts_with('/') && value.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(value.to_owned());
+    }
+    Err(format!(
+        "`{value}` must be a path prefix such as / or /{{service}}/"
+    ))
+}
+
+pub(super) fn grpc_pattern(value: &str) -> Result<String, String> {
+    let rest = value.strip_suffix(".*").unwrap_or(value);
+    if value == "*"
+        || (!rest.is_empty()
+            && rest
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._".contains(&b)))
+    {
+        return Ok(value.to_owned());
+    }
+    Err(format!(
+        "`{value}` must be a gRPC service, a package and `.*`, or `*`"
+    ))
+}
+
+/// A name that stands in resource names, variables and metrics.
+pub(super) fn is_name(value: &str) -> bool {
+    !value.is_empty()
+        && value.len() <= 64
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
+}

@@ -1,0 +1,290 @@
+//! Walks the layered values and gathers mistakes instead of stopping at the first.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use config::{Map, Value, ValueKind};
+use toml::de::{DeTable, DeValue};
+
+/// One thing wrong in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mistake {
+    /// Line in the file, from 1; `None` where no line is to blame (a missing
+    /// section, or a value from the environment).
+    pub line: Option<usize>,
+    /// The key, `sources.etcd.endpoints`.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub text: String,
+    /// The variable that is to blame, where it is one.
+    pub variable: Option<String>,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(variable) = &self.variable {
+            write!(f, "{variable}: ")?;
+        }
+        if self.key.is_empty() {
+            f.write_str(&self.text)
+        } else {
+            write!(f, "{}: {}", self.key, self.text)
+        }
+    }
+}
+
+/// Where keys stand in the file.
+pub(super) struct Lines<'a> {
+    pub(super) text: &'a str,
+    pub(super) table: DeTable<'a>,
+}
+
+impl Lines<'_> {
+    /// The line (from 1) that a byte offset is on.
+    pub(super) fn at(&self, offset: usize) -> usize {
+        let end = offset.min(self.text.len());
+        self.text.as_bytes()[..end]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count()
+            + 1
+    }
+
+    /// The line of a key path, or of its nearest parent that is in the file.
+    fn of(&self, path: &[String]) -> Option<usize> {
+        let mut table = &self.table;
+        let mut line = None;
+        for part in path {
+            let Some((key, value)) = table.get_key_value(part.as_str()) else {
+                break;
+            };
+            line = Some(self.at(key.span().start));
+            match value.get_ref() {
+                DeValue::Table(inner) => table = inner,
+                _ => break,
+            }
+        }
+        line
+    }
+}
+
+/// What all sections of one reading share.
+pub(super) struct Shared<'a> {
+    pub(super) lines: Lines<'a>,
+    pub(super) mistakes: RefCell<Vec<Mistake>>,
+}
+
+/// One table of the configuration, being read key by key.
+pub(super) struct Section<'a> {
+    path: Vec<String>,
+    table: Map<String, Value>,
+    asked: Vec<&'static str>,
+    shared: Rc<Shared<'a>>,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn root(table: Map<String, Value>, shared: Rc<Shared<'a>>) -> Self {
+        Self {
+            path: Vec::new(),
+            table,
+            asked: Vec::new(),
+            shared,
+        }
+    }
+
+    /// This section's own name.
+    pub(super) fn name(&self) -> &str {
+        self.path.last().map_or("", String::as_str)
+    }
+
+    fn child(&self, key: &str, value: Value) -> Section<'a> {
+        let mut path = self.path.clone();
+        path.push(key.to_owned());
+        let origin = value.origin().map(str::to_owned);
+        let table = match value.kind {
+            ValueKind::Table(table) => table,
+            other => {
+                self.blame(
+                    key,
+                    format!("must be a table, [{}]", path.join(".")),
+                    origin.as_deref(),
+                    &other,
+                );
+                Map::new()
+            }
+        };
+        Section {
+            path,
+            table,
+            asked: Vec::new(),
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// The section below `key`; an absent one is empty, so that its defaults apply.
+    pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
+        self.asked.push(key);
+        let value = self
+            .table
+            .remove(key)
+            .unwrap_or_else(|| Value::new(None, ValueKind::Table(Map::new())));
+        self.child(key, value)
+    }
+
+    /// All named sections below `key`, `[sources.NAME]`, in the order of their names.
+    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
+        let mut parent = self.section(key);
+        let mut entries: Vec<(String, Value)> =
+            std::mem::take(&mut parent.table).into_iter().collect();
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        entries
+            .into_iter()
+            .map(|(name, value)| parent.child(&name, value))
+            .collect()
+    }
+
+    /// One value read by `parse`; absent or wrong: `None` (wrong is reported).
+    pub(super) fn get<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = self.take(key)?;
+        let origin = value.origin().map(str::to_owned);
+        let read = match &value.kind {
+            ValueKind::String(text) => parse(text),
+            ValueKind::Boolean(_)
+            | ValueKind::I64(_)
+            | ValueKind::I128(_)
+            | ValueKind::U64(_)
+            | ValueKind::U128(_) => {
+                // The parser of a number or switch takes the text; one of a string says what it wants instead.
+                parse(&value.kind.to_string())
+            }
+            _ => Err("must be a single value".to_owned()),
+        };
+        read.map_err(|text| self.blame(key, text, origin.as_deref(), &value.kind))
+            .ok()
+    }
+
+    /// Like [`Self::get`], with a default.
+    pub(super) fn get_or<T>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
+        self.get(key, parse).unwrap_or(default)
+    }
+
+    /// Like [`Self::get`], and absent is a mistake; `example` says what would be right.
+    pub(super) fn need<T>(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        if self.table.contains_key(key) {
+            return self.get(key, parse);
+        }
+        self.asked.push(key);
+        self.mistake(key, format!("is missing; for example {key} = {example}"));
+        None
+    }
+
+    /// A list of values; a variable gives them separated by commas.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let value = self.take(key)?;
+        let origin = value.origin().map(str::to_owned);
+        let texts: Result<Vec<String>, String> = match &value.kind {
+            ValueKind::Array(items) => items
+                .iter()
+                .map(|item| match &item.kind {
+                    ValueKind::String(text) => Ok(text.clone()),
+                    _ => Err("must be a list of strings, [\"…\", \"…\"]".to_owned()),
+                })
+                .collect(),
+            ValueKind::String(text) if from_environment(origin.as_deref()) => Ok(text
+                .split(',')
+                .map(|t| t.trim().to_owned())
+                .filter(|t| !t.is_empty())
+                .collect()),
+            _ => Err("must be a list of strings, [\"…\", \"…\"]".to_owned()),
+        };
+        let mut read = Vec::new();
+        for text in texts
+            .map_err(|text| self.blame(key, text, origin.as_deref(), &value.kind))
+            .ok()?
+        {
+            match parse(&text) {
+                Ok(item) => read.push(item),
+                Err(text) => self.blame(key, text, origin.as_deref(), &value.kind),
+            }
+        }
+        Some(read)
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Value> {
+        self.asked.push(key);
+        self.table.remove(key)
+    }
+
+    /// Reports a mistake of this section's `key` (`""`: of the section itself).
+    pub(super) fn mistake(&self, key: &str, text: impl Into<String>) {
+        self.blame(key, text.into(), None, &ValueKind::Nil);
+    }
+
+    fn blame(&self, key: &str, text: String, origin: Option<&str>, _found: &ValueKind) {
+        let mut path = self.path.clone();
+        if !key.is_empty() {
+            path.push(key.to_owned());
+        }
+        let variable = from_environment(origin)
+            .then(|| format!("XDS_BRIDGE__{}", path.join("__").to_uppercase()));
+        let line = if variable.is_some() {
+            None
+        } else {
+            self.shared.lines.of(&path)
+        };
+        self.shared.mistakes.borrow_mut().push(Mistake {
+            line,
+            key: path.join("."),
+            text,
+            variable,
+        });
+    }
+
+    /// Whatever was not asked for is a mistake.
+    pub(super) fn finish(self) {
+        let mut left: Vec<(&String, &Value)> = self.table.iter().collect();
+        left.sort_by_key(|(key, _)| *key);
+        for (key, value) in left {
+            let near = self
+                .asked
+                .iter()
+                .map(|known| (strsim::damerau_levenshtein(known, key), *known))
+                .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
+                .min();
+            let text = match near {
+                Some((_, known)) => format!("is not a known key; did you mean `{known}`?"),
+                None => {
+                    let mut known = self.asked.clone();
+                    known.sort_unstable();
+                    known.dedup();
+                    format!("is not a known key; known here: {}", known.join(", "))
+                }
+            };
+            self.blame(key, text, value.origin(), &value.kind);
+        }
+    }
+}
+
+/// `config` names the layer a value is from; ours are the file and the environment.
+fn from_environment(origin: Option<&str>) -> bool {
+    origin.is_some_and(|o| o.contains("environment"))
+}

@@ -1,0 +1,114 @@
+//! What a source tells the hub: services anew, services gone, and how it is itself.
+
+use std::sync::Arc;
+
+use super::service::ServiceRecord;
+
+/// One message of a source to the hub.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The source's name in `bridge.toml`.
+    pub source: Arc<str>,
+    /// What happened.
+    pub what: What,
+}
+
+/// The content of an [`Event`].
+#[derive(Clone, Debug)]
+pub enum What {
+    /// Facts changed.
+    Change(Change),
+    /// The source's own condition changed; facts stay as they are.
+    Status(Status),
+}
+
+/// Facts of one source. Each record replaces all that the source said of that service before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The services concerned; `None` means that the registry answered, and it is gone.
+    pub services: Vec<(Arc<str>, Option<ServiceRecord>)>,
+    /// The change names every service of the source: what it does not name is gone.
+    /// The first change of a source must be complete (an empty one means: reachable and empty).
+    pub complete: bool,
+    /// Entries that could not be given to any service, anew (`None`: as before).
+    pub stray: Option<Vec<Issue>>,
+}
+
+/// How a source is, apart from its facts. Three states are never mixed up:
+/// not reachable ([`Status::Away`]), reachable and empty ([`Status::Live`] and no
+/// service), and all unhealthy (services whose instances say so).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Nothing heard yet.
+    Connecting,
+    /// Reachable, and what we hold is current.
+    Live,
+    /// Not reachable or not to be trusted now; what we hold stays in force.
+    Away {
+        /// What went wrong, for logs and the status page.
+        reason: String,
+    },
+}
+
+impl Status {
+    /// The word used in logs and metrics.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Live => "live",
+            Self::Away { .. } => "away",
+        }
+    }
+}
+
+/// Something about one registry entry that its owner should mend.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Issue {
+    /// The registry's own name of it: an etcd key, a Consul service id, a file and table.
+    pub entry: String,
+    /// Whether the entry is left out or served with a default.
+    pub severity: Severity,
+    /// What is wrong and what would be right, one sentence. Never holds a whole value.
+    pub reason: String,
+}
+
+/// How bad an [`Issue`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The entry is not served.
+    Rejected,
+    /// The entry is served; one of its keys is ignored or defaulted.
+    Warning,
+}
+
+impl Issue {
+    /// An entry that is left out.
+    pub fn rejected(entry: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            entry: entry.into(),
+            severity: Severity::Rejected,
+            reason: reason.into(),
+        }
+    }
+
+    /// An entry that is served although something in it is wrong.
+    pub fn warning(entry: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            entry: entry.into(),
+            severity: Severity::Warning,
+            reason: reason.into(),
+        }
+    }
+}
+
+impl Severity {
+    /// The word used in logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Warning => "warning",
+        }
+    }
+}

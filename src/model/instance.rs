@@ -1,0 +1,105 @@
+//! One server process, as a registry knows it. Never a hostname: EDS carries
+//! addresses only (Envoy refuses a whole assignment that holds a hostname).
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::declaration::Policy;
+
+/// The largest weight an instance may have. Envoy adds the weights of a
+/// locality up in 32 bits; this leaves room for 32,000 instances of the largest.
+pub const MAX_WEIGHT: u32 = 128_000;
+
+/// One server process of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Unique within its service and source, e.g. `orders-7`.
+    pub id: Arc<str>,
+    /// Where it listens; the port is never 0.
+    pub address: SocketAddr,
+    /// What the registry (or its declaration) says of it.
+    pub health: Health,
+    /// Relative share of the traffic, 1..=[`MAX_WEIGHT`].
+    pub weight: u32,
+    /// Locality zone, `""` when unknown.
+    pub zone: Arc<str>,
+    /// A commit id or release, `""` when not declared.
+    pub version: Arc<str>,
+    /// The service policy this instance declares (it may differ between versions).
+    pub policy: Arc<Policy>,
+}
+
+/// Health as Envoy's EDS knows it (`envoy.config.core.v3.HealthStatus`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Health {
+    /// Gets traffic.
+    Healthy,
+    /// Going down for a deploy or maintenance: no new requests, and not counted by panic rules.
+    Draining,
+    /// A failing check: no requests while any other is healthy.
+    Unhealthy,
+}
+
+impl Health {
+    /// Whether new requests should go there.
+    #[must_use]
+    pub const fn serves(self) -> bool {
+        matches!(self, Self::Healthy)
+    }
+
+    /// The word used in the API, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Draining => "draining",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an instance speaks; decides the upstream protocol of its cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1, the default.
+    #[default]
+    Http1,
+    /// HTTP/2 without TLS (prior knowledge).
+    Http2,
+    /// gRPC: HTTP/2, and routes without a response timeout.
+    Grpc,
+    /// Bytes: a cluster and endpoints, but no HTTP routes.
+    Tcp,
+}
+
+impl Protocol {
+    /// Reads the declared word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "http1" | "http" => Self::Http1,
+            "http2" | "h2" => Self::Http2,
+            "grpc" => Self::Grpc,
+            "tcp" => Self::Tcp,
+            _ => return None,
+        })
+    }
+
+    /// The declared word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+            Self::Grpc => "grpc",
+            Self::Tcp => "tcp",
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The one service model that all sources are normalised into.
+//!
+//! Pure: no I/O, no clock, no locks, and nothing of ours is imported. A source
+//! parses what its registry said into [`Change`]s; the [`Catalog`] merges them.
+
+pub mod catalog;
+pub mod change;
+pub mod declaration;
+pub mod instance;
+pub mod route;
+pub mod service;
+
+pub use catalog::{Catalog, SourceState};
+pub use change::{Change, Event, Issue, Severity, Status};
+pub use declaration::{Declared, Policy, Spelling};
+pub use instance::{Health, Instance, MAX_WEIGHT, Protocol};
+pub use route::{GrpcMethod, Matcher, RouteRule};
+pub use service::{Conflict, Service, ServiceRecord};

@@ -1,0 +1,265 @@
+//! One declared route: `host=api.x path=/orders/ header=x-canary:1 timeout=2s` or
+//! `grpc=shop.Orders/Get`. Parsing names the word that is wrong and what would be right.
+
+use std::time::Duration;
+
+/// A route that a service declares for itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteRule {
+    /// Host to match, without a port; `None`: each host of the exposure.
+    pub host: Option<String>,
+    /// Which requests of that host.
+    pub matcher: Matcher,
+    /// Headers that must all match exactly, lower-case names.
+    pub headers: Vec<(String, String)>,
+    /// Response timeout; `None`: the default of the protocol.
+    pub timeout: Option<Duration>,
+}
+
+/// What of a request is compared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Matcher {
+    /// Path prefix, starts with `/`.
+    Prefix(String),
+    /// A gRPC service, or one method of it.
+    Grpc(GrpcMethod),
+}
+
+/// A gRPC service by its full name, and maybe one method.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GrpcMethod {
+    /// e.g. `shop.Orders`
+    pub service: String,
+    /// e.g. `Get`
+    pub method: Option<String>,
+}
+
+impl RouteRule {
+    /// Reads one `route` value: words of `key=value`, separated by spaces.
+    ///
+    /// # Errors
+    /// A sentence naming the word that is wrong and what would be right.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut host = None;
+        let mut matcher = None;
+        let mut headers = Vec::new();
+        let mut timeout = None;
+        for word in text.split_whitespace() {
+            let Some((key, value)) = word.split_once('=') else {
+                return Err(format!(
+                    "`{}` is not key=value (host=, path=, grpc=, header=, timeout=)",
+                    clip(word)
+                ));
+            };
+            let twice = || format!("`{key}=` stands twice in one route; use route-2 for another");
+            match key {
+                "host" if host.is_some() => return Err(twice()),
+                "host" => host = Some(parse_host(value)?),
+                "path" | "grpc" if matcher.is_some() => {
+                    return Err(
+                        "a route has one `path=` or one `grpc=`; use route-2 for another"
+                            .to_owned(),
+                    );
+                }
+                "path" => matcher = Some(Matcher::Prefix(parse_path(value)?)),
+                "grpc" => matcher = Some(Matcher::Grpc(GrpcMethod::parse(value)?)),
+                "header" => headers.push(parse_header(value)?),
+                "timeout" if timeout.is_some() => return Err(twice()),
+                "timeout" => timeout = Some(parse_duration(value)?),
+                _ => {
+                    return Err(format!(
+                        "`{}=` is not known in a route (host=, path=, grpc=, header=, timeout=)",
+                        clip(key)
+                    ));
+                }
+            }
+        }
+        let matcher = match (matcher, &host) {
+            (Some(matcher), _) => matcher,
+            (None, Some(_)) => Matcher::Prefix("/".to_owned()),
+            (None, None) => return Err("a route needs `host=`, `path=` or `grpc=`".to_owned()),
+        };
+        headers.sort();
+        Ok(Self {
+            host,
+            matcher,
+            headers,
+            timeout,
+        })
+    }
+}
+
+impl GrpcMethod {
+    /// Reads `shop.Orders` or `shop.Orders/Get`.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (service, method) = match text.split_once('/') {
+            Some((service, method)) => (service, Some(method)),
+            None => (text, None),
+        };
+        let identifier = |s: &str| {
+            !s.is_empty()
+                && s.split('.').all(|part| {
+                    !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+                })
+        };
+        let method_ok = method.is_none_or(|m| identifier(m) && !m.contains('.'));
+        if text.len() > 256 || !identifier(service) || !method_ok {
+            return Err(format!(
+                "`grpc={}` must be package.Service or package.Service/Method",
+                clip(text)
+            ));
+        }
+        Ok(Self {
+            service: service.to_owned(),
+            method: method.map(str::to_owned),
+        })
+    }
+}
+
+/// Whether `text` can be the domain of a virtual host (no port, no wildcard).
+#[must_use]
+pub fn is_host(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 253
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && !text.starts_with('.')
+        && !text.ends_with('.')
+}
+
+fn parse_host(text: &str) -> Result<String, String> {
+    if !is_host(text) {
+        return Err(format!(
+            "`host={}` must be a host name without a port",
+            clip(text)
+        ));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+fn parse_path(text: &str) -> Result<String, String> {
+    let visible = text.bytes().all(|b| b.is_ascii_graphic());
+    if !text.starts_with('/') || text.len() > 256 || !visible || text.contains(['?', '#']) {
+        return Err(format!(
+            "`path={}` must start with / and hold no ?, # or space",
+            clip(text)
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_header(text: &str) -> Result<(String, String), String> {
+    let bad = || format!("`header={}` must be name:value", clip(text));
+    let (name, value) = text.split_once(':').ok_or_else(bad)?;
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if name.is_empty()
+        || value.is_empty()
+        || !name.bytes().all(token)
+        || !value.bytes().all(|b| b.is_ascii_graphic())
+    {
+        return Err(bad());
+    }
+    Ok((name.to_ascii_lowercase(), value.to_owned()))
+}
+
+/// Reads `250ms`, `2s`, `1.5s`, `3m`, `1h`; at most a day.
+///
+/// # Errors
+/// A sentence that says what would be right.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let bad = || {
+        format!(
+            "`{}` is not a duration such as 250ms, 2s or 1m (at most 24h)",
+            clip(text)
+        )
+    };
+    let split = text
+        .find(|c: char| c.is_ascii_alphabetic())
+        .ok_or_else(bad)?;
+    let (number, unit) = text.split_at(split);
+    let factor = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(bad()),
+    };
+    let plain = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let seconds = plain
+        .then(|| number.parse::<f64>().ok())
+        .flatten()
+        .ok_or_else(bad)?
+        * factor;
+    if !(0.0..=86_400.0).contains(&seconds) {
+        return Err(bad());
+    }
+    // Whole milliseconds: what a person writes, and the same on each machine.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // bounded just above
+    Ok(Duration::from_millis((seconds * 1000.0).round() as u64))
+}
+
+/// At most 60 characters of somebody's text, for a message.
+#[must_use]
+pub fn clip(text: &str) -> String {
+    let clean: String = text
+        .chars()
+        .take(60)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    if text.chars().nth(60).is_some() {
+        format!("{clean}…")
+    } else {
+        clean
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_route_is_read() {
+        let rule =
+            RouteRule::parse("host=API.x path=/orders/ header=X-Canary:1 timeout=2s").unwrap();
+        assert_eq!(rule.host.as_deref(), Some("api.x"));
+        assert_eq!(rule.matcher, Matcher::Prefix("/orders/".into()));
+        assert_eq!(rule.headers, vec![("x-canary".to_owned(), "1".to_owned())]);
+        assert_eq!(rule.timeout, Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn grpc_routes_are_read() {
+        let rule = RouteRule::parse("grpc=shop.Orders/Get").unwrap();
+        let wanted = GrpcMethod {
+            service: "shop.Orders".into(),
+            method: Some("Get".into()),
+        };
+        assert_eq!(rule.matcher, Matcher::Grpc(wanted));
+    }
+
+    #[test]
+    fn a_wrong_route_says_what_would_be_right() {
+        for (text, word) in [
+            ("", "needs"),
+            ("orders", "key=value"),
+            ("path=orders", "start with /"),
+            ("path=/a path=/b", "one `path=`"),
+            ("grpc=shop..Orders", "package.Service"),
+            ("grpc=shop.Orders/", "package.Service"),
+            ("host=a:80", "without a port"),
+            ("host=a host=b", "twice"),
+            ("header=x path=/", "name:value"),
+            ("timeout=2 path=/", "duration"),
+            ("timeout=99h path=/", "duration"),
+            ("timeout=. path=/", "duration"),
+            ("weight=2 path=/", "not known"),
+        ] {
+            let message = RouteRule::parse(text).unwrap_err();
+            assert!(message.contains(word), "{text:?} → {message}");
+        }
+    }
+}

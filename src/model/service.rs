@@ -1,0 +1,303 @@
+//! A service: what one source says of it, and the union that Envoy gets.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::change::Issue;
+use super::declaration::{Declared, Policy, State};
+use super::instance::{Health, Instance, Protocol};
+use super::route::clip;
+
+/// All that one source says of one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceRecord {
+    /// In the order of their ids.
+    pub instances: Vec<Instance>,
+    /// The service's policy document, where there is one; stronger than what instances declare.
+    pub policy: Option<Policy>,
+    /// What is wrong with entries of this service.
+    pub issues: Vec<Issue>,
+}
+
+/// A service as it is served: the union of its instances in all sources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// The registered name.
+    pub name: Arc<str>,
+    /// Ordered by address; no address twice.
+    pub instances: Vec<Instance>,
+    /// The policy in force.
+    pub policy: Policy,
+    /// Set when instances disagree about the policy.
+    pub conflict: Option<Conflict>,
+}
+
+/// Instances of one service that declare different policies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The version whose policy is in force.
+    pub winner: Arc<str>,
+    /// The others, by version.
+    pub losers: Vec<Arc<str>>,
+}
+
+impl Service {
+    /// Merges what the sources say. Records come strongest first: for an address
+    /// that two sources know, the first one's facts count, and a policy document
+    /// of the first one wins key by key. An address within one record counts once.
+    #[must_use]
+    pub fn merge(name: &Arc<str>, records: &[&ServiceRecord]) -> Self {
+        let mut by_address: BTreeMap<SocketAddr, &Instance> = BTreeMap::new();
+        for instance in records.iter().flat_map(|r| &r.instances) {
+            by_address.entry(instance.address).or_insert(instance);
+        }
+        let instances: Vec<Instance> = by_address.into_values().cloned().collect();
+        let (declared, conflict) = choose(&instances);
+        let policy = records
+            .iter()
+            .filter_map(|r| r.policy.as_ref())
+            .fold(Policy::default(), Policy::over)
+            .over(&declared);
+        Self {
+            name: name.clone(),
+            instances,
+            policy,
+            conflict,
+        }
+    }
+
+    /// The protocol in force.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.policy.protocol.unwrap_or_default()
+    }
+}
+
+/// The policy of the version with most serving instances wins (then most
+/// instances, then the lesser name, so that all replicas agree). Each rolling
+/// deploy passes through a disagreement: nothing is dropped for it.
+fn choose(instances: &[Instance]) -> (Policy, Option<Conflict>) {
+    let mut by_policy: BTreeMap<(&Policy, &Arc<str>), (usize, usize)> = BTreeMap::new();
+    let mut by_version: BTreeMap<&Arc<str>, (usize, usize)> = BTreeMap::new();
+    for instance in instances {
+        let serves = usize::from(instance.health.serves());
+        for count in [
+            by_policy
+                .entry((&*instance.policy, &instance.version))
+                .or_default(),
+            by_version.entry(&instance.version).or_default(),
+        ] {
+            count.0 += serves;
+            count.1 += 1;
+        }
+    }
+    let Some((winner, _)) = by_version
+        .iter()
+        .max_by(|a, b| a.1.cmp(b.1).then(b.0.cmp(a.0)))
+    else {
+        return (Policy::default(), None);
+    };
+    let policy = by_policy
+        .iter()
+        .filter(|((_, version), _)| version == winner)
+        .max_by(|a, b| a.1.cmp(b.1).then(b.0.cmp(a.0)))
+        .map_or_else(Policy::default, |((policy, _), _)| (*policy).clone());
+    let mut losers: Vec<Arc<str>> = by_policy
+        .keys()
+        .filter(|(p, _)| **p != policy)
+        .map(|(_, version)| (*version).clone())
+        .collect();
+    losers.sort();
+    losers.dedup();
+    let conflict = (!losers.is_empty()).then(|| Conflict {
+        winner: (*winner).clone(),
+        losers,
+    });
+    (policy, conflict)
+}
+
+/// What a registry itself says of one instance, before its declaration is looked at.
+#[derive(Clone, Debug)]
+pub struct Registered<'a> {
+    /// The registry's id of it.
+    pub id: &'a str,
+    /// Checked by [`address`].
+    pub address: SocketAddr,
+    /// From the registry's checks.
+    pub health: Health,
+    /// The registry's own weight.
+    pub weight: u32,
+    /// The registry's own idea of the zone.
+    pub zone: &'a str,
+}
+
+/// Puts registry fields and declaration together. `None`: the instance asked
+/// to get no traffic at all (`state = off`, weight 0), which is no mistake.
+#[must_use]
+pub fn assemble(registered: &Registered<'_>, declared: Declared) -> Option<Instance> {
+    let weight = declared.weight.unwrap_or(registered.weight);
+    let health = match declared.state {
+        Some(State::Off) => return None,
+        Some(State::Drain) => Health::Draining,
+        Some(State::Up) | None => registered.health,
+    };
+    (weight > 0).then(|| Instance {
+        id: registered.id.into(),
+        address: registered.address,
+        health,
+        weight,
+        zone: declared.zone.unwrap_or_else(|| registered.zone.into()),
+        version: declared.version.unwrap_or_default(),
+        policy: Arc::new(declared.policy),
+    })
+}
+
+/// Checks host and port of an instance: an IP address (IPv6 bare or in brackets) and a port.
+///
+/// # Errors
+/// What is wrong, and what would be right.
+pub fn address(host: &str, port: u64) -> Result<SocketAddr, String> {
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .unwrap_or(host);
+    let ip: IpAddr = bare.parse().map_err(|_| {
+        format!(
+            "address `{}` is not an IP address; Envoy's EDS takes no host names",
+            clip(host)
+        )
+    })?;
+    if ip.is_unspecified() || ip.is_multicast() {
+        return Err(format!(
+            "address {ip} cannot be connected to; register the address of the server"
+        ));
+    }
+    match u16::try_from(port) {
+        Ok(port) if port > 0 => Ok(SocketAddr::new(ip, port)),
+        _ => Err(format!("port {port} must be from 1 to 65535")),
+    }
+}
+
+/// Whether a registered name can be a cluster name.
+///
+/// # Errors
+/// What is wrong, and what would be right.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.len() > 200 {
+        return Err("a service name has 1 to 200 bytes".to_owned());
+    }
+    if name.chars().any(char::is_control) {
+        return Err("a service name holds no control characters".to_owned());
+    }
+    if name == "*" {
+        return Err("`*` means everything in xDS and cannot name a service".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(
+        id: &str,
+        port: u16,
+        version: &str,
+        health: Health,
+        protocol: Protocol,
+    ) -> Instance {
+        Instance {
+            id: id.into(),
+            address: SocketAddr::from(([10, 0, 0, 7], port)),
+            health,
+            weight: 1,
+            zone: "".into(),
+            version: version.into(),
+            policy: Arc::new(Policy {
+                protocol: Some(protocol),
+                ..Policy::default()
+            }),
+        }
+    }
+
+    fn record(instances: Vec<Instance>) -> ServiceRecord {
+        ServiceRecord {
+            instances,
+            ..ServiceRecord::default()
+        }
+    }
+
+    #[test]
+    fn two_sources_are_a_union_and_the_first_wins_an_address() {
+        let a = record(vec![instance("a", 1, "", Health::Healthy, Protocol::Http1)]);
+        let b = record(vec![
+            instance("b", 1, "", Health::Unhealthy, Protocol::Http1),
+            instance("c", 2, "", Health::Healthy, Protocol::Http1),
+        ]);
+        let merged = Service::merge(&"orders".into(), &[&a, &b]);
+        let seen: Vec<_> = merged
+            .instances
+            .iter()
+            .map(|i| (&*i.id, i.health))
+            .collect();
+        assert_eq!(seen, [("a", Health::Healthy), ("c", Health::Healthy)]);
+        assert_eq!(merged.conflict, None);
+    }
+
+    #[test]
+    fn the_version_with_most_serving_instances_wins_the_policy() {
+        use Health::{Healthy, Unhealthy};
+        let merged = Service::merge(
+            &"orders".into(),
+            &[&record(vec![
+                instance("1", 1, "old", Healthy, Protocol::Http1),
+                instance("2", 2, "old", Healthy, Protocol::Http1),
+                instance("3", 3, "new", Healthy, Protocol::Grpc),
+                instance("4", 4, "new", Unhealthy, Protocol::Grpc),
+                instance("5", 5, "new", Unhealthy, Protocol::Grpc),
+            ])],
+        );
+        assert_eq!(merged.protocol(), Protocol::Http1);
+        assert_eq!(
+            merged.conflict,
+            Some(Conflict {
+                winner: "old".into(),
+                losers: vec!["new".into()]
+            })
+        );
+        assert_eq!(merged.instances.len(), 5, "a disagreement drops nobody");
+    }
+
+    #[test]
+    fn a_policy_document_is_stronger_than_instances() {
+        let mut doc = record(vec![instance("1", 1, "", Health::Healthy, Protocol::Http1)]);
+        doc.policy = Some(Policy {
+            protocol: Some(Protocol::Http2),
+            ..Policy::default()
+        });
+        assert_eq!(
+            Service::merge(&"x".into(), &[&doc]).protocol(),
+            Protocol::Http2
+        );
+    }
+
+    #[test]
+    fn addresses_are_checked() {
+        assert_eq!(address("10.0.0.7", 80).unwrap().to_string(), "10.0.0.7:80");
+        assert_eq!(
+            address("fd00::7", 80).unwrap(),
+            address("[fd00::7]", 80).unwrap()
+        );
+        for (host, port, word) in [
+            ("db.local", 80, "no host names"),
+            ("", 80, "not an IP"),
+            ("10.0.0.7", 0, "1 to 65535"),
+            ("10.0.0.7", 65_536, "1 to 65535"),
+            ("0.0.0.0", 80, "cannot be connected"),
+        ] {
+            let message = address(host, port).unwrap_err();
+            assert!(message.contains(word), "{host}:{port} → {message}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Thin typed clients for the registries: transport, requests and answers, no policy.
+//!
+//! Nothing of ours is imported here. Retrying, watching and believing is the sources' work.

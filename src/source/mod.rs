@@ -1,0 +1,77 @@
+//! Where facts come from. A source watches one registry, parses each answer
+//! purely into a [`Change`], and hands it to the hub in one place: its [`Sink`].
+//!
+//! A source never empties the catalog because it cannot reach its registry:
+//! it says [`Status::Away`] and keeps trying.
+
+pub mod consul;
+pub mod etcd;
+pub mod file;
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::change::What;
+use crate::model::{Change, Event, Status};
+
+/// One watched registry.
+pub trait Source: Send + 'static {
+    /// Watches until `stop`, delivering into `sink`. Never returns before `stop`
+    /// (or a closed sink): errors are retried inside, with backoff.
+    fn run(self: Box<Self>, sink: Sink, stop: CancellationToken) -> BoxFuture<'static, ()>;
+}
+
+/// The way to the hub. Bounded: a source that is faster than the hub waits.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    source: Arc<str>,
+    hub: mpsc::Sender<Event>,
+}
+
+/// The hub is gone: stop.
+#[derive(Debug, thiserror::Error)]
+#[error("the hub has stopped")]
+pub struct HubGone;
+
+impl Sink {
+    /// The sink of the source with this name in `bridge.toml`.
+    #[must_use]
+    pub const fn new(source: Arc<str>, hub: mpsc::Sender<Event>) -> Self {
+        Self { source, hub }
+    }
+
+    /// The source's name.
+    #[must_use]
+    pub const fn source(&self) -> &Arc<str> {
+        &self.source
+    }
+
+    /// Delivers facts; waits while the hub is busy.
+    ///
+    /// # Errors
+    /// [`HubGone`] when the program ends.
+    pub async fn change(&self, change: Change) -> Result<(), HubGone> {
+        self.send(What::Change(change)).await
+    }
+
+    /// Delivers a change of the source's own condition.
+    ///
+    /// # Errors
+    /// [`HubGone`] when the program ends.
+    pub async fn status(&self, status: Status) -> Result<(), HubGone> {
+        self.send(What::Status(status)).await
+    }
+
+    async fn send(&self, what: What) -> Result<(), HubGone> {
+        self.hub
+            .send(Event {
+                source: self.source.clone(),
+                what,
+            })
+            .await
+            .map_err(|_| HubGone)
+    }
+}
