@@ -191,7 +191,7 @@ Types: deb
 URIs: $site
 Suites: $suites
 Components: main
-Architectures: $(dpkg --print-architecture)
+Architectures: $(dpkg --print-architecture 2>/dev/null)
 Targets: Packages
 Signed-By: $(keyring)
 SOURCES
@@ -340,9 +340,9 @@ protoc_works() {
 }
 
 cc_works() {
-    command -v "${CC:-cc}" >/dev/null || return 1
     printf '%s\n' '#include <stdio.h>' 'int main(void) { return 0; }' >"$work/probe.c"
-    "${CC:-cc}" -o "$work/probe" "$work/probe.c" >/dev/null 2>&1
+    # shellcheck disable=SC2086 # CC may hold arguments
+    ${CC:-cc} -o "$work/probe" "$work/probe.c" >/dev/null 2>&1
 }
 
 build_deps() {

@@ -12,8 +12,8 @@ use toml::de::DeTable;
 
 use super::reader::{Lines, Mistake, Section, Shared};
 use super::{
-    Admin, Bind, Clusters, Config, ConsulSource, EtcdSource, Exposure, FileSource, Listener, Log,
-    LogFormat, OnAllUnhealthy, SourceConfig, Xds, parse,
+    Admin, Bind, Clusters, Config, ConsulSource, EtcdSource, Exposure, FileSource, Listener, Log, LogFormat,
+    OnAllUnhealthy, SourceConfig, Xds, parse,
 };
 
 /// Why there is no configuration.
@@ -92,11 +92,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 ///
 /// # Errors
 /// [`ConfigError::Mistakes`].
-pub fn load_str(
-    path: &Path,
-    text: &str,
-    environment: Option<Environment>,
-) -> Result<Config, ConfigError> {
+pub fn load_str(path: &Path, text: &str, environment: Option<Environment>) -> Result<Config, ConfigError> {
     let fail = |mut mistakes: Vec<Mistake>| {
         mistakes.sort_by_key(|m| (m.line.is_none(), m.line));
         mistakes.dedup();
@@ -197,8 +193,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
 }
 
 fn xds(mut s: Section<'_>) -> Xds {
-    let listen: std::net::SocketAddr =
-        s.get_or("listen", ([127, 0, 0, 1], 18000).into(), parse::socket);
+    let listen: std::net::SocketAddr = s.get_or("listen", ([127, 0, 0, 1], 18000).into(), parse::socket);
     let allow_plaintext = s.get_or("allow_plaintext", false, parse::switch);
     if !listen.ip().is_loopback() && !allow_plaintext {
         s.mistake(
@@ -246,10 +241,7 @@ fn clusters(mut s: Section<'_>) -> Clusters {
     let on_all_unhealthy = s.get_or(
         "on_all_unhealthy",
         OnAllUnhealthy::Open,
-        parse::word(&[
-            ("open", OnAllUnhealthy::Open),
-            ("closed", OnAllUnhealthy::Closed),
-        ]),
+        parse::word(&[("open", OnAllUnhealthy::Open), ("closed", OnAllUnhealthy::Closed)]),
     );
     let retries = s.get_or("retries", 2, parse::count(0, 10));
     s.finish();
@@ -294,13 +286,11 @@ fn sources(root: &mut Section<'_>, base: &Path) -> Option<BTreeMap<Arc<str>, Sou
             continue;
         };
         let source = match kind {
-            Kind::File => s
-                .need("path", "\"examples/catalog\"", parse::text)
-                .map(|path| {
-                    SourceConfig::File(FileSource {
-                        path: base.join(path),
-                    })
-                }),
+            Kind::File => s.need("path", "\"examples/catalog\"", parse::text).map(|path| {
+                SourceConfig::File(FileSource {
+                    path: base.join(path),
+                })
+            }),
             Kind::Etcd => etcd(&mut s).map(SourceConfig::Etcd),
             Kind::Consul => consul(&mut s, base).map(SourceConfig::Consul),
         };
@@ -371,19 +361,15 @@ fn exposures(root: &mut Section<'_>) -> BTreeMap<Arc<str>, Exposure> {
         }
         let exposure = Exposure {
             hosts: hosts.unwrap_or(default.hosts),
-            paths: s
-                .list("paths", parse::path_pattern)
-                .unwrap_or(default.paths),
+            paths: s.list("paths", parse::path_pattern).unwrap_or(default.paths),
             grpc: s.list("grpc", parse::grpc_pattern).unwrap_or(default.grpc),
-            service_hosts: s
-                .list("service_hosts", parse::service_host)
-                .unwrap_or_else(|| {
-                    if internal {
-                        default.service_hosts
-                    } else {
-                        Vec::new()
-                    }
-                }),
+            service_hosts: s.list("service_hosts", parse::service_host).unwrap_or_else(|| {
+                if internal {
+                    default.service_hosts
+                } else {
+                    Vec::new()
+                }
+            }),
         };
         exposures.insert(s.name().into(), exposure);
         s.finish();
@@ -401,10 +387,7 @@ fn listeners(
         named(&s);
         let address = s.get("address", parse::socket);
         if address.is_some_and(|a| a.port() == 0) {
-            s.mistake(
-                "address",
-                "needs a port: Envoy cannot tell you which one it took",
-            );
+            s.mistake("address", "needs a port: Envoy cannot tell you which one it took");
         }
         let asked_address = address.is_some();
         let internal = s.get_or("internal", false, parse::switch);
@@ -414,19 +397,10 @@ fn listeners(
                 "is missing; for example address = \"127.0.0.1:10000\", or internal = true",
             );
         } else if asked_address && internal {
-            s.mistake(
-                "internal",
-                "a listener has an address or is internal, not both",
-            );
+            s.mistake("internal", "a listener has an address or is internal, not both");
         }
         let exposure: Arc<str> = s.get_or("exposure", "internal".into(), |text| {
-            let known = || {
-                exposures
-                    .keys()
-                    .map(|k| &**k)
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            };
+            let known = || exposures.keys().map(|k| &**k).collect::<Vec<_>>().join(", ");
             if exposures.contains_key(text) {
                 return Ok(text.into());
             }

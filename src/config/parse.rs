@@ -41,9 +41,7 @@ pub(super) fn count(low: usize, high: usize) -> impl Fn(&str) -> Result<usize, S
 }
 
 /// One of some words.
-pub(super) fn word<T: Copy>(
-    choices: &'static [(&'static str, T)],
-) -> impl Fn(&str) -> Result<T, String> {
+pub(super) fn word<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&str) -> Result<T, String> {
     move |value| {
         let found = choices
             .iter()
@@ -66,9 +64,7 @@ pub(super) fn base_url(value: &str) -> Result<String, String> {
     let uri: http::Uri = value.parse().map_err(|_| wrong())?;
     let plain = uri.path() == "/" || uri.path().is_empty();
     match uri.scheme_str() {
-        Some("http" | "https")
-            if plain && uri.query().is_none() && uri.port_u16().is_some_and(|p| p > 0) =>
-        {
+        Some("http" | "https") if plain && uri.query().is_none() && uri.port_u16().is_some_and(|p| p > 0) => {
             Ok(value.trim_end_matches('/').to_owned())
         }
         _ => Err(wrong()),

@@ -135,8 +135,7 @@ impl<'a> Section<'a> {
     /// All named sections below `key`, `[sources.NAME]`, in the order of their names.
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
         let mut parent = self.section(key);
-        let mut entries: Vec<(String, Value)> =
-            std::mem::take(&mut parent.table).into_iter().collect();
+        let mut entries: Vec<(String, Value)> = std::mem::take(&mut parent.table).into_iter().collect();
         entries.sort_by(|a, b| a.0.cmp(&b.0));
         entries
             .into_iter()
@@ -244,8 +243,8 @@ impl<'a> Section<'a> {
         if !key.is_empty() {
             path.push(key.to_owned());
         }
-        let variable = from_environment(origin)
-            .then(|| format!("XDS_BRIDGE__{}", path.join("__").to_uppercase()));
+        let variable =
+            from_environment(origin).then(|| format!("XDS_BRIDGE__{}", path.join("__").to_uppercase()));
         let line = if variable.is_some() {
             None
         } else {

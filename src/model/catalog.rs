@@ -21,6 +21,7 @@ pub struct SourceState {
     stray: Vec<Issue>,
     status: Status,
     delivered: bool,
+    instances: usize,
 }
 
 impl SourceState {
@@ -44,8 +45,8 @@ impl SourceState {
 
     /// How many instances it knows.
     #[must_use]
-    pub fn instances(&self) -> usize {
-        self.services.values().map(|r| r.instances.len()).sum()
+    pub const fn instances(&self) -> usize {
+        self.instances
     }
 
     /// All that is wrong with its entries.
@@ -63,6 +64,8 @@ pub struct Touched {
     pub services: BTreeSet<Arc<str>>,
     /// Issues that were not there before.
     pub new_issues: Vec<Issue>,
+    /// Some issue came or went.
+    pub issues: bool,
     /// The source's status or first delivery changed.
     pub status: bool,
 }
@@ -78,6 +81,7 @@ impl Catalog {
                     stray: Vec::new(),
                     status: Status::Connecting,
                     delivered: false,
+                    instances: 0,
                 },
             )
         };
@@ -145,34 +149,44 @@ impl SourceState {
                 .cloned()
                 .collect();
             for name in gone {
-                self.services.remove(&name);
-                touched.services.insert(name);
+                self.replace(name, None, &mut touched);
             }
         }
         for (name, record) in change.services {
-            let before = match record {
-                Some(record) if self.services.get(&name) == Some(&record) => continue,
-                Some(record) => {
-                    let known = self.services.get(&name).map_or(&[][..], |old| &old.issues);
-                    touched
-                        .new_issues
-                        .extend(record.issues.iter().filter(|i| !known.contains(i)).cloned());
-                    self.services.insert(name.clone(), record);
-                    true
-                }
-                None => self.services.remove(&name).is_some(),
-            };
-            if before {
-                touched.services.insert(name);
+            if self.services.get(&name) != record.as_ref() {
+                self.replace(name, record, &mut touched);
             }
         }
-        if let Some(stray) = change.stray {
-            touched
-                .new_issues
-                .extend(stray.iter().filter(|i| !self.stray.contains(i)).cloned());
+        if let Some(stray) = change.stray.filter(|stray| *stray != self.stray) {
+            touched.note_issues(&self.stray, &stray);
             self.stray = stray;
         }
         touched
+    }
+
+    fn replace(&mut self, name: Arc<str>, record: Option<ServiceRecord>, touched: &mut Touched) {
+        let old = match record {
+            Some(record) => {
+                let known = self.services.get(&name).map_or(&[][..], |old| &old.issues);
+                touched.note_issues(known, &record.issues);
+                self.instances += record.instances.len();
+                self.services.insert(name.clone(), record)
+            }
+            None => self
+                .services
+                .remove(&name)
+                .inspect(|old| touched.note_issues(&old.issues, &[])),
+        };
+        self.instances -= old.map_or(0, |old| old.instances.len());
+        touched.services.insert(name);
+    }
+}
+
+impl Touched {
+    fn note_issues(&mut self, old: &[Issue], new: &[Issue]) {
+        self.issues |= old != new;
+        self.new_issues
+            .extend(new.iter().filter(|i| !old.contains(i)).cloned());
     }
 }
 
@@ -217,10 +231,7 @@ mod tests {
     fn only_what_changed_is_touched() {
         let mut catalog = Catalog::new(["a".into(), "b".into()]);
         let all = vec![("x", Some(record(1))), ("y", Some(record(2)))];
-        assert_eq!(
-            names(&catalog.apply(event("a", all.clone(), true))),
-            ["x", "y"]
-        );
+        assert_eq!(names(&catalog.apply(event("a", all.clone(), true))), ["x", "y"]);
         assert!(!catalog.ready(), "b has not delivered");
         assert_eq!(names(&catalog.apply(event("a", all, true))), [""; 0]);
         assert_eq!(

@@ -103,10 +103,7 @@ pub fn parse<'a>(
     for (key, value) in pairs {
         if let Err(reason) = read_one(&mut declared, &mut routes, key, value) {
             let prefix = spelling.prefix();
-            issues.push(Issue::warning(
-                entry,
-                format!("{prefix}{}: {reason}", clip(key)),
-            ));
+            issues.push(Issue::warning(entry, format!("{prefix}{}: {reason}", clip(key))));
         }
     }
     declared.policy.routes = routes.into_values().collect();
@@ -130,10 +127,7 @@ fn read_one(
                 "drain" => State::Drain,
                 "off" => State::Off,
                 _ => {
-                    return Err(format!(
-                        "`{}` must be up, drain or off; taken as up",
-                        clip(value)
-                    ));
+                    return Err(format!("`{}` must be up, drain or off; taken as up", clip(value)));
                 }
             });
         }
@@ -149,8 +143,7 @@ fn read_one(
         "expose" => declared.policy.expose = Some(expose(value)?),
         "share" | "needs" => {
             return Err(
-                "is a key of the declaration language that this version does not act on yet"
-                    .to_owned(),
+                "is a key of the declaration language that this version does not act on yet".to_owned(),
             );
         }
         _ => {
@@ -163,14 +156,10 @@ fn read_one(
                 None => None,
             };
             let Some(number) = number else {
-                return Err(format!(
-                    "not a key of ours, ignored (known: {KNOWN}, route-2, …)"
-                ));
+                return Err(format!("not a key of ours, ignored (known: {KNOWN}, route-2, …)"));
             };
             if routes.len() >= MAX_ROUTES && !routes.contains_key(&number) {
-                return Err(format!(
-                    "more than {MAX_ROUTES} routes; this one is ignored"
-                ));
+                return Err(format!("more than {MAX_ROUTES} routes; this one is ignored"));
             }
             routes.insert(
                 number,
@@ -271,12 +260,7 @@ mod tests {
 
     fn read(pairs: &[(&str, &str)]) -> (Declared, Vec<String>) {
         let mut issues = Vec::new();
-        let declared = parse(
-            "orders-7",
-            Spelling::Meta,
-            pairs.iter().copied(),
-            &mut issues,
-        );
+        let declared = parse("orders-7", Spelling::Meta, pairs.iter().copied(), &mut issues);
         (declared, issues.into_iter().map(|i| i.reason).collect())
     }
 

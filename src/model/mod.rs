@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod change;
 pub mod declaration;
 pub mod instance;
+pub mod network;
 pub mod route;
 pub mod service;
 
@@ -14,5 +15,6 @@ pub use catalog::{Catalog, SourceState};
 pub use change::{Change, Event, Issue, Severity, Status};
 pub use declaration::{Declared, Policy, Spelling};
 pub use instance::{Health, Instance, MAX_WEIGHT, Protocol};
+pub use network::{Bind, Clusters, Exposure, Listener, OnAllUnhealthy};
 pub use route::{GrpcMethod, Matcher, RouteRule};
 pub use service::{Conflict, Service, ServiceRecord};

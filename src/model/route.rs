@@ -56,10 +56,7 @@ impl RouteRule {
                 "host" if host.is_some() => return Err(twice()),
                 "host" => host = Some(parse_host(value)?),
                 "path" | "grpc" if matcher.is_some() => {
-                    return Err(
-                        "a route has one `path=` or one `grpc=`; use route-2 for another"
-                            .to_owned(),
-                    );
+                    return Err("a route has one `path=` or one `grpc=`; use route-2 for another".to_owned());
                 }
                 "path" => matcher = Some(Matcher::Prefix(parse_path(value)?)),
                 "grpc" => matcher = Some(Matcher::Grpc(GrpcMethod::parse(value)?)),
@@ -177,9 +174,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
             clip(text)
         )
     };
-    let split = text
-        .find(|c: char| c.is_ascii_alphabetic())
-        .ok_or_else(bad)?;
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(bad)?;
     let (number, unit) = text.split_at(split);
     let factor = match unit {
         "ms" => 0.001,
@@ -223,8 +218,7 @@ mod tests {
 
     #[test]
     fn a_full_route_is_read() {
-        let rule =
-            RouteRule::parse("host=API.x path=/orders/ header=X-Canary:1 timeout=2s").unwrap();
+        let rule = RouteRule::parse("host=API.x path=/orders/ header=X-Canary:1 timeout=2s").unwrap();
         assert_eq!(rule.host.as_deref(), Some("api.x"));
         assert_eq!(rule.matcher, Matcher::Prefix("/orders/".into()));
         assert_eq!(rule.headers, vec![("x-canary".to_owned(), "1".to_owned())]);

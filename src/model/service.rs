@@ -92,10 +92,7 @@ fn choose(instances: &[Instance]) -> (Policy, Option<Conflict>) {
             count.1 += 1;
         }
     }
-    let Some((winner, _)) = by_version
-        .iter()
-        .max_by(|a, b| a.1.cmp(b.1).then(b.0.cmp(a.0)))
-    else {
+    let Some((winner, _)) = by_version.iter().max_by(|a, b| a.1.cmp(b.1).then(b.0.cmp(a.0))) else {
         return (Policy::default(), None);
     };
     let policy = by_policy
@@ -200,13 +197,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn instance(
-        id: &str,
-        port: u16,
-        version: &str,
-        health: Health,
-        protocol: Protocol,
-    ) -> Instance {
+    fn instance(id: &str, port: u16, version: &str, health: Health, protocol: Protocol) -> Instance {
         Instance {
             id: id.into(),
             address: SocketAddr::from(([10, 0, 0, 7], port)),
@@ -236,11 +227,7 @@ mod tests {
             instance("c", 2, "", Health::Healthy, Protocol::Http1),
         ]);
         let merged = Service::merge(&"orders".into(), &[&a, &b]);
-        let seen: Vec<_> = merged
-            .instances
-            .iter()
-            .map(|i| (&*i.id, i.health))
-            .collect();
+        let seen: Vec<_> = merged.instances.iter().map(|i| (&*i.id, i.health)).collect();
         assert_eq!(seen, [("a", Health::Healthy), ("c", Health::Healthy)]);
         assert_eq!(merged.conflict, None);
     }
@@ -276,19 +263,13 @@ mod tests {
             protocol: Some(Protocol::Http2),
             ..Policy::default()
         });
-        assert_eq!(
-            Service::merge(&"x".into(), &[&doc]).protocol(),
-            Protocol::Http2
-        );
+        assert_eq!(Service::merge(&"x".into(), &[&doc]).protocol(), Protocol::Http2);
     }
 
     #[test]
     fn addresses_are_checked() {
         assert_eq!(address("10.0.0.7", 80).unwrap().to_string(), "10.0.0.7:80");
-        assert_eq!(
-            address("fd00::7", 80).unwrap(),
-            address("[fd00::7]", 80).unwrap()
-        );
+        assert_eq!(address("fd00::7", 80).unwrap(), address("[fd00::7]", 80).unwrap());
         for (host, port, word) in [
             ("db.local", 80, "no host names"),
             ("", 80, "not an IP"),

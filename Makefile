@@ -1,0 +1,68 @@
+# Everything this project can do, in one command each: `make help` lists them.
+# Each target first puts what it needs in place. CARGO=... takes another cargo.
+
+CARGO ?= cargo
+TOOLS := bash integration/tools.sh
+
+# tests/*.rs, by name: `cargo test` without names would run the integration test with them.
+UNIT_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) \
+              $(patsubst tests/%/main.rs,--test %,$(wildcard tests/*/main.rs))
+
+.DEFAULT_GOAL := run
+.NOTPARALLEL:
+.PHONY: run test demo bench build lint fmt tools build-deps cargo cargo-lints clean-tools clean help
+
+run: build-deps ## build and start with bridge.toml (the default)
+	$(CARGO) run --locked --bin xds-bridge -- run
+
+test: build-deps cargo-lints tools ## formatting, lints, all tests, also against the real etcd, Consul and Envoy
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) test --locked --lib --bins $(UNIT_TESTS)
+	$(CARGO) test --locked --doc
+	$(CARGO) test --locked --test integration -- --test-threads=2
+
+demo: build-deps tools ## a real Envoy follows the real registries, step by step
+	$(CARGO) build --locked --bin xds-bridge --example demo
+	$(CARGO) run --locked --example demo
+
+# The binary is built by itself: with the example it would share features that only tests turn on.
+bench: build-deps tools ## change latency and memory of a release build
+	$(CARGO) build --release --locked --bin xds-bridge
+	$(CARGO) run --release --locked --example load
+
+build: build-deps ## the release binary, target/release/xds-bridge
+	$(CARGO) build --release --locked --bin xds-bridge
+
+lint: build-deps cargo-lints ## formatting and lints only
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+fmt: cargo cargo-lints ## format the sources
+	$(CARGO) fmt
+
+tools: ## etcd, etcdctl, consul and envoy into target/tools/bin
+	@$(TOOLS) fetch
+
+build-deps: cargo ## protoc and a C compiler (installed on Debian as root; else it says what to install)
+	@$(TOOLS) build-deps
+
+cargo:
+	@command -v $(CARGO) >/dev/null || { \
+	    echo "make: $(CARGO) is missing. Install Rust 1.90 or newer with rustup (on Debian 13 and later:" >&2; \
+	    echo "make: apt-get install rustup && rustup default stable), put cargo on the PATH or set CARGO." >&2; \
+	    exit 1; }
+
+cargo-lints: cargo
+	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 || { \
+	    echo "make: rustfmt or clippy is missing: rustup component add rustfmt clippy" >&2; \
+	    exit 1; }
+
+clean-tools: ## remove target/tools
+	rm -rf target/tools
+
+clean: cargo ## remove all of target
+	$(CARGO) clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20

@@ -1,0 +1,225 @@
+//! Between the publisher and the streams: the newest generation, and for each
+//! stream a mailbox with the set of names that changed since it last looked.
+//!
+//! The one shared structure of the serving side, kept out of `xds` so that the
+//! engine stays pure. Its lock is held for a publication or one request, never
+//! across a send. A slow stream costs its set of names, not a queue of states.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::xds::{Changed, Generation, Heard, Index, Kind, NameId, Names, Stream, StreamId, Update};
+
+/// The newest generation and everybody who wants to hear of the next.
+#[derive(Debug)]
+pub struct Fanout {
+    shared: Mutex<Shared>,
+    current: ArcSwapOption<Generation>,
+    max_streams: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    names: Names,
+    index: Index,
+    mailboxes: Vec<Option<Arc<Mailbox>>>,
+    free: Vec<StreamId>,
+    generation: Arc<Generation>,
+}
+
+/// What one stream has not looked at yet.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    letters: Mutex<Letters>,
+    /// Woken when there is something new.
+    pub wake: Notify,
+}
+
+/// The content of a mailbox.
+#[derive(Debug, Default)]
+pub struct Letters {
+    /// Names that changed.
+    pub changed: Changed,
+    /// When the oldest of these changes reached the hub.
+    pub since: Option<Instant>,
+}
+
+/// A stream's place.
+#[derive(Debug)]
+pub struct Place {
+    /// Its number.
+    pub id: StreamId,
+    /// Its mailbox.
+    pub mailbox: Arc<Mailbox>,
+}
+
+/// Why there is no place for a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPlace {
+    /// The sources have not delivered yet. Never answered with emptiness instead.
+    #[error("the bridge has not heard from all its sources yet")]
+    NotReady,
+    /// `xds.max_streams`
+    #[error("there are {0} discovery streams already")]
+    Full(usize),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic in one stream must not take the others down; each section below leaves the data whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Fanout {
+    /// Nothing published yet; at most so many streams.
+    #[must_use]
+    pub fn new(max_streams: usize) -> Self {
+        Self {
+            shared: Mutex::default(),
+            current: ArcSwapOption::empty(),
+            max_streams,
+        }
+    }
+
+    /// Makes the next generation from these updates and tells the streams concerned.
+    /// Returns it, and whether anything changed. `since`: when the first of these changes arrived.
+    pub fn publish(&self, updates: &[Update], since: Instant) -> (Arc<Generation>, bool) {
+        let mut shared = lock(&self.shared);
+        let shared = &mut *shared;
+        let (next, changed) = shared.generation.next(&mut shared.names, updates);
+        let first = self.current.load().is_none();
+        if !first && changed.iter().all(|(_, names)| names.is_empty()) {
+            return (shared.generation.clone(), false);
+        }
+        let next = Arc::new(next);
+        shared.generation = next.clone();
+        // Stored before anybody is woken: who drains a mailbox afterwards sees at least this.
+        self.current.store(Some(next.clone()));
+        shared.notify(&changed, since);
+        (next, true)
+    }
+
+    /// The newest generation; `None` until the first was published.
+    #[must_use]
+    pub fn current(&self) -> Option<Arc<Generation>> {
+        self.current.load_full()
+    }
+
+    /// A place for one more stream.
+    ///
+    /// # Errors
+    /// [`NoPlace`]
+    pub fn enter(&self) -> Result<Place, NoPlace> {
+        if self.current.load().is_none() {
+            return Err(NoPlace::NotReady);
+        }
+        let mut shared = lock(&self.shared);
+        let open = shared.mailboxes.len() - shared.free.len();
+        if open >= self.max_streams {
+            return Err(NoPlace::Full(open));
+        }
+        let mailbox = Arc::new(Mailbox::default());
+        let id = match shared.free.pop() {
+            Some(id) => {
+                shared.mailboxes[id as usize] = Some(mailbox.clone());
+                id
+            }
+            None => {
+                shared.mailboxes.push(Some(mailbox.clone()));
+                StreamId::try_from(shared.mailboxes.len() - 1).unwrap_or(StreamId::MAX)
+            }
+        };
+        Ok(Place { id, mailbox })
+    }
+
+    /// Lets a stream hear a request, and takes over what it subscribes to now. What is
+    /// published afterwards reaches its mailbox; what was before, it sees in the generation.
+    ///
+    /// # Errors
+    /// Those of `hear`.
+    pub fn hear<E>(
+        &self,
+        id: StreamId,
+        hear: impl FnOnce(&mut Names, &Generation) -> Result<Heard, E>,
+    ) -> Result<Heard, E> {
+        let mut shared = lock(&self.shared);
+        let shared = &mut *shared;
+        let heard = hear(&mut shared.names, &shared.generation)?;
+        if let Some(kind) = heard.kind {
+            for name in &heard.unsubscribed {
+                shared.index.remove(kind, id, *name);
+            }
+            for name in &heard.subscribed {
+                shared.index.add(kind, id, *name);
+            }
+            if let Some(on) = heard.wildcard {
+                shared.index.wildcard(kind, id, on);
+            }
+        }
+        Ok(heard)
+    }
+
+    /// A stream has ended.
+    pub fn leave(&self, id: StreamId, stream: &Stream) {
+        let mut shared = lock(&self.shared);
+        for (kind, name) in stream.subscriptions() {
+            shared.index.remove(kind, id, name);
+            shared.names.release(name);
+        }
+        for kind in Kind::ALL {
+            shared.index.wildcard(kind, id, false);
+        }
+        if let Some(mailbox) = shared.mailboxes.get_mut(id as usize) {
+            *mailbox = None;
+            shared.free.push(id);
+        }
+    }
+
+    /// The name of a number.
+    #[must_use]
+    pub fn name(&self, id: NameId) -> Option<Arc<str>> {
+        lock(&self.shared).names.name(id).cloned()
+    }
+}
+
+impl Shared {
+    /// Puts each changed name into the mailboxes of the streams that subscribe to it.
+    fn notify(&self, changed: &Changed, since: Instant) {
+        let mailbox = |id: StreamId| self.mailboxes.get(id as usize).and_then(Option::as_ref);
+        for (kind, names) in changed.iter().filter(|(_, names)| !names.is_empty()) {
+            for stream in self.index.wildcards(kind) {
+                if let Some(mailbox) = mailbox(stream) {
+                    mailbox.put(since, |changed| *changed.get_mut(kind) |= names);
+                }
+            }
+            for name in names {
+                for stream in self.index.named(kind, name).into_iter().flatten() {
+                    if let Some(mailbox) = mailbox(stream) {
+                        mailbox.put(since, |changed| {
+                            changed.get_mut(kind).insert(name);
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Mailbox {
+    fn put(&self, since: Instant, put: impl FnOnce(&mut Changed)) {
+        let mut letters = lock(&self.letters);
+        put(&mut letters.changed);
+        letters.since.get_or_insert(since);
+        drop(letters);
+        self.wake.notify_one();
+    }
+
+    /// Takes everything out; `None` when it is empty.
+    #[must_use]
+    pub fn take(&self) -> Option<Letters> {
+        let mut letters = lock(&self.letters);
+        letters.since.is_some().then(|| std::mem::take(&mut *letters))
+    }
+}

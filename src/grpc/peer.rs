@@ -1,0 +1,212 @@
+//! One client's stream: its engine state, its place at the fan-out, its log lines.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::clock;
+use crate::fanout::{Fanout, Place};
+use crate::metrics::{ByType, ByVariant, Metrics};
+use crate::xds::{DeltaRequest, Heard, Refusal, Response, SotwRequest, Stream, Variant};
+
+/// Leaves the fan-out when it is dropped, however the stream ended.
+#[derive(Debug)]
+pub(super) struct Peer {
+    core: Stream,
+    place: Place,
+    fanout: Arc<Fanout>,
+    metrics: Arc<Metrics>,
+    variant: Variant,
+    began: Instant,
+    /// When the oldest change that was not sent yet reached the hub.
+    since: Option<Instant>,
+    named: bool,
+    pub(super) stop: CancellationToken,
+}
+
+impl Peer {
+    pub(super) fn new(
+        variant: Variant,
+        core: Stream,
+        place: Place,
+        fanout: Arc<Fanout>,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) -> Self {
+        metrics.streams.get_or_create(&by_variant(variant)).inc();
+        Self {
+            core,
+            place,
+            fanout,
+            metrics,
+            variant,
+            began: clock::now(),
+            since: None,
+            named: false,
+            stop,
+        }
+    }
+
+    pub(super) const fn variant(&self) -> Variant {
+        self.variant
+    }
+
+    fn now(&self) -> Duration {
+        clock::now().duration_since(self.began)
+    }
+
+    /// The next response, as of the newest generation.
+    pub(super) fn next(&mut self) -> Option<Response> {
+        if let Some(letters) = self.place.mailbox.take() {
+            self.core.mark(&letters.changed);
+            self.since = self.since.or(letters.since);
+        }
+        // Loaded after the mailbox was emptied: at least as new as what was in it.
+        let generation = self.fanout.current()?;
+        let now = self.now();
+        let fanout = &self.fanout;
+        let Some(response) = self.core.next(&generation, &|id| fanout.name(id), now) else {
+            self.since = self.since.filter(|_| self.core.outstanding() > 0);
+            return None;
+        };
+        let by_type = ByType {
+            r#type: response.kind.short(),
+        };
+        self.metrics.responses.get_or_create(&by_type).inc();
+        self.metrics
+            .resources_sent
+            .get_or_create(&by_type)
+            .inc_by(response.resources.len() as u64);
+        if let Some(since) = self.since.take() {
+            self.metrics
+                .change
+                .observe(clock::now().duration_since(since).as_secs_f64());
+        }
+        tracing::debug!(
+            node = self.node(),
+            r#type = response.kind.short(),
+            nonce = response.nonce,
+            resources = response.resources.len(),
+            removed = response.removed.len(),
+            "sent"
+        );
+        Some(response)
+    }
+
+    /// Sleeps until the engine wants to be asked again, or something changed.
+    pub(super) async fn changed(&self) {
+        let mailbox = &self.place.mailbox;
+        match self.core.deadline() {
+            Some(deadline) => {
+                let _ = tokio::time::timeout_at(self.began + deadline, mailbox.wake.notified()).await;
+            }
+            None => mailbox.wake.notified().await,
+        }
+    }
+
+    pub(super) fn on_delta(&mut self, request: DeltaRequest) -> Result<(), Status> {
+        let core = &mut self.core;
+        let heard = self.fanout.hear(self.place.id, |names, generation| {
+            core.on_delta(request, names, generation)
+        });
+        self.heard(heard)
+    }
+
+    pub(super) fn on_sotw(&mut self, request: SotwRequest) -> Result<(), Status> {
+        let core = &mut self.core;
+        let heard = self.fanout.hear(self.place.id, |names, generation| {
+            core.on_sotw(request, names, generation)
+        });
+        self.heard(heard)
+    }
+
+    fn heard(&mut self, heard: Result<Heard, Refusal>) -> Result<(), Status> {
+        let heard = match heard {
+            Ok(heard) => heard,
+            Err(refusal) => {
+                self.metrics.streams_refused.inc();
+                tracing::warn!(node = self.node(), %refusal, "discovery stream refused");
+                return Err(status(&refusal));
+            }
+        };
+        if !self.named {
+            self.named = true;
+            if let Some(node) = self.core.node() {
+                tracing::info!(
+                    node = node.id,
+                    fleet = node.cluster,
+                    agent = node.user_agent,
+                    variant = by_variant(self.variant).variant,
+                    "client connected"
+                );
+            }
+        }
+        if let Some(url) = &heard.unknown_type {
+            tracing::debug!(
+                node = self.node(),
+                type_url = url,
+                "a type that is not served here"
+            );
+        }
+        let Some(kind) = heard.kind else { return Ok(()) };
+        let by_type = ByType { r#type: kind.short() };
+        if heard.ack {
+            self.metrics.acks.get_or_create(&by_type).inc();
+        }
+        if let Some(nack) = heard.nack {
+            self.metrics.nacks.get_or_create(&by_type).inc();
+            let name = nack.only.and_then(|id| self.fanout.name(id));
+            tracing::warn!(
+                node = self.node(),
+                r#type = kind.short(),
+                resources = nack.resources,
+                name = name.as_deref().unwrap_or(""),
+                message = clip(&nack.message),
+                "client refused a response"
+            );
+        }
+        Ok(())
+    }
+
+    fn node(&self) -> &str {
+        self.core.node().map_or("", |node| node.id.as_str())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.fanout.leave(self.place.id, &self.core);
+        self.metrics
+            .streams
+            .get_or_create(&by_variant(self.variant))
+            .dec();
+        tracing::debug!(node = self.node(), "client gone");
+    }
+}
+
+const fn by_variant(variant: Variant) -> ByVariant {
+    ByVariant {
+        variant: match variant {
+            Variant::Delta => "delta",
+            Variant::Sotw => "sotw",
+        },
+    }
+}
+
+fn status(refusal: &Refusal) -> Status {
+    match refusal {
+        Refusal::TooManyNames { .. } => Status::resource_exhausted(refusal.to_string()),
+        _ => Status::invalid_argument(refusal.to_string()),
+    }
+}
+
+/// A client may send any text: a log line gets so much of it.
+fn clip(message: &str) -> &str {
+    let end = (0..=message.len().min(2_000))
+        .rev()
+        .find(|at| message.is_char_boundary(*at));
+    &message[..end.unwrap_or(0)]
+}

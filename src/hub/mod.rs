@@ -1,0 +1,266 @@
+//! The owner of the catalog: one task that applies what sources say, waits a
+//! moment, and publishes what changed. Nothing here talks to a registry or to Envoy.
+
+mod build;
+mod settle;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use build::Builder;
+pub use build::Network;
+use settle::Settle;
+
+use crate::clock;
+use crate::fanout::Fanout;
+use crate::metrics::{ByEntry, BySource, ByType, MAX_ENTRIES, Metrics, SourceKind, count};
+use crate::model::{Catalog, Event, Issue, Severity, Status};
+use crate::xds::Kind;
+
+/// Events of sources that wait for the hub; a source that is faster waits itself.
+pub const INBOX: usize = 256;
+
+/// New issues named in the log per event; the rest is counted in one line.
+const LOGGED_ISSUES: usize = 20;
+
+/// How the sources are, for `/readyz` and the status page.
+#[derive(Clone, Debug, Default)]
+pub struct Overview {
+    /// The first generation was published: streams are admitted.
+    pub ready: bool,
+    /// Each source.
+    pub sources: Vec<SourceView>,
+}
+
+/// How one source is.
+#[derive(Clone, Debug)]
+pub struct SourceView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// `file`, `etcd`, `consul`
+    pub kind: &'static str,
+    /// `connecting`, `live`, `away`, and why.
+    pub status: Status,
+    /// Has delivered once.
+    pub delivered: bool,
+}
+
+/// The task's state.
+#[derive(Debug)]
+pub struct Hub {
+    catalog: Catalog,
+    kinds: BTreeMap<Arc<str>, &'static str>,
+    builder: Builder,
+    settle: Settle,
+    pending: BTreeSet<Arc<str>>,
+    fanout: Arc<Fanout>,
+    metrics: Arc<Metrics>,
+    overview: watch::Sender<Overview>,
+    ready: bool,
+    seen_issues: BTreeSet<Issue>,
+}
+
+impl Hub {
+    /// A hub for these sources (name → kind); `settle`: quiet time and its bound.
+    #[must_use]
+    pub fn new(
+        kinds: BTreeMap<Arc<str>, &'static str>,
+        network: Network,
+        settle: (Duration, Duration),
+        fanout: Arc<Fanout>,
+        metrics: Arc<Metrics>,
+    ) -> (Self, watch::Receiver<Overview>) {
+        let (overview, seen) = watch::channel(Overview::default());
+        let hub = Self {
+            catalog: Catalog::new(kinds.keys().cloned()),
+            kinds,
+            builder: Builder::new(network),
+            settle: Settle::new(settle.0, settle.1),
+            pending: BTreeSet::new(),
+            fanout,
+            metrics,
+            overview,
+            ready: false,
+            seen_issues: BTreeSet::new(),
+        };
+        hub.report();
+        (hub, seen)
+    }
+
+    /// Works until `stop`.
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Event>, stop: CancellationToken) {
+        loop {
+            let due = self.settle.due();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = at(due), if due.is_some() => self.publish(),
+                event = inbox.recv() => match event {
+                    Some(event) => self.apply(event),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        let source = event.source.clone();
+        let by_source = BySource {
+            source: source.to_string(),
+        };
+        if matches!(event.what, crate::model::change::What::Change(_)) {
+            self.metrics.source_changes.get_or_create(&by_source).inc();
+        }
+        let touched = self.catalog.apply(event);
+        if touched.issues {
+            for issue in touched.new_issues.iter().take(LOGGED_ISSUES) {
+                log_issue(&source, issue);
+            }
+            if let Some(more) = touched
+                .new_issues
+                .len()
+                .checked_sub(LOGGED_ISSUES)
+                .filter(|n| *n > 0)
+            {
+                tracing::warn!(source = %source, more, "more entries with issues; see /metrics");
+            }
+            self.count_issues();
+        }
+        if let Some((_, state)) = self.catalog.sources().find(|(name, _)| **name == source) {
+            self.metrics
+                .source_services
+                .get_or_create(&by_source)
+                .set(count(state.services()));
+            self.metrics
+                .source_instances
+                .get_or_create(&by_source)
+                .set(count(state.instances()));
+        }
+        if touched.status {
+            self.report();
+        }
+        self.pending.extend(touched.services);
+        // Until all sources have delivered nothing is served; the last delivery releases everything.
+        if self.catalog.ready() && (!self.pending.is_empty() || !self.ready) {
+            self.settle.note(clock::now());
+        }
+    }
+
+    fn publish(&mut self) {
+        let since = self.settle.take().unwrap_or_else(clock::now);
+        let touched = std::mem::take(&mut self.pending);
+        let updates = self.builder.build(&self.catalog, &touched);
+        let (generation, changed) = self.fanout.publish(&updates, since);
+        if !std::mem::replace(&mut self.ready, true) {
+            tracing::info!(
+                services = self.builder.services(),
+                "ready: all sources have delivered"
+            );
+            self.report();
+        }
+        self.metrics.services.set(count(self.builder.services()));
+        self.metrics.conflicts.set(count(self.builder.conflicts()));
+        if self.builder.take_news() {
+            self.log_declared();
+        }
+        if !changed {
+            return;
+        }
+        self.metrics
+            .generation
+            .set(i64::try_from(generation.number).unwrap_or(i64::MAX));
+        for kind in Kind::ALL {
+            let by_type = ByType { r#type: kind.short() };
+            self.metrics
+                .resources
+                .get_or_create(&by_type)
+                .set(count(generation.len(kind)));
+        }
+        tracing::debug!(
+            generation = generation.number,
+            services = touched.len(),
+            "published"
+        );
+    }
+
+    /// Names what is newly wrong between services (unknown exposures, refused or contested claims, conflicts).
+    fn log_declared(&mut self) {
+        let now: BTreeSet<Issue> = self.builder.issues().cloned().collect();
+        for issue in now.difference(&self.seen_issues).take(LOGGED_ISSUES) {
+            tracing::warn!(service = issue.entry, "{}", issue.reason);
+        }
+        self.seen_issues = now;
+    }
+
+    fn count_issues(&self) {
+        self.metrics.entry_issue.clear();
+        let mut named = 0;
+        for (source, state) in self.catalog.sources() {
+            let mut rejected = 0;
+            for issue in state.issues() {
+                rejected += usize::from(issue.severity == Severity::Rejected);
+                if named < MAX_ENTRIES {
+                    named += 1;
+                    let labels = ByEntry {
+                        source: source.to_string(),
+                        entry: issue.entry.clone(),
+                        severity: issue.severity.as_str().to_owned(),
+                    };
+                    self.metrics.entry_issue.get_or_create(&labels).set(1);
+                }
+            }
+            let by_source = BySource {
+                source: source.to_string(),
+            };
+            self.metrics
+                .entries_rejected
+                .get_or_create(&by_source)
+                .set(count(rejected));
+        }
+    }
+
+    /// Tells the rest of the program how the sources are.
+    fn report(&self) {
+        let sources: Vec<SourceView> = self
+            .catalog
+            .sources()
+            .map(|(name, state)| SourceView {
+                name: name.clone(),
+                kind: self.kinds.get(name).copied().unwrap_or(""),
+                status: state.status().clone(),
+                delivered: state.delivered(),
+            })
+            .collect();
+        for view in &sources {
+            let labels = SourceKind {
+                source: view.name.to_string(),
+                kind: view.kind.to_owned(),
+            };
+            let up = i64::from(view.status == Status::Live);
+            if self.metrics.source_up.get_or_create(&labels).set(up) != up {
+                tracing::info!(source = %view.name, kind = view.kind, status = view.status.as_str(), "source");
+            }
+        }
+        self.overview.send_replace(Overview {
+            ready: self.ready,
+            sources,
+        });
+    }
+}
+
+async fn at(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn log_issue(source: &str, issue: &Issue) {
+    match issue.severity {
+        Severity::Rejected => tracing::warn!(source, entry = issue.entry, "entry rejected: {}", issue.reason),
+        Severity::Warning => tracing::warn!(source, entry = issue.entry, "entry: {}", issue.reason),
+    }
+}

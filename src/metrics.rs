@@ -1,0 +1,201 @@
+//! What is counted, in Prometheus' text format at `/metrics`. Each label is
+//! bounded: sources and listeners are configured, types are ours, and entries
+//! with issues are cut off at [`MAX_ENTRIES`].
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// So many entries with issues are named in the metrics; the gauges count all.
+pub const MAX_ENTRIES: usize = 100;
+
+/// Labels of a source's condition.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct SourceKind {
+    /// Its name.
+    pub source: String,
+    /// `file`, `etcd`, `consul`
+    pub kind: String,
+}
+
+/// Labels of what is counted per source.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct BySource {
+    /// Its name.
+    pub source: String,
+}
+
+/// Labels of one entry with an issue.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByEntry {
+    /// Its source.
+    pub source: String,
+    /// The registry's name of it.
+    pub entry: String,
+    /// `rejected` or `warning`
+    pub severity: String,
+}
+
+/// Labels per resource type.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByType {
+    /// `cds`, `eds`, `lds`, `rds`
+    pub r#type: &'static str,
+}
+
+/// Labels per protocol variant.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByVariant {
+    /// `delta` or `sotw`
+    pub variant: &'static str,
+}
+
+/// All metrics of one bridge.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// 1: reachable and current; 0: not.
+    pub source_up: Family<SourceKind, Gauge>,
+    /// Services a source knows.
+    pub source_services: Family<BySource, Gauge>,
+    /// Instances a source knows.
+    pub source_instances: Family<BySource, Gauge>,
+    /// Changes a source delivered.
+    pub source_changes: Family<BySource, Counter>,
+    /// Entries that are not served.
+    pub entries_rejected: Family<BySource, Gauge>,
+    /// Entries by name, rejected or with a warning.
+    pub entry_issue: Family<ByEntry, Gauge>,
+    /// Services of the merged catalog.
+    pub services: Gauge,
+    /// Services whose versions disagree about the policy.
+    pub conflicts: Gauge,
+    /// The number of the newest generation.
+    pub generation: Gauge,
+    /// Resources of the newest generation.
+    pub resources: Family<ByType, Gauge>,
+    /// Open streams.
+    pub streams: Family<ByVariant, Gauge>,
+    /// Streams that were refused: not ready, too many, or a breach of the protocol.
+    pub streams_refused: Counter,
+    /// Responses sent.
+    pub responses: Family<ByType, Counter>,
+    /// Resources sent, removals not counted.
+    pub resources_sent: Family<ByType, Counter>,
+    /// Responses that clients accepted.
+    pub acks: Family<ByType, Counter>,
+    /// Responses that clients refused.
+    pub nacks: Family<ByType, Counter>,
+    /// From a change's arrival at the hub until it is handed to one stream's connection, in seconds.
+    pub change: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("xds_bridge"),
+            source_up: Family::default(),
+            source_services: Family::default(),
+            source_instances: Family::default(),
+            source_changes: Family::default(),
+            entries_rejected: Family::default(),
+            entry_issue: Family::default(),
+            services: Gauge::default(),
+            conflicts: Gauge::default(),
+            generation: Gauge::default(),
+            resources: Family::default(),
+            streams: Family::default(),
+            streams_refused: Counter::default(),
+            responses: Family::default(),
+            resources_sent: Family::default(),
+            acks: Family::default(),
+            nacks: Family::default(),
+            change: Histogram::new(exponential_buckets(0.000_1, 2.0, 18)),
+        };
+        let m = &mut metrics;
+        let r = &mut m.registry;
+        r.register(
+            "source_up",
+            "1 when the source is reachable and current",
+            m.source_up.clone(),
+        );
+        r.register(
+            "source_services",
+            "Services a source knows",
+            m.source_services.clone(),
+        );
+        r.register(
+            "source_instances",
+            "Instances a source knows",
+            m.source_instances.clone(),
+        );
+        r.register(
+            "source_changes",
+            "Changes a source delivered",
+            m.source_changes.clone(),
+        );
+        r.register(
+            "source_entries_rejected",
+            "Registry entries that are not served",
+            m.entries_rejected.clone(),
+        );
+        r.register(
+            "entry_issue",
+            "Registry entries with an issue, the first hundred",
+            m.entry_issue.clone(),
+        );
+        r.register("services", "Services served", m.services.clone());
+        r.register(
+            "policy_conflicts",
+            "Services whose versions declare different policies",
+            m.conflicts.clone(),
+        );
+        r.register(
+            "generation",
+            "Number of the newest generation",
+            m.generation.clone(),
+        );
+        r.register(
+            "resources",
+            "Resources in the newest generation",
+            m.resources.clone(),
+        );
+        r.register("streams", "Open discovery streams", m.streams.clone());
+        r.register(
+            "streams_refused",
+            "Discovery streams refused",
+            m.streams_refused.clone(),
+        );
+        r.register("responses", "Discovery responses sent", m.responses.clone());
+        r.register("resources_sent", "Resources sent", m.resources_sent.clone());
+        r.register("acks", "Responses accepted by clients", m.acks.clone());
+        r.register("nacks", "Responses refused by clients", m.nacks.clone());
+        r.register(
+            "change_seconds",
+            "From a change's arrival to its response, per stream",
+            m.change.clone(),
+        );
+        metrics
+    }
+}
+
+impl Metrics {
+    /// The text format.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+/// A count as a gauge takes it.
+#[must_use]
+pub fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,12 @@
+//! From the model to Envoy's resources. Pure: each generator sees only what it
+//! is given, and equal input gives equal bytes (so that versions are content
+//! hashes: no map with more than one entry is ever encoded).
+
+mod any;
+pub mod cluster;
+pub mod endpoints;
+pub mod listener;
+pub mod route;
+pub mod table;
+
+pub use table::{Claim, Claimed, claims};

@@ -1,0 +1,162 @@
+//! One immutable state of all resources. The next one shares all that did not change.
+
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use super::kind::{Kind, PerKind};
+use super::names::{NameId, Names};
+use super::resource::{Draft, Resource, Version};
+
+/// What became of one resource.
+#[derive(Clone, Debug)]
+pub enum Update {
+    /// It is there, maybe anew.
+    Put(Draft),
+    /// It is gone.
+    Remove(Kind, Arc<str>),
+}
+
+/// The names that a new generation changed, by type.
+pub type Changed = PerKind<RoaringBitmap>;
+
+/// All resources at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Generation {
+    /// Counts up with each one; says nothing across processes.
+    pub number: u64,
+    tables: PerKind<Table>,
+}
+
+/// Resources by name number, in shared blocks: a change copies one block.
+#[derive(Clone, Debug, Default)]
+struct Table {
+    blocks: Vec<Option<Arc<Block>>>,
+    len: usize,
+}
+
+const BLOCK: usize = 64;
+type Block = [Option<Arc<Resource>>; BLOCK];
+
+impl Generation {
+    /// The generation after these updates, and what really changed. Equal content is no change.
+    #[must_use]
+    pub fn next(&self, names: &mut Names, updates: &[Update]) -> (Self, Changed) {
+        let mut next = Self {
+            number: self.number + 1,
+            tables: self.tables.clone(),
+        };
+        let mut changed = Changed::default();
+        for update in updates {
+            let (kind, id, resource) = match update {
+                Update::Put(draft) => {
+                    let id = names.publish(&draft.name);
+                    let same = next.get(draft.kind, id).is_some_and(|old| {
+                        old.version == Version::of(&draft.body) && old.reach == draft.reach
+                    });
+                    if same {
+                        continue;
+                    }
+                    let mut needs: Vec<NameId> = draft.needs.iter().map(|n| names.publish(n)).collect();
+                    needs.sort_unstable();
+                    needs.dedup();
+                    (draft.kind, id, Some(Arc::new(Resource::new(draft, needs.into()))))
+                }
+                Update::Remove(kind, name) => match names.find(name) {
+                    Some(id) if next.get(*kind, id).is_some() => (*kind, id, None),
+                    _ => continue,
+                },
+            };
+            next.tables.get_mut(kind).set(id, resource);
+            changed.get_mut(kind).insert(id);
+        }
+        (next, changed)
+    }
+
+    /// One resource.
+    #[must_use]
+    pub fn get(&self, kind: Kind, id: NameId) -> Option<&Arc<Resource>> {
+        self.tables.get(kind).get(id)
+    }
+
+    /// All resources of a type, in the order of their numbers.
+    pub fn all(&self, kind: Kind) -> impl Iterator<Item = (NameId, &Arc<Resource>)> {
+        self.tables.get(kind).iter()
+    }
+
+    /// How many resources of a type there are.
+    #[must_use]
+    pub fn len(&self, kind: Kind) -> usize {
+        self.tables.get(kind).len
+    }
+
+    /// Whether there is none at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        Kind::ALL.into_iter().all(|kind| self.len(kind) == 0)
+    }
+}
+
+impl Table {
+    fn get(&self, id: NameId) -> Option<&Arc<Resource>> {
+        let id = id as usize;
+        self.blocks.get(id / BLOCK)?.as_ref()?[id % BLOCK].as_ref()
+    }
+
+    fn set(&mut self, id: NameId, resource: Option<Arc<Resource>>) {
+        let id = id as usize;
+        if self.blocks.len() <= id / BLOCK {
+            self.blocks.resize(id / BLOCK + 1, None);
+        }
+        let block = self.blocks[id / BLOCK].get_or_insert_with(|| Arc::new([const { None }; BLOCK]));
+        let slot = &mut Arc::make_mut(block)[id % BLOCK];
+        self.len = self.len + usize::from(resource.is_some()) - usize::from(slot.is_some());
+        *slot = resource;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (NameId, &Arc<Resource>)> {
+        self.blocks
+            .iter()
+            .enumerate()
+            .filter_map(|(at, block)| Some((at, block.as_ref()?)))
+            .flat_map(|(at, block)| {
+                block.iter().enumerate().filter_map(move |(slot, resource)| {
+                    Some((NameId::try_from(at * BLOCK + slot).ok()?, resource.as_ref()?))
+                })
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xds::Reach;
+
+    fn put(name: &str, body: &[u8]) -> Update {
+        Update::Put(Draft {
+            kind: Kind::Cluster,
+            name: name.into(),
+            body: body.to_vec(),
+            needs: Vec::new(),
+            reach: Reach::All,
+        })
+    }
+
+    #[test]
+    fn equal_content_is_no_change_and_old_generations_stay() {
+        let mut names = Names::default();
+        let empty = Generation::default();
+        let (one, changed) = empty.next(&mut names, &[put("a", b"1"), put("b", b"1")]);
+        assert_eq!(changed.get(Kind::Cluster).len(), 2);
+        let (two, changed) = one.next(&mut names, &[put("a", b"1"), put("b", b"2")]);
+        assert_eq!(changed.get(Kind::Cluster).len(), 1);
+        let (three, _) = two.next(&mut names, &[Update::Remove(Kind::Cluster, "a".into())]);
+        assert_eq!((one.len(Kind::Cluster), three.len(Kind::Cluster)), (2, 1));
+        assert_eq!(three.all(Kind::Cluster).count(), 1);
+        let b = names.find("b").unwrap();
+        assert_ne!(
+            one.get(Kind::Cluster, b).unwrap().version,
+            two.get(Kind::Cluster, b).unwrap().version
+        );
+    }
+}

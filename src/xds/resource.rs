@@ -1,0 +1,180 @@
+//! One resource, encoded once for all streams, and the draft it is made from.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::kind::Kind;
+use super::names::NameId;
+use super::wire;
+
+/// A content hash: the same bytes have the same version in each process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+impl Version {
+    /// The version of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(xxh3_64(bytes))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Who may see a resource, and whether a wildcard subscription holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Everybody.
+    All,
+    /// Everybody who names it; no wildcard holds it (what only gRPC clients understand).
+    ByName,
+    /// Only these fleets.
+    Fleets(Arc<[Arc<str>]>),
+}
+
+impl Reach {
+    /// Whether a client of this fleet may have it.
+    #[must_use]
+    pub fn admits(&self, fleet: &str) -> bool {
+        match self {
+            Self::All | Self::ByName => true,
+            Self::Fleets(fleets) => fleets.iter().any(|f| **f == *fleet),
+        }
+    }
+
+    /// Whether `*` holds it.
+    #[must_use]
+    pub const fn in_wildcard(&self) -> bool {
+        !matches!(self, Self::ByName)
+    }
+}
+
+/// A resource as a generator makes it.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Its type.
+    pub kind: Kind,
+    /// Its name, unique within the type.
+    pub name: Arc<str>,
+    /// The encoded message. Equal content must be equal bytes: no map with more than one entry.
+    pub body: Vec<u8>,
+    /// The resources it needs at the client: a cluster its endpoints (by EDS name), a route
+    /// or listener its clusters.
+    pub needs: Vec<Arc<str>>,
+    /// Who may see it.
+    pub reach: Reach,
+}
+
+/// A resource as streams share it.
+#[derive(Debug)]
+pub struct Resource {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Of its content.
+    pub version: Version,
+    /// What it needs, by number; see [`Draft::needs`].
+    pub needs: Box<[NameId]>,
+    /// Who may see it.
+    pub reach: Reach,
+    frame: Bytes,
+    sotw: u32,
+}
+
+impl Resource {
+    /// Encodes a draft once and for all.
+    #[must_use]
+    pub fn new(draft: &Draft, needs: Box<[NameId]>) -> Self {
+        let version = Version::of(&draft.body);
+        Self::encode(
+            draft.kind,
+            draft.name.clone(),
+            version,
+            &draft.body,
+            needs,
+            draft.reach.clone(),
+        )
+    }
+
+    /// The resource that tells Envoy "there is none of this name"; see [`Kind::empty_when_gone`].
+    #[must_use]
+    pub fn empty(kind: Kind, name: &Arc<str>) -> Self {
+        let body = wire::only_name(name);
+        Self::encode(
+            kind,
+            name.clone(),
+            Version::of(&body),
+            &body,
+            Box::default(),
+            Reach::All,
+        )
+    }
+
+    fn encode(
+        kind: Kind,
+        name: Arc<str>,
+        version: Version,
+        body: &[u8],
+        needs: Box<[NameId]>,
+        reach: Reach,
+    ) -> Self {
+        let (frame, sotw) = wire::frames(&name, &version.to_string(), kind.type_url(), body);
+        Self {
+            name,
+            version,
+            needs,
+            reach,
+            frame,
+            sotw: u32::try_from(sotw).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Tag, length and `Resource`, as it stands in a `DeltaDiscoveryResponse`.
+    #[must_use]
+    pub fn delta_frame(&self) -> Bytes {
+        self.frame.clone()
+    }
+
+    /// Tag, length and `Any`, as it stands in a `DiscoveryResponse`.
+    #[must_use]
+    pub fn sotw_frame(&self) -> Bytes {
+        self.frame.slice(self.sotw as usize..)
+    }
+
+    /// The length of the larger frame, in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// Never: each resource has at least a type and a name.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frame.is_empty()
+    }
+
+    /// The encoded message itself, decoded from the frame (for dumps).
+    ///
+    /// # Errors
+    /// Never for a frame of ours; prost's word otherwise.
+    pub fn body(&self) -> Result<Bytes, prost::DecodeError> {
+        #[derive(prost::Message)]
+        struct AnyField {
+            #[prost(message, optional, tag = "2")]
+            any: Option<AnyBody>,
+        }
+        #[derive(prost::Message)]
+        struct AnyBody {
+            #[prost(bytes = "bytes", tag = "2")]
+            value: Bytes,
+        }
+        let field = <AnyField as prost::Message>::decode(self.sotw_frame())?;
+        Ok(field.any.map(|a| a.value).unwrap_or_default())
+    }
+}

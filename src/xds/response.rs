@@ -1,0 +1,63 @@
+//! What a stream says: a small header of its own, and frames that all streams share.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::kind::Kind;
+use super::resource::Resource;
+use super::stream::Variant;
+use super::wire::field;
+
+/// One discovery response.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// Decides the message type.
+    pub variant: Variant,
+    /// Its type.
+    pub kind: Kind,
+    /// Unique within the stream, never empty.
+    pub nonce: String,
+    /// `version_info` or `system_version_info`.
+    pub version: String,
+    /// New or changed; in state of the world the whole set for LDS and CDS.
+    pub resources: Vec<Arc<Resource>>,
+    /// Gone (delta only).
+    pub removed: Vec<Arc<str>>,
+}
+
+impl Response {
+    /// The gRPC prefix (5 bytes: not compressed, length) and all fields but the resources.
+    /// Their frames follow, in any order: protobuf fields may come in any order.
+    #[must_use]
+    pub fn head(&self) -> Bytes {
+        let mut fields = BytesMut::with_capacity(160);
+        field(&mut fields, 1, self.version.as_bytes());
+        field(&mut fields, 4, self.kind.type_url().as_bytes());
+        field(&mut fields, 5, self.nonce.as_bytes());
+        for name in &self.removed {
+            field(&mut fields, 6, name.as_bytes());
+        }
+        let frames: usize = self.frames().map(|f| f.len()).sum();
+        let length = u32::try_from(fields.len() + frames).unwrap_or(u32::MAX);
+        let mut head = BytesMut::with_capacity(5 + fields.len());
+        head.put_u8(0);
+        head.put_u32(length);
+        head.put_slice(&fields);
+        head.freeze()
+    }
+
+    /// The shared frames, without a copy.
+    pub fn frames(&self) -> impl Iterator<Item = Bytes> + '_ {
+        self.resources.iter().map(|r| self.frame(r))
+    }
+
+    /// The frame of one resource in this response's variant.
+    #[must_use]
+    pub fn frame(&self, resource: &Resource) -> Bytes {
+        match self.variant {
+            Variant::Delta => resource.delta_frame(),
+            Variant::Sotw => resource.sotw_frame(),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! One discovery stream without I/O: requests and changed names go in, responses
+//! come out. The caller gives the time (since the stream began) and the newest
+//! generation.
+//!
+//! Rules are numbered as in docs/xds-rules.md. What this file never does: block,
+//! read a clock, or keep a queue of old states for a slow client.
+
+use std::time::Duration;
+
+use roaring::RoaringBitmap;
+
+use super::generation::{Changed, Generation};
+use super::kind::{Kind, PerKind};
+use super::names::{NameId, Names};
+use super::request::{DeltaRequest, Error, Node, SotwRequest};
+use super::subscription::Subscription;
+
+mod answer;
+mod delta;
+mod sotw;
+
+/// The two variants of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Variant {
+    /// Incremental.
+    Delta,
+    /// State of the world.
+    Sotw,
+}
+
+/// Bounds for one stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Names per type.
+    pub names: usize,
+    /// A response is split before it grows beyond so many bytes (gRPC clients refuse 4 MiB).
+    pub response_bytes: usize,
+    /// What waits for another type goes out after this, come what may.
+    pub gate: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            names: 200_000,
+            response_bytes: 3_500_000,
+            gate: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why a stream ends with an error.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Rule 2.
+    #[error("the first request of a stream must carry the node")]
+    NoNode,
+    /// Rule 3.
+    #[error("a request on the aggregated service needs a type_url")]
+    NoType,
+    /// Rule 3.
+    #[error("this service serves {wanted} only, not {got}")]
+    WrongType {
+        /// What the service is for.
+        wanted: &'static str,
+        /// What was asked for.
+        got: String,
+    },
+    /// A bound of [`Limits`].
+    #[error("more than {limit} names of one type on one stream")]
+    TooManyNames {
+        /// The bound.
+        limit: usize,
+    },
+}
+
+/// What a request meant, for the index, logs and metrics.
+#[derive(Debug, Default)]
+pub struct Heard {
+    /// The type, where it is one of ours.
+    pub kind: Option<Kind>,
+    /// Now subscribed by name.
+    pub subscribed: Vec<NameId>,
+    /// No longer subscribed by name.
+    pub unsubscribed: Vec<NameId>,
+    /// The wildcard was taken or given up.
+    pub wildcard: Option<bool>,
+    /// The client refused a response.
+    pub nack: Option<Nack>,
+    /// The client accepted a response.
+    pub ack: bool,
+    /// A type that is not served here; the stream goes on (rule 4).
+    pub unknown_type: Option<String>,
+}
+
+/// A refusal by the client.
+#[derive(Debug)]
+pub struct Nack {
+    /// Its own words.
+    pub message: String,
+    /// How many resources the refused response carried.
+    pub resources: usize,
+    /// The name, where the response carried just one.
+    pub only: Option<NameId>,
+}
+
+/// The state of one stream; bounded by its subscriptions.
+#[derive(Debug)]
+pub struct Stream {
+    variant: Variant,
+    /// The only type of a per-type service.
+    only: Option<Kind>,
+    limits: Limits,
+    node: Option<Node>,
+    types: PerKind<Subscription>,
+    nonce: u64,
+    /// Clusters were asked for before endpoints: the client is not stuck in warming (rule 41).
+    clusters_first: bool,
+}
+
+impl Stream {
+    /// A stream of the aggregated service, or of the per-type service `only`.
+    #[must_use]
+    pub fn new(variant: Variant, only: Option<Kind>, limits: Limits) -> Self {
+        Self {
+            variant,
+            only,
+            limits,
+            node: None,
+            types: PerKind::default(),
+            nonce: 0,
+            clusters_first: false,
+        }
+    }
+
+    /// The client, once it has said who it is.
+    #[must_use]
+    pub const fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+
+    /// Names that other parts must forget when the stream ends: all subscriptions.
+    pub fn subscriptions(&self) -> impl Iterator<Item = (Kind, NameId)> + '_ {
+        self.types
+            .iter()
+            .flat_map(|(kind, sub)| sub.names.iter().map(move |id| (kind, id)))
+    }
+
+    /// Types whose wildcard is subscribed to.
+    pub fn wildcards(&self) -> impl Iterator<Item = Kind> + '_ {
+        self.types
+            .iter()
+            .filter(|(_, sub)| sub.wildcard)
+            .map(|(kind, _)| kind)
+    }
+
+    /// These names changed; what concerns this stream is looked at by the next [`Self::next`].
+    pub fn mark(&mut self, changed: &Changed) {
+        for (kind, names) in changed.iter() {
+            if !names.is_empty() && self.types.get(kind).requested {
+                self.types.get_mut(kind).dirty |= names;
+            }
+        }
+    }
+
+    /// Responses the client has not answered yet.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.types.iter().map(|(_, sub)| sub.flight.len()).sum()
+    }
+
+    fn fleet(&self) -> &str {
+        self.node.as_ref().map_or("", |node| node.cluster.as_str())
+    }
+
+    /// Envoy, unless the client says that it is something else: gRPC's own clients
+    /// understand removals, and take an empty resource for a real one.
+    fn is_envoy(&self) -> bool {
+        self.node
+            .as_ref()
+            .is_none_or(|node| !node.user_agent.to_ascii_lowercase().starts_with("grpc"))
+    }
+
+    /// Rules 2 to 4: who and which type. `None`: a type that is not ours.
+    fn admit(&mut self, node: Option<Node>, type_url: &str) -> Result<Option<Kind>, Refusal> {
+        if self.node.is_none() {
+            self.node = Some(node.ok_or(Refusal::NoNode)?);
+        }
+        let kind = Kind::parse(type_url);
+        match self.only {
+            Some(only) if type_url.is_empty() || kind == Some(only) => Ok(Some(only)),
+            Some(only) => Err(Refusal::WrongType {
+                wanted: only.type_url(),
+                got: type_url.to_owned(),
+            }),
+            None if type_url.is_empty() => Err(Refusal::NoType),
+            None => Ok(kind),
+        }
+    }
+
+    /// Rule 41, the first request of a type.
+    fn first_request(&mut self, kind: Kind) {
+        self.types.get_mut(kind).requested = true;
+        if kind == Kind::Cluster && !self.types.get(Kind::Endpoints).requested {
+            self.clusters_first = true;
+        }
+    }
+
+    fn within_limits(&self, kind: Kind) -> Result<(), Refusal> {
+        let held = self.types.get(kind).names.len();
+        if held > self.limits.names as u64 {
+            return Err(Refusal::TooManyNames {
+                limit: self.limits.names,
+            });
+        }
+        Ok(())
+    }
+
+    /// Subscribes to a name; returns whether it is new.
+    fn subscribe(&mut self, kind: Kind, name: &str, names: &mut Names, heard: &mut Heard) -> (NameId, bool) {
+        let id = names.ask(name);
+        let new = self.types.get_mut(kind).names.insert(id);
+        if new {
+            heard.subscribed.push(id);
+        } else {
+            names.release(id); // counted once per stream and type
+        }
+        (id, new)
+    }
+
+    /// Drops a subscription by name; returns whether it was there.
+    fn unsubscribe(&mut self, kind: Kind, id: NameId, names: &mut Names, heard: &mut Heard) -> bool {
+        let was = self.types.get_mut(kind).names.remove(id);
+        if was {
+            heard.unsubscribed.push(id);
+            heard.subscribed.retain(|s| *s != id);
+            names.release(id);
+        }
+        was
+    }
+
+    fn nack(error: &Error, resources: &[(NameId, super::resource::Version)]) -> Nack {
+        Nack {
+            message: error.message.clone(),
+            resources: resources.len(),
+            only: match resources {
+                [(id, _)] => Some(*id),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// Everything of a type that `*` holds and this fleet may see.
+fn everything(generation: &Generation, kind: Kind, fleet: &str) -> RoaringBitmap {
+    generation
+        .all(kind)
+        .filter(|(_, r)| r.reach.in_wildcard() && r.reach.admits(fleet))
+        .map(|(id, _)| id)
+        .collect()
+}
+
+/// The two request types have different names for the same fields; these are read from both.
+impl Stream {
+    /// Hears a delta request.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the stream ends with it.
+    pub fn on_delta(
+        &mut self,
+        request: DeltaRequest,
+        names: &mut Names,
+        generation: &Generation,
+    ) -> Result<Heard, Refusal> {
+        delta::hear(self, request, names, generation)
+    }
+
+    /// Hears a state-of-the-world request.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the stream ends with it.
+    pub fn on_sotw(
+        &mut self,
+        request: SotwRequest,
+        names: &mut Names,
+        generation: &Generation,
+    ) -> Result<Heard, Refusal> {
+        sotw::hear(self, request, names, generation)
+    }
+}

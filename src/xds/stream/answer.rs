@@ -1,0 +1,353 @@
+//! What to say next: the steps of [`ORDER`], each looking only at names that may
+//! have changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roaring::RoaringBitmap;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::super::generation::Generation;
+use super::super::kind::Kind;
+use super::super::names::NameId;
+use super::super::order::{ORDER, Way};
+use super::super::resource::{Resource, Version};
+use super::super::response::Response;
+use super::super::subscription::{Flight, Todo};
+use super::{Stream, Variant};
+
+/// Names by number; asked only for what is gone.
+pub trait NameOf: Fn(NameId) -> Option<Arc<str>> {}
+impl<F: Fn(NameId) -> Option<Arc<str>>> NameOf for F {}
+
+/// What a step found to say.
+#[derive(Default)]
+struct Found {
+    puts: Vec<(NameId, Arc<Resource>)>,
+    removed: Vec<Arc<str>>,
+    /// Something waits for another type.
+    gated: bool,
+    /// The response is full; more of the same follows.
+    more: bool,
+}
+
+impl Stream {
+    /// The next response, or `None` when there is nothing to say now. `now` counts from
+    /// the beginning of the stream. Call it until it says `None`.
+    pub fn next(
+        &mut self,
+        generation: &Generation,
+        name_of: &impl NameOf,
+        now: Duration,
+    ) -> Option<Response> {
+        for step in ORDER {
+            let sub = self.types.get(step.kind);
+            if !sub.requested || sub.blocked() || sub.idle() {
+                continue;
+            }
+            let response = match (self.variant, step.way) {
+                (Variant::Sotw, _) if step.kind.full_state() => {
+                    self.whole(generation, step.kind, step.way, now)
+                }
+                (_, Way::Up) => self.up(generation, step.kind, now),
+                (_, Way::Down) => self.down(generation, step.kind, name_of, now),
+            };
+            if response.is_some() {
+                return response;
+            }
+        }
+        None
+    }
+
+    /// When [`Self::next`] should be asked again although nothing happened.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        let waiting = self
+            .types
+            .iter()
+            .flat_map(|(_, sub)| [sub.gated, sub.parting])
+            .flatten()
+            .min()?;
+        Some(waiting + self.limits.gate)
+    }
+
+    /// New and changed resources of a type.
+    fn up(&mut self, generation: &Generation, kind: Kind, now: Duration) -> Option<Response> {
+        if let Some(single) = self.suspect(generation, kind) {
+            return Some(single);
+        }
+        let mut found = self.changed(generation, kind, now);
+        let sub = self.types.get_mut(kind);
+        sub.more = false; // set again below when this response is full
+        let owed = sub.owed && !found.gated;
+        if found.puts.is_empty() && !owed {
+            return None;
+        }
+        sub.owed = false;
+        for (id, resource) in &found.puts {
+            sub.dirty.remove(*id);
+            sub.again.remove(*id);
+            sub.absent.remove(*id);
+            sub.held.insert(*id);
+            if sub
+                .refused
+                .get(id)
+                .is_some_and(|refused| *refused != resource.version)
+            {
+                sub.refused.remove(id);
+            }
+        }
+        sub.held.optimize();
+        if kind == Kind::Cluster {
+            self.endpoints_follow(&found.puts);
+        }
+        let more = std::mem::take(&mut found.more);
+        Some(self.say(kind, found.puts, Vec::new(), more, false))
+    }
+
+    /// One resource of a refused batch, alone, so that the culprit is known.
+    fn suspect(&mut self, generation: &Generation, kind: Kind) -> Option<Response> {
+        let fleet = self.fleet().to_owned();
+        let sub = self.types.get_mut(kind);
+        while let Some(id) = sub.suspects.pop_front() {
+            if let Todo::Put(resource) = sub.judge(generation, kind, id, &fleet) {
+                sub.dirty.remove(id);
+                sub.again.remove(id);
+                let puts = vec![(id, resource.clone())];
+                return Some(self.say(kind, puts, Vec::new(), false, true));
+            }
+        }
+        None
+    }
+
+    /// Looks at each dirty name: what is to be sent is returned, what is gone stays
+    /// dirty for the way down, the rest is settled.
+    fn changed(&mut self, generation: &Generation, kind: Kind, now: Duration) -> Found {
+        let gate = self.gate(generation, kind, now);
+        let fleet = self.fleet().to_owned();
+        let limit = self.limits.response_bytes;
+        let sub = self.types.get_mut(kind);
+        let mut found = Found::default();
+        let mut settled = RoaringBitmap::new();
+        let mut bytes = 0;
+        for id in &sub.dirty {
+            match sub.judge(generation, kind, id, &fleet) {
+                Todo::Put(resource)
+                    if gate
+                        .as_ref()
+                        .is_some_and(|g| resource.needs.iter().any(|n| g.contains(*n))) =>
+                {
+                    found.gated = true;
+                }
+                Todo::Put(resource) => {
+                    if bytes + resource.len() > limit && !found.puts.is_empty() {
+                        found.more = true;
+                        break;
+                    }
+                    bytes += resource.len();
+                    found.puts.push((id, resource.clone()));
+                }
+                Todo::Gone => {}
+                Todo::Nothing => {
+                    settled.insert(id);
+                }
+            }
+        }
+        sub.dirty -= &settled;
+        sub.again -= &settled;
+        sub.gated = if found.gated {
+            sub.gated.or(Some(now))
+        } else {
+            None
+        };
+        found
+    }
+
+    /// Rule 47: the clusters that a listener or route must wait for; `None`: no waiting
+    /// (another type, a client that asks for no clusters, or it has waited long enough).
+    fn gate(&self, generation: &Generation, kind: Kind, now: Duration) -> Option<RoaringBitmap> {
+        let clusters = self.types.get(Kind::Cluster);
+        let waits = matches!(kind, Kind::Listener | Kind::Route) && clusters.requested;
+        let expired = self
+            .types
+            .get(kind)
+            .gated
+            .is_some_and(|since| now >= since + self.limits.gate);
+        if !waits || expired {
+            return None;
+        }
+        // What is about to be removed is nothing to wait for.
+        let unsettled = clusters.unsettled();
+        let there = unsettled
+            .iter()
+            .filter(|id| generation.get(Kind::Cluster, *id).is_some());
+        Some(there.collect())
+    }
+
+    /// What is gone, once nothing names it any more.
+    fn down(
+        &mut self,
+        generation: &Generation,
+        kind: Kind,
+        name_of: &impl NameOf,
+        now: Duration,
+    ) -> Option<Response> {
+        if self.still_named(kind, now) {
+            return None;
+        }
+        let fleet = self.fleet().to_owned();
+        let (envoy, variant) = (self.is_envoy(), self.variant);
+        let sub = self.types.get_mut(kind);
+        let mut found = Found::default();
+        found.removed.append(&mut sub.strangers);
+        let gone: Vec<NameId> = sub
+            .dirty
+            .iter()
+            .filter(|id| matches!(sub.judge(generation, kind, *id, &fleet), Todo::Gone))
+            .collect();
+        for id in gone {
+            sub.dirty.remove(id);
+            sub.again.remove(id);
+            sub.refused.remove(&id);
+            let held = sub.held.remove(id);
+            if sub.names.contains(id) {
+                sub.absent.insert(id);
+            }
+            let Some(name) = name_of(id) else { continue };
+            // Rules 33 to 36: Envoy ignores the removal of endpoints, and waits for a missing route
+            // configuration; a missing assignment is told by state of the world in no other way.
+            let by_empty =
+                kind.empty_when_gone() && envoy && (held || kind == Kind::Route || variant == Variant::Sotw);
+            if by_empty {
+                found.puts.push((id, Arc::new(Resource::empty(kind, &name))));
+            } else if variant == Variant::Delta {
+                found.removed.push(name);
+            }
+        }
+        if found.puts.is_empty() && found.removed.is_empty() {
+            return None;
+        }
+        if !found.puts.is_empty() && !found.removed.is_empty() {
+            // Kept apart, so that a refusal of one leaves the other certain.
+            self.types.get_mut(kind).strangers.append(&mut found.removed);
+        }
+        Some(self.say(kind, found.puts, found.removed, false, false))
+    }
+
+    /// Endpoints and clusters go only after the routes and listeners that named them are on their way.
+    fn still_named(&mut self, kind: Kind, now: Duration) -> bool {
+        if !matches!(kind, Kind::Cluster | Kind::Endpoints) {
+            return false;
+        }
+        let pending = [Kind::Listener, Kind::Route].into_iter().any(|above| {
+            let sub = self.types.get(above);
+            sub.requested && !sub.idle()
+        });
+        let sub = self.types.get_mut(kind);
+        if !pending {
+            sub.parting = None;
+            return false;
+        }
+        let since = *sub.parting.get_or_insert(now);
+        now < since + self.limits.gate
+    }
+
+    /// State of the world, a type whose response is always the whole set.
+    fn whole(&mut self, generation: &Generation, kind: Kind, way: Way, now: Duration) -> Option<Response> {
+        let found = self.changed(generation, kind, now);
+        let fleet = self.fleet().to_owned();
+        let sub = self.types.get(kind);
+        let gone = sub
+            .dirty
+            .iter()
+            .any(|id| matches!(sub.judge(generation, kind, id, &fleet), Todo::Gone));
+        let owed = sub.owed;
+        let ready = match way {
+            Way::Up => !found.gated && (owed || !found.puts.is_empty()),
+            Way::Down => gone && !self.still_named(kind, now),
+        };
+        if !ready {
+            return None;
+        }
+        let mut ids: RoaringBitmap = self.types.get(kind).names.clone();
+        if self.types.get(kind).wildcard {
+            ids |= super::everything(generation, kind, &fleet);
+        }
+        let sub = self.types.get_mut(kind);
+        let set: Vec<(NameId, Arc<Resource>)> = ids
+            .iter()
+            .filter_map(|id| Some((id, sub.visible(generation, kind, id, &fleet)?.clone())))
+            .collect();
+        let version = set_version(&set);
+        let asked = std::mem::take(&mut sub.owed) || !sub.again.is_empty() || gone;
+        sub.dirty.clear();
+        sub.again.clear();
+        sub.absent = &sub.names - &set.iter().map(|(id, _)| *id).collect::<RoaringBitmap>();
+        if sub.refused_set == Some(version) || (sub.last_set == Some(version) && !asked) {
+            return None;
+        }
+        sub.held = set.iter().map(|(id, _)| *id).collect();
+        sub.held.optimize();
+        if kind == Kind::Cluster {
+            self.endpoints_follow(&found.puts);
+        }
+        Some(self.say(kind, set, Vec::new(), false, false))
+    }
+
+    /// Rule 45: each cluster that is sent is followed by its endpoints, changed or not:
+    /// Envoy does not ask again, and would warm for 15 s.
+    fn endpoints_follow(&mut self, clusters: &[(NameId, Arc<Resource>)]) {
+        let endpoints = self.types.get_mut(Kind::Endpoints);
+        if !endpoints.requested {
+            return;
+        }
+        for id in clusters
+            .iter()
+            .flat_map(|(_, cluster)| cluster.needs.iter().copied())
+        {
+            if endpoints.wildcard || endpoints.names.contains(id) {
+                endpoints.ask_again(id);
+            }
+        }
+    }
+
+    fn say(
+        &mut self,
+        kind: Kind,
+        puts: Vec<(NameId, Arc<Resource>)>,
+        removed: Vec<Arc<str>>,
+        more: bool,
+        single: bool,
+    ) -> Response {
+        self.nonce += 1; // never 0, never empty, unique in the stream (rule 9)
+        let set = set_version(&puts);
+        let sub = self.types.get_mut(kind);
+        let names = puts.iter().map(|(id, r)| (*id, r.version)).collect();
+        sub.flight.push_back(Flight {
+            nonce: self.nonce,
+            names,
+            set,
+            single,
+        });
+        sub.last_nonce = self.nonce;
+        sub.last_set = Some(set);
+        // State of the world answers only the newest nonce: its parts go one by one.
+        sub.more = more && self.variant == Variant::Delta;
+        Response {
+            variant: self.variant,
+            kind,
+            nonce: self.nonce.to_string(),
+            version: set.to_string(),
+            resources: puts.into_iter().map(|(_, resource)| resource).collect(),
+            removed,
+        }
+    }
+}
+
+/// The version of a set: the same for the same names and versions, in whatever order.
+fn set_version(set: &[(NameId, Arc<Resource>)]) -> Version {
+    let sum = set
+        .iter()
+        .map(|(_, r)| xxh3_64_with_seed(r.name.as_bytes(), r.version.0));
+    Version(sum.fold(set.len() as u64, u64::wrapping_add))
+}

@@ -1,0 +1,154 @@
+//! How a delta request changes a stream: answers, subscriptions, claims of a reconnect.
+
+use std::collections::HashMap;
+
+use super::super::generation::Generation;
+use super::super::kind::Kind;
+use super::super::names::Names;
+use super::super::request::DeltaRequest;
+use super::{Heard, Refusal, Stream, everything};
+
+pub(super) fn hear(
+    stream: &mut Stream,
+    request: DeltaRequest,
+    names: &mut Names,
+    generation: &Generation,
+) -> Result<Heard, Refusal> {
+    let mut heard = Heard::default();
+    let Some(kind) = stream.admit(request.node, &request.type_url)? else {
+        heard.unknown_type = Some(request.type_url);
+        return Ok(heard);
+    };
+    heard.kind = Some(kind);
+
+    answer(stream, kind, &request.nonce, request.error.as_ref(), &mut heard);
+
+    // Subscription changes count in every request, also in an ACK, a NACK or a stale one (rule 26).
+    let first = !stream.types.get(kind).requested;
+    if first {
+        stream.first_request(kind);
+    }
+    let legacy = first && request.subscribe.is_empty() && kind.legacy_wildcard();
+    if legacy || request.subscribe.iter().any(|n| n == "*") {
+        let fleet = stream.fleet().to_owned();
+        let sub = stream.types.get_mut(kind);
+        if !sub.wildcard {
+            sub.wildcard = true;
+            sub.owed = true; // rule 32: answered even if there is nothing
+            sub.dirty |= everything(generation, kind, &fleet);
+            heard.wildcard = Some(true);
+        }
+    }
+    for name in request.subscribe.iter().filter(|n| !n.is_empty() && *n != "*") {
+        let (id, new) = stream.subscribe(kind, name, names, &mut heard);
+        stream.within_limits(kind)?;
+        let sub = stream.types.get_mut(kind);
+        if first || new {
+            sub.dirty.insert(id);
+            sub.absent.remove(id);
+        }
+        if !first {
+            sub.ask_again(id); // rule 24; not in the first message (rule 40)
+        }
+    }
+    for name in request.unsubscribe.iter().filter(|n| !n.is_empty()) {
+        if name == "*" {
+            give_up_wildcard(stream, kind, generation, &mut heard);
+        } else if let Some(id) = names.find(name) {
+            if !stream.unsubscribe(kind, id, names, &mut heard) {
+                continue; // rule 23
+            }
+            let sub = stream.types.get_mut(kind);
+            if sub.wildcard {
+                // Rule 22: the client dropped its copy, and the wildcard still holds it or does not.
+                sub.held.insert(id);
+                sub.ask_again(id);
+            } else {
+                sub.forget(id);
+            }
+        }
+    }
+    if first && !request.initial_versions.is_empty() {
+        claims(stream, kind, &request.initial_versions, names, generation);
+    }
+    Ok(heard)
+}
+
+fn answer(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&super::Error>, heard: &mut Heard) {
+    let Ok(nonce) = nonce.parse::<u64>() else { return };
+    let sub = stream.types.get_mut(kind);
+    let Some(at) = sub.flight.iter().position(|f| f.nonce == nonce) else {
+        return;
+    };
+    let Some(flight) = sub.flight.remove(at) else {
+        return;
+    };
+    match error {
+        Some(error) => {
+            heard.nack = Some(Stream::nack(error, &flight.names));
+            sub.refuse(flight);
+        }
+        None => {
+            heard.ack = true;
+            sub.accepted(&flight);
+        }
+    }
+}
+
+/// `*` goes: what is not named besides is no longer this client's.
+fn give_up_wildcard(stream: &mut Stream, kind: Kind, generation: &Generation, heard: &mut Heard) {
+    let fleet = stream.fleet().to_owned();
+    let sub = stream.types.get_mut(kind);
+    if !std::mem::take(&mut sub.wildcard) {
+        return;
+    }
+    heard.wildcard = Some(false);
+    sub.owed = false;
+    let mut others = everything(generation, kind, &fleet);
+    others |= &sub.held;
+    others -= &sub.names;
+    for id in others {
+        sub.forget(id);
+    }
+}
+
+/// Rules 40 and 41: what the client says it holds from before.
+fn claims(
+    stream: &mut Stream,
+    kind: Kind,
+    claims: &HashMap<String, String>,
+    names: &Names,
+    generation: &Generation,
+) {
+    let fleet = stream.fleet().to_owned();
+    // An Envoy that asks for endpoints before clusters is in the middle of warming: it must hear them again.
+    let trusted = kind != Kind::Endpoints || stream.clusters_first;
+    for (name, version) in claims {
+        let Some(id) = names.find(name) else {
+            continue; // never published here and not asked for: handled below by name
+        };
+        let sub = stream.types.get_mut(kind);
+        match sub.visible(generation, kind, id, &fleet) {
+            Some(resource) => {
+                sub.held.insert(id);
+                if trusted && resource.version.to_string() == *version {
+                    sub.dirty.remove(id);
+                }
+            }
+            None if sub.wildcard || sub.names.contains(id) => {
+                sub.held.insert(id);
+                sub.dirty.insert(id);
+            }
+            None => {}
+        }
+    }
+    let sub = stream.types.get_mut(kind);
+    if sub.wildcard {
+        sub.strangers.extend(
+            claims
+                .keys()
+                .filter(|n| names.find(n).is_none())
+                .map(|n| n.as_str().into()),
+        );
+    }
+}

@@ -1,0 +1,168 @@
+//! What one client wants of one type, what it holds, and what is still to be said.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use roaring::RoaringBitmap;
+
+use super::generation::Generation;
+use super::kind::Kind;
+use super::names::NameId;
+use super::resource::{Resource, Version};
+
+/// The state of one (stream, type). Sets hold name numbers.
+#[derive(Debug, Default)]
+pub(super) struct Subscription {
+    /// A request of this type was seen: only then may anything be sent.
+    pub(super) requested: bool,
+    /// Everything that `*` holds.
+    pub(super) wildcard: bool,
+    /// State of the world: names were given once, so an empty list no longer means everything.
+    pub(super) named_once: bool,
+    /// Subscribed by name.
+    pub(super) names: RoaringBitmap,
+    /// The client has some version of it from us.
+    pub(super) held: RoaringBitmap,
+    /// The client was told that there is none.
+    pub(super) absent: RoaringBitmap,
+    /// Changed, subscribed or removed since it was last looked at.
+    pub(super) dirty: RoaringBitmap,
+    /// To be sent although it did not change.
+    pub(super) again: RoaringBitmap,
+    /// Owed an answer even if that is empty.
+    pub(super) owed: bool,
+    /// Versions this client refused.
+    pub(super) refused: HashMap<NameId, Version>,
+    /// State of the world: the whole response that was refused.
+    pub(super) refused_set: Option<Version>,
+    /// Responses not yet answered, oldest first.
+    pub(super) flight: VecDeque<Flight>,
+    /// The last response is the first part of more that belongs to it.
+    pub(super) more: bool,
+    /// Names of a refused batch, to be sent once more, one by one.
+    pub(super) suspects: VecDeque<NameId>,
+    /// The client claims to hold these, and nobody here has ever heard of them.
+    pub(super) strangers: Vec<Arc<str>>,
+    /// State of the world: nonce and version last sent.
+    pub(super) last_nonce: u64,
+    pub(super) last_set: Option<Version>,
+    /// Since when something of this type waits for a cluster to be accepted.
+    pub(super) gated: Option<Duration>,
+    /// Since when a removal waits for what still names it.
+    pub(super) parting: Option<Duration>,
+}
+
+/// So many single resources of a refused batch may be unanswered at once.
+const SINGLES: usize = 16;
+
+/// A response that the client has not answered.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) nonce: u64,
+    pub(super) names: Vec<(NameId, Version)>,
+    /// Of the whole response, in state of the world.
+    pub(super) set: Version,
+    /// It was a single resource of a refused batch.
+    pub(super) single: bool,
+}
+
+/// What is to be done about one name.
+#[derive(Debug)]
+pub(super) enum Todo<'g> {
+    /// Send this.
+    Put(&'g Arc<Resource>),
+    /// It is gone, or was never there.
+    Gone,
+    /// Nothing.
+    Nothing,
+}
+
+impl Subscription {
+    /// The resource as this client may see it.
+    pub(super) fn visible<'g>(
+        &self,
+        generation: &'g Generation,
+        kind: Kind,
+        id: NameId,
+        fleet: &str,
+    ) -> Option<&'g Arc<Resource>> {
+        let resource = generation.get(kind, id)?;
+        let wanted = self.names.contains(id) || (self.wildcard && resource.reach.in_wildcard());
+        (wanted && resource.reach.admits(fleet)).then_some(resource)
+    }
+
+    /// What a name that may have changed calls for.
+    pub(super) fn judge<'g>(
+        &self,
+        generation: &'g Generation,
+        kind: Kind,
+        id: NameId,
+        fleet: &str,
+    ) -> Todo<'g> {
+        match self.visible(generation, kind, id, fleet) {
+            Some(resource) if self.refused.get(&id) == Some(&resource.version) => Todo::Nothing,
+            Some(resource) => Todo::Put(resource),
+            None if self.held.contains(id) => Todo::Gone,
+            None if self.names.contains(id) && !self.absent.contains(id) => Todo::Gone,
+            None => Todo::Nothing,
+        }
+    }
+
+    /// A name is subscribed to (again): it is sent, or told to be missing, whatever was before.
+    pub(super) fn ask_again(&mut self, id: NameId) {
+        self.dirty.insert(id);
+        self.again.insert(id);
+        self.absent.remove(id);
+    }
+
+    /// Nothing is known of the client's copy any more.
+    pub(super) fn forget(&mut self, id: NameId) {
+        for set in [&mut self.held, &mut self.absent, &mut self.dirty, &mut self.again] {
+            set.remove(id);
+        }
+        self.refused.remove(&id);
+        self.suspects.retain(|s| *s != id);
+    }
+
+    /// A further response has to wait for an answer.
+    pub(super) fn blocked(&self) -> bool {
+        if !self.suspects.is_empty() && self.flight.iter().all(|f| f.single) {
+            return self.flight.len() >= SINGLES;
+        }
+        !self.flight.is_empty() && !self.more
+    }
+
+    /// Whether there is anything to look at.
+    pub(super) fn idle(&self) -> bool {
+        self.dirty.is_empty() && !self.owed && self.suspects.is_empty() && self.strangers.is_empty()
+    }
+
+    /// What is on its way or still to be sent: whatever needs one of these waits.
+    pub(super) fn unsettled(&self) -> RoaringBitmap {
+        let mut unsettled = self.dirty.clone();
+        unsettled.extend(self.flight.iter().flat_map(|f| f.names.iter().map(|(id, _)| *id)));
+        unsettled.extend(self.suspects.iter().copied());
+        unsettled
+    }
+
+    /// A response was answered well.
+    pub(super) fn accepted(&mut self, flight: &Flight) {
+        for (id, _) in &flight.names {
+            self.refused.remove(id);
+        }
+        self.refused_set = None;
+    }
+
+    /// A delta response, or a partial state-of-the-world one, was refused: a batch is
+    /// tried once more one by one, a single resource is not sent again in this version.
+    pub(super) fn refuse(&mut self, flight: Flight) {
+        if flight.names.len() > 1 && !flight.single {
+            self.suspects.extend(flight.names.into_iter().map(|(id, _)| id));
+            return;
+        }
+        for (id, version) in flight.names {
+            self.refused.insert(id, version);
+        }
+    }
+}
