@@ -51,14 +51,19 @@ pub enum Error {
     #[error("etcd answered wrongly: {0}")]
     Protocol(&'static str),
     /// Not reachable, without a leader, or failing.
-    #[error("etcd is not available")]
-    Unavailable(#[source] Box<etcd_client::Error>),
+    #[error("etcd is not available: {reason}")]
+    Unavailable {
+        /// What the client said, and the deepest cause of it.
+        reason: String,
+    },
 }
 
 impl From<etcd_client::Error> for Error {
     fn from(error: etcd_client::Error) -> Self {
         let etcd_client::Error::GRpcStatus(status) = &error else {
-            return Self::Unavailable(Box::new(error));
+            return Self::Unavailable {
+                reason: error.to_string(),
+            };
         };
         let text = status.message();
         let reason = text.to_owned();
@@ -68,8 +73,27 @@ impl From<etcd_client::Error> for Error {
             Code::OutOfRange | Code::ResourceExhausted if text.contains("large") => Self::TooLarge { reason },
             // InvalidArgument is "etcdserver: user name is empty": authentication is on, and we brought none.
             Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument => Self::Denied { reason },
-            _ => Self::Unavailable(Box::new(error)),
+            _ => Self::Unavailable {
+                reason: explain(status),
+            },
         }
+    }
+}
+
+/// `tcp connect error: Connection refused (os error 111)`: a status prints its whole inner life otherwise.
+fn explain(status: &tonic::Status) -> String {
+    let first: &dyn std::error::Error = status;
+    let deepest = std::iter::successors(first.source(), |e| e.source()).last();
+    let message = match status.message() {
+        "" => status.code().description(),
+        message => message,
+    };
+    match deepest
+        .map(ToString::to_string)
+        .filter(|cause| !message.contains(cause))
+    {
+        Some(cause) => format!("{message}: {cause}"),
+        None => message.to_owned(),
     }
 }
 
@@ -115,7 +139,7 @@ mod tests {
         ));
         assert!(matches!(
             of(Status::unavailable("etcdserver: no leader")),
-            Error::Unavailable(_)
+            Error::Unavailable { .. }
         ));
         assert!(!of(Status::unavailable("x")).needs_listing());
     }
