@@ -1,3 +1,5 @@
 //! Thin typed clients for the registries: transport, requests and answers, no policy.
 //!
 //! Nothing of ours is imported here. Retrying, watching and believing is the sources' work.
+
+pub mod etcd;

@@ -5,6 +5,7 @@
 //! it says [`Status::Away`] and keeps trying.
 
 pub mod consul;
+mod entry;
 pub mod etcd;
 pub mod file;
 

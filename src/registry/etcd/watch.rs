@@ -1,0 +1,196 @@
+//! One watch of one range (`etcdserverpb.Watch/Watch`): typed messages, fragments put together.
+//!
+//! Never reconnects: after any error the watch is over.
+
+use etcd_client::proto::{PbEvent, PbWatchResponse};
+use etcd_client::{WatchClient, WatchOptions, WatchStream};
+
+use super::error::Error;
+use super::{Kv, Origin};
+
+/// A change of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Written.
+    Put(Kv),
+    /// Deleted, or its lease ran out.
+    Delete {
+        /// The key.
+        key: Vec<u8>,
+        /// The revision of the deletion.
+        mod_revision: i64,
+    },
+}
+
+impl Event {
+    /// The revision of the change.
+    #[must_use]
+    pub const fn mod_revision(&self) -> i64 {
+        match self {
+            Self::Put(kv) => kv.mod_revision,
+            Self::Delete { mod_revision, .. } => *mod_revision,
+        }
+    }
+}
+
+/// What a watch says. Any of them is a sign of life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Changes in their order; a revision (one transaction) is never torn apart.
+    Events(Vec<Event>),
+    /// Nothing to apply: progress, or a fragment whose rest is to follow.
+    Alive,
+}
+
+/// An open watch.
+#[derive(Debug)]
+pub struct Watch {
+    stream: WatchStream,
+    origin: Origin,
+    /// Events of the fragments seen so far. Kept here, so that [`Watch::next`] may be dropped halfway.
+    parts: Vec<Event>,
+}
+
+impl Watch {
+    /// Opens the watch and waits until etcd confirms it.
+    pub(super) async fn open(
+        mut client: WatchClient,
+        prefix: &str,
+        end: Vec<u8>,
+        from: i64,
+    ) -> Result<Self, Error> {
+        let options = WatchOptions::new()
+            .with_range(end)
+            .with_start_revision(from)
+            .with_fragment();
+        let mut stream = client.watch(prefix, Some(options)).await?;
+        let response = stream.message().await?.ok_or(Error::Closed)?.0;
+        check(&response)?;
+        if !response.created {
+            return Err(Error::Protocol("a watch that begins without `created`"));
+        }
+        let header = response
+            .header
+            .ok_or(Error::Protocol("a watch without a header"))?;
+        if header.revision < from - 1 {
+            // etcd would stay silent until the new history passes ours, and skip all up to there.
+            return Err(Error::Rewound { known: from - 1 });
+        }
+        let origin = Origin {
+            cluster_id: header.cluster_id,
+            raft_term: header.raft_term,
+        };
+        Ok(Self {
+            stream,
+            origin,
+            parts: Vec::new(),
+        })
+    }
+
+    /// Who confirmed the watch.
+    #[must_use]
+    pub const fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The next message. May be dropped while it waits; nothing is lost.
+    ///
+    /// # Errors
+    /// Why the watch is over.
+    pub async fn next(&mut self) -> Result<Message, Error> {
+        let response = self.stream.message().await?.ok_or(Error::Closed)?.0;
+        check(&response)?;
+        let more = response.fragment;
+        for event in response.events {
+            self.parts.extend(typed(event)?);
+        }
+        if more || self.parts.is_empty() {
+            return Ok(Message::Alive);
+        }
+        Ok(Message::Events(std::mem::take(&mut self.parts)))
+    }
+
+    /// Asks etcd for a sign of life, which comes as [`Message::Alive`].
+    ///
+    /// # Errors
+    /// When the watch is over.
+    pub async fn request_progress(&mut self) -> Result<(), Error> {
+        Ok(self.stream.request_progress().await?)
+    }
+}
+
+/// Cancellation comes inside the stream, and the stream stays open.
+fn check(response: &PbWatchResponse) -> Result<(), Error> {
+    if response.compact_revision > 0 {
+        return Err(Error::Compacted {
+            before: response.compact_revision,
+        });
+    }
+    if !response.canceled {
+        return Ok(());
+    }
+    let reason = response.cancel_reason.clone();
+    let denied = ["permission denied", "auth token", "user name"]
+        .iter()
+        .any(|word| reason.contains(word));
+    Err(match () {
+        () if reason.contains("compacted") => Error::Compacted { before: 0 },
+        // There is no code beside the text.
+        () if denied => Error::Denied { reason },
+        () => Error::Canceled { reason },
+    })
+}
+
+/// `None`: a kind of event from a later etcd, which tells nothing of the key's value.
+fn typed(event: PbEvent) -> Result<Option<Event>, Error> {
+    let kv = event.kv.ok_or(Error::Protocol("an event without a key"))?;
+    Ok(match event.r#type {
+        0 => Some(Event::Put(Kv {
+            key: kv.key,
+            value: kv.value,
+            mod_revision: kv.mod_revision,
+            create_revision: kv.create_revision,
+        })),
+        1 => Some(Event::Delete {
+            key: kv.key,
+            mod_revision: kv.mod_revision,
+        }),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancellation_inside_the_stream_is_typed() {
+        let canceled = |reason: &str, compact_revision| {
+            let response = PbWatchResponse {
+                canceled: true,
+                compact_revision,
+                cancel_reason: reason.to_owned(),
+                ..PbWatchResponse::default()
+            };
+            check(&response).unwrap_err()
+        };
+        assert!(matches!(canceled("", 7), Error::Compacted { before: 7 }));
+        assert!(matches!(
+            canceled("etcdserver: permission denied", 0),
+            Error::Denied { .. }
+        ));
+        assert!(matches!(canceled("watch closed", 0), Error::Canceled { .. }));
+        assert!(check(&PbWatchResponse::default()).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_kind_of_event_is_no_panic() {
+        let event = PbEvent {
+            r#type: 9,
+            kv: Some(etcd_client::proto::PbKeyValue::default()),
+            prev_kv: None,
+        };
+        assert_eq!(typed(event).unwrap(), None);
+        assert!(typed(PbEvent::default()).is_err());
+    }
+}
