@@ -1,4 +1,26 @@
 //! xds-bridge: the services of Consul, etcd or files, served to Envoy by xDS.
+//!
+//! The way of a change, six hops:
+//! 1. a [`source`] parses one answer of its registry into a `Change`; a bad entry rejects itself only;
+//! 2. the [`hub`], one task, applies it to the catalog of the [`model`]; what changes nothing stops here;
+//! 3. after a short settling it has the touched services, and only those, translated ([`translate`]);
+//! 4. a new generation of resources is made from the last and published ([`fanout`]);
+//! 5. each stream (the pure engine, [`xds`]) compares what its client holds, and says what to send;
+//! 6. the gRPC shell ([`grpc`]) passes on bytes that were encoded once for all streams.
+//!
+//! Invariants
+//! - No queue of messages to slow clients: the newest generation wins, and what a stream
+//!   has not looked at yet is a set of names.
+//! - A registry that is away, or has not answered yet, changes nothing; streams are refused
+//!   until each source has delivered once.
+//! - `model`, `translate` and `xds` do no I/O, read no clock and hold no lock.
+//! - Imports go one way; `tests/architecture.rs` has the table and enforces it.
+
+pub mod admin;
+pub mod app;
+pub mod bootstrap;
+pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod fanout;
@@ -7,6 +29,7 @@ pub mod hub;
 pub mod metrics;
 pub mod model;
 pub mod registry;
+pub mod render;
 pub mod source;
 pub mod translate;
 pub mod xds;

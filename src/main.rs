@@ -1,1 +1,146 @@
-fn main() {}
+//! The program: reads the command line, sets up logs and signals, says what went wrong.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use xds_bridge::bootstrap::{self, Wish};
+use xds_bridge::cli::{BootstrapArgs, Cli, Command, DumpArgs};
+use xds_bridge::config::{self, Config, Log, LogFormat};
+use xds_bridge::{app, client, render};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match perform(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xds-bridge: {}", render::chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(cli: Cli) -> Result<(), Failure> {
+    // Before anything speaks TLS: one provider in the process, never two.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match cli.command.unwrap_or(Command::Run(cli.file)) {
+        Command::Run(file) => run(config::load(&file.config)?),
+        Command::Check(file) => {
+            let config = config::load(&file.config)?;
+            let counts = [
+                (config.sources.len(), "source"),
+                (config.exposures.len(), "exposure"),
+                (config.listeners.len(), "listener"),
+            ];
+            let words = counts.map(|(n, word)| format!("{n} {word}{}", if n == 1 { "" } else { "s" }));
+            say(&format!(
+                "{} is right: {}\n",
+                file.config.display(),
+                words.join(", ")
+            ))
+        }
+        Command::Bootstrap(args) => print_bootstrap(args),
+        Command::Dump(args) => dump(&args),
+        Command::Health(file) => {
+            let config = config::load(&file.config)?;
+            runtime()?.block_on(client::get(config.admin.listen, "/healthz"))?;
+            Ok(())
+        }
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+fn run(config: Config) -> Result<(), Failure> {
+    set_up_logs(&config.log)?;
+    runtime()?.block_on(async {
+        let stop = CancellationToken::new();
+        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let on_signal = stop.clone();
+        let signals = tokio::spawn(async move {
+            let name = tokio::select! {
+                _ = term.recv() => "SIGTERM",
+                _ = int.recv() => "SIGINT",
+            };
+            tracing::info!(signal = name, "stopping: streams end, tasks finish");
+            on_signal.cancel();
+        });
+        let outcome = app::run(config, stop, greet).await;
+        signals.abort();
+        tracing::info!("stopped");
+        Ok(outcome?)
+    })
+}
+
+fn set_up_logs(log: &Log) -> Result<(), Failure> {
+    let filter: tracing_subscriber::EnvFilter = log.filter.parse()?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Text => builder
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    }
+}
+
+/// What to do next, once there is something to see; with JSON logs nobody reads along.
+fn greet(config: &Config) {
+    if config.log.format == LogFormat::Json {
+        return;
+    }
+    let program = std::env::args().next().unwrap_or_else(|| "xds-bridge".to_owned());
+    let (xds, admin) = (config.xds.listen, config.admin.listen);
+    eprintln!(
+        "\n\
+         xds-bridge is ready: Envoys connect to {xds}, operators to http://{admin}\n\
+         Next, in another terminal:\n  \
+           what is served      {program} dump\n  \
+           how it is           curl http://{admin}/readyz\n  \
+           an Envoy for it     {program} bootstrap > envoy.yaml && envoy -c envoy.yaml\n  \
+           your own registry   edit [sources] in bridge.toml, then {program} check\n"
+    );
+}
+
+fn print_bootstrap(args: BootstrapArgs) -> Result<(), Failure> {
+    let config = config::load(&args.file.config)?;
+    let wish = Wish {
+        step: args.step,
+        node_id: args.node_id,
+        fleet: args.node_cluster,
+        region: args.region,
+        zone: args.zone,
+        admin: args.admin,
+        bridge: args.bridge.unwrap_or(config.xds.listen),
+        services: args.services,
+    };
+    say(&bootstrap::yaml(&config, &wish)?)
+}
+
+fn dump(args: &DumpArgs) -> Result<(), Failure> {
+    let config = config::load(&args.file.config)?;
+    let encode = |text: &str| {
+        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    };
+    let mut query = Vec::new();
+    query.extend(args.r#type.as_ref().map(|kind| format!("type={kind}")));
+    query.extend(args.name.as_ref().map(|name| format!("name={}", encode(name))));
+    let path = format!("/config_dump?{}", query.join("&"));
+    let body = runtime()?.block_on(client::get(config.admin.listen, &path))?;
+    say(&String::from_utf8_lossy(&body))
+}
+
+/// To standard output; a reader that has seen enough (`| head`) is no error.
+fn say(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}

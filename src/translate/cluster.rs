@@ -24,7 +24,7 @@ use super::any::{duration, pack};
 use crate::model::{Clusters, OnAllUnhealthy, Protocol, Service};
 use crate::xds::{Draft, Kind, Reach};
 
-const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+pub(crate) const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// Retries of a cluster at once. Envoy's default of 3 turns one dead server into failed requests.
 const MAX_RETRIES: u32 = 1_000;

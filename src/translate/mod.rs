@@ -10,3 +10,5 @@ pub mod route;
 pub mod table;
 
 pub use table::{Claim, Claimed, claims};
+
+pub(crate) use any::{duration as proto_duration, pack};

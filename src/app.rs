@@ -1,0 +1,206 @@
+//! Wiring: every task, its owner, its name in the log, and the way it ends.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Admin};
+use crate::config::{Config, SourceConfig};
+use crate::fanout::Fanout;
+use crate::hub::{Hub, INBOX, Network, Overview};
+use crate::metrics::Metrics;
+use crate::source::consul::ConsulWatcher;
+use crate::source::etcd::EtcdWatcher;
+use crate::source::file::FileWatcher;
+use crate::source::{Sink, Source};
+use crate::xds::Limits;
+use crate::{clock, grpc};
+
+/// Why the bridge ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A port is taken or not ours.
+    #[error("listening on {address} for {what} (another bridge running? change `{key}` in bridge.toml)")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Which port.
+        what: &'static str,
+        /// Its key.
+        key: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A task ended that should not.
+    #[error("the task {0} ended")]
+    TaskEnded(String),
+    /// A task panicked.
+    #[error("the task {name} panicked")]
+    Panicked {
+        /// Its name.
+        name: String,
+        /// How.
+        source: tokio::task::JoinError,
+    },
+}
+
+/// Tasks by name.
+#[derive(Default)]
+struct Tasks {
+    set: JoinSet<()>,
+    names: BTreeMap<Id, String>,
+}
+
+impl Tasks {
+    fn spawn(&mut self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.set.spawn(task);
+        self.names.insert(handle.id(), name.into());
+    }
+
+    /// The next task that ends, and how.
+    async fn next(&mut self) -> Option<(String, Result<(), tokio::task::JoinError>)> {
+        let ended = self.set.join_next_with_id().await?;
+        let (id, result) = match ended {
+            Ok((id, ())) => (id, Ok(())),
+            Err(error) => (error.id(), Err(error)),
+        };
+        Some((self.names.remove(&id).unwrap_or_default(), result))
+    }
+}
+
+/// Runs the bridge until `stop`; `ready` is told once streams are admitted.
+///
+/// # Errors
+/// [`AppError`]
+pub async fn run(
+    config: Config,
+    stop: CancellationToken,
+    ready: impl FnOnce(&Config) + Send + 'static,
+) -> Result<(), AppError> {
+    let xds = listen(config.xds.listen, "Envoys", "xds.listen").await?;
+    let admin_listener = listen(config.admin.listen, "operators", "admin.listen").await?;
+    let metrics = Arc::new(Metrics::default());
+    let fanout = Arc::new(Fanout::new(config.xds.max_streams));
+    let kinds = config
+        .sources
+        .iter()
+        .map(|(name, source)| (name.clone(), source.kind()))
+        .collect();
+    let network = Network {
+        clusters: config.clusters.clone(),
+        exposures: config.exposures.clone(),
+        listeners: config.listeners.clone(),
+    };
+    let settle = (config.xds.settle, config.xds.settle_max);
+    let (hub, overview) = Hub::new(kinds, network, settle, fanout.clone(), metrics.clone());
+    let (events, inbox) = mpsc::channel(INBOX);
+
+    let mut tasks = Tasks::default();
+    let child = || stop.child_token();
+    tasks.spawn("hub", hub.run(inbox, child()));
+    for (name, source) in &config.sources {
+        let source: Box<dyn Source> = match source {
+            SourceConfig::File(file) => Box::new(FileWatcher::new(file)),
+            SourceConfig::Etcd(etcd) => Box::new(EtcdWatcher::new(etcd)),
+            SourceConfig::Consul(consul) => Box::new(ConsulWatcher::new(consul)),
+        };
+        let sink = Sink::new(name.clone(), events.clone());
+        tasks.spawn(format!("source {name}"), source.run(sink, child()));
+    }
+    drop(events);
+    let admin = Admin {
+        fanout: fanout.clone(),
+        metrics: metrics.clone(),
+        overview: overview.clone(),
+    };
+    tasks.spawn(
+        "admin port",
+        report("admin port", admin::serve(admin_listener, admin, child())),
+    );
+    let limits = Limits {
+        names: config.xds.max_names,
+        ..Limits::default()
+    };
+    tasks.spawn(
+        "discovery port",
+        report(
+            "discovery port",
+            grpc::serve(xds, fanout, metrics, limits, child()),
+        ),
+    );
+    let timeout = config.xds.shutdown_timeout;
+    tasks.spawn("greeting", greet(overview, config, ready));
+
+    let outcome = watch_over(&mut tasks, &stop).await;
+    stop.cancel();
+    finish(tasks, timeout).await;
+    outcome
+}
+
+async fn listen(address: SocketAddr, what: &'static str, key: &'static str) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| AppError::Listen {
+            address,
+            what,
+            key,
+            source,
+        })
+}
+
+/// Until `stop`, or a task that ends before its time.
+async fn watch_over(tasks: &mut Tasks, stop: &CancellationToken) -> Result<(), AppError> {
+    loop {
+        let ended = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            ended = tasks.next() => ended,
+        };
+        match ended {
+            Some((name, Ok(()))) if name == "greeting" => {}
+            Some((name, Err(source))) => return Err(AppError::Panicked { name, source }),
+            Some((_, Ok(()))) if stop.is_cancelled() => return Ok(()),
+            Some((name, Ok(()))) => return Err(AppError::TaskEnded(name)),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Waits for all tasks, and names those that are late.
+async fn finish(mut tasks: Tasks, timeout: Duration) {
+    let deadline = clock::now() + timeout;
+    loop {
+        match tokio::time::timeout_at(deadline, tasks.next()).await {
+            Ok(Some((name, Ok(())))) => tracing::debug!(task = name, "ended"),
+            Ok(Some((name, Err(error)))) => tracing::error!(task = name, %error, "ended badly"),
+            Ok(None) => return,
+            Err(_) => {
+                let late: Vec<&str> = tasks.names.values().map(String::as_str).collect();
+                tracing::warn!(tasks = late.join(", "), ?timeout, "did not end in time; cut off");
+                return;
+            }
+        }
+    }
+}
+
+async fn report<E: std::error::Error>(name: &str, serving: impl Future<Output = Result<(), E>>) {
+    if let Err(error) = serving.await {
+        tracing::error!(
+            task = name,
+            error = crate::render::chain(&error),
+            "stopped serving"
+        );
+    }
+}
+
+async fn greet(mut overview: watch::Receiver<Overview>, config: Config, ready: impl FnOnce(&Config)) {
+    if overview.wait_for(|o| o.ready).await.is_ok() {
+        ready(&config);
+    }
+}

@@ -1,0 +1,95 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::bootstrap::{StaticService, Step};
+
+/// Serves the services of Consul, etcd or files to Envoy by xDS.
+#[derive(Debug, Parser)]
+#[command(version, about, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; `run` when nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// For `run`, when no command is given.
+    #[command(flatten)]
+    pub file: ConfigFile,
+}
+
+/// Which configuration.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigFile {
+    /// The configuration.
+    #[arg(long, short, value_name = "FILE", default_value = "bridge.toml")]
+    pub config: PathBuf,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch the sources and serve xDS, until SIGTERM or SIGINT
+    Run(ConfigFile),
+    /// Check a configuration: all mistakes at once, each with its line
+    Check(ConfigFile),
+    /// Print an Envoy bootstrap for one of the three adoption steps
+    #[command(after_help = BOOTSTRAP_EXAMPLES)]
+    Bootstrap(BootstrapArgs),
+    /// Print what a running bridge serves, as Envoy prints it in /config_dump
+    Dump(DumpArgs),
+    /// Exit with 0 when a running bridge answers (for container health checks)
+    Health(ConfigFile),
+}
+
+const BOOTSTRAP_EXAMPLES: &str = "\
+Examples:
+  xds-bridge bootstrap --step listeners > envoy.yaml && envoy -c envoy.yaml
+  xds-bridge bootstrap --step endpoints --service web --service 'orders:grpc:grpc=shop.Orders' > envoy.yaml";
+
+/// What the bootstrap is for.
+#[derive(Debug, Args)]
+pub struct BootstrapArgs {
+    /// The configuration of the bridge: its port and the listeners.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// How much comes from the bridge
+    #[arg(long, value_enum, default_value = "listeners")]
+    pub step: Step,
+    /// node.id, unique for each Envoy
+    #[arg(long, value_name = "ID", default_value = "envoy-1")]
+    pub node_id: String,
+    /// node.cluster: the fleet, which decides the listeners
+    #[arg(long, value_name = "FLEET", default_value = "edge")]
+    pub node_cluster: String,
+    /// node.locality.region
+    #[arg(long, default_value = "")]
+    pub region: String,
+    /// node.locality.zone
+    #[arg(long, default_value = "")]
+    pub zone: String,
+    /// Envoy's own admin port
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9901")]
+    pub admin: SocketAddr,
+    /// Where the Envoy reaches the bridge [default: xds.listen of the configuration]
+    #[arg(long, value_name = "IP:PORT")]
+    pub bridge: Option<SocketAddr>,
+    /// A service that stays in Envoy's file (step `endpoints`), may be repeated
+    #[arg(long = "service", value_name = "NAME[:PROTOCOL[:ROUTE]]")]
+    pub services: Vec<StaticService>,
+}
+
+/// What to dump.
+#[derive(Debug, Args)]
+pub struct DumpArgs {
+    /// The configuration of the running bridge: its admin port.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// One type only
+    #[arg(long, value_parser = ["cds", "eds", "lds", "rds"])]
+    pub r#type: Option<String>,
+    /// One resource only
+    #[arg(long)]
+    pub name: Option<String>,
+}
