@@ -69,8 +69,12 @@ enum Break {
 
 impl Session {
     pub(super) fn new(config: &EtcdSource, sink: Sink) -> Self {
+        // An endpoint written twice would never be all of them in `recognise`.
+        let mut endpoints = config.endpoints.clone();
+        let mut seen = BTreeSet::new();
+        endpoints.retain(|endpoint| seen.insert(endpoint.clone()));
         Self {
-            etcd: Etcd::new(&config.endpoints),
+            etcd: Etcd::new(&endpoints),
             prefix: config.prefix.clone(),
             source: sink.source().clone(),
             sink,
