@@ -171,7 +171,7 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
         let services: Vec<Service> = wish.services.iter().map(service).collect();
         for (name, listener) in &listeners {
             let routes = match wish.step {
-                Step::Endpoints => Routes::Inline(inline(config, name, listener, &services)),
+                Step::Endpoints => Routes::Inline(Box::new(inline(config, name, listener, &services))),
                 _ => Routes::Discovered,
             };
             fixed

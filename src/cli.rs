@@ -37,7 +37,7 @@ pub enum Command {
     /// Print an Envoy bootstrap for one of the three adoption steps
     #[command(after_help = BOOTSTRAP_EXAMPLES)]
     Bootstrap(BootstrapArgs),
-    /// Print what a running bridge serves, as Envoy prints it in /config_dump
+    /// Print what a running bridge serves, as Envoy prints it in `/config_dump`
     Dump(DumpArgs),
     /// Exit with 0 when a running bridge answers (for container health checks)
     Health(ConfigFile),

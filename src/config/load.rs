@@ -10,6 +10,8 @@ use std::time::Duration;
 use config::{Environment, File, FileFormat, Source as _};
 use toml::de::DeTable;
 
+use crate::model::route::clip;
+
 use super::reader::{Lines, Mistake, Section, Shared};
 use super::{
     Admin, Bind, Clusters, Config, ConsulSource, EtcdSource, Exposure, FileSource, Listener, Log, LogFormat,
@@ -113,10 +115,16 @@ pub fn load_str(path: &Path, text: &str, environment: Option<Environment>) -> Re
         table: table.into_inner(),
     };
     if !errors.is_empty() {
+        // The parser's own words are terse; the line itself says the rest.
         let say = |e: &toml::de::Error| {
+            let line = e.span().map(|s| lines.at(s.start));
+            let shown = line
+                .and_then(|n| text.lines().nth(n - 1))
+                .map(|l| clip(l.trim()))
+                .unwrap_or_default();
             plain(
-                e.span().map(|s| lines.at(s.start)),
-                e.message().replace('\n', ", "),
+                line,
+                format!("`{shown}` is not TOML: {}", e.message().replace('\n', ", ")),
             )
         };
         return fail(errors.iter().map(say).collect());

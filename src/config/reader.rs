@@ -43,12 +43,7 @@ pub(super) struct Lines<'a> {
 impl Lines<'_> {
     /// The line (from 1) that a byte offset is on.
     pub(super) fn at(&self, offset: usize) -> usize {
-        let end = offset.min(self.text.len());
-        self.text.as_bytes()[..end]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count()
-            + 1
+        self.text.get(..offset).unwrap_or(self.text).matches('\n').count() + 1
     }
 
     /// The line of a key path, or of its nearest parent that is in the file.

@@ -27,7 +27,7 @@ pub enum Routes {
     /// From us, by the listener's name.
     Discovered,
     /// Written into the listener.
-    Inline(RouteConfiguration),
+    Inline(Box<RouteConfiguration>),
 }
 
 /// A listener as a resource.
@@ -60,7 +60,7 @@ pub fn message(name: &str, listener: &Listener, routes: Routes) -> EnvoyListener
             config_source: Some(ads()),
             route_config_name: name.to_owned(),
         }),
-        Routes::Inline(configuration) => RouteSpecifier::RouteConfig(configuration),
+        Routes::Inline(configuration) => RouteSpecifier::RouteConfig(*configuration),
     };
     let manager = HttpConnectionManager {
         stat_prefix: name.to_owned(),

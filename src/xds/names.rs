@@ -48,17 +48,20 @@ impl Names {
         id
     }
 
-    /// One stream no longer subscribes to this name.
-    pub fn release(&mut self, id: NameId) {
+    /// One stream no longer subscribes to this name. `true`: nobody knows it any more,
+    /// and its number may come to mean another name.
+    pub fn release(&mut self, id: NameId) -> bool {
         let Some(entry) = self.entries.get_mut(id as usize) else {
-            return;
+            return false;
         };
         entry.asked = entry.asked.saturating_sub(1);
-        if entry.asked == 0 && !entry.published {
+        let forgotten = entry.asked == 0 && !entry.published;
+        if forgotten {
             let name = std::mem::replace(&mut entry.name, Arc::from(""));
             self.ids.remove(&name);
             self.free.push(id);
         }
+        forgotten
     }
 
     /// The number of a name that is known.

@@ -223,20 +223,30 @@ impl Stream {
         if new {
             heard.subscribed.push(id);
         } else {
-            names.release(id); // counted once per stream and type
+            let _ = names.release(id); // counted once per stream and type
         }
         (id, new)
     }
 
-    /// Drops a subscription by name; returns whether it was there.
-    fn unsubscribe(&mut self, kind: Kind, id: NameId, names: &mut Names, heard: &mut Heard) -> bool {
-        let was = self.types.get_mut(kind).names.remove(id);
-        if was {
-            heard.unsubscribed.push(id);
-            heard.subscribed.retain(|s| *s != id);
-            names.release(id);
+    /// Drops a subscription by name.
+    fn unsubscribe(&mut self, kind: Kind, id: NameId, names: &mut Names, heard: &mut Heard) -> Dropped {
+        let sub = self.types.get_mut(kind);
+        if !sub.names.remove(id) {
+            return Dropped::WasNone;
         }
-        was
+        heard.unsubscribed.push(id);
+        heard.subscribed.retain(|s| *s != id);
+        let forgotten = names.release(id);
+        if forgotten || !sub.wildcard {
+            sub.forget(id);
+        }
+        if !sub.wildcard {
+            Dropped::Gone
+        } else if forgotten {
+            Dropped::Unknown
+        } else {
+            Dropped::UnderWildcard
+        }
     }
 
     fn nack(error: &Error, resources: &[(NameId, super::resource::Version)]) -> Nack {
@@ -249,6 +259,18 @@ impl Stream {
             },
         }
     }
+}
+
+/// What became of a name that was unsubscribed.
+enum Dropped {
+    /// It was not subscribed to.
+    WasNone,
+    /// The client no longer wants it.
+    Gone,
+    /// The wildcard may still hold it.
+    UnderWildcard,
+    /// The wildcard is still there, and no such resource ever was.
+    Unknown,
 }
 
 /// Everything of a type that `*` holds and this fleet may see.

@@ -13,6 +13,7 @@ use super::resource::{Resource, Version};
 
 /// The state of one (stream, type). Sets hold name numbers.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // independent facts, not one state
 pub(super) struct Subscription {
     /// A request of this type was seen: only then may anything be sent.
     pub(super) requested: bool,

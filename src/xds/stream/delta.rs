@@ -6,7 +6,7 @@ use super::super::generation::Generation;
 use super::super::kind::Kind;
 use super::super::names::Names;
 use super::super::request::DeltaRequest;
-use super::{Heard, Refusal, Stream, everything};
+use super::{Dropped, Heard, Refusal, Stream, everything};
 
 pub(super) fn hear(
     stream: &mut Stream,
@@ -55,16 +55,16 @@ pub(super) fn hear(
         if name == "*" {
             give_up_wildcard(stream, kind, generation, &mut heard);
         } else if let Some(id) = names.find(name) {
-            if !stream.unsubscribe(kind, id, names, &mut heard) {
-                continue; // rule 23
-            }
+            let dropped = stream.unsubscribe(kind, id, names, &mut heard);
             let sub = stream.types.get_mut(kind);
-            if sub.wildcard {
-                // Rule 22: the client dropped its copy, and the wildcard still holds it or does not.
-                sub.held.insert(id);
-                sub.ask_again(id);
-            } else {
-                sub.forget(id);
+            match dropped {
+                Dropped::WasNone | Dropped::Gone => {} // rule 23
+                // Rule 22: the client dropped its copy, and the wildcard holds it or does not.
+                Dropped::UnderWildcard => {
+                    sub.held.insert(id);
+                    sub.ask_again(id);
+                }
+                Dropped::Unknown => sub.strangers.push(name.as_str().into()),
             }
         }
     }

@@ -119,10 +119,6 @@ fn adopt(
     for id in dropped {
         removed = true;
         stream.unsubscribe(kind, id, names, heard);
-        let sub = stream.types.get_mut(kind);
-        if !sub.wildcard {
-            sub.forget(id);
-        }
     }
     let mut added = RoaringBitmap::new();
     for name in listed {

@@ -1,0 +1,156 @@
+//! The shape of the tree: which module may import which, that each file says
+//! what it is, and how long a file may be.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// module → what of ours it may import. What stands nowhere may import nothing of ours.
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("xds", &[]),
+    ("registry", &[]),
+    ("clock", &[]),
+    ("metrics", &[]),
+    ("client", &[]),
+    ("config", &["model"]),
+    ("translate", &["model", "xds"]),
+    ("source", &["model", "registry", "config"]),
+    ("fanout", &["xds"]),
+    (
+        "hub",
+        &["model", "translate", "xds", "fanout", "metrics", "clock"],
+    ),
+    ("grpc", &["xds", "fanout", "metrics", "clock"]),
+    ("render", &["xds"]),
+    ("admin", &["hub", "fanout", "metrics", "model", "render", "xds"]),
+    ("bootstrap", &["config", "model", "translate", "render"]),
+    ("cli", &["bootstrap"]),
+    (
+        "app",
+        &[
+            "admin", "clock", "config", "fanout", "grpc", "hub", "metrics", "render", "source", "xds",
+        ],
+    ),
+    ("lib", &["*"]),
+    ("main", &["*"]),
+];
+
+/// No file is longer, unless its header says why.
+const LONGEST: usize = 500;
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+            let path = entry.unwrap().path();
+            match path.extension() {
+                _ if path.is_dir() => folders.push(path),
+                Some(ending) if ending == "rs" => found.push(path),
+                _ => {}
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no Rust file in {folder}");
+    found
+}
+
+fn module(path: &Path) -> String {
+    let inside = path
+        .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+        .unwrap();
+    let first = inside
+        .components()
+        .next()
+        .unwrap()
+        .as_os_str()
+        .to_string_lossy()
+        .into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The modules of ours that a file names by `crate::…`.
+fn imported(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+        for rest in line.split("crate::").skip(1) {
+            let word = |s: &str| {
+                s.chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect::<String>()
+            };
+            match rest.strip_prefix('{') {
+                Some(list) => names.extend(list.split(',').map(|part| word(part.trim()))),
+                None => names.push(word(rest)),
+            }
+        }
+    }
+    names.retain(|name| !name.is_empty() && name.starts_with(|c: char| c.is_lowercase()));
+    names
+}
+
+#[test]
+fn imports_go_one_way() {
+    let allowed: BTreeMap<&str, &[&str]> = IMPORTS.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for path in files("src") {
+        let text = fs::read_to_string(&path).unwrap();
+        let module = module(&path);
+        let may = allowed
+            .get(module.as_str())
+            .unwrap_or_else(|| panic!("{module} is not in the table"));
+        for name in imported(&text) {
+            let is_ours = allowed.contains_key(name.as_str());
+            if is_ours && name != module && !may.contains(&name.as_str()) && !may.contains(&"*") {
+                wrong.push(format!("{}: {module} must not import {name}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_pure_parts_do_no_io_and_read_no_clock() {
+    let mut wrong = Vec::new();
+    for path in files("src") {
+        if !matches!(module(&path).as_str(), "model" | "xds" | "translate") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for word in [
+            "tokio::",
+            "std::fs",
+            "std::net::Tcp",
+            "Instant",
+            "SystemTime",
+            "Mutex",
+            "RwLock",
+            "Atomic",
+        ] {
+            if text
+                .lines()
+                .any(|l| !l.trim_start().starts_with("//") && l.contains(word))
+            {
+                wrong.push(format!("{}: {word}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn each_file_says_what_it_is_and_stays_small() {
+    let mut wrong = Vec::new();
+    for path in ["src", "tests", "integration"].into_iter().flat_map(files) {
+        let text = fs::read_to_string(&path).unwrap();
+        if !text.starts_with("//! ") {
+            wrong.push(format!("{}: no //! header", path.display()));
+        }
+        let lines = text.lines().count();
+        if lines > LONGEST && !text.contains("//! Long because") {
+            wrong.push(format!("{}: {lines} lines", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -1,0 +1,172 @@
+//! bridge.toml: what is right is read, and what is wrong is told all at once, each with its line.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use expect_test::{Expect, expect};
+use xds_bridge::config::{Config, SourceConfig, load_str};
+
+fn read(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+    let variables: HashMap<String, String> = variables
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
+    let environment = config::Environment::with_prefix("XDS_BRIDGE")
+        .prefix_separator("__")
+        .separator("__")
+        .source(Some(variables));
+    load_str(Path::new("etc/bridge.toml"), text, Some(environment)).map_err(|e| e.to_string())
+}
+
+#[allow(clippy::needless_pass_by_value)] // expect! makes a value
+fn wrong(text: &str, variables: &[(&str, &str)], wanted: Expect) {
+    let message = read(text, variables).expect_err("these are mistakes");
+    wanted.assert_eq(&(message + "\n"));
+}
+
+const SAMPLE: &str = "[sources.sample]\nkind = \"file\"\npath = \"catalog\"\n";
+
+#[test]
+fn the_file_that_we_ship_is_right() {
+    let config = read(include_str!("../bridge.toml"), &[]).unwrap();
+    assert_eq!(config.listeners.len(), 2);
+    assert_eq!(config.exposures.len(), 2);
+}
+
+#[test]
+fn defaults_and_relative_paths() {
+    let config = read(SAMPLE, &[]).unwrap();
+    assert_eq!(config.xds.listen.to_string(), "127.0.0.1:18000");
+    let SourceConfig::File(file) = &config.sources["sample"] else {
+        panic!("a file source")
+    };
+    assert_eq!(
+        file.path,
+        Path::new("etc/catalog"),
+        "relative to the folder of bridge.toml"
+    );
+}
+
+#[test]
+fn variables_are_stronger_than_the_file() {
+    let etcd = "[sources.etcd]\nkind = \"etcd\"\nendpoints = [\"http://127.0.0.1:1\"]\n";
+    let variables = [
+        ("XDS_BRIDGE__XDS__LISTEN", "127.0.0.1:7"),
+        (
+            "XDS_BRIDGE__SOURCES__ETCD__ENDPOINTS",
+            "http://10.0.0.1:2379, http://10.0.0.2:2379",
+        ),
+        ("XDS_BRIDGE__XDS__MAX_NAMES", "7"),
+    ];
+    let config = read(etcd, &variables).unwrap();
+    assert_eq!(config.xds.listen.port(), 7);
+    assert_eq!(config.xds.max_names, 7);
+    let SourceConfig::Etcd(etcd) = &config.sources["etcd"] else {
+        panic!("an etcd source")
+    };
+    assert_eq!(etcd.endpoints, ["http://10.0.0.1:2379", "http://10.0.0.2:2379"]);
+}
+
+#[test]
+fn all_mistakes_at_once_with_their_lines() {
+    let text = "\
+[xds]
+listen = \"0.0.0.0:18000\"
+settel = \"10ms\"
+
+[admin]
+listen = \"localhost:18001\"
+
+[sources.etcd]
+kind = \"etcd\"
+endpoints = [\"127.0.0.1:2379\"]
+prefix = \"/services\"
+
+[sources.Consul]
+kind = \"consul\"
+
+[listeners.edge]
+address = \"0.0.0.0:10000\"
+exposure = \"egde\"
+
+[sourcse.x]
+";
+    wrong(
+        text,
+        &[("XDS_BRIDGE__LOG__FORMAT", "xml")],
+        expect![[r#"
+        11 mistakes in the configuration
+          etc/bridge.toml:2: xds.listen: 0.0.0.0:18000 is reachable from other machines, and the port has no TLS: use 127.0.0.1, or say allow_plaintext = true
+          etc/bridge.toml:3: xds.settel: is not a known key; did you mean `settle`?
+          etc/bridge.toml:6: admin.listen: `localhost:18001` must be IP:PORT, such as 127.0.0.1:18000 or [::1]:18000
+          etc/bridge.toml:10: sources.etcd.endpoints: `127.0.0.1:2379` must be http://HOST:PORT or https://HOST:PORT
+          etc/bridge.toml:10: sources.etcd.endpoints: at least one is needed, endpoints = ["http://127.0.0.1:2379"]
+          etc/bridge.toml:11: sources.etcd.prefix: `/services` must end with /, so that `/svc/` never sees `/svc2/`
+          etc/bridge.toml:13: sources.Consul: a name here has 1 to 64 of a-z, 0-9, - and _
+          etc/bridge.toml:13: sources.Consul.address: is missing; for example address = "http://127.0.0.1:8500"
+          etc/bridge.toml:18: listeners.edge.exposure: `egde` is not an exposure; there are: internal (or add [exposures.egde])
+          etc/bridge.toml:20: sourcse: is not a known key; did you mean `sources`?
+          etc/bridge.toml: XDS_BRIDGE__LOG__FORMAT: log.format: `xml` must be "text" or "json"
+    "#]],
+    );
+}
+
+#[test]
+fn broken_toml_names_each_line() {
+    wrong(
+        "[xds\nlisten = \"x\"\n[admin]\nlisten = 127.0.0.1\n",
+        &[],
+        expect![[r#"
+            2 mistakes in the configuration
+              etc/bridge.toml:1: `[xds` is not TOML: unclosed table, expected `]`
+              etc/bridge.toml:4: `listen = 127.0.0.1` is not TOML: invalid float, expected nothing
+        "#]],
+    );
+}
+
+#[test]
+fn something_must_be_watched() {
+    wrong(
+        "",
+        &[],
+        expect![[r#"
+        1 mistake in the configuration
+          etc/bridge.toml: sources: at least one is needed; for example [sources.sample] with kind = "file"
+    "#]],
+    );
+}
+
+#[test]
+fn listeners_must_not_clash() {
+    let text = format!(
+        "{SAMPLE}[listeners.a]\naddress = \"127.0.0.1:1\"\n[listeners.b]\naddress = \"127.0.0.1:1\"\n\
+         [listeners.c]\naddress = \"127.0.0.1:2\"\ninternal = true\n[listeners.d]\n"
+    );
+    wrong(
+        &text,
+        &[],
+        expect![[r#"
+        3 mistakes in the configuration
+          etc/bridge.toml:7: listeners.b.address: is the same as that of listeners.a, for the same fleets
+          etc/bridge.toml:10: listeners.c.internal: a listener has an address or is internal, not both
+          etc/bridge.toml:11: listeners.d.address: is missing; for example address = "127.0.0.1:10000", or internal = true
+    "#]],
+    );
+}
+
+#[test]
+fn wrong_types_are_told() {
+    let text =
+        format!("{SAMPLE}[xds]\nmax_names = \"many\"\nsettle = 10\nlisten = [\"a\"]\n[log]\nformat = true\n");
+    wrong(
+        &text,
+        &[],
+        expect![[r#"
+        4 mistakes in the configuration
+          etc/bridge.toml:5: xds.max_names: `many` must be a whole number from 1 to 10000000
+          etc/bridge.toml:6: xds.settle: `10` is not a duration such as 250ms, 2s or 1m (at most 24h)
+          etc/bridge.toml:7: xds.listen: must be a single value
+          etc/bridge.toml:9: log.format: `true` must be "text" or "json"
+    "#]],
+    );
+}
