@@ -2,4 +2,5 @@
 //!
 //! Nothing of ours is imported here. Retrying, watching and believing is the sources' work.
 
+pub mod consul;
 pub mod etcd;

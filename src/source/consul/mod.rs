@@ -1,17 +1,128 @@
-//! placeholder
-use super::*;
-/// x
-#[derive(Debug)]
-pub struct ConsulWatcher;
+//! Services from Consul's catalog and health, by blocking queries.
+//!
+//! A 200 from Consul can be a partial or empty catalog: a server that restarts answers with
+//! what it has loaded so far. So nothing is believed after any error or falling index until
+//! the gate (`?consistent`, and canaries) was passed and each service confirmed; a lost
+//! instance is always confirmed. How the parts play together:
+//!
+//! ```text
+//! gate ─closes→ circuit ←trips─ follow: names · each service · documents; sweep
+//!                  │                        │ news, with their epoch
+//!                  └──────epoch───→ keeper ─┴→ ledger (pure) → Sink
+//! ```
+//!
+//! Never: a removal while the circuit is open, a write to Consul, a token in a log.
+
+mod circuit;
+mod document;
+mod follow;
+mod gate;
+mod keeper;
+mod ledger;
+mod link;
+mod parse;
+mod slots;
+mod subject;
+mod sweep;
+mod wire;
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use document::{Document, Documents, documents};
+pub use link::Timing;
+pub use parse::{Found, Names, Unreadable, health, services};
+
+use self::keeper::Keeper;
+use self::link::Link;
+use super::{HubGone, Sink, Source};
+use crate::config::ConsulSource;
+use crate::model::Status;
+use crate::registry::consul::{Client, Failure, transport};
+
+/// News on the way to the keeper; more wait where they are.
+const NEWS: usize = 1024;
+
+/// Watches one Consul agent.
+#[derive(Clone, Debug)]
+pub struct ConsulWatcher {
+    config: ConsulSource,
+    timing: Timing,
+}
+
 impl ConsulWatcher {
-    /// x
+    /// Nothing is connected to before [`Source::run`].
     #[must_use]
-    pub fn new(_: &crate::config::ConsulSource) -> Self {
-        Self
+    pub fn new(config: &ConsulSource) -> Self {
+        Self {
+            config: config.clone(),
+            timing: Timing::default(),
+        }
+    }
+
+    /// Other times than those for real agents.
+    #[must_use]
+    pub const fn with_timing(mut self, timing: Timing) -> Self {
+        self.timing = timing;
+        self
+    }
+
+    async fn watch(self, sink: Sink, stop: &CancellationToken) -> Result<(), HubGone> {
+        let Some(client) = self.connect(&sink, stop).await? else {
+            return Ok(());
+        };
+        let (news, inbox) = mpsc::channel(NEWS);
+        let link = Arc::new(Link::new(sink.source().clone(), client, self.timing, news));
+        Keeper::new(link, sink).run(inbox, stop).await
+    }
+
+    /// Tried for ever, since root certificates may appear; `None` when stopped.
+    async fn connect(&self, sink: &Sink, stop: &CancellationToken) -> Result<Option<Client>, HubGone> {
+        let mut delays = self.timing.delays();
+        loop {
+            let ConsulSource {
+                address,
+                token_file,
+                datacenter,
+            } = self.config.clone();
+            match transport(&address) {
+                Ok(http) => {
+                    return Ok(Some(Client::new(
+                        http,
+                        address,
+                        datacenter,
+                        token_file,
+                        self.timing.slack,
+                    )));
+                }
+                Err(error) => self.away(&error, sink).await?,
+            }
+            let pause = tokio::time::sleep(self.timing.next(&mut delays));
+            if stop.run_until_cancelled(pause).await.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn away(&self, error: &Failure, sink: &Sink) -> Result<(), HubGone> {
+        tracing::warn!(source = %sink.source(), %error, "consul cannot be reached");
+        sink.status(Status::Away {
+            reason: error.to_string(),
+        })
+        .await
     }
 }
+
 impl Source for ConsulWatcher {
-    fn run(self: Box<Self>, _: Sink, stop: CancellationToken) -> BoxFuture<'static, ()> {
-        Box::pin(async move { stop.cancelled().await })
+    fn run(self: Box<Self>, sink: Sink, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let source = sink.source().clone();
+            if let Err(error) = self.watch(sink, &stop).await {
+                tracing::debug!(%source, %error, "the consul source ends");
+            }
+        })
     }
 }

@@ -1,0 +1,108 @@
+//! The one prober: after a start or any trouble it finds out, with backoff, whether the
+//! agent is to be trusted, and only then closes the circuit.
+//!
+//! Being let through takes: an agent that answers and knows our token; a catalog read by
+//! `?consistent` (a server that restarts holds or refuses these while its catalog is a part)
+//! that holds Consul's own service; and the health of that service, which takes `node:read`.
+//! Missing rights are 200 with `{}` or `[]` in Consul, so only such canaries show them.
+
+use rs_consul::{ConsulError, QueryOptions};
+
+use super::link::Link;
+use super::parse::{self, CANARY};
+use crate::registry::consul::{Mode, Query};
+
+/// Tries the gate whenever the circuit is open. Never returns.
+pub(super) async fn keep(link: &Link) {
+    let mut delays = link.timing.delays();
+    loop {
+        match pass(link).await {
+            Ok(multiplexed) => {
+                let epoch = link.circuit.close(multiplexed);
+                tokio::select! {
+                    () = link.circuit.over(epoch) => {}
+                    () = tokio::time::sleep(link.timing.calm) => {
+                        delays = link.timing.delays();
+                        link.circuit.over(epoch).await;
+                    }
+                }
+            }
+            Err(reason) => {
+                tracing::debug!(source = %link.source, reason, "consul did not pass the gate");
+                link.circuit.refuse(reason);
+            }
+        }
+        tokio::time::sleep(link.timing.next(&mut delays)).await;
+    }
+}
+
+/// Whether the connection is shared by many requests; an error says what is wrong, for people.
+async fn pass(link: &Link) -> Result<bool, String> {
+    check(link).await?;
+    let answer = link
+        .read(&link.client, &Query::Services, Mode::Consistent)
+        .await
+        .map_err(|error| hint(&error))?;
+    if answer.known_leader == Some(false) {
+        return Err("consul knows no leader".to_owned());
+    }
+    let names = parse::services(&answer.body).map_err(|e| e.to_string())?;
+    if !names.canary {
+        return Err(NO_CANARY.to_owned());
+    }
+    canary(link).await?;
+    Ok(answer.multiplexed)
+}
+
+/// The cheapest question there is: does anybody answer, and is our token known?
+async fn check(link: &Link) -> Result<(), String> {
+    let simple = link.client.simple().await.map_err(|e| e.to_string())?;
+    let options = QueryOptions {
+        datacenter: link.client.datacenter().map(str::to_owned),
+        timeout: Some(link.timing.slack),
+        ..QueryOptions::default()
+    };
+    // rs-consul's timeout ends with the answer's head; this one with its body.
+    let names = simple.get_all_registered_service_names(Some(options));
+    match tokio::time::timeout(link.timing.slack, names).await {
+        Ok(Err(ConsulError::UnexpectedResponseCode(status, _))) if status == 403 => {
+            link.client.reload_token().await.map_err(|e| e.to_string())?;
+            Ok(()) // the next read says it better, and tries the new token
+        }
+        // What the names are, and whether they can be read, is judged by the consistent read.
+        Ok(Ok(_) | Err(ConsulError::ResponseDeserializationFailed(_))) => Ok(()),
+        Ok(Err(error)) => Err(format!("consul at {}: {error}", link.client.address())),
+        Err(_) => Err(format!("consul at {} does not answer", link.client.address())),
+    }
+}
+
+/// Reads the health of Consul's own service: empty means that we may not read nodes, or that
+/// the catalog is not whole.
+pub(super) async fn canary(link: &Link) -> Result<(), String> {
+    let query = Query::Health(CANARY.to_owned());
+    let answer = link
+        .read(&link.client, &query, Mode::Consistent)
+        .await
+        .map_err(|error| hint(&error))?;
+    let found = parse::health(&answer.body).map_err(|e| e.to_string())?;
+    if found.ids.is_empty() {
+        return Err(
+            "the health of the service `consul` is empty: the token needs node:read, \
+                    or the catalog is not whole"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+pub(super) const NO_CANARY: &str = "the catalog does not hold the service `consul`: the token needs service:read \
+                                    (also of `consul`), or the catalog is not whole";
+
+fn hint(error: &crate::registry::consul::Error) -> String {
+    let more = if error.is_refused() {
+        "; the token is not known or lacks rights (token_file)"
+    } else {
+        ""
+    };
+    format!("{}{more}", error.chain())
+}

@@ -1,0 +1,298 @@
+//! What was found and what was delivered. Pure; the keeper owns the only one.
+//!
+//! Never removes a service that the catalog still names, nor one whose health was not
+//! confirmed empty; never delivers before everything was heard once; never delivers the same twice.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use super::document::Documents;
+use super::parse::{Found, Names};
+use crate::model::{Change, Issue, ServiceRecord};
+
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    entries: BTreeMap<Arc<str>, Entry>,
+    documents: Documents,
+    /// The epochs in which these were heard last.
+    names_epoch: u64,
+    documents_epoch: u64,
+    /// Listed names that were not heard of in the epoch of the names.
+    waiting: HashSet<Arc<str>>,
+    dirty: BTreeSet<Arc<str>>,
+    /// Why a service's health cannot be read; what was found of it stays.
+    unreadable: BTreeMap<Arc<str>, String>,
+    stray: Vec<Issue>,
+    delivered_stray: Vec<Issue>,
+    started: bool,
+    forgotten: Vec<Arc<str>>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    listed: bool,
+    epoch: u64,
+    index: u64,
+    /// `None`: not heard yet.
+    found: Option<Found>,
+    delivered: Option<ServiceRecord>,
+}
+
+/// What the names mean for the watches.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Diff {
+    /// To be watched from now on.
+    pub(super) started: Vec<Arc<str>>,
+    /// No longer in the catalog: to be confirmed empty.
+    pub(super) absent: Vec<Arc<str>>,
+}
+
+impl Ledger {
+    /// The catalog's names, anew.
+    pub(super) fn names(&mut self, epoch: u64, names: Names) -> Diff {
+        let mut diff = Diff::default();
+        self.names_epoch = epoch;
+        self.stray = names.stray;
+        for (name, entry) in &mut self.entries {
+            entry.listed = names.names.contains(name);
+            if !entry.listed {
+                diff.absent.push(name.clone());
+                self.dirty.insert(name.clone());
+            }
+        }
+        for name in &names.names {
+            if !self.entries.contains_key(name) {
+                self.entries.insert(
+                    name.clone(),
+                    Entry {
+                        listed: true,
+                        ..Entry::default()
+                    },
+                );
+                diff.started.push(name.clone());
+            }
+        }
+        let unheard =
+            |(name, entry): (&Arc<str>, &Entry)| (entry.listed && entry.epoch != epoch).then(|| name.clone());
+        self.waiting = self.entries.iter().filter_map(unheard).collect();
+        diff
+    }
+
+    /// One service, anew. What is older than what is known, or of a name nobody listed, counts for nothing.
+    pub(super) fn service(&mut self, epoch: u64, index: u64, name: &Arc<str>, found: Result<Found, String>) {
+        let Some(entry) = self.entries.get_mut(name) else {
+            return;
+        };
+        let fresh = found.is_err() || epoch != entry.epoch || index >= entry.index;
+        if !fresh {
+            return;
+        }
+        entry.epoch = epoch;
+        match found {
+            Ok(found) => {
+                (entry.index, entry.found) = (index, Some(found));
+                self.unreadable.remove(name);
+            }
+            Err(reason) => drop(self.unreadable.insert(name.clone(), reason)),
+        }
+        self.waiting.remove(name);
+        self.dirty.insert(name.clone());
+    }
+
+    /// The policy documents, anew; `None` leaves those known in force.
+    pub(super) fn documents(&mut self, epoch: u64, documents: Option<Documents>) {
+        self.documents_epoch = epoch;
+        let Some(documents) = documents else { return };
+        let concerned = self.documents.keys().chain(documents.keys());
+        let changed = concerned
+            .filter(|name| self.documents.get(*name) != documents.get(*name))
+            .cloned();
+        self.dirty.extend(changed.collect::<Vec<_>>());
+        self.documents = documents;
+    }
+
+    /// Whether all that is held was confirmed in this epoch.
+    pub(super) fn current(&self, epoch: u64) -> bool {
+        self.names_epoch == epoch && self.documents_epoch == epoch && self.waiting.is_empty()
+    }
+
+    /// Whether the whole state was delivered once.
+    pub(super) const fn started(&self) -> bool {
+        self.started
+    }
+
+    /// Whether the service is known: in the catalog, or not yet confirmed to be gone.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// Services forgotten by the last [`Self::take`], delivered before or not: no watch is needed.
+    pub(super) fn forgotten(&mut self) -> Vec<Arc<str>> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// What is to be delivered now: everything at first, then what differs.
+    pub(super) fn take(&mut self) -> Option<Change> {
+        if !self.started && !self.current(self.names_epoch.max(1)) {
+            return None;
+        }
+        let complete = !std::mem::replace(&mut self.started, true);
+        let dirty = std::mem::take(&mut self.dirty);
+        let mut services = Vec::new();
+        for name in dirty {
+            let Some(entry) = self.entries.get(&name) else {
+                continue;
+            };
+            let record = shown(entry, self.documents.get(&name));
+            if record != entry.delivered {
+                services.push((name.clone(), record.clone()));
+            }
+            if !entry.listed && entry.found.as_ref().is_none_or(|found| found.ids.is_empty()) {
+                self.entries.remove(&name);
+                self.unreadable.remove(&name);
+                self.forgotten.push(name);
+            } else if let Some(entry) = self.entries.get_mut(&name) {
+                entry.delivered = record;
+            }
+        }
+        let stray = self.all_stray();
+        let stray = (stray != self.delivered_stray).then_some(stray);
+        if let Some(stray) = &stray {
+            self.delivered_stray.clone_from(stray);
+        }
+        (complete || !services.is_empty() || stray.is_some()).then_some(Change {
+            services,
+            complete,
+            stray,
+        })
+    }
+
+    fn all_stray(&self) -> Vec<Issue> {
+        let unreadable = self
+            .unreadable
+            .iter()
+            .map(|(name, reason)| Issue::rejected(&**name, reason.as_str()));
+        self.stray.iter().cloned().chain(unreadable).collect()
+    }
+}
+
+/// What the hub should hold of a service. The emptiness of `found` is always a confirmed one.
+fn shown(entry: &Entry, document: Option<&super::document::Document>) -> Option<ServiceRecord> {
+    let found = entry.found.as_ref()?;
+    if !entry.listed && found.ids.is_empty() {
+        return None;
+    }
+    let mut record = found.record.clone()?;
+    if let Some(document) = document {
+        record.policy.clone_from(&document.policy);
+        record.issues.extend(document.issues.iter().cloned());
+    }
+    Some(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(all: &[&str]) -> Names {
+        Names {
+            names: all.iter().map(|n| (*n).into()).collect(),
+            canary: true,
+            stray: Vec::new(),
+        }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "so that it can be told as it is")]
+    fn found(ids: &[&str]) -> Result<Found, String> {
+        let ids: BTreeSet<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+        // The record only has to differ with the ids.
+        let issues = ids.iter().map(|id| Issue::warning(id.as_str(), "x")).collect();
+        Ok(Found {
+            ids,
+            record: Some(ServiceRecord {
+                issues,
+                ..ServiceRecord::default()
+            }),
+        })
+    }
+
+    fn text(change: Option<Change>) -> String {
+        let Some(change) = change else {
+            return "-".to_owned();
+        };
+        let one = |(name, record): &(Arc<str>, Option<ServiceRecord>)| {
+            record
+                .as_ref()
+                .map_or_else(|| format!("-{name}"), |r| format!("{name}{}", r.issues.len()))
+        };
+        let all: Vec<String> = change.services.iter().map(one).collect();
+        format!("{}{}", if change.complete { "all: " } else { "" }, all.join(" "))
+    }
+
+    fn started() -> Ledger {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.names(1, names(&["a", "b"])).started.len(), 2);
+        ledger.service(1, 5, &"a".into(), found(&["1", "2"]));
+        ledger.documents(1, None);
+        assert_eq!(text(ledger.take()), "-", "b is missing");
+        ledger.service(1, 5, &"b".into(), found(&["1"]));
+        assert_eq!(text(ledger.take()), "all: a2 b1");
+        ledger
+    }
+
+    #[test]
+    fn the_first_change_waits_for_everything() {
+        let ledger = started();
+        assert!(ledger.current(1) && !ledger.current(2));
+        let mut empty = Ledger::default();
+        assert_eq!(text(empty.take()), "-");
+        empty.names(1, names(&[]));
+        empty.documents(1, None);
+        assert_eq!(text(empty.take()), "all: ");
+    }
+
+    #[test]
+    fn what_is_the_same_or_older_is_not_delivered() {
+        let mut ledger = started();
+        ledger.service(1, 9, &"a".into(), found(&["1", "2"]));
+        assert_eq!(text(ledger.take()), "-");
+        ledger.service(1, 8, &"a".into(), found(&[]));
+        assert_eq!(text(ledger.take()), "-");
+        ledger.service(1, 10, &"a".into(), found(&[]));
+        assert_eq!(text(ledger.take()), "a0", "in the catalog, and empty");
+    }
+
+    #[test]
+    fn gone_is_not_named_and_confirmed_empty() {
+        let mut ledger = started();
+        assert_eq!(ledger.names(1, names(&["b"])).absent, ["a".into()]);
+        assert_eq!(text(ledger.take()), "-", "not confirmed");
+        ledger.service(1, 9, &"a".into(), found(&[]));
+        assert_eq!(text(ledger.take()), "-a");
+        assert!(!ledger.knows("a") && ledger.forgotten() == ["a".into()]);
+        assert_eq!(ledger.names(1, names(&["a", "b"])).started, ["a".into()]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_held_and_reported() {
+        let mut ledger = started();
+        ledger.service(1, 0, &"a".into(), Err("html".into()));
+        let change = ledger.take().unwrap();
+        assert_eq!((change.services.len(), change.stray.unwrap().len()), (0, 1));
+        ledger.service(1, 5, &"a".into(), found(&["1"]));
+        let change = ledger.take().unwrap();
+        assert_eq!((change.services.len(), change.stray), (1, Some(Vec::new())));
+    }
+
+    #[test]
+    fn a_new_epoch_must_confirm_all() {
+        let mut ledger = started();
+        ledger.service(2, 1, &"b".into(), found(&["1"]));
+        ledger.names(2, names(&["a", "b"]));
+        ledger.documents(2, None);
+        assert!(!ledger.current(2));
+        ledger.service(2, 1, &"a".into(), found(&["1", "2"]));
+        assert!(ledger.current(2));
+        assert_eq!(text(ledger.take()), "-");
+    }
+}

@@ -1,0 +1,255 @@
+//! Answers of Consul → records of the model. Pure: one bad entry rejects itself,
+//! never the batch; only a body that is no list at all is an error.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use super::wire::{Check, Entry, Node, Service};
+use crate::model::declaration::{self, Declared, Spelling};
+use crate::model::route::clip;
+use crate::model::service::{Registered, address, assemble, check_name};
+use crate::model::{Health, Instance, Issue, MAX_WEIGHT, ServiceRecord};
+
+/// Of one service; Envoy is not served assignments of this size in one cluster.
+const MAX_ENTRIES: usize = 10_000;
+/// Issues of one service; the last one says how many more there are.
+const MAX_ISSUES: usize = 100;
+/// The service that Consul itself registers: a catalog without it is not the whole catalog.
+pub(super) const CANARY: &str = "consul";
+/// The address that is preferred where an entry has several.
+const PREFERRED: &str = "lan";
+
+/// A body that cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// Not the JSON it should be.
+    #[error("the answer is not the JSON of {wanted}: {reason}")]
+    Json {
+        /// What it should be.
+        wanted: &'static str,
+        /// Where it is wrong.
+        reason: String,
+    },
+}
+
+/// All that one answer says of one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// `<node>/<service id>` of each entry, whatever it is: what must not get lost unconfirmed.
+    pub ids: BTreeSet<String>,
+    /// `None`: nothing but sidecars and gateways, which are no services of ours.
+    pub record: Option<ServiceRecord>,
+}
+
+/// The names in the catalog.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Without Consul's own.
+    pub names: BTreeSet<Arc<str>>,
+    /// Whether Consul's own service is there: without it the catalog is not whole, or not all readable.
+    pub canary: bool,
+    /// Names that cannot be served.
+    pub stray: Vec<Issue>,
+}
+
+/// The tags of a name: not read here, each instance has its own.
+#[derive(serde::Deserialize)]
+struct Tags(#[allow(dead_code, reason = "only its place in the JSON matters")] IgnoredAny);
+
+/// Reads `/v1/catalog/services`.
+///
+/// # Errors
+/// [`Unreadable`] when the body is not an object.
+pub fn services(body: &[u8]) -> Result<Names, Unreadable> {
+    let all: BTreeMap<String, Tags> = read(body, "/v1/catalog/services")?;
+    let mut result = Names::default();
+    for name in all.into_keys() {
+        if name == CANARY {
+            result.canary = true;
+            continue;
+        }
+        match check_name(&name) {
+            Ok(()) => drop(result.names.insert(name.into())),
+            Err(reason) => result.stray.push(Issue::rejected(clip(&name), reason)),
+        }
+    }
+    Ok(result)
+}
+
+/// Reads `/v1/health/service/NAME`.
+///
+/// # Errors
+/// [`Unreadable`] when the body is not a list.
+pub fn health(body: &[u8]) -> Result<Found, Unreadable> {
+    let mut found = Found::default();
+    let mut record = ServiceRecord::default();
+    let (mut ours, mut foreign) = (0_usize, 0_usize);
+    for (number, entry) in entries(body)?.into_iter().enumerate() {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err((id, reason)) => {
+                ours += 1;
+                let id = id.unwrap_or_else(|| format!("#{number}"));
+                record
+                    .issues
+                    .push(Issue::rejected(clip(&id), format!("cannot be read: {reason}")));
+                found.ids.insert(id);
+                continue;
+            }
+        };
+        found
+            .ids
+            .insert(format!("{}/{}", entry.node.name, entry.service.id));
+        if !entry.service.kind.is_empty() {
+            foreign += 1;
+            continue;
+        }
+        ours += 1;
+        if ours > MAX_ENTRIES {
+            continue;
+        }
+        match instance(&entry, &mut record.issues) {
+            Ok(instance) => record.instances.extend(instance),
+            Err(reason) => record.issues.push(Issue::rejected(label(&entry), reason)),
+        }
+    }
+    if ours > MAX_ENTRIES {
+        let reason = format!("{ours} instances; those after the first {MAX_ENTRIES} are left out");
+        record.issues.insert(0, Issue::warning("(all)", reason));
+    }
+    if record.issues.len() > MAX_ISSUES {
+        let more = record.issues.len() - (MAX_ISSUES - 1);
+        record.issues.truncate(MAX_ISSUES - 1);
+        record.issues.push(Issue::warning(
+            "(all)",
+            format!("{more} more entries have something wrong"),
+        ));
+    }
+    record.instances.sort_by(|a, b| a.id.cmp(&b.id));
+    found.record = (ours > 0 || foreign == 0).then_some(record);
+    Ok(found)
+}
+
+type Bad = (Option<String>, String);
+
+/// All at once where they are well-formed; one by one where one is not.
+fn entries(body: &[u8]) -> Result<Vec<Result<Entry, Bad>>, Unreadable> {
+    if let Ok(all) = serde_json::from_slice::<Vec<Entry>>(body) {
+        return Ok(all.into_iter().map(Ok).collect());
+    }
+    let values: Vec<Value> = read(body, "/v1/health/service")?;
+    let one = |value: Value| {
+        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let id = text("/Service/ID").map(|id| format!("{id}@{}", text("/Node/Node").unwrap_or_default()));
+        serde_json::from_value(value).map_err(|e| (id, e.to_string()))
+    };
+    Ok(values.into_iter().map(one).collect())
+}
+
+fn read<T: serde::de::DeserializeOwned>(body: &[u8], wanted: &'static str) -> Result<T, Unreadable> {
+    serde_json::from_slice(body).map_err(|e| Unreadable::Json {
+        wanted,
+        reason: clip(&e.to_string()),
+    })
+}
+
+fn label(entry: &Entry) -> String {
+    format!("{}@{}", clip(&entry.service.id), clip(&entry.node.name))
+}
+
+fn instance(entry: &Entry, issues: &mut Vec<Issue>) -> Result<Option<Instance>, String> {
+    let (node, service) = (&entry.node, &entry.service);
+    if service.id.is_empty() || service.id.len() > 1024 || node.name.len() > 1024 {
+        return Err("a service id has 1 to 1024 bytes, as has a node's name".to_owned());
+    }
+    let (host, port) = place(node, service);
+    let (health, weight) = judge(&entry.checks, service);
+    let zone = node
+        .meta
+        .get("zone")
+        .filter(|zone| !zone.is_empty())
+        .unwrap_or(&node.datacenter);
+    let registered = Registered {
+        id: &format!("{}/{}", node.name, service.id),
+        address: address(host, u64::try_from(port).unwrap_or(0))?,
+        health,
+        weight,
+        zone,
+    };
+    Ok(assemble(&registered, declared(entry, issues)))
+}
+
+/// Meta over tags, key by key.
+fn declared(entry: &Entry, issues: &mut Vec<Issue>) -> Declared {
+    let label = label(entry);
+    let meta = entry
+        .service
+        .meta
+        .iter()
+        .filter_map(|(k, v)| Some((Spelling::Meta.strip(k)?, v.as_str())));
+    let meta = declaration::parse(&label, Spelling::Meta, meta, issues);
+    let mut pairs = Vec::new();
+    for tag in entry
+        .service
+        .tags
+        .iter()
+        .filter_map(|tag| Spelling::Tag.strip(tag))
+    {
+        match tag.split_once('=') {
+            Some(pair) => pairs.push(pair),
+            None => issues.push(Issue::warning(
+                &label,
+                format!("tag `xds.{}` must be xds.KEY=value; ignored", clip(tag)),
+            )),
+        }
+    }
+    meta.over(declaration::parse(&label, Spelling::Tag, pairs, issues))
+}
+
+/// The preferred address of the service, its own, the preferred one of its node, the node's.
+fn place<'a>(node: &'a Node, service: &'a Service) -> (&'a str, i64) {
+    let tagged = service
+        .tagged_addresses
+        .get(PREFERRED)
+        .filter(|tagged| !tagged.address.is_empty());
+    if let Some(tagged) = tagged {
+        let port = if tagged.port == 0 {
+            service.port
+        } else {
+            tagged.port
+        };
+        return (&tagged.address, port);
+    }
+    if !service.address.is_empty() {
+        return (&service.address, service.port);
+    }
+    let of_node = node
+        .tagged_addresses
+        .get(PREFERRED)
+        .filter(|host| !host.is_empty());
+    (of_node.unwrap_or(&node.address), service.port)
+}
+
+/// All checks count, those of the node too, and the worst decides; maintenance is no failure.
+fn judge(checks: &[Check], service: &Service) -> (Health, u32) {
+    let failing = |c: &Check| c.status != "passing" && c.status != "warning";
+    let maintained = |c: &Check| c.id == "_node_maintenance" || c.id.starts_with("_service_maintenance");
+    let weight = |w: i64| u32::try_from(w.max(0)).unwrap_or(MAX_WEIGHT).min(MAX_WEIGHT);
+    let passing = weight(service.weights.passing);
+    if checks.iter().any(|c| failing(c) && maintained(c)) {
+        (Health::Draining, passing)
+    } else if checks.iter().any(failing) {
+        (Health::Unhealthy, passing)
+    } else if checks.iter().any(|c| c.status == "warning") {
+        (Health::Healthy, weight(service.weights.warning))
+    } else {
+        (Health::Healthy, passing)
+    }
+}
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;

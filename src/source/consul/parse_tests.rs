@@ -1,0 +1,210 @@
+//! Golden bodies for the parsers, as Consul 1.8.7 sends them and as nobody should.
+
+use super::*;
+use crate::model::{Protocol, Severity};
+
+/// One entry of 1.8.7, with `service` fields put over the usual ones.
+fn entry(service: &str, checks: &str) -> String {
+    format!(
+        r#"{{"Node":{{"ID":"","Node":"n1","Address":"10.0.0.1","Datacenter":"dc1","TaggedAddresses":null,
+            "Meta":null,"CreateIndex":15,"ModifyIndex":15}},
+            "Service":{{"ID":"orders-1","Service":"orders","Tags":null,"Meta":null,"Address":"","Port":8080,
+            "TaggedAddresses":null,"Weights":{{"Passing":10,"Warning":2}},"EnableTagOverride":false,
+            "Proxy":{{"MeshGateway":{{}},"Expose":{{}}}},"Connect":{{}},"New":[1]{service}}},
+            "Checks":{checks}}}"#
+    )
+}
+
+fn with(service: &str, checks: &str) -> ServiceRecord {
+    // serde refuses a key twice, so what is put over takes the place of the usual field.
+    let mut text = entry("", checks);
+    for part in service.split(";;").filter(|p| !p.is_empty()) {
+        let key = part.split_once(':').unwrap().0;
+        let (head, tail) = text.split_once(r#""Service":{"#).unwrap();
+        let at = tail.find(key).unwrap();
+        let mut depth = 0;
+        let end = tail[at..]
+            .find(|c: char| {
+                depth += i32::from(c == '{') - i32::from(c == '}');
+                c == ',' && depth == 0
+            })
+            .unwrap();
+        text = format!(r#"{head}"Service":{{{}{part}{}"#, &tail[..at], &tail[at + end..]);
+    }
+    health(format!("[{text}]").as_bytes()).unwrap().record.unwrap()
+}
+
+fn one(service: &str, checks: &str) -> Instance {
+    let record = with(service, checks);
+    assert_eq!((record.instances.len(), &record.issues), (1, &Vec::new()));
+    record.instances[0].clone()
+}
+
+fn reason(service: &str) -> String {
+    let record = with(service, "[]");
+    assert_eq!(
+        (record.instances.len(), record.issues.len()),
+        (0, 1),
+        "{record:?}"
+    );
+    assert_eq!(record.issues[0].severity, Severity::Rejected);
+    assert_eq!(record.issues[0].entry, "orders-1@n1");
+    record.issues[0].reason.clone()
+}
+
+#[test]
+fn null_and_missing_fields_are_normal() {
+    for checks in [
+        "null",
+        "[]",
+        r#"[{"Node":"n1","CheckID":"serfHealth","Status":"passing"}]"#,
+    ] {
+        let instance = one("", checks);
+        assert_eq!(&*instance.id, "n1/orders-1");
+        assert_eq!(instance.address.to_string(), "10.0.0.1:8080");
+        assert_eq!(
+            (instance.health, instance.weight, &*instance.zone),
+            (Health::Healthy, 10, "dc1")
+        );
+    }
+    let bare = br#"[{"Node":{"Address":"10.0.0.1"},"Service":{"ID":"a","Port":1}}]"#;
+    assert_eq!(health(bare).unwrap().record.unwrap().instances[0].weight, 1);
+}
+
+#[test]
+fn the_address_follows_its_precedence() {
+    let lan =
+        r#""TaggedAddresses":{"lan":{"Address":"10.9.9.9","Port":99},"wan":{"Address":"1.2.3.4","Port":1}}"#;
+    assert_eq!(one(lan, "[]").address.to_string(), "10.9.9.9:99");
+    assert_eq!(
+        one(r#""Address":"fd00::7""#, "[]").address.to_string(),
+        "[fd00::7]:8080"
+    );
+    let node = entry("", "[]").replacen(
+        r#""TaggedAddresses":null"#,
+        r#""TaggedAddresses":{"lan":"10.5.5.5"}"#,
+        1,
+    );
+    let record = health(format!("[{node}]").as_bytes()).unwrap().record.unwrap();
+    assert_eq!(record.instances[0].address.to_string(), "10.5.5.5:8080");
+    assert!(reason(r#""Address":"db.local""#).contains("no host names"));
+    assert!(reason(r#""Port":0"#).contains("1 to 65535"));
+    assert!(reason(r#""Port":-1"#).contains("1 to 65535"));
+}
+
+#[test]
+fn the_worst_check_counts() {
+    let check = |id: &str, status: &str| format!(r#"{{"CheckID":"{id}","Status":"{status}","Output":"x"}}"#);
+    let (passing, warning, critical) = (
+        check("a", "passing"),
+        check("b", "warning"),
+        check("c", "critical"),
+    );
+    let health = |checks: &[&str]| {
+        let instance = one("", &format!("[{}]", checks.join(",")));
+        (instance.health, instance.weight)
+    };
+    assert_eq!(health(&[&passing, &warning]), (Health::Healthy, 2));
+    assert_eq!(health(&[&critical, &warning]), (Health::Unhealthy, 10));
+    for id in ["_service_maintenance:orders-1", "_node_maintenance"] {
+        assert_eq!(
+            health(&[&critical, &check(id, "critical")]),
+            (Health::Draining, 10)
+        );
+    }
+}
+
+#[test]
+fn weight_zero_is_left_out_without_a_word() {
+    let warning = r#"[{"CheckID":"b","Status":"warning"}]"#;
+    let zero = with(r#""Weights":{"Passing":1,"Warning":0}"#, warning);
+    assert_eq!((zero.instances.len(), zero.issues.len()), (0, 0));
+    assert_eq!(one(r#""Weights":{"Passing":1,"Warning":0}"#, "[]").weight, 1);
+}
+
+#[test]
+fn meta_is_stronger_than_tags_and_tags_than_fields() {
+    let both = r#""Tags":["xds.weight=7","xds.version=9f31c2a","blue"];;"Meta":{"xds-weight":"5","xds-protocol":"grpc"}"#;
+    let instance = one(both, "[]");
+    assert_eq!((instance.weight, &*instance.version), (5, "9f31c2a"));
+    assert_eq!(instance.policy.protocol, Some(Protocol::Grpc));
+    let wrong = with(
+        r#""Tags":["xds.weight=many","xds.drain"];;"Meta":{"xds-colour":"red"}"#,
+        "[]",
+    );
+    assert_eq!(
+        (wrong.instances.len(), wrong.issues.len()),
+        (1, 3),
+        "{:?}",
+        wrong.issues
+    );
+    assert!(
+        wrong
+            .issues
+            .iter()
+            .all(|i| i.severity == Severity::Warning && i.entry == "orders-1@n1")
+    );
+}
+
+#[test]
+fn the_nodes_zone_is_stronger_than_the_datacenter() {
+    let node = entry("", "[]").replacen(r#""Meta":null"#, r#""Meta":{"zone":"eu-1a"}"#, 1);
+    let record = health(format!("[{node}]").as_bytes()).unwrap().record.unwrap();
+    assert_eq!(&*record.instances[0].zone, "eu-1a");
+}
+
+#[test]
+fn one_bad_entry_rejects_itself_only() {
+    let good = entry("", "[]");
+    let bad = r#"{"Node":{"Node":"n2"},"Service":{"ID":"orders-2","Port":"eighty"}}"#;
+    let found = health(format!("[{good},{bad},7]").as_bytes()).unwrap();
+    let record = found.record.unwrap();
+    assert_eq!(
+        (record.instances.len(), record.issues.len(), found.ids.len()),
+        (1, 2, 3)
+    );
+    assert_eq!(record.issues[0].entry, "orders-2@n2");
+}
+
+#[test]
+fn sidecars_and_gateways_are_no_instances() {
+    let proxy = entry(r#","Kind":"connect-proxy""#, "[]");
+    let found = health(format!("[{proxy}]").as_bytes()).unwrap();
+    assert_eq!((found.record, found.ids.len()), (None, 1));
+    let mixed = health(format!("[{proxy},{}]", entry(r#","Kind":"""#, "[]")).as_bytes()).unwrap();
+    assert_eq!(mixed.record.unwrap().instances.len(), 1);
+    assert_eq!(health(b"[]").unwrap().record, Some(ServiceRecord::default()));
+}
+
+#[test]
+fn malformed_bodies_are_errors() {
+    for body in ["", "<html>", "{}", "null", "[", "[{]"] {
+        assert!(health(body.as_bytes()).is_err(), "{body}");
+    }
+    for body in ["", "<html>", "[]", "null"] {
+        assert!(services(body.as_bytes()).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn names_are_checked_and_the_canary_is_seen() {
+    let found = services(r#"{"consul":[],"bestellung ü/1":["a"],"web":null,"*":[]}"#.as_bytes()).unwrap();
+    assert!(found.canary);
+    assert_eq!(
+        found.names.iter().map(|n| &**n).collect::<Vec<_>>(),
+        ["bestellung ü/1", "web"]
+    );
+    assert_eq!(found.stray.len(), 1);
+    assert!(!services(b"{}").unwrap().canary);
+}
+
+#[test]
+fn an_endless_list_is_cut() {
+    let one = |n: usize| format!(r#"{{"Node":{{"Address":"x"}},"Service":{{"ID":"{n}","Port":1}}}}"#);
+    let all: Vec<String> = (0..MAX_ENTRIES + 5).map(one).collect();
+    let record = health(format!("[{}]", all.join(",")).as_bytes())
+        .unwrap()
+        .record
+        .unwrap();
+    assert_eq!(record.issues.len(), MAX_ISSUES);
+}

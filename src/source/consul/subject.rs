@@ -1,0 +1,151 @@
+//! The three things that are followed: the names in the catalog, the health of one service,
+//! and the policy documents. Each says what may not be believed without a confirmation.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::document::{self, PREFIX};
+use super::follow::{Subject, Verdict};
+use super::gate::NO_CANARY;
+use super::link::Fact;
+use super::parse;
+use crate::registry::consul::{Answer, Query};
+
+/// `/v1/catalog/services`. A name that is gone is confirmed by its own health, not here.
+pub(super) struct NamesSubject(Query);
+
+impl NamesSubject {
+    pub(super) const fn new() -> Self {
+        Self(Query::Services)
+    }
+}
+
+impl Subject for NamesSubject {
+    fn query(&self) -> &Query {
+        &self.0
+    }
+
+    fn read(&mut self, answer: &Answer, _: bool) -> Verdict {
+        match parse::services(&answer.body) {
+            Ok(names) if names.canary => Verdict::Tell(Fact::Names(names)),
+            Ok(_) => Verdict::Suspect(NO_CANARY.to_owned()),
+            Err(error) => Verdict::Suspect(error.to_string()),
+        }
+    }
+
+    fn unusable(&mut self, reason: String) -> Verdict {
+        Verdict::Suspect(reason)
+    }
+}
+
+/// `/v1/health/service/NAME`. A lost instance is confirmed; an empty service needs the canary too.
+pub(super) struct HealthSubject {
+    query: Query,
+    name: Arc<str>,
+    held: BTreeSet<String>,
+}
+
+impl HealthSubject {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self {
+            query: Query::Health(name.to_string()),
+            name,
+            held: BTreeSet::new(),
+        }
+    }
+}
+
+impl Subject for HealthSubject {
+    fn query(&self) -> &Query {
+        &self.query
+    }
+
+    fn read(&mut self, answer: &Answer, confirmed: bool) -> Verdict {
+        let found = match parse::health(&answer.body) {
+            Ok(found) => found,
+            Err(error) => return self.unusable(error.to_string()),
+        };
+        let empty = found.ids.is_empty();
+        if empty && answer.filtered {
+            return Verdict::Suspect(format!(
+                "the token may not read the nodes of service {}",
+                self.name
+            ));
+        }
+        if !confirmed && (empty || !found.ids.is_superset(&self.held)) {
+            return Verdict::Confirm;
+        }
+        self.held.clone_from(&found.ids);
+        let fact = Fact::Service {
+            name: self.name.clone(),
+            found: Ok(found),
+        };
+        if empty {
+            Verdict::TellIfCanary(fact)
+        } else {
+            Verdict::Tell(fact)
+        }
+    }
+
+    fn unusable(&mut self, reason: String) -> Verdict {
+        Verdict::Unusable(Fact::Service {
+            name: self.name.clone(),
+            found: Err(reason),
+        })
+    }
+}
+
+/// `/v1/kv/xds/?recurse`. A lost document is confirmed. A token without `key:read` has none.
+pub(super) struct DocumentsSubject {
+    query: Query,
+    source: Arc<str>,
+    held: BTreeSet<Arc<str>>,
+    /// Said once in a row, not at each try.
+    said: bool,
+}
+
+impl DocumentsSubject {
+    pub(super) fn new(source: Arc<str>) -> Self {
+        Self {
+            query: Query::Keys(PREFIX.to_owned()),
+            source,
+            held: BTreeSet::new(),
+            said: false,
+        }
+    }
+}
+
+impl Subject for DocumentsSubject {
+    fn query(&self) -> &Query {
+        &self.query
+    }
+
+    fn read(&mut self, answer: &Answer, confirmed: bool) -> Verdict {
+        let documents = if answer.missing {
+            Ok(document::Documents::new())
+        } else {
+            document::documents(&answer.body)
+        };
+        let documents = match documents {
+            Ok(documents) => documents,
+            Err(error) => return self.unusable(error.to_string()),
+        };
+        if !confirmed && !self.held.iter().all(|name| documents.contains_key(name)) {
+            return Verdict::Confirm;
+        }
+        self.said = false;
+        self.held = documents.keys().cloned().collect();
+        Verdict::Tell(Fact::Documents(Some(documents)))
+    }
+
+    fn unusable(&mut self, reason: String) -> Verdict {
+        if !std::mem::replace(&mut self.said, true) {
+            tracing::warn!(source = %self.source, reason, "policy documents cannot be read; those known stay in force");
+        }
+        Verdict::Unusable(Fact::Documents(None))
+    }
+
+    fn may_be_refused(&self) -> bool {
+        true
+    }
+}
