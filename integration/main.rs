@@ -12,6 +12,7 @@ mod support;
 mod adoption_steps;
 mod bridge_restart;
 mod configuration;
+mod etcd_watch;
 mod malformed;
 mod registry_restart;
 mod union;
