@@ -1,1 +1,18 @@
-fn main() {}
+//! The proofs against the real etcd, Consul and Envoy. `make tools` fetches them;
+//! `make test` runs this. Each proof starts what it needs on loopback and stops it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, with a sentence"
+)]
+
+mod support;
+
+mod adoption_steps;
+mod bridge_restart;
+mod configuration;
+mod etcd_watch;
+mod malformed;
+mod registry_restart;
+mod union;

@@ -312,13 +312,8 @@ fn sources(root: &mut Section<'_>, base: &Path) -> Option<BTreeMap<Arc<str>, Sou
 }
 
 fn etcd(s: &mut Section<'_>) -> Option<EtcdSource> {
-    let endpoints = s.list("endpoints", parse::base_url);
-    if endpoints.as_ref().is_none_or(Vec::is_empty) {
-        s.mistake(
-            "endpoints",
-            "at least one is needed, endpoints = [\"http://127.0.0.1:2379\"]",
-        );
-    }
+    let missing = "at least one is needed, endpoints = [\"http://127.0.0.1:2379\"]";
+    let endpoints = s.need_list("endpoints", missing, parse::base_url);
     let prefix = s.get_or("prefix", "/services/".to_owned(), |text| {
         if text.len() > 1 && text.ends_with('/') {
             return Ok(text.to_owned());
@@ -360,13 +355,12 @@ fn exposures(root: &mut Section<'_>) -> BTreeMap<Arc<str>, Exposure> {
         }
         let internal = s.name() == "internal";
         let default = Exposure::internal();
-        let hosts = s.list("hosts", parse::host_pattern);
-        if !internal && hosts.as_ref().is_none_or(Vec::is_empty) {
-            s.mistake(
-                "hosts",
-                "which hosts may services claim? for example hosts = [\"api.example.com\"]",
-            );
-        }
+        let hosts = if internal {
+            s.list("hosts", parse::host_pattern)
+        } else {
+            let missing = "which hosts may services claim? for example hosts = [\"api.example.com\"]";
+            s.need_list("hosts", missing, parse::host_pattern)
+        };
         let exposure = Exposure {
             hosts: hosts.unwrap_or(default.hosts),
             paths: s.list("paths", parse::path_pattern).unwrap_or(default.paths),

@@ -223,6 +223,23 @@ impl<'a> Section<'a> {
         Some(read)
     }
 
+    /// Like [`Self::list`], and absent or empty is a mistake; `missing` says what would be
+    /// right. Items that are wrong are reported as such, and not once more as missing.
+    pub(super) fn need_list<T>(
+        &mut self,
+        key: &'static str,
+        missing: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let before = self.shared.mistakes.borrow().len();
+        let read = self.list(key, parse);
+        let silent = self.shared.mistakes.borrow().len() == before;
+        if silent && read.as_ref().is_none_or(Vec::is_empty) {
+            self.mistake(key, missing);
+        }
+        read
+    }
+
     fn take(&mut self, key: &'static str) -> Option<Value> {
         self.asked.push(key);
         self.table.remove(key)

@@ -1,0 +1,271 @@
+//! A single Consul server on loopback that survives restarts. Servers register themselves
+//! by the agent API with a check; entries without an agent go into the catalog by `rs-consul`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use rs_consul::{Config, DeregisterEntityPayload, RegisterEntityPayload, RegisterEntityService};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use super::http::Http;
+use super::process::{self, Program, Start};
+use super::servers::Server;
+
+/// One server with its data and its ports.
+pub(crate) struct Consul {
+    program: Program,
+    url: String,
+    http: Http,
+    dir: TempDir,
+}
+
+/// How Consul finds out about an instance.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Check {
+    /// The server reports each quarter of this time.
+    Ttl(Duration),
+    /// Consul asks the server's `/healthz` each second, its shortest interval.
+    Http,
+    /// It counts as passing for ever.
+    None,
+}
+
+/// An instance in the agent's hands.
+pub(crate) struct Registration {
+    id: String,
+    url: String,
+    reporter: Option<JoinHandle<()>>,
+}
+
+impl Consul {
+    /// Starts it, and waits until it has a leader and reads are consistent.
+    pub(crate) async fn start() -> Self {
+        let binary = process::tool("CONSUL_BIN", "consul");
+        for _ in 0..process::TRIES {
+            let dir = tempfile::tempdir().expect("a folder");
+            let [http, server, lan] = process::ports();
+            let file = dir.path().join("consul.json");
+            std::fs::write(&file, config(dir.path(), http, server, lan).to_string()).expect("a file");
+            let file = format!("-config-file={}", file.display());
+            let mut program = Program::start("consul", &binary, ["agent", &file], dir.path());
+            let url = format!("http://127.0.0.1:{http}");
+            let client = Http::fresh();
+            if program.ready(async || consistent(&client, &url).await).await == Start::Ready {
+                return Self {
+                    program,
+                    url,
+                    http: client,
+                    dir,
+                };
+            }
+        }
+        panic!("consul finds its ports taken");
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub(crate) fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    /// The child, to be signalled.
+    pub(crate) fn program(&mut self) -> &mut Program {
+        &mut self.program
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    /// Starts it again with its data on its ports; waits until reads are consistent.
+    pub(crate) async fn restart(&mut self) {
+        let (http, url) = (self.http.clone(), self.url());
+        self.program.restart(async || consistent(&http, &url).await).await;
+    }
+
+    /// GET of a path such as `/v1/catalog/services`, as JSON.
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let text = self
+            .http
+            .text(&format!("{}{path}", self.url))
+            .await
+            .expect("an answer of Consul");
+        serde_json::from_str(&text).expect("JSON of Consul")
+    }
+
+    /// PUT of a path; anything but 200 is a failure.
+    pub(crate) async fn put(&self, path: &str, body: &Value) {
+        put(&self.http, &format!("{}{path}", self.url), body.to_string())
+            .await
+            .expect("a write to Consul");
+    }
+
+    /// Registers a server as it would do it itself, with its agent.
+    pub(crate) async fn register(
+        &self,
+        service: &str,
+        server: &Server,
+        keys: &[(&str, &str)],
+        check: Check,
+    ) -> Registration {
+        let SocketAddr::V4(address) = server.address else {
+            panic!("an IPv4 server")
+        };
+        let meta: BTreeMap<String, &str> = keys.iter().map(|(k, v)| (format!("xds-{k}"), *v)).collect();
+        let mut entry = json!({
+            "Name": service, "ID": server.id, "Meta": meta,
+            "Address": address.ip().to_string(), "Port": address.port(),
+        });
+        match check {
+            Check::Ttl(ttl) => {
+                entry["Check"] = json!({ "TTL": format!("{}ms", ttl.as_millis()), "Status": "passing" });
+            }
+            Check::Http => {
+                let url = format!("http://{address}/healthz");
+                entry["Check"] =
+                    json!({ "HTTP": url, "Interval": "1s", "Timeout": "1s", "Status": "passing" });
+            }
+            Check::None => {}
+        }
+        self.put("/v1/agent/service/register", &entry).await;
+        let reporter = match check {
+            Check::Ttl(ttl) => Some(tokio::spawn(report(self.url(), server.id.clone(), ttl / 4))),
+            Check::Http | Check::None => None,
+        };
+        Registration {
+            id: server.id.clone(),
+            url: self.url(),
+            reporter,
+        }
+    }
+
+    /// The typed client that the program uses too.
+    pub(crate) fn typed(&self) -> rs_consul::Consul {
+        drop(rustls::crypto::ring::default_provider().install_default()); // a second time is no matter
+        rs_consul::Consul::new(Config {
+            address: self.url(),
+            ..Config::default()
+        })
+    }
+
+    /// Puts an entry into the catalog for a node without an agent, unchecked and as it is.
+    pub(crate) async fn catalog(&self, service: &str, id: &str, address: &str, port: u16) {
+        let payload = RegisterEntityPayload {
+            ID: None,
+            Node: format!("node-of-{id}"),
+            Address: address.to_owned(),
+            Datacenter: None,
+            TaggedAddresses: HashMap::new(),
+            NodeMeta: HashMap::new(),
+            Service: Some(RegisterEntityService {
+                ID: Some(id.to_owned()),
+                Service: service.to_owned(),
+                Tags: Vec::new(),
+                TaggedAddresses: HashMap::new(),
+                Meta: HashMap::new(),
+                Port: Some(port),
+                Namespace: None,
+            }),
+            Checks: Vec::new(),
+            SkipNodeUpdate: None,
+        };
+        self.typed()
+            .register_entity(&payload)
+            .await
+            .expect("an entry of the catalog");
+    }
+
+    /// Takes such an entry and its node out again.
+    pub(crate) async fn catalog_remove(&self, id: &str) {
+        let payload = DeregisterEntityPayload {
+            Node: Some(format!("node-of-{id}")),
+            Datacenter: None,
+            CheckID: None,
+            ServiceID: None,
+            Namespace: None,
+        };
+        self.typed()
+            .deregister_entity(&payload)
+            .await
+            .expect("the end of an entry");
+    }
+}
+
+impl Registration {
+    /// The server has died: nobody reports any more, and a TTL check fails.
+    pub(crate) fn fall_silent(&self) {
+        if let Some(reporter) = &self.reporter {
+            reporter.abort();
+        }
+    }
+
+    /// The server leaves in order.
+    pub(crate) async fn remove(self) {
+        self.fall_silent();
+        let url = format!("{}/v1/agent/service/deregister/{}", self.url, self.id);
+        put(&Http::fresh(), &url, String::new())
+            .await
+            .expect("the end of a registration");
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.fall_silent();
+    }
+}
+
+/// A server reports that it is well, for ever; while Consul is away it goes on trying.
+async fn report(url: String, id: String, every: Duration) {
+    let http = Http::fresh();
+    let mut ticks = tokio::time::interval(every);
+    loop {
+        ticks.tick().await;
+        drop(
+            put(
+                &http,
+                &format!("{url}/v1/agent/check/pass/service:{id}"),
+                String::new(),
+            )
+            .await,
+        );
+    }
+}
+
+async fn put(http: &Http, url: &str, body: String) -> Result<(), String> {
+    let reply = http.send("PUT", url, None, body).await?;
+    if reply.status == 200 {
+        Ok(())
+    } else {
+        Err(format!("{url}: {} {}", reply.status, reply.body))
+    }
+}
+
+/// The configuration of the only server.
+fn config(dir: &Path, http: u16, server: u16, lan: u16) -> Value {
+    json!({
+        "server": true, "bootstrap_expect": 1, "node_name": "one", "data_dir": dir.join("data"),
+        "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1",
+        "ports": { "http": http, "server": server, "serf_lan": lan, "serf_wan": -1, "dns": -1, "grpc": -1 },
+        "performance": { "raft_multiplier": 1 },
+        "log_level": "warn", "disable_update_check": true,
+    })
+}
+
+/// Only `?consistent` tells a whole catalog from a part of it; the server itself is in it
+/// as soon as agents may register.
+async fn consistent(http: &Http, url: &str) -> Result<(), String> {
+    let url = format!("{url}/v1/catalog/services?consistent");
+    let text = tokio::time::timeout(Duration::from_secs(2), http.text(&url))
+        .await
+        .unwrap_or_else(|_| Err("no answer within two seconds".to_owned()))?;
+    if text.contains("\"consul\"") {
+        Ok(())
+    } else {
+        Err(format!("its services are {text}"))
+    }
+}

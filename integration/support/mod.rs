@@ -1,0 +1,24 @@
+//! What the proofs are made of: the real programs as children, servers that answer with
+//! their name, registration as a server does it, and clients that go through Envoy.
+//!
+//! Never a fixed sleep: everything waits for a level, with a deadline (`wait`). Never a
+//! fixed port: the kernel gives them (`process`).
+#![allow(dead_code, reason = "the tests and the demo each use their own part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, with a sentence"
+)]
+
+pub(crate) mod bridge;
+pub(crate) mod client;
+pub(crate) mod consul;
+pub(crate) mod envoy;
+pub(crate) mod etcd;
+pub(crate) mod http;
+pub(crate) mod load;
+pub(crate) mod process;
+pub(crate) mod registry;
+pub(crate) mod servers;
+pub(crate) mod wait;

@@ -1,0 +1,155 @@
+//! Servers of services, in this process: one speaks HTTP/1.1, one gRPC. Each answers with
+//! its own name, counts its requests, and can be slow, feign illness, and stop in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::service::Routes;
+use tonic::transport::server::TcpIncoming;
+
+/// One instance of a service.
+pub(crate) struct Server {
+    /// Its name: what it answers, and the id it is registered under.
+    pub(crate) id: String,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// Whether it speaks HTTP/1.1 (else gRPC).
+    pub(crate) http: bool,
+    state: Arc<State>,
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+    /// Stops it when the test ends.
+    _guard: DropGuard,
+}
+
+struct State {
+    id: String,
+    requests: AtomicU64,
+    delay_ms: AtomicU64,
+    well: AtomicBool,
+}
+
+impl State {
+    /// Takes one request.
+    async fn serve(&self) -> String {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let delay = self.delay_ms.load(Ordering::Relaxed);
+        if delay > 0 {
+            tokio::time::sleep(Duration::from_millis(delay)).await; // this is its work
+        }
+        self.id.clone()
+    }
+}
+
+impl Server {
+    /// An HTTP/1.1 server: `/healthz` says how it is, every other path is a request.
+    pub(crate) async fn http(id: &str) -> Self {
+        Self::start(id, true, |state| {
+            let well = state.clone();
+            Router::new()
+                .route("/healthz", get(move || async move { health(&well) }))
+                .fallback(move || async move { state.serve().await })
+        })
+        .await
+    }
+
+    /// A gRPC server of this service, `shop.Orders`, whatever the method. Its `/healthz`
+    /// (HTTP/1.1, for checks) says how it is.
+    pub(crate) async fn grpc(id: &str, service: &str) -> Self {
+        let path = format!("/{service}/{{method}}");
+        Self::start(id, false, |state| {
+            let well = state.clone();
+            let call = move |request: axum::extract::Request| unary(state.clone(), request);
+            let mut others = Routes::default(); // answers UNIMPLEMENTED to other services
+            let router = std::mem::take(others.axum_router_mut());
+            router
+                .route("/healthz", get(move || async move { health(&well) }))
+                .route(&path, axum::routing::post(call))
+        })
+        .await
+    }
+
+    async fn start(id: &str, http: bool, routes: impl FnOnce(Arc<State>) -> Router) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let state = Arc::new(State {
+            id: id.to_owned(),
+            requests: AtomicU64::new(0),
+            delay_ms: AtomicU64::new(0),
+            well: AtomicBool::new(true),
+        });
+        let stop = CancellationToken::new();
+        let ended = tonic::transport::Server::builder()
+            .accept_http1(true)
+            .add_routes(Routes::from(routes(state.clone())))
+            .serve_with_incoming_shutdown(
+                TcpIncoming::from(listener).with_nodelay(Some(true)),
+                stop.clone().cancelled_owned(),
+            );
+        let task = tokio::spawn(async move { ended.await.expect("a server in this process") });
+        let guard = stop.clone().drop_guard();
+        Self {
+            id: id.to_owned(),
+            address,
+            http,
+            state,
+            task,
+            stop,
+            _guard: guard,
+        }
+    }
+
+    /// How many requests it has taken.
+    pub(crate) fn requests(&self) -> u64 {
+        self.state.requests.load(Ordering::Relaxed)
+    }
+
+    /// Each answer takes so long from now on.
+    pub(crate) fn answer_after(&self, delay: Duration) {
+        let ms = u64::try_from(delay.as_millis()).expect("a short delay");
+        self.state.delay_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// What `/healthz` says from now on: 200 or 503. Requests are answered all the same.
+    pub(crate) fn set_well(&self, well: bool) {
+        self.state.well.store(well, Ordering::Relaxed);
+    }
+
+    /// Takes no new connections, finishes its requests, ends.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.expect("a server that ends in order");
+    }
+}
+
+fn health(state: &State) -> impl IntoResponse + use<> {
+    if state.well.load(Ordering::Relaxed) {
+        (StatusCode::OK, "well")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "ill")
+    }
+}
+
+/// One unary call, string to string (`google.protobuf.StringValue` on the wire).
+async fn unary(state: Arc<State>, request: axum::extract::Request) -> impl IntoResponse {
+    struct Named(Arc<State>);
+    impl tonic::server::UnaryService<String> for Named {
+        type Response = String;
+        type Future = futures::future::BoxFuture<'static, Result<tonic::Response<String>, tonic::Status>>;
+        fn call(&mut self, _: tonic::Request<String>) -> Self::Future {
+            let state = self.0.clone();
+            Box::pin(async move { Ok(tonic::Response::new(state.serve().await)) })
+        }
+    }
+    let codec = tonic_prost::ProstCodec::<String, String>::default();
+    tonic::server::Grpc::new(codec).unary(Named(state), request).await
+}
