@@ -1,0 +1,345 @@
+//! A scripted Consul agent on loopback, and a hub that remembers what it was told.
+//!
+//! Left alone it behaves as Consul does (blocking reads, an index per service, KV); a script may
+//! answer any request otherwise, also those that block already. Never sleeps.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use xds_bridge::config::ConsulSource;
+use xds_bridge::model::change::What;
+use xds_bridge::model::{Catalog, Change, Event, Status};
+use xds_bridge::source::consul::{ConsulWatcher, Timing};
+use xds_bridge::source::{Sink, Source as _};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A request, as a script sees it.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Decoded.
+    pub path: String,
+    pub consistent: bool,
+    pub index: Option<u64>,
+    pub token: String,
+}
+
+/// What a script answers.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    Say { status: u16, index: u64, body: String },
+    Hang,
+}
+
+pub fn say(status: u16, index: u64, body: &str) -> Option<Reply> {
+    Some(Reply::Say {
+        status,
+        index,
+        body: body.to_owned(),
+    })
+}
+
+type Script = Box<dyn Fn(&Ask) -> Option<Reply> + Send>;
+
+pub struct Fake {
+    state: Mutex<Registry>,
+    wake: watch::Sender<u64>,
+    script: Mutex<Script>,
+    log: Mutex<Vec<Ask>>,
+    open: AtomicUsize,
+    most: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Registry {
+    index: u64,
+    names_index: u64,
+    /// Instances by id, and the index of the service; empty: gone.
+    services: BTreeMap<String, (u64, Vec<u16>)>,
+    keys: BTreeMap<String, String>,
+    keys_index: u64,
+}
+
+/// Counts open requests, also those that are dropped.
+struct Open<'a>(&'a AtomicUsize);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Fake {
+    pub async fn start() -> (Arc<Self>, String) {
+        let registry = Registry {
+            index: 100,
+            names_index: 100,
+            keys_index: 1,
+            ..Registry::default()
+        };
+        let fake = Arc::new(Self {
+            state: Mutex::new(registry),
+            wake: watch::Sender::new(0),
+            script: Mutex::new(Box::new(|_| None)),
+            log: Mutex::default(),
+            open: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let app = axum::Router::new().fallback(answer).with_state(fake.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        (fake, address)
+    }
+
+    pub fn script(&self, script: impl Fn(&Ask) -> Option<Reply> + Send + 'static) {
+        *self.script.lock().unwrap() = Box::new(script);
+        self.wake.send_modify(|n| *n += 1);
+    }
+
+    /// Sets the ports of a service; none: it is gone.
+    pub fn set(&self, name: &str, ports: &[u16]) {
+        let mut state = self.state.lock().unwrap();
+        state.index += 1;
+        state.names_index = state.index;
+        let entry = (state.index, ports.to_vec());
+        state.services.insert(name.to_owned(), entry);
+        drop(state);
+        self.wake.send_modify(|n| *n += 1);
+    }
+
+    pub fn set_key(&self, key: &str, value: Option<&str>) {
+        let mut state = self.state.lock().unwrap();
+        state.index += 1;
+        state.keys_index = state.index;
+        match value {
+            Some(value) => drop(state.keys.insert(key.to_owned(), value.to_owned())),
+            None => drop(state.keys.remove(key)),
+        }
+        drop(state);
+        self.wake.send_modify(|n| *n += 1);
+    }
+
+    /// Whether such a request was seen since the last `forget`.
+    pub fn seen(&self, wanted: impl Fn(&Ask) -> bool) -> bool {
+        self.log.lock().unwrap().iter().any(wanted)
+    }
+
+    pub fn forget(&self) {
+        self.log.lock().unwrap().clear();
+    }
+
+    /// The most requests that were open at once.
+    pub fn most(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
+    }
+
+    /// The registry's own answer: index, status and body.
+    fn own(&self, path: &str) -> (u64, u16, String) {
+        let state = self.state.lock().unwrap();
+        if path == "/v1/catalog/services" {
+            let mut body = r#"{"consul":[]"#.to_owned();
+            for (name, _) in state.services.iter().filter(|(_, (_, ports))| !ports.is_empty()) {
+                write!(body, ",{}:[]", serde_json::to_string(name).unwrap()).unwrap();
+            }
+            return (state.names_index, 200, body + "}");
+        }
+        if path == "/v1/kv/xds/" {
+            use base64::Engine as _;
+            let encode = |v: &String| base64::engine::general_purpose::STANDARD.encode(v);
+            let one = |(k, v): (&String, &String)| format!(r#"{{"Key":"{k}","Value":"{}"}}"#, encode(v));
+            let all: Vec<String> = state.keys.iter().map(one).collect();
+            let status = if all.is_empty() { 404 } else { 200 };
+            return (state.keys_index, status, format!("[{}]", all.join(",")));
+        }
+        let name = path.strip_prefix("/v1/health/service/").unwrap_or_default();
+        let canary = (100, vec![8300]);
+        let found = if name == "consul" {
+            Some(&canary)
+        } else {
+            state.services.get(name)
+        };
+        let (index, ports) = found.cloned().unwrap_or((100, Vec::new()));
+        (index, 200, health(name, &ports))
+    }
+}
+
+/// A body of `/v1/health/service/NAME`.
+pub fn health(name: &str, ports: &[u16]) -> String {
+    let name = serde_json::to_string(name).unwrap();
+    let one = |port: &u16| {
+        format!(
+            r#"{{"Node":{{"Node":"n","Address":"10.0.0.1","Datacenter":"dc1","TaggedAddresses":null,"Meta":null}},
+                "Service":{{"ID":"i{port}","Service":{name},"Tags":null,"Address":"","Port":{port},"Meta":null,
+                "Weights":{{"Passing":1,"Warning":1}}}},"Checks":[]}}"#
+        )
+    };
+    format!("[{}]", ports.iter().map(one).collect::<Vec<_>>().join(","))
+}
+
+async fn answer(State(fake): State<Arc<Fake>>, request: Request) -> Response {
+    let open = fake.open.fetch_add(1, Ordering::SeqCst) + 1;
+    fake.most.fetch_max(open, Ordering::SeqCst);
+    let _open = Open(&fake.open);
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let value = |key: &str| {
+        query
+            .split('&')
+            .find_map(|p| p.strip_prefix(key))
+            .map(str::to_owned)
+    };
+    let path = percent_encoding::percent_decode_str(request.uri().path())
+        .decode_utf8()
+        .unwrap()
+        .into_owned();
+    let token = request
+        .headers()
+        .get("x-consul-token")
+        .map(|v| v.to_str().unwrap().to_owned());
+    let ask = Ask {
+        path,
+        consistent: query.split('&').any(|p| p == "consistent"),
+        index: value("index=").map(|i| i.parse().unwrap()),
+        token: token.unwrap_or_default(),
+    };
+    fake.log.lock().unwrap().push(ask.clone());
+    let mut wake = fake.wake.subscribe();
+    loop {
+        let scripted = (fake.script.lock().unwrap())(&ask);
+        let (status, index, body) = match scripted {
+            Some(Reply::Hang) => {
+                let _ = wake.changed().await;
+                continue;
+            }
+            Some(Reply::Say { status, index, body }) => (status, index, body),
+            None => {
+                let (index, status, body) = fake.own(&ask.path);
+                if ask.index.is_some_and(|asked| index <= asked) {
+                    let _ = wake.changed().await;
+                    continue;
+                }
+                (status, index, body)
+            }
+        };
+        return Response::builder()
+            .status(status)
+            .header("x-consul-index", index)
+            .header("x-consul-knownleader", "true")
+            .body(body.into())
+            .unwrap();
+    }
+}
+
+/// Holds what a source delivered, as the real hub would.
+pub struct Hub {
+    events: mpsc::Receiver<Event>,
+    catalog: Catalog,
+    pub changes: Vec<Change>,
+    pub statuses: Vec<Status>,
+    _stop: DropGuard,
+}
+
+impl Hub {
+    pub fn watch(address: &str, token_file: Option<std::path::PathBuf>) -> Self {
+        let config = ConsulSource {
+            address: address.to_owned(),
+            token_file,
+            datacenter: None,
+        };
+        let timing = Timing {
+            slack: Duration::from_millis(1500),
+            backoff_min: Duration::from_millis(5),
+            backoff_max: Duration::from_millis(20),
+            pace: Duration::from_millis(1),
+            sweep: Duration::from_millis(20),
+            ..Timing::default()
+        };
+        let (hub, events) = mpsc::channel(16);
+        let stop = CancellationToken::new();
+        let watcher = Box::new(ConsulWatcher::new(&config).with_timing(timing));
+        tokio::spawn(watcher.run(Sink::new("c".into(), hub), stop.clone()));
+        let (changes, statuses) = (Vec::new(), Vec::new());
+        Self {
+            events,
+            catalog: Catalog::new(["c".into()]),
+            changes,
+            statuses,
+            _stop: stop.drop_guard(),
+        }
+    }
+
+    /// Waits until what was delivered is as wanted.
+    pub async fn until(&mut self, what: &str, wanted: impl Fn(&Self) -> bool) {
+        if tokio::time::timeout(DEADLINE, self.listen(wanted)).await.is_err() {
+            panic!("not within {DEADLINE:?}: {what}; {self:?}");
+        }
+    }
+
+    async fn listen(&mut self, wanted: impl Fn(&Self) -> bool) {
+        while !wanted(self) {
+            let event = self.events.recv().await.expect("the source ended");
+            match &event.what {
+                What::Change(change) => self.changes.push(change.clone()),
+                What::Status(status) => self.statuses.push(status.clone()),
+            }
+            self.catalog.apply(event);
+        }
+    }
+
+    pub async fn until_ports(&mut self, name: &str, ports: &[u16]) {
+        self.until(&format!("{name} {ports:?}"), |hub| {
+            hub.ports(name).as_deref() == Some(ports)
+        })
+        .await;
+    }
+
+    pub async fn until_away(&mut self, word: &str) {
+        let away = |s: Option<&Status>| matches!(s, Some(Status::Away { reason }) if reason.contains(word));
+        self.until(&format!("away: {word}"), |hub| away(hub.statuses.last()))
+            .await;
+    }
+
+    pub async fn until_live(&mut self) {
+        self.until("live", |hub| hub.statuses.last() == Some(&Status::Live))
+            .await;
+    }
+
+    /// The ports of a service; `None`: there is no such service.
+    pub fn ports(&self, name: &str) -> Option<Vec<u16>> {
+        let service = self.catalog.service(&name.into())?;
+        Some(service.instances.iter().map(|i| i.address.port()).collect())
+    }
+
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Forgets what happened so far.
+    pub fn forget(&mut self) {
+        self.changes.clear();
+        self.statuses.clear();
+    }
+
+    /// The services that changes since the last `forget` named, with how many instances they left.
+    pub fn named(&self) -> Vec<(String, Option<usize>)> {
+        let all = self.changes.iter().flat_map(|c| &c.services);
+        all.map(|(name, record)| (name.to_string(), record.as_ref().map(|r| r.instances.len())))
+            .collect()
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "statuses {:?}, changes {:?}", self.statuses, self.named())
+    }
+}
