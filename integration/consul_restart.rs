@@ -11,14 +11,16 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use rs_consul::{Consul, DeregisterEntityPayload, RegisterEntityPayload, RegisterEntityService};
+use rs_consul::{
+    Consul, CreateOrUpdateKeyRequest, DeregisterEntityPayload, RegisterEntityPayload, RegisterEntityService,
+};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use xds_bridge::config::ConsulSource;
 use xds_bridge::model::change::What;
-use xds_bridge::model::{Catalog, Event, Status};
+use xds_bridge::model::{Catalog, Event, Instance, Protocol, Status};
 use xds_bridge::registry::consul::{Client, transport};
 use xds_bridge::source::consul::ConsulWatcher;
 use xds_bridge::source::{Sink, Source as _};
@@ -164,6 +166,10 @@ impl Hub {
             .map_or(0, |s| s.instances.len())
     }
 
+    fn protocol(&self, name: &str) -> Protocol {
+        self.catalog.service(&name.into()).unwrap().protocol()
+    }
+
     fn live(&self) -> bool {
         self.status == Status::Live
     }
@@ -199,12 +205,27 @@ async fn a_killed_and_restarted_server_removes_nothing() {
     hub.until("live", Hub::live).await;
     assert_eq!(hub.catalog.sources().next().unwrap().1.services(), SERVICES);
 
+    let orders = hub.catalog.service(&"s1".into()).unwrap();
+    let facts = |i: &Instance| (i.address.to_string(), i.weight, i.version.to_string());
+    assert_eq!(
+        facts(&orders.instances[0]),
+        ("10.1.0.1:10001".into(), 1, "1".into())
+    );
+    let key = CreateOrUpdateKeyRequest::builder().key("xds/s1/policy").build();
+    consul
+        .create_or_update_key(key, br#"{"protocol":"grpc"}"#.to_vec())
+        .await
+        .unwrap();
+    hub.until("the policy document", |hub| hub.protocol("s1") == Protocol::Grpc)
+        .await;
+
     for round in 0..2 {
         server.kill().await;
         hub.until("away", |hub| !hub.live()).await;
         server.again();
         hub.until("live again", Hub::live).await;
         assert_eq!(hub.lost, [""; 0], "round {round}");
+        assert_eq!(hub.protocol("s1"), Protocol::Grpc);
     }
 
     // And changes still come through, watched and swept, also the removal that is a real one.
