@@ -82,9 +82,17 @@ async fn restart(kind: Kind, end: End) {
     assert_eq!(envoy.cluster("users").await, users, "Envoy got users again");
     // The one resource that changed, and no other.
     let metrics = bridge.metrics().await;
-    let sent = |kind| metrics.sum("xds_bridge_resources_sent_total", &[("type", kind)]).unwrap_or(0);
+    let sent = |kind| {
+        metrics
+            .sum("xds_bridge_resources_sent_total", &[("type", kind)])
+            .unwrap_or(0)
+    };
     let all = ["cds", "eds", "lds", "rds"].map(|kind| (kind, sent(kind)));
-    assert_eq!(all, [("cds", 0), ("eds", 1), ("lds", 0), ("rds", 0)], "sent after the restart");
+    assert_eq!(
+        all,
+        [("cds", 0), ("eds", 1), ("lds", 0), ("rds", 0)],
+        "sent after the restart"
+    );
     bridge.assert_no_nacks().await;
 }
 

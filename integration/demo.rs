@@ -26,6 +26,13 @@ const USERS: [(&str, &str); 2] = [("protocol", "grpc"), ("route", "grpc=shop.Use
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|why| {
+        let text = why
+            .payload()
+            .downcast_ref::<String>()
+            .map_or("see above", String::as_str);
+        println!("\nThis step was not seen: {text}");
+    }));
     // Whatever ends it, the children end with it: they are dropped with the future.
     tokio::select! {
         () = demo() => ExitCode::SUCCESS,

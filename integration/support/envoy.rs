@@ -24,8 +24,8 @@ pub(crate) struct Envoy {
 /// What Envoy holds of one cluster: compare two to see whether it was touched in between.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ClusterState {
-    /// The cluster as CDS gave it, with version and time; `None` for a static one.
-    pub(crate) dynamic: Option<Value>,
+    /// Version and time of the cluster as CDS gave it; `None` for a static one.
+    pub(crate) dynamic: Option<(String, String)>,
     /// Its EDS counters and membership.
     pub(crate) stats: BTreeMap<String, u64>,
 }
@@ -47,15 +47,15 @@ impl Envoy {
             std::fs::write(&file, bootstrap(admin).await).expect("writing a bootstrap");
             let file = file.display().to_string();
             // Without hot restart there is no shared memory to be left behind by SIGKILL.
-            let args = [
-                "-c",
-                &file,
-                "--concurrency",
-                "1",
-                "--disable-hot-restart",
+            // The start at `info` fills a screen with the names of extensions.
+            let quiet = [
                 "--log-level",
-                "info",
+                "warning",
+                "--component-log-level",
+                "upstream:info,config:info",
             ];
+            let args = ["-c", &file, "--concurrency", "1", "--disable-hot-restart"];
+            let args = args.into_iter().chain(quiet);
             let mut program = Program::start("envoy", &binary, args, dir.path());
             let url = format!("http://{admin}/ready");
             if program.ready(async || http.text(&url).await.map(drop)).await == Start::Ready {
