@@ -1,1 +1,2 @@
+//! The benchmark: being written.
 fn main() {}

@@ -1,6 +1,8 @@
 //! The shape of the tree: which module may import which, that each file says
 //! what it is, and how long a file may be.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -153,4 +155,39 @@ fn each_file_says_what_it_is_and_stays_small() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What clippy checks for our own code (`.clippy.toml`), checked for all that we link.
+#[test]
+fn no_dependency_asks_for_a_newer_rust_than_we_state() {
+    let version = |text: &str| -> Vec<u64> { text.split('.').map(|n| n.parse().unwrap()).collect() };
+    let ours = version(env!("CARGO_PKG_RUST_VERSION"));
+    let output = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--offline", "--locked", "--manifest-path"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        // Those of this platform: others need not be here.
+        .args(["--filter-platform", &format!("{}-unknown-linux-gnu", std::env::consts::ARCH)])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert!(packages.len() > 100, "only {} packages", packages.len());
+    let newer: Vec<String> = packages
+        .iter()
+        .filter(|p| {
+            p["rust_version"]
+                .as_str()
+                .is_some_and(|v| version(v)[..2] > ours[..2])
+        })
+        .map(|p| format!("{} {} needs {}", p["name"], p["version"], p["rust_version"]))
+        .collect();
+    assert!(newer.is_empty(), "{}", newer.join("\n"));
+    let clippy = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".clippy.toml")).unwrap();
+    let stated = format!("msrv = \"{}\"", env!("CARGO_PKG_RUST_VERSION"));
+    assert!(clippy.contains(&stated), ".clippy.toml must say {stated}");
 }

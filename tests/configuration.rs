@@ -1,5 +1,7 @@
 //! bridge.toml: what is right is read, and what is wrong is told all at once, each with its line.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
 use std::collections::HashMap;
 use std::path::Path;
 

@@ -375,9 +375,12 @@ fn rule_49_and_50_a_large_answer_comes_in_parts_without_waiting() {
 
 #[test]
 fn rule_52_changes_merge_while_a_response_is_outstanding() {
-    let changes: String = (2..1000).map(|n| format!("put eds a={n};")).collect();
+    let changes = (2..1000)
+        .map(|n| format!("put eds a={n}"))
+        .collect::<Vec<_>>()
+        .join(";");
     check(
-        &format!("put eds a=1; sub eds a; {changes} ack 1; ack 2"),
+        &format!("put eds a=1; sub eds a; {changes}; ack 1; ack 2"),
         expect![[r#"
         eds#1 +a=1
         eds#2 +a=999

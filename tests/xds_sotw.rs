@@ -203,9 +203,12 @@ fn rule_49_endpoints_are_split() {
 
 #[test]
 fn rule_52_changes_merge() {
-    let changes: String = (2..1000).map(|n| format!("put cds a={n};")).collect();
+    let changes = (2..1000)
+        .map(|n| format!("put cds a={n}"))
+        .collect::<Vec<_>>()
+        .join(";");
     check(
-        &format!("put cds a=1; want cds; {changes} ack 1; ack 2"),
+        &format!("put cds a=1; want cds; {changes}; ack 1; ack 2"),
         expect![[r#"
         cds#1 +a=1
         cds#2 +a=999

@@ -155,6 +155,7 @@ impl Peer {
         let by_type = ByType { r#type: kind.short() };
         if heard.ack {
             self.metrics.acks.get_or_create(&by_type).inc();
+            tracing::debug!(node = self.node(), r#type = kind.short(), "accepted");
         }
         if let Some(nack) = heard.nack {
             self.metrics.nacks.get_or_create(&by_type).inc();

@@ -41,6 +41,7 @@ pub enum Reply {
     Hang,
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "a script answers or does not")]
 pub fn say(status: u16, index: u64, body: &str) -> Option<Reply> {
     Some(Reply::Say {
         status,
@@ -280,9 +281,8 @@ impl Hub {
 
     /// Waits until what was delivered is as wanted.
     pub async fn until(&mut self, what: &str, wanted: impl Fn(&Self) -> bool) {
-        if tokio::time::timeout(DEADLINE, self.listen(wanted)).await.is_err() {
-            panic!("not within {DEADLINE:?}: {what}; {self:?}");
-        }
+        let seen = tokio::time::timeout(DEADLINE, self.listen(wanted)).await.is_ok();
+        assert!(seen, "not within {DEADLINE:?}: {what}; {self:?}");
     }
 
     async fn listen(&mut self, wanted: impl Fn(&Self) -> bool) {

@@ -19,6 +19,17 @@
 //!
 //! Transcript: `cds#1 +a=1 -b` is a response of type cds with nonce 1; `+a=∅` an empty resource.
 
+#![allow(
+    unreachable_pub,
+    dead_code,
+    reason = "compiled into each test on its own, which uses its part"
+)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a script that makes no sense is a bug of the test"
+)]
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;

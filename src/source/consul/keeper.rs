@@ -204,7 +204,7 @@ impl Keeper {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(source = %self.link.source, %error, "a task of the consul source failed")
+                tracing::error!(source = %self.link.source, %error, "a task of the consul source failed");
             }
         }
     }

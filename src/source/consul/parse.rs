@@ -64,6 +64,7 @@ struct Tags(#[allow(dead_code, reason = "only its place in the JSON matters")] I
 /// # Errors
 /// [`Unreadable`] when the body is not an object.
 pub fn services(body: &[u8]) -> Result<Names, Unreadable> {
+    #[allow(clippy::zero_sized_map_values, reason = "a map is what the JSON holds")]
     let all: BTreeMap<String, Tags> = read(body, "/v1/catalog/services")?;
     let mut result = Names::default();
     for name in all.into_keys() {
