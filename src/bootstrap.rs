@@ -28,6 +28,7 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
 use prost::{Message as _, Name as _};
 
 use crate::config::Config;
+use crate::model::declaration::Expose;
 use crate::model::{Bind, Listener, Policy, Protocol, RouteRule, Service};
 use crate::render::{self, RenderError};
 use crate::translate::endpoints::socket;
@@ -231,7 +232,8 @@ fn service(fixed: &StaticService) -> Service {
     }
 }
 
-/// The routes of a listener that stays in Envoy's file: all services, whatever they would expose themselves on.
+/// The routes of a listener that stays in Envoy's file. A route gets onto another exposure
+/// than `internal` only by naming one of its hosts: nothing is opened to the outside unasked.
 fn inline(
     config: &Config,
     name: &str,
@@ -241,9 +243,18 @@ fn inline(
     let claims: Vec<Claim> = services
         .iter()
         .map(|s| {
-            let on = crate::model::declaration::Expose::On(vec![listener.exposure.to_string()]);
+            let on = Expose::On(vec![listener.exposure.to_string()]);
+            let inside = &*listener.exposure == "internal";
+            let routes = s
+                .policy
+                .routes
+                .iter()
+                .filter(|r| inside || r.host.is_some())
+                .cloned()
+                .collect();
             let policy = Policy {
                 expose: Some(on),
+                routes,
                 ..s.policy.clone()
             };
             Service { policy, ..s.clone() }

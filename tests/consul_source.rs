@@ -2,6 +2,7 @@
 //! Never against a real Consul (see `integration/`), and never with a fixed sleep.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![allow(unreachable_pub, reason = "the fake is a module of this test alone")]
 
 mod consul_fake;
 
