@@ -97,6 +97,13 @@ async fn consul_entries() {
         "[sources.registry]\nkind = \"consul\"\naddress = \"{}\"\n",
         consul.url()
     );
+    // An id is unique on its node only: an entry's name is both.
+    let name = |id: &str| format!("{id}@node-of-{id}");
+    let (port, host, ghost) = (
+        name("orders-port-0"),
+        name("orders-hostname"),
+        name("ghosts-only"),
+    );
     consul.catalog("orders", "orders-port-0", "127.0.0.1", 0).await;
     let bridge = Bridge::start(&source).await;
     let envoy = bridge.envoy(Step::Listeners, &[]).await;
@@ -105,13 +112,13 @@ async fn consul_entries() {
     let (one, two) = (Server::http("orders-1").await, Server::http("orders-2").await);
     let _one = consul.register("orders", &one, &[], Check::None).await;
     client.reaches(&orders, &["orders-1"]).await;
-    rejected(&bridge, &["orders-port-0"]).await;
+    rejected(&bridge, &[&port]).await;
 
     consul
         .catalog("orders", "orders-hostname", "db.example", 80)
         .await;
     consul.catalog("ghosts", "ghosts-only", "ghost.example", 80).await;
-    rejected(&bridge, &["orders-port-0", "orders-hostname", "ghosts-only"]).await;
+    rejected(&bridge, &[&port, &host, &ghost]).await;
 
     // An entry without a check or an agent is as good as any: `two` is only in the catalog.
     consul
@@ -122,7 +129,7 @@ async fn consul_entries() {
     client.is_refused(&Call::http("ghosts"), "http 404").await;
 
     consul.catalog_remove("orders-hostname").await;
-    rejected(&bridge, &["orders-port-0", "ghosts-only"]).await;
+    rejected(&bridge, &[&port, &ghost]).await;
     client.reaches(&orders, &["orders-1", "orders-2"]).await;
     bridge.assert_no_nacks().await;
 }

@@ -148,7 +148,10 @@ impl Envoy {
     pub(crate) async fn cluster(&self, name: &str) -> ClusterState {
         let dump = self.json("/config_dump?resource=dynamic_active_clusters").await;
         let clusters = dump["configs"].as_array().cloned().unwrap_or_default();
-        let dynamic = clusters.into_iter().find(|c| c["cluster"]["name"] == name);
+        let dynamic = clusters
+            .iter()
+            .find(|c| c["cluster"]["name"] == name)
+            .map(|c| (c["version_info"].to_string(), c["last_updated"].to_string()));
         let stat = |last: &str| format!("cluster.{name}.{last}");
         let wanted = [
             "update_success",
