@@ -97,19 +97,18 @@ exposure = \"egde\"
         text,
         &[("XDS_BRIDGE__LOG__FORMAT", "xml")],
         expect![[r#"
-        11 mistakes in the configuration
-          etc/bridge.toml:2: xds.listen: 0.0.0.0:18000 is reachable from other machines, and the port has no TLS: use 127.0.0.1, or say allow_plaintext = true
-          etc/bridge.toml:3: xds.settel: is not a known key; did you mean `settle`?
-          etc/bridge.toml:6: admin.listen: `localhost:18001` must be IP:PORT, such as 127.0.0.1:18000 or [::1]:18000
-          etc/bridge.toml:10: sources.etcd.endpoints: `127.0.0.1:2379` must be http://HOST:PORT or https://HOST:PORT
-          etc/bridge.toml:10: sources.etcd.endpoints: at least one is needed, endpoints = ["http://127.0.0.1:2379"]
-          etc/bridge.toml:11: sources.etcd.prefix: `/services` must end with /, so that `/svc/` never sees `/svc2/`
-          etc/bridge.toml:13: sources.Consul: a name here has 1 to 64 of a-z, 0-9, - and _
-          etc/bridge.toml:13: sources.Consul.address: is missing; for example address = "http://127.0.0.1:8500"
-          etc/bridge.toml:18: listeners.edge.exposure: `egde` is not an exposure; there are: internal (or add [exposures.egde])
-          etc/bridge.toml:20: sourcse: is not a known key; did you mean `sources`?
-          etc/bridge.toml: XDS_BRIDGE__LOG__FORMAT: log.format: `xml` must be "text" or "json"
-    "#]],
+            10 mistakes in the configuration
+              etc/bridge.toml:2: xds.listen: 0.0.0.0:18000 is reachable from other machines, and the port has no TLS: use 127.0.0.1, or say allow_plaintext = true
+              etc/bridge.toml:3: xds.settel: is not a known key; did you mean `settle`?
+              etc/bridge.toml:6: admin.listen: `localhost:18001` must be IP:PORT, such as 127.0.0.1:18000 or [::1]:18000
+              etc/bridge.toml:10: sources.etcd.endpoints: `127.0.0.1:2379` must be http://HOST:PORT or https://HOST:PORT
+              etc/bridge.toml:11: sources.etcd.prefix: `/services` must end with /, so that `/svc/` never sees `/svc2/`
+              etc/bridge.toml:13: sources.Consul: a name here has 1 to 64 of a-z, 0-9, - and _
+              etc/bridge.toml:13: sources.Consul.address: is missing; for example address = "http://127.0.0.1:8500"
+              etc/bridge.toml:18: listeners.edge.exposure: `egde` is not an exposure; there are: internal (or add [exposures.egde])
+              etc/bridge.toml:20: sourcse: is not a known key; did you mean `sources`?
+              etc/bridge.toml: XDS_BRIDGE__LOG__FORMAT: log.format: `xml` must be "text" or "json"
+        "#]],
     );
 }
 
