@@ -12,6 +12,7 @@ mod support;
 mod adoption_steps;
 mod bridge_restart;
 mod configuration;
+mod consul_restart;
 mod etcd_watch;
 mod malformed;
 mod registry_restart;
