@@ -13,7 +13,8 @@ use super::generation::{Changed, Generation};
 use super::kind::{Kind, PerKind};
 use super::names::{NameId, Names};
 use super::request::{DeltaRequest, Error, Node, SotwRequest};
-use super::subscription::Subscription;
+use super::resource::Version;
+use super::subscription::{Flight, Subscription};
 
 mod answer;
 mod delta;
@@ -89,6 +90,8 @@ pub struct Heard {
     pub nack: Option<Nack>,
     /// The client accepted a response.
     pub ack: bool,
+    /// What was in it.
+    pub accepted: Vec<(NameId, Version)>,
     /// A type that is not served here; the stream goes on (rule 4).
     pub unknown_type: Option<String>,
 }
@@ -100,8 +103,8 @@ pub struct Nack {
     pub message: String,
     /// How many resources the refused response carried.
     pub resources: usize,
-    /// The name, where the response carried just one.
-    pub only: Option<NameId>,
+    /// What is refused, where the response carried just one new resource.
+    pub only: Option<(NameId, Version)>,
 }
 
 /// The state of one stream; bounded by its subscriptions.
@@ -249,15 +252,25 @@ impl Stream {
         }
     }
 
-    fn nack(error: &Error, resources: &[(NameId, super::resource::Version)]) -> Nack {
+    fn nack(error: &Error, flight: &Flight) -> Nack {
         Nack {
             message: error.message.clone(),
-            resources: resources.len(),
-            only: match resources {
-                [(id, _)] => Some(*id),
-                _ => None,
-            },
+            resources: flight.names.len(),
+            only: flight.only,
         }
+    }
+
+    /// What this client thinks of a version: `None` when it has not tried it, or not answered.
+    #[must_use]
+    pub fn opinion(&self, generation: &Generation, kind: Kind, id: NameId, version: Version) -> Option<bool> {
+        let sub = self.types.get(kind);
+        if sub.refused.get(&id) == Some(&version) {
+            return Some(false);
+        }
+        let present = generation.get(kind, id).is_some_and(|r| r.version == version);
+        let settled = sub.held.contains(id) && !sub.dirty.contains(id) && !sub.suspects.contains(&id);
+        let answered = !sub.flight.iter().any(|f| f.names.iter().any(|(n, _)| *n == id));
+        (present && settled && answered).then_some(true)
     }
 }
 

@@ -85,12 +85,13 @@ fn answer(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&super::Er
     };
     match error {
         Some(error) => {
-            heard.nack = Some(Stream::nack(error, &flight.names));
+            heard.nack = Some(Stream::nack(error, &flight));
             sub.refuse(flight);
         }
         None => {
             heard.ack = true;
             sub.accepted(&flight);
+            heard.accepted = flight.names;
         }
     }
 }

@@ -63,9 +63,10 @@ fn answer(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&super::Er
         None => {
             heard.ack = true;
             sub.accepted(&flight);
+            heard.accepted = flight.names;
         }
         Some(error) => {
-            heard.nack = Some(Stream::nack(error, &flight.names));
+            heard.nack = Some(Stream::nack(error, &flight));
             if kind.full_state() {
                 sub.refused_set = Some(flight.set);
             } else {
