@@ -158,12 +158,8 @@ async fn one_refusal_changes_nothing_for_the_others() {
 async fn a_rejected_version_is_held_back_from_newcomers_of_its_fleet_until_a_newer_one() {
     let (fanout, mut clients) = three(true);
     clients[0].refuses();
+    assert!(fanout.rejected().is_empty(), "one of three, and the others have not said anything");
     clients[1].refuses();
-    assert!(
-        fanout.rejected().is_empty(),
-        "two of three, and the third has not said anything"
-    );
-    clients[2].hears();
     let rejected = fanout.rejected();
     assert_eq!(
         (rejected[0].refused, rejected[0].accepted, rejected[0].held),
