@@ -413,3 +413,17 @@ fn names_are_limited() {
     "#]]
     .assert_eq(&said);
 }
+
+#[test]
+fn names_given_and_taken_back_in_one_request_cost_no_more_than_others() {
+    // Looked through once for each name, these would take minutes, and every publication waits for it.
+    let words: String = (0..200_000).map(|n| format!(" {n}")).collect();
+    let said = run(
+        Variant::Delta,
+        &format!("put eds a=1; sub eds{words} & unsub{words}; sub eds a"),
+    );
+    expect![[r#"
+        eds#1 +a=1
+    "#]]
+    .assert_eq(&said);
+}

@@ -235,7 +235,6 @@ impl Stream {
             return Dropped::WasNone;
         }
         heard.unsubscribed.push(id);
-        heard.subscribed.retain(|s| *s != id);
         let forgotten = names.release(id);
         if forgotten || !sub.wildcard {
             sub.forget(id);

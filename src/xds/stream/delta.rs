@@ -70,6 +70,10 @@ pub(super) fn hear(
     }
     if first && !request.initial_versions.is_empty() {
         claims(stream, kind, &request.initial_versions, names, generation);
+    // Once for all: 200,000 names given and taken back in one request would be looked through 200,000
+    // times, under the lock that each publication needs.
+    let sub = stream.types.get(kind);
+    heard.subscribed.retain(|id| sub.names.contains(*id));
     }
     Ok(heard)
 }
