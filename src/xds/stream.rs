@@ -206,9 +206,8 @@ impl Stream {
         }
     }
 
-    fn within_limits(&self, kind: Kind) -> Result<(), Refusal> {
-        let held = self.types.get(kind).names.len();
-        if held > self.limits.names as u64 {
+    fn within_limits(&self, names: usize) -> Result<(), Refusal> {
+        if names > self.limits.names {
             return Err(Refusal::TooManyNames {
                 limit: self.limits.names,
             });

@@ -41,7 +41,8 @@ pub(super) fn hear(
     }
     for name in request.subscribe.iter().filter(|n| !n.is_empty() && *n != "*") {
         let (id, new) = stream.subscribe(kind, name, names, &mut heard);
-        stream.within_limits(kind)?;
+        let sub = stream.types.get(kind);
+        stream.within_limits(usize::try_from(sub.names.len()).unwrap_or(usize::MAX))?;
         let sub = stream.types.get_mut(kind);
         if first || new {
             sub.dirty.insert(id);

@@ -92,6 +92,8 @@ fn adopt(
         .filter(|n| !n.is_empty() && *n != "*")
         .collect();
     let sub = stream.types.get_mut(kind);
+    // Before anything is dropped: who is refused is not told of, and the index would keep it for good.
+    stream.within_limits(listed.len())?;
     let star = list.iter().any(|n| n == "*");
     // Rule 19: an empty list means everything until names were given once.
     let legacy = list.is_empty() && kind.legacy_wildcard() && !sub.named_once && (first || sub.wildcard);
@@ -128,6 +130,5 @@ fn adopt(
             stream.types.get_mut(kind).ask_again(id); // rule 25
         }
     }
-    stream.within_limits(kind)?;
     Ok((added, removed))
 }
