@@ -165,7 +165,8 @@ impl Peer {
                 r#type = kind.short(),
                 resources = nack.resources,
                 name = name.as_deref().unwrap_or(""),
-                message = clip(&nack.message),
+                // Not `message`: a field of that name is printed raw, line ends and all.
+                reason = clip(&nack.message),
                 "client refused a response"
             );
         }

@@ -6,7 +6,7 @@ use super::super::generation::Generation;
 use super::super::kind::Kind;
 use super::super::names::Names;
 use super::super::request::DeltaRequest;
-use super::{Dropped, Heard, Refusal, Stream, everything};
+use super::{Dropped, Heard, Refusal, Stream, everything, short};
 
 pub(super) fn hear(
     stream: &mut Stream,
@@ -19,6 +19,7 @@ pub(super) fn hear(
         heard.unknown_type = Some(request.type_url);
         return Ok(heard);
     };
+    short("a name", &request.subscribe)?;
     heard.kind = Some(kind);
 
     answer(stream, kind, &request.nonce, request.error.as_ref(), &mut heard);
@@ -69,12 +70,12 @@ pub(super) fn hear(
             }
         }
     }
-    if first && !request.initial_versions.is_empty() {
-        claims(stream, kind, &request.initial_versions, names, generation);
     // Once for all: 200,000 names given and taken back in one request would be looked through 200,000
     // times, under the lock that each publication needs.
     let sub = stream.types.get(kind);
     heard.subscribed.retain(|id| sub.names.contains(*id));
+    if first && !request.initial_versions.is_empty() {
+        claims(stream, kind, &request.initial_versions, names, generation);
     }
     Ok(heard)
 }
