@@ -281,7 +281,13 @@ fn short<'a>(what: &'static str, texts: impl IntoIterator<Item = &'a String>) ->
 
 /// A client's text for an answer and a log line: bounded, on one line.
 fn shown(text: &str) -> String {
-    let clean = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let clean = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
     text.chars().take(200).map(clean).collect()
 }
 
