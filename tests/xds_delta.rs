@@ -418,10 +418,11 @@ fn names_are_limited() {
 #[test]
 fn names_given_and_taken_back_in_one_request_cost_no_more_than_others() {
     // Looked through once for each name, these would take minutes, and every publication waits for it.
-    let words: String = (0..200_000).map(|n| format!(" {n}")).collect();
+    let words: Vec<String> = (0..200_000).map(|n| n.to_string()).collect();
+    let words = words.join(" ");
     let said = run(
         Variant::Delta,
-        &format!("put eds a=1; sub eds{words} & unsub{words}; sub eds a"),
+        &format!("put eds a=1; sub eds {words} & unsub {words}; sub eds a"),
     );
     expect![[r#"
         eds#1 +a=1
@@ -432,8 +433,14 @@ fn names_given_and_taken_back_in_one_request_cost_no_more_than_others() {
 #[test]
 fn a_text_beyond_any_reason_is_refused() {
     let long = "n".repeat(MAX_TEXT + 1);
-    let said = run(Variant::Delta, &format!("sub eds {}; sub eds b {long}", &long[1..]));
-    assert!(said.ends_with("ended: a name is longer than 4096 bytes\n"), "{said}");
+    let said = run(
+        Variant::Delta,
+        &format!("sub eds {}; sub eds b {long}", &long[1..]),
+    );
+    assert!(
+        said.ends_with("ended: a name is longer than 4096 bytes\n"),
+        "{said}"
+    );
     let said = Script::new(Variant::Delta, None, &long).play("sub cds");
     assert_eq!(said, "ended: the node is longer than 4096 bytes\n");
 }

@@ -239,7 +239,9 @@ fn who_asks_for_too_many_keeps_what_it_had() {
         ..Limits::default()
     };
     let mut script = Script::with_limits(Variant::Sotw, None, "envoy", limits);
-    let said = script.steps("auto; put eds a=1 b=1; want eds a b; want eds c d e").to_owned();
+    let said = script
+        .steps("auto; put eds a=1 b=1; want eds a b; want eds c d e")
+        .to_owned();
     expect![[r#"
         eds#1 +a=1 +b=1
         ended: more than 2 names of one type on one stream
