@@ -337,3 +337,15 @@ async fn services_beyond_the_connections_are_swept() {
     assert!(fake.most() < 195, "{} requests at once", fake.most());
     assert_eq!(hub.statuses, [Status::Live]);
 }
+
+#[tokio::test]
+async fn a_name_that_consul_redirects_costs_nobody_else_anything() {
+    let (fake, mut hub) = two_services().await;
+    fake.script(|ask| ask.path.ends_with("/..").then(|| say(301, 1, "Moved")).flatten());
+    fake.set("..", &[5]);
+    settle(&fake, &mut hub).await;
+    hub.forget();
+    fake.set("orders", &[7]);
+    hub.until_ports("orders", &[7]).await;
+    assert_eq!(hub.statuses, [], "never away");
+}

@@ -188,7 +188,8 @@ impl Peer {
             r#type = kind.short(),
             resources = nack.resources,
             name = name.as_deref().unwrap_or(""),
-            message,
+            // Not `message`: a field of that name is printed raw, line ends and all.
+            reason = message,
             "client refused a response"
         );
         let last = LastNack {
