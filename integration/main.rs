@@ -15,5 +15,6 @@ mod configuration;
 mod consul_restart;
 mod etcd_watch;
 mod malformed;
+mod mass_removal;
 mod registry_restart;
 mod union;

@@ -1,4 +1,4 @@
-//! The operator's port: health, readiness, metrics, dumps. Reads only.
+//! The operator's port: health, readiness, metrics, dumps, and one order: `/accept`.
 
 mod streams;
 
@@ -9,14 +9,14 @@ use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::Deserialize;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::fanout::Fanout;
-use crate::hub::Overview;
+use crate::hub::{Order, Overview};
 use crate::metrics::Metrics;
 use crate::model::Status;
 use crate::render::{self, Wanted};
@@ -31,6 +31,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// How the sources are.
     pub overview: watch::Receiver<Overview>,
+    /// The way to the hub.
+    pub orders: mpsc::Sender<Order>,
 }
 
 /// Serves until `stop`.
@@ -45,6 +47,7 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
         .route("/metrics", get(metrics))
         .route("/config_dump", get(config_dump))
         .route("/streams", get(all_streams))
+        .route("/accept", post(accept))
         .with_state(admin);
     axum::serve(listener, router)
         .with_graceful_shutdown(stop.cancelled_owned())
@@ -56,6 +59,7 @@ async fn index() -> &'static str {
      /healthz                             the process answers\n\
      /readyz                              every source has delivered, and how each is\n\
      /metrics                             Prometheus\n\
+     /accept?source=NAME (POST)           let removals go that the guard withholds\n\
      /streams[?node=ID]                   who is connected, what was refused, what fleets reject\n\
      /config_dump[?type=cds][&name=NAME]  what is served, as Envoy prints it (type: cds, eds, lds, rds)\n"
 }
@@ -74,10 +78,17 @@ async fn ready(State(admin): State<Admin>) -> Response {
             Status::Away { reason } => format!(": {reason}"),
             _ => String::new(),
         };
+        let withheld = match source.withheld {
+            0 => String::new(),
+            n => format!(
+                "; {n} removed instances withheld, let go by: xds-bridge accept {}",
+                source.name
+            ),
+        };
         // Writing into a String does not fail.
         let _ = writeln!(
             text,
-            "{} ({}): {}, {delivered}{reason}",
+            "{} ({}): {}, {delivered}{reason}{withheld}",
             source.name,
             source.kind,
             source.status.as_str()
@@ -108,6 +119,30 @@ async fn all_streams(State(admin): State<Admin>, Query(query): Query<StreamsQuer
         format!("{view:#}\n"),
     )
         .into_response()
+}
+
+#[derive(Debug, Deserialize)]
+struct AcceptQuery {
+    source: String,
+}
+
+/// The operator believes what the guard does not.
+async fn accept(State(admin): State<Admin>, Query(query): Query<AcceptQuery>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    let order = Order::Accept {
+        source: query.source.clone(),
+        reply,
+    };
+    let sent = admin.orders.send(order).await.is_ok();
+    match answer.await {
+        Ok(Some(n)) if sent => format!("{}: {n} withheld instances let go\n", query.source).into_response(),
+        Ok(None) => (
+            StatusCode::NOT_FOUND,
+            format!("no source is called `{}`\n", query.source),
+        )
+            .into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "the bridge is stopping\n").into_response(),
+    }
 }
 
 #[derive(Debug, Deserialize)]

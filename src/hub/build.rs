@@ -225,10 +225,10 @@ mod tests {
             exposures: BTreeMap::from([("internal".into(), Exposure::internal())]),
             listeners: BTreeMap::new(),
         };
-        let mut catalog = Catalog::new(["s".into()]);
+        let mut catalog = Catalog::new([("s".into(), None)]);
         let mut builder = Builder::new(network);
         let mut step = |event: Event| {
-            let touched = catalog.apply(event);
+            let touched = catalog.apply(event, Duration::ZERO);
             kinds(&builder.build(&catalog, &touched.services))
         };
         assert_eq!(step(event("a", Some(1))), ["+cds a", "+eds a", "+rds internal"]);
