@@ -68,7 +68,8 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 fn run(config: Config, file: &Path) -> Result<(), Failure> {
     let file = file.to_owned();
     set_up_logs(&config.log)?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let on_signal = stop.clone();
@@ -84,7 +85,10 @@ fn run(config: Config, file: &Path) -> Result<(), Failure> {
         signals.abort();
         tracing::info!("stopped");
         Ok(outcome?)
-    })
+    });
+    // A dump that is being printed, or a folder that is being read, would hold the process for as long as it takes.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn set_up_logs(log: &Log) -> Result<(), Failure> {
