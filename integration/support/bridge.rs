@@ -101,6 +101,25 @@ impl Bridge {
         output.stdout
     }
 
+    /// What `xds-bridge bootstrap --for grpc` prints.
+    pub(crate) fn grpc_bootstrap(&self, node: &str) -> String {
+        let file = self.file().display().to_string();
+        let args = [
+            "bootstrap",
+            "--config",
+            &file,
+            "--for",
+            "grpc",
+            "--node-id",
+            node,
+            "--zone",
+            "a",
+        ];
+        let output = run(&args, self.dir.path());
+        assert!(output.status.success(), "xds-bridge {args:?}: {}", output.stderr);
+        output.stdout
+    }
+
     /// Its `bridge.toml`.
     pub(crate) fn file(&self) -> PathBuf {
         self.dir.path().join("bridge.toml")

@@ -16,6 +16,7 @@ pub(crate) mod client;
 pub(crate) mod consul;
 pub(crate) mod envoy;
 pub(crate) mod etcd;
+pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod process;

@@ -1,0 +1,1 @@
+//! The protocol against the real Envoy: being written.

@@ -1,0 +1,74 @@
+//! gRPC's own xDS clients dial `xds:///orders`: they find a service that appears, follow
+//! its instances, and outlive a restart of the bridge without a failed call. What one of
+//! them cannot do stands in docs/clients.md, and in its test.
+
+use std::time::Duration;
+
+use crate::support::bridge::Bridge;
+use crate::support::grpc::{Caller, Language};
+use crate::support::registry::{Kind, Registry};
+use crate::support::servers::Server;
+
+/// Long enough to outlive the test.
+const TTL: Duration = Duration::from_secs(60);
+
+const ORDERS: [(&str, &str); 1] = [("protocol", "grpc")];
+
+/// A client gives up waiting for a resource after 15 s: a missing one is told before that.
+const TOLD_AT_ONCE: Duration = Duration::from_secs(10);
+
+async fn follow(language: Language) {
+    let registry = Registry::start(Kind::Etcd).await;
+    let mut bridge = Bridge::start(&registry.source("registry")).await;
+    let bootstrap = bridge.grpc_bootstrap("client-1");
+    let mut client = Caller::start(language, &bootstrap, "xds:///orders", "/shop.Orders/Get");
+
+    // Nobody is there yet, which is said at once.
+    client.fails(TOLD_AT_ONCE).await;
+    let mut servers = Vec::new();
+    for name in ["orders-1", "orders-2", "orders-3"] {
+        servers.push(Server::grpc(name, "shop.Orders").await);
+    }
+    let [one, two, three] = &servers[..] else {
+        unreachable!("three servers")
+    };
+    let register = async |server| registry.register_for("orders", server, &ORDERS, TTL).await;
+    let _one = register(one).await;
+    let first = register(two).await;
+    client.reaches(&["orders-1", "orders-2"]).await;
+
+    // From here on no call fails. One instance more, then one less (its server lives on).
+    client.forget();
+    let _three = register(three).await;
+    client.reaches(&["orders-1", "orders-2", "orders-3"]).await;
+    first.remove().await;
+    client.reaches(&["orders-1", "orders-3"]).await;
+    client.assert_clean();
+
+    // Without the bridge it goes on, and hears of what changed meanwhile.
+    bridge.kill();
+    client.goes_on(50).await;
+    let _two = register(two).await;
+    bridge.restart().await;
+    client.reaches(&["orders-1", "orders-2", "orders-3"]).await;
+    client.assert_clean();
+    let log = bridge.log();
+    let connected = log.lines().find(|line| line.contains("client connected"));
+    assert!(connected.is_some_and(|line| line.contains("client-1")), "{log}");
+    bridge.assert_no_nacks().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn python() {
+    follow(Language::Python).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node() {
+    follow(Language::Node).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rust() {
+    follow(Language::Rust).await;
+}
