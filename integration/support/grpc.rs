@@ -26,12 +26,10 @@ pub(crate) enum Language {
 /// A client that calls one method of one target.
 pub(crate) struct Caller {
     program: Program,
-    /// Lines before this one do not count.
-    from: usize,
     _dir: TempDir,
 }
 
-/// What became of the calls since [`Caller::forget`].
+/// What became of the calls.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Calls {
     /// The instance that answered each successful call.
@@ -71,16 +69,7 @@ impl Caller {
         args.extend([target.to_owned(), method.to_owned()]);
         let name = format!("grpc-client-{language:?}");
         let program = Program::start(&name, Path::new("env"), args, dir.path());
-        Self {
-            program,
-            from: 0,
-            _dir: dir,
-        }
-    }
-
-    /// What was called so far does not count.
-    pub(crate) fn forget(&mut self) {
-        self.from = self.lines().len();
+        Self { program, _dir: dir }
     }
 
     /// Whole lines only: the last one may be half written.
@@ -90,10 +79,10 @@ impl Caller {
         log[..end].lines().map(str::to_owned).collect()
     }
 
-    /// The calls since [`Self::forget`].
+    /// All calls so far.
     pub(crate) fn calls(&self) -> Calls {
         let mut calls = Calls::default();
-        for line in self.lines().split_off(self.from) {
+        for line in self.lines() {
             // Other lines are words of the library.
             match line.split_once(' ') {
                 Some(("ok", name)) => calls.answers.push(name.to_owned()),

@@ -7,7 +7,7 @@ const grpc = require('@grpc/grpc-js');
 const xds = require('@grpc/grpc-js-xds');
 
 const PACE = 20; // milliseconds between two calls
-const DEADLINE = 5000; // no answer in so long is a failure
+const DEADLINE = 20000; // no answer in so long is a failure
 
 xds.register();
 const [target, method] = process.argv.slice(2);

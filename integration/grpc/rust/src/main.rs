@@ -15,7 +15,7 @@ use tonic_xds::{XdsChannelBuilder, XdsChannelConfig, XdsUri};
 const PACE: Duration = Duration::from_millis(20);
 
 /// No answer in so long is a failure.
-const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(20);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
