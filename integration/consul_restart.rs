@@ -137,8 +137,8 @@ struct Hub {
 
 impl Hub {
     async fn until(&mut self, what: &str, wanted: impl Fn(&Self) -> bool) {
-        let waited = tokio::time::timeout(DEADLINE, self.listen(wanted)).await;
-        assert!(waited.is_ok(), "not in time: {what} ({:?})", self.status);
+        let outcome = tokio::time::timeout(DEADLINE, self.listen(wanted)).await;
+        assert!(outcome.is_ok(), "not in time: {what} ({:?})", self.status);
     }
 
     async fn listen(&mut self, wanted: impl Fn(&Self) -> bool) {

@@ -87,7 +87,7 @@ pub async fn run(
     let xds = listen(config.xds.listen, "Envoys", "xds.listen").await?;
     let admin_listener = listen(config.admin.listen, "operators", "admin.listen").await?;
     let metrics = Arc::new(Metrics::default());
-    let fanout = Arc::new(Fanout::new(config.xds.max_streams));
+    let fanout = Arc::new(Fanout::new(config.xds.max_streams, config.xds.hold_rejected));
     let kinds = config
         .sources
         .iter()

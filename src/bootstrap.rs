@@ -142,7 +142,7 @@ impl fmt::Display for Step {
 }
 
 /// The cluster by which Envoy reaches the bridge.
-const BRIDGE: &str = "xds-bridge";
+const BRIDGE: &str = crate::model::service::BRIDGE_CLUSTER;
 
 /// The bootstrap as YAML.
 ///

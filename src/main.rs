@@ -1,6 +1,7 @@
 //! The program: reads the command line, sets up logs and signals, says what went wrong.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -28,7 +29,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
     // Before anything speaks TLS: one provider in the process, never two.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match cli.command.unwrap_or(Command::Run(cli.file)) {
-        Command::Run(file) => run(config::load(&file.config)?),
+        Command::Run(file) => run(config::load(&file.config)?, &file.config),
         Command::Check(file) => {
             let config = config::load(&file.config)?;
             let counts = [
@@ -57,7 +58,8 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
-fn run(config: Config) -> Result<(), Failure> {
+fn run(config: Config, file: &Path) -> Result<(), Failure> {
+    let file = file.to_owned();
     set_up_logs(&config.log)?;
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
@@ -71,7 +73,7 @@ fn run(config: Config) -> Result<(), Failure> {
             tracing::info!(signal = name, "stopping: streams end, tasks finish");
             on_signal.cancel();
         });
-        let outcome = app::run(config, stop, greet).await;
+        let outcome = app::run(config, stop, move |config| greet(config, &file)).await;
         signals.abort();
         tracing::info!("stopped");
         Ok(outcome?)
@@ -92,20 +94,27 @@ fn set_up_logs(log: &Log) -> Result<(), Failure> {
 }
 
 /// What to do next, once there is something to see; with JSON logs nobody reads along.
-fn greet(config: &Config) {
+fn greet(config: &Config, file: &Path) {
     if config.log.format == LogFormat::Json {
         return;
     }
     let program = std::env::args().next().unwrap_or_else(|| "xds-bridge".to_owned());
     let (xds, admin) = (config.xds.listen, config.admin.listen);
+    // What is shown is to work when pasted, also with another file than the default one.
+    let other = if file == Path::new("bridge.toml") {
+        String::new()
+    } else {
+        format!(" --config {}", file.display())
+    };
     eprintln!(
         "\n\
          xds-bridge is ready: Envoys connect to {xds}, operators to http://{admin}\n\
          Next, in another terminal:\n  \
-           what is served      {program} dump\n  \
+           what is served      {program} dump{other}\n  \
            how it is           curl http://{admin}/readyz\n  \
-           an Envoy for it     {program} bootstrap > envoy.yaml && envoy -c envoy.yaml\n  \
-           your own registry   edit [sources] in bridge.toml, then {program} check\n"
+           an Envoy for it     {program} bootstrap{other} > envoy.yaml && envoy -c envoy.yaml\n  \
+           your own registry   edit [sources] in {}, then {program} check{other}\n",
+        file.display()
     );
 }
 

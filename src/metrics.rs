@@ -90,6 +90,8 @@ pub struct Metrics {
     pub acks: Family<ByType, Counter>,
     /// Responses that clients refused.
     pub nacks: Family<ByType, Counter>,
+    /// Resources whose present version most clients of some fleet refuse.
+    pub rejected: Family<ByType, Gauge>,
     /// From a change's arrival at the hub until it is handed to one stream's connection, in seconds.
     pub change: Histogram,
 }
@@ -114,6 +116,7 @@ impl Default for Metrics {
             resources_sent: Family::default(),
             acks: Family::default(),
             nacks: Family::default(),
+            rejected: Family::default(),
             change: Histogram::new(exponential_buckets(0.000_1, 2.0, 18)),
         };
         let m = &mut metrics;
@@ -174,6 +177,11 @@ impl Default for Metrics {
         r.register("resources_sent", "Resources sent", m.resources_sent.clone());
         r.register("acks", "Responses accepted by clients", m.acks.clone());
         r.register("nacks", "Responses refused by clients", m.nacks.clone());
+        r.register(
+            "rejected",
+            "Resources that most clients of a fleet refuse",
+            m.rejected.clone(),
+        );
         r.register(
             "change_seconds",
             "From a change's arrival to its response, per stream",

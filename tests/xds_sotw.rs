@@ -230,3 +230,22 @@ fn a_refused_partial_batch_is_split_once() {
     "#]],
     );
 }
+
+#[test]
+fn who_asks_for_too_many_keeps_what_it_had() {
+    // What is dropped is told with the answer; a refusal tells nothing, and the index would keep it for good.
+    let limits = Limits {
+        names: 2,
+        ..Limits::default()
+    };
+    let mut script = Script::with_limits(Variant::Sotw, None, "envoy", limits);
+    let said = script
+        .steps("auto; put eds a=1 b=1; want eds a b; want eds c d e")
+        .to_owned();
+    expect![[r#"
+        eds#1 +a=1 +b=1
+        ended: more than 2 names of one type on one stream
+    "#]]
+    .assert_eq(&said);
+    assert_eq!(script.stream.subscriptions().count(), 2);
+}

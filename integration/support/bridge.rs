@@ -160,6 +160,14 @@ impl Bridge {
         self.program.restart(async || ready(&http, admin).await).await;
     }
 
+    /// Starts it again and waits until it is alive, whether ready or not.
+    pub(crate) async fn restart_unready(&mut self) {
+        let (http, url) = (self.http.clone(), format!("http://{}/healthz", self.admin));
+        self.program
+            .restart(async || http.text(&url).await.map(drop))
+            .await;
+    }
+
     /// What it has logged since its start.
     pub(crate) fn log(&self) -> String {
         self.program.log()

@@ -1,5 +1,7 @@
 //! The operator's port: health, readiness, metrics, dumps. Reads only.
 
+mod streams;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -42,6 +44,7 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/config_dump", get(config_dump))
+        .route("/streams", get(all_streams))
         .with_state(admin);
     axum::serve(listener, router)
         .with_graceful_shutdown(stop.cancelled_owned())
@@ -53,6 +56,7 @@ async fn index() -> &'static str {
      /healthz                             the process answers\n\
      /readyz                              every source has delivered, and how each is\n\
      /metrics                             Prometheus\n\
+     /streams[?node=ID]                   who is connected, what was refused, what fleets reject\n\
      /config_dump[?type=cds][&name=NAME]  what is served, as Envoy prints it (type: cds, eds, lds, rds)\n"
 }
 
@@ -90,6 +94,20 @@ async fn ready(State(admin): State<Admin>) -> Response {
 async fn metrics(State(admin): State<Admin>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], admin.metrics.text()).into_response()
+}
+
+#[derive(Debug, Deserialize)]
+struct StreamsQuery {
+    node: Option<String>,
+}
+
+async fn all_streams(State(admin): State<Admin>, Query(query): Query<StreamsQuery>) -> Response {
+    let view = streams::view(&admin.fanout, query.node.as_deref());
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        format!("{view:#}\n"),
+    )
+        .into_response()
 }
 
 #[derive(Debug, Deserialize)]

@@ -224,6 +224,11 @@ fn xds(mut s: Section<'_>) -> Xds {
     let shutdown_timeout = s.get_or("shutdown_timeout", Duration::from_secs(10), parse::duration);
     let max_streams = s.get_or("max_streams", 20_000, parse::count(1, 10_000_000));
     let max_names = s.get_or("max_names", 200_000, parse::count(1, 10_000_000));
+    let hold_rejected = s.get_or(
+        "on_rejected",
+        false,
+        parse::word(&[("send", false), ("hold", true)]),
+    );
     s.finish();
     Xds {
         listen,
@@ -233,6 +238,7 @@ fn xds(mut s: Section<'_>) -> Xds {
         shutdown_timeout,
         max_streams,
         max_names,
+        hold_rejected,
     }
 }
 

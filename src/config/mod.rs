@@ -53,6 +53,8 @@ pub struct Xds {
     pub max_streams: usize,
     /// Names one stream may subscribe to, per type.
     pub max_names: usize,
+    /// `on_rejected = "hold"`: newcomers of a fleet that rejects a version get the content before it.
+    pub hold_rejected: bool,
 }
 
 /// The operator's port: health, metrics, dumps. Never for Envoy's data plane.

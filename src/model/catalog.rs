@@ -1,7 +1,7 @@
 //! All sources merged into one. Owned by one task, the hub; says which services
 //! an event really touched, so that everything behind it works for those only.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::change::{Change, Event, Issue, Status, What};
@@ -184,9 +184,14 @@ impl SourceState {
 
 impl Touched {
     fn note_issues(&mut self, old: &[Issue], new: &[Issue]) {
-        self.issues |= old != new;
+        if old == new {
+            return;
+        }
+        self.issues = true;
+        // One service may have thousands, and each of its changes comes through here.
+        let known: HashSet<&Issue> = old.iter().collect();
         self.new_issues
-            .extend(new.iter().filter(|i| !old.contains(i)).cloned());
+            .extend(new.iter().filter(|i| !known.contains(i)).cloned());
     }
 }
 

@@ -119,6 +119,11 @@ impl Fake {
         self.wake.send_modify(|n| *n += 1);
     }
 
+    /// What is set from now on has a higher index than this: than any that a script made up.
+    pub fn jump(&self, index: u64) {
+        self.state.lock().unwrap().index = index;
+    }
+
     pub fn set_key(&self, key: &str, value: Option<&str>) {
         let mut state = self.state.lock().unwrap();
         state.index += 1;

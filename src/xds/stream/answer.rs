@@ -291,7 +291,16 @@ impl Stream {
         if kind == Kind::Cluster {
             self.endpoints_follow(&found.puts);
         }
-        Some(self.say(kind, set, Vec::new(), false, false))
+        let only = if let [(id, resource)] = &found.puts[..] {
+            Some((*id, resource.version))
+        } else {
+            None
+        };
+        let response = self.say(kind, set, Vec::new(), false, false);
+        if let Some(flight) = self.types.get_mut(kind).flight.back_mut() {
+            flight.only = only;
+        }
+        Some(response)
     }
 
     /// Rule 45: each cluster that is sent is followed by its endpoints, changed or not:
@@ -322,12 +331,14 @@ impl Stream {
         self.nonce += 1; // never 0, never empty, unique in the stream (rule 9)
         let set = set_version(&puts);
         let sub = self.types.get_mut(kind);
-        let names = puts.iter().map(|(id, r)| (*id, r.version)).collect();
+        let names: Vec<_> = puts.iter().map(|(id, r)| (*id, r.version)).collect();
+        let only = if let [one] = names[..] { Some(one) } else { None };
         sub.flight.push_back(Flight {
             nonce: self.nonce,
             names,
             set,
             single,
+            only,
         });
         sub.last_nonce = self.nonce;
         sub.last_set = Some(set);
