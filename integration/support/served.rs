@@ -54,7 +54,7 @@ impl Served {
     pub(crate) async fn start(updates: &[Update]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its address");
-        let (fanout, metrics) = (Arc::new(Fanout::new(100)), Arc::new(Metrics::default()));
+        let (fanout, metrics) = (Arc::new(Fanout::new(100, false)), Arc::new(Metrics::default()));
         fanout.publish(updates, clock::now());
         let stop = CancellationToken::new();
         let serving = grpc::serve(

@@ -14,8 +14,10 @@ pub fn json(wish: &Wish) -> Result<String, serde_json::Error> {
         "xds_servers": [{
             "server_uri": wish.bridge.to_string(),
             "channel_creds": [{ "type": "insecure" }],
-            // Clients of before 2023 speak the protocol's second version without this word.
-            "server_features": ["xds_v3"],
+            // Older clients speak the protocol's second version without the first word. The second (gRFC A53):
+            // a service without instances is one that has no endpoints now, which the bridge says as well.
+            // Otherwise grpc-js-xds never notices that a service came back which is as it was before.
+            "server_features": ["xds_v3", "ignore_resource_deletion"],
         }],
         "node": {
             "id": wish.node_id,
@@ -49,6 +51,10 @@ mod tests {
         let server = &read["xds_servers"][0];
         assert_eq!(server["server_uri"], "127.0.0.1:18000");
         assert_eq!(server["channel_creds"][0]["type"], "insecure");
+        assert_eq!(
+            server["server_features"],
+            json!(["xds_v3", "ignore_resource_deletion"])
+        );
         assert_eq!(read["node"]["id"], "web-1");
         assert_eq!(read["node"]["cluster"], "web");
         assert_eq!(read["node"]["locality"], json!({ "region": "eu1", "zone": "a" }));
