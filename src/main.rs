@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use xds_bridge::bootstrap::{self, Wish};
+use xds_bridge::bootstrap::{self, For, Wish};
 use xds_bridge::cli::{BootstrapArgs, Cli, Command, DumpArgs};
 use xds_bridge::config::{self, Config, Log, LogFormat};
 use xds_bridge::{app, client, render};
@@ -131,9 +131,13 @@ fn greet(config: &Config, file: &Path) {
 
 fn print_bootstrap(args: BootstrapArgs) -> Result<(), Failure> {
     let config = config::load(&args.file.config)?;
+    let id = match args.whose {
+        For::Envoy => "envoy-1",
+        For::Grpc => "grpc-1",
+    };
     let wish = Wish {
         step: args.step,
-        node_id: args.node_id,
+        node_id: args.node_id.unwrap_or_else(|| id.to_owned()),
         fleet: args.node_cluster,
         region: args.region,
         zone: args.zone,
@@ -141,7 +145,10 @@ fn print_bootstrap(args: BootstrapArgs) -> Result<(), Failure> {
         bridge: args.bridge.unwrap_or(config.xds.listen),
         services: args.services,
     };
-    say(&bootstrap::yaml(&config, &wish)?)
+    match args.whose {
+        For::Envoy => say(&bootstrap::yaml(&config, &wish)?),
+        For::Grpc => say(&bootstrap::grpc::json(&wish)?),
+    }
 }
 
 fn dump(args: &DumpArgs) -> Result<(), Failure> {

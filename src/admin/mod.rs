@@ -217,12 +217,13 @@ mod tests {
     #[tokio::test]
     #[expect(clippy::disallowed_methods, reason = "any moment will do")]
     async fn a_dump_that_nobody_reads_takes_the_place_of_others_and_gives_it_back() {
-        let fanout = Arc::new(Fanout::new(1));
+        let fanout = Arc::new(Fanout::new(1, false));
         fanout.publish(&[], tokio::time::Instant::now());
         let admin = Admin {
             fanout,
             metrics: Arc::default(),
             overview: watch::channel(Overview::default()).1,
+            orders: mpsc::channel(1).0,
         };
         let dumps = Arc::new(Semaphore::new(1));
         let dump = || {

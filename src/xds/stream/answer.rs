@@ -215,9 +215,15 @@ impl Stream {
             }
             let Some(name) = name_of(id) else { continue };
             // Rules 33 to 36: Envoy ignores the removal of endpoints, and waits for a missing route
-            // configuration; a missing assignment is told by state of the world in no other way.
-            let by_empty =
-                kind.empty_when_gone() && envoy && (held || kind == Kind::Route || variant == Variant::Sotw);
+            // configuration; a missing assignment is told by state of the world in no other way. Nor can
+            // gRPC's own clients be told in that variant that endpoints they hold are gone.
+            let sotw = variant == Variant::Sotw;
+            let by_empty = kind.empty_when_gone()
+                && if envoy {
+                    held || kind == Kind::Route || sotw
+                } else {
+                    held && kind == Kind::Endpoints && sotw
+                };
             if by_empty {
                 found.puts.push((id, Arc::new(Resource::empty(kind, &name))));
             } else if variant == Variant::Delta {
