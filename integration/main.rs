@@ -17,5 +17,6 @@ mod envoy_protocol;
 mod etcd_watch;
 mod grpc_clients;
 mod malformed;
+mod mass_removal;
 mod registry_restart;
 mod union;

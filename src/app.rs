@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, Admin};
 use crate::config::{Config, SourceConfig};
 use crate::fanout::Fanout;
-use crate::hub::{Hub, INBOX, Network, Overview};
+use crate::hub::{Hub, INBOX, Network, Overview, SourceInfo};
 use crate::metrics::Metrics;
 use crate::source::consul::ConsulWatcher;
 use crate::source::etcd::EtcdWatcher;
@@ -91,7 +91,15 @@ pub async fn run(
     let kinds = config
         .sources
         .iter()
-        .map(|(name, source)| (name.clone(), source.kind()))
+        .map(|(name, source)| {
+            (
+                name.clone(),
+                SourceInfo {
+                    kind: source.kind(),
+                    guard: source.guard(),
+                },
+            )
+        })
         .collect();
     let network = Network {
         clusters: config.clusters.clone(),
@@ -101,10 +109,11 @@ pub async fn run(
     let settle = (config.xds.settle, config.xds.settle_max);
     let (hub, overview) = Hub::new(kinds, network, settle, fanout.clone(), metrics.clone());
     let (events, inbox) = mpsc::channel(INBOX);
+    let (orders, orders_in) = mpsc::channel(1);
 
     let mut tasks = Tasks::default();
     let child = || stop.child_token();
-    tasks.spawn("hub", hub.run(inbox, child()));
+    tasks.spawn("hub", hub.run(inbox, orders_in, child()));
     for (name, source) in &config.sources {
         let source: Box<dyn Source> = match source {
             SourceConfig::File(file) => Box::new(FileWatcher::new(file)),
@@ -119,6 +128,7 @@ pub async fn run(
         fanout: fanout.clone(),
         metrics: metrics.clone(),
         overview: overview.clone(),
+        orders,
     };
     tasks.spawn(
         "admin port",

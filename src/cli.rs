@@ -39,6 +39,8 @@ pub enum Command {
     Bootstrap(BootstrapArgs),
     /// Print what a running bridge serves, as Envoy prints it in `/config_dump`
     Dump(DumpArgs),
+    /// Let removals go that the mass-removal guard of a source withholds
+    Accept(AcceptArgs),
     /// Exit with 0 when a running bridge answers (for container health checks)
     Health(ConfigFile),
 }
@@ -99,4 +101,14 @@ pub struct DumpArgs {
     /// One resource only
     #[arg(long)]
     pub name: Option<String>,
+}
+
+/// Which source.
+#[derive(Debug, Args)]
+pub struct AcceptArgs {
+    /// The configuration of the running bridge: its admin port.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// The source's name in the configuration
+    pub source: String,
 }

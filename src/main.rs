@@ -46,9 +46,16 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         }
         Command::Bootstrap(args) => print_bootstrap(args),
         Command::Dump(args) => dump(&args),
+        Command::Accept(args) => {
+            let config = config::load(&args.file.config)?;
+            let path = format!("/accept?source={}", encode(&args.source));
+            let listen = config.admin.listen;
+            let body = runtime()?.block_on(client::ask(http::Method::POST, listen, &path))?;
+            say(&String::from_utf8_lossy(&body))
+        }
         Command::Health(file) => {
             let config = config::load(&file.config)?;
-            runtime()?.block_on(client::get(config.admin.listen, "/healthz"))?;
+            runtime()?.block_on(client::ask(http::Method::GET, config.admin.listen, "/healthz"))?;
             Ok(())
         }
     }
@@ -61,7 +68,8 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 fn run(config: Config, file: &Path) -> Result<(), Failure> {
     let file = file.to_owned();
     set_up_logs(&config.log)?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let on_signal = stop.clone();
@@ -77,7 +85,10 @@ fn run(config: Config, file: &Path) -> Result<(), Failure> {
         signals.abort();
         tracing::info!("stopped");
         Ok(outcome?)
-    })
+    });
+    // A dump that is being printed, or a folder that is being read, would hold the process for as long as it takes.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn set_up_logs(log: &Log) -> Result<(), Failure> {
@@ -142,14 +153,11 @@ fn print_bootstrap(args: BootstrapArgs) -> Result<(), Failure> {
 
 fn dump(args: &DumpArgs) -> Result<(), Failure> {
     let config = config::load(&args.file.config)?;
-    let encode = |text: &str| {
-        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-    };
     let mut query = Vec::new();
     query.extend(args.r#type.as_ref().map(|kind| format!("type={kind}")));
     query.extend(args.name.as_ref().map(|name| format!("name={}", encode(name))));
     let path = format!("/config_dump?{}", query.join("&"));
-    let body = runtime()?.block_on(client::get(config.admin.listen, &path))?;
+    let body = runtime()?.block_on(client::ask(http::Method::GET, config.admin.listen, &path))?;
     say(&String::from_utf8_lossy(&body))
 }
 
@@ -159,4 +167,8 @@ fn say(text: &str) -> Result<(), Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
+}
+
+fn encode(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

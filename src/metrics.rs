@@ -66,6 +66,8 @@ pub struct Metrics {
     pub source_instances: Family<BySource, Gauge>,
     /// Changes a source delivered.
     pub source_changes: Family<BySource, Counter>,
+    /// Instances that a source no longer knows, served until that is certain.
+    pub withheld: Family<BySource, Gauge>,
     /// Entries that are not served.
     pub entries_rejected: Family<BySource, Gauge>,
     /// Entries by name, rejected or with a warning.
@@ -104,6 +106,7 @@ impl Default for Metrics {
             source_services: Family::default(),
             source_instances: Family::default(),
             source_changes: Family::default(),
+            withheld: Family::default(),
             entries_rejected: Family::default(),
             entry_issue: Family::default(),
             services: Gauge::default(),
@@ -141,6 +144,8 @@ impl Default for Metrics {
             "Changes a source delivered",
             m.source_changes.clone(),
         );
+        let text = "Instances a source no longer knows, served until that is certain";
+        r.register("source_withheld_instances", text, m.withheld.clone());
         r.register(
             "source_entries_rejected",
             "Registry entries that are not served",

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::GuardRule;
 pub use crate::model::network::{Bind, Clusters, Exposure, Listener, OnAllUnhealthy};
 pub use load::{ConfigError, load, load_str};
 pub use reader::Mistake;
@@ -94,6 +95,16 @@ pub enum SourceConfig {
 }
 
 impl SourceConfig {
+    /// The guard against mass removal; a folder is under the operator's own hand and has none.
+    #[must_use]
+    pub const fn guard(&self) -> Option<GuardRule> {
+        match self {
+            Self::File(_) => None,
+            Self::Etcd(etcd) => Some(etcd.guard),
+            Self::Consul(consul) => Some(consul.guard),
+        }
+    }
+
     /// The word in `kind = …`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -119,6 +130,8 @@ pub struct EtcdSource {
     pub endpoints: Vec<String>,
     /// Ends with `/`: `/services/` never sees `/services2/`.
     pub prefix: String,
+    /// `max_removal`, `max_removal_hold`
+    pub guard: GuardRule,
 }
 
 /// `kind = "consul"`
@@ -130,4 +143,6 @@ pub struct ConsulSource {
     pub token_file: Option<PathBuf>,
     /// Another datacenter than the agent's own.
     pub datacenter: Option<String>,
+    /// `max_removal`, `max_removal_hold`
+    pub guard: GuardRule,
 }

@@ -267,10 +267,10 @@ mod tests {
 
     #[test]
     fn only_what_is_touched_is_built() {
-        let mut catalog = Catalog::new(["s".into()]);
+        let mut catalog = Catalog::new([("s".into(), None)]);
         let mut builder = Builder::new(network());
         let mut step = |event: Event| {
-            let touched = catalog.apply(event);
+            let touched = catalog.apply(event, Duration::ZERO);
             kinds(&builder.build(&catalog, &touched.services))
         };
         assert_eq!(step(event("a", Some(1))), ["+cds a", "+eds a", "+rds internal"]);
@@ -286,10 +286,10 @@ mod tests {
 
     #[test]
     fn a_listener_for_grpc_clients_comes_and_goes_with_the_protocol() {
-        let mut catalog = Catalog::new(["s".into()]);
+        let mut catalog = Catalog::new([("s".into(), None)]);
         let mut builder = Builder::new(network());
         let mut step = |port, protocol| {
-            let touched = catalog.apply(event_of("a", port, protocol));
+            let touched = catalog.apply(event_of("a", port, protocol), Duration::ZERO);
             kinds(&builder.build(&catalog, &touched.services))
         };
         let (http1, grpc) = (None, Some(Protocol::Grpc));
@@ -318,10 +318,10 @@ mod tests {
             fleets: Vec::new(),
         };
         network.listeners.insert("a".into(), listener);
-        let mut catalog = Catalog::new(["s".into()]);
+        let mut catalog = Catalog::new([("s".into(), None)]);
         let mut builder = Builder::new(network);
         let mut step = |port, protocol| {
-            let touched = catalog.apply(event_of("a", port, protocol));
+            let touched = catalog.apply(event_of("a", port, protocol), Duration::ZERO);
             let updates = kinds(&builder.build(&catalog, &touched.services));
             let issues: Vec<String> = builder.issues().map(|i| i.reason.clone()).collect();
             (updates, issues)
