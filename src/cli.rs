@@ -46,7 +46,10 @@ pub enum Command {
 const BOOTSTRAP_EXAMPLES: &str = "\
 Examples:
   xds-bridge bootstrap --step listeners > envoy.yaml && envoy -c envoy.yaml
-  xds-bridge bootstrap --step endpoints --service web --service 'orders:grpc:grpc=shop.Orders' > envoy.yaml";
+  xds-bridge bootstrap --step endpoints --service web --service 'orders:grpc:grpc=shop.Orders' > envoy.yaml
+
+With [xds.tls] in bridge.toml (README, \"TLS\", makes these files):
+  xds-bridge bootstrap --ca tls/ca.pem --cert tls/envoy.pem --key tls/envoy-key.pem > envoy.yaml && envoy -c envoy.yaml";
 
 /// What the bootstrap is for.
 #[derive(Debug, Args)]
@@ -78,6 +81,18 @@ pub struct BootstrapArgs {
     /// A service that stays in Envoy's file (step `endpoints`), may be repeated
     #[arg(long = "service", value_name = "NAME[:PROTOCOL[:ROUTE]]")]
     pub services: Vec<StaticService>,
+    /// With [xds.tls]: the CA of the bridge's certificate, a file on the Envoy's machine
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<String>,
+    /// With xds.tls.client_ca: the certificate the Envoy shows
+    #[arg(long, value_name = "FILE")]
+    pub cert: Option<String>,
+    /// The key of that certificate
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<String>,
+    /// The DNS name in the bridge's certificate [default: it carries the IP address of --bridge]
+    #[arg(long, value_name = "NAME")]
+    pub sni: Option<String>,
 }
 
 /// What to dump.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use xds_bridge::bootstrap::{self, Wish};
+use xds_bridge::bootstrap::{self, TlsWish, Wish};
 use xds_bridge::cli::{BootstrapArgs, Cli, Command, DumpArgs};
 use xds_bridge::config::{self, Config, Log, LogFormat};
 use xds_bridge::{app, client, render};
@@ -31,6 +31,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Run(file) => run(config::load(&file.config)?),
         Command::Check(file) => {
             let config = config::load(&file.config)?;
+            app::port(&config.xds)?; // its TLS files can be used
             let counts = [
                 (config.sources.len(), "source"),
                 (config.exposures.len(), "exposure"),
@@ -120,6 +121,12 @@ fn print_bootstrap(args: BootstrapArgs) -> Result<(), Failure> {
         admin: args.admin,
         bridge: args.bridge.unwrap_or(config.xds.listen),
         services: args.services,
+        tls: TlsWish {
+            ca: args.ca,
+            certificate: args.cert,
+            key: args.key,
+            sni: args.sni,
+        },
     };
     say(&bootstrap::yaml(&config, &wish)?)
 }
