@@ -16,4 +16,5 @@ mod consul_restart;
 mod etcd_watch;
 mod malformed;
 mod registry_restart;
+mod tls;
 mod union;

@@ -83,6 +83,12 @@ impl Bridge {
 
     /// What `xds-bridge bootstrap` prints.
     pub(crate) fn bootstrap(&self, step: Step, admin: SocketAddr, services: &[&str]) -> String {
+        let flags: Vec<&str> = services.iter().flat_map(|s| ["--service", *s]).collect();
+        self.bootstrap_with(step, admin, &flags)
+    }
+
+    /// The same with other flags.
+    pub(crate) fn bootstrap_with(&self, step: Step, admin: SocketAddr, flags: &[&str]) -> String {
         let admin = admin.to_string();
         let file = self.file().display().to_string();
         let mut args = vec![
@@ -95,7 +101,7 @@ impl Bridge {
             &admin,
         ];
         args.extend(["--node-id", "envoy-1", "--node-cluster", "proof"]);
-        args.extend(services.iter().flat_map(|s| ["--service", *s]));
+        args.extend(flags);
         let output = run(&args, self.dir.path());
         assert!(output.status.success(), "xds-bridge {args:?}: {}", output.stderr);
         output.stdout
