@@ -36,7 +36,7 @@ pub enum Command {
     Check(ConfigFile),
     /// Print an Envoy bootstrap for one of the three adoption steps
     #[command(after_help = BOOTSTRAP_EXAMPLES)]
-    Bootstrap(BootstrapArgs),
+    Bootstrap(Box<BootstrapArgs>),
     /// Print what a running bridge serves, as Envoy prints it in `/config_dump`
     Dump(DumpArgs),
     /// Exit with 0 when a running bridge answers (for container health checks)
@@ -84,7 +84,7 @@ pub struct BootstrapArgs {
     /// With [xds.tls]: the CA of the bridge's certificate, a file on the Envoy's machine
     #[arg(long, value_name = "FILE")]
     pub ca: Option<String>,
-    /// With xds.tls.client_ca: the certificate the Envoy shows
+    /// With `client_ca` in [xds.tls]: the certificate the Envoy shows
     #[arg(long, value_name = "FILE")]
     pub cert: Option<String>,
     /// The key of that certificate

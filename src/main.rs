@@ -44,7 +44,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
                 words.join(", ")
             ))
         }
-        Command::Bootstrap(args) => print_bootstrap(args),
+        Command::Bootstrap(args) => print_bootstrap(*args),
         Command::Dump(args) => dump(&args),
         Command::Health(file) => {
             let config = config::load(&file.config)?;

@@ -204,15 +204,50 @@ fn mistakes_in_tls_and_rules_have_their_lines() {
          [[xds.clients]]\nsan = \"edge-*.example\"\nnode_ids = [\"edge-*\"]\nfleets = [\"edge\"]\n\n\
          [[xds.clients]]\nsan = \"dns:edge.example\"\nnode_id = [\"edge-1\"]\nfleets = []\n"
     );
-    wrong(&text, &[], expect![[r#""#]]);
+    wrong(
+        &text,
+        &[],
+        expect![[r#"
+        8 mistakes in the configuration
+          etc/bridge.toml:5: xds.max_connections: `0` must be a whole number from 1 to 1000000
+          etc/bridge.toml:6: xds.max_request_bytes: `64MiB` must be a whole number from 1024 to 1073741824
+          etc/bridge.toml:7: xds.tls.key: is missing; for example key = "tls/bridge-key.pem"
+          etc/bridge.toml:9: xds.tls.clientca: is not a known key; did you mean `client_ca`?
+          etc/bridge.toml:11: xds.clients[0].san: `edge-*.example` must be a URI such as spiffe://shop/ns/*, or dns: and a name such as dns:edge-*.example
+          etc/bridge.toml:15: xds.clients[1].node_ids: which node ids may it claim? for example node_ids = ["edge-*"]
+          etc/bridge.toml:17: xds.clients[1].node_id: is not a known key; did you mean `node_ids`?
+          etc/bridge.toml:18: xds.clients[1].fleets: which fleets (node.cluster) may it claim? for example fleets = ["edge"]
+    "#]],
+    );
 }
 
 #[test]
 fn rules_need_certificates() {
     let rule = "[[xds.clients]]\nsan = \"dns:a.example\"\nnode_ids = [\"a\"]\nfleets = [\"edge\"]\n";
-    wrong(&format!("{SAMPLE}{rule}"), &[], expect![[r#""#]]);
+    wrong(
+        &format!("{SAMPLE}{rule}"),
+        &[],
+        expect![[r#"
+        1 mistake in the configuration
+          etc/bridge.toml:4: xds.clients[0]: needs client_ca in [xds.tls]: without it no client shows a certificate
+    "#]],
+    );
     let tls = "[xds.tls]\ncertificate = \"a.pem\"\nkey = \"b.pem\"\n";
-    wrong(&format!("{SAMPLE}{tls}{rule}"), &[], expect![[r#""#]]);
+    wrong(
+        &format!("{SAMPLE}{tls}{rule}"),
+        &[],
+        expect![[r#"
+        1 mistake in the configuration
+          etc/bridge.toml:7: xds.clients[0]: needs client_ca in [xds.tls]: without it no client shows a certificate
+    "#]],
+    );
     let table = format!("{SAMPLE}[xds.clients]\nsan = \"dns:a.example\"\n");
-    wrong(&table, &[], expect![[r#""#]]);
+    wrong(
+        &table,
+        &[],
+        expect![[r#"
+        1 mistake in the configuration
+          etc/bridge.toml:4: xds.clients: must be a list of tables, [[xds.clients]]
+    "#]],
+    );
 }
