@@ -108,3 +108,34 @@ async fn an_old_stream_ends_with_ok() {
     assert_eq!(talk.clusters().await.unwrap(), 1);
     assert_eq!(talk.hear().await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_first_response_holds_up_nobody() {
+    let options = Options {
+        max_first_responses: 1,
+        ..Options::default()
+    };
+    let port = Port::start(options, 500, 100).await;
+    // It takes a small part of its first response, and then nothing.
+    let endpoint = port.endpoint().initial_stream_window_size(1_024);
+    let mut stuck = Talk::open(&endpoint.connect().await.unwrap(), "stuck", "edge")
+        .await
+        .unwrap();
+    stuck.say(Kind::Cluster, DeltaRequest::default()).await;
+    port.metric_is("xds_bridge_responses_total{type=\"cds\"}", 1)
+        .await;
+    let began = clock::now();
+    let mut other = Talk::open(&port.plain().await.unwrap(), "other", "edge")
+        .await
+        .unwrap();
+    assert_eq!(other.clusters().await.unwrap(), 500);
+    let took = clock::now() - began;
+    assert!(
+        took > Duration::from_secs(1),
+        "it did not wait for its place: {took:?}"
+    );
+    assert_eq!(
+        port.metric("xds_bridge_limits_reached_total{limit=\"first_responses\"}"),
+        1
+    );
+}

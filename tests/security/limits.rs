@@ -63,6 +63,18 @@ async fn names_per_stream() {
 }
 
 #[tokio::test]
+async fn a_breach_of_the_protocol() {
+    let port = Port::start(Options::default(), 1, 100).await;
+    let mut talk = Talk::open(&port.plain().await.unwrap(), "n", "edge")
+        .await
+        .unwrap();
+    talk.forget_node();
+    talk.say(Kind::Endpoints, names(1)).await;
+    assert_eq!(talk.hear().await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(port.metric(&refused("protocol")), 1);
+}
+
+#[tokio::test]
 async fn streams_in_all() {
     let port = Port::start(Options::default(), 1, 2).await;
     let channel = port.plain().await.unwrap();

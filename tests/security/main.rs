@@ -9,6 +9,7 @@
 )]
 
 mod admission;
+mod bootstrap;
 mod identity;
 mod limits;
 mod pki;

@@ -82,15 +82,13 @@ impl Port {
         self.fanout.publish(&updates, clock::now());
     }
 
-    /// The value of a series of `/metrics`.
+    /// The value of a series of `/metrics`; 0 before it is there.
     pub(crate) fn metric(&self, series: &str) -> u64 {
         let text = self.metrics.text();
-        let line = text
+        let value = text
             .lines()
             .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {series} in\n{text}"))
-            .parse()
-            .unwrap()
+        value.map_or(0, |value| value.parse().unwrap())
     }
 
     /// Waits until it is this.
@@ -104,8 +102,12 @@ impl Port {
         assert!(done.is_ok(), "{series} is {}, not {wanted}", self.metric(series));
     }
 
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint::from_shared(format!("http://{}", self.address)).unwrap()
+    }
+
     pub(crate) async fn plain(&self) -> Result<Channel, Status> {
-        connect(Endpoint::from_shared(format!("http://{}", self.address)).unwrap()).await
+        connect(self.endpoint()).await
     }
 
     pub(crate) async fn tls(&self, ca: &Ca, client: Option<&Pair>) -> Result<Channel, Status> {
@@ -169,6 +171,11 @@ impl Talk {
             requests,
             answers: answers.into_inner(),
         })
+    }
+
+    /// It will not say who it is.
+    pub(crate) fn forget_node(&mut self) {
+        self.node = None;
     }
 
     pub(crate) async fn say(&mut self, kind: Kind, request: DeltaRequest) {
