@@ -96,6 +96,40 @@ async fn restart(kind: Kind, end: End) {
     bridge.assert_no_nacks().await;
 }
 
+/// A bridge that comes back while its registry is away knows nothing, and says nothing:
+/// Envoy goes on with what it has.
+async fn restart_without_registry(kind: Kind) {
+    let mut registry = Registry::start(kind).await;
+    let mut bridge = Bridge::start(&registry.source("registry")).await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    let (client, http) = (envoy.client(), Call::http("orders"));
+    let (one, two) = (Server::http("orders-1").await, Server::http("orders-2").await);
+    let _one = registry.register_for("orders", &one, &[], TTL).await;
+    client.reaches(&http, &["orders-1"]).await;
+
+    let load = Load::start(envoy.listener(), std::slice::from_ref(&http), 100, 4);
+    registry.kill();
+    bridge.kill();
+    bridge.restart_unready().await;
+    // Envoy comes back, again and again, and is told to wait.
+    bridge
+        .metric_is("xds_bridge_streams_refused_total", &[], |n| n >= 2)
+        .await;
+    assert!(
+        bridge.text("/readyz").await.is_err(),
+        "ready without having heard of its registry"
+    );
+    load.goes_on(100).await;
+
+    registry.restart().await;
+    let _two = registry.register_for("orders", &two, &[], TTL).await;
+    client.reaches(&http, &["orders-1", "orders-2"]).await;
+    assert!(bridge.text("/readyz").await.is_ok());
+    load.goes_on(50).await;
+    load.finish().await.assert_clean(150);
+    bridge.assert_no_nacks().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopped_under_load() {
     restart(Kind::Etcd, End::Stopped).await;
@@ -109,4 +143,14 @@ async fn killed_under_load() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopped_under_load_with_consul() {
     restart(Kind::Consul, End::Stopped).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn started_while_etcd_is_away() {
+    restart_without_registry(Kind::Etcd).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn started_while_consul_is_away() {
+    restart_without_registry(Kind::Consul).await;
 }

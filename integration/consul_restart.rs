@@ -137,8 +137,8 @@ struct Hub {
 
 impl Hub {
     async fn until(&mut self, what: &str, wanted: impl Fn(&Self) -> bool) {
-        let waited = tokio::time::timeout(DEADLINE, self.listen(wanted)).await;
-        assert!(waited.is_ok(), "not in time: {what} ({:?})", self.status);
+        let outcome = tokio::time::timeout(DEADLINE, self.listen(wanted)).await;
+        assert!(outcome.is_ok(), "not in time: {what} ({:?})", self.status);
     }
 
     async fn listen(&mut self, wanted: impl Fn(&Self) -> bool) {
@@ -156,7 +156,7 @@ impl Hub {
                     }
                 }
             }
-            self.catalog.apply(event);
+            self.catalog.apply(event, Duration::ZERO);
         }
     }
 
@@ -191,10 +191,11 @@ async fn a_killed_and_restarted_server_removes_nothing() {
         address: server.address(),
         token_file: None,
         datacenter: None,
+        guard: xds_bridge::model::GuardRule::default(),
     };
     let source =
         tokio::spawn(Box::new(ConsulWatcher::new(&config)).run(Sink::new("c".into(), sender), stop.clone()));
-    let catalog = Catalog::new(["c".into()]);
+    let catalog = Catalog::new([("c".into(), None)]);
     let mut hub = Hub {
         events,
         catalog,

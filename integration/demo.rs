@@ -1,6 +1,7 @@
 //! `make demo`: proof 1 for a person. Starts etcd, Consul, the bridge and Envoy on
 //! loopback, lets servers register themselves, and says in plain words what happens. Stops
-//! by itself; ends with 0 only when each step was seen.
+//! by itself; ends with 0 only when each step was seen. `DEMO_PAUSE=20 make demo` leaves so
+//! many seconds after each step, to try the commands it prints.
 #![allow(clippy::print_stdout, reason = "it talks to a person")]
 #![allow(
     clippy::expect_used,
@@ -45,22 +46,22 @@ async fn main() -> ExitCode {
 
 async fn demo() {
     let began = now();
-    println!("xds-bridge: servers register themselves, and a real Envoy follows. All on 127.0.0.1.\n");
+    println!("xds-bridge: servers register themselves, and a real Envoy follows. All on 127.0.0.1.");
 
-    say("Two registries start: an etcd and a Consul.");
+    step("Two registries start: an etcd and a Consul.").await;
     let (etcd, consul) = tokio::join!(Etcd::start(), Consul::start());
     tell(&[
         &format!("etcd     {}", etcd.url()),
         &format!("consul   {}   (its page: /ui)", consul.url()),
     ]);
 
-    say("The bridge watches both. This is all of its bridge.toml:");
+    step("The bridge watches both. This is all of its bridge.toml:").await;
     let bridge = Bridge::start(&sources(&etcd, &consul)).await;
     let text = std::fs::read_to_string(bridge.file()).expect("reading bridge.toml");
     tell(&text.lines().collect::<Vec<_>>());
-    tell(&[&format!("try      curl http://{}/metrics", bridge.admin)]);
+    tell(&["", &format!("try      curl http://{}/metrics", bridge.admin)]);
 
-    say("Envoy starts from what `xds-bridge bootstrap --step listeners` prints. No service is in it.");
+    step("Envoy starts from what `xds-bridge bootstrap --step listeners` prints. No service is in it.").await;
     let envoy = bridge.envoy(Step::Listeners, &[]).await;
     let client = envoy.client();
     let (orders, users) = (Call::http("orders"), Call::grpc("shop.Users"));
@@ -70,16 +71,26 @@ async fn demo() {
         "answer   404: nobody has registered yet",
     ]);
 
-    say("Two HTTP servers of `orders` register themselves in etcd, each under a lease it keeps alive.");
+    step("Two HTTP servers of `orders` register themselves in etcd, each under a lease it keeps alive.")
+        .await;
     let mut servers = vec![Server::http("orders-1").await, Server::http("orders-2").await];
     let mut leases = Vec::new();
     for server in &servers {
-        tell(&[&format!("put      {} {}", key(server), etcd::facts(server, &[]))]);
+        let key = etcd::instance_key("orders", &server.id);
+        tell(&[&format!("put      {key} '{}'", etcd::facts(server, &[]))]);
         leases.push(etcd.register("orders", server, &[], TTL).await);
     }
     seen(&client, &orders, &["orders-1", "orders-2"]).await;
+    tell(&[
+        &format!("try      curl -H 'Host: orders' http://{}/", envoy.listener()),
+        &format!(
+            "try      target/tools/bin/etcdctl --endpoints {} get --prefix /services/",
+            etcd.url()
+        ),
+    ]);
 
-    say("Two gRPC servers of `users` register themselves with their Consul agent, and say what they serve.");
+    step("Two gRPC servers of `users` register themselves with their Consul agent, and say what they serve.")
+        .await;
     let (one, two) = (
         Server::grpc("users-1", "shop.Users").await,
         Server::grpc("users-2", "shop.Users").await,
@@ -93,18 +104,18 @@ async fn demo() {
     ]);
     seen(&client, &users, &["users-1", "users-2"]).await;
 
-    say("A third server of `orders` comes, and gets its share.");
+    step("A third server of `orders` comes, and gets its share.").await;
     servers.push(Server::http("orders-3").await);
     leases.push(etcd.register("orders", &servers[2], &[], TTL).await);
     seen(&client, &orders, &["orders-1", "orders-2", "orders-3"]).await;
 
-    say("orders-2 falls silent: its lease of two seconds runs out. users-2 too: its check fails.");
+    step("orders-2 falls silent: its lease of two seconds runs out. users-2 too: its check fails.").await;
     leases[1].fall_silent();
     ill.fall_silent();
     seen(&client, &orders, &["orders-1", "orders-3"]).await;
     seen(&client, &users, &["users-1"]).await;
 
-    say("All of `orders` leave. Their host is gone; `users` is not touched.");
+    step("All of `orders` leave. Their host is gone; `users` is not touched.").await;
     let before = envoy.cluster("users").await;
     for lease in leases {
         lease.revoke().await;
@@ -132,10 +143,6 @@ fn sources(etcd: &Etcd, consul: &Consul) -> String {
     )
 }
 
-fn key(server: &Server) -> String {
-    etcd::instance_key("orders", &server.id)
-}
-
 /// Waits until exactly these answer, and says how often each did.
 async fn seen(client: &Client, call: &Call, wanted: &[&str]) {
     let began = now();
@@ -152,7 +159,13 @@ async fn seen(client: &Client, call: &Call, wanted: &[&str]) {
     )]);
 }
 
-fn say(what: &str) {
+/// Leaves time to read the step before (and to try its commands), and opens the next one.
+async fn step(what: &str) {
+    let seconds = std::env::var("DEMO_PAUSE")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(2);
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
     println!("\n* {what}");
 }
 

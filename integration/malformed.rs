@@ -23,18 +23,23 @@ async fn rejected(bridge: &Bridge, names: &[&str]) {
         .metric_is(name, &[("source", "registry")], |n| n == wanted)
         .await;
     for entry in names {
-        let labels = [("source", "registry"), ("entry", entry), ("severity", "rejected")];
-        bridge
-            .metric_is("xds_bridge_entry_issue", &labels, |n| n == 1)
-            .await;
-        wait::until(wait::PATIENCE, &format!("the log names {entry}"), async || {
-            let log = bridge.log();
-            wait::holds(log.lines().any(|line| line.contains(entry)), || {
-                format!("{} bytes", log.len())
-            })
-        })
-        .await;
+        reported(bridge, entry, "rejected").await;
     }
+}
+
+/// Waits until an entry is named in the metrics and in the log.
+async fn reported(bridge: &Bridge, entry: &str, severity: &str) {
+    let labels = [("source", "registry"), ("entry", entry), ("severity", severity)];
+    bridge
+        .metric_is("xds_bridge_entry_issue", &labels, |n| n == 1)
+        .await;
+    wait::until(wait::PATIENCE, &format!("the log names {entry}"), async || {
+        let log = bridge.log();
+        wait::holds(log.lines().any(|line| line.contains(entry)), || {
+            format!("{} bytes", log.len())
+        })
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,6 +124,18 @@ async fn consul_entries() {
         .await;
     consul.catalog("ghosts", "ghosts-only", "ghost.example", 80).await;
     rejected(&bridge, &[&port, &host, &ghost]).await;
+
+    // Documents: broken JSON, and about as much as Consul takes.
+    consul.kv("xds/orders/policy", "{\"route\": ").await;
+    consul
+        .kv(
+            "xds/ghosts/policy",
+            &format!("{{\"route\": \"{}\"}}", "x".repeat(500 << 10)),
+        )
+        .await;
+    reported(&bridge, "xds/orders/policy", "warning").await;
+    reported(&bridge, "xds/ghosts/policy", "warning").await;
+    assert!(bridge.log().len() < 200_000, "the log holds whole values");
 
     // An entry without a check or an agent is as good as any: `two` is only in the catalog.
     consul

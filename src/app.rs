@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, Admin};
 use crate::config::{ClientRule, Config, SourceConfig, TlsFiles, Xds};
 use crate::fanout::Fanout;
-use crate::hub::{Hub, INBOX, Network, Overview};
+use crate::hub::{Hub, INBOX, Network, Overview, SourceInfo};
 use crate::metrics::Metrics;
 use crate::source::consul::ConsulWatcher;
 use crate::source::etcd::EtcdWatcher;
@@ -91,11 +91,19 @@ pub async fn run(
     let xds = listen(config.xds.listen, "Envoys", "xds.listen").await?;
     let admin_listener = listen(config.admin.listen, "operators", "admin.listen").await?;
     let metrics = Arc::new(Metrics::default());
-    let fanout = Arc::new(Fanout::new(config.xds.max_streams));
+    let fanout = Arc::new(Fanout::new(config.xds.max_streams, config.xds.hold_rejected));
     let kinds = config
         .sources
         .iter()
-        .map(|(name, source)| (name.clone(), source.kind()))
+        .map(|(name, source)| {
+            (
+                name.clone(),
+                SourceInfo {
+                    kind: source.kind(),
+                    guard: source.guard(),
+                },
+            )
+        })
         .collect();
     let network = Network {
         clusters: config.clusters.clone(),
@@ -105,10 +113,11 @@ pub async fn run(
     let settle = (config.xds.settle, config.xds.settle_max);
     let (hub, overview) = Hub::new(kinds, network, settle, fanout.clone(), metrics.clone());
     let (events, inbox) = mpsc::channel(INBOX);
+    let (orders, orders_in) = mpsc::channel(1);
 
     let mut tasks = Tasks::default();
     let child = || stop.child_token();
-    tasks.spawn("hub", hub.run(inbox, child()));
+    tasks.spawn("hub", hub.run(inbox, orders_in, child()));
     for (name, source) in &config.sources {
         let source: Box<dyn Source> = match source {
             SourceConfig::File(file) => Box::new(FileWatcher::new(file)),
@@ -123,6 +132,7 @@ pub async fn run(
         fanout: fanout.clone(),
         metrics: metrics.clone(),
         overview: overview.clone(),
+        orders,
     };
     tasks.spawn(
         "admin port",

@@ -1,5 +1,5 @@
 //! An Envoy bootstrap for one of the three adoption steps, ready to start. Built
-//! from the same generators as what is served by xDS.
+//! from the same generators as what is served by xDS. And one for gRPC clients.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -38,6 +38,17 @@ use crate::render::{self, RenderError};
 use crate::translate::endpoints::socket;
 use crate::translate::listener::Routes;
 use crate::translate::{self, Claim, cluster, pack, proto_duration};
+
+pub mod grpc;
+
+/// Who is going to read the bootstrap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum For {
+    /// Envoy: YAML.
+    Envoy,
+    /// gRPC's own xDS clients: JSON, for `GRPC_XDS_BOOTSTRAP`.
+    Grpc,
+}
 
 /// How far Envoy's file has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -140,7 +151,7 @@ impl fmt::Display for Step {
 }
 
 /// The cluster by which Envoy reaches the bridge.
-const BRIDGE: &str = "xds-bridge";
+const BRIDGE: &str = crate::model::service::BRIDGE_CLUSTER;
 
 /// The bootstrap as YAML.
 ///

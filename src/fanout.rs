@@ -5,13 +5,20 @@
 //! engine stays pure. Its lock is held for a publication or one request, never
 //! across a send. A slow stream costs its set of names, not a queue of states.
 
+mod opinions;
+
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::xds::{Changed, Generation, Heard, Index, Kind, NameId, Names, Stream, StreamId, Update};
+pub use opinions::{LastNack, Poll, Rejected, StreamStatus, TypeStatus};
+
+use crate::xds::{
+    Changed, Generation, Heard, Index, Kind, NameId, Names, Stream, StreamId, Update, Verdicts,
+};
 
 /// The newest generation and everybody who wants to hear of the next.
 #[derive(Debug)]
@@ -19,10 +26,13 @@ pub struct Fanout {
     shared: Mutex<Shared>,
     current: ArcSwapOption<Generation>,
     max_streams: usize,
+    /// Some version was refused by somebody: acceptances count from now on.
+    doubting: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
+    verdicts: Verdicts,
     names: Names,
     index: Index,
     mailboxes: Vec<Option<Arc<Mailbox>>>,
@@ -36,6 +46,8 @@ pub struct Mailbox {
     letters: Mutex<Letters>,
     /// Woken when there is something new.
     pub wake: Notify,
+    /// What an operator sees of the stream.
+    pub status: Mutex<StreamStatus>,
 }
 
 /// The content of a mailbox.
@@ -45,6 +57,8 @@ pub struct Letters {
     pub changed: Changed,
     /// When the oldest of these changes reached the hub.
     pub since: Option<Instant>,
+    /// What the fan-out wants to know.
+    pub polls: Vec<Poll>,
 }
 
 /// A stream's place.
@@ -73,13 +87,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Fanout {
-    /// Nothing published yet; at most so many streams.
+    /// Nothing published yet; at most so many streams. `hold`: newcomers of a fleet that
+    /// rejects a version get the content before it.
     #[must_use]
-    pub fn new(max_streams: usize) -> Self {
+    pub fn new(max_streams: usize, hold: bool) -> Self {
+        let generation = if hold {
+            Generation::keeping()
+        } else {
+            Generation::default()
+        };
+        let shared = Shared {
+            generation: Arc::new(generation),
+            ..Shared::default()
+        };
         Self {
-            shared: Mutex::default(),
+            shared: Mutex::new(shared),
             current: ArcSwapOption::empty(),
             max_streams,
+            doubting: AtomicBool::new(false),
         }
     }
 
@@ -93,6 +118,11 @@ impl Fanout {
         if !first && changed.iter().all(|(_, names)| names.is_empty()) {
             return (shared.generation.clone(), false);
         }
+        for (kind, names) in changed.iter() {
+            shared.verdicts.moved(kind, names);
+        }
+        self.doubting
+            .store(!shared.verdicts.is_empty(), Ordering::Release);
         let next = Arc::new(next);
         shared.generation = next.clone();
         // Stored before anybody is woken: who drains a mailbox afterwards sees at least this.
@@ -171,6 +201,9 @@ impl Fanout {
         for kind in Kind::ALL {
             shared.index.wildcard(kind, id, false);
         }
+        for (matter, ruling) in shared.verdicts.leave(id) {
+            self.rule(&mut shared, &matter, ruling);
+        }
         if let Some(mailbox) = shared.mailboxes.get_mut(id as usize) {
             *mailbox = None;
             shared.free.push(id);
@@ -208,6 +241,11 @@ impl Shared {
 }
 
 impl Mailbox {
+    /// Changes what an operator sees of the stream.
+    pub fn note(&self, change: impl FnOnce(&mut StreamStatus)) {
+        change(&mut lock(&self.status));
+    }
+
     fn put(&self, since: Instant, put: impl FnOnce(&mut Changed)) {
         let mut letters = lock(&self.letters);
         put(&mut letters.changed);
@@ -220,6 +258,7 @@ impl Mailbox {
     #[must_use]
     pub fn take(&self) -> Option<Letters> {
         let mut letters = lock(&self.letters);
-        letters.since.is_some().then(|| std::mem::take(&mut *letters))
+        let any = letters.since.is_some() || !letters.polls.is_empty();
+        any.then(|| std::mem::take(&mut *letters))
     }
 }

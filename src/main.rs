@@ -1,12 +1,13 @@
 //! The program: reads the command line, sets up logs and signals, says what went wrong.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use xds_bridge::bootstrap::{self, TlsWish, Wish};
+use xds_bridge::bootstrap::{self, For, TlsMistake, TlsWish, Wish};
 use xds_bridge::cli::{BootstrapArgs, Cli, Command, DumpArgs};
 use xds_bridge::config::{self, Config, Log, LogFormat};
 use xds_bridge::{app, client, render};
@@ -28,7 +29,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
     // Before anything speaks TLS: one provider in the process, never two.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match cli.command.unwrap_or(Command::Run(cli.file)) {
-        Command::Run(file) => run(config::load(&file.config)?),
+        Command::Run(file) => run(config::load(&file.config)?, &file.config),
         Command::Check(file) => {
             let config = config::load(&file.config)?;
             app::port(&config.xds)?; // its TLS files can be used
@@ -46,9 +47,16 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         }
         Command::Bootstrap(args) => print_bootstrap(*args),
         Command::Dump(args) => dump(&args),
+        Command::Accept(args) => {
+            let config = config::load(&args.file.config)?;
+            let path = format!("/accept?source={}", encode(&args.source));
+            let listen = config.admin.listen;
+            let body = runtime()?.block_on(client::ask(http::Method::POST, listen, &path))?;
+            say(&String::from_utf8_lossy(&body))
+        }
         Command::Health(file) => {
             let config = config::load(&file.config)?;
-            runtime()?.block_on(client::get(config.admin.listen, "/healthz"))?;
+            runtime()?.block_on(client::ask(http::Method::GET, config.admin.listen, "/healthz"))?;
             Ok(())
         }
     }
@@ -58,9 +66,11 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
-fn run(config: Config) -> Result<(), Failure> {
+fn run(config: Config, file: &Path) -> Result<(), Failure> {
+    let file = file.to_owned();
     set_up_logs(&config.log)?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let on_signal = stop.clone();
@@ -72,11 +82,14 @@ fn run(config: Config) -> Result<(), Failure> {
             tracing::info!(signal = name, "stopping: streams end, tasks finish");
             on_signal.cancel();
         });
-        let outcome = app::run(config, stop, greet).await;
+        let outcome = app::run(config, stop, move |config| greet(config, &file)).await;
         signals.abort();
         tracing::info!("stopped");
         Ok(outcome?)
-    })
+    });
+    // A dump that is being printed, or a folder that is being read, would hold the process for as long as it takes.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn set_up_logs(log: &Log) -> Result<(), Failure> {
@@ -93,28 +106,39 @@ fn set_up_logs(log: &Log) -> Result<(), Failure> {
 }
 
 /// What to do next, once there is something to see; with JSON logs nobody reads along.
-fn greet(config: &Config) {
+fn greet(config: &Config, file: &Path) {
     if config.log.format == LogFormat::Json {
         return;
     }
     let program = std::env::args().next().unwrap_or_else(|| "xds-bridge".to_owned());
     let (xds, admin) = (config.xds.listen, config.admin.listen);
+    // What is shown is to work when pasted, also with another file than the default one.
+    let other = if file == Path::new("bridge.toml") {
+        String::new()
+    } else {
+        format!(" --config {}", file.display())
+    };
     eprintln!(
         "\n\
          xds-bridge is ready: Envoys connect to {xds}, operators to http://{admin}\n\
          Next, in another terminal:\n  \
-           what is served      {program} dump\n  \
+           what is served      {program} dump{other}\n  \
            how it is           curl http://{admin}/readyz\n  \
-           an Envoy for it     {program} bootstrap > envoy.yaml && envoy -c envoy.yaml\n  \
-           your own registry   edit [sources] in bridge.toml, then {program} check\n"
+           an Envoy for it     {program} bootstrap{other} > envoy.yaml && envoy -c envoy.yaml\n  \
+           your own registry   edit [sources] in {}, then {program} check{other}\n",
+        file.display()
     );
 }
 
 fn print_bootstrap(args: BootstrapArgs) -> Result<(), Failure> {
     let config = config::load(&args.file.config)?;
+    let id = match args.whose {
+        For::Envoy => "envoy-1",
+        For::Grpc => "grpc-1",
+    };
     let wish = Wish {
         step: args.step,
-        node_id: args.node_id,
+        node_id: args.node_id.unwrap_or_else(|| id.to_owned()),
         fleet: args.node_cluster,
         region: args.region,
         zone: args.zone,
@@ -128,19 +152,20 @@ fn print_bootstrap(args: BootstrapArgs) -> Result<(), Failure> {
             sni: args.sni,
         },
     };
-    say(&bootstrap::yaml(&config, &wish)?)
+    match args.whose {
+        For::Envoy => say(&bootstrap::yaml(&config, &wish)?),
+        For::Grpc if config.xds.tls.is_some() => Err(TlsMistake::Grpc.into()),
+        For::Grpc => say(&bootstrap::grpc::json(&wish)?),
+    }
 }
 
 fn dump(args: &DumpArgs) -> Result<(), Failure> {
     let config = config::load(&args.file.config)?;
-    let encode = |text: &str| {
-        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-    };
     let mut query = Vec::new();
     query.extend(args.r#type.as_ref().map(|kind| format!("type={kind}")));
     query.extend(args.name.as_ref().map(|name| format!("name={}", encode(name))));
     let path = format!("/config_dump?{}", query.join("&"));
-    let body = runtime()?.block_on(client::get(config.admin.listen, &path))?;
+    let body = runtime()?.block_on(client::ask(http::Method::GET, config.admin.listen, &path))?;
     say(&String::from_utf8_lossy(&body))
 }
 
@@ -150,4 +175,8 @@ fn say(text: &str) -> Result<(), Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
+}
+
+fn encode(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

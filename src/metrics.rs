@@ -162,6 +162,8 @@ pub struct Metrics {
     pub source_instances: Family<BySource, Gauge>,
     /// Changes a source delivered.
     pub source_changes: Family<BySource, Counter>,
+    /// Instances that a source no longer knows, served until that is certain.
+    pub withheld: Family<BySource, Gauge>,
     /// Entries that are not served.
     pub entries_rejected: Family<BySource, Gauge>,
     /// Entries by name, rejected or with a warning.
@@ -196,6 +198,8 @@ pub struct Metrics {
     pub acks: Family<ByType, Counter>,
     /// Responses that clients refused.
     pub nacks: Family<ByType, Counter>,
+    /// Resources whose present version most clients of some fleet refuse.
+    pub rejected: Family<ByType, Gauge>,
     /// From a change's arrival at the hub until it is handed to one stream's connection, in seconds.
     pub change: Histogram,
 }
@@ -208,6 +212,7 @@ impl Default for Metrics {
             source_services: Family::default(),
             source_instances: Family::default(),
             source_changes: Family::default(),
+            withheld: Family::default(),
             entries_rejected: Family::default(),
             entry_issue: Family::default(),
             services: Gauge::default(),
@@ -225,6 +230,7 @@ impl Default for Metrics {
             resources_sent: Family::default(),
             acks: Family::default(),
             nacks: Family::default(),
+            rejected: Family::default(),
             change: Histogram::new(exponential_buckets(0.000_1, 2.0, 18)),
         };
         let m = &mut metrics;
@@ -249,6 +255,8 @@ impl Default for Metrics {
             "Changes a source delivered",
             m.source_changes.clone(),
         );
+        let text = "Instances a source no longer knows, served until that is certain";
+        r.register("source_withheld_instances", text, m.withheld.clone());
         r.register(
             "source_entries_rejected",
             "Registry entries that are not served",
@@ -317,6 +325,11 @@ impl Default for Metrics {
         r.register("resources_sent", "Resources sent", m.resources_sent.clone());
         r.register("acks", "Responses accepted by clients", m.acks.clone());
         r.register("nacks", "Responses refused by clients", m.nacks.clone());
+        r.register(
+            "rejected",
+            "Resources that most clients of a fleet refuse",
+            m.rejected.clone(),
+        );
         r.register(
             "change_seconds",
             "From a change's arrival to its response, per stream",

@@ -25,7 +25,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("grpc", &["xds", "fanout", "metrics", "clock"]),
     ("render", &["xds"]),
-    ("admin", &["hub", "fanout", "metrics", "model", "render", "xds"]),
+    (
+        "admin",
+        &["clock", "hub", "fanout", "metrics", "model", "render", "xds"],
+    ),
     ("bootstrap", &["config", "model", "translate", "render"]),
     ("cli", &["bootstrap"]),
     (

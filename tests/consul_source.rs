@@ -94,6 +94,7 @@ async fn empty_after_an_error_is_not_believed_until_confirmed() {
         _ => None,
     });
     hub.until_live().await;
+    fake.jump(1000);
     fake.script(|_| None);
     settle(&fake, &mut hub).await;
     assert!(
@@ -152,6 +153,7 @@ async fn garbage_is_reported_and_what_is_known_stays() {
         ("orders", Severity::Rejected)
     );
     assert_eq!(hub.ports("orders"), Some(vec![1, 2]));
+    fake.jump(1000);
     fake.script(|_| None);
     fake.set("orders", &[1, 2, 5]);
     hub.until_ports("orders", &[1, 2, 5]).await;
@@ -173,6 +175,7 @@ async fn a_removal_is_confirmed_first() {
     hub.until_ports("new", &[7]).await;
     assert_eq!(hub.ports("orders"), Some(vec![1, 2]));
     fake.forget();
+    fake.jump(1000);
     fake.set("orders", &[]);
     hub.until("orders gone", |hub| hub.ports("orders").is_none())
         .await;
@@ -333,4 +336,16 @@ async fn services_beyond_the_connections_are_swept() {
     .await;
     assert!(fake.most() < 195, "{} requests at once", fake.most());
     assert_eq!(hub.statuses, [Status::Live]);
+}
+
+#[tokio::test]
+async fn a_name_that_consul_redirects_costs_nobody_else_anything() {
+    let (fake, mut hub) = two_services().await;
+    fake.script(|ask| ask.path.ends_with("/..").then(|| say(301, 1, "Moved")).flatten());
+    fake.set("..", &[5]);
+    settle(&fake, &mut hub).await;
+    hub.forget();
+    fake.set("orders", &[7]);
+    hub.until_ports("orders", &[7]).await;
+    assert_eq!(hub.statuses, [], "never away");
 }

@@ -104,6 +104,14 @@ impl Consul {
             .expect("a write to Consul");
     }
 
+    /// Writes a key of the KV store as it is.
+    pub(crate) async fn kv(&self, key: &str, value: &str) {
+        let url = format!("{}/v1/kv/{key}", self.url);
+        put(&self.http, &url, value.to_owned())
+            .await
+            .expect("a key of Consul");
+    }
+
     /// Registers a server as it would do it itself, with its agent.
     pub(crate) async fn register(
         &self,

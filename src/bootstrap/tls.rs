@@ -44,6 +44,9 @@ pub enum TlsMistake {
     /// One without the other.
     #[error("--cert and --key go together")]
     Half,
+    /// Nothing that was tried.
+    #[error("with [xds.tls] no bootstrap for gRPC clients is printed yet: add tls credentials to it by hand")]
+    Grpc,
     /// A flag too many.
     #[error("--ca, --cert, --key and --sni need [xds.tls] in bridge.toml: without it the port has no TLS")]
     NoTls,

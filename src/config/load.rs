@@ -10,6 +10,7 @@ use std::time::Duration;
 use config::{Environment, File, FileFormat, Source as _};
 use toml::de::DeTable;
 
+use crate::model::GuardRule;
 use crate::model::route::clip;
 
 use super::reader::{Lines, Mistake, Section, Shared};
@@ -287,9 +288,11 @@ fn etcd(s: &mut Section<'_>) -> Option<EtcdSource> {
         ))
     });
     s.get("format", parse::word(&[("native", ())]));
+    let guard = guard(s);
     Some(EtcdSource {
         endpoints: endpoints?,
         prefix,
+        guard,
     })
 }
 
@@ -303,11 +306,24 @@ fn consul(s: &mut Section<'_>, base: &Path) -> Option<ConsulSource> {
             Err(format!("`{text}` is not a datacenter's name"))
         }
     });
+    let guard = guard(s);
     Some(ConsulSource {
         address: address?,
         token_file,
         datacenter,
+        guard,
     })
+}
+
+fn guard(s: &mut Section<'_>) -> GuardRule {
+    let default = GuardRule::default();
+    let share = s.get_or("max_removal", default.share, parse::percent);
+    let hold = s.get_or("max_removal_hold", default.hold, parse::duration);
+    GuardRule {
+        share,
+        hold,
+        ..default
+    }
 }
 
 fn exposures(root: &mut Section<'_>) -> BTreeMap<Arc<str>, Exposure> {

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::GuardRule;
 pub use crate::model::network::{Bind, Clusters, Exposure, Listener, OnAllUnhealthy};
 pub use load::{ConfigError, load, load_str};
 pub use reader::Mistake;
@@ -54,6 +55,8 @@ pub struct Xds {
     pub max_streams: usize,
     /// Names one stream may subscribe to, per type.
     pub max_names: usize,
+    /// `on_rejected = "hold"`: newcomers of a fleet that rejects a version get the content before it.
+    pub hold_rejected: bool,
     /// Connections at once.
     pub max_connections: usize,
     /// Streams at once on one connection.
@@ -133,6 +136,16 @@ pub enum SourceConfig {
 }
 
 impl SourceConfig {
+    /// The guard against mass removal; a folder is under the operator's own hand and has none.
+    #[must_use]
+    pub const fn guard(&self) -> Option<GuardRule> {
+        match self {
+            Self::File(_) => None,
+            Self::Etcd(etcd) => Some(etcd.guard),
+            Self::Consul(consul) => Some(consul.guard),
+        }
+    }
+
     /// The word in `kind = …`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -158,6 +171,8 @@ pub struct EtcdSource {
     pub endpoints: Vec<String>,
     /// Ends with `/`: `/services/` never sees `/services2/`.
     pub prefix: String,
+    /// `max_removal`, `max_removal_hold`
+    pub guard: GuardRule,
 }
 
 /// `kind = "consul"`
@@ -169,4 +184,6 @@ pub struct ConsulSource {
     pub token_file: Option<PathBuf>,
     /// Another datacenter than the agent's own.
     pub datacenter: Option<String>,
+    /// `max_removal`, `max_removal_hold`
+    pub guard: GuardRule,
 }

@@ -40,6 +40,20 @@ pub(super) fn count(low: usize, high: usize) -> impl Fn(&str) -> Result<usize, S
     }
 }
 
+/// `50%`, from 1 to 100.
+pub(super) fn percent(value: &str) -> Result<u32, String> {
+    let wrong = || format!("`{value}` must be a percentage such as \"50%\", from 1% to 100%");
+    let number = value
+        .strip_suffix('%')
+        .and_then(|n| n.parse().ok())
+        .ok_or_else(wrong)?;
+    if (1..=100).contains(&number) {
+        Ok(number)
+    } else {
+        Err(wrong())
+    }
+}
+
 /// One of some words.
 pub(super) fn word<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&str) -> Result<T, String> {
     move |value| {

@@ -47,6 +47,11 @@ pub(super) fn read(mut s: Section<'_>, base: &Path) -> Xds {
         shutdown_timeout: s.get_or("shutdown_timeout", Duration::from_secs(10), parse::duration),
         max_streams: s.get_or("max_streams", 20_000, parse::count(1, 10_000_000)),
         max_names: s.get_or("max_names", 200_000, parse::count(1, 10_000_000)),
+        hold_rejected: s.get_or(
+            "on_rejected",
+            false,
+            parse::word(&[("send", false), ("hold", true)]),
+        ),
         max_connections: s.get_or("max_connections", 10_000, parse::count(1, 1_000_000)),
         max_streams_per_connection: number(&mut s, "max_streams_per_connection", 10_000),
         max_request_bytes: s.get_or("max_request_bytes", 64 << 20, parse::count(1 << 10, 1 << 30)),

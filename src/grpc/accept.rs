@@ -33,8 +33,8 @@ const HANDSHAKES: usize = 512;
 /// HTTP/2's connection preface has so many bytes.
 const PREFACE: usize = 24;
 
-/// After the system refuses one more connection (no file descriptors): not at once again.
-const BREATH: Duration = Duration::from_millis(100);
+/// A pause after an accept that failed.
+const AFTER_ERROR: Duration = Duration::from_millis(250);
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
@@ -103,8 +103,7 @@ impl Acceptor {
             let (stream, address) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be taken in");
-                    tokio::time::sleep(BREATH).await;
+                    pause(&error).await;
                     continue;
                 }
             };
@@ -258,5 +257,33 @@ impl AsyncWrite for Connection {
             Io::Plain(stream) => stream.is_write_vectored(),
             Io::Tls(stream) => stream.is_write_vectored(),
         }
+    }
+}
+
+/// Without free descriptors each accept fails at once, and the loop would take a whole core.
+async fn pause(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    // The peer has gone before it was accepted: no reason to let the next one wait.
+    let of_one_peer = matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    );
+    if !of_one_peer {
+        tracing::warn!(%error, "a connection cannot be accepted");
+        tokio::time::sleep(AFTER_ERROR).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn failing_accepts_are_paced() {
+        let began = crate::clock::now();
+        pause(&io::ErrorKind::ConnectionReset.into()).await;
+        assert_eq!(crate::clock::now(), began);
+        pause(&io::Error::other("no descriptors")).await;
+        assert_eq!(crate::clock::now().duration_since(began), AFTER_ERROR);
     }
 }

@@ -12,9 +12,10 @@ use super::admission::jittered;
 use super::identity;
 use super::service::Shared;
 use crate::clock;
-use crate::fanout::Place;
-use crate::metrics::{ByType, ByVariant, Limit, Reason};
-use crate::xds::{DeltaRequest, Heard, Node, Refusal, Response, SotwRequest, Stream, Variant};
+use crate::fanout::{LastNack, Place, Poll};
+use crate::metrics::{ByType, ByVariant, Limit, Reason, count};
+use crate::xds::stream::Nack;
+use crate::xds::{DeltaRequest, Heard, Kind, Matter, Node, Refusal, Response, SotwRequest, Stream, Variant};
 
 /// How much of a client's name, and of its words, stands in the log.
 const NAME: usize = 200;
@@ -114,6 +115,7 @@ impl Peer {
         if let Some(letters) = self.place.mailbox.take() {
             self.core.mark(&letters.changed);
             self.since = self.since.or(letters.since);
+            self.answer(letters.polls);
         }
         // Loaded after the mailbox was emptied: at least as new as what was in it.
         let generation = self.shared.fanout.current()?;
@@ -239,6 +241,13 @@ impl Peer {
         if !self.named {
             self.named = true;
             if let Some(node) = self.core.node() {
+                self.place.mailbox.note(|status| {
+                    status.node.clone_from(&node.id);
+                    status.fleet.clone_from(&node.cluster);
+                    status.agent.clone_from(&node.user_agent);
+                    status.variant = by_variant(self.variant).variant;
+                    status.since = Some(self.began);
+                });
                 tracing::info!(
                     node = clip(&node.id, NAME),
                     fleet = clip(&node.cluster, NAME),
@@ -257,23 +266,102 @@ impl Peer {
         }
         let Some(kind) = heard.kind else { return Ok(()) };
         let by_type = ByType { r#type: kind.short() };
+        self.note(kind, &heard);
         if heard.ack {
             self.shared.metrics.acks.get_or_create(&by_type).inc();
             tracing::debug!(node = self.node(), r#type = kind.short(), "accepted");
+            if self
+                .shared
+                .fanout
+                .accepted(self.place.id, self.fleet(), kind, &heard.accepted)
+            {
+                self.count_rejected();
+            }
         }
         if let Some(nack) = heard.nack {
             self.shared.metrics.nacks.get_or_create(&by_type).inc();
-            let name = nack.only.and_then(|id| self.shared.fanout.name(id));
-            tracing::warn!(
-                node = self.node(),
-                r#type = kind.short(),
-                resources = nack.resources,
-                name = name.as_deref().unwrap_or(""),
-                message = clip(&nack.message, WORDS),
-                "client refused a response"
-            );
+            self.refused(kind, &nack);
         }
         Ok(())
+    }
+
+    fn refused(&self, kind: Kind, nack: &Nack) {
+        let message = clip(&nack.message, WORDS);
+        let name = nack.only.and_then(|(id, _)| self.shared.fanout.name(id));
+        tracing::warn!(
+            node = self.node(),
+            r#type = kind.short(),
+            resources = nack.resources,
+            name = name.as_deref().unwrap_or(""),
+            // Not `message`: a field of that name is printed raw, line ends and all.
+            reason = message,
+            "client refused a response"
+        );
+        let last = LastNack {
+            kind,
+            name: name.clone(),
+            message: message.to_owned(),
+        };
+        self.place.mailbox.note(|status| status.last_nack = Some(last));
+        let Some((id, version)) = nack.only else { return };
+        let matter = Matter {
+            fleet: self.fleet().into(),
+            kind,
+            id,
+        };
+        if self
+            .shared
+            .fanout
+            .refused(self.place.id, &matter, version, message)
+        {
+            self.count_rejected();
+        }
+    }
+
+    /// What the fan-out asked: whether this client has accepted a version that another refused.
+    fn answer(&self, polls: Vec<Poll>) {
+        if polls.is_empty() {
+            return;
+        }
+        let Some(generation) = self.shared.fanout.current() else {
+            return;
+        };
+        let mut changed = false;
+        for poll in polls {
+            let Poll { matter, version } = &poll;
+            let ours = *matter.fleet == *self.fleet();
+            let accepted =
+                ours && self.core.opinion(&generation, matter.kind, matter.id, *version) == Some(true);
+            changed |= self.shared.fanout.answer(self.place.id, &poll, accepted);
+        }
+        if changed {
+            self.count_rejected();
+        }
+    }
+
+    fn count_rejected(&self) {
+        let rejected = self.shared.fanout.rejected();
+        for kind in Kind::ALL {
+            let by_type = ByType { r#type: kind.short() };
+            let n = rejected.iter().filter(|r| r.kind == kind).count();
+            self.shared.metrics.rejected.get_or_create(&by_type).set(count(n));
+        }
+    }
+
+    fn note(&self, kind: Kind, heard: &Heard) {
+        self.place.mailbox.note(|status| {
+            let of_type = status.types.get_mut(kind);
+            of_type.requested = true;
+            of_type.wildcard = heard.wildcard.unwrap_or(of_type.wildcard);
+            of_type.names += heard.subscribed.len() as u64;
+            of_type.names = of_type.names.saturating_sub(heard.unsubscribed.len() as u64);
+            of_type.acks += u64::from(heard.ack);
+            of_type.nacks += u64::from(heard.nack.is_some());
+        });
+    }
+
+    fn fleet(&self) -> &str {
+        self.core.node().map_or("", |node| node.cluster.as_str())
     }
 
     fn node(&self) -> &str {

@@ -1,5 +1,6 @@
 //! One immutable state of all resources. The next one shares all that did not change.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -26,7 +27,14 @@ pub struct Generation {
     /// Counts up with each one; says nothing across processes.
     pub number: u64,
     tables: PerKind<Table>,
+    /// What a name held before its present content, where that is kept; see [`Generation::keeping`].
+    previous: Option<PerKind<Table>>,
+    /// Fleets that get something else than the present content of a name.
+    stand_ins: Arc<StandIns>,
 }
+
+/// Fleet, type and name → what stands in.
+type StandIns = HashMap<(Arc<str>, Kind, NameId), Arc<Resource>>;
 
 /// Resources by name number, in shared blocks: a change copies one block.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +52,7 @@ impl Generation {
     pub fn next(&self, names: &mut Names, updates: &[Update]) -> (Self, Changed) {
         let mut next = Self {
             number: self.number + 1,
-            tables: self.tables.clone(),
+            ..self.clone()
         };
         let mut changed = Changed::default();
         for update in updates {
@@ -67,10 +75,77 @@ impl Generation {
                     _ => continue,
                 },
             };
+            next.keep(kind, id, resource.is_some());
             next.tables.get_mut(kind).set(id, resource);
             changed.get_mut(kind).insert(id);
         }
         (next, changed)
+    }
+
+    /// An empty generation whose successors keep what a name held before, so that a fleet
+    /// which rejects the present content can be given the last one; see [`Self::stand_in`].
+    #[must_use]
+    pub fn keeping() -> Self {
+        Self {
+            previous: Some(PerKind::default()),
+            ..Self::default()
+        }
+    }
+
+    /// Keeps the present content of a name that is about to change. One that some fleet
+    /// rejected is not worth keeping: what stands in for it is.
+    fn keep(&mut self, kind: Kind, id: NameId, stays: bool) {
+        let Some(previous) = &mut self.previous else {
+            return;
+        };
+        let rejected = self.stand_ins.keys().any(|(_, k, i)| (*k, *i) == (kind, id));
+        if !rejected || !stays {
+            let present = self.tables.get(kind).get(id).filter(|_| stays).cloned();
+            previous.get_mut(kind).set(id, present);
+        }
+        if rejected {
+            Arc::make_mut(&mut self.stand_ins).retain(|(_, k, i), _| (*k, *i) != (kind, id));
+        }
+    }
+
+    /// From now on this fleet gets the content before the present one. `None`: there is none.
+    #[must_use]
+    pub fn stand_in(&self, fleet: &Arc<str>, kind: Kind, id: NameId) -> Option<Self> {
+        let before = self.previous.as_ref()?.get(kind).get(id)?.clone();
+        let mut next = Self {
+            number: self.number + 1,
+            ..self.clone()
+        };
+        Arc::make_mut(&mut next.stand_ins).insert((fleet.clone(), kind, id), before);
+        Some(next)
+    }
+
+    /// This fleet gets the present content again. `None`: it does already.
+    #[must_use]
+    pub fn stand_down(&self, fleet: &Arc<str>, kind: Kind, id: NameId) -> Option<Self> {
+        let key = (fleet.clone(), kind, id);
+        self.stand_ins.contains_key(&key).then(|| {
+            let mut next = Self {
+                number: self.number + 1,
+                ..self.clone()
+            };
+            Arc::make_mut(&mut next.stand_ins).remove(&key);
+            next
+        })
+    }
+
+    /// One resource as this fleet gets it.
+    #[must_use]
+    pub fn get_for(&self, fleet: &str, kind: Kind, id: NameId) -> Option<&Arc<Resource>> {
+        let present = self.get(kind, id)?;
+        if self.stand_ins.is_empty() {
+            return Some(present);
+        }
+        Some(
+            self.stand_ins
+                .get(&(Arc::from(fleet), kind, id))
+                .unwrap_or(present),
+        )
     }
 
     /// One resource.

@@ -19,6 +19,7 @@ pub mod resource;
 pub mod response;
 pub mod stream;
 mod subscription;
+pub mod verdict;
 mod wire;
 
 pub use generation::{Changed, Generation, Update};
@@ -29,3 +30,4 @@ pub use request::{DeltaRequest, Node, SotwRequest};
 pub use resource::{Draft, Reach, Resource, Version};
 pub use response::Response;
 pub use stream::{Heard, Limits, Refusal, Stream, Variant};
+pub use verdict::{Doubt, Matter, Ruling, Verdicts};

@@ -13,7 +13,8 @@ use super::generation::{Changed, Generation};
 use super::kind::{Kind, PerKind};
 use super::names::{NameId, Names};
 use super::request::{DeltaRequest, Error, Node, SotwRequest};
-use super::subscription::Subscription;
+use super::resource::Version;
+use super::subscription::{Flight, Subscription};
 
 mod answer;
 mod delta;
@@ -49,6 +50,10 @@ impl Default for Limits {
     }
 }
 
+/// The longest name and the longest part of a node, bytes: they are kept as long as the stream
+/// lives, and a node stands in each of its log lines. What is served has names of 200.
+pub const MAX_TEXT: usize = 4096;
+
 /// Why a stream ends with an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -65,6 +70,12 @@ pub enum Refusal {
         wanted: &'static str,
         /// What was asked for.
         got: String,
+    },
+    /// [`MAX_TEXT`]
+    #[error("{what} is longer than {MAX_TEXT} bytes")]
+    TooLong {
+        /// A name, or a part of the node.
+        what: &'static str,
     },
     /// A bound of [`Limits`].
     #[error("more than {limit} names of one type on one stream")]
@@ -89,6 +100,8 @@ pub struct Heard {
     pub nack: Option<Nack>,
     /// The client accepted a response.
     pub ack: bool,
+    /// What was in it.
+    pub accepted: Vec<(NameId, Version)>,
     /// A type that is not served here; the stream goes on (rule 4).
     pub unknown_type: Option<String>,
 }
@@ -100,8 +113,8 @@ pub struct Nack {
     pub message: String,
     /// How many resources the refused response carried.
     pub resources: usize,
-    /// The name, where the response carried just one.
-    pub only: Option<NameId>,
+    /// What is refused, where the response carried just one new resource.
+    pub only: Option<(NameId, Version)>,
 }
 
 /// The state of one stream; bounded by its subscriptions.
@@ -184,14 +197,16 @@ impl Stream {
     /// Rules 2 to 4: who and which type. `None`: a type that is not ours.
     fn admit(&mut self, node: Option<Node>, type_url: &str) -> Result<Option<Kind>, Refusal> {
         if self.node.is_none() {
-            self.node = Some(node.ok_or(Refusal::NoNode)?);
+            let node = node.ok_or(Refusal::NoNode)?;
+            short("the node", [&node.id, &node.cluster, &node.user_agent])?;
+            self.node = Some(node);
         }
         let kind = Kind::parse(type_url);
         match self.only {
             Some(only) if type_url.is_empty() || kind == Some(only) => Ok(Some(only)),
             Some(only) => Err(Refusal::WrongType {
                 wanted: only.type_url(),
-                got: type_url.to_owned(),
+                got: shown(type_url),
             }),
             None if type_url.is_empty() => Err(Refusal::NoType),
             None => Ok(kind),
@@ -206,9 +221,8 @@ impl Stream {
         }
     }
 
-    fn within_limits(&self, kind: Kind) -> Result<(), Refusal> {
-        let held = self.types.get(kind).names.len();
-        if held > self.limits.names as u64 {
+    fn within_limits(&self, names: usize) -> Result<(), Refusal> {
+        if names > self.limits.names {
             return Err(Refusal::TooManyNames {
                 limit: self.limits.names,
             });
@@ -235,7 +249,6 @@ impl Stream {
             return Dropped::WasNone;
         }
         heard.unsubscribed.push(id);
-        heard.subscribed.retain(|s| *s != id);
         let forgotten = names.release(id);
         if forgotten || !sub.wildcard {
             sub.forget(id);
@@ -249,16 +262,46 @@ impl Stream {
         }
     }
 
-    fn nack(error: &Error, resources: &[(NameId, super::resource::Version)]) -> Nack {
+    fn nack(error: &Error, flight: &Flight) -> Nack {
         Nack {
             message: error.message.clone(),
-            resources: resources.len(),
-            only: match resources {
-                [(id, _)] => Some(*id),
-                _ => None,
-            },
+            resources: flight.names.len(),
+            only: flight.only,
         }
     }
+
+    /// What this client thinks of a version: `None` when it has not tried it, or not answered.
+    #[must_use]
+    pub fn opinion(&self, generation: &Generation, kind: Kind, id: NameId, version: Version) -> Option<bool> {
+        let sub = self.types.get(kind);
+        if sub.refused.get(&id) == Some(&version) {
+            return Some(false);
+        }
+        let present = generation.get(kind, id).is_some_and(|r| r.version == version);
+        let settled = sub.held.contains(id) && !sub.dirty.contains(id) && !sub.suspects.contains(&id);
+        let answered = !sub.flight.iter().any(|f| f.names.iter().any(|(n, _)| *n == id));
+        (present && settled && answered).then_some(true)
+    }
+}
+
+/// Refuses what is beyond [`MAX_TEXT`].
+fn short<'a>(what: &'static str, texts: impl IntoIterator<Item = &'a String>) -> Result<(), Refusal> {
+    if texts.into_iter().any(|text| text.len() > MAX_TEXT) {
+        return Err(Refusal::TooLong { what });
+    }
+    Ok(())
+}
+
+/// A client's text for an answer and a log line: bounded, on one line.
+fn shown(text: &str) -> String {
+    let clean = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    text.chars().take(200).map(clean).collect()
 }
 
 /// What became of a name that was unsubscribed.

@@ -66,6 +66,8 @@ pub(super) struct Flight {
     pub(super) set: Version,
     /// It was a single resource of a refused batch.
     pub(super) single: bool,
+    /// The one resource that was new in it, where just one was: a refusal means that.
+    pub(super) only: Option<(NameId, Version)>,
 }
 
 /// What is to be done about one name.
@@ -88,7 +90,7 @@ impl Subscription {
         id: NameId,
         fleet: &str,
     ) -> Option<&'g Arc<Resource>> {
-        let resource = generation.get(kind, id)?;
+        let resource = generation.get_for(fleet, kind, id)?;
         let wanted = self.names.contains(id) || (self.wildcard && resource.reach.in_wildcard());
         (wanted && resource.reach.admits(fleet)).then_some(resource)
     }

@@ -119,6 +119,11 @@ impl Fake {
         self.wake.send_modify(|n| *n += 1);
     }
 
+    /// What is set from now on has a higher index than this: than any that a script made up.
+    pub fn jump(&self, index: u64) {
+        self.state.lock().unwrap().index = index;
+    }
+
     pub fn set_key(&self, key: &str, value: Option<&str>) {
         let mut state = self.state.lock().unwrap();
         state.index += 1;
@@ -256,6 +261,7 @@ impl Hub {
             address: address.to_owned(),
             token_file,
             datacenter: None,
+            guard: xds_bridge::model::GuardRule::default(),
         };
         let timing = Timing {
             slack: Duration::from_millis(1500),
@@ -272,7 +278,7 @@ impl Hub {
         let (changes, statuses) = (Vec::new(), Vec::new());
         Self {
             events,
-            catalog: Catalog::new(["c".into()]),
+            catalog: Catalog::new([("c".into(), None)]),
             changes,
             statuses,
             _stop: stop.drop_guard(),
@@ -292,7 +298,7 @@ impl Hub {
                 What::Change(change) => self.changes.push(change.clone()),
                 What::Status(status) => self.statuses.push(status.clone()),
             }
-            self.catalog.apply(event);
+            self.catalog.apply(event, Duration::ZERO);
         }
     }
 

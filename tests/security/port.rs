@@ -46,7 +46,7 @@ impl Port {
         let port = Self {
             address: listener.local_addr().unwrap(),
             metrics: Arc::new(Metrics::default()),
-            fanout: Arc::new(Fanout::new(max_streams)),
+            fanout: Arc::new(Fanout::new(max_streams, false)),
             stop: CancellationToken::new(),
         };
         let names: Vec<String> = (0..clusters).map(|n| format!("c{n}")).collect();

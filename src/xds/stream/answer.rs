@@ -215,9 +215,15 @@ impl Stream {
             }
             let Some(name) = name_of(id) else { continue };
             // Rules 33 to 36: Envoy ignores the removal of endpoints, and waits for a missing route
-            // configuration; a missing assignment is told by state of the world in no other way.
-            let by_empty =
-                kind.empty_when_gone() && envoy && (held || kind == Kind::Route || variant == Variant::Sotw);
+            // configuration; a missing assignment is told by state of the world in no other way. Nor can
+            // gRPC's own clients be told in that variant that endpoints they hold are gone.
+            let sotw = variant == Variant::Sotw;
+            let by_empty = kind.empty_when_gone()
+                && if envoy {
+                    held || kind == Kind::Route || sotw
+                } else {
+                    held && kind == Kind::Endpoints && sotw
+                };
             if by_empty {
                 found.puts.push((id, Arc::new(Resource::empty(kind, &name))));
             } else if variant == Variant::Delta {
@@ -291,7 +297,16 @@ impl Stream {
         if kind == Kind::Cluster {
             self.endpoints_follow(&found.puts);
         }
-        Some(self.say(kind, set, Vec::new(), false, false))
+        let only = if let [(id, resource)] = &found.puts[..] {
+            Some((*id, resource.version))
+        } else {
+            None
+        };
+        let response = self.say(kind, set, Vec::new(), false, false);
+        if let Some(flight) = self.types.get_mut(kind).flight.back_mut() {
+            flight.only = only;
+        }
+        Some(response)
     }
 
     /// Rule 45: each cluster that is sent is followed by its endpoints, changed or not:
@@ -322,12 +337,14 @@ impl Stream {
         self.nonce += 1; // never 0, never empty, unique in the stream (rule 9)
         let set = set_version(&puts);
         let sub = self.types.get_mut(kind);
-        let names = puts.iter().map(|(id, r)| (*id, r.version)).collect();
+        let names: Vec<_> = puts.iter().map(|(id, r)| (*id, r.version)).collect();
+        let only = if let [one] = names[..] { Some(one) } else { None };
         sub.flight.push_back(Flight {
             nonce: self.nonce,
             names,
             set,
             single,
+            only,
         });
         sub.last_nonce = self.nonce;
         sub.last_set = Some(set);

@@ -6,7 +6,7 @@ use super::super::generation::Generation;
 use super::super::kind::Kind;
 use super::super::names::Names;
 use super::super::request::DeltaRequest;
-use super::{Dropped, Heard, Refusal, Stream, everything};
+use super::{Dropped, Heard, Refusal, Stream, everything, short};
 
 pub(super) fn hear(
     stream: &mut Stream,
@@ -19,6 +19,7 @@ pub(super) fn hear(
         heard.unknown_type = Some(request.type_url);
         return Ok(heard);
     };
+    short("a name", &request.subscribe)?;
     heard.kind = Some(kind);
 
     answer(stream, kind, &request.nonce, request.error.as_ref(), &mut heard);
@@ -41,7 +42,8 @@ pub(super) fn hear(
     }
     for name in request.subscribe.iter().filter(|n| !n.is_empty() && *n != "*") {
         let (id, new) = stream.subscribe(kind, name, names, &mut heard);
-        stream.within_limits(kind)?;
+        let sub = stream.types.get(kind);
+        stream.within_limits(usize::try_from(sub.names.len()).unwrap_or(usize::MAX))?;
         let sub = stream.types.get_mut(kind);
         if first || new {
             sub.dirty.insert(id);
@@ -68,6 +70,10 @@ pub(super) fn hear(
             }
         }
     }
+    // Once for all: 200,000 names given and taken back in one request would be looked through 200,000
+    // times, under the lock that each publication needs.
+    let sub = stream.types.get(kind);
+    heard.subscribed.retain(|id| sub.names.contains(*id));
     if first && !request.initial_versions.is_empty() {
         claims(stream, kind, &request.initial_versions, names, generation);
     }
@@ -85,12 +91,13 @@ fn answer(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&super::Er
     };
     match error {
         Some(error) => {
-            heard.nack = Some(Stream::nack(error, &flight.names));
+            heard.nack = Some(Stream::nack(error, &flight));
             sub.refuse(flight);
         }
         None => {
             heard.ack = true;
             sub.accepted(&flight);
+            heard.accepted = flight.names;
         }
     }
 }

@@ -9,7 +9,7 @@ use super::super::generation::Generation;
 use super::super::kind::Kind;
 use super::super::names::Names;
 use super::super::request::SotwRequest;
-use super::{Heard, Refusal, Stream, everything};
+use super::{Heard, Refusal, Stream, everything, short};
 
 pub(super) fn hear(
     stream: &mut Stream,
@@ -22,6 +22,7 @@ pub(super) fn hear(
         heard.unknown_type = Some(request.type_url);
         return Ok(heard);
     };
+    short("a name", &request.names)?;
     heard.kind = Some(kind);
     let first = !stream.types.get(kind).requested;
     if first {
@@ -63,9 +64,10 @@ fn answer(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&super::Er
         None => {
             heard.ack = true;
             sub.accepted(&flight);
+            heard.accepted = flight.names;
         }
         Some(error) => {
-            heard.nack = Some(Stream::nack(error, &flight.names));
+            heard.nack = Some(Stream::nack(error, &flight));
             if kind.full_state() {
                 sub.refused_set = Some(flight.set);
             } else {
@@ -91,6 +93,8 @@ fn adopt(
         .map(String::as_str)
         .filter(|n| !n.is_empty() && *n != "*")
         .collect();
+    // Before anything is dropped: who is refused is not told of, and the index would keep it for good.
+    stream.within_limits(listed.len())?;
     let sub = stream.types.get_mut(kind);
     let star = list.iter().any(|n| n == "*");
     // Rule 19: an empty list means everything until names were given once.
@@ -128,6 +132,5 @@ fn adopt(
             stream.types.get_mut(kind).ask_again(id); // rule 25
         }
     }
-    stream.within_limits(kind)?;
     Ok((added, removed))
 }

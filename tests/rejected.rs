@@ -1,0 +1,212 @@
+//! What a fleet thinks of a version: one refusal changes nothing for the others,
+//! a rejected version is shown, and by option newcomers get the content before it.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use xds_bridge::clock;
+use xds_bridge::fanout::{Fanout, Place};
+use xds_bridge::xds::request::Error;
+use xds_bridge::xds::{
+    DeltaRequest, Draft, Heard, Kind, Limits, Matter, Node, Reach, Refusal, Stream, Update, Variant,
+};
+
+/// A client of a fleet, with its place at the fan-out, as `grpc::peer` drives it.
+struct Client {
+    fanout: Arc<Fanout>,
+    place: Place,
+    core: Stream,
+    fleet: &'static str,
+    nonce: String,
+}
+
+impl Client {
+    fn connect(fanout: &Arc<Fanout>, fleet: &'static str) -> Self {
+        let mut client = Self {
+            fanout: fanout.clone(),
+            place: fanout.enter().unwrap(),
+            core: Stream::new(Variant::Delta, None, Limits::default()),
+            fleet,
+            nonce: String::new(),
+        };
+        let node = Node {
+            id: "n".into(),
+            cluster: fleet.into(),
+            user_agent: "envoy".into(),
+        };
+        client.send(DeltaRequest {
+            node: Some(node),
+            ..DeltaRequest::default()
+        });
+        client
+    }
+
+    fn send(&mut self, mut request: DeltaRequest) -> Heard {
+        request.type_url = Kind::Cluster.type_url().into();
+        let core = &mut self.core;
+        self.fanout
+            .hear::<Refusal>(self.place.id, |names, g| core.on_delta(request, names, g))
+            .unwrap()
+    }
+
+    /// The contents it is sent now, by name; answers what it was asked on the way.
+    fn hears(&mut self) -> Vec<String> {
+        let generation = self.fanout.current().unwrap();
+        if let Some(letters) = self.place.mailbox.take() {
+            self.core.mark(&letters.changed);
+            for poll in letters.polls {
+                let m = &poll.matter;
+                let opinion = self.core.opinion(&generation, m.kind, m.id, poll.version);
+                self.fanout.answer(
+                    self.place.id,
+                    &poll,
+                    *m.fleet == *self.fleet && opinion == Some(true),
+                );
+            }
+        }
+        let generation = self.fanout.current().unwrap();
+        let fanout = self.fanout.clone();
+        let Some(response) = self.core.next(&generation, &|id| fanout.name(id), Duration::ZERO) else {
+            return Vec::new();
+        };
+        self.nonce = response.nonce;
+        let text = |r: &Arc<xds_bridge::xds::Resource>| {
+            format!("{}={}", r.name, std::str::from_utf8(&r.body().unwrap()).unwrap())
+        };
+        response.resources.iter().map(text).collect()
+    }
+
+    fn accepts(&mut self) {
+        let heard = self.send(DeltaRequest {
+            nonce: self.nonce.clone(),
+            ..DeltaRequest::default()
+        });
+        self.fanout
+            .accepted(self.place.id, self.fleet, Kind::Cluster, &heard.accepted);
+    }
+
+    fn refuses(&mut self) {
+        let error = Some(Error {
+            code: 13,
+            message: "bad".into(),
+        });
+        let heard = self.send(DeltaRequest {
+            nonce: self.nonce.clone(),
+            error,
+            ..DeltaRequest::default()
+        });
+        let (id, version) = heard.nack.unwrap().only.unwrap();
+        let matter = Matter {
+            fleet: self.fleet.into(),
+            kind: Kind::Cluster,
+            id,
+        };
+        self.fanout.refused(self.place.id, &matter, version, "bad");
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.fanout.leave(self.place.id, &self.core);
+    }
+}
+
+fn publish(fanout: &Fanout, content: &str) {
+    let draft = Draft {
+        kind: Kind::Cluster,
+        name: "a".into(),
+        body: content.into(),
+        needs: Vec::new(),
+        reach: Reach::All,
+    };
+    let now: Instant = clock::now();
+    fanout.publish(&[Update::Put(draft)], now);
+}
+
+fn three(hold: bool) -> (Arc<Fanout>, Vec<Client>) {
+    let fanout = Arc::new(Fanout::new(100, hold));
+    publish(&fanout, "1");
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(&fanout, "edge")).collect();
+    for client in &mut clients {
+        assert_eq!(client.hears(), ["a=1"]);
+        client.accepts();
+    }
+    publish(&fanout, "2");
+    for client in &mut clients {
+        assert_eq!(client.hears(), ["a=2"]);
+    }
+    (fanout, clients)
+}
+
+#[tokio::test]
+async fn one_refusal_changes_nothing_for_the_others() {
+    let (fanout, mut clients) = three(true);
+    clients[1].accepts();
+    clients[2].accepts();
+    clients[0].refuses();
+    for client in &mut clients {
+        assert_eq!(client.hears(), [""; 0]);
+    }
+    assert!(fanout.rejected().is_empty());
+    assert_eq!(Client::connect(&fanout, "edge").hears(), ["a=2"]);
+}
+
+#[tokio::test]
+async fn a_rejected_version_is_held_back_from_newcomers_of_its_fleet_until_a_newer_one() {
+    let (fanout, mut clients) = three(true);
+    clients[0].refuses();
+    assert!(
+        fanout.rejected().is_empty(),
+        "one of three, and the others have not said anything"
+    );
+    clients[1].refuses();
+    let rejected = fanout.rejected();
+    assert_eq!(
+        (rejected[0].refused, rejected[0].accepted, rejected[0].held),
+        (2, 0, true)
+    );
+    assert_eq!(
+        Client::connect(&fanout, "edge").hears(),
+        ["a=1"],
+        "the last accepted content"
+    );
+    assert_eq!(
+        Client::connect(&fanout, "bff").hears(),
+        ["a=2"],
+        "another fleet may like it"
+    );
+    publish(&fanout, "3");
+    assert!(fanout.rejected().is_empty());
+    assert_eq!(Client::connect(&fanout, "edge").hears(), ["a=3"]);
+    assert_eq!(clients[0].hears(), ["a=3"]);
+    // Rejected again: what stands in is the last that was accepted, not the one between.
+    clients[0].refuses();
+    clients[1].hears();
+    clients[1].refuses();
+    clients[2].accepts();
+    clients[2].hears();
+    assert_eq!(fanout.rejected().len(), 1);
+    assert_eq!(Client::connect(&fanout, "edge").hears(), ["a=1"]);
+}
+
+#[tokio::test]
+async fn by_default_it_is_shown_and_sent_all_the_same() {
+    let (fanout, mut clients) = three(false);
+    for client in &mut clients {
+        client.refuses();
+    }
+    for client in &mut clients {
+        client.hears();
+    }
+    let rejected = fanout.rejected();
+    assert_eq!(
+        (rejected[0].refused, rejected[0].held, &*rejected[0].message),
+        (3, false, "bad")
+    );
+    assert_eq!(Client::connect(&fanout, "edge").hears(), ["a=2"]);
+    drop(clients);
+    assert_eq!(fanout.rejected()[0].refused, 3, "what they thought outlives them");
+}
