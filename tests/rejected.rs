@@ -158,7 +158,10 @@ async fn one_refusal_changes_nothing_for_the_others() {
 async fn a_rejected_version_is_held_back_from_newcomers_of_its_fleet_until_a_newer_one() {
     let (fanout, mut clients) = three(true);
     clients[0].refuses();
-    assert!(fanout.rejected().is_empty(), "one of three, and the others have not said anything");
+    assert!(
+        fanout.rejected().is_empty(),
+        "one of three, and the others have not said anything"
+    );
     clients[1].refuses();
     let rejected = fanout.rejected();
     assert_eq!(

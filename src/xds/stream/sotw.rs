@@ -9,7 +9,7 @@ use super::super::generation::Generation;
 use super::super::kind::Kind;
 use super::super::names::Names;
 use super::super::request::SotwRequest;
-use super::{Heard, Refusal, Stream, everything};
+use super::{Dropped, Heard, Refusal, Stream, everything};
 
 pub(super) fn hear(
     stream: &mut Stream,
@@ -43,7 +43,10 @@ pub(super) fn hear(
                 sub.owed = true;
             }
         }
-        sub.flight.clear(); // whatever was outstanding is not going to be answered
+        // What is outstanding holds nothing back any more: the client may never have seen it. But
+        // gRPC's clients also ask like this for more names before their first answer, and then answer.
+        sub.lapsed = sub.flight.pop_back().or(sub.lapsed.take());
+        sub.flight.clear();
     }
     Ok(heard)
 }
@@ -55,7 +58,8 @@ fn answer(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&super::Er
         return; // rule 10: stale; its names count all the same
     }
     // Rule 14: only the newest is answered, for all before it.
-    let Some(flight) = sub.flight.pop_back() else {
+    let lapsed = sub.lapsed.take();
+    let Some(flight) = sub.flight.pop_back().or(lapsed).filter(|f| f.nonce == nonce) else {
         return;
     };
     sub.flight.clear();
@@ -87,11 +91,16 @@ fn adopt(
     heard: &mut Heard,
 ) -> Result<(RoaringBitmap, bool), Refusal> {
     let fleet = stream.fleet().to_owned();
-    let listed: HashSet<&str> = list
-        .iter()
-        .map(String::as_str)
-        .filter(|n| !n.is_empty() && *n != "*")
-        .collect();
+    let listed = || {
+        list.iter()
+            .map(String::as_str)
+            .filter(|n| !n.is_empty() && *n != "*")
+    };
+    let limit = stream.limits.names;
+    // Before anything changes: who is refused in the middle leaves the index wrong.
+    if list.len() > limit && listed().collect::<HashSet<_>>().len() > limit {
+        return Err(Refusal::TooManyNames { limit });
+    }
     let sub = stream.types.get_mut(kind);
     let star = list.iter().any(|n| n == "*");
     // Rule 19: an empty list means everything until names were given once.
@@ -115,20 +124,24 @@ fn adopt(
             }
         }
     }
-    let keep: RoaringBitmap = listed.iter().filter_map(|n| names.find(n)).collect();
+    let keep: RoaringBitmap = listed().filter_map(|n| names.find(n)).collect();
     let dropped = &stream.types.get(kind).names - &keep;
     for id in dropped {
         removed = true;
-        stream.unsubscribe(kind, id, names, heard);
+        if matches!(stream.unsubscribe(kind, id, names, heard), Dropped::UnderWildcard) {
+            let sub = stream.types.get_mut(kind);
+            if sub.visible(generation, kind, id, &fleet).is_none() {
+                sub.dirty.insert(id); // it had been there by its name alone
+            }
+        }
     }
     let mut added = RoaringBitmap::new();
-    for name in listed {
+    for name in listed() {
         let (id, new) = stream.subscribe(kind, name, names, heard);
         if new {
             added.insert(id);
             stream.types.get_mut(kind).ask_again(id); // rule 25
         }
     }
-    stream.within_limits(kind)?;
     Ok((added, removed))
 }
