@@ -179,10 +179,10 @@ impl Fanout {
         let heard = hear(&mut shared.names, &shared.generation)?;
         if let Some(kind) = heard.kind {
             for name in &heard.unsubscribed {
-                shared.index.remove(kind, id, *name);
+                shared.index.remove(kind, id, name);
             }
             for name in &heard.subscribed {
-                shared.index.add(kind, id, *name);
+                shared.index.add(kind, id, name);
             }
             if let Some(on) = heard.wildcard {
                 shared.index.wildcard(kind, id, on);

@@ -162,9 +162,9 @@ fn rule_29_missing_then_created_and_rule_35_empty_for_envoy() {
     );
     let grpc = Script::new(Variant::Sotw, None, "grpc-go").play("auto; want lds a; put lds a=1; del lds a");
     expect![[r#"
-        lds#1 
+        lds#1 !a
         lds#2 +a=1
-        lds#3 
+        lds#3 !a
     "#]]
     .assert_eq(&grpc);
 }

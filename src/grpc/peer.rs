@@ -353,8 +353,8 @@ impl Peer {
             let of_type = status.types.get_mut(kind);
             of_type.requested = true;
             of_type.wildcard = heard.wildcard.unwrap_or(of_type.wildcard);
-            of_type.names += heard.subscribed.len() as u64;
-            of_type.names = of_type.names.saturating_sub(heard.unsubscribed.len() as u64);
+            of_type.names += heard.subscribed.len();
+            of_type.names = of_type.names.saturating_sub(heard.unsubscribed.len());
             of_type.acks += u64::from(heard.ack);
             of_type.nacks += u64::from(heard.nack.is_some());
         });

@@ -134,6 +134,17 @@ impl Generation {
         })
     }
 
+    /// The same state, of one type alone. Shares all of it.
+    pub(super) fn only(&self, kind: Kind) -> Self {
+        let mut only = Self {
+            number: self.number,
+            stand_ins: self.stand_ins.clone(),
+            ..Self::default()
+        };
+        only.tables.get_mut(kind).clone_from(self.tables.get(kind));
+        only
+    }
+
     /// One resource as this fleet gets it.
     #[must_use]
     pub fn get_for(&self, fleet: &str, kind: Kind, id: NameId) -> Option<&Arc<Resource>> {

@@ -5,6 +5,7 @@
 //! hold it. A name that clients only asked for is counted, and its number is
 //! used again when nobody asks any more: no client can make this table grow for good.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -29,7 +30,10 @@ struct Entry {
 impl Names {
     /// The number of a published name, for good.
     pub fn publish(&mut self, name: &Arc<str>) -> NameId {
-        let id = self.intern(name);
+        let id = match canonical(name) {
+            Cow::Borrowed(_) => self.intern(name),
+            Cow::Owned(name) => self.intern(&name.into()),
+        };
         if let Some(entry) = self.entries.get_mut(id as usize) {
             entry.published = true;
         }
@@ -38,9 +42,10 @@ impl Names {
 
     /// The number of a name that a stream subscribes to; give it back by [`Self::release`].
     pub fn ask(&mut self, name: &str) -> NameId {
-        let id = match self.ids.get(name) {
+        let name = canonical(name);
+        let id = match self.ids.get(&*name) {
             Some(id) => *id,
-            None => self.intern(&Arc::from(name)),
+            None => self.intern(&Arc::from(&*name)),
         };
         if let Some(entry) = self.entries.get_mut(id as usize) {
             entry.asked += 1;
@@ -67,7 +72,13 @@ impl Names {
     /// The number of a name that is known.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<NameId> {
-        self.ids.get(name).copied()
+        self.ids.get(&*canonical(name)).copied()
+    }
+
+    /// Whether this number means the same name for good.
+    #[must_use]
+    pub fn is_published(&self, id: NameId) -> bool {
+        self.entries.get(id as usize).is_some_and(|e| e.published)
     }
 
     /// The name of a number.
@@ -113,9 +124,45 @@ impl Names {
     }
 }
 
+/// Rule 31: `xdstp://` names are equal when their context parameters are, in whatever order.
+fn canonical(name: &str) -> Cow<'_, str> {
+    if !name.starts_with("xdstp://") {
+        return Cow::Borrowed(name);
+    }
+    let (locator, directives) = match name.find('#') {
+        Some(at) => name.split_at(at),
+        None => (name, ""),
+    };
+    let Some((path, context)) = locator.split_once('?') else {
+        return Cow::Borrowed(name);
+    };
+    let mut parameters: Vec<&str> = context.split('&').collect();
+    if parameters.is_sorted() {
+        return Cow::Borrowed(name);
+    }
+    parameters.sort_unstable();
+    Cow::Owned(format!("{path}?{}{directives}", parameters.join("&")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rule_31_context_parameters_have_no_order() {
+        let mut names = Names::default();
+        let one = names.ask("xdstp://a/t/x?b=2&a=1&c");
+        assert_eq!(names.ask("xdstp://a/t/x?a=1&b=2&c"), one);
+        assert_eq!(names.find("xdstp://a/t/x?c&b=2&a=1"), Some(one));
+        assert_eq!(names.publish(&"xdstp://a/t/x?c&a=1&b=2".into()), one);
+        assert_ne!(names.ask("xdstp://a/t/x?a=1&b=3&c"), one);
+        assert_ne!(names.ask("xdstp://a/t/x?a=1&b=2&c#e"), one);
+        assert_ne!(
+            names.ask("x?b&a"),
+            names.ask("x?a&b"),
+            "of other names each letter counts"
+        );
+    }
 
     #[test]
     fn asked_names_are_forgotten_and_published_ones_are_not() {

@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::kind::Kind;
 use super::resource::Resource;
 use super::stream::Variant;
-use super::wire::field;
+use super::wire::{self, field};
 
 /// One discovery response.
 #[derive(Clone, Debug)]
@@ -24,6 +24,9 @@ pub struct Response {
     pub resources: Vec<Arc<Resource>>,
     /// Gone (delta only).
     pub removed: Vec<Arc<str>>,
+    /// There is none of this name (state of the world, for gRPC's own clients only, which
+    /// would else wait 15 s): `resource_errors` with `NOT_FOUND`.
+    pub missing: Vec<Arc<str>>,
 }
 
 impl Response {
@@ -37,6 +40,9 @@ impl Response {
         field(&mut fields, 5, self.nonce.as_bytes());
         for name in &self.removed {
             field(&mut fields, 6, name.as_bytes());
+        }
+        for name in &self.missing {
+            field(&mut fields, 7, &wire::not_found(name));
         }
         let frames: usize = self.frames().map(|f| f.len()).sum();
         let length = u32::try_from(fields.len() + frames).unwrap_or(u32::MAX);

@@ -38,6 +38,8 @@ pub struct Limits {
     pub response_bytes: usize,
     /// What waits for another type goes out after this, come what may.
     pub gate: Duration,
+    /// A stream ends, with OK, after about this long: its client connects again, maybe elsewhere.
+    pub age: Duration,
 }
 
 impl Default for Limits {
@@ -46,6 +48,7 @@ impl Default for Limits {
             names: 200_000,
             response_bytes: 3_500_000,
             gate: Duration::from_secs(10),
+            age: Duration::from_secs(3600),
         }
     }
 }
@@ -91,9 +94,9 @@ pub struct Heard {
     /// The type, where it is one of ours.
     pub kind: Option<Kind>,
     /// Now subscribed by name.
-    pub subscribed: Vec<NameId>,
-    /// No longer subscribed by name.
-    pub unsubscribed: Vec<NameId>,
+    pub subscribed: RoaringBitmap,
+    /// No longer subscribed by name. A number in both came to mean another name meanwhile.
+    pub unsubscribed: RoaringBitmap,
     /// The wildcard was taken or given up.
     pub wildcard: Option<bool>,
     /// The client refused a response.
@@ -233,9 +236,11 @@ impl Stream {
     /// Subscribes to a name; returns whether it is new.
     fn subscribe(&mut self, kind: Kind, name: &str, names: &mut Names, heard: &mut Heard) -> (NameId, bool) {
         let id = names.ask(name);
-        let new = self.types.get_mut(kind).names.insert(id);
+        let sub = self.types.get_mut(kind);
+        let new = sub.names.insert(id);
         if new {
-            heard.subscribed.push(id);
+            heard.subscribed.insert(id);
+            sub.strangers.remove(name);
         } else {
             let _ = names.release(id); // counted once per stream and type
         }
@@ -248,7 +253,8 @@ impl Stream {
         if !sub.names.remove(id) {
             return Dropped::WasNone;
         }
-        heard.unsubscribed.push(id);
+        heard.unsubscribed.insert(id);
+        heard.subscribed.remove(id);
         let forgotten = names.release(id);
         if forgotten || !sub.wildcard {
             sub.forget(id);
@@ -278,7 +284,7 @@ impl Stream {
             return Some(false);
         }
         let present = generation.get(kind, id).is_some_and(|r| r.version == version);
-        let settled = sub.held.contains(id) && !sub.dirty.contains(id) && !sub.suspects.contains(&id);
+        let settled = sub.held.contains(id) && !sub.dirty.contains(id) && !sub.suspects.contains(id);
         let answered = !sub.flight.iter().any(|f| f.names.iter().any(|(n, _)| *n == id));
         (present && settled && answered).then_some(true)
     }

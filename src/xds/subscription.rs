@@ -1,6 +1,6 @@
 //! What one client wants of one type, what it holds, and what is still to be said.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use super::generation::Generation;
 use super::kind::Kind;
 use super::names::NameId;
 use super::resource::{Resource, Version};
+use super::stream::Variant;
 
 /// The state of one (stream, type). Sets hold name numbers.
 #[derive(Debug, Default)]
@@ -39,12 +40,18 @@ pub(super) struct Subscription {
     pub(super) refused_set: Option<Version>,
     /// Responses not yet answered, oldest first.
     pub(super) flight: VecDeque<Flight>,
+    /// State of the world: the newest response, where a request with an empty nonce overtook its answer.
+    pub(super) lapsed: Option<Flight>,
     /// The last response is the first part of more that belongs to it.
     pub(super) more: bool,
     /// Names of a refused batch, to be sent once more, one by one.
-    pub(super) suspects: VecDeque<NameId>,
+    pub(super) suspects: RoaringBitmap,
     /// The client claims to hold these, and nobody here has ever heard of them.
-    pub(super) strangers: Vec<Arc<str>>,
+    pub(super) strangers: BTreeSet<Arc<str>>,
+    /// State of the world, clusters: what the last response was made from, and what of it is
+    /// gone but still in each response, because something the client holds names it.
+    pub(super) before: Generation,
+    pub(super) kept: Vec<(NameId, Arc<Resource>)>,
     /// State of the world: nonce and version last sent.
     pub(super) last_nonce: u64,
     pub(super) last_set: Option<Version>,
@@ -125,13 +132,15 @@ impl Subscription {
             set.remove(id);
         }
         self.refused.remove(&id);
-        self.suspects.retain(|s| *s != id);
+        self.suspects.remove(id);
     }
 
     /// A further response has to wait for an answer.
-    pub(super) fn blocked(&self) -> bool {
+    pub(super) fn blocked(&self, variant: Variant) -> bool {
+        // State of the world answers only the newest nonce: the culprit would not be known.
+        let singles = if variant == Variant::Delta { SINGLES } else { 1 };
         if !self.suspects.is_empty() && self.flight.iter().all(|f| f.single) {
-            return self.flight.len() >= SINGLES;
+            return self.flight.len() >= singles;
         }
         !self.flight.is_empty() && !self.more
     }
@@ -145,7 +154,7 @@ impl Subscription {
     pub(super) fn unsettled(&self) -> RoaringBitmap {
         let mut unsettled = self.dirty.clone();
         unsettled.extend(self.flight.iter().flat_map(|f| f.names.iter().map(|(id, _)| *id)));
-        unsettled.extend(self.suspects.iter().copied());
+        unsettled |= &self.suspects;
         unsettled
     }
 
@@ -160,12 +169,16 @@ impl Subscription {
     /// A delta response, or a partial state-of-the-world one, was refused: a batch is
     /// tried once more one by one, a single resource is not sent again in this version.
     pub(super) fn refuse(&mut self, flight: Flight) {
-        if flight.names.len() > 1 && !flight.single {
-            self.suspects.extend(flight.names.into_iter().map(|(id, _)| id));
-            return;
-        }
+        let batch = flight.names.len() > 1 && !flight.single;
         for (id, version) in flight.names {
-            self.refused.insert(id, version);
+            if !self.wildcard && !self.names.contains(id) {
+                continue; // unsubscribed meanwhile: nothing is kept of it
+            }
+            if batch {
+                self.suspects.insert(id);
+            } else {
+                self.refused.insert(id, version);
+            }
         }
     }
 }

@@ -49,11 +49,27 @@ pub(super) fn only_name(name: &str) -> Vec<u8> {
     body
 }
 
+/// A `ResourceError`: this name, and status 5, `NOT_FOUND`.
+pub(super) fn not_found(name: &str) -> Vec<u8> {
+    let mut error = Vec::with_capacity(field_len(field_len(name.len())) + 4);
+    field(&mut error, 1, &only_name(name)); // ResourceName.name
+    field(&mut error, 2, &[1 << 3, 5]); // google.rpc.Status.code
+    error
+}
+
 #[cfg(test)]
 mod tests {
     use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
+    use envoy_types::pb::envoy::service::discovery::v3::ResourceError;
     use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
     use prost::Message as _;
+
+    #[test]
+    fn an_error_names_what_is_missing() {
+        let error = ResourceError::decode(&*super::not_found("orders")).unwrap();
+        assert_eq!(error.resource_name.unwrap().name, "orders");
+        assert_eq!(error.error_detail.unwrap().code, 5);
+    }
 
     #[test]
     fn one_buffer_is_both_frames() {

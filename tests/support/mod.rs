@@ -7,17 +7,19 @@
 //! | command | meaning |
 //! |---|---|
 //! | `put cds a=1 b=2` | publish resources; `r=1(a,b)`: with the clusters they need |
-//! | `del cds a` | publish their removal |
+//! | `del cds a` | publish their removal; `put cds b=1 + del cds a`: one publication |
 //! | `sub cds * a`, `unsub cds a` | delta: a request with these changes (none: an empty one) |
 //! | `sub cds a & unsub *` | both in one request |
 //! | `claim cds a=1 b=old` | delta: a first request that claims these contents (subscribing as `& a b` says) |
 //! | `ack 3`, `nack 3` | answer the response with this nonce, with unchanged names |
+//! | `ack 3 & a unsub b`, `ack 3 & a b` | with changed ones: delta, state of the world |
 //! | `auto` | from now on ACK each response at once |
 //! | `want cds * a` | state of the world: a request with this list, answering the last response of the type |
 //! | `want cds! a` | the same with an empty nonce |
 //! | `wait 10s` | time goes by |
 //!
-//! Transcript: `cds#1 +a=1 -b` is a response of type cds with nonce 1; `+a=∅` an empty resource.
+//! Transcript: `cds#1 +a=1 -b` is a response of type cds with nonce 1; `+a=∅` an empty resource,
+//! `!a` an error that there is no a.
 
 #![allow(
     unreachable_pub,
@@ -88,8 +90,16 @@ impl Script {
         }
     }
 
+    /// Plays a script to its end; after it the server says nothing more, and where each
+    /// response was answered, time changes nothing either.
     pub fn play(mut self, script: &str) -> String {
         self.steps(script);
+        let said = self.out.len();
+        if self.stream.outstanding() == 0 && self.auto {
+            self.now += Duration::from_secs(3600);
+        }
+        self.listen();
+        assert_eq!(self.out.len(), said, "and the server says nothing more");
         self.out
     }
 
@@ -108,7 +118,7 @@ impl Script {
 
     fn command(&mut self, command: &str, rest: &str) {
         match command {
-            "put" | "del" => self.publish(command == "put", rest),
+            "put" | "del" => self.publish(command, rest),
             "auto" => self.auto = true,
             "wait" => self.now += Duration::from_secs(rest.trim_end_matches('s').parse().expect("seconds")),
             "ack" | "nack" => self.answer(rest, command == "nack"),
@@ -118,9 +128,19 @@ impl Script {
         }
     }
 
-    fn publish(&mut self, put: bool, rest: &str) {
+    fn publish(&mut self, command: &str, rest: &str) {
+        let all = format!("{command} {rest}");
+        let updates: Vec<Update> = all.split(" + ").flat_map(Self::updates).collect();
+        let (next, changed) = self.generation.next(&mut self.names, &updates);
+        self.generation = next;
+        self.stream.mark(&changed);
+    }
+
+    fn updates(text: &str) -> Vec<Update> {
+        let (command, rest) = text.split_once(' ').expect("put or del");
+        let put = command == "put";
         let (kind, items) = kind(rest);
-        let updates: Vec<Update> = items
+        items
             .split_whitespace()
             .map(|item| {
                 if !put {
@@ -146,10 +166,7 @@ impl Script {
                     reach,
                 })
             })
-            .collect();
-        let (next, changed) = self.generation.next(&mut self.names, &updates);
-        self.generation = next;
-        self.stream.mark(&changed);
+            .collect()
     }
 
     fn delta(&mut self, command: &str, rest: &str) {
@@ -215,7 +232,15 @@ impl Script {
         self.note(heard);
     }
 
-    fn answer(&mut self, nonce: &str, nack: bool) {
+    fn answer(&mut self, rest: &str, nack: bool) {
+        let (nonce, names) = rest
+            .split_once(" & ")
+            .map_or((rest, None), |(n, names)| (n, Some(names)));
+        let words = |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+        let (more, less) = names
+            .unwrap_or("")
+            .split_once("unsub")
+            .unwrap_or((names.unwrap_or(""), ""));
         let kind = self
             .sent
             .get(nonce)
@@ -226,11 +251,18 @@ impl Script {
             message: "bad".into(),
         });
         match self.variant {
-            Variant::Sotw => self.send_sotw(kind, nonce.to_owned(), error),
+            Variant::Sotw => {
+                if let Some(names) = names {
+                    self.lists.insert(kind, words(names));
+                }
+                self.send_sotw(kind, nonce.to_owned(), error);
+            }
             Variant::Delta => self.send_delta(DeltaRequest {
                 type_url: kind.type_url().into(),
                 nonce: nonce.to_owned(),
                 error,
+                subscribe: words(more),
+                unsubscribe: words(less),
                 ..DeltaRequest::default()
             }),
         }
@@ -255,6 +287,8 @@ impl Script {
                 .stream
                 .next(&self.generation, &|id| names.name(id).cloned(), self.now)
             else {
+                let deadline = self.stream.deadline();
+                assert!(deadline.is_none_or(|at| at > self.now), "a deadline that is over");
                 return;
             };
             self.say(&response);
@@ -287,6 +321,7 @@ impl Script {
             .collect();
         items.sort();
         items.extend(response.removed.iter().map(|n| format!("-{n}")));
+        items.extend(response.missing.iter().map(|n| format!("!{n}")));
         let _ = writeln!(
             self.out,
             "{}#{} {}",

@@ -20,11 +20,21 @@ use super::{Stream, Variant};
 pub trait NameOf: Fn(NameId) -> Option<Arc<str>> {}
 impl<F: Fn(NameId) -> Option<Arc<str>>> NameOf for F {}
 
+/// Bytes that a name takes on the wire besides itself, at most.
+const NAME_OVERHEAD: usize = 20;
+
+/// Whether something that this resource needs is still on its way.
+fn shut(gate: Option<&RoaringBitmap>, resource: &Resource) -> bool {
+    gate.is_some_and(|gate| resource.needs.iter().any(|need| gate.contains(*need)))
+}
+
 /// What a step found to say.
 #[derive(Default)]
 struct Found {
     puts: Vec<(NameId, Arc<Resource>)>,
     removed: Vec<Arc<str>>,
+    /// State of the world, gRPC's own clients: there is none of this name.
+    missing: Vec<Arc<str>>,
     /// Something waits for another type.
     gated: bool,
     /// The response is full; more of the same follows.
@@ -41,13 +51,18 @@ impl Stream {
         now: Duration,
     ) -> Option<Response> {
         for step in ORDER {
-            let sub = self.types.get(step.kind);
-            if !sub.requested || sub.blocked() || sub.idle() {
+            let variant = self.variant;
+            let sub = self.types.get_mut(step.kind);
+            if sub.idle() {
+                // Nothing waits any more: the next wait begins anew.
+                (sub.gated, sub.parting) = (None, None);
+            }
+            if !sub.requested || sub.idle() || sub.blocked(variant) {
                 continue;
             }
             let response = match (self.variant, step.way) {
                 (Variant::Sotw, _) if step.kind.full_state() => {
-                    self.whole(generation, step.kind, step.way, now)
+                    self.whole(generation, step.kind, step.way, name_of, now)
                 }
                 (_, Way::Up) => self.up(generation, step.kind, now),
                 (_, Way::Down) => self.down(generation, step.kind, name_of, now),
@@ -65,6 +80,8 @@ impl Stream {
         let waiting = self
             .types
             .iter()
+            // What waits for an answer is woken by that answer: a deadline would pass unused, for ever.
+            .filter(|(_, sub)| !sub.idle() && !sub.blocked(self.variant))
             .flat_map(|(_, sub)| [sub.gated, sub.parting])
             .flatten()
             .min()?;
@@ -73,10 +90,14 @@ impl Stream {
 
     /// New and changed resources of a type.
     fn up(&mut self, generation: &Generation, kind: Kind, now: Duration) -> Option<Response> {
-        if let Some(single) = self.suspect(generation, kind) {
-            return Some(single);
+        let gate = self.gate(generation, kind, now);
+        let (single, waiting) = self.suspect(generation, kind, gate.as_ref());
+        if let Some(single) = single {
+            let puts = vec![single];
+            self.sent(kind, &puts);
+            return Some(self.say(kind, puts, Vec::new(), false, true));
         }
-        let mut found = self.changed(generation, kind, now);
+        let mut found = self.changed(generation, kind, gate.as_ref(), waiting, now);
         let sub = self.types.get_mut(kind);
         sub.more = false; // set again below when this response is full
         let owed = sub.owed && !found.gated;
@@ -84,11 +105,20 @@ impl Stream {
             return None;
         }
         sub.owed = false;
-        for (id, resource) in &found.puts {
+        self.sent(kind, &found.puts);
+        let more = std::mem::take(&mut found.more);
+        Some(self.say(kind, found.puts, Vec::new(), more, false))
+    }
+
+    /// What is now at the client, as far as can be known.
+    fn sent(&mut self, kind: Kind, puts: &[(NameId, Arc<Resource>)]) {
+        let sub = self.types.get_mut(kind);
+        for (id, resource) in puts {
             sub.dirty.remove(*id);
             sub.again.remove(*id);
             sub.absent.remove(*id);
             sub.held.insert(*id);
+            sub.strangers.remove(&resource.name);
             if sub
                 .refused
                 .get(id)
@@ -99,46 +129,60 @@ impl Stream {
         }
         sub.held.optimize();
         if kind == Kind::Cluster {
-            self.endpoints_follow(&found.puts);
+            self.endpoints_follow(puts);
         }
-        let more = std::mem::take(&mut found.more);
-        Some(self.say(kind, found.puts, Vec::new(), more, false))
     }
 
-    /// One resource of a refused batch, alone, so that the culprit is known.
-    fn suspect(&mut self, generation: &Generation, kind: Kind) -> Option<Response> {
+    /// One resource of a refused batch, to go alone, so that the culprit is known; and whether
+    /// another one waits for its clusters: its content may have changed since the refusal.
+    fn suspect(
+        &mut self,
+        generation: &Generation,
+        kind: Kind,
+        gate: Option<&RoaringBitmap>,
+    ) -> (Option<(NameId, Arc<Resource>)>, bool) {
         let fleet = self.fleet().to_owned();
         let sub = self.types.get_mut(kind);
-        while let Some(id) = sub.suspects.pop_front() {
-            if let Todo::Put(resource) = sub.judge(generation, kind, id, &fleet) {
-                sub.dirty.remove(id);
-                sub.again.remove(id);
-                let puts = vec![(id, resource.clone())];
-                return Some(self.say(kind, puts, Vec::new(), false, true));
+        let mut waiting = false;
+        for id in sub.suspects.clone() {
+            match sub.judge(generation, kind, id, &fleet) {
+                Todo::Put(resource) if shut(gate, resource) => waiting = true,
+                Todo::Put(resource) => {
+                    sub.suspects.remove(id);
+                    return (Some((id, resource.clone())), waiting);
+                }
+                _ => drop(sub.suspects.remove(id)),
             }
         }
-        None
+        (None, waiting)
     }
 
     /// Looks at each dirty name: what is to be sent is returned, what is gone stays
     /// dirty for the way down, the rest is settled.
-    fn changed(&mut self, generation: &Generation, kind: Kind, now: Duration) -> Found {
-        let gate = self.gate(generation, kind, now);
+    fn changed(
+        &mut self,
+        generation: &Generation,
+        kind: Kind,
+        gate: Option<&RoaringBitmap>,
+        waiting: bool,
+        now: Duration,
+    ) -> Found {
         let fleet = self.fleet().to_owned();
-        let limit = self.limits.response_bytes;
+        // A whole set is never split: each change in it counts.
+        let whole = self.variant == Variant::Sotw && kind.full_state();
+        let limit = if whole {
+            usize::MAX
+        } else {
+            self.limits.response_bytes
+        };
         let sub = self.types.get_mut(kind);
         let mut found = Found::default();
         let mut settled = RoaringBitmap::new();
         let mut bytes = 0;
         for id in &sub.dirty {
             match sub.judge(generation, kind, id, &fleet) {
-                Todo::Put(resource)
-                    if gate
-                        .as_ref()
-                        .is_some_and(|g| resource.needs.iter().any(|n| g.contains(*n))) =>
-                {
-                    found.gated = true;
-                }
+                Todo::Put(_) if sub.suspects.contains(id) => {} // goes alone
+                Todo::Put(resource) if shut(gate, resource) => found.gated = true,
                 Todo::Put(resource) => {
                     if bytes + resource.len() > limit && !found.puts.is_empty() {
                         found.more = true;
@@ -155,7 +199,7 @@ impl Stream {
         }
         sub.dirty -= &settled;
         sub.again -= &settled;
-        sub.gated = if found.gated {
+        sub.gated = if found.gated || waiting {
             sub.gated.or(Some(now))
         } else {
             None
@@ -196,27 +240,29 @@ impl Stream {
             return None;
         }
         let fleet = self.fleet().to_owned();
-        let (envoy, variant) = (self.is_envoy(), self.variant);
+        let (envoy, variant, limit) = (self.is_envoy(), self.variant, self.limits.response_bytes);
         let sub = self.types.get_mut(kind);
         let mut found = Found::default();
-        found.removed.append(&mut sub.strangers);
+        let mut bytes = 0;
+        while bytes < limit
+            && let Some(stranger) = sub.strangers.pop_first()
+        {
+            bytes += stranger.len() + NAME_OVERHEAD;
+            found.removed.push(stranger);
+        }
         let gone: Vec<NameId> = sub
             .dirty
             .iter()
             .filter(|id| matches!(sub.judge(generation, kind, *id, &fleet), Todo::Gone))
             .collect();
         for id in gone {
-            sub.dirty.remove(id);
-            sub.again.remove(id);
-            sub.refused.remove(&id);
-            let held = sub.held.remove(id);
-            if sub.names.contains(id) {
-                sub.absent.insert(id);
+            if bytes >= limit {
+                break; // the rest after the answer to this part
             }
-            let Some(name) = name_of(id) else { continue };
             // Rules 33 to 36: Envoy ignores the removal of endpoints, and waits for a missing route
             // configuration; a missing assignment is told by state of the world in no other way. Nor can
             // gRPC's own clients be told in that variant that endpoints they hold are gone.
+            let held = sub.held.contains(id);
             let sotw = variant == Variant::Sotw;
             let by_empty = kind.empty_when_gone()
                 && if envoy {
@@ -224,20 +270,39 @@ impl Stream {
                 } else {
                     held && kind == Kind::Endpoints && sotw
                 };
+            let mixed = if by_empty {
+                !found.removed.is_empty()
+            } else {
+                !found.puts.is_empty()
+            };
+            if mixed {
+                continue; // kept apart, so that a refusal of one leaves the other certain
+            }
+            sub.dirty.remove(id);
+            sub.again.remove(id);
+            sub.refused.remove(&id);
+            sub.held.remove(id);
+            if sub.names.contains(id) {
+                sub.absent.insert(id);
+            }
+            let Some(name) = name_of(id) else { continue };
+            bytes += name.len() + NAME_OVERHEAD;
             if by_empty {
-                found.puts.push((id, Arc::new(Resource::empty(kind, &name))));
+                let empty = Resource::empty(kind, &name);
+                bytes += empty.len();
+                found.puts.push((id, Arc::new(empty)));
             } else if variant == Variant::Delta {
                 found.removed.push(name);
+            } else {
+                found.missing.push(name);
             }
         }
-        if found.puts.is_empty() && found.removed.is_empty() {
+        if found.puts.is_empty() && found.removed.is_empty() && found.missing.is_empty() {
             return None;
         }
-        if !found.puts.is_empty() && !found.removed.is_empty() {
-            // Kept apart, so that a refusal of one leaves the other certain.
-            self.types.get_mut(kind).strangers.append(&mut found.removed);
-        }
-        Some(self.say(kind, found.puts, found.removed, false, false))
+        let mut response = self.say(kind, found.puts, found.removed, false, false);
+        response.missing = found.missing;
+        Some(response)
     }
 
     /// Endpoints and clusters go only after the routes and listeners that named them are on their way.
@@ -255,54 +320,95 @@ impl Stream {
             return false;
         }
         let since = *sub.parting.get_or_insert(now);
-        now < since + self.limits.gate
+        let waits = now < since + self.limits.gate;
+        if !waits {
+            sub.parting = None;
+        }
+        waits
     }
 
     /// State of the world, a type whose response is always the whole set.
-    fn whole(&mut self, generation: &Generation, kind: Kind, way: Way, now: Duration) -> Option<Response> {
-        let found = self.changed(generation, kind, now);
+    fn whole(
+        &mut self,
+        generation: &Generation,
+        kind: Kind,
+        way: Way,
+        name_of: &impl NameOf,
+        now: Duration,
+    ) -> Option<Response> {
+        let gate = self.gate(generation, kind, now);
+        let found = self.changed(generation, kind, gate.as_ref(), false, now);
         let fleet = self.fleet().to_owned();
         let sub = self.types.get(kind);
-        let gone = sub
+        let gone: Vec<NameId> = sub
             .dirty
             .iter()
-            .any(|id| matches!(sub.judge(generation, kind, id, &fleet), Todo::Gone));
-        let owed = sub.owed;
+            .filter(|id| matches!(sub.judge(generation, kind, *id, &fleet), Todo::Gone))
+            .collect();
         let ready = match way {
-            Way::Up => !found.gated && (owed || !found.puts.is_empty()),
-            Way::Down => gone && !self.still_named(kind, now),
+            Way::Up => sub.owed || !found.puts.is_empty(),
+            Way::Down => !gone.is_empty() && !self.still_named(kind, now),
         };
-        if !ready {
+        // One that waits for its clusters would be in the set: all of it waits, also a removal.
+        if found.gated || !ready {
             return None;
         }
-        let mut ids: RoaringBitmap = self.types.get(kind).names.clone();
-        if self.types.get(kind).wildcard {
+        // Rule 44: what is absent is removed; so a cluster stays in while a route may still name it.
+        let stays = way == Way::Up && !gone.is_empty() && self.still_named(kind, now);
+        let sub = self.types.get_mut(kind);
+        let earlier = |id: NameId| {
+            let kept = sub.kept.iter().find(|(kept, _)| *kept == id).map(|(_, r)| r);
+            let resource = kept.or_else(|| sub.before.get_for(&fleet, kind, id))?;
+            sub.held.contains(id).then(|| (id, resource.clone()))
+        };
+        let kept: Vec<(NameId, Arc<Resource>)> = if stays {
+            gone.iter().filter_map(|id| earlier(*id)).collect()
+        } else {
+            Vec::new()
+        };
+        let mut ids: RoaringBitmap = sub.names.clone();
+        if sub.wildcard {
             ids |= super::everything(generation, kind, &fleet);
         }
-        let sub = self.types.get_mut(kind);
-        let set: Vec<(NameId, Arc<Resource>)> = ids
+        let mut set: Vec<(NameId, Arc<Resource>)> = ids
             .iter()
             .filter_map(|id| Some((id, sub.visible(generation, kind, id, &fleet)?.clone())))
             .collect();
+        set.extend(kept.iter().cloned());
+        let there: RoaringBitmap = set.iter().map(|(id, _)| *id).collect();
         let version = set_version(&set);
-        let asked = std::mem::take(&mut sub.owed) || !sub.again.is_empty() || gone;
-        sub.dirty.clear();
+        let asked = std::mem::take(&mut sub.owed) || !sub.again.is_empty() || !gone.is_empty();
+        // Also what was new in a set that was not sent, because it had been refused.
+        let mut news = set.clone();
+        news.retain(|(id, resource)| {
+            let before = sub.before.get_for(&fleet, kind, *id).map(|r| r.version);
+            sub.again.contains(*id) || !sub.held.contains(*id) || before != Some(resource.version)
+        });
+        sub.dirty = kept.iter().map(|(id, _)| *id).collect();
+        sub.kept = kept;
         sub.again.clear();
-        sub.absent = &sub.names - &set.iter().map(|(id, _)| *id).collect::<RoaringBitmap>();
+        sub.absent = &sub.names - &there;
         if sub.refused_set == Some(version) || (sub.last_set == Some(version) && !asked) {
             return None;
         }
-        sub.held = set.iter().map(|(id, _)| *id).collect();
+        sub.held = there;
         sub.held.optimize();
         if kind == Kind::Cluster {
-            self.endpoints_follow(&found.puts);
+            sub.before = generation.only(kind);
+            self.endpoints_follow(&news);
         }
         let only = if let [(id, resource)] = &found.puts[..] {
             Some((*id, resource.version))
         } else {
             None
         };
-        let response = self.say(kind, set, Vec::new(), false, false);
+        let missing = if self.is_envoy() {
+            Vec::new()
+        } else {
+            self.types.get(kind).absent.iter().filter_map(name_of).collect()
+        };
+        let mut response = self.say(kind, set, Vec::new(), false, false);
+        response.missing = missing;
         if let Some(flight) = self.types.get_mut(kind).flight.back_mut() {
             flight.only = only;
         }
@@ -357,6 +463,7 @@ impl Stream {
             version: set.to_string(),
             resources: puts.into_iter().map(|(_, resource)| resource).collect(),
             removed,
+            missing: Vec::new(),
         }
     }
 }

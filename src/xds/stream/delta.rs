@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use roaring::RoaringBitmap;
+
 use super::super::generation::Generation;
 use super::super::kind::Kind;
-use super::super::names::Names;
+use super::super::names::{NameId, Names};
 use super::super::request::DeltaRequest;
 use super::{Dropped, Heard, Refusal, Stream, everything, short};
 
@@ -25,10 +27,18 @@ pub(super) fn hear(
     answer(stream, kind, &request.nonce, request.error.as_ref(), &mut heard);
 
     // Subscription changes count in every request, also in an ACK, a NACK or a stale one (rule 26).
+    let limit = stream.limits.names;
     let first = !stream.types.get(kind).requested;
     if first {
         stream.first_request(kind);
     }
+    // What is on its way will be taken for part of a new subscription, also if it is gone by now.
+    let coming: RoaringBitmap = if request.subscribe.is_empty() {
+        RoaringBitmap::new()
+    } else {
+        let flight = &stream.types.get(kind).flight;
+        flight.iter().flat_map(|f| &f.names).map(|(id, _)| *id).collect()
+    };
     let legacy = first && request.subscribe.is_empty() && kind.legacy_wildcard();
     if legacy || request.subscribe.iter().any(|n| n == "*") {
         let fleet = stream.fleet().to_owned();
@@ -37,6 +47,8 @@ pub(super) fn hear(
             sub.wildcard = true;
             sub.owed = true; // rule 32: answered even if there is nothing
             sub.dirty |= everything(generation, kind, &fleet);
+            sub.held |= &coming;
+            sub.dirty |= &coming;
             heard.wildcard = Some(true);
         }
     }
@@ -45,6 +57,9 @@ pub(super) fn hear(
         let sub = stream.types.get(kind);
         stream.within_limits(usize::try_from(sub.names.len()).unwrap_or(usize::MAX))?;
         let sub = stream.types.get_mut(kind);
+        if new && coming.contains(id) {
+            sub.held.insert(id);
+        }
         if first || new {
             sub.dirty.insert(id);
             sub.absent.remove(id);
@@ -60,20 +75,19 @@ pub(super) fn hear(
             let dropped = stream.unsubscribe(kind, id, names, &mut heard);
             let sub = stream.types.get_mut(kind);
             match dropped {
-                Dropped::WasNone | Dropped::Gone => {} // rule 23
                 // Rule 22: the client dropped its copy, and the wildcard holds it or does not.
                 Dropped::UnderWildcard => {
                     sub.held.insert(id);
                     sub.ask_again(id);
                 }
-                Dropped::Unknown => sub.strangers.push(name.as_str().into()),
+                Dropped::Unknown if sub.strangers.len() < limit => {
+                    sub.strangers.insert(name.as_str().into());
+                }
+                // Rule 23; and who floods us with unknown names is not told of each.
+                Dropped::WasNone | Dropped::Gone | Dropped::Unknown => {}
             }
         }
     }
-    // Once for all: 200,000 names given and taken back in one request would be looked through 200,000
-    // times, under the lock that each publication needs.
-    let sub = stream.types.get(kind);
-    heard.subscribed.retain(|id| sub.names.contains(*id));
     if first && !request.initial_versions.is_empty() {
         claims(stream, kind, &request.initial_versions, names, generation);
     }
@@ -111,6 +125,7 @@ fn give_up_wildcard(stream: &mut Stream, kind: Kind, generation: &Generation, he
     }
     heard.wildcard = Some(false);
     sub.owed = false;
+    sub.strangers.clear();
     let mut others = everything(generation, kind, &fleet);
     others |= &sub.held;
     others -= &sub.names;
@@ -131,10 +146,15 @@ fn claims(
     // An Envoy that asks for endpoints before clusters is in the middle of warming: it must hear them again.
     let trusted = kind != Kind::Endpoints || stream.clusters_first;
     for (name, version) in claims {
-        let Some(id) = names.find(name) else {
-            continue; // never published here and not asked for: handled below by name
-        };
         let sub = stream.types.get_mut(kind);
+        // A number that only other streams ask for may come to mean another name.
+        let known = |id: &NameId| sub.names.contains(*id) || names.is_published(*id);
+        let Some(id) = names.find(name).filter(known) else {
+            if sub.wildcard {
+                sub.strangers.insert(name.as_str().into());
+            }
+            continue;
+        };
         match sub.visible(generation, kind, id, &fleet) {
             Some(resource) => {
                 sub.held.insert(id);
@@ -148,14 +168,5 @@ fn claims(
             }
             None => {}
         }
-    }
-    let sub = stream.types.get_mut(kind);
-    if sub.wildcard {
-        sub.strangers.extend(
-            claims
-                .keys()
-                .filter(|n| names.find(n).is_none())
-                .map(|n| n.as_str().into()),
-        );
     }
 }

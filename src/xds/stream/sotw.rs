@@ -9,7 +9,7 @@ use super::super::generation::Generation;
 use super::super::kind::Kind;
 use super::super::names::Names;
 use super::super::request::SotwRequest;
-use super::{Heard, Refusal, Stream, everything, short};
+use super::{Dropped, Heard, Refusal, Stream, everything, short};
 
 pub(super) fn hear(
     stream: &mut Stream,
@@ -44,7 +44,10 @@ pub(super) fn hear(
                 sub.owed = true;
             }
         }
-        sub.flight.clear(); // whatever was outstanding is not going to be answered
+        // What is outstanding holds nothing back any more: the client may never have seen it. But
+        // gRPC's clients also ask like this for more names before their first answer, and then answer.
+        sub.lapsed = sub.flight.pop_back().or(sub.lapsed.take());
+        sub.flight.clear();
     }
     Ok(heard)
 }
@@ -56,7 +59,8 @@ fn answer(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&super::Er
         return; // rule 10: stale; its names count all the same
     }
     // Rule 14: only the newest is answered, for all before it.
-    let Some(flight) = sub.flight.pop_back() else {
+    let lapsed = sub.lapsed.take();
+    let Some(flight) = sub.flight.pop_back().or(lapsed).filter(|f| f.nonce == nonce) else {
         return;
     };
     sub.flight.clear();
@@ -122,7 +126,12 @@ fn adopt(
     let dropped = &stream.types.get(kind).names - &keep;
     for id in dropped {
         removed = true;
-        stream.unsubscribe(kind, id, names, heard);
+        if matches!(stream.unsubscribe(kind, id, names, heard), Dropped::UnderWildcard) {
+            let sub = stream.types.get_mut(kind);
+            if sub.visible(generation, kind, id, &fleet).is_none() {
+                sub.dirty.insert(id); // it had been there by its name alone
+            }
+        }
     }
     let mut added = RoaringBitmap::new();
     for name in listed {

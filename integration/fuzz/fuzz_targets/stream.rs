@@ -1,0 +1,10 @@
+//! Histories of publications, requests, answers and time, against clients like Envoy and
+//! gRPC's own: no panic, and all that tests/xds_properties.rs promises.
+#![no_main]
+
+#[path = "../../../tests/support/client.rs"]
+mod client;
+#[path = "../../../tests/support/model.rs"]
+mod model;
+
+libfuzzer_sys::fuzz_target!(|history: &[u8]| model::play(history));

@@ -1,0 +1,560 @@
+//! One client of the model: what it wants, holds, refuses and answers; and the promises
+//! of the server, checked at each response.
+
+#![allow(unreachable_pub, dead_code, reason = "compiled into each test on its own")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a broken promise ends the history"
+)]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use xds_bridge::xds::request::Error;
+use xds_bridge::xds::{
+    Changed, DeltaRequest, Kind, Limits, PerKind, Resource, Response, SotwRequest, Stream, Variant,
+};
+
+use super::model::{Held, Request, View, content, is_bad, needs, node, stream, variant};
+
+/// Whose manners a client has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Habit {
+    /// Ignores the removal of endpoints and routes.
+    EnvoyDelta,
+    EnvoySotw,
+    /// Drops what it is told to be missing.
+    GrpcSotw,
+    GrpcDelta,
+}
+
+/// What is wanted of a type.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Want {
+    requested: bool,
+    wildcard: bool,
+    names: BTreeSet<String>,
+}
+
+pub struct Client {
+    pub id: u32,
+    habit: Habit,
+    pub stream: Stream,
+    pub began: Duration,
+    pub mail: Changed,
+    pub inbox: VecDeque<Response>,
+    pub refuse_next: bool,
+    /// Time went by while something was outstanding: order may be broken by a gate.
+    pub hurried: bool,
+    /// Asked for on this stream.
+    pub asked: PerKind<bool>,
+    want: PerKind<Want>,
+    /// As read: name → version.
+    held: Held,
+    /// As sent, read or not: name → content (`None`: empty).
+    sent: PerKind<BTreeMap<String, (String, Option<u8>)>>,
+    nonces: PerKind<Vec<String>>,
+    /// The nonce of the last response that was read.
+    answered: PerKind<String>,
+    /// Refused alone; and refused in a batch, to come once more alone.
+    refused: PerKind<BTreeMap<String, String>>,
+    pub suspect: PerKind<BTreeMap<String, String>>,
+    excused: PerKind<BTreeMap<String, String>>,
+    /// Gone at the server since it was sent.
+    pub deleted: PerKind<BTreeSet<String>>,
+    /// State of the world: the last set that was refused.
+    refused_set: PerKind<Option<String>>,
+    /// Clusters whose endpoints have to follow.
+    follow: BTreeSet<String>,
+    node_sent: bool,
+}
+
+impl Client {
+    pub fn new(id: u32, habit: Habit, limits: Limits) -> Self {
+        Self {
+            id,
+            habit,
+            stream: stream(habit, limits),
+            began: Duration::ZERO,
+            mail: Changed::default(),
+            inbox: VecDeque::new(),
+            refuse_next: false,
+            hurried: false,
+            asked: PerKind::default(),
+            want: PerKind::default(),
+            held: Held::default(),
+            sent: PerKind::default(),
+            nonces: PerKind::default(),
+            answered: PerKind::default(),
+            refused: PerKind::default(),
+            suspect: PerKind::default(),
+            excused: PerKind::default(),
+            deleted: PerKind::default(),
+            refused_set: PerKind::default(),
+            follow: BTreeSet::new(),
+            node_sent: false,
+        }
+    }
+
+    fn delta(&self) -> bool {
+        variant(self.habit) == Variant::Delta
+    }
+
+    fn envoy(&self) -> bool {
+        matches!(self.habit, Habit::EnvoyDelta | Habit::EnvoySotw)
+    }
+
+    fn node(&mut self) -> Option<xds_bridge::xds::Node> {
+        let first = !std::mem::replace(&mut self.node_sent, true);
+        first.then(|| node(if self.envoy() { "envoy" } else { "gRPC Go" }))
+    }
+
+    // ---- what it says
+
+    fn delta_request(&mut self, kind: Kind) -> DeltaRequest {
+        DeltaRequest {
+            node: self.node(),
+            type_url: kind.type_url().into(),
+            ..DeltaRequest::default()
+        }
+    }
+
+    /// The whole list, with the last nonce.
+    fn sotw_request(&mut self, kind: Kind, nonce: String) -> SotwRequest {
+        let want = self.want.get(kind);
+        let mut names: Vec<String> = want.names.iter().cloned().collect();
+        if want.wildcard {
+            names.push("*".into());
+        }
+        SotwRequest {
+            node: self.node(),
+            type_url: kind.type_url().into(),
+            names,
+            nonce,
+            ..SotwRequest::default()
+        }
+    }
+
+    fn current(&mut self, kind: Kind) -> Option<Request> {
+        let nonce = self.answered.get(kind).clone();
+        Some(Request::Sotw(self.sotw_request(kind, nonce)))
+    }
+
+    /// Wants this too; `false`: nothing to be said.
+    fn more(&mut self, kind: Kind, list: &[String]) -> bool {
+        let legacy = list.is_empty() && !self.want.get(kind).requested && kind.legacy_wildcard();
+        if legacy && !self.delta() {
+            return false; // the scripts say it; here each list is explicit
+        }
+        let want = self.want.get_mut(kind);
+        want.requested = true;
+        // No client asks state of the world for all endpoints or routes: nothing could say what is gone.
+        let star = variant(self.habit) == Variant::Delta || kind.full_state();
+        want.wildcard |= legacy || (star && list.iter().any(|n| n == "*"));
+        want.names.extend(list.iter().filter(|n| *n != "*").cloned());
+        true
+    }
+
+    pub fn subscribe(&mut self, kind: Kind, list: Vec<String>) -> Option<Request> {
+        if !self.more(kind, &list) {
+            return None;
+        }
+        if self.delta() {
+            // Asked for again: sent again, also what was refused in a batch.
+            for name in &list {
+                self.suspect.get_mut(kind).remove(name);
+            }
+            let mut request = self.delta_request(kind);
+            request.subscribe = list;
+            return Some(Request::Delta(request));
+        }
+        self.current(kind)
+    }
+
+    pub fn unsubscribe(&mut self, kind: Kind, list: &[String]) -> Option<Request> {
+        if !self.want.get(kind).requested {
+            return None;
+        }
+        let want = self.want.get_mut(kind);
+        for name in list {
+            if name == "*" {
+                want.wildcard = false;
+            }
+            want.names.remove(name);
+        }
+        self.drop_unwanted(kind);
+        if self.delta() {
+            let mut request = self.delta_request(kind);
+            request.unsubscribe = list.to_vec();
+            return Some(Request::Delta(request));
+        }
+        self.current(kind)
+    }
+
+    /// State of the world: with an empty nonce, as after a restart of the client's watch.
+    pub fn anew(&mut self, kind: Kind, list: Vec<String>) -> Option<Request> {
+        if self.delta() {
+            return self.subscribe(kind, list);
+        }
+        if !self.more(kind, &list) {
+            return None;
+        }
+        self.suspect.get_mut(kind).clear();
+        Some(Request::Sotw(self.sotw_request(kind, String::new())))
+    }
+
+    /// Answers something that was answered long ago.
+    pub fn stale(&mut self, kind: Kind) -> Option<Request> {
+        let nonces = self.nonces.get(kind);
+        let outstanding = |nonce: &&String| self.inbox.iter().all(|r| r.nonce != **nonce);
+        let old = nonces.iter().rev().skip(1).find(outstanding)?.clone();
+        if self.delta() {
+            let mut request = self.delta_request(kind);
+            request.nonce = old;
+            return Some(Request::Delta(request));
+        }
+        Some(Request::Sotw(self.sotw_request(kind, old)))
+    }
+
+    /// A new stream that asks for all it wanted. `how`: bit 0 wrong claims, bit 1 endpoints first.
+    pub fn reconnect(&mut self, how: u8, limits: Limits, now: Duration) -> Vec<Request> {
+        let old = std::mem::replace(self, Self::new(self.id, self.habit, limits));
+        self.began = now;
+        self.want = old.want.clone();
+        self.held = old.held;
+        let mut kinds = Kind::ALL.to_vec();
+        if how & 2 != 0 {
+            kinds.rotate_left(1);
+        }
+        let mut requests = Vec::new();
+        for kind in kinds {
+            let want = self.want.get(kind).clone();
+            if !want.requested {
+                continue;
+            }
+            if !want.wildcard && want.names.is_empty() {
+                // Nothing is wanted any more: an empty first request would mean everything.
+                self.want.get_mut(kind).requested = false;
+                continue;
+            }
+            if !self.delta() {
+                if want.wildcard && !kind.full_state() {
+                    // No message can tell it what went meanwhile; no client of that kind is known.
+                    self.held.get_mut(kind).clear();
+                }
+                requests.push(Request::Sotw(self.sotw_request(kind, String::new())));
+                continue;
+            }
+            let mut request = self.delta_request(kind);
+            request.subscribe = want.names.iter().cloned().collect();
+            if want.wildcard {
+                request.subscribe.push("*".into());
+            }
+            if how & 1 != 0 {
+                if want.wildcard && kind.legacy_wildcard() {
+                    self.held.get_mut(kind).insert("ghost".into(), "0".into());
+                }
+                for version in self.held.get_mut(kind).values_mut() {
+                    "old".clone_into(version);
+                }
+            }
+            request.initial_versions = self.held.get(kind).clone().into_iter().collect();
+            if how & 4 != 0 {
+                request.initial_versions.clear();
+                self.held.get_mut(kind).clear();
+            }
+            let claimed: Vec<String> = self.held.get(kind).keys().cloned().collect();
+            for name in claimed {
+                self.sent.get_mut(kind).insert(name, (String::new(), None));
+            }
+            requests.push(Request::Delta(request));
+        }
+        requests
+    }
+
+    fn drop_unwanted(&mut self, kind: Kind) {
+        let want = self.want.get(kind).clone();
+        if want.wildcard {
+            return;
+        }
+        self.held.get_mut(kind).retain(|n, _| want.names.contains(n));
+        self.sent.get_mut(kind).retain(|n, _| want.names.contains(n));
+        self.refused.get_mut(kind).retain(|n, _| want.names.contains(n));
+        self.suspect.get_mut(kind).retain(|n, _| want.names.contains(n));
+        if kind == Kind::Endpoints {
+            self.follow.retain(|n| want.names.contains(n));
+        }
+    }
+
+    // ---- what the server promises at each response
+
+    pub fn receive(&mut self, response: Response, view: &View) {
+        let kind = response.kind;
+        let want = self.want.get(kind).clone();
+        assert!(
+            *self.asked.get(kind),
+            "rule 6: {} was not asked for",
+            kind.short()
+        );
+        assert!(!response.nonce.is_empty(), "rule 9");
+        for kind in Kind::ALL {
+            assert!(!self.nonces.get(kind).contains(&response.nonce), "rule 9");
+        }
+        self.nonces.get_mut(kind).push(response.nonce.clone());
+        let full = !self.delta() && kind.full_state();
+        let mut names: Vec<&str> = response.resources.iter().map(|r| &*r.name).collect();
+        names.extend(response.removed.iter().map(|n| &**n));
+        for name in &names {
+            assert!(
+                want.wildcard || want.names.contains(*name),
+                "{name} of {} was not asked for",
+                kind.short()
+            );
+        }
+        let distinct: BTreeSet<&str> = names.iter().copied().collect();
+        assert_eq!(distinct.len(), names.len(), "rule 37: a name twice");
+        assert!(
+            response.resources.is_empty() || response.removed.is_empty(),
+            "rule 42: mixed"
+        );
+        assert!(self.delta() || response.removed.is_empty());
+        let bytes: usize = response.frames().map(|f| f.len()).sum();
+        let limit = view.limits.response_bytes;
+        let last = response.resources.last().map_or(0, |r| r.len());
+        assert!(full || bytes <= limit + last, "rule 49: {bytes} bytes");
+        assert!(
+            !full || self.refused_set.get(kind).as_ref() != Some(&response.version),
+            "rule 12: the refused set again"
+        );
+        if full {
+            *self.refused_set.get_mut(kind) = None;
+        }
+        for resource in &response.resources {
+            self.offered(kind, resource, response.resources.len(), full, view);
+        }
+        let mut gone: Vec<String> = response.removed.iter().map(ToString::to_string).collect();
+        if full {
+            let there = |name: &String| response.resources.iter().any(|r| *r.name == **name);
+            gone = self
+                .sent
+                .get(kind)
+                .keys()
+                .filter(|n| !there(n))
+                .cloned()
+                .collect();
+        }
+        gone.extend(response.missing.iter().map(ToString::to_string));
+        for name in gone {
+            if kind == Kind::Cluster && self.sent.get(kind).contains_key(&name) {
+                self.parted(&name, view);
+            }
+            self.sent.get_mut(kind).remove(&name);
+            self.refused.get_mut(kind).remove(&name); // gone and come again is a new content
+            self.suspect.get_mut(kind).remove(&name);
+        }
+        self.inbox.push_back(response);
+    }
+
+    fn offered(&mut self, kind: Kind, resource: &Resource, of: usize, full: bool, view: &View) {
+        let (name, version) = (resource.name.to_string(), resource.version.to_string());
+        self.deleted.get_mut(kind).remove(&name);
+        let new = self.sent.get(kind).get(&name).map(|(v, _)| v) != Some(&version);
+        if !full {
+            let refused = self.refused.get_mut(kind);
+            assert_ne!(
+                refused.remove(&name).as_ref(),
+                Some(&version),
+                "rule 12: {name} again"
+            );
+            let suspect = self.suspect.get_mut(kind).remove(&name);
+            assert!(
+                of == 1 || suspect.as_ref() != Some(&version),
+                "{name} again in a batch"
+            );
+        }
+        let what = content(resource);
+        if matches!(kind, Kind::Listener | Kind::Route) && self.has_all_clusters() && new {
+            for need in what.map(needs).unwrap_or_default() {
+                self.there(need, view, &name);
+            }
+        }
+        if kind == Kind::Cluster && new && *self.asked.get(Kind::Endpoints) {
+            let want = self.want.get(Kind::Endpoints);
+            if want.wildcard || want.names.contains(&name) {
+                self.follow.insert(name.clone());
+            }
+        }
+        if kind == Kind::Endpoints {
+            self.follow.remove(&name);
+        }
+        self.sent.get_mut(kind).insert(name, (version, what));
+    }
+
+    fn has_all_clusters(&self) -> bool {
+        *self.asked.get(Kind::Cluster) && self.want.get(Kind::Cluster).wildcard
+    }
+
+    /// Rule 47: what a route names was sent before it.
+    fn there(&self, cluster: &str, view: &View, by: &str) {
+        let Some(version) = self.server_has(Kind::Cluster, cluster, view) else {
+            return; // the publication itself points nowhere, or this client may not see it
+        };
+        let refused = self.refused.get(Kind::Cluster).get(cluster) == Some(&version)
+            || self.refused_set.get(Kind::Cluster).is_some();
+        assert!(
+            self.hurried || refused || self.sent.get(Kind::Cluster).contains_key(cluster),
+            "rule 47: {by} names {cluster}, which was not sent"
+        );
+    }
+
+    /// Rule 44: a cluster goes when no route that was sent names it any more, unless that is the newest one.
+    fn parted(&self, cluster: &str, view: &View) {
+        if self.hurried || !self.has_all_clusters() {
+            return;
+        }
+        for kind in [Kind::Listener, Kind::Route] {
+            for (name, (version, what)) in self.sent.get(kind) {
+                let names_it = what.map(needs).unwrap_or_default().contains(&cluster);
+                let newest = self.server_has(kind, name, view);
+                let refused = newest.is_some() && newest.as_ref() == self.refused.get(kind).get(name)
+                    || self.refused_set.get(kind).is_some();
+                assert!(
+                    !names_it || refused || newest.as_ref() == Some(version),
+                    "rule 44: {cluster} went while {} {name} names it",
+                    kind.short()
+                );
+            }
+        }
+    }
+
+    /// The version of this name that this client should have.
+    fn server_has(&self, kind: Kind, name: &str, view: &View) -> Option<String> {
+        let id = view.names.find(name)?;
+        let resource = view.generation.get(kind, id)?;
+        let want = self.want.get(kind);
+        let wanted = want.names.contains(name) || (want.wildcard && resource.reach.in_wildcard());
+        (wanted && resource.reach.admits("edge")).then(|| resource.version.to_string())
+    }
+
+    // ---- what it does with a response
+
+    pub fn read(&mut self, response: &Response) -> Request {
+        let kind = response.kind;
+        let newest = self.nonces.get(kind).last() == Some(&response.nonce);
+        let empties = response.resources.iter().any(|r| content(r).is_none());
+        let any = !response.resources.is_empty() && !empties && (newest || self.delta());
+        let whim = any && std::mem::take(&mut self.refuse_next);
+        let bad: Vec<&str> = response
+            .resources
+            .iter()
+            .filter(|r| is_bad(content(r)))
+            .map(|r| &*r.name)
+            .collect();
+        let nack = whim || !bad.is_empty();
+        let full = !self.delta() && kind.full_state();
+        let want = self.want.get(kind).clone();
+        let wanted = |name: &str| want.wildcard || want.names.contains(name);
+        let held = self.held.get_mut(kind);
+        if full && !nack {
+            held.clear();
+        }
+        for resource in &response.resources {
+            if wanted(&resource.name) && !whim && !bad.contains(&&*resource.name) {
+                held.insert(resource.name.to_string(), resource.version.to_string());
+                if content(resource).is_none() {
+                    held.remove(&*resource.name); // nothing in it
+                }
+            }
+        }
+        let keeps = matches!(self.habit, Habit::EnvoyDelta) && kind.empty_when_gone();
+        for name in response.removed.iter().filter(|_| !keeps) {
+            held.remove(&**name);
+        }
+        for name in &response.missing {
+            held.remove(&**name);
+        }
+        if nack {
+            self.refuse(response, full, newest);
+        }
+        let error = nack.then(|| Error {
+            code: 13,
+            message: "bad".into(),
+        });
+        let nonce = response.nonce.clone();
+        self.answered.get_mut(kind).clone_from(&nonce);
+        if self.delta() {
+            let request = self.delta_request(kind);
+            return Request::Delta(DeltaRequest {
+                nonce,
+                error,
+                ..request
+            });
+        }
+        let request = self.sotw_request(kind, nonce);
+        Request::Sotw(SotwRequest { error, ..request })
+    }
+
+    fn refuse(&mut self, response: &Response, full: bool, newest: bool) {
+        let kind = response.kind;
+        if full {
+            if newest {
+                *self.refused_set.get_mut(kind) = Some(response.version.clone());
+            }
+            return;
+        }
+        if !self.delta() && !newest {
+            // A refusal that is stale when it arrives: the server may repeat it, or not.
+            let stale = response
+                .resources
+                .iter()
+                .map(|r| (r.name.to_string(), r.version.to_string()));
+            self.excused.get_mut(kind).extend(stale);
+            return;
+        }
+        let want = self.want.get(kind).clone();
+        for resource in &response.resources {
+            let (name, version) = (resource.name.to_string(), resource.version.to_string());
+            let sent = self.sent.get(kind).get(&name).map(|(v, _)| v);
+            if !(want.wildcard || want.names.contains(&name)) || sent.is_some_and(|sent| *sent != version) {
+                continue; // no longer wanted, or something newer is on its way
+            }
+            if response.resources.len() > 1 {
+                if !self.deleted.get(kind).contains(&name) {
+                    self.suspect.get_mut(kind).insert(name, version);
+                }
+            } else {
+                self.refused.get_mut(kind).insert(name, version);
+            }
+        }
+    }
+
+    /// In the end it has what the server has, but for what it refused.
+    pub fn converged(&self, view: &View) {
+        assert!(self.inbox.is_empty());
+        for kind in Kind::ALL {
+            if !self.want.get(kind).requested || self.refused_set.get(kind).is_some() {
+                continue;
+            }
+            let held = self.held.get(kind);
+            for name in ["a", "b", "c", "d", "z", "ghost"] {
+                let refused = self.refused.get(kind).get(name);
+                let server = self.server_has(kind, name, view);
+                let excused = self.excused.get(kind).get(name);
+                if server.is_some() && (server.as_ref() == refused || server.as_ref() == excused) {
+                    continue;
+                }
+                assert_eq!(
+                    held.get(name),
+                    server.as_ref(),
+                    "{} {name} of {:?}",
+                    kind.short(),
+                    self.habit
+                );
+                if kind == Kind::Endpoints && server.is_some() {
+                    assert!(!self.follow.contains(name), "rule 45: {name}");
+                }
+            }
+        }
+    }
+}

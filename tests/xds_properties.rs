@@ -1,0 +1,44 @@
+//! Random histories of publications, subscriptions, answers, refusals, reconnects, slow
+//! readers and time, against clients like Envoy and gRPC (`support/client.rs`): what they
+//! hold in the end is what the server has, it falls silent, and no promise is broken on the way.
+//!
+//! `PROPTEST_CASES=20000 cargo test --test xds_properties` plays more of them;
+//! `XDS_TRACE=1` shows the history that failed.
+
+#[path = "support/client.rs"]
+mod client;
+#[path = "support/model.rs"]
+mod model;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+/// `XDS_HISTORY=1,2,3` plays one history, such as a fuzzer or a failed test printed.
+#[test]
+fn the_given_history() {
+    if let Ok(text) = std::env::var("XDS_HISTORY") {
+        let bytes: Vec<u8> = text
+            .split(',')
+            .map(|n| n.trim().parse().expect("bytes"))
+            .collect();
+        model::play(&bytes);
+    }
+}
+
+#[test]
+fn every_promise_holds_in_every_history() {
+    let config = Config {
+        failure_persistence: None,
+        ..Config::default()
+    };
+    // The same histories each time; more cases go on where fewer stopped.
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let histories = prop::collection::vec(any::<u8>(), 1..400);
+    runner
+        .run(&histories, |bytes| {
+            model::play(&bytes);
+            Ok(())
+        })
+        .unwrap_or_else(|failed| panic!("{failed}"));
+}
