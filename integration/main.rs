@@ -19,4 +19,5 @@ mod grpc_clients;
 mod malformed;
 mod mass_removal;
 mod registry_restart;
+mod tls;
 mod union;

@@ -27,6 +27,10 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
 };
 use prost::{Message as _, Name as _};
 
+mod tls;
+
+pub use tls::{TlsMistake, TlsWish};
+
 use crate::config::Config;
 use crate::model::declaration::Expose;
 use crate::model::{Bind, Listener, Policy, Protocol, RouteRule, Service};
@@ -84,6 +88,8 @@ pub struct Wish {
     pub bridge: SocketAddr,
     /// For [`Step::Endpoints`].
     pub services: Vec<StaticService>,
+    /// Files on the Envoy's machine.
+    pub tls: TlsWish,
 }
 
 /// Why there is no bootstrap.
@@ -97,6 +103,9 @@ pub enum BootstrapError {
         "step `endpoints` needs the services that stay in Envoy's file: --service NAME[:PROTOCOL[:ROUTE]]"
     )]
     NoService,
+    /// Files for TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsMistake),
     /// Printing.
     #[error(transparent)]
     Render(#[from] RenderError),
@@ -176,7 +185,10 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
     }
     let internal = listeners.iter().any(|(_, l)| l.bind == Bind::Internal);
     let mut fixed = StaticResources {
-        clusters: vec![bridge(wish.bridge)],
+        clusters: vec![Cluster {
+            transport_socket: tls::socket(config.xds.tls.as_ref(), &wish.tls, wish.bridge)?,
+            ..bridge(wish.bridge)
+        }],
         ..StaticResources::default()
     };
     if wish.step != Step::Listeners {

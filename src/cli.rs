@@ -36,7 +36,7 @@ pub enum Command {
     Check(ConfigFile),
     /// Print an Envoy bootstrap for one of the three adoption steps, or one for gRPC's own xDS clients
     #[command(after_help = BOOTSTRAP_EXAMPLES)]
-    Bootstrap(BootstrapArgs),
+    Bootstrap(Box<BootstrapArgs>),
     /// Print what a running bridge serves, as Envoy prints it in `/config_dump`
     Dump(DumpArgs),
     /// Let removals go that the mass-removal guard of a source withholds
@@ -52,7 +52,10 @@ Examples:
   xds-bridge bootstrap --for grpc --zone a > grpc.json && GRPC_XDS_BOOTSTRAP=grpc.json ./program-that-dials xds:///orders
 
 For gRPC clients only --bridge, --node-id, --node-cluster, --region and --zone count. They dial a service of protocol
-grpc or http2 by its registered name, xds:///orders; the credentials are insecure.";
+grpc or http2 by its registered name, xds:///orders; the credentials are insecure.
+
+With [xds.tls] in bridge.toml (README, \"TLS\", makes these files):
+  xds-bridge bootstrap --ca tls/ca.pem --cert tls/envoy.pem --key tls/envoy-key.pem > envoy.yaml && envoy -c envoy.yaml";
 
 /// What the bootstrap is for.
 #[derive(Debug, Args)]
@@ -87,6 +90,18 @@ pub struct BootstrapArgs {
     /// A service that stays in Envoy's file (step `endpoints`), may be repeated
     #[arg(long = "service", value_name = "NAME[:PROTOCOL[:ROUTE]]")]
     pub services: Vec<StaticService>,
+    /// With [xds.tls]: the CA of the bridge's certificate, a file on the Envoy's machine
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<String>,
+    /// With `client_ca` in [xds.tls]: the certificate the Envoy shows
+    #[arg(long, value_name = "FILE")]
+    pub cert: Option<String>,
+    /// The key of that certificate
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<String>,
+    /// The DNS name in the bridge's certificate [default: it carries the IP address of --bridge]
+    #[arg(long, value_name = "NAME")]
+    pub sni: Option<String>,
 }
 
 /// What to dump.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use xds_bridge::bootstrap::{self, For, Wish};
+use xds_bridge::bootstrap::{self, For, TlsMistake, TlsWish, Wish};
 use xds_bridge::cli::{BootstrapArgs, Cli, Command, DumpArgs};
 use xds_bridge::config::{self, Config, Log, LogFormat};
 use xds_bridge::{app, client, render};
@@ -32,6 +32,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Run(file) => run(config::load(&file.config)?, &file.config),
         Command::Check(file) => {
             let config = config::load(&file.config)?;
+            app::port(&config.xds)?; // its TLS files can be used
             let counts = [
                 (config.sources.len(), "source"),
                 (config.exposures.len(), "exposure"),
@@ -44,7 +45,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
                 words.join(", ")
             ))
         }
-        Command::Bootstrap(args) => print_bootstrap(args),
+        Command::Bootstrap(args) => print_bootstrap(*args),
         Command::Dump(args) => dump(&args),
         Command::Accept(args) => {
             let config = config::load(&args.file.config)?;
@@ -144,9 +145,16 @@ fn print_bootstrap(args: BootstrapArgs) -> Result<(), Failure> {
         admin: args.admin,
         bridge: args.bridge.unwrap_or(config.xds.listen),
         services: args.services,
+        tls: TlsWish {
+            ca: args.ca,
+            certificate: args.cert,
+            key: args.key,
+            sni: args.sni,
+        },
     };
     match args.whose {
         For::Envoy => say(&bootstrap::yaml(&config, &wish)?),
+        For::Grpc if config.xds.tls.is_some() => Err(TlsMistake::Grpc.into()),
         For::Grpc => say(&bootstrap::grpc::json(&wish)?),
     }
 }

@@ -93,7 +93,13 @@ impl Bridge {
 
     /// What `xds-bridge bootstrap` prints.
     pub(crate) fn bootstrap(&self, step: Step, admin: SocketAddr, services: &[&str]) -> String {
-        print_bootstrap(&self.file(), step, admin, None, services)
+        let flags: Vec<&str> = services.iter().flat_map(|s| ["--service", *s]).collect();
+        self.bootstrap_with(step, admin, &flags)
+    }
+
+    /// The same with other flags.
+    pub(crate) fn bootstrap_with(&self, step: Step, admin: SocketAddr, flags: &[&str]) -> String {
+        print_bootstrap(&self.file(), step, admin, None, flags)
     }
 
     /// An Envoy that gets everything from here, and comes by another address (a proxy's).
@@ -237,7 +243,7 @@ pub(crate) fn print_bootstrap(
     step: Step,
     admin: SocketAddr,
     way: Option<SocketAddr>,
-    services: &[&str],
+    flags: &[&str],
 ) -> String {
     let (file, admin) = (file.display().to_string(), admin.to_string());
     let way = way.map(|way| way.to_string());
@@ -251,7 +257,7 @@ pub(crate) fn print_bootstrap(
         "proof",
     ]);
     args.extend(way.iter().flat_map(|way| ["--bridge", way]));
-    args.extend(services.iter().flat_map(|s| ["--service", *s]));
+    args.extend(flags);
     let output = run(&args, Path::new("."));
     assert!(output.status.success(), "xds-bridge {args:?}: {}", output.stderr);
     output.stdout

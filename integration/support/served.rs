@@ -13,7 +13,7 @@ use xds_bridge::fanout::Fanout;
 use xds_bridge::metrics::Metrics;
 use xds_bridge::model::{Clusters, OnAllUnhealthy, Policy, Protocol, Service};
 use xds_bridge::translate::{cluster::message, endpoints::endpoints};
-use xds_bridge::xds::{Limits, Update};
+use xds_bridge::xds::Update;
 use xds_bridge::{clock, grpc};
 
 use super::bridge::{self, Counted, Step};
@@ -61,7 +61,7 @@ impl Served {
             listener,
             fanout.clone(),
             metrics.clone(),
-            Limits::default(),
+            grpc::Options::default(),
             stop.clone(),
         );
         tokio::spawn(async move { serving.await.expect("a discovery server in this process") });

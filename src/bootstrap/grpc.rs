@@ -44,6 +44,7 @@ mod tests {
             admin: ([127, 0, 0, 1], 9901).into(),
             bridge: ([127, 0, 0, 1], 18000).into(),
             services: Vec::new(),
+            tls: super::super::TlsWish::default(),
         };
         let text = json(&wish).unwrap();
         assert!(text.ends_with("}\n"));

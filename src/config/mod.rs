@@ -6,6 +6,7 @@
 mod load;
 mod parse;
 mod reader;
+mod xds;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -56,6 +57,46 @@ pub struct Xds {
     pub max_names: usize,
     /// `on_rejected = "hold"`: newcomers of a fleet that rejects a version get the content before it.
     pub hold_rejected: bool,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Streams at once on one connection.
+    pub max_streams_per_connection: u32,
+    /// One request's size.
+    pub max_request_bytes: usize,
+    /// Requests read from one stream.
+    pub max_requests_per_second: u32,
+    /// Streams that begin.
+    pub new_streams_per_second: u32,
+    /// First responses being made and sent.
+    pub max_first_responses: usize,
+    /// Streams end with OK at about this age; zero: never.
+    pub max_stream_age: Duration,
+    /// `[xds.tls]`; plaintext without.
+    pub tls: Option<TlsFiles>,
+    /// `[[xds.clients]]`; none: any client may be any node.
+    pub clients: Vec<ClientRule>,
+}
+
+/// `[xds.tls]`: paths, relative to `bridge.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Who signs clients; with it they must show a certificate.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// `[[xds.clients]]`: which certificate may claim which nodes. `*` stands for one character or more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientRule {
+    /// A URI, or `dns:` and a name.
+    pub san: String,
+    /// `node.id`
+    pub node_ids: Vec<String>,
+    /// `node.cluster`
+    pub fleets: Vec<String>,
 }
 
 /// The operator's port: health, metrics, dumps. Never for Envoy's data plane.

@@ -106,6 +106,29 @@ pub(super) fn service_host(value: &str) -> Result<String, String> {
     ))
 }
 
+/// A name in a client's certificate: `dns:` and a name, or a URI; `*` stands for a part of it.
+pub(super) fn san_pattern(value: &str) -> Result<String, String> {
+    let right = match value.strip_prefix("dns:") {
+        Some(name) => is_host(&name.replace('*', "x").to_ascii_lowercase()),
+        None => {
+            let (scheme, rest) = value.split_once("://").unwrap_or_default();
+            !scheme.is_empty()
+                && scheme
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+                && !rest.is_empty()
+                && !rest.starts_with('*')
+                && rest.bytes().all(|b| b.is_ascii_graphic())
+        }
+    };
+    if right && value.len() <= 512 {
+        return Ok(value.to_owned());
+    }
+    Err(format!(
+        "`{value}` must be a URI such as spiffe://shop/ns/*, or dns: and a name such as dns:edge-*.example"
+    ))
+}
+
 pub(super) fn path_pattern(value: &str) -> Result<String, String> {
     if value.starts_with('/') && value.bytes().all(|b| b.is_ascii_graphic()) {
         return Ok(value.to_owned());
