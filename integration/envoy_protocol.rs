@@ -188,6 +188,11 @@ async fn an_ordinary_reconnect_resends_nothing() {
     let client = envoy.client();
     client.reaches(&Call::http("orders"), &["orders-1"]).await;
     client.reaches(&Call::grpc("shop.Users"), &["users-1"]).await;
+    assert_eq!(
+        sent(&bridge.metrics().await)[2],
+        ("lds", 1),
+        "an Envoy does not see the listener for gRPC clients"
+    );
     bridge.kill();
     bridge.restart().await;
     bridge

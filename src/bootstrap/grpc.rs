@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Wish;
 
-/// The bootstrap as JSON. The bridge has no TLS on this port: credentials are `insecure`.
+/// The bootstrap as JSON. Credentials are `insecure`: of those with TLS not each client knows one.
 ///
 /// # Errors
 /// Printing.
