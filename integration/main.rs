@@ -16,6 +16,7 @@ mod consul_restart;
 mod envoy_protocol;
 mod etcd_watch;
 mod grpc_clients;
+mod last_known;
 mod malformed;
 mod mass_removal;
 mod registry_restart;

@@ -12,7 +12,8 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
-use crate::config::{ClientRule, Config, SourceConfig, TlsFiles, Xds};
+use crate::cache::{self, LastKnown};
+use crate::config::{Cache, ClientRule, Config, SourceConfig, TlsFiles, Xds};
 use crate::fanout::Fanout;
 use crate::hub::{Hub, INBOX, Network, Overview, SourceInfo};
 use crate::metrics::Metrics;
@@ -101,6 +102,7 @@ pub async fn run(
                 SourceInfo {
                     kind: source.kind(),
                     guard: source.guard(),
+                    registry: source.registry(),
                 },
             )
         })
@@ -111,12 +113,21 @@ pub async fn run(
         listeners: config.listeners.clone(),
     };
     let settle = (config.xds.settle, config.xds.settle_max);
-    let (hub, overview) = Hub::new(kinds, network, settle, fanout.clone(), metrics.clone());
+    let (mut hub, overview) = Hub::new(kinds, network, settle, fanout.clone(), metrics.clone());
     let (events, inbox) = mpsc::channel(INBOX);
     let (orders, orders_in) = mpsc::channel(1);
 
     let mut tasks = Tasks::default();
     let child = || stop.child_token();
+    if let Some(cache) = &config.cache {
+        let (writer, snapshots) = mpsc::channel(1);
+        hub = hub.remembering(last_known(cache.clone(), &config.sources).await, writer);
+        let folder = cache.folder.clone();
+        tasks.spawn(
+            "cache writer",
+            cache::write(folder, snapshots, metrics.clone(), child()),
+        );
+    }
     tasks.spawn("hub", hub.run(inbox, orders_in, child()));
     for (name, source) in &config.sources {
         let source: Box<dyn Source> = match source {
@@ -178,6 +189,25 @@ pub fn port(xds: &Xds) -> Result<grpc::Options, AppError> {
         max_first_responses: xds.max_first_responses,
         max_stream_age: xds.max_stream_age,
     })
+}
+
+/// What is on disk of each source.
+async fn last_known(
+    cache: Cache,
+    sources: &BTreeMap<Arc<str>, SourceConfig>,
+) -> BTreeMap<Arc<str>, LastKnown> {
+    let registries: Vec<(Arc<str>, String)> = sources
+        .iter()
+        .filter_map(|(name, source)| Some((name.clone(), source.registry()?)))
+        .collect();
+    let load = move || {
+        let one = |(name, registry): (Arc<str>, String)| {
+            let state = cache::load(&cache.folder, &name, &registry, cache.max_age)?;
+            Some((name, state))
+        };
+        registries.into_iter().filter_map(one).collect()
+    };
+    tokio::task::spawn_blocking(load).await.unwrap_or_default()
 }
 
 async fn listen(address: SocketAddr, what: &'static str, key: &'static str) -> Result<TcpListener, AppError> {

@@ -1,7 +1,18 @@
 //! The only place that reads a clock. Everything else is given the time, so that
 //! tests can run it as fast as they like (tokio's clock can be paused).
 
+use std::time::SystemTime;
+
 use tokio::time::Instant;
+
+/// Seconds since 1970, for what outlives the process.
+#[allow(clippy::disallowed_methods)] // the one place
+#[must_use]
+pub fn unix_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
+}
 
 /// Now, on tokio's clock.
 #[allow(clippy::disallowed_methods)] // the one place

@@ -21,6 +21,7 @@
 pub mod admin;
 pub mod app;
 pub mod bootstrap;
+pub mod cache;
 pub mod cli;
 pub mod client;
 pub mod clock;

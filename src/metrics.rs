@@ -164,6 +164,10 @@ pub struct Metrics {
     pub source_changes: Family<BySource, Counter>,
     /// Instances that a source no longer knows, served until that is certain.
     pub withheld: Family<BySource, Gauge>,
+    /// How old the last known state was that is served of a source; 0: what it says itself.
+    pub stale: Family<BySource, Gauge>,
+    /// Last known states that could not be written.
+    pub cache_failures: Counter,
     /// Entries that are not served.
     pub entries_rejected: Family<BySource, Gauge>,
     /// Entries by name, rejected or with a warning.
@@ -213,6 +217,8 @@ impl Default for Metrics {
             source_instances: Family::default(),
             source_changes: Family::default(),
             withheld: Family::default(),
+            stale: Family::default(),
+            cache_failures: Counter::default(),
             entries_rejected: Family::default(),
             entry_issue: Family::default(),
             services: Gauge::default(),
@@ -255,6 +261,10 @@ impl Default for Metrics {
             "Changes a source delivered",
             m.source_changes.clone(),
         );
+        let text = "Age of the last known state when it was loaded; 0: what the source says itself";
+        r.register("source_stale_seconds", text, m.stale.clone());
+        let text = "Last known states that could not be written";
+        r.register("cache_write_failures", text, m.cache_failures.clone());
         let text = "Instances a source no longer knows, served until that is certain";
         r.register("source_withheld_instances", text, m.withheld.clone());
         r.register(

@@ -19,9 +19,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("translate", &["model", "xds"]),
     ("source", &["model", "registry", "config"]),
     ("fanout", &["xds"]),
+    ("cache", &["clock", "metrics", "model", "render"]),
     (
         "hub",
-        &["model", "translate", "xds", "fanout", "metrics", "clock"],
+        &["cache", "model", "translate", "xds", "fanout", "metrics", "clock"],
     ),
     ("grpc", &["xds", "fanout", "metrics", "clock"]),
     ("render", &["xds"]),
@@ -34,7 +35,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "admin", "clock", "config", "fanout", "grpc", "hub", "metrics", "render", "source", "xds",
+            "admin", "cache", "clock", "config", "fanout", "grpc", "hub", "metrics", "render", "source",
+            "xds",
         ],
     ),
     ("lib", &["*"]),

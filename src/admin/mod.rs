@@ -87,6 +87,12 @@ async fn ready(State(admin): State<Admin>) -> Response {
             Status::Away { reason } => format!(": {reason}"),
             _ => String::new(),
         };
+        let stale = source.stale.map_or(String::new(), |age| {
+            format!(
+                "; what is served was last known {} s before this start",
+                age.as_secs()
+            )
+        });
         let withheld = match source.withheld {
             0 => String::new(),
             n => format!(
@@ -97,7 +103,7 @@ async fn ready(State(admin): State<Admin>) -> Response {
         // Writing into a String does not fail.
         let _ = writeln!(
             text,
-            "{} ({}): {}, {delivered}{reason}{withheld}",
+            "{} ({}): {}, {delivered}{reason}{stale}{withheld}",
             source.name,
             source.kind,
             source.status.as_str()

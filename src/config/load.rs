@@ -15,8 +15,8 @@ use crate::model::route::clip;
 
 use super::reader::{Lines, Mistake, Section, Shared};
 use super::{
-    Admin, Bind, Clusters, Config, ConsulSource, EtcdSource, Exposure, FileSource, Listener, Log, LogFormat,
-    OnAllUnhealthy, SourceConfig, parse, xds,
+    Admin, Bind, Cache, Clusters, Config, ConsulSource, EtcdSource, Exposure, FileSource, Listener, Log,
+    LogFormat, OnAllUnhealthy, SourceConfig, parse, xds,
 };
 
 /// Why there is no configuration.
@@ -176,6 +176,13 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         s.finish();
         Log { format, filter }
     };
+    let cache = {
+        let mut s = root.section("cache");
+        let folder = s.get("folder", parse::text).map(|folder| base.join(folder));
+        let max_age = s.get_or("max_age", Duration::from_secs(86_400), parse::duration);
+        s.finish();
+        folder.map(|folder| Cache { folder, max_age })
+    };
     let clusters = clusters(root.section("clusters"));
     let sources = sources(&mut root, base);
     let exposures = exposures(&mut root);
@@ -195,6 +202,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         admin,
         log,
         clusters,
+        cache,
         sources: sources?,
         exposures,
         listeners: listeners?,

@@ -30,6 +30,8 @@ pub struct Config {
     pub log: Log,
     /// `[clusters]`: what holds for each generated cluster.
     pub clusters: Clusters,
+    /// `[cache]`
+    pub cache: Option<Cache>,
     /// `[sources.NAME]`
     pub sources: BTreeMap<Arc<str>, SourceConfig>,
     /// `[exposures.NAME]`; `internal` is always there.
@@ -106,6 +108,15 @@ pub struct Admin {
     pub listen: SocketAddr,
 }
 
+/// Where the last known state of the registries is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// One file per source; relative paths are relative to `bridge.toml`.
+    pub folder: PathBuf,
+    /// Older files are not used.
+    pub max_age: Duration,
+}
+
 /// Log output, on standard error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -143,6 +154,20 @@ impl SourceConfig {
             Self::File(_) => None,
             Self::Etcd(etcd) => Some(etcd.guard),
             Self::Consul(consul) => Some(consul.guard),
+        }
+    }
+
+    /// Which registry it is, to tell a cached state of another one; `None`: not worth caching.
+    #[must_use]
+    pub fn registry(&self) -> Option<String> {
+        match self {
+            Self::File(_) => None,
+            Self::Etcd(etcd) => Some(format!("etcd {}", etcd.prefix)),
+            Self::Consul(consul) => Some(format!(
+                "consul {} {}",
+                consul.address,
+                consul.datacenter.as_deref().unwrap_or("")
+            )),
         }
     }
 

@@ -2,6 +2,7 @@
 //! moment, and publishes what changed. Nothing here talks to a registry or to Envoy.
 
 mod build;
+mod last_known;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,13 +15,16 @@ use tokio_util::sync::CancellationToken;
 
 use build::Builder;
 pub use build::Network;
+use last_known::Memory;
 use settle::Settle;
 
+use crate::cache::{LastKnown, Snapshot};
 use crate::clock;
 use crate::fanout::Fanout;
 use crate::metrics::{ByEntry, BySource, ByType, MAX_ENTRIES, Metrics, SourceKind, count};
 use crate::model::catalog::Touched;
-use crate::model::{Catalog, Event, GuardRule, Issue, Severity, Status};
+use crate::model::change::What;
+use crate::model::{Catalog, Change, Event, GuardRule, Issue, Severity, Status};
 use crate::xds::Kind;
 
 /// Events of sources that wait for the hub; a source that is faster waits itself.
@@ -51,15 +55,19 @@ pub struct SourceView {
     pub delivered: bool,
     /// Instances that it no longer knows, and that are served until that is certain.
     pub withheld: usize,
+    /// How old the last known state was that is served of it, when it was loaded.
+    pub stale: Option<Duration>,
 }
 
 /// What the hub has to know of a source.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SourceInfo {
     /// `file`, `etcd`, `consul`
     pub kind: &'static str,
     /// Its guard against mass removal, if any.
     pub guard: Option<GuardRule>,
+    /// Which registry it is; `None`: its state is not kept.
+    pub registry: Option<String>,
 }
 
 /// An operator's word to the hub.
@@ -88,6 +96,9 @@ pub struct Hub {
     overview: watch::Sender<Overview>,
     ready: bool,
     seen_issues: BTreeSet<Issue>,
+    memory: Memory,
+    /// Where states are saved, if they are.
+    writer: Option<mpsc::Sender<Snapshot>>,
 }
 
 impl Hub {
@@ -101,10 +112,13 @@ impl Hub {
         metrics: Arc<Metrics>,
     ) -> (Self, watch::Receiver<Overview>) {
         let (overview, seen) = watch::channel(Overview::default());
+        let began = clock::now();
         let hub = Self {
             catalog: Catalog::new(sources.iter().map(|(name, info)| (name.clone(), info.guard))),
             sources,
-            began: clock::now(),
+            began,
+            memory: Memory::new(began, BTreeMap::new()),
+            writer: None,
             builder: Builder::new(network),
             settle: Settle::new(settle.0, settle.1),
             pending: BTreeSet::new(),
@@ -118,6 +132,18 @@ impl Hub {
         (hub, seen)
     }
 
+    /// What was known of sources before, and where their present state is saved.
+    #[must_use]
+    pub fn remembering(
+        mut self,
+        loaded: BTreeMap<Arc<str>, LastKnown>,
+        writer: mpsc::Sender<Snapshot>,
+    ) -> Self {
+        self.memory = Memory::new(self.began, loaded);
+        self.writer = Some(writer);
+        self
+    }
+
     /// Works until `stop`.
     pub async fn run(
         mut self,
@@ -127,11 +153,25 @@ impl Hub {
     ) {
         loop {
             let (due, release) = (self.settle.due(), self.catalog.due().map(|due| self.began + due));
+            let save = self
+                .memory
+                .save_at(clock::now())
+                .filter(|_| self.writer.is_some());
+            let patience = self.memory.patience();
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = at(save), if save.is_some() => self.save(),
+                () = at(patience), if patience.is_some() => {
+                    for source in self.memory.waiting() {
+                        self.recall(&source);
+                    }
+                }
                 () = at(due), if due.is_some() => self.publish(),
                 () = at(release), if release.is_some() => {
                     let touched = self.catalog.release(self.now());
+                    for source in self.sources.keys() {
+                        self.memory.changed(source);
+                    }
                     tracing::warn!(services = touched.services.len(), "removals withheld until now are believed");
                     self.follow(touched);
                 }
@@ -160,6 +200,7 @@ impl Hub {
                 services = touched.services.len(),
                 "the operator accepts what was withheld"
             );
+            self.memory.changed(&source.as_str().into());
             self.follow(touched);
         }
         let _ = reply.send(known.then_some(withheld)); // who asked may be gone
@@ -170,16 +211,78 @@ impl Hub {
         state.map_or(0, |(_, state)| state.withheld().map(|(_, w)| w.missing).sum())
     }
 
+    /// Serves the last known state of a source that is away, if there is one.
+    fn recall(&mut self, source: &Arc<str>) {
+        let Some(state) = self.memory.away(source) else {
+            return;
+        };
+        tracing::warn!(
+            source = %source,
+            services = state.services.len(),
+            age = ?state.age,
+            "the source is away: its last known state is served"
+        );
+        let services = state
+            .services
+            .into_iter()
+            .map(|(name, record)| (name, Some(record)))
+            .collect();
+        let change = Change {
+            services,
+            complete: true,
+            stray: None,
+        };
+        let event = Event {
+            source: source.clone(),
+            what: What::Change(change),
+        };
+        let mut touched = self.catalog.apply(event, self.now());
+        touched.status = true;
+        self.follow(touched);
+    }
+
+    /// Hands the state of one changed source to the writer.
+    fn save(&mut self) {
+        let now = clock::now();
+        let Some((writer, source)) = self.writer.as_ref().zip(self.memory.take_unsaved(now)) else {
+            return;
+        };
+        let Some(registry) = self.sources.get(&source).and_then(|info| info.registry.clone()) else {
+            return;
+        };
+        let Some((_, state)) = self.catalog.sources().find(|(name, _)| **name == source) else {
+            return;
+        };
+        let snapshot = Snapshot {
+            source: source.clone(),
+            registry,
+            services: state.snapshot(),
+        };
+        if writer.try_send(snapshot).is_err() {
+            self.memory.later(source, now);
+        }
+    }
+
     fn apply(&mut self, event: Event) {
         let source = event.source.clone();
+        let complete = matches!(&event.what, What::Change(change) if change.complete);
+        let was_stale = self.memory.stale(&source).is_some();
+        if complete {
+            self.memory.delivered(&source);
+        }
+        let away = matches!(event.what, What::Status(Status::Away { .. }));
         let by_source = BySource {
             source: source.to_string(),
         };
-        if matches!(event.what, crate::model::change::What::Change(_)) {
+        if matches!(event.what, What::Change(_)) {
             self.metrics.source_changes.get_or_create(&by_source).inc();
         }
         let before = self.withheld(&source);
-        let touched = self.catalog.apply(event, self.now());
+        let mut touched = self.catalog.apply(event, self.now());
+        touched.status |= complete && was_stale;
+        if !touched.services.is_empty() || complete {
+            self.memory.changed(&source);
+        }
         let withheld = self.withheld(&source);
         if withheld > before {
             tracing::warn!(
@@ -204,6 +307,9 @@ impl Hub {
             self.count_issues();
         }
         self.follow(touched);
+        if away {
+            self.recall(&source);
+        }
     }
 
     /// What follows from a change of the catalog, whoever made it.
@@ -315,6 +421,7 @@ impl Hub {
                 status: state.status().clone(),
                 delivered: state.delivered(),
                 withheld: state.withheld().map(|(_, w)| w.missing).sum(),
+                stale: self.memory.stale(name),
             })
             .collect();
         for view in &sources {
@@ -325,6 +432,10 @@ impl Hub {
             let by_source = BySource {
                 source: view.name.to_string(),
             };
+            let age = view
+                .stale
+                .map_or(0, |age| i64::try_from(age.as_secs().max(1)).unwrap_or(i64::MAX));
+            self.metrics.stale.get_or_create(&by_source).set(age);
             self.metrics
                 .withheld
                 .get_or_create(&by_source)

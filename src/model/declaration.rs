@@ -27,7 +27,9 @@ pub struct Declared {
 }
 
 /// What a service (one version of it) wants of the network.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Policy {
     /// `protocol`
     pub protocol: Option<Protocol>,
@@ -38,7 +40,7 @@ pub struct Policy {
 }
 
 /// `expose`, read.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Expose {
     /// `none`: cluster and endpoints only.
     Nothing,

@@ -12,7 +12,7 @@ use super::declaration::Policy;
 pub const MAX_WEIGHT: u32 = 128_000;
 
 /// One server process of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Instance {
     /// Unique within its service and source, e.g. `orders-7`.
     pub id: Arc<str>,
@@ -31,7 +31,7 @@ pub struct Instance {
 }
 
 /// Health as Envoy's EDS knows it (`envoy.config.core.v3.HealthStatus`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Health {
     /// Gets traffic.
     Healthy,
@@ -66,7 +66,9 @@ impl fmt::Display for Health {
 }
 
 /// What an instance speaks; decides the upstream protocol of its cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum Protocol {
     /// HTTP/1.1, the default.
     #[default]

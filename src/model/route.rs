@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// A route that a service declares for itself.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct RouteRule {
     /// Host to match, without a port; `None`: each host of the exposure.
     pub host: Option<String>,
@@ -17,7 +17,7 @@ pub struct RouteRule {
 }
 
 /// What of a request is compared.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Matcher {
     /// Path prefix, starts with `/`.
     Prefix(String),
@@ -26,7 +26,7 @@ pub enum Matcher {
 }
 
 /// A gRPC service by its full name, and maybe one method.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct GrpcMethod {
     /// e.g. `shop.Orders`
     pub service: String,

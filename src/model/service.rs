@@ -10,13 +10,14 @@ use super::instance::{Health, Instance, Protocol};
 use super::route::clip;
 
 /// All that one source says of one service.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ServiceRecord {
     /// In the order of their ids.
     pub instances: Vec<Instance>,
     /// The service's policy document, where there is one; stronger than what instances declare.
     pub policy: Option<Policy>,
     /// What is wrong with entries of this service.
+    #[serde(skip)]
     pub issues: Vec<Issue>,
 }
 

@@ -14,7 +14,7 @@ use super::service::ServiceRecord;
 #[derive(Debug)]
 pub struct SourceState {
     /// What is served of it.
-    services: HashMap<Arc<str>, ServiceRecord>,
+    services: HashMap<Arc<str>, Arc<ServiceRecord>>,
     stray: Vec<Issue>,
     status: Status,
     delivered: bool,
@@ -61,7 +61,16 @@ impl SourceState {
     /// What is served of one service.
     #[must_use]
     pub fn record(&self, name: &str) -> Option<&ServiceRecord> {
-        self.services.get(name)
+        self.services.get(name).map(|record| &**record)
+    }
+
+    /// All that is served of it, without a copy.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<(Arc<str>, Arc<ServiceRecord>)> {
+        self.services
+            .iter()
+            .map(|(name, record)| (name.clone(), record.clone()))
+            .collect()
     }
 
     /// All that is wrong with its entries.
@@ -122,7 +131,7 @@ impl SourceState {
             told.extend(gone.into_iter().map(|name| (name, None)));
         }
         for (name, record) in self.guarded(told, now, &mut touched) {
-            if self.services.get(&name) != record.as_ref() {
+            if self.record(&name) != record.as_ref() {
                 self.replace(name, record, &mut touched);
             }
         }
@@ -176,7 +185,7 @@ impl SourceState {
                 let known = self.services.get(&name).map_or(&[][..], |old| &old.issues);
                 touched.note_issues(known, &record.issues);
                 self.instances += record.instances.len();
-                self.services.insert(name.clone(), record)
+                self.services.insert(name.clone(), Arc::new(record))
             }
             None => self
                 .services

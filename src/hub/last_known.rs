@@ -1,0 +1,142 @@
+//! When the last known state of a source is served, and when its present one is saved.
+//! Pure; times are given.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cache::LastKnown;
+
+/// A source that has said nothing at all for so long is taken to be away.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Saved at most so often.
+const EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Memory {
+    began: Instant,
+    loaded: BTreeMap<Arc<str>, LastKnown>,
+    /// Served now, with the age at loading.
+    stale: BTreeMap<Arc<str>, Duration>,
+    unsaved: BTreeSet<Arc<str>>,
+    last_save: Option<Instant>,
+}
+
+impl Memory {
+    pub(super) const fn new(began: Instant, loaded: BTreeMap<Arc<str>, LastKnown>) -> Self {
+        Self {
+            began,
+            loaded,
+            stale: BTreeMap::new(),
+            unsaved: BTreeSet::new(),
+            last_save: None,
+        }
+    }
+
+    /// The source has delivered itself: what was remembered of it is over.
+    pub(super) fn delivered(&mut self, source: &str) {
+        self.loaded.remove(source);
+        self.stale.remove(source);
+    }
+
+    /// The source is away: what is remembered of it is served from now on.
+    pub(super) fn away(&mut self, source: &Arc<str>) -> Option<LastKnown> {
+        let state = self.loaded.remove(source)?;
+        self.stale.insert(source.clone(), state.age);
+        Some(state)
+    }
+
+    /// When sources that have said nothing are taken to be away.
+    pub(super) fn patience(&self) -> Option<Instant> {
+        (!self.loaded.is_empty()).then(|| self.began + PATIENCE)
+    }
+
+    /// Those of which something is remembered that is not served yet.
+    pub(super) fn waiting(&self) -> Vec<Arc<str>> {
+        self.loaded.keys().cloned().collect()
+    }
+
+    /// How old the state was that is served of this source, if it is not its own.
+    pub(super) fn stale(&self, source: &str) -> Option<Duration> {
+        self.stale.get(source).copied()
+    }
+
+    /// What is served of this source has changed.
+    pub(super) fn changed(&mut self, source: &Arc<str>) {
+        self.unsaved.insert(source.clone());
+    }
+
+    /// When to save next.
+    pub(super) fn save_at(&self, now: Instant) -> Option<Instant> {
+        let due = self.last_save.map_or(now, |last| (last + EVERY).max(now));
+        (!self.unsaved.is_empty()).then_some(due)
+    }
+
+    /// One source to save now.
+    pub(super) fn take_unsaved(&mut self, now: Instant) -> Option<Arc<str>> {
+        let source = self.unsaved.pop_first()?;
+        if self.unsaved.is_empty() {
+            self.last_save = Some(now);
+        }
+        Some(source)
+    }
+
+    /// The writer is busy: later.
+    pub(super) fn later(&mut self, source: Arc<str>, now: Instant) {
+        self.unsaved.insert(source);
+        self.last_save = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(now: Instant) -> Memory {
+        let state = LastKnown {
+            services: Vec::new(),
+            age: Duration::from_secs(60),
+        };
+        Memory::new(now, BTreeMap::from([("etcd".into(), state)]))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_served_once_when_the_source_is_away() {
+        let now = crate::clock::now();
+        let mut memory = memory(now);
+        assert_eq!(memory.patience(), Some(now + PATIENCE));
+        assert!(memory.away(&"other".into()).is_none());
+        assert!(memory.away(&"etcd".into()).is_some());
+        assert!(memory.away(&"etcd".into()).is_none());
+        assert_eq!(
+            (memory.stale("etcd"), memory.patience()),
+            (Some(Duration::from_secs(60)), None)
+        );
+        memory.delivered("etcd");
+        assert_eq!(memory.stale("etcd"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_answers_is_never_overruled() {
+        let mut memory = memory(crate::clock::now());
+        memory.delivered("etcd");
+        assert!(memory.away(&"etcd".into()).is_none());
+        assert_eq!(memory.waiting(), [""; 0].map(Arc::from));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_saved_at_once_and_then_each_second() {
+        let now = crate::clock::now();
+        let mut memory = memory(now);
+        assert_eq!(memory.save_at(now), None);
+        memory.changed(&"etcd".into());
+        assert_eq!(memory.save_at(now), Some(now));
+        assert_eq!(memory.take_unsaved(now).as_deref(), Some("etcd"));
+        memory.changed(&"etcd".into());
+        let soon = now + Duration::from_millis(10);
+        assert_eq!(memory.save_at(soon), Some(now + EVERY));
+    }
+}
