@@ -13,6 +13,7 @@ use crate::support::servers::Server;
 const TTL: Duration = Duration::from_secs(60);
 
 const ORDERS: [(&str, &str); 1] = [("protocol", "grpc")];
+const LEAVING: [(&str, &str); 2] = [("protocol", "grpc"), ("state", "drain")];
 
 /// A client gives up a call after 20 s: of a service that has gone it hears before.
 const TOLD_AT_ONCE: Duration = Duration::from_secs(10);
@@ -42,11 +43,13 @@ async fn follow(language: Language) {
     let (first, second) = (register(one).await, register(two).await);
     client.reaches(&["orders-1", "orders-2"]).await;
 
-    // No call fails. One instance more, then one less (its server lives on).
+    // No call fails. One instance more, then one less: it drains, then it is gone.
     let third = register(three).await;
     client.reaches(&["orders-1", "orders-2", "orders-3"]).await;
-    second.remove().await;
+    let leaving = registry.register_for("orders", two, &LEAVING, TTL).await;
     client.reaches(&["orders-1", "orders-3"]).await;
+    leaving.remove().await;
+    second.remove().await;
     client.assert_clean();
 
     // Without the bridge it goes on, and hears of what changed meanwhile.

@@ -304,7 +304,7 @@ mod tests {
         );
         assert_eq!(
             step(Some(2), Some(Protocol::Http2)),
-            ["+cds a", "+eds a", "+lds a", "+rds internal"]
+            ["+cds a", "+eds a", "+lds a"]
         );
         assert_eq!(step(None, None), ["-eds a", "-cds a", "-lds a", "+rds internal"]);
     }

@@ -24,7 +24,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: grpc-rust TARGET METHOD".into());
     };
     let path = PathAndQuery::try_from(method)?;
-    let channel = XdsChannelBuilder::new(XdsChannelConfig::new(XdsUri::parse(&target)?)).build_grpc_channel()?;
+    let channel =
+        XdsChannelBuilder::new(XdsChannelConfig::new(XdsUri::parse(&target)?)).build_grpc_channel()?;
     let mut out = std::io::stdout();
     loop {
         let mut grpc = tonic::client::Grpc::new(channel.clone());
@@ -38,7 +39,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         };
         let line = match tokio::time::timeout(DEADLINE, call).await {
             Ok(Ok(answer)) => format!("ok {}", answer.into_inner()),
-            Ok(Err(status)) => format!("failed {:?} {}", status.code(), status.message().replace('\n', " ")),
+            Ok(Err(status)) => format!(
+                "failed {:?} {}",
+                status.code(),
+                status.message().replace('\n', " ")
+            ),
             Err(_) => "failed DeadlineExceeded no answer".to_owned(),
         };
         writeln!(out, "{line}")?;
