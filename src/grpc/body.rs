@@ -77,7 +77,7 @@ impl Conversation {
                 continue;
             }
             let heard = tokio::select! {
-                () = self.peer.stop.cancelled() => return Some(self.end(&Status::new(Code::Ok, ""))),
+                () = self.peer.over() => return Some(self.end(&Status::new(Code::Ok, ""))),
                 () = self.peer.changed() => continue,
                 heard = hear(&mut self.requests) => heard,
             };

@@ -1,5 +1,6 @@
 //! One client's stream: its engine state, its place at the fan-out, its log lines.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +23,12 @@ pub(super) struct Peer {
     metrics: Arc<Metrics>,
     variant: Variant,
     began: Instant,
+    /// The stream ends then.
+    until: Instant,
     /// When the oldest change that was not sent yet reached the hub.
     since: Option<Instant>,
     named: bool,
-    pub(super) stop: CancellationToken,
+    stop: CancellationToken,
 }
 
 impl Peer {
@@ -36,18 +39,30 @@ impl Peer {
         fanout: Arc<Fanout>,
         metrics: Arc<Metrics>,
         stop: CancellationToken,
+        age: Duration,
     ) -> Self {
         metrics.streams.get_or_create(&by_variant(variant)).inc();
+        let began = clock::now();
+        let until = began + lifetime(age, RandomState::new().hash_one(place.id));
         Self {
             core,
             place,
             fanout,
             metrics,
             variant,
-            began: clock::now(),
+            began,
+            until,
             since: None,
             named: false,
             stop,
+        }
+    }
+
+    /// Waits until the stream has to end from our side: at shutdown, or of old age (rule 53).
+    pub(super) async fn over(&self) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep_until(self.until) => {}
         }
     }
 
@@ -268,6 +283,12 @@ impl Drop for Peer {
             .dec();
         tracing::debug!(node = self.node(), "client gone");
     }
+}
+
+/// The age, give or take a fifth: streams that began together do not come back together.
+fn lifetime(age: Duration, random: u64) -> Duration {
+    let part = u32::try_from(random % 401).unwrap_or(0);
+    age * (800 + part) / 1000
 }
 
 const fn by_variant(variant: Variant) -> ByVariant {

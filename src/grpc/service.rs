@@ -66,6 +66,7 @@ impl Discovery {
             self.fanout.clone(),
             self.metrics.clone(),
             self.stop.child_token(),
+            self.limits.age,
         );
         let mut response = Response::new(body::body(peer, request.into_body(), self.max_request));
         response.headers_mut().insert(
