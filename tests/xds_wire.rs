@@ -285,18 +285,24 @@ async fn rule_51_a_first_request_with_two_hundred_thousand_names() {
 #[tokio::test]
 async fn rule_52_a_reader_that_stalls_gets_one_final_state() {
     let server = server(Limits::default()).await;
-    let body = |n: u32| [&n.to_be_bytes()[..], &[b'x'; 50_000]].concat();
+    // More than a connection holds: while nobody reads, most of a response stays with us.
+    let body = |n: u32| [&n.to_be_bytes()[..], &[b'x'; 200_000]].concat();
     server.publish(&[put(Kind::Cluster, "a", &body(0))]);
     let mut call = delta(server.channel().await).await.unwrap();
     call.requests
         .send(asks(Kind::Cluster.type_url(), &["*"]))
         .unwrap();
-    let first = call.next().await.unwrap().unwrap();
-    // Not answered: 1,000 changes are one set of names, and nothing is written.
+    let mut states = Vec::new();
     for n in 1..=1_000 {
         server.publish(&[put(Kind::Cluster, "a", &body(n))]);
+        let current = server.fanout.current().unwrap();
+        states.push(Arc::downgrade(current.all(Kind::Cluster).next().unwrap().1));
         tokio::task::yield_now().await;
     }
+    // The newest state, the one that is being sent, and no others.
+    let kept = states.iter().filter(|state| state.strong_count() > 0).count();
+    assert!(kept <= 3, "{kept} states are kept for a reader that stalls");
+    let first = call.next().await.unwrap().unwrap();
     call.requests.send(acks(&first)).unwrap();
     let last = call.next().await.unwrap().unwrap();
     let value = &last.resources[0].resource.as_ref().unwrap().value;
