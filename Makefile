@@ -10,7 +10,7 @@ UNIT_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) \
 
 .DEFAULT_GOAL := run
 .NOTPARALLEL:
-.PHONY: run test fuzz demo bench build lint fmt tools build-deps cargo cargo-lints clean-tools clean help
+.PHONY: run test fuzz demo bench build lint fmt tools programs build-deps cargo cargo-lints clean-tools clean help
 
 run: build-deps ## build and start with bridge.toml (the default)
 	$(CARGO) run --locked --bin xds-bridge -- run
@@ -38,12 +38,12 @@ fuzz: build-deps ## each fuzz target for FUZZ_SECONDS (600); what is found is ke
 	        || exit 1; \
 	done
 
-demo: build-deps tools ## a real Envoy follows the real registries, step by step
+demo: build-deps programs ## a real Envoy follows the real registries, step by step
 	$(CARGO) build --locked --bin xds-bridge --example demo
 	$(CARGO) run --locked --example demo
 
 # The binary is built by itself: with the example it would share features that only tests turn on.
-bench: build-deps tools ## change latency and memory of a release build
+bench: build-deps programs ## change latency and memory of a release build
 	$(CARGO) build --release --locked --bin xds-bridge
 	$(CARGO) run --release --locked --example load
 
@@ -57,7 +57,10 @@ lint: build-deps cargo-lints ## formatting and lints only
 fmt: cargo cargo-lints ## format the sources
 	$(CARGO) fmt
 
-tools: ## etcd, etcdctl, consul and envoy into target/tools/bin
+tools: programs cargo ## etcd, etcdctl, consul, envoy and gRPC's own clients into target/tools/bin
+	@$(TOOLS) clients
+
+programs:
 	@$(TOOLS) fetch
 
 build-deps: cargo ## protoc and a C compiler (installed on Debian as root; else it says what to install)

@@ -11,10 +11,20 @@ use crate::support::servers::Server;
 const USERS: [(&str, &str); 2] = [("protocol", "grpc"), ("route", "grpc=shop.Users")];
 const SERVICES: [&str; 2] = ["orders", "users:grpc:grpc=shop.Users"];
 
-async fn adopt(kind: Kind, step: Step) {
+/// The two variants of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Variant {
+    Delta,
+    Sotw,
+}
+
+pub(crate) async fn adopt(kind: Kind, step: Step, variant: Variant) {
     let registry = Registry::start(kind).await;
     let bridge = Bridge::start(&registry.source("registry")).await;
-    let envoy = bridge.envoy(step, &SERVICES).await;
+    let envoy = match variant {
+        Variant::Delta => bridge.envoy(step, &SERVICES).await,
+        Variant::Sotw => bridge.envoy_sotw(step, &SERVICES).await,
+    };
     let client = envoy.client();
     let (http, grpc) = (Call::http("orders"), Call::grpc("shop.Users"));
     let nobody = refusals(step);
@@ -107,30 +117,30 @@ const fn refusals(step: Step) -> (&'static str, &'static str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd_endpoints_only() {
-    adopt(Kind::Etcd, Step::Endpoints).await;
+    adopt(Kind::Etcd, Step::Endpoints, Variant::Delta).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd_static_listeners() {
-    adopt(Kind::Etcd, Step::Clusters).await;
+    adopt(Kind::Etcd, Step::Clusters, Variant::Delta).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd_everything() {
-    adopt(Kind::Etcd, Step::Listeners).await;
+    adopt(Kind::Etcd, Step::Listeners, Variant::Delta).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consul_endpoints_only() {
-    adopt(Kind::Consul, Step::Endpoints).await;
+    adopt(Kind::Consul, Step::Endpoints, Variant::Delta).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consul_static_listeners() {
-    adopt(Kind::Consul, Step::Clusters).await;
+    adopt(Kind::Consul, Step::Clusters, Variant::Delta).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consul_everything() {
-    adopt(Kind::Consul, Step::Listeners).await;
+    adopt(Kind::Consul, Step::Listeners, Variant::Delta).await;
 }

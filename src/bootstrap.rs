@@ -1,5 +1,5 @@
 //! An Envoy bootstrap for one of the three adoption steps, ready to start. Built
-//! from the same generators as what is served by xDS.
+//! from the same generators as what is served by xDS. And one for gRPC clients.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -27,6 +27,10 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
 };
 use prost::{Message as _, Name as _};
 
+mod tls;
+
+pub use tls::{TlsMistake, TlsWish};
+
 use crate::config::Config;
 use crate::model::declaration::Expose;
 use crate::model::{Bind, Listener, Policy, Protocol, RouteRule, Service};
@@ -34,6 +38,17 @@ use crate::render::{self, RenderError};
 use crate::translate::endpoints::socket;
 use crate::translate::listener::Routes;
 use crate::translate::{self, Claim, cluster, pack, proto_duration};
+
+pub mod grpc;
+
+/// Who is going to read the bootstrap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum For {
+    /// Envoy: YAML.
+    Envoy,
+    /// gRPC's own xDS clients: JSON, for `GRPC_XDS_BOOTSTRAP`.
+    Grpc,
+}
 
 /// How far Envoy's file has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -73,6 +88,8 @@ pub struct Wish {
     pub bridge: SocketAddr,
     /// For [`Step::Endpoints`].
     pub services: Vec<StaticService>,
+    /// Files on the Envoy's machine.
+    pub tls: TlsWish,
 }
 
 /// Why there is no bootstrap.
@@ -86,6 +103,9 @@ pub enum BootstrapError {
         "step `endpoints` needs the services that stay in Envoy's file: --service NAME[:PROTOCOL[:ROUTE]]"
     )]
     NoService,
+    /// Files for TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsMistake),
     /// Printing.
     #[error(transparent)]
     Render(#[from] RenderError),
@@ -131,7 +151,7 @@ impl fmt::Display for Step {
 }
 
 /// The cluster by which Envoy reaches the bridge.
-const BRIDGE: &str = "xds-bridge";
+const BRIDGE: &str = crate::model::service::BRIDGE_CLUSTER;
 
 /// The bootstrap as YAML.
 ///
@@ -165,7 +185,10 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
     }
     let internal = listeners.iter().any(|(_, l)| l.bind == Bind::Internal);
     let mut fixed = StaticResources {
-        clusters: vec![bridge(wish.bridge)],
+        clusters: vec![Cluster {
+            transport_socket: tls::socket(config.xds.tls.as_ref(), &wish.tls, wish.bridge)?,
+            ..bridge(wish.bridge)
+        }],
         ..StaticResources::default()
     };
     if wish.step != Step::Listeners {

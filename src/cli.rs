@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::bootstrap::{StaticService, Step};
+use crate::bootstrap::{For, StaticService, Step};
 
 /// Serves the services of Consul, etcd or files to Envoy by xDS.
 #[derive(Debug, Parser)]
@@ -34,11 +34,13 @@ pub enum Command {
     Run(ConfigFile),
     /// Check a configuration: all mistakes at once, each with its line
     Check(ConfigFile),
-    /// Print an Envoy bootstrap for one of the three adoption steps
+    /// Print an Envoy bootstrap for one of the three adoption steps, or one for gRPC's own xDS clients
     #[command(after_help = BOOTSTRAP_EXAMPLES)]
-    Bootstrap(BootstrapArgs),
+    Bootstrap(Box<BootstrapArgs>),
     /// Print what a running bridge serves, as Envoy prints it in `/config_dump`
     Dump(DumpArgs),
+    /// Let removals go that the mass-removal guard of a source withholds
+    Accept(AcceptArgs),
     /// Exit with 0 when a running bridge answers (for container health checks)
     Health(ConfigFile),
 }
@@ -46,7 +48,14 @@ pub enum Command {
 const BOOTSTRAP_EXAMPLES: &str = "\
 Examples:
   xds-bridge bootstrap --step listeners > envoy.yaml && envoy -c envoy.yaml
-  xds-bridge bootstrap --step endpoints --service web --service 'orders:grpc:grpc=shop.Orders' > envoy.yaml";
+  xds-bridge bootstrap --step endpoints --service web --service 'orders:grpc:grpc=shop.Orders' > envoy.yaml
+  xds-bridge bootstrap --for grpc --zone a > grpc.json && GRPC_XDS_BOOTSTRAP=grpc.json ./program-that-dials xds:///orders
+
+For gRPC clients only --bridge, --node-id, --node-cluster, --region and --zone count. They dial a service of protocol
+grpc or http2 by its registered name, xds:///orders; the credentials are insecure.
+
+With [xds.tls] in bridge.toml (README, \"TLS\", makes these files):
+  xds-bridge bootstrap --ca tls/ca.pem --cert tls/envoy.pem --key tls/envoy-key.pem > envoy.yaml && envoy -c envoy.yaml";
 
 /// What the bootstrap is for.
 #[derive(Debug, Args)]
@@ -54,12 +63,15 @@ pub struct BootstrapArgs {
     /// The configuration of the bridge: its port and the listeners.
     #[command(flatten)]
     pub file: ConfigFile,
+    /// Whose bootstrap: Envoy's YAML, or the JSON of gRPC's own xDS clients
+    #[arg(long = "for", value_enum, default_value = "envoy", value_name = "CLIENT")]
+    pub whose: For,
     /// How much comes from the bridge
     #[arg(long, value_enum, default_value = "listeners")]
     pub step: Step,
-    /// node.id, unique for each Envoy
-    #[arg(long, value_name = "ID", default_value = "envoy-1")]
-    pub node_id: String,
+    /// node.id, unique for each client [default: envoy-1, or grpc-1]
+    #[arg(long, value_name = "ID")]
+    pub node_id: Option<String>,
     /// node.cluster: the fleet, which decides the listeners
     #[arg(long, value_name = "FLEET", default_value = "edge")]
     pub node_cluster: String,
@@ -72,12 +84,24 @@ pub struct BootstrapArgs {
     /// Envoy's own admin port
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9901")]
     pub admin: SocketAddr,
-    /// Where the Envoy reaches the bridge [default: xds.listen of the configuration]
+    /// Where the client reaches the bridge [default: xds.listen of the configuration]
     #[arg(long, value_name = "IP:PORT")]
     pub bridge: Option<SocketAddr>,
     /// A service that stays in Envoy's file (step `endpoints`), may be repeated
     #[arg(long = "service", value_name = "NAME[:PROTOCOL[:ROUTE]]")]
     pub services: Vec<StaticService>,
+    /// With [xds.tls]: the CA of the bridge's certificate, a file on the Envoy's machine
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<String>,
+    /// With `client_ca` in [xds.tls]: the certificate the Envoy shows
+    #[arg(long, value_name = "FILE")]
+    pub cert: Option<String>,
+    /// The key of that certificate
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<String>,
+    /// The DNS name in the bridge's certificate [default: it carries the IP address of --bridge]
+    #[arg(long, value_name = "NAME")]
+    pub sni: Option<String>,
 }
 
 /// What to dump.
@@ -92,4 +116,14 @@ pub struct DumpArgs {
     /// One resource only
     #[arg(long)]
     pub name: Option<String>,
+}
+
+/// Which source.
+#[derive(Debug, Args)]
+pub struct AcceptArgs {
+    /// The configuration of the running bridge: its admin port.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// The source's name in the configuration
+    pub source: String,
 }

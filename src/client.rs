@@ -48,18 +48,18 @@ pub enum ClientError {
     },
 }
 
-/// The body of `GET path` on the admin port.
+/// The body of a request to this path on the admin port.
 ///
 /// # Errors
 /// [`ClientError`]
-pub async fn get(listen: SocketAddr, path: &str) -> Result<Bytes, ClientError> {
+pub async fn ask(method: http::Method, listen: SocketAddr, path: &str) -> Result<Bytes, ClientError> {
     let address = reachable(listen);
-    tokio::time::timeout(TIMEOUT, ask(address, path))
+    tokio::time::timeout(TIMEOUT, exchange(method, address, path))
         .await
         .map_err(|_| ClientError::Late(address))?
 }
 
-async fn ask(address: SocketAddr, path: &str) -> Result<Bytes, ClientError> {
+async fn exchange(method: http::Method, address: SocketAddr, path: &str) -> Result<Bytes, ClientError> {
     let stream = TcpStream::connect(address)
         .await
         .map_err(|source| ClientError::Connect { address, source })?;
@@ -67,7 +67,9 @@ async fn ask(address: SocketAddr, path: &str) -> Result<Bytes, ClientError> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(broken)?;
-    let request = http::Request::get(path)
+    let request = http::Request::builder()
+        .method(method)
+        .uri(path)
         .header(http::header::HOST, address.to_string())
         .body(Empty::<Bytes>::new())
         .map_err(|source| ClientError::Path(path.to_owned(), source))?;

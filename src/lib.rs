@@ -13,6 +13,8 @@
 //!   has not looked at yet is a set of names.
 //! - A registry that is away, or has not answered yet, changes nothing; streams are refused
 //!   until each source has delivered once.
+//! - A client is bounded before it is believed: who it may be and how much it may ask for is
+//!   judged in [`grpc`], and the engine hears only what was let through.
 //! - `model`, `translate` and `xds` do no I/O, read no clock and hold no lock.
 //! - Imports go one way; `tests/architecture.rs` has the table and enforces it.
 

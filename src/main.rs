@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use xds_bridge::bootstrap::{self, Wish};
+use xds_bridge::bootstrap::{self, For, TlsMistake, TlsWish, Wish};
 use xds_bridge::cli::{BootstrapArgs, Cli, Command, DumpArgs};
 use xds_bridge::config::{self, Config, Log, LogFormat};
 use xds_bridge::{app, client, render};
@@ -32,6 +32,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Run(file) => run(config::load(&file.config)?, &file.config),
         Command::Check(file) => {
             let config = config::load(&file.config)?;
+            app::port(&config.xds)?; // its TLS files can be used
             let counts = [
                 (config.sources.len(), "source"),
                 (config.exposures.len(), "exposure"),
@@ -44,11 +45,18 @@ fn perform(cli: Cli) -> Result<(), Failure> {
                 words.join(", ")
             ))
         }
-        Command::Bootstrap(args) => print_bootstrap(args),
+        Command::Bootstrap(args) => print_bootstrap(*args),
         Command::Dump(args) => dump(&args),
+        Command::Accept(args) => {
+            let config = config::load(&args.file.config)?;
+            let path = format!("/accept?source={}", encode(&args.source));
+            let listen = config.admin.listen;
+            let body = runtime()?.block_on(client::ask(http::Method::POST, listen, &path))?;
+            say(&String::from_utf8_lossy(&body))
+        }
         Command::Health(file) => {
             let config = config::load(&file.config)?;
-            runtime()?.block_on(client::get(config.admin.listen, "/healthz"))?;
+            runtime()?.block_on(client::ask(http::Method::GET, config.admin.listen, "/healthz"))?;
             Ok(())
         }
     }
@@ -61,7 +69,8 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 fn run(config: Config, file: &Path) -> Result<(), Failure> {
     let file = file.to_owned();
     set_up_logs(&config.log)?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let on_signal = stop.clone();
@@ -77,7 +86,10 @@ fn run(config: Config, file: &Path) -> Result<(), Failure> {
         signals.abort();
         tracing::info!("stopped");
         Ok(outcome?)
-    })
+    });
+    // A dump that is being printed, or a folder that is being read, would hold the process for as long as it takes.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn set_up_logs(log: &Log) -> Result<(), Failure> {
@@ -120,29 +132,40 @@ fn greet(config: &Config, file: &Path) {
 
 fn print_bootstrap(args: BootstrapArgs) -> Result<(), Failure> {
     let config = config::load(&args.file.config)?;
+    let id = match args.whose {
+        For::Envoy => "envoy-1",
+        For::Grpc => "grpc-1",
+    };
     let wish = Wish {
         step: args.step,
-        node_id: args.node_id,
+        node_id: args.node_id.unwrap_or_else(|| id.to_owned()),
         fleet: args.node_cluster,
         region: args.region,
         zone: args.zone,
         admin: args.admin,
         bridge: args.bridge.unwrap_or(config.xds.listen),
         services: args.services,
+        tls: TlsWish {
+            ca: args.ca,
+            certificate: args.cert,
+            key: args.key,
+            sni: args.sni,
+        },
     };
-    say(&bootstrap::yaml(&config, &wish)?)
+    match args.whose {
+        For::Envoy => say(&bootstrap::yaml(&config, &wish)?),
+        For::Grpc if config.xds.tls.is_some() => Err(TlsMistake::Grpc.into()),
+        For::Grpc => say(&bootstrap::grpc::json(&wish)?),
+    }
 }
 
 fn dump(args: &DumpArgs) -> Result<(), Failure> {
     let config = config::load(&args.file.config)?;
-    let encode = |text: &str| {
-        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-    };
     let mut query = Vec::new();
     query.extend(args.r#type.as_ref().map(|kind| format!("type={kind}")));
     query.extend(args.name.as_ref().map(|name| format!("name={}", encode(name))));
     let path = format!("/config_dump?{}", query.join("&"));
-    let body = runtime()?.block_on(client::get(config.admin.listen, &path))?;
+    let body = runtime()?.block_on(client::ask(http::Method::GET, config.admin.listen, &path))?;
     say(&String::from_utf8_lossy(&body))
 }
 
@@ -152,4 +175,8 @@ fn say(text: &str) -> Result<(), Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
+}
+
+fn encode(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

@@ -54,6 +54,102 @@ pub struct ByVariant {
     pub variant: &'static str,
 }
 
+/// Why a stream was refused or ended by us.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub enum Reason {
+    /// The sources have not delivered yet.
+    NotReady,
+    /// `xds.max_streams`
+    Streams,
+    /// Too many began at once: `xds.new_streams_per_second`
+    Queue,
+    /// `xds.clients`
+    Identity,
+    /// `xds.max_names`
+    Names,
+    /// `xds.max_request_bytes`
+    MessageSize,
+    /// A breach of the protocol.
+    Protocol,
+}
+
+/// A bound that was met by delay, or by closing a connection.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub enum Limit {
+    /// `xds.max_connections`: closed.
+    Connections,
+    /// TLS handshakes at once: the next waits.
+    Handshakes,
+    /// `xds.max_streams_per_connection`: the next waits.
+    StreamsPerConnection,
+    /// `xds.new_streams_per_second`: waits for its turn.
+    NewStreams,
+    /// `xds.max_first_responses`: waits for a place.
+    FirstResponses,
+    /// `xds.max_requests_per_second`: read later.
+    Requests,
+}
+
+impl Reason {
+    const ALL: [Self; 7] = [
+        Self::NotReady,
+        Self::Streams,
+        Self::Queue,
+        Self::Identity,
+        Self::Names,
+        Self::MessageSize,
+        Self::Protocol,
+    ];
+
+    const fn label(self) -> ByReason {
+        let reason = match self {
+            Self::NotReady => "not_ready",
+            Self::Streams => "streams",
+            Self::Queue => "queue",
+            Self::Identity => "identity",
+            Self::Names => "names",
+            Self::MessageSize => "message_size",
+            Self::Protocol => "protocol",
+        };
+        ByReason { reason }
+    }
+}
+
+impl Limit {
+    const ALL: [Self; 6] = [
+        Self::Connections,
+        Self::Handshakes,
+        Self::StreamsPerConnection,
+        Self::NewStreams,
+        Self::FirstResponses,
+        Self::Requests,
+    ];
+
+    const fn label(self) -> ByLimit {
+        let limit = match self {
+            Self::Connections => "connections",
+            Self::Handshakes => "handshakes",
+            Self::StreamsPerConnection => "streams_per_connection",
+            Self::NewStreams => "new_streams_per_second",
+            Self::FirstResponses => "first_responses",
+            Self::Requests => "requests_per_second",
+        };
+        ByLimit { limit }
+    }
+}
+
+/// Label of [`Reason`].
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByReason {
+    reason: &'static str,
+}
+
+/// Label of [`Limit`].
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByLimit {
+    limit: &'static str,
+}
+
 /// All metrics of one bridge.
 #[derive(Debug)]
 pub struct Metrics {
@@ -66,6 +162,8 @@ pub struct Metrics {
     pub source_instances: Family<BySource, Gauge>,
     /// Changes a source delivered.
     pub source_changes: Family<BySource, Counter>,
+    /// Instances that a source no longer knows, served until that is certain.
+    pub withheld: Family<BySource, Gauge>,
     /// Entries that are not served.
     pub entries_rejected: Family<BySource, Gauge>,
     /// Entries by name, rejected or with a warning.
@@ -80,8 +178,18 @@ pub struct Metrics {
     pub resources: Family<ByType, Gauge>,
     /// Open streams.
     pub streams: Family<ByVariant, Gauge>,
-    /// Streams that were refused: not ready, too many, or a breach of the protocol.
-    pub streams_refused: Counter,
+    /// Streams that were refused, or ended by us with an error.
+    pub streams_refused: Family<ByReason, Counter>,
+    /// Times that a bound of the port was met.
+    pub limits_reached: Family<ByLimit, Counter>,
+    /// Open connections of the discovery port.
+    pub connections: Gauge,
+    /// Clients with which there was no TLS.
+    pub tls_handshake_failures: Counter,
+    /// Certificates, keys and client CAs taken over from changed files.
+    pub tls_reloads: Counter,
+    /// Changed files that cannot be used.
+    pub tls_reload_failures: Counter,
     /// Responses sent.
     pub responses: Family<ByType, Counter>,
     /// Resources sent, removals not counted.
@@ -104,6 +212,7 @@ impl Default for Metrics {
             source_services: Family::default(),
             source_instances: Family::default(),
             source_changes: Family::default(),
+            withheld: Family::default(),
             entries_rejected: Family::default(),
             entry_issue: Family::default(),
             services: Gauge::default(),
@@ -111,7 +220,12 @@ impl Default for Metrics {
             generation: Gauge::default(),
             resources: Family::default(),
             streams: Family::default(),
-            streams_refused: Counter::default(),
+            streams_refused: Family::default(),
+            limits_reached: Family::default(),
+            connections: Gauge::default(),
+            tls_handshake_failures: Counter::default(),
+            tls_reloads: Counter::default(),
+            tls_reload_failures: Counter::default(),
             responses: Family::default(),
             resources_sent: Family::default(),
             acks: Family::default(),
@@ -141,6 +255,8 @@ impl Default for Metrics {
             "Changes a source delivered",
             m.source_changes.clone(),
         );
+        let text = "Instances a source no longer knows, served until that is certain";
+        r.register("source_withheld_instances", text, m.withheld.clone());
         r.register(
             "source_entries_rejected",
             "Registry entries that are not served",
@@ -173,6 +289,38 @@ impl Default for Metrics {
             "Discovery streams refused",
             m.streams_refused.clone(),
         );
+        r.register(
+            "limits_reached",
+            "Times that a bound of the discovery port was met by delay or by closing a connection",
+            m.limits_reached.clone(),
+        );
+        r.register(
+            "connections",
+            "Open connections of the discovery port",
+            m.connections.clone(),
+        );
+        r.register(
+            "tls_handshake_failures",
+            "Clients with which there was no TLS",
+            m.tls_handshake_failures.clone(),
+        );
+        r.register(
+            "tls_reloads",
+            "Changed certificate files that are in use",
+            m.tls_reloads.clone(),
+        );
+        r.register(
+            "tls_reload_failures",
+            "Changed certificate files that cannot be used",
+            m.tls_reload_failures.clone(),
+        );
+        // Each series is there from the start: an alert needs the step from 0 to 1.
+        for reason in Reason::ALL {
+            drop(m.streams_refused.get_or_create(&reason.label()));
+        }
+        for limit in Limit::ALL {
+            drop(m.limits_reached.get_or_create(&limit.label()));
+        }
         r.register("responses", "Discovery responses sent", m.responses.clone());
         r.register("resources_sent", "Resources sent", m.resources_sent.clone());
         r.register("acks", "Responses accepted by clients", m.acks.clone());
@@ -192,6 +340,16 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// A stream is refused, or ended by us with an error.
+    pub fn refused(&self, reason: Reason) {
+        self.streams_refused.get_or_create(&reason.label()).inc();
+    }
+
+    /// A bound of the port was met.
+    pub fn reached(&self, limit: Limit) {
+        self.limits_reached.get_or_create(&limit.label()).inc();
+    }
+
     /// The text format.
     #[must_use]
     pub fn text(&self) -> String {

@@ -98,7 +98,7 @@ exposure = \"egde\"
         &[("XDS_BRIDGE__LOG__FORMAT", "xml")],
         expect![[r#"
             10 mistakes in the configuration
-              etc/bridge.toml:2: xds.listen: 0.0.0.0:18000 is reachable from other machines, and the port has no TLS: use 127.0.0.1, or say allow_plaintext = true
+              etc/bridge.toml:2: xds.listen: 0.0.0.0:18000 is reachable from other machines, and the port has no TLS: use 127.0.0.1, add [xds.tls], or say allow_plaintext = true
               etc/bridge.toml:3: xds.settel: is not a known key; did you mean `settle`?
               etc/bridge.toml:6: admin.listen: `localhost:18001` must be IP:PORT, such as 127.0.0.1:18000 or [::1]:18000
               etc/bridge.toml:10: sources.etcd.endpoints: `127.0.0.1:2379` must be http://HOST:PORT or https://HOST:PORT
@@ -168,6 +168,86 @@ fn wrong_types_are_told() {
           etc/bridge.toml:6: xds.settle: `10` is not a duration such as 250ms, 2s or 1m (at most 24h)
           etc/bridge.toml:7: xds.listen: must be a single value
           etc/bridge.toml:9: log.format: `true` must be "text" or "json"
+    "#]],
+    );
+}
+
+#[test]
+fn tls_rules_and_bounds_are_read() {
+    let text = format!(
+        "{SAMPLE}[xds]\nlisten = \"0.0.0.0:18000\"\nmax_stream_age = \"2h\"\nmax_first_responses = 8\n\
+         [xds.tls]\ncertificate = \"tls/bridge.pem\"\nkey = \"/run/bridge-key.pem\"\nclient_ca = \"tls/ca.pem\"\n\
+         [[xds.clients]]\nsan = \"spiffe://shop/ns/*\"\nnode_ids = [\"edge-*\"]\nfleets = [\"edge\"]\n\
+         [[xds.clients]]\nsan = \"dns:edge-*.example\"\nnode_ids = [\"*\"]\nfleets = [\"edge\", \"bff\"]\n"
+    );
+    let xds = read(&text, &[]).unwrap().xds;
+    let tls = xds.tls.unwrap();
+    assert_eq!(tls.certificate, Path::new("etc/tls/bridge.pem"));
+    assert_eq!(tls.key, Path::new("/run/bridge-key.pem"));
+    assert_eq!(tls.client_ca.unwrap(), Path::new("etc/tls/ca.pem"));
+    assert_eq!(xds.clients.len(), 2);
+    assert_eq!(xds.clients[1].fleets, ["edge", "bff"]);
+    assert_eq!(xds.max_stream_age.as_secs(), 7_200);
+    let bounds = [
+        xds.max_first_responses,
+        xds.max_connections,
+        xds.max_request_bytes,
+    ];
+    assert_eq!(bounds, [8, 10_000, 64 << 20]);
+}
+
+#[test]
+fn mistakes_in_tls_and_rules_have_their_lines() {
+    let text = format!(
+        "{SAMPLE}[xds]\nmax_connections = 0\nmax_request_bytes = \"64MiB\"\n\
+         [xds.tls]\ncertificate = \"bridge.pem\"\nclientca = \"ca.pem\"\n\
+         [[xds.clients]]\nsan = \"edge-*.example\"\nnode_ids = [\"edge-*\"]\nfleets = [\"edge\"]\n\n\
+         [[xds.clients]]\nsan = \"dns:edge.example\"\nnode_id = [\"edge-1\"]\nfleets = []\n"
+    );
+    wrong(
+        &text,
+        &[],
+        expect![[r#"
+        8 mistakes in the configuration
+          etc/bridge.toml:5: xds.max_connections: `0` must be a whole number from 1 to 1000000
+          etc/bridge.toml:6: xds.max_request_bytes: `64MiB` must be a whole number from 1024 to 1073741824
+          etc/bridge.toml:7: xds.tls.key: is missing; for example key = "tls/bridge-key.pem"
+          etc/bridge.toml:9: xds.tls.clientca: is not a known key; did you mean `client_ca`?
+          etc/bridge.toml:11: xds.clients[0].san: `edge-*.example` must be a URI such as spiffe://shop/ns/*, or dns: and a name such as dns:edge-*.example
+          etc/bridge.toml:15: xds.clients[1].node_ids: which node ids may it claim? for example node_ids = ["edge-*"]
+          etc/bridge.toml:17: xds.clients[1].node_id: is not a known key; did you mean `node_ids`?
+          etc/bridge.toml:18: xds.clients[1].fleets: which fleets (node.cluster) may it claim? for example fleets = ["edge"]
+    "#]],
+    );
+}
+
+#[test]
+fn rules_need_certificates() {
+    let rule = "[[xds.clients]]\nsan = \"dns:a.example\"\nnode_ids = [\"a\"]\nfleets = [\"edge\"]\n";
+    wrong(
+        &format!("{SAMPLE}{rule}"),
+        &[],
+        expect![[r#"
+        1 mistake in the configuration
+          etc/bridge.toml:4: xds.clients[0]: needs client_ca in [xds.tls]: without it no client shows a certificate
+    "#]],
+    );
+    let tls = "[xds.tls]\ncertificate = \"a.pem\"\nkey = \"b.pem\"\n";
+    wrong(
+        &format!("{SAMPLE}{tls}{rule}"),
+        &[],
+        expect![[r#"
+        1 mistake in the configuration
+          etc/bridge.toml:7: xds.clients[0]: needs client_ca in [xds.tls]: without it no client shows a certificate
+    "#]],
+    );
+    let table = format!("{SAMPLE}[xds.clients]\nsan = \"dns:a.example\"\n");
+    wrong(
+        &table,
+        &[],
+        expect![[r#"
+        1 mistake in the configuration
+          etc/bridge.toml:4: xds.clients: must be a list of tables, [[xds.clients]]
     "#]],
     );
 }

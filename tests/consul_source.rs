@@ -337,3 +337,32 @@ async fn services_beyond_the_connections_are_swept() {
     assert!(fake.most() < 195, "{} requests at once", fake.most());
     assert_eq!(hub.statuses, [Status::Live]);
 }
+
+#[tokio::test]
+async fn a_name_that_consul_redirects_costs_nobody_else_anything() {
+    let (fake, mut hub) = two_services().await;
+    fake.script(|ask| ask.path.ends_with("/..").then(|| say(301, 1, "Moved")).flatten());
+    fake.set("..", &[5]);
+    settle(&fake, &mut hub).await;
+    hub.forget();
+    fake.set("orders", &[7]);
+    hub.until_ports("orders", &[7]).await;
+    assert_eq!(hub.statuses, [], "never away");
+}
+
+#[tokio::test]
+async fn a_start_without_the_policy_documents_is_no_start() {
+    let (fake, address) = Fake::start().await;
+    fake.set("orders", &[1]);
+    fake.set_key("xds/orders/policy", Some(r#"{"protocol":"grpc"}"#));
+    fake.script(|ask| {
+        let unreadable = ask.path == "/v1/kv/xds/";
+        unreadable.then(|| say(200, 1, "<html>")).flatten()
+    });
+    let mut hub = Hub::watch(&address, None);
+    hub.until_away("policy documents").await;
+    assert_eq!(hub.changes.len(), 0, "nothing was told");
+    fake.script(|_| None);
+    hub.until_live().await;
+    assert!(hub.changes[0].services[0].1.as_ref().unwrap().policy.is_some());
+}

@@ -36,7 +36,7 @@ impl Hub {
         let task = tokio::spawn(Box::new(source).run(Sink::new("file".into(), sender), stop.clone()));
         Self {
             events,
-            catalog: Catalog::new(["file".into()]),
+            catalog: Catalog::new([("file".into(), None)]),
             stop,
             task,
         }
@@ -47,7 +47,7 @@ impl Hub {
             .await
             .expect("a message in time")
             .expect("no panic");
-        self.catalog.apply(event.clone());
+        self.catalog.apply(event.clone(), Duration::ZERO);
         event.what
     }
 

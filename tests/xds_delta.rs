@@ -4,7 +4,8 @@ mod support;
 
 use expect_test::{Expect, expect};
 use support::{Script, run};
-use xds_bridge::xds::{Kind, Limits, Variant};
+use xds_bridge::xds::stream::MAX_TEXT;
+use xds_bridge::xds::{DeltaRequest, Generation, Kind, Limits, Names, Node, Stream, Variant};
 
 #[allow(clippy::needless_pass_by_value)] // expect! makes a value
 fn check(script: &str, wanted: Expect) {
@@ -412,4 +413,47 @@ fn names_are_limited() {
         eds#1 -a -b -c
     "#]]
     .assert_eq(&said);
+}
+
+#[test]
+fn names_given_and_taken_back_in_one_request_cost_no_more_than_others() {
+    // Looked through once for each name, these would take minutes, and every publication waits for it.
+    let words: Vec<String> = (0..200_000).map(|n| n.to_string()).collect();
+    let words = words.join(" ");
+    let said = run(
+        Variant::Delta,
+        &format!("put eds a=1; sub eds {words} & unsub {words}; sub eds a"),
+    );
+    expect![[r#"
+        eds#1 +a=1
+    "#]]
+    .assert_eq(&said);
+}
+
+#[test]
+fn a_text_beyond_any_reason_is_refused() {
+    let long = "n".repeat(MAX_TEXT + 1);
+    let said = run(
+        Variant::Delta,
+        &format!("sub eds {}; sub eds b {long}", &long[1..]),
+    );
+    assert!(
+        said.ends_with("ended: a name is longer than 4096 bytes\n"),
+        "{said}"
+    );
+    let said = Script::new(Variant::Delta, None, &long).play("sub cds");
+    assert_eq!(said, "ended: the node is longer than 4096 bytes\n");
+}
+
+#[test]
+fn a_foreign_type_is_shown_short_and_on_one_line() {
+    let mut stream = Stream::new(Variant::Delta, Some(Kind::Route), Limits::default());
+    let request = DeltaRequest {
+        node: Some(Node::default()),
+        type_url: format!("x\nERROR forged {}", "y".repeat(1 << 20)),
+        ..DeltaRequest::default()
+    };
+    let refusal = stream.on_delta(request, &mut Names::default(), &Generation::default());
+    let text = refusal.unwrap_err().to_string();
+    assert!(text.len() < 400 && !text.contains('\n'), "{text}");
 }

@@ -230,3 +230,37 @@ fn a_refused_partial_batch_is_split_once() {
     "#]],
     );
 }
+
+#[test]
+fn who_asks_for_too_many_keeps_what_it_had() {
+    // What is dropped is told with the answer; a refusal tells nothing, and the index would keep it for good.
+    let limits = Limits {
+        names: 2,
+        ..Limits::default()
+    };
+    let mut script = Script::with_limits(Variant::Sotw, None, "envoy", limits);
+    let said = script
+        .steps("auto; put eds a=1 b=1; want eds a b; want eds c d e")
+        .to_owned();
+    expect![[r#"
+        eds#1 +a=1 +b=1
+        ended: more than 2 names of one type on one stream
+    "#]]
+    .assert_eq(&said);
+    assert_eq!(script.stream.subscriptions().count(), 2);
+}
+
+/// Some of gRPC's clients keep a listener or cluster that is gone (tonic-xds always, others by
+/// `ignore_resource_deletion`): without this they would call its last instances for ever.
+#[test]
+fn rule_36_grpc_clients_drain_endpoints_that_are_gone() {
+    let grpc = Script::new(Variant::Sotw, None, "gRPC C-core")
+        .play("put eds a=1; auto; want eds a b; del eds a; put eds a=1; del eds a; put eds c=1");
+    expect![[r#"
+        eds#1 +a=1
+        eds#2 +a=∅
+        eds#3 +a=1
+        eds#4 +a=∅
+    "#]]
+    .assert_eq(&grpc);
+}

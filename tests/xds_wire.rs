@@ -23,8 +23,9 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 use xds_bridge::fanout::Fanout;
+use xds_bridge::grpc::Options;
 use xds_bridge::metrics::Metrics;
-use xds_bridge::xds::{Draft, Kind, Limits, Reach, Update};
+use xds_bridge::xds::{Draft, Kind, Reach, Update};
 
 const ADS: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService";
 
@@ -34,17 +35,27 @@ struct Server {
     address: std::net::SocketAddr,
 }
 
-async fn server(limits: Limits) -> Server {
+async fn server() -> Server {
+    aged(Duration::ZERO).await
+}
+
+/// With streams that end at about this age.
+async fn aged(max_stream_age: Duration) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let fanout = Arc::new(Fanout::new(20_000, false));
     let stop = CancellationToken::new();
     let metrics = Arc::new(Metrics::default());
+    let options = Options {
+        new_streams_per_second: 100_000,
+        max_stream_age,
+        ..Options::default()
+    };
     tokio::spawn(xds_bridge::grpc::serve(
         listener,
         fanout.clone(),
         metrics,
-        limits,
+        options,
         stop.clone(),
     ));
     Server {
@@ -142,7 +153,7 @@ fn acks(response: &DeltaDiscoveryResponse) -> DeltaDiscoveryRequest {
 
 #[tokio::test]
 async fn rule_01_headers_come_before_the_first_request() {
-    let server = server(Limits::default()).await;
+    let server = server().await;
     server.publish(&[]);
     for method in ["DeltaAggregatedResources", "StreamAggregatedResources"] {
         // The request stream is pending: the call is resolved all the same.
@@ -155,7 +166,7 @@ async fn rule_01_headers_come_before_the_first_request() {
 
 #[tokio::test]
 async fn rule_02_no_node_and_rule_03_type_urls() {
-    let server = server(Limits::default()).await;
+    let server = server().await;
     server.publish(&[put(Kind::Cluster, "a", b"1")]);
     let code = async |path: &str, request: DeltaDiscoveryRequest| {
         let mut call = call::<_, DeltaDiscoveryResponse>(server.channel().await, path)
@@ -181,7 +192,7 @@ async fn rule_02_no_node_and_rule_03_type_urls() {
 
 #[tokio::test]
 async fn rule_04_an_unsupported_type_leaves_the_stream_alive() {
-    let server = server(Limits::default()).await;
+    let server = server().await;
     server.publish(&[put(Kind::Cluster, "a", b"1")]);
     let mut call = delta(server.channel().await).await.unwrap();
     call.requests
@@ -196,7 +207,7 @@ async fn rule_04_an_unsupported_type_leaves_the_stream_alive() {
 
 #[tokio::test]
 async fn rule_07_unavailable_until_the_sources_have_delivered() {
-    let server = server(Limits::default()).await;
+    let server = server().await;
     let refused = delta(server.channel().await).await.err().unwrap();
     assert_eq!(refused.code(), Code::Unavailable);
     server.publish(&[]);
@@ -205,7 +216,7 @@ async fn rule_07_unavailable_until_the_sources_have_delivered() {
 
 #[tokio::test]
 async fn rule_08_five_thousand_endpoint_streams_on_one_connection() {
-    let server = server(Limits::default()).await;
+    let server = server().await;
     let all: Vec<Update> = (0..5_000)
         .map(|n| put(Kind::Endpoints, &format!("s{n}"), b"1"))
         .collect();
@@ -226,7 +237,7 @@ async fn rule_08_five_thousand_endpoint_streams_on_one_connection() {
 
 #[tokio::test]
 async fn rule_49_messages_stay_below_four_mebibytes() {
-    let server = server(Limits::default()).await;
+    let server = server().await;
     let body = vec![b'x'; 100_000];
     let all: Vec<Update> = (0..100)
         .map(|n| put(Kind::Endpoints, &format!("s{n}"), &body))
@@ -266,7 +277,7 @@ async fn rule_49_messages_stay_below_four_mebibytes() {
 
 #[tokio::test]
 async fn rule_51_a_first_request_with_two_hundred_thousand_names() {
-    let server = server(Limits::default()).await;
+    let server = server().await;
     server.publish(&[put(Kind::Endpoints, "n7", b"1")]);
     let names: Vec<String> = (0..200_000).map(|n| format!("n{n}")).collect();
     let versions = names.iter().map(|n| (n.clone(), "0123456789abcdef".to_owned()));
@@ -284,7 +295,7 @@ async fn rule_51_a_first_request_with_two_hundred_thousand_names() {
 
 #[tokio::test]
 async fn rule_52_a_reader_that_stalls_gets_one_final_state() {
-    let server = server(Limits::default()).await;
+    let server = server().await;
     // More than a connection holds: while nobody reads, most of a response stays with us.
     let body = |n: u32| [&n.to_be_bytes()[..], &[b'x'; 200_000]].concat();
     server.publish(&[put(Kind::Cluster, "a", &body(0))]);
@@ -316,7 +327,7 @@ async fn rule_52_a_reader_that_stalls_gets_one_final_state() {
 
 #[tokio::test]
 async fn rule_53_streams_end_with_ok_when_the_server_stops() {
-    let server = server(Limits::default()).await;
+    let server = server().await;
     server.publish(&[]);
     let mut call = delta(server.channel().await).await.unwrap();
     call.requests
@@ -333,11 +344,7 @@ async fn rule_53_streams_end_with_ok_when_the_server_stops() {
 #[tokio::test(start_paused = true)]
 async fn rule_53_streams_end_with_ok_at_a_jittered_age() {
     let age = Duration::from_secs(600);
-    let server = server(Limits {
-        age,
-        ..Limits::default()
-    })
-    .await;
+    let server = aged(age).await;
     server.publish(&[]);
     let channel = server.channel().await;
     let mut ages = Vec::new();
@@ -365,7 +372,7 @@ async fn rule_53_streams_end_with_ok_at_a_jittered_age() {
 #[tokio::test(start_paused = true)]
 async fn rule_53_the_server_pings_an_idle_connection() {
     const PING: u8 = 6;
-    let server = server(Limits::default()).await;
+    let server = server().await;
     server.publish(&[]);
     let mut socket = TcpStream::connect(server.address).await.unwrap();
     let hello = [

@@ -149,12 +149,13 @@ impl Bridge {
         let config = EtcdSource {
             endpoints,
             prefix: PREFIX.to_owned(),
+            guard: xds_bridge::model::GuardRule::default(),
         };
         let (sender, events) = mpsc::channel(4);
         let stop = CancellationToken::new();
         let sink = Sink::new("etcd".into(), sender);
         let task = tokio::spawn(Box::new(EtcdWatcher::new(&config)).run(sink, stop.clone()));
-        let (catalog, status) = (Catalog::new(["etcd".into()]), Status::Connecting);
+        let (catalog, status) = (Catalog::new([("etcd".into(), None)]), Status::Connecting);
         Self {
             events,
             catalog,
@@ -172,7 +173,7 @@ impl Bridge {
             .expect("an event in time")
             .expect("no panic");
         let before = self.ports();
-        self.catalog.apply(event.clone());
+        self.catalog.apply(event.clone(), Duration::ZERO);
         let after = self.ports();
         for (service, ports) in before {
             if after.get(&service).is_none_or(|new| !ports.is_subset(new)) {

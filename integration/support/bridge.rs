@@ -45,14 +45,24 @@ pub(crate) struct Bridge {
 
 /// `/metrics` at one time.
 #[derive(Clone, Debug)]
-pub(crate) struct Metrics(String);
+pub(crate) struct Counted(String);
 
 impl Bridge {
     /// Starts it with these sources (sections of `bridge.toml`), and waits until it is ready.
     pub(crate) async fn start(sources: &str) -> Self {
+        let [listener] = process::ports();
+        Self::start_for(sources, SocketAddr::from(([127, 0, 0, 1], listener))).await
+    }
+
+    /// Another one that tells Envoys of the same listener.
+    pub(crate) async fn twin(&self, sources: &str) -> Self {
+        Self::start_for(sources, self.listener).await
+    }
+
+    async fn start_for(sources: &str, listener: SocketAddr) -> Self {
         for _ in 0..process::TRIES {
             let dir = tempfile::tempdir().expect("a folder");
-            let [xds, admin, listener] = process::ports().map(|p| SocketAddr::from(([127, 0, 0, 1], p)));
+            let [xds, admin] = process::ports().map(|p| SocketAddr::from(([127, 0, 0, 1], p)));
             let text = format!(
                 "[xds]\nlisten = \"{xds}\"\n\n[admin]\nlisten = \"{admin}\"\n\n{sources}\n\
                  [listeners.internal]\naddress = \"{listener}\"\nexposure = \"internal\"\n"
@@ -83,19 +93,48 @@ impl Bridge {
 
     /// What `xds-bridge bootstrap` prints.
     pub(crate) fn bootstrap(&self, step: Step, admin: SocketAddr, services: &[&str]) -> String {
-        let admin = admin.to_string();
+        let flags: Vec<&str> = services.iter().flat_map(|s| ["--service", *s]).collect();
+        self.bootstrap_with(step, admin, &flags)
+    }
+
+    /// The same with other flags.
+    pub(crate) fn bootstrap_with(&self, step: Step, admin: SocketAddr, flags: &[&str]) -> String {
+        print_bootstrap(&self.file(), step, admin, None, flags)
+    }
+
+    /// An Envoy that gets everything from here, and comes by another address (a proxy's).
+    pub(crate) async fn envoy_by(&self, way: SocketAddr) -> Envoy {
+        Envoy::start(self.listener, async |admin| {
+            print_bootstrap(&self.file(), Step::Listeners, admin, Some(way), &[])
+        })
+        .await
+    }
+
+    /// An Envoy that speaks the state-of-the-world variant.
+    pub(crate) async fn envoy_sotw(&self, step: Step, services: &[&str]) -> Envoy {
+        Envoy::start(self.listener, async |admin| {
+            let delta = self.bootstrap(step, admin, services);
+            let sotw = delta.replace("api_type: DELTA_GRPC", "api_type: GRPC");
+            assert_ne!(delta, sotw, "the bootstrap names its variant in another way");
+            sotw
+        })
+        .await
+    }
+
+    /// What `xds-bridge bootstrap --for grpc` prints.
+    pub(crate) fn grpc_bootstrap(&self, node: &str) -> String {
         let file = self.file().display().to_string();
-        let mut args = vec![
+        let args = [
             "bootstrap",
             "--config",
             &file,
-            "--step",
-            step.as_str(),
-            "--admin",
-            &admin,
+            "--for",
+            "grpc",
+            "--node-id",
+            node,
+            "--zone",
+            "a",
         ];
-        args.extend(["--node-id", "envoy-1", "--node-cluster", "proof"]);
-        args.extend(services.iter().flat_map(|s| ["--service", *s]));
         let output = run(&args, self.dir.path());
         assert!(output.status.success(), "xds-bridge {args:?}: {}", output.stderr);
         output.stdout
@@ -146,8 +185,8 @@ impl Bridge {
     }
 
     /// All metrics.
-    pub(crate) async fn metrics(&self) -> Metrics {
-        Metrics(self.text("/metrics").await.expect("the bridge's metrics"))
+    pub(crate) async fn metrics(&self) -> Counted {
+        Counted(self.text("/metrics").await.expect("the bridge's metrics"))
     }
 
     /// Fails when an Envoy has refused anything.
@@ -161,7 +200,7 @@ impl Bridge {
     pub(crate) async fn metric_is(&self, name: &str, labels: &[(&str, &str)], wanted: impl Fn(i64) -> bool) {
         let what = format!("metric {name}{labels:?} is as wanted");
         wait::until(wait::PATIENCE, &what, async || {
-            let metrics = Metrics(self.text("/metrics").await?);
+            let metrics = Counted(self.text("/metrics").await?);
             let value = metrics.sum(name, labels);
             wait::holds(value.is_some_and(&wanted), || format!("{value:?}"))
         })
@@ -169,7 +208,12 @@ impl Bridge {
     }
 }
 
-impl Metrics {
+impl Counted {
+    /// What the program's registry prints.
+    pub(crate) const fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The sum of all series of this name with these labels (whole numbers); `None` without any.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> Option<i64> {
         let values: Vec<i64> = self
@@ -191,6 +235,32 @@ impl Metrics {
     pub(crate) fn text(&self) -> &str {
         &self.0
     }
+}
+
+/// What `xds-bridge bootstrap` prints for an Envoy that comes by `way`.
+pub(crate) fn print_bootstrap(
+    file: &Path,
+    step: Step,
+    admin: SocketAddr,
+    way: Option<SocketAddr>,
+    flags: &[&str],
+) -> String {
+    let (file, admin) = (file.display().to_string(), admin.to_string());
+    let way = way.map(|way| way.to_string());
+    let mut args = vec!["bootstrap", "--config", &file, "--step", step.as_str()];
+    args.extend([
+        "--admin",
+        &admin,
+        "--node-id",
+        "envoy-1",
+        "--node-cluster",
+        "proof",
+    ]);
+    args.extend(way.iter().flat_map(|way| ["--bridge", way]));
+    args.extend(flags);
+    let output = run(&args, Path::new("."));
+    assert!(output.status.success(), "xds-bridge {args:?}: {}", output.stderr);
+    output.stdout
 }
 
 async fn ready(http: &Http, admin: SocketAddr) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! The operator's port: health, readiness, metrics, dumps. Reads only.
+//! The operator's port: health, readiness, metrics, dumps, and one order: `/accept`.
 
 mod streams;
 
@@ -6,21 +6,28 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use futures::stream;
 use serde::Deserialize;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::fanout::Fanout;
-use crate::hub::Overview;
+use crate::hub::{Order, Overview};
 use crate::metrics::Metrics;
 use crate::model::Status;
 use crate::render::{self, Wanted};
 use crate::xds::Kind;
+
+/// So many dumps at once, printed or not yet read: each takes 80 MB for 5,000 services.
+const DUMPS: usize = 2;
+/// A dump is handed out in pieces of so many bytes.
+const PIECE: usize = 64 << 10;
 
 /// What the port can see.
 #[derive(Clone, Debug)]
@@ -31,6 +38,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// How the sources are.
     pub overview: watch::Receiver<Overview>,
+    /// The way to the hub.
+    pub orders: mpsc::Sender<Order>,
 }
 
 /// Serves until `stop`.
@@ -38,13 +47,16 @@ pub struct Admin {
 /// # Errors
 /// What the transport says when it cannot go on.
 pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) -> std::io::Result<()> {
+    let dumps = Arc::new(Semaphore::new(DUMPS));
+    let dump = move |admin: State<Admin>, query: Query<DumpQuery>| config_dump(admin, query, dumps.clone());
     let router = Router::new()
         .route("/", get(index))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .route("/config_dump", get(config_dump))
+        .route("/config_dump", get(dump))
         .route("/streams", get(all_streams))
+        .route("/accept", post(accept))
         .with_state(admin);
     axum::serve(listener, router)
         .with_graceful_shutdown(stop.cancelled_owned())
@@ -56,6 +68,7 @@ async fn index() -> &'static str {
      /healthz                             the process answers\n\
      /readyz                              every source has delivered, and how each is\n\
      /metrics                             Prometheus\n\
+     /accept?source=NAME (POST)           let removals go that the guard withholds\n\
      /streams[?node=ID]                   who is connected, what was refused, what fleets reject\n\
      /config_dump[?type=cds][&name=NAME]  what is served, as Envoy prints it (type: cds, eds, lds, rds)\n"
 }
@@ -74,10 +87,17 @@ async fn ready(State(admin): State<Admin>) -> Response {
             Status::Away { reason } => format!(": {reason}"),
             _ => String::new(),
         };
+        let withheld = match source.withheld {
+            0 => String::new(),
+            n => format!(
+                "; {n} removed instances withheld, let go by: xds-bridge accept {}",
+                source.name
+            ),
+        };
         // Writing into a String does not fail.
         let _ = writeln!(
             text,
-            "{} ({}): {}, {delivered}{reason}",
+            "{} ({}): {}, {delivered}{reason}{withheld}",
             source.name,
             source.kind,
             source.status.as_str()
@@ -111,12 +131,40 @@ async fn all_streams(State(admin): State<Admin>, Query(query): Query<StreamsQuer
 }
 
 #[derive(Debug, Deserialize)]
+struct AcceptQuery {
+    source: String,
+}
+
+/// The operator believes what the guard does not.
+async fn accept(State(admin): State<Admin>, Query(query): Query<AcceptQuery>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    let order = Order::Accept {
+        source: query.source.clone(),
+        reply,
+    };
+    let sent = admin.orders.send(order).await.is_ok();
+    match answer.await {
+        Ok(Some(n)) if sent => format!("{}: {n} withheld instances let go\n", query.source).into_response(),
+        Ok(None) => (
+            StatusCode::NOT_FOUND,
+            format!("no source is called `{}`\n", query.source),
+        )
+            .into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "the bridge is stopping\n").into_response(),
+    }
+}
+
+#[derive(Debug, Deserialize)]
 struct DumpQuery {
     r#type: Option<String>,
     name: Option<String>,
 }
 
-async fn config_dump(State(admin): State<Admin>, Query(query): Query<DumpQuery>) -> Response {
+async fn config_dump(
+    State(admin): State<Admin>,
+    Query(query): Query<DumpQuery>,
+    dumps: Arc<Semaphore>,
+) -> Response {
     let kind = match query.r#type.as_deref() {
         None => None,
         Some(word) => match Kind::ALL.into_iter().find(|kind| kind.short() == word) {
@@ -131,16 +179,66 @@ async fn config_dump(State(admin): State<Admin>, Query(query): Query<DumpQuery>)
         )
             .into_response();
     };
+    let Ok(permit) = dumps.try_acquire_owned() else {
+        let busy = "other dumps are on their way; try again in a moment\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, busy).into_response();
+    };
     // Printing thousands of resources takes a while: not on a thread that serves streams.
     let wanted = Wanted {
         kind,
         name: query.name,
     };
+    // The permit goes along: printing does not end because the client has gone.
     let dump = tokio::task::spawn_blocking(move || {
-        serde_json::to_string_pretty(&render::config_dump(&generation, &wanted))
+        let text = serde_json::to_string_pretty(&render::config_dump(&generation, &wanted));
+        text.map(|text| (text + "\n", permit))
     });
     match dump.await {
-        Ok(Ok(text)) => ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+        Ok(Ok((text, permit))) => {
+            ([(header::CONTENT_TYPE, "application/json")], pieces(text, permit)).into_response()
+        }
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "printing failed\n").into_response(),
+    }
+}
+
+/// A body that gives the permit back when it was sent, or is dropped.
+fn pieces(text: String, permit: OwnedSemaphorePermit) -> Body {
+    let left = (Bytes::from(text), permit);
+    Body::from_stream(stream::unfold(left, async |(mut text, permit)| {
+        let piece = text.split_to(text.len().min(PIECE));
+        (!piece.is_empty()).then_some((Ok::<_, std::convert::Infallible>(piece), (text, permit)))
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+    async fn a_dump_that_nobody_reads_takes_the_place_of_others_and_gives_it_back() {
+        let fanout = Arc::new(Fanout::new(1, false));
+        fanout.publish(&[], tokio::time::Instant::now());
+        let admin = Admin {
+            fanout,
+            metrics: Arc::default(),
+            overview: watch::channel(Overview::default()).1,
+            orders: mpsc::channel(1).0,
+        };
+        let dumps = Arc::new(Semaphore::new(1));
+        let dump = || {
+            let query = DumpQuery {
+                r#type: None,
+                name: None,
+            };
+            config_dump(State(admin.clone()), Query(query), dumps.clone())
+        };
+        let first = dump().await;
+        assert_eq!(first.status(), StatusCode::OK);
+        assert_eq!(dump().await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let text = axum::body::to_bytes(first.into_body(), 1 << 20).await.unwrap();
+        assert!(text.starts_with(b"{") && text.ends_with(b"}\n"));
+        assert_eq!(dump().await.status(), StatusCode::OK, "read, or dropped");
+        assert_eq!(dump().await.status(), StatusCode::OK);
     }
 }

@@ -10,12 +10,13 @@ use std::time::Duration;
 use config::{Environment, File, FileFormat, Source as _};
 use toml::de::DeTable;
 
+use crate::model::GuardRule;
 use crate::model::route::clip;
 
 use super::reader::{Lines, Mistake, Section, Shared};
 use super::{
     Admin, Bind, Clusters, Config, ConsulSource, EtcdSource, Exposure, FileSource, Listener, Log, LogFormat,
-    OnAllUnhealthy, SourceConfig, Xds, parse,
+    OnAllUnhealthy, SourceConfig, parse, xds,
 };
 
 /// Why there is no configuration.
@@ -152,7 +153,7 @@ pub fn load_str(path: &Path, text: &str, environment: Option<Environment>) -> Re
 
 /// `None` only beside a mistake.
 fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
-    let xds = xds(root.section("xds"));
+    let xds = xds::read(root.section("xds"), base);
     let admin = {
         let mut s = root.section("admin");
         let listen = s.get_or("listen", ([127, 0, 0, 1], 18001).into(), parse::socket);
@@ -198,48 +199,6 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         exposures,
         listeners: listeners?,
     })
-}
-
-fn xds(mut s: Section<'_>) -> Xds {
-    let listen: std::net::SocketAddr = s.get_or("listen", ([127, 0, 0, 1], 18000).into(), parse::socket);
-    let allow_plaintext = s.get_or("allow_plaintext", false, parse::switch);
-    if !listen.ip().is_loopback() && !allow_plaintext {
-        s.mistake(
-            "listen",
-            format!(
-                "{listen} is reachable from other machines, and the port has no TLS: \
-                 use 127.0.0.1, or say allow_plaintext = true"
-            ),
-        );
-    }
-    let settle = s.get_or("settle", Duration::from_millis(10), parse::duration);
-    let settle_max = s.get_or(
-        "settle_max",
-        settle.max(Duration::from_millis(100)),
-        parse::duration,
-    );
-    if settle_max < settle {
-        s.mistake("settle_max", "must not be below settle");
-    }
-    let shutdown_timeout = s.get_or("shutdown_timeout", Duration::from_secs(10), parse::duration);
-    let max_streams = s.get_or("max_streams", 20_000, parse::count(1, 10_000_000));
-    let max_names = s.get_or("max_names", 200_000, parse::count(1, 10_000_000));
-    let hold_rejected = s.get_or(
-        "on_rejected",
-        false,
-        parse::word(&[("send", false), ("hold", true)]),
-    );
-    s.finish();
-    Xds {
-        listen,
-        allow_plaintext,
-        settle,
-        settle_max,
-        shutdown_timeout,
-        max_streams,
-        max_names,
-        hold_rejected,
-    }
 }
 
 fn clusters(mut s: Section<'_>) -> Clusters {
@@ -329,9 +288,11 @@ fn etcd(s: &mut Section<'_>) -> Option<EtcdSource> {
         ))
     });
     s.get("format", parse::word(&[("native", ())]));
+    let guard = guard(s);
     Some(EtcdSource {
         endpoints: endpoints?,
         prefix,
+        guard,
     })
 }
 
@@ -345,11 +306,24 @@ fn consul(s: &mut Section<'_>, base: &Path) -> Option<ConsulSource> {
             Err(format!("`{text}` is not a datacenter's name"))
         }
     });
+    let guard = guard(s);
     Some(ConsulSource {
         address: address?,
         token_file,
         datacenter,
+        guard,
     })
+}
+
+fn guard(s: &mut Section<'_>) -> GuardRule {
+    let default = GuardRule::default();
+    let share = s.get_or("max_removal", default.share, parse::percent);
+    let hold = s.get_or("max_removal_hold", default.hold, parse::duration);
+    GuardRule {
+        share,
+        hold,
+        ..default
+    }
 }
 
 fn exposures(root: &mut Section<'_>) -> BTreeMap<Arc<str>, Exposure> {

@@ -6,6 +6,7 @@
 mod load;
 mod parse;
 mod reader;
+mod xds;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::GuardRule;
 pub use crate::model::network::{Bind, Clusters, Exposure, Listener, OnAllUnhealthy};
 pub use load::{ConfigError, load, load_str};
 pub use reader::Mistake;
@@ -55,6 +57,46 @@ pub struct Xds {
     pub max_names: usize,
     /// `on_rejected = "hold"`: newcomers of a fleet that rejects a version get the content before it.
     pub hold_rejected: bool,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Streams at once on one connection.
+    pub max_streams_per_connection: u32,
+    /// One request's size.
+    pub max_request_bytes: usize,
+    /// Requests read from one stream.
+    pub max_requests_per_second: u32,
+    /// Streams that begin.
+    pub new_streams_per_second: u32,
+    /// First responses being made and sent.
+    pub max_first_responses: usize,
+    /// Streams end with OK at about this age; zero: never.
+    pub max_stream_age: Duration,
+    /// `[xds.tls]`; plaintext without.
+    pub tls: Option<TlsFiles>,
+    /// `[[xds.clients]]`; none: any client may be any node.
+    pub clients: Vec<ClientRule>,
+}
+
+/// `[xds.tls]`: paths, relative to `bridge.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Who signs clients; with it they must show a certificate.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// `[[xds.clients]]`: which certificate may claim which nodes. `*` stands for one character or more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientRule {
+    /// A URI, or `dns:` and a name.
+    pub san: String,
+    /// `node.id`
+    pub node_ids: Vec<String>,
+    /// `node.cluster`
+    pub fleets: Vec<String>,
 }
 
 /// The operator's port: health, metrics, dumps. Never for Envoy's data plane.
@@ -94,6 +136,16 @@ pub enum SourceConfig {
 }
 
 impl SourceConfig {
+    /// The guard against mass removal; a folder is under the operator's own hand and has none.
+    #[must_use]
+    pub const fn guard(&self) -> Option<GuardRule> {
+        match self {
+            Self::File(_) => None,
+            Self::Etcd(etcd) => Some(etcd.guard),
+            Self::Consul(consul) => Some(consul.guard),
+        }
+    }
+
     /// The word in `kind = …`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -119,6 +171,8 @@ pub struct EtcdSource {
     pub endpoints: Vec<String>,
     /// Ends with `/`: `/services/` never sees `/services2/`.
     pub prefix: String,
+    /// `max_removal`, `max_removal_hold`
+    pub guard: GuardRule,
 }
 
 /// `kind = "consul"`
@@ -130,4 +184,6 @@ pub struct ConsulSource {
     pub token_file: Option<PathBuf>,
     /// Another datacenter than the agent's own.
     pub datacenter: Option<String>,
+    /// `max_removal`, `max_removal_hold`
+    pub guard: GuardRule,
 }

@@ -40,6 +40,20 @@ pub(super) fn count(low: usize, high: usize) -> impl Fn(&str) -> Result<usize, S
     }
 }
 
+/// `50%`, from 1 to 100.
+pub(super) fn percent(value: &str) -> Result<u32, String> {
+    let wrong = || format!("`{value}` must be a percentage such as \"50%\", from 1% to 100%");
+    let number = value
+        .strip_suffix('%')
+        .and_then(|n| n.parse().ok())
+        .ok_or_else(wrong)?;
+    if (1..=100).contains(&number) {
+        Ok(number)
+    } else {
+        Err(wrong())
+    }
+}
+
 /// One of some words.
 pub(super) fn word<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&str) -> Result<T, String> {
     move |value| {
@@ -89,6 +103,29 @@ pub(super) fn service_host(value: &str) -> Result<String, String> {
     }
     Err(format!(
         "`{value}` must hold {{service}}, such as \"{{service}}.internal\""
+    ))
+}
+
+/// A name in a client's certificate: `dns:` and a name, or a URI; `*` stands for a part of it.
+pub(super) fn san_pattern(value: &str) -> Result<String, String> {
+    let right = match value.strip_prefix("dns:") {
+        Some(name) => is_host(&name.replace('*', "x").to_ascii_lowercase()),
+        None => {
+            let (scheme, rest) = value.split_once("://").unwrap_or_default();
+            !scheme.is_empty()
+                && scheme
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+                && !rest.is_empty()
+                && !rest.starts_with('*')
+                && rest.bytes().all(|b| b.is_ascii_graphic())
+        }
+    };
+    if right && value.len() <= 512 {
+        return Ok(value.to_owned());
+    }
+    Err(format!(
+        "`{value}` must be a URI such as spiffe://shop/ns/*, or dns: and a name such as dns:edge-*.example"
     ))
 }
 

@@ -46,16 +46,31 @@ impl Lines<'_> {
         self.text.get(..offset).unwrap_or(self.text).matches('\n').count() + 1
     }
 
-    /// The line of a key path, or of its nearest parent that is in the file.
+    /// The line of a key path, or of its nearest parent that is in the file. `clients[1]` is
+    /// the second table of a list.
     fn of(&self, path: &[String]) -> Option<usize> {
         let mut table = &self.table;
         let mut line = None;
         for part in path {
-            let Some((key, value)) = table.get_key_value(part.as_str()) else {
+            let (name, nth) = match part.strip_suffix(']').and_then(|p| p.rsplit_once('[')) {
+                Some((name, nth)) => (name, nth.parse::<usize>().ok()),
+                None => (part.as_str(), None),
+            };
+            let Some((key, value)) = table.get_key_value(name) else {
                 break;
             };
             line = Some(self.at(key.span().start));
-            match value.get_ref() {
+            let value = match (value.get_ref(), nth) {
+                (DeValue::Array(items), Some(nth)) => match items.get(nth) {
+                    Some(item) => {
+                        line = Some(self.at(item.span().start));
+                        item.get_ref()
+                    }
+                    None => break,
+                },
+                (value, _) => value,
+            };
+            match value {
                 DeValue::Table(inner) => table = inner,
                 _ => break,
             }
@@ -125,6 +140,39 @@ impl<'a> Section<'a> {
             .remove(key)
             .unwrap_or_else(|| Value::new(None, ValueKind::Table(Map::new())));
         self.child(key, value)
+    }
+
+    /// Whether anything is said about `key`.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// The section below `key`, where there is one.
+    pub(super) fn optional(&mut self, key: &'static str) -> Option<Section<'a>> {
+        self.asked.push(key);
+        let value = self.table.remove(key)?;
+        Some(self.child(key, value))
+    }
+
+    /// The tables of a list, `[[xds.clients]]`, in the order of the file.
+    pub(super) fn tables(&mut self, key: &'static str) -> Vec<Section<'a>> {
+        let Some(value) = self.take(key) else {
+            return Vec::new();
+        };
+        let origin = value.origin().map(str::to_owned);
+        match value.kind {
+            ValueKind::Array(items) => items
+                .into_iter()
+                .enumerate()
+                .map(|(n, item)| self.child(&format!("{key}[{n}]"), item))
+                .collect(),
+            other => {
+                let name = [self.path.as_slice(), &[key.to_owned()]].concat().join(".");
+                let text = format!("must be a list of tables, [[{name}]]");
+                self.blame(key, text, origin.as_deref(), &other);
+                Vec::new()
+            }
+        }
     }
 
     /// All named sections below `key`, `[sources.NAME]`, in the order of their names.

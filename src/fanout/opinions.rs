@@ -208,7 +208,7 @@ fn log_rejected(shared: &Shared, matter: &Matter) {
         version = %doubt.version,
         refused = doubt.refused(),
         accepted = doubt.accepted(),
-        message = doubt.message,
+        reason = doubt.message,
         "rejected: most clients of the fleet that tried this version refuse it"
     );
 }

@@ -3,18 +3,23 @@
 //! holds no queue, and what it gets is the newest state.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream;
 use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::StreamBody;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::codec::{Codec as _, Streaming};
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
+use super::admission::{Pace, Slot};
 use super::peer::Peer;
+use crate::clock;
+use crate::metrics::Limit;
 use crate::xds::{DeltaRequest, Response, SotwRequest, Variant};
 
 /// Small frames are put together up to this size: one HTTP/2 frame for each of
@@ -29,13 +34,34 @@ enum Requests {
 struct Conversation {
     peer: Peer,
     requests: Requests,
+    pace: Pace,
+    first: First,
     sending: VecDeque<Bytes>,
     response: Option<(Response, usize)>,
     over: bool,
 }
 
-/// The body of one discovery stream.
-pub(super) fn body(peer: Peer, requests: Body, max_request: usize) -> Body {
+/// How far the stream is with its first response.
+enum First {
+    /// It begins then.
+    Queued(Instant),
+    /// Nothing was said yet.
+    Waiting,
+    /// It holds a place while it is on its way.
+    Sending(#[expect(dead_code, reason = "held, and freed when dropped")] Slot),
+    /// It is handed out.
+    Sent,
+}
+
+/// Requests come in bursts: an Envoy that starts asks for each type, and for names as it learns them.
+const BURST: u32 = 5;
+
+/// The body of one discovery stream, which begins at `turn`.
+pub(super) fn body(peer: Peer, turn: Instant, requests: Body) -> Body {
+    let (max_request, rate) = {
+        let options = &peer.shared().options;
+        (options.max_request_bytes, options.max_requests_per_second)
+    };
     let requests = match peer.variant() {
         Variant::Delta => {
             let decoder = ProstCodec::<(), DeltaRequest>::default().decoder();
@@ -49,6 +75,8 @@ pub(super) fn body(peer: Peer, requests: Body, max_request: usize) -> Body {
     let conversation = Conversation {
         peer,
         requests,
+        pace: Pace::new(rate, rate.saturating_mul(BURST), clock::now()),
+        first: First::Queued(turn),
         sending: VecDeque::new(),
         response: None,
         over: false,
@@ -67,30 +95,83 @@ impl Conversation {
         if self.over {
             return None;
         }
+        if let First::Queued(turn) = self.first {
+            tokio::select! {
+                () = self.peer.stop.cancelled() => return Some(self.end(&Status::new(Code::Ok, ""))),
+                () = tokio::time::sleep_until(turn) => {}
+            }
+            self.first = First::Waiting;
+        }
         loop {
             if let Some(data) = self.data() {
                 return Some(Frame::data(data));
             }
-            if let Some(response) = self.peer.next() {
+            if matches!(self.first, First::Sending(_)) {
+                self.first = First::Sent;
+            }
+            if self.peer.is_old() {
+                return Some(self.end(&Status::new(Code::Ok, "")));
+            }
+            let response = match self.respond().await {
+                Ok(response) => response,
+                Err(Stopped) => return Some(self.end(&Status::new(Code::Ok, ""))),
+            };
+            if let Some(response) = response {
                 self.sending.push_back(response.head());
                 self.response = Some((response, 0));
                 continue;
             }
+            let wait = self.pace.wait(clock::now());
             let heard = tokio::select! {
-                () = self.peer.over() => return Some(self.end(&Status::new(Code::Ok, ""))),
+                () = self.peer.stop.cancelled() => return Some(self.end(&Status::new(Code::Ok, ""))),
+                () = self.peer.old() => continue,
                 () = self.peer.changed() => continue,
-                heard = hear(&mut self.requests) => heard,
+                heard = hear(&mut self.requests, wait) => heard,
             };
             let done = match heard {
-                Ok(Some(Request::Delta(request))) => self.peer.on_delta(request),
-                Ok(Some(Request::Sotw(request))) => self.peer.on_sotw(request),
+                Ok(Some(request)) => {
+                    let now = clock::now();
+                    self.pace.take(now);
+                    if !self.pace.wait(now).is_zero() {
+                        self.peer.too_fast();
+                    }
+                    match request {
+                        Request::Delta(request) => self.peer.on_delta(request),
+                        Request::Sotw(request) => self.peer.on_sotw(request),
+                    }
+                }
                 Ok(None) => return Some(self.end(&Status::new(Code::Ok, ""))),
-                Err(status) => Err(status),
+                Err(status) => Err(self.peer.unread(status)),
             };
             if let Err(status) = done {
                 return Some(self.end(&status));
             }
         }
+    }
+
+    /// What there is to say now. The first response of a stream waits for a place.
+    async fn respond(&mut self) -> Result<Option<Response>, Stopped> {
+        if !matches!(self.first, First::Waiting) {
+            return Ok(self.peer.next());
+        }
+        if !self.peer.is_named() {
+            return Ok(None); // nobody has asked for anything
+        }
+        let slot = match self.peer.shared().admission.try_slot() {
+            Some(slot) => slot,
+            None => {
+                self.peer.shared().metrics.reached(Limit::FirstResponses);
+                tokio::select! {
+                    () = self.peer.stop.cancelled() => return Err(Stopped),
+                    slot = self.peer.shared().admission.slot() => slot,
+                }
+            }
+        };
+        let response = self.peer.next();
+        if response.is_some() {
+            self.first = First::Sending(slot);
+        }
+        Ok(response)
     }
 
     /// The next piece of the response that is being sent.
@@ -137,7 +218,14 @@ enum Request {
     Sotw(SotwRequest),
 }
 
-async fn hear(requests: &mut Requests) -> Result<Option<Request>, Status> {
+/// The bridge is ending.
+struct Stopped;
+
+/// The next request, not before `wait` is over.
+async fn hear(requests: &mut Requests, wait: Duration) -> Result<Option<Request>, Status> {
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
     Ok(match requests {
         Requests::Delta(stream) => stream.message().await?.map(Request::Delta),
         Requests::Sotw(stream) => stream.message().await?.map(Request::Sotw),

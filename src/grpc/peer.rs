@@ -1,34 +1,41 @@
 //! One client's stream: its engine state, its place at the fan-out, its log lines.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 
+use super::accept::Caller;
+use super::admission::jittered;
+use super::identity;
+use super::service::Shared;
 use crate::clock;
-use crate::fanout::{Fanout, LastNack, Place, Poll};
-use crate::metrics::{ByType, ByVariant, Metrics, count};
+use crate::fanout::{LastNack, Place, Poll};
+use crate::metrics::{ByType, ByVariant, Limit, Reason, count};
 use crate::xds::stream::Nack;
-use crate::xds::{DeltaRequest, Heard, Kind, Matter, Refusal, Response, SotwRequest, Stream, Variant};
+use crate::xds::{DeltaRequest, Heard, Kind, Matter, Node, Refusal, Response, SotwRequest, Stream, Variant};
+
+/// How much of a client's name, and of its words, stands in the log.
+const NAME: usize = 200;
+const WORDS: usize = 2_000;
 
 /// Leaves the fan-out when it is dropped, however the stream ended.
 #[derive(Debug)]
 pub(super) struct Peer {
     core: Stream,
     place: Place,
-    fanout: Arc<Fanout>,
-    metrics: Arc<Metrics>,
+    caller: Option<Caller>,
+    shared: Arc<Shared>,
     variant: Variant,
     began: Instant,
-    /// The stream ends then.
-    until: Instant,
+    /// `xds.max_stream_age`
+    ends: Option<Instant>,
     /// When the oldest change that was not sent yet reached the hub.
     since: Option<Instant>,
     named: bool,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
 }
 
 impl Peer {
@@ -36,38 +43,67 @@ impl Peer {
         variant: Variant,
         core: Stream,
         place: Place,
-        fanout: Arc<Fanout>,
-        metrics: Arc<Metrics>,
+        caller: Option<Caller>,
+        shared: Arc<Shared>,
         stop: CancellationToken,
-        age: Duration,
     ) -> Self {
-        metrics.streams.get_or_create(&by_variant(variant)).inc();
-        let began = clock::now();
-        let until = began + lifetime(age, RandomState::new().hash_one(place.id));
-        Self {
+        let (began, age) = (clock::now(), shared.options.max_stream_age);
+        shared.metrics.streams.get_or_create(&by_variant(variant)).inc();
+        let peer = Self {
             core,
             place,
-            fanout,
-            metrics,
+            caller,
             variant,
             began,
-            until,
+            ends: (!age.is_zero()).then(|| began + jittered(age)),
             since: None,
             named: false,
             stop,
-        }
+            shared,
+        };
+        peer.count();
+        peer
     }
 
-    /// Waits until the stream has to end from our side: at shutdown, or of old age (rule 53).
-    pub(super) async fn over(&self) {
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = tokio::time::sleep_until(self.until) => {}
+    /// HTTP/2 lets a connection have no stream above the limit, and says so to nobody: we do.
+    fn count(&self) {
+        let max = self.shared.options.max_streams_per_connection as usize;
+        let Some(caller) = &self.caller else { return };
+        if caller.enter() == max {
+            self.shared.metrics.reached(Limit::StreamsPerConnection);
+            tracing::warn!(
+                address = %caller.address(),
+                max,
+                "xds.max_streams_per_connection is reached: further streams of this connection wait"
+            );
         }
     }
 
     pub(super) const fn variant(&self) -> Variant {
         self.variant
+    }
+
+    /// The client has said who it is, and may be that.
+    pub(super) const fn is_named(&self) -> bool {
+        self.named
+    }
+
+    /// What is shared with the other streams.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// It has lived for as long as a stream may.
+    pub(super) fn is_old(&self) -> bool {
+        self.ends.is_some_and(|ends| ends <= clock::now())
+    }
+
+    /// Sleeps until it is.
+    pub(super) async fn old(&self) {
+        match self.ends {
+            Some(ends) => tokio::time::sleep_until(ends).await,
+            None => std::future::pending().await,
+        }
     }
 
     fn now(&self) -> Duration {
@@ -82,9 +118,9 @@ impl Peer {
             self.answer(letters.polls);
         }
         // Loaded after the mailbox was emptied: at least as new as what was in it.
-        let generation = self.fanout.current()?;
+        let generation = self.shared.fanout.current()?;
         let now = self.now();
-        let fanout = &self.fanout;
+        let fanout = &self.shared.fanout;
         let Some(response) = self.core.next(&generation, &|id| fanout.name(id), now) else {
             self.since = self.since.filter(|_| self.core.outstanding() > 0);
             return None;
@@ -92,13 +128,15 @@ impl Peer {
         let by_type = ByType {
             r#type: response.kind.short(),
         };
-        self.metrics.responses.get_or_create(&by_type).inc();
-        self.metrics
+        self.shared.metrics.responses.get_or_create(&by_type).inc();
+        self.shared
+            .metrics
             .resources_sent
             .get_or_create(&by_type)
             .inc_by(response.resources.len() as u64);
         if let Some(since) = self.since.take() {
-            self.metrics
+            self.shared
+                .metrics
                 .change
                 .observe(clock::now().duration_since(since).as_secs_f64());
         }
@@ -125,26 +163,77 @@ impl Peer {
     }
 
     pub(super) fn on_delta(&mut self, request: DeltaRequest) -> Result<(), Status> {
+        self.check(request.node.as_ref())?;
         let core = &mut self.core;
-        let heard = self.fanout.hear(self.place.id, |names, generation| {
+        let heard = self.shared.fanout.hear(self.place.id, |names, generation| {
             core.on_delta(request, names, generation)
         });
         self.heard(heard)
     }
 
     pub(super) fn on_sotw(&mut self, request: SotwRequest) -> Result<(), Status> {
+        self.check(request.node.as_ref())?;
         let core = &mut self.core;
-        let heard = self.fanout.hear(self.place.id, |names, generation| {
+        let heard = self.shared.fanout.hear(self.place.id, |names, generation| {
             core.on_sotw(request, names, generation)
         });
         self.heard(heard)
+    }
+
+    /// Rule 54: may this certificate be this node? Asked before the engine hears of it; who a
+    /// stream is stays as its first request says (rule 2), so it is asked once.
+    fn check(&self, node: Option<&Node>) -> Result<(), Status> {
+        let Some(node) = node.filter(|_| !self.named) else {
+            return Ok(());
+        };
+        let sans = self.caller.as_ref().map_or(&[][..], Caller::sans);
+        let Err(denied) = identity::check(&self.shared.options.rules, sans, &node.id, &node.cluster) else {
+            return Ok(());
+        };
+        self.shared.metrics.refused(Reason::Identity);
+        let sans: Vec<String> = sans.iter().map(ToString::to_string).collect();
+        tracing::warn!(
+            san = clip(&sans.join(" "), NAME),
+            node = clip(&node.id, NAME),
+            fleet = clip(&node.cluster, NAME),
+            address = self.caller.as_ref().map(|c| tracing::field::display(c.address())),
+            reason = %denied,
+            "a client may not be what it says: stream ended"
+        );
+        Err(Status::permission_denied(denied.to_string()))
+    }
+
+    /// What could not even be read. The transport's word for a message that is too long is another.
+    pub(super) fn unread(&self, status: Status) -> Status {
+        if status.code() != Code::OutOfRange {
+            return status;
+        }
+        self.shared.metrics.refused(Reason::MessageSize);
+        tracing::warn!(
+            node = self.node(),
+            message = status.message(),
+            "discovery stream refused"
+        );
+        Status::resource_exhausted(status.message())
+    }
+
+    /// It sends more requests than it may: it is read later.
+    pub(super) fn too_fast(&self) {
+        self.shared.metrics.reached(Limit::Requests);
+        tracing::debug!(
+            node = self.node(),
+            "xds.max_requests_per_second is reached: read later"
+        );
     }
 
     fn heard(&mut self, heard: Result<Heard, Refusal>) -> Result<(), Status> {
         let heard = match heard {
             Ok(heard) => heard,
             Err(refusal) => {
-                self.metrics.streams_refused.inc();
+                self.shared.metrics.refused(match refusal {
+                    Refusal::TooManyNames { .. } => Reason::Names,
+                    _ => Reason::Protocol,
+                });
                 tracing::warn!(node = self.node(), %refusal, "discovery stream refused");
                 return Err(status(&refusal));
             }
@@ -160,9 +249,9 @@ impl Peer {
                     status.since = Some(self.began);
                 });
                 tracing::info!(
-                    node = node.id,
-                    fleet = node.cluster,
-                    agent = node.user_agent,
+                    node = clip(&node.id, NAME),
+                    fleet = clip(&node.cluster, NAME),
+                    agent = clip(&node.user_agent, NAME),
                     variant = by_variant(self.variant).variant,
                     "client connected"
                 );
@@ -179,9 +268,10 @@ impl Peer {
         let by_type = ByType { r#type: kind.short() };
         self.note(kind, &heard);
         if heard.ack {
-            self.metrics.acks.get_or_create(&by_type).inc();
+            self.shared.metrics.acks.get_or_create(&by_type).inc();
             tracing::debug!(node = self.node(), r#type = kind.short(), "accepted");
             if self
+                .shared
                 .fanout
                 .accepted(self.place.id, self.fleet(), kind, &heard.accepted)
             {
@@ -189,21 +279,22 @@ impl Peer {
             }
         }
         if let Some(nack) = heard.nack {
-            self.metrics.nacks.get_or_create(&by_type).inc();
+            self.shared.metrics.nacks.get_or_create(&by_type).inc();
             self.refused(kind, &nack);
         }
         Ok(())
     }
 
     fn refused(&self, kind: Kind, nack: &Nack) {
-        let message = clip(&nack.message);
-        let name = nack.only.and_then(|(id, _)| self.fanout.name(id));
+        let message = clip(&nack.message, WORDS);
+        let name = nack.only.and_then(|(id, _)| self.shared.fanout.name(id));
         tracing::warn!(
             node = self.node(),
             r#type = kind.short(),
             resources = nack.resources,
             name = name.as_deref().unwrap_or(""),
-            message,
+            // Not `message`: a field of that name is printed raw, line ends and all.
+            reason = message,
             "client refused a response"
         );
         let last = LastNack {
@@ -218,7 +309,11 @@ impl Peer {
             kind,
             id,
         };
-        if self.fanout.refused(self.place.id, &matter, version, message) {
+        if self
+            .shared
+            .fanout
+            .refused(self.place.id, &matter, version, message)
+        {
             self.count_rejected();
         }
     }
@@ -228,7 +323,7 @@ impl Peer {
         if polls.is_empty() {
             return;
         }
-        let Some(generation) = self.fanout.current() else {
+        let Some(generation) = self.shared.fanout.current() else {
             return;
         };
         let mut changed = false;
@@ -237,7 +332,7 @@ impl Peer {
             let ours = *matter.fleet == *self.fleet();
             let accepted =
                 ours && self.core.opinion(&generation, matter.kind, matter.id, *version) == Some(true);
-            changed |= self.fanout.answer(self.place.id, &poll, accepted);
+            changed |= self.shared.fanout.answer(self.place.id, &poll, accepted);
         }
         if changed {
             self.count_rejected();
@@ -245,11 +340,11 @@ impl Peer {
     }
 
     fn count_rejected(&self) {
-        let rejected = self.fanout.rejected();
+        let rejected = self.shared.fanout.rejected();
         for kind in Kind::ALL {
             let by_type = ByType { r#type: kind.short() };
             let n = rejected.iter().filter(|r| r.kind == kind).count();
-            self.metrics.rejected.get_or_create(&by_type).set(count(n));
+            self.shared.metrics.rejected.get_or_create(&by_type).set(count(n));
         }
     }
 
@@ -270,25 +365,23 @@ impl Peer {
     }
 
     fn node(&self) -> &str {
-        self.core.node().map_or("", |node| node.id.as_str())
+        self.core.node().map_or("", |node| clip(&node.id, NAME))
     }
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        self.fanout.leave(self.place.id, &self.core);
-        self.metrics
+        self.shared.fanout.leave(self.place.id, &self.core);
+        if let Some(caller) = &self.caller {
+            caller.leave();
+        }
+        self.shared
+            .metrics
             .streams
             .get_or_create(&by_variant(self.variant))
             .dec();
         tracing::debug!(node = self.node(), "client gone");
     }
-}
-
-/// The age, give or take a fifth: streams that began together do not come back together.
-fn lifetime(age: Duration, random: u64) -> Duration {
-    let part = u32::try_from(random % 401).unwrap_or(0);
-    age * (800 + part) / 1000
 }
 
 const fn by_variant(variant: Variant) -> ByVariant {
@@ -308,8 +401,8 @@ fn status(refusal: &Refusal) -> Status {
 }
 
 /// A client may send any text: a log line gets so much of it.
-fn clip(message: &str) -> &str {
-    let end = (0..=message.len().min(2_000))
+fn clip(message: &str, most: usize) -> &str {
+    let end = (0..=message.len().min(most))
         .rev()
         .find(|at| message.is_char_boundary(*at));
     &message[..end.unwrap_or(0)]

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{HeaderValue, Request, Response};
 use tokio_util::sync::CancellationToken;
@@ -11,70 +12,106 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
 
-use super::body;
+use super::accept::Caller;
+use super::admission::Admission;
 use super::peer::Peer;
-use crate::fanout::Fanout;
-use crate::metrics::Metrics;
-use crate::xds::{Kind, Limits, Stream, Variant};
+use super::{Options, body};
+use crate::clock;
+use crate::fanout::{Fanout, NoPlace};
+use crate::metrics::{Limit, Metrics, Reason};
+use crate::xds::{Kind, Stream, Variant};
 
 const AGGREGATED: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
 
 /// The discovery services, as one HTTP service.
 #[derive(Clone, Debug)]
 pub struct Discovery {
-    fanout: Arc<Fanout>,
-    metrics: Arc<Metrics>,
-    limits: Limits,
-    max_request: usize,
+    shared: Arc<Shared>,
     stop: CancellationToken,
 }
 
+/// What all streams of the port share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) fanout: Arc<Fanout>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) options: Options,
+    pub(super) admission: Admission,
+}
+
 impl Discovery {
-    pub(super) const fn new(
+    pub(super) fn new(
         fanout: Arc<Fanout>,
         metrics: Arc<Metrics>,
-        limits: Limits,
-        max_request: usize,
+        options: Options,
         stop: CancellationToken,
     ) -> Self {
-        Self {
+        let admission = Admission::new(options.new_streams_per_second, options.max_first_responses);
+        let shared = Arc::new(Shared {
             fanout,
             metrics,
-            limits,
-            max_request,
-            stop,
-        }
+            options,
+            admission,
+        });
+        Self { shared, stop }
     }
 
-    /// Headers go out at once, before the first request is read (rule 1).
+    /// Headers go out at once, before the first request is read (rule 1) and before it is
+    /// the stream's turn.
     fn open(&self, request: Request<Body>) -> Response<Body> {
         let Some((variant, only)) = route(request.uri().path()) else {
             return Status::new(Code::Unimplemented, "not a discovery stream of this server").into_http();
         };
-        let place = match self.fanout.enter() {
+        let shared = &self.shared;
+        let place = match shared.fanout.enter() {
             Ok(place) => place,
             Err(why) => {
-                self.metrics.streams_refused.inc();
+                shared.metrics.refused(match why {
+                    NoPlace::NotReady => Reason::NotReady,
+                    NoPlace::Full(_) => Reason::Streams,
+                });
                 return Status::unavailable(why.to_string()).into_http();
             }
         };
-        let core = Stream::new(variant, only, self.limits);
+        let core = Stream::new(variant, only, shared.options.engine);
+        let caller = request.extensions().get::<Caller>().cloned();
+        // From here on the place is left again when the peer is dropped.
         let peer = Peer::new(
             variant,
             core,
             place,
-            self.fanout.clone(),
-            self.metrics.clone(),
+            caller,
+            shared.clone(),
             self.stop.child_token(),
-            self.limits.age,
         );
-        let mut response = Response::new(body::body(peer, request.into_body(), self.max_request));
+        let now = clock::now();
+        let turn = match shared.admission.turn(now) {
+            Ok(turn) => turn,
+            Err(wait) => {
+                shared.metrics.refused(Reason::Queue);
+                return too_many(wait);
+            }
+        };
+        if turn > now {
+            shared.metrics.reached(Limit::NewStreams);
+        }
+        let mut response = Response::new(body::body(peer, turn, request.into_body()));
         response.headers_mut().insert(
             http::header::CONTENT_TYPE,
             HeaderValue::from_static("application/grpc"),
         );
         response
     }
+}
+
+/// Come back later, and when.
+fn too_many(wait: Duration) -> Response<Body> {
+    let mut status = Status::unavailable("too many discovery streams begin at once");
+    let wait = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+    status
+        .metadata_mut()
+        .insert("grpc-retry-pushback-ms", wait.into());
+    status.into_http()
 }
 
 /// The stream that a path asks for.

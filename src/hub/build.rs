@@ -1,11 +1,12 @@
-//! What touched services mean for the resources: clusters and endpoints of just
-//! those, and the route configurations of the exposures whose claims changed. Pure.
+//! What touched services mean for the resources: clusters, endpoints and gRPC listeners
+//! of just those, and the route configurations of the exposures whose claims changed. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{Catalog, Clusters, Exposure, Issue, Listener};
 use crate::translate::cluster::cluster;
+use crate::translate::dialled::{dialled, is_dialled};
 use crate::translate::endpoints::endpoints;
 use crate::translate::listener::{listener, reach};
 use crate::translate::route::route;
@@ -32,6 +33,8 @@ pub(super) struct Builder {
     conflicts: BTreeMap<Arc<str>, Issue>,
     /// Claims that lost against equal ones.
     contested: Vec<Issue>,
+    /// Services that have a listener for gRPC clients.
+    dialled: BTreeSet<Arc<str>>,
     started: bool,
     /// What [`Self::issues`] says may have changed.
     news: bool,
@@ -44,6 +47,7 @@ impl Builder {
             claimed: BTreeMap::new(),
             conflicts: BTreeMap::new(),
             contested: Vec::new(),
+            dialled: BTreeSet::new(),
             started: false,
             news: false,
         }
@@ -82,12 +86,17 @@ impl Builder {
                 updates.push(Update::Put(cluster(&service, &self.network.clusters)));
                 updates.push(Update::Put(endpoints(&service)));
                 self.note_conflict(name, service.conflict.as_ref());
-                claims(&service, &self.network.exposures)
+                let mut claimed = claims(&service, &self.network.exposures);
+                claimed
+                    .issues
+                    .extend(self.dial(name, is_dialled(&service), &mut updates));
+                claimed
             });
             if claimed.is_none() {
                 updates.push(Update::Remove(Kind::Endpoints, name.clone()));
                 updates.push(Update::Remove(Kind::Cluster, name.clone()));
                 self.note_conflict(name, None);
+                self.dial(name, false, &mut updates);
             }
             let old = match &claimed {
                 Some(claimed) if self.claimed.get(name) == Some(claimed) => continue,
@@ -111,6 +120,26 @@ impl Builder {
             self.routes(&exposures, &mut updates);
         }
         updates
+    }
+
+    /// The listener by which gRPC clients dial a service; an issue where the operator's listener has its name.
+    fn dial(&mut self, name: &Arc<str>, wanted: bool, updates: &mut Vec<Update>) -> Option<Issue> {
+        let taken = self.network.listeners.contains_key(name);
+        if !wanted || taken {
+            if self.dialled.remove(name) {
+                updates.push(Update::Remove(Kind::Listener, name.clone()));
+            }
+            return (wanted && taken).then(|| {
+                let reason = format!(
+                    "gRPC clients cannot dial `xds:///{name}`: [listeners.{name}] has that name, and keeps it"
+                );
+                Issue::warning(&**name, reason)
+            });
+        }
+        if self.dialled.insert(name.clone()) {
+            updates.push(Update::Put(dialled(name)));
+        }
+        None
     }
 
     /// One route configuration per listener, and one per exposure by its own name, for
@@ -179,9 +208,19 @@ mod tests {
 
     use super::*;
     use crate::model::change::What;
-    use crate::model::{Change, Event, Health, Instance, OnAllUnhealthy, Policy, ServiceRecord};
+    use crate::model::{
+        Bind, Change, Event, Health, Instance, OnAllUnhealthy, Policy, Protocol, ServiceRecord,
+    };
 
     fn event(name: &str, port: Option<u16>) -> Event {
+        event_of(name, port, None)
+    }
+
+    fn event_of(name: &str, port: Option<u16>, protocol: Option<Protocol>) -> Event {
+        let policy = Policy {
+            protocol,
+            ..Policy::default()
+        };
         let record = port.map(|port| ServiceRecord {
             instances: vec![Instance {
                 id: "1".into(),
@@ -190,7 +229,7 @@ mod tests {
                 weight: 1,
                 zone: "".into(),
                 version: "".into(),
-                policy: Arc::new(Policy::default()),
+                policy: Arc::new(policy),
             }],
             ..ServiceRecord::default()
         });
@@ -213,22 +252,25 @@ mod tests {
         updates.iter().map(one).collect()
     }
 
-    #[test]
-    fn only_what_is_touched_is_built() {
+    fn network() -> Network {
         let clusters = Clusters {
             connect_timeout: Duration::from_secs(1),
             on_all_unhealthy: OnAllUnhealthy::Open,
             retries: 2,
         };
-        let network = Network {
+        Network {
             clusters,
             exposures: BTreeMap::from([("internal".into(), Exposure::internal())]),
             listeners: BTreeMap::new(),
-        };
-        let mut catalog = Catalog::new(["s".into()]);
-        let mut builder = Builder::new(network);
+        }
+    }
+
+    #[test]
+    fn only_what_is_touched_is_built() {
+        let mut catalog = Catalog::new([("s".into(), None)]);
+        let mut builder = Builder::new(network());
         let mut step = |event: Event| {
-            let touched = catalog.apply(event);
+            let touched = catalog.apply(event, Duration::ZERO);
             kinds(&builder.build(&catalog, &touched.services))
         };
         assert_eq!(step(event("a", Some(1))), ["+cds a", "+eds a", "+rds internal"]);
@@ -240,5 +282,65 @@ mod tests {
         );
         assert_eq!(step(event("a", Some(2))), [""; 0]);
         assert_eq!(step(event("b", None)), ["-eds b", "-cds b", "+rds internal"]);
+    }
+
+    #[test]
+    fn a_listener_for_grpc_clients_comes_and_goes_with_the_protocol() {
+        let mut catalog = Catalog::new([("s".into(), None)]);
+        let mut builder = Builder::new(network());
+        let mut step = |port, protocol| {
+            let touched = catalog.apply(event_of("a", port, protocol), Duration::ZERO);
+            kinds(&builder.build(&catalog, &touched.services))
+        };
+        let (http1, grpc) = (None, Some(Protocol::Grpc));
+        assert_eq!(
+            step(Some(1), grpc),
+            ["+cds a", "+eds a", "+lds a", "+rds internal"]
+        );
+        assert_eq!(step(Some(2), grpc), ["+cds a", "+eds a"], "it is sent once");
+        assert_eq!(
+            step(Some(2), http1),
+            ["+cds a", "+eds a", "-lds a", "+rds internal"]
+        );
+        assert_eq!(
+            step(Some(2), Some(Protocol::Http2)),
+            ["+cds a", "+eds a", "+lds a"]
+        );
+        assert_eq!(step(None, None), ["-eds a", "-cds a", "-lds a", "+rds internal"]);
+    }
+
+    #[test]
+    fn a_configured_listener_keeps_its_name() {
+        let mut network = network();
+        let listener = Listener {
+            bind: Bind::Internal,
+            exposure: "internal".into(),
+            fleets: Vec::new(),
+        };
+        network.listeners.insert("a".into(), listener);
+        let mut catalog = Catalog::new([("s".into(), None)]);
+        let mut builder = Builder::new(network);
+        let mut step = |port, protocol| {
+            let touched = catalog.apply(event_of("a", port, protocol), Duration::ZERO);
+            let updates = kinds(&builder.build(&catalog, &touched.services));
+            let issues: Vec<String> = builder.issues().map(|i| i.reason.clone()).collect();
+            (updates, issues)
+        };
+        let (updates, issues) = step(Some(1), Some(Protocol::Grpc));
+        assert_eq!(
+            updates,
+            ["+cds a", "+eds a", "+lds a", "+rds a", "+rds internal"],
+            "the operator's, once"
+        );
+        let [issue] = &issues[..] else {
+            panic!("{issues:?}")
+        };
+        assert!(
+            issue.contains("`xds:///a`") && issue.contains("[listeners.a]"),
+            "{issue}"
+        );
+        let (updates, issues) = step(None, None);
+        assert_eq!(updates, ["-eds a", "-cds a", "+rds a", "+rds internal"]);
+        assert_eq!(issues, [""; 0]);
     }
 }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use build::Builder;
@@ -18,7 +19,8 @@ use settle::Settle;
 use crate::clock;
 use crate::fanout::Fanout;
 use crate::metrics::{ByEntry, BySource, ByType, MAX_ENTRIES, Metrics, SourceKind, count};
-use crate::model::{Catalog, Event, Issue, Severity, Status};
+use crate::model::catalog::Touched;
+use crate::model::{Catalog, Event, GuardRule, Issue, Severity, Status};
 use crate::xds::Kind;
 
 /// Events of sources that wait for the hub; a source that is faster waits itself.
@@ -47,13 +49,37 @@ pub struct SourceView {
     pub status: Status,
     /// Has delivered once.
     pub delivered: bool,
+    /// Instances that it no longer knows, and that are served until that is certain.
+    pub withheld: usize,
+}
+
+/// What the hub has to know of a source.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceInfo {
+    /// `file`, `etcd`, `consul`
+    pub kind: &'static str,
+    /// Its guard against mass removal, if any.
+    pub guard: Option<GuardRule>,
+}
+
+/// An operator's word to the hub.
+#[derive(Debug)]
+pub enum Order {
+    /// Let removals through that are withheld; answered with their number, or `None` for an unknown source.
+    Accept {
+        /// The source.
+        source: String,
+        /// How many instances were withheld.
+        reply: oneshot::Sender<Option<usize>>,
+    },
 }
 
 /// The task's state.
 #[derive(Debug)]
 pub struct Hub {
     catalog: Catalog,
-    kinds: BTreeMap<Arc<str>, &'static str>,
+    sources: BTreeMap<Arc<str>, SourceInfo>,
+    began: Instant,
     builder: Builder,
     settle: Settle,
     pending: BTreeSet<Arc<str>>,
@@ -65,10 +91,10 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub for these sources (name → kind); `settle`: quiet time and its bound.
+    /// A hub for these sources; `settle`: quiet time and its bound.
     #[must_use]
     pub fn new(
-        kinds: BTreeMap<Arc<str>, &'static str>,
+        sources: BTreeMap<Arc<str>, SourceInfo>,
         network: Network,
         settle: (Duration, Duration),
         fanout: Arc<Fanout>,
@@ -76,8 +102,9 @@ impl Hub {
     ) -> (Self, watch::Receiver<Overview>) {
         let (overview, seen) = watch::channel(Overview::default());
         let hub = Self {
-            catalog: Catalog::new(kinds.keys().cloned()),
-            kinds,
+            catalog: Catalog::new(sources.iter().map(|(name, info)| (name.clone(), info.guard))),
+            sources,
+            began: clock::now(),
             builder: Builder::new(network),
             settle: Settle::new(settle.0, settle.1),
             pending: BTreeSet::new(),
@@ -92,18 +119,55 @@ impl Hub {
     }
 
     /// Works until `stop`.
-    pub async fn run(mut self, mut inbox: mpsc::Receiver<Event>, stop: CancellationToken) {
+    pub async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Event>,
+        mut orders: mpsc::Receiver<Order>,
+        stop: CancellationToken,
+    ) {
         loop {
-            let due = self.settle.due();
+            let (due, release) = (self.settle.due(), self.catalog.due().map(|due| self.began + due));
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = at(due), if due.is_some() => self.publish(),
+                () = at(release), if release.is_some() => {
+                    let touched = self.catalog.release(self.now());
+                    tracing::warn!(services = touched.services.len(), "removals withheld until now are believed");
+                    self.follow(touched);
+                }
+                Some(order) = orders.recv() => self.obey(order),
                 event = inbox.recv() => match event {
                     Some(event) => self.apply(event),
                     None => return,
                 },
             }
         }
+    }
+
+    /// Time as the catalog counts it.
+    fn now(&self) -> Duration {
+        clock::now().duration_since(self.began)
+    }
+
+    fn obey(&mut self, order: Order) {
+        let Order::Accept { source, reply } = order;
+        let withheld = self.withheld(&source);
+        let touched = self.catalog.accept(&source);
+        let known = touched.is_some();
+        if let Some(touched) = touched.filter(|t| !t.services.is_empty()) {
+            tracing::warn!(
+                source,
+                services = touched.services.len(),
+                "the operator accepts what was withheld"
+            );
+            self.follow(touched);
+        }
+        let _ = reply.send(known.then_some(withheld)); // who asked may be gone
+    }
+
+    fn withheld(&self, source: &str) -> usize {
+        let state = self.catalog.sources().find(|(name, _)| ***name == *source);
+        state.map_or(0, |(_, state)| state.withheld().map(|(_, w)| w.missing).sum())
     }
 
     fn apply(&mut self, event: Event) {
@@ -114,7 +178,17 @@ impl Hub {
         if matches!(event.what, crate::model::change::What::Change(_)) {
             self.metrics.source_changes.get_or_create(&by_source).inc();
         }
-        let touched = self.catalog.apply(event);
+        let before = self.withheld(&source);
+        let touched = self.catalog.apply(event, self.now());
+        let withheld = self.withheld(&source);
+        if withheld > before {
+            tracing::warn!(
+                source = %source,
+                instances = withheld,
+                "the source no longer knows these instances: too many at once, withheld until that is certain \
+                 (let them go at once: xds-bridge accept {source})"
+            );
+        }
         if touched.issues {
             for issue in touched.new_issues.iter().take(LOGGED_ISSUES) {
                 log_issue(&source, issue);
@@ -129,7 +203,15 @@ impl Hub {
             }
             self.count_issues();
         }
-        if let Some((_, state)) = self.catalog.sources().find(|(name, _)| **name == source) {
+        self.follow(touched);
+    }
+
+    /// What follows from a change of the catalog, whoever made it.
+    fn follow(&mut self, touched: Touched) {
+        for (name, state) in self.catalog.sources() {
+            let by_source = BySource {
+                source: name.to_string(),
+            };
             self.metrics
                 .source_services
                 .get_or_create(&by_source)
@@ -229,9 +311,10 @@ impl Hub {
             .sources()
             .map(|(name, state)| SourceView {
                 name: name.clone(),
-                kind: self.kinds.get(name).copied().unwrap_or(""),
+                kind: self.sources.get(name).map_or("", |info| info.kind),
                 status: state.status().clone(),
                 delivered: state.delivered(),
+                withheld: state.withheld().map(|(_, w)| w.missing).sum(),
             })
             .collect();
         for view in &sources {
@@ -239,6 +322,13 @@ impl Hub {
                 source: view.name.to_string(),
                 kind: view.kind.to_owned(),
             };
+            let by_source = BySource {
+                source: view.name.to_string(),
+            };
+            self.metrics
+                .withheld
+                .get_or_create(&by_source)
+                .set(count(view.withheld));
             let up = i64::from(view.status == Status::Live);
             if self.metrics.source_up.get_or_create(&labels).set(up) != up {
                 tracing::info!(source = %view.name, kind = view.kind, status = view.status.as_str(), "source");
@@ -251,7 +341,7 @@ impl Hub {
     }
 }
 
-async fn at(due: Option<tokio::time::Instant>) {
+async fn at(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,

@@ -1,60 +1,20 @@
 //! All sources merged into one. Owned by one task, the hub; says which services
 //! an event really touched, so that everything behind it works for those only.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::change::{Change, Event, Issue, Status, What};
+use super::change::{Event, Issue, What};
+use super::guard::GuardRule;
 use super::service::{Service, ServiceRecord};
+use super::source_state::SourceState;
 
 /// The merged state of all sources.
 #[derive(Debug, Default)]
 pub struct Catalog {
     /// Strongest first: the order of their names.
     sources: BTreeMap<Arc<str>, SourceState>,
-}
-
-/// What one source said, and how it is.
-#[derive(Debug)]
-pub struct SourceState {
-    services: HashMap<Arc<str>, ServiceRecord>,
-    stray: Vec<Issue>,
-    status: Status,
-    delivered: bool,
-    instances: usize,
-}
-
-impl SourceState {
-    /// How the source is.
-    #[must_use]
-    pub const fn status(&self) -> &Status {
-        &self.status
-    }
-
-    /// Whether it has delivered its whole state at least once.
-    #[must_use]
-    pub const fn delivered(&self) -> bool {
-        self.delivered
-    }
-
-    /// How many services it knows.
-    #[must_use]
-    pub fn services(&self) -> usize {
-        self.services.len()
-    }
-
-    /// How many instances it knows.
-    #[must_use]
-    pub const fn instances(&self) -> usize {
-        self.instances
-    }
-
-    /// All that is wrong with its entries.
-    pub fn issues(&self) -> impl Iterator<Item = &Issue> {
-        self.stray
-            .iter()
-            .chain(self.services.values().flat_map(|r| &r.issues))
-    }
 }
 
 /// What an event changed.
@@ -71,41 +31,43 @@ pub struct Touched {
 }
 
 impl Catalog {
-    /// A catalog that waits for these sources.
-    pub fn new(sources: impl IntoIterator<Item = Arc<str>>) -> Self {
-        let fresh = |name| {
-            (
-                name,
-                SourceState {
-                    services: HashMap::new(),
-                    stray: Vec::new(),
-                    status: Status::Connecting,
-                    delivered: false,
-                    instances: 0,
-                },
-            )
-        };
+    /// A catalog that waits for these sources; each with its guard against mass removal, if any.
+    pub fn new(sources: impl IntoIterator<Item = (Arc<str>, Option<GuardRule>)>) -> Self {
+        let fresh = |(name, rule)| (name, SourceState::new(rule));
         Self {
             sources: sources.into_iter().map(fresh).collect(),
         }
     }
 
-    /// Applies one event. What changes nothing touches nothing.
-    pub fn apply(&mut self, event: Event) -> Touched {
+    /// Applies one event at this time. What changes nothing touches nothing.
+    pub fn apply(&mut self, event: Event, now: Duration) -> Touched {
         let Some(state) = self.sources.get_mut(&event.source) else {
             return Touched::default(); // a source that is not configured says nothing
         };
         match event.what {
-            What::Status(status) => {
-                let changed = state.status != status;
-                state.status = status;
-                Touched {
-                    status: changed,
-                    ..Touched::default()
-                }
-            }
-            What::Change(change) => state.apply(change),
+            What::Status(status) => state.set_status(status),
+            What::Change(change) => state.apply(change, now),
         }
+    }
+
+    /// When [`Self::release`] has something to do.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        self.sources.values().filter_map(SourceState::due).min()
+    }
+
+    /// Lets removals through that were withheld long enough and that a live source still stands by.
+    pub fn release(&mut self, now: Duration) -> Touched {
+        let mut all = Touched::default();
+        for state in self.sources.values_mut() {
+            all.merge(state.release(Some(now)));
+        }
+        all
+    }
+
+    /// Lets all removals of a source through that are withheld; `None`: there is no such source.
+    pub fn accept(&mut self, source: &str) -> Option<Touched> {
+        Some(self.sources.get_mut(source)?.release(None))
     }
 
     /// Whether each source has delivered.
@@ -126,74 +88,37 @@ impl Catalog {
         let records: Vec<&ServiceRecord> = self
             .sources
             .values()
-            .filter_map(|s| s.services.get(name))
+            .filter_map(|s| s.record(name))
             .filter(|r| !(r.instances.is_empty() && r.policy.is_none()) || r.issues.is_empty())
             .collect();
         (!records.is_empty()).then(|| Service::merge(name, &records))
     }
 }
 
-impl SourceState {
-    fn apply(&mut self, change: Change) -> Touched {
-        let mut touched = Touched {
-            status: !self.delivered && change.complete,
-            ..Touched::default()
-        };
-        self.delivered |= change.complete;
-        if change.complete {
-            let named: BTreeSet<&Arc<str>> = change.services.iter().map(|(name, _)| name).collect();
-            let gone: Vec<Arc<str>> = self
-                .services
-                .keys()
-                .filter(|n| !named.contains(n))
-                .cloned()
-                .collect();
-            for name in gone {
-                self.replace(name, None, &mut touched);
-            }
-        }
-        for (name, record) in change.services {
-            if self.services.get(&name) != record.as_ref() {
-                self.replace(name, record, &mut touched);
-            }
-        }
-        if let Some(stray) = change.stray.filter(|stray| *stray != self.stray) {
-            touched.note_issues(&self.stray, &stray);
-            self.stray = stray;
-        }
-        touched
-    }
-
-    fn replace(&mut self, name: Arc<str>, record: Option<ServiceRecord>, touched: &mut Touched) {
-        let old = match record {
-            Some(record) => {
-                let known = self.services.get(&name).map_or(&[][..], |old| &old.issues);
-                touched.note_issues(known, &record.issues);
-                self.instances += record.instances.len();
-                self.services.insert(name.clone(), record)
-            }
-            None => self
-                .services
-                .remove(&name)
-                .inspect(|old| touched.note_issues(&old.issues, &[])),
-        };
-        self.instances -= old.map_or(0, |old| old.instances.len());
-        touched.services.insert(name);
-    }
-}
-
 impl Touched {
-    fn note_issues(&mut self, old: &[Issue], new: &[Issue]) {
-        self.issues |= old != new;
+    fn merge(&mut self, other: Self) {
+        self.services.extend(other.services);
+        self.new_issues.extend(other.new_issues);
+        self.issues |= other.issues;
+        self.status |= other.status;
+    }
+
+    pub(super) fn note_issues(&mut self, old: &[Issue], new: &[Issue]) {
+        if old == new {
+            return;
+        }
+        self.issues = true;
+        // One service may have thousands, and each of its changes comes through here.
+        let known: HashSet<&Issue> = old.iter().collect();
         self.new_issues
-            .extend(new.iter().filter(|i| !old.contains(i)).cloned());
+            .extend(new.iter().filter(|i| !known.contains(i)).cloned());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Health, Instance, Policy};
+    use crate::model::{Change, Health, Instance, Policy, Status};
 
     fn record(port: u16) -> ServiceRecord {
         let instance = Instance {
@@ -223,58 +148,64 @@ mod tests {
         }
     }
 
+    impl Catalog {
+        fn hear(&mut self, event: Event) -> Touched {
+            self.apply(event, Duration::ZERO)
+        }
+    }
+
     fn names(touched: &Touched) -> Vec<&str> {
         touched.services.iter().map(|n| &**n).collect()
     }
 
     #[test]
     fn only_what_changed_is_touched() {
-        let mut catalog = Catalog::new(["a".into(), "b".into()]);
+        let mut catalog = Catalog::new([("a".into(), None), ("b".into(), None)]);
         let all = vec![("x", Some(record(1))), ("y", Some(record(2)))];
-        assert_eq!(names(&catalog.apply(event("a", all.clone(), true))), ["x", "y"]);
+        assert_eq!(names(&catalog.hear(event("a", all.clone(), true))), ["x", "y"]);
         assert!(!catalog.ready(), "b has not delivered");
-        assert_eq!(names(&catalog.apply(event("a", all, true))), [""; 0]);
+        assert_eq!(names(&catalog.hear(event("a", all, true))), [""; 0]);
         assert_eq!(
-            names(&catalog.apply(event("a", vec![("y", Some(record(3)))], false))),
+            names(&catalog.hear(event("a", vec![("y", Some(record(3)))], false))),
             ["y"]
         );
-        catalog.apply(event("b", vec![("x", Some(record(9)))], true));
+        catalog.hear(event("b", vec![("x", Some(record(9)))], true));
         assert!(catalog.ready());
         assert_eq!(catalog.service(&"x".into()).unwrap().instances.len(), 2);
         assert_eq!(
-            names(&catalog.apply(event("a", vec![("y", Some(record(3)))], true))),
+            names(&catalog.hear(event("a", vec![("y", Some(record(3)))], true))),
             ["x"]
         );
         assert_eq!(catalog.service(&"x".into()).unwrap().instances.len(), 1);
         assert_eq!(
-            names(&catalog.apply(event("a", vec![("z", None)], false))),
+            names(&catalog.hear(event("a", vec![("z", None)], false))),
             [""; 0]
         );
     }
 
     #[test]
     fn an_away_source_keeps_its_facts() {
-        let mut catalog = Catalog::new(["a".into()]);
-        catalog.apply(event("a", vec![("x", Some(record(1)))], true));
+        let mut catalog = Catalog::new([("a".into(), None)]);
+        catalog.hear(event("a", vec![("x", Some(record(1)))], true));
         let away = Event {
             source: "a".into(),
             what: What::Status(Status::Away {
                 reason: "gone".into(),
             }),
         };
-        let touched = catalog.apply(away);
+        let touched = catalog.hear(away);
         assert!(touched.status && touched.services.is_empty());
         assert!(catalog.service(&"x".into()).is_some());
     }
 
     #[test]
     fn a_record_of_rejected_entries_only_makes_no_service() {
-        let mut catalog = Catalog::new(["a".into()]);
+        let mut catalog = Catalog::new([("a".into(), None)]);
         let bad = ServiceRecord {
             issues: vec![Issue::rejected("k", "broken")],
             ..ServiceRecord::default()
         };
-        let touched = catalog.apply(event("a", vec![("x", Some(bad))], true));
+        let touched = catalog.hear(event("a", vec![("x", Some(bad))], true));
         assert_eq!(touched.new_issues.len(), 1);
         assert!(catalog.service(&"x".into()).is_none());
     }

@@ -63,7 +63,7 @@ impl Status {
 }
 
 /// Something about one registry entry that its owner should mend.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Issue {
     /// The registry's own name of it: an etcd key, a Consul service id, a file and table.
     pub entry: String,
@@ -74,7 +74,7 @@ pub struct Issue {
 }
 
 /// How bad an [`Issue`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// The entry is not served.
     Rejected,

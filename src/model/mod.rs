@@ -6,15 +6,19 @@
 pub mod catalog;
 pub mod change;
 pub mod declaration;
+pub mod guard;
 pub mod instance;
 pub mod network;
 pub mod route;
 pub mod service;
+pub mod source_state;
 
-pub use catalog::{Catalog, SourceState};
+pub use catalog::Catalog;
 pub use change::{Change, Event, Issue, Severity, Status};
 pub use declaration::{Declared, Policy, Spelling};
+pub use guard::GuardRule;
 pub use instance::{Health, Instance, MAX_WEIGHT, Protocol};
 pub use network::{Bind, Clusters, Exposure, Listener, OnAllUnhealthy};
 pub use route::{GrpcMethod, Matcher, RouteRule};
 pub use service::{Conflict, Service, ServiceRecord};
+pub use source_state::SourceState;

@@ -176,6 +176,10 @@ pub fn address(host: &str, port: u64) -> Result<SocketAddr, String> {
     }
 }
 
+/// The static cluster of the bridge itself in each Envoy's file. Envoy keeps that one and says nothing:
+/// the routes of a service of this name would lead to the discovery port.
+pub const BRIDGE_CLUSTER: &str = "xds-bridge";
+
 /// Whether a registered name can be a cluster name.
 ///
 /// # Errors
@@ -186,6 +190,11 @@ pub fn check_name(name: &str) -> Result<(), String> {
     }
     if name.chars().any(char::is_control) {
         return Err("a service name holds no control characters".to_owned());
+    }
+    if name == BRIDGE_CLUSTER {
+        return Err(format!(
+            "`{name}` is the cluster that each Envoy reaches the bridge by and cannot name a service"
+        ));
     }
     if name == "*" {
         return Err("`*` means everything in xDS and cannot name a service".to_owned());
@@ -264,6 +273,16 @@ mod tests {
             ..Policy::default()
         });
         assert_eq!(Service::merge(&"x".into(), &[&doc]).protocol(), Protocol::Http2);
+    }
+
+    #[test]
+    fn names_are_checked() {
+        for name in ["", "*", "a\nb", BRIDGE_CLUSTER, &"x".repeat(201)] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+        for name in ["orders", "a b/ü", "xds-bridge-2", &"x".repeat(200)] {
+            assert_eq!(check_name(name), Ok(()));
+        }
     }
 
     #[test]

@@ -40,10 +40,12 @@ pub fn endpoints(service: &Service) -> Draft {
     }
 }
 
-/// gRPC clients silently drop a locality without a weight: it gets the sum of its instances.
+/// gRPC clients silently drop a locality without a weight, and share calls out among localities by it:
+/// it is the sum over the instances that take calls, so that each gets its part wherever it stands.
 fn locality(zone: &str, instances: &[&Instance]) -> LocalityLbEndpoints {
     let weight = instances
         .iter()
+        .filter(|i| i.health == Health::Healthy)
         .fold(0_u32, |sum, i| sum.saturating_add(i.weight));
     LocalityLbEndpoints {
         locality: Some(Locality {
@@ -84,5 +86,65 @@ pub fn socket(address: SocketAddr) -> Address {
             port_specifier: Some(PortSpecifier::PortValue(address.port().into())),
             ..SocketAddress::default()
         })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::Policy;
+
+    fn instance(port: u16, zone: &str, weight: u32, health: Health) -> Instance {
+        Instance {
+            id: port.to_string().into(),
+            address: ([127, 0, 0, 1], port).into(),
+            health,
+            weight,
+            zone: zone.into(),
+            version: "".into(),
+            policy: Arc::new(Policy::default()),
+        }
+    }
+
+    fn assignment(instances: Vec<Instance>) -> ClusterLoadAssignment {
+        let service = Service {
+            name: "orders".into(),
+            instances,
+            policy: Policy::default(),
+            conflict: None,
+        };
+        ClusterLoadAssignment::decode(&*endpoints(&service).body).unwrap()
+    }
+
+    /// Section 8 of the protocol notes: what a gRPC client demands of endpoints.
+    #[test]
+    fn localities_are_what_grpc_clients_demand() {
+        let assignment = assignment(vec![
+            instance(1, "", 0, Health::Draining),
+            instance(2, "b", 10, Health::Healthy),
+            instance(3, "b", 10, Health::Healthy),
+            instance(4, "c", 10, Health::Healthy),
+            instance(5, "c", 10, Health::Unhealthy),
+        ]);
+        let seen: Vec<(&str, u32)> = assignment
+            .endpoints
+            .iter()
+            .map(|l| {
+                let locality = l.locality.as_ref().expect("a locality is required");
+                let weight = l.load_balancing_weight.expect("dropped without a weight");
+                assert_eq!(l.priority, 0, "priorities are contiguous");
+                for endpoint in &l.lb_endpoints {
+                    assert!(endpoint.load_balancing_weight.expect("a weight").value >= 1);
+                }
+                (&*locality.zone, weight.value)
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [("", 1), ("b", 20), ("c", 10)],
+            "by the instances that take calls, never 0"
+        );
     }
 }

@@ -52,6 +52,15 @@ pub fn reach(listener: &Listener) -> Reach {
     }
 }
 
+/// The filter that each chain ends with.
+pub(super) fn router() -> HttpFilter {
+    HttpFilter {
+        name: "envoy.filters.http.router".to_owned(),
+        config_type: Some(HttpFilterConfig::TypedConfig(pack(&Router::default()))),
+        ..HttpFilter::default()
+    }
+}
+
 /// The same as a message, for static resources.
 #[must_use]
 pub fn message(name: &str, listener: &Listener, routes: Routes) -> EnvoyListener {
@@ -65,11 +74,7 @@ pub fn message(name: &str, listener: &Listener, routes: Routes) -> EnvoyListener
     let manager = HttpConnectionManager {
         stat_prefix: name.to_owned(),
         route_specifier: Some(route_specifier),
-        http_filters: vec![HttpFilter {
-            name: "envoy.filters.http.router".to_owned(),
-            config_type: Some(HttpFilterConfig::TypedConfig(pack(&Router::default()))),
-            ..HttpFilter::default()
-        }],
+        http_filters: vec![router()],
         // At the edge the caller is whoever connects, not whoever a header names.
         use_remote_address: Some(BoolValue {
             value: &*listener.exposure != "internal",

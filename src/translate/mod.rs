@@ -4,6 +4,7 @@
 
 mod any;
 pub mod cluster;
+pub mod dialled;
 pub mod endpoints;
 pub mod listener;
 pub mod route;

@@ -92,7 +92,8 @@ pub fn message(name: &str, claims: &[&Claim], defaults: &Clusters) -> (RouteConf
     (configuration, issues)
 }
 
-/// Most specific first: Envoy takes the first route that matches. Equal claims: the lesser service name.
+/// Most specific first: Envoy takes the first route that matches. Equal claims: whose host it is,
+/// then the lesser service name; of one service's, the one that says more than its bare name does.
 fn specificity(claim: &Claim) -> impl Ord + use<> {
     let (exact, length) = match &claim.matcher {
         Matcher::Grpc(grpc) => (
@@ -105,7 +106,9 @@ fn specificity(claim: &Claim) -> impl Ord + use<> {
         Reverse((exact, length, claim.headers.len())),
         claim.matcher.clone(),
         claim.headers.clone(),
+        claim.kin,
         claim.cluster.clone(),
+        (claim.timeout.is_none(), claim.timeout),
     )
 }
 

@@ -26,6 +26,20 @@ pub struct Claim {
     pub grpc: bool,
     /// Declared response timeout.
     pub timeout: Option<Duration>,
+    /// Whose host it is: of equal claims the nearest is kept.
+    pub kin: Kin,
+}
+
+/// How a host is related to the service that claims it. Otherwise whoever registers a lesser
+/// name could take over the host of a service by naming it, or by its name in capitals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kin {
+    /// The operator gives it to services of this name.
+    Own,
+    /// The same, but for the case of letters.
+    Namesake,
+    /// It is claimed by name only.
+    Other,
 }
 
 /// What a service claims, and what of its wishes was refused.
@@ -74,9 +88,8 @@ pub fn claims(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>) -> Cl
                 headers: Vec::new(),
                 timeout: None,
             };
-            claimed
-                .claims
-                .push(claim(service, name, host.to_ascii_lowercase(), &rule));
+            let host = host.to_ascii_lowercase();
+            claimed.claims.push(claim(service, name, exposure, host, &rule));
         }
     }
     claimed.claims.sort();
@@ -87,9 +100,11 @@ pub fn claims(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>) -> Cl
 fn declared(service: &Service, name: &Arc<str>, exposure: &Exposure, claimed: &mut Claimed) {
     for rule in &service.policy.routes {
         match hosts_of(rule, exposure).and_then(|hosts| allowed(service, rule, exposure).map(|()| hosts)) {
-            Ok(hosts) => claimed
-                .claims
-                .extend(hosts.into_iter().map(|host| claim(service, name, host, rule))),
+            Ok(hosts) => claimed.claims.extend(
+                hosts
+                    .into_iter()
+                    .map(|host| claim(service, name, exposure, host, rule)),
+            ),
             Err(why) => {
                 let reason = format!("route: {why} on exposure `{name}`; this route is left out");
                 claimed.issues.push(Issue::warning(&*service.name, reason));
@@ -98,9 +113,10 @@ fn declared(service: &Service, name: &Arc<str>, exposure: &Exposure, claimed: &m
     }
 }
 
-fn claim(service: &Service, exposure: &Arc<str>, host: String, rule: &RouteRule) -> Claim {
+fn claim(service: &Service, name: &Arc<str>, exposure: &Exposure, host: String, rule: &RouteRule) -> Claim {
     Claim {
-        exposure: exposure.clone(),
+        exposure: name.clone(),
+        kin: kin(service, exposure, &host),
         host,
         matcher: rule.matcher.clone(),
         headers: rule.headers.clone(),
@@ -108,6 +124,16 @@ fn claim(service: &Service, exposure: &Arc<str>, host: String, rule: &RouteRule)
         grpc: service.protocol() == Protocol::Grpc || matches!(rule.matcher, Matcher::Grpc(_)),
         timeout: rule.timeout,
     }
+}
+
+fn kin(service: &Service, exposure: &Exposure, host: &str) -> Kin {
+    let own = |pattern: &String| match pattern.replace("{service}", &service.name) {
+        own if own == host => Some(Kin::Own),
+        own if own.eq_ignore_ascii_case(host) => Some(Kin::Namesake),
+        _ => None,
+    };
+    let nearest = exposure.service_hosts.iter().filter_map(own).min();
+    nearest.unwrap_or(Kin::Other)
 }
 
 /// The hosts a route stands under: its own, if it may claim that, or all of the exposure.
@@ -147,6 +173,9 @@ fn allowed(service: &Service, rule: &RouteRule, exposure: &Exposure) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    use envoy_types::pb::envoy::config::route::v3::route::Action;
+    use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
+
     use super::*;
     use crate::model::Policy;
 
@@ -224,6 +253,56 @@ mod tests {
         assert_eq!(
             claims(&service(Some(Expose::Nothing), &["path=/"]), &exposures()),
             Claimed::default()
+        );
+    }
+
+    /// Cluster and timeout of the route of `/` on a host inside.
+    fn keeps(host: &str, services: &[(&str, &[&str])]) -> (String, Option<i64>) {
+        let all: Vec<Claim> = services
+            .iter()
+            .flat_map(|(name, routes)| {
+                let mut service = service(None, routes);
+                service.name = (*name).into();
+                claims(&service, &exposures()).claims
+            })
+            .filter(|claim| &*claim.exposure == "internal")
+            .collect();
+        let clusters = crate::model::Clusters {
+            connect_timeout: Duration::from_secs(1),
+            on_all_unhealthy: crate::model::OnAllUnhealthy::Open,
+            retries: 0,
+        };
+        let (message, _) =
+            crate::translate::route::message("internal", &all.iter().collect::<Vec<_>>(), &clusters);
+        let host = message
+            .virtual_hosts
+            .into_iter()
+            .find(|h| h.name == host)
+            .unwrap();
+        let Some(Action::Route(action)) = host.routes[0].action.clone() else {
+            panic!("no route")
+        };
+        let Some(ClusterSpecifier::Cluster(cluster)) = action.cluster_specifier else {
+            panic!("no cluster")
+        };
+        (cluster, action.timeout.map(|t| t.seconds))
+    }
+
+    #[test]
+    fn nobody_takes_over_the_host_of_another_service() {
+        let orders: (&str, &[&str]) = ("orders", &[]);
+        assert_eq!(keeps("orders", &[("ORDERS", &[]), orders]).0, "orders");
+        let thief: (&str, &[&str]) = ("a", &["host=orders path=/"]);
+        assert_eq!(keeps("orders", &[thief, orders]).0, "orders");
+        assert_eq!(keeps("orders", &[thief, ("ORDERS", &[])]).0, "ORDERS");
+        assert_eq!(keeps("orders", &[thief, ("b", &["host=orders"])]).0, "a");
+    }
+
+    #[test]
+    fn a_timeout_declared_for_the_own_host_counts() {
+        assert_eq!(
+            keeps("orders", &[("orders", &["host=orders timeout=2s"])]),
+            ("orders".to_owned(), Some(2))
         );
     }
 }

@@ -30,8 +30,11 @@ pub struct Generation {
     /// What a name held before its present content, where that is kept; see [`Generation::keeping`].
     previous: Option<PerKind<Table>>,
     /// Fleets that get something else than the present content of a name.
-    stand_ins: Arc<HashMap<(Arc<str>, Kind, NameId), Arc<Resource>>>,
+    stand_ins: Arc<StandIns>,
 }
+
+/// Fleet, type and name → what stands in.
+type StandIns = HashMap<(Arc<str>, Kind, NameId), Arc<Resource>>;
 
 /// Resources by name number, in shared blocks: a change copies one block.
 #[derive(Clone, Debug, Default)]

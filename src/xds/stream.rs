@@ -38,8 +38,6 @@ pub struct Limits {
     pub response_bytes: usize,
     /// What waits for another type goes out after this, come what may.
     pub gate: Duration,
-    /// A stream ends, with OK, after about this long: its client connects again, maybe elsewhere.
-    pub age: Duration,
 }
 
 impl Default for Limits {
@@ -48,10 +46,13 @@ impl Default for Limits {
             names: 200_000,
             response_bytes: 3_500_000,
             gate: Duration::from_secs(10),
-            age: Duration::from_secs(3600),
         }
     }
 }
+
+/// The longest name and the longest part of a node, bytes: they are kept as long as the stream
+/// lives, and a node stands in each of its log lines. What is served has names of 200.
+pub const MAX_TEXT: usize = 4096;
 
 /// Why a stream ends with an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +70,12 @@ pub enum Refusal {
         wanted: &'static str,
         /// What was asked for.
         got: String,
+    },
+    /// [`MAX_TEXT`]
+    #[error("{what} is longer than {MAX_TEXT} bytes")]
+    TooLong {
+        /// A name, or a part of the node.
+        what: &'static str,
     },
     /// A bound of [`Limits`].
     #[error("more than {limit} names of one type on one stream")]
@@ -190,14 +197,16 @@ impl Stream {
     /// Rules 2 to 4: who and which type. `None`: a type that is not ours.
     fn admit(&mut self, node: Option<Node>, type_url: &str) -> Result<Option<Kind>, Refusal> {
         if self.node.is_none() {
-            self.node = Some(node.ok_or(Refusal::NoNode)?);
+            let node = node.ok_or(Refusal::NoNode)?;
+            short("the node", [&node.id, &node.cluster, &node.user_agent])?;
+            self.node = Some(node);
         }
         let kind = Kind::parse(type_url);
         match self.only {
             Some(only) if type_url.is_empty() || kind == Some(only) => Ok(Some(only)),
             Some(only) => Err(Refusal::WrongType {
                 wanted: only.type_url(),
-                got: type_url.to_owned(),
+                got: shown(type_url),
             }),
             None if type_url.is_empty() => Err(Refusal::NoType),
             None => Ok(kind),
@@ -212,9 +221,8 @@ impl Stream {
         }
     }
 
-    fn within_limits(&self, kind: Kind) -> Result<(), Refusal> {
-        let held = self.types.get(kind).names.len();
-        if held > self.limits.names as u64 {
+    fn within_limits(&self, names: usize) -> Result<(), Refusal> {
+        if names > self.limits.names {
             return Err(Refusal::TooManyNames {
                 limit: self.limits.names,
             });
@@ -277,6 +285,26 @@ impl Stream {
         let answered = !sub.flight.iter().any(|f| f.names.iter().any(|(n, _)| *n == id));
         (present && settled && answered).then_some(true)
     }
+}
+
+/// Refuses what is beyond [`MAX_TEXT`].
+fn short<'a>(what: &'static str, texts: impl IntoIterator<Item = &'a String>) -> Result<(), Refusal> {
+    if texts.into_iter().any(|text| text.len() > MAX_TEXT) {
+        return Err(Refusal::TooLong { what });
+    }
+    Ok(())
+}
+
+/// A client's text for an answer and a log line: bounded, on one line.
+fn shown(text: &str) -> String {
+    let clean = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    text.chars().take(200).map(clean).collect()
 }
 
 /// What became of a name that was unsubscribed.

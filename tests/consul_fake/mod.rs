@@ -261,6 +261,7 @@ impl Hub {
             address: address.to_owned(),
             token_file,
             datacenter: None,
+            guard: xds_bridge::model::GuardRule::default(),
         };
         let timing = Timing {
             slack: Duration::from_millis(1500),
@@ -277,7 +278,7 @@ impl Hub {
         let (changes, statuses) = (Vec::new(), Vec::new());
         Self {
             events,
-            catalog: Catalog::new(["c".into()]),
+            catalog: Catalog::new([("c".into(), None)]),
             changes,
             statuses,
             _stop: stop.drop_guard(),
@@ -297,7 +298,7 @@ impl Hub {
                 What::Change(change) => self.changes.push(change.clone()),
                 What::Status(status) => self.statuses.push(status.clone()),
             }
-            self.catalog.apply(event);
+            self.catalog.apply(event, Duration::ZERO);
         }
     }
 

@@ -28,6 +28,10 @@ pub(super) trait Subject: Send {
     fn may_be_refused(&self) -> bool {
         false
     }
+    /// That 403.
+    fn refused(&mut self, reason: String) -> Verdict {
+        self.unusable(reason)
+    }
 }
 
 /// What an answer means.
@@ -149,9 +153,8 @@ pub(super) async fn step(
             )
         }
         Ok(answer) => (answer.index, subject.read(&answer, last.is_none())),
-        Err(e) if e.is_local() || (e.is_refused() && subject.may_be_refused()) => {
-            (0, subject.unusable(e.chain()))
-        }
+        Err(e) if e.is_local() => (0, subject.unusable(e.chain())),
+        Err(e) if e.is_refused() && subject.may_be_refused() => (0, subject.refused(e.chain())),
         Err(error) => (0, Verdict::Suspect(error.chain())),
     };
     let verdict = match verdict {

@@ -87,6 +87,7 @@ impl ConsulWatcher {
                 address,
                 token_file,
                 datacenter,
+                guard: _,
             } = self.config.clone();
             match transport(&address) {
                 Ok(http) => {

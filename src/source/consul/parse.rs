@@ -72,12 +72,24 @@ pub fn services(body: &[u8]) -> Result<Names, Unreadable> {
             result.canary = true;
             continue;
         }
-        match check_name(&name) {
+        match check_name(&name).and_then(|()| check_path(&name)) {
             Ok(()) => drop(result.names.insert(name.into())),
             Err(reason) => result.stray.push(Issue::rejected(clip(&name), reason)),
         }
     }
     Ok(result)
+}
+
+/// Consul's HTTP server tidies paths up, encoded or not, and answers with a redirect to another name:
+/// what is registered under such a name cannot be asked for.
+fn check_path(name: &str) -> Result<(), String> {
+    let parts = name.split('/').count();
+    let tidied =
+        |(at, part): (usize, &str)| matches!(part, "." | "..") || (part.is_empty() && at + 1 < parts);
+    if name.split('/').enumerate().any(tidied) {
+        return Err("Consul cannot be asked for a name with `//` or a part `.` or `..`".to_owned());
+    }
+    Ok(())
 }
 
 /// Reads `/v1/health/service/NAME`.

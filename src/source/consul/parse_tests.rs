@@ -199,6 +199,20 @@ fn names_are_checked_and_the_canary_is_seen() {
 }
 
 #[test]
+fn a_name_that_consul_cannot_be_asked_for_is_left_alone() {
+    // Each is answered with a redirect, and any answer but a good one closes the whole source.
+    for name in [".", "..", "/a", "a//b", "a/./b", "good/../good", "a/.."] {
+        let found = services(format!(r#"{{"consul":[],"web":[],"{name}":[]}}"#).as_bytes()).unwrap();
+        assert_eq!((found.names.len(), found.stray.len()), (1, 1), "{name}");
+        assert_eq!(found.stray[0].entry, name);
+    }
+    for name in ["a/", "a/b", ".a", "...", "a..b"] {
+        let found = services(format!(r#"{{"consul":[],"{name}":[]}}"#).as_bytes()).unwrap();
+        assert_eq!((found.names.len(), found.stray.len()), (1, 0), "{name}");
+    }
+}
+
+#[test]
 fn an_endless_list_is_cut() {
     let one = |n: usize| format!(r#"{{"Node":{{"Address":"x"}},"Service":{{"ID":"{n}","Port":1}}}}"#);
     let all: Vec<String> = (0..MAX_ENTRIES + 5).map(one).collect();

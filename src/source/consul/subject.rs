@@ -100,6 +100,8 @@ pub(super) struct DocumentsSubject {
     query: Query,
     source: Arc<str>,
     held: BTreeSet<Arc<str>>,
+    /// Read once.
+    known: bool,
     /// Said once in a row, not at each try.
     said: bool,
 }
@@ -110,6 +112,7 @@ impl DocumentsSubject {
             query: Query::Keys(PREFIX.to_owned()),
             source,
             held: BTreeSet::new(),
+            known: false,
             said: false,
         }
     }
@@ -134,11 +137,22 @@ impl Subject for DocumentsSubject {
             return Verdict::Confirm;
         }
         self.said = false;
+        self.known = true;
         self.held = documents.keys().cloned().collect();
         Verdict::Tell(Fact::Documents(Some(documents)))
     }
 
+    /// Before they were read once there are none to stay in force: a start without them would take
+    /// their routes out of each Envoy, because somebody has put too much below `xds/`.
     fn unusable(&mut self, reason: String) -> Verdict {
+        if self.known {
+            self.refused(reason)
+        } else {
+            Verdict::Suspect(format!("policy documents cannot be read: {reason}"))
+        }
+    }
+
+    fn refused(&mut self, reason: String) -> Verdict {
         if !std::mem::replace(&mut self.said, true) {
             tracing::warn!(source = %self.source, reason, "policy documents cannot be read; those known stay in force");
         }

@@ -260,10 +260,16 @@ impl Stream {
                 break; // the rest after the answer to this part
             }
             // Rules 33 to 36: Envoy ignores the removal of endpoints, and waits for a missing route
-            // configuration; a missing assignment is told by state of the world in no other way.
+            // configuration; a missing assignment is told by state of the world in no other way. Nor can
+            // gRPC's own clients be told in that variant that endpoints they hold are gone.
             let held = sub.held.contains(id);
-            let by_empty =
-                kind.empty_when_gone() && envoy && (held || kind == Kind::Route || variant == Variant::Sotw);
+            let sotw = variant == Variant::Sotw;
+            let by_empty = kind.empty_when_gone()
+                && if envoy {
+                    held || kind == Kind::Route || sotw
+                } else {
+                    held && kind == Kind::Endpoints && sotw
+                };
             let mixed = if by_empty {
                 !found.removed.is_empty()
             } else {

@@ -8,7 +8,7 @@ use super::super::generation::Generation;
 use super::super::kind::Kind;
 use super::super::names::{NameId, Names};
 use super::super::request::DeltaRequest;
-use super::{Dropped, Heard, Refusal, Stream, everything};
+use super::{Dropped, Heard, Refusal, Stream, everything, short};
 
 pub(super) fn hear(
     stream: &mut Stream,
@@ -21,6 +21,7 @@ pub(super) fn hear(
         heard.unknown_type = Some(request.type_url);
         return Ok(heard);
     };
+    short("a name", &request.subscribe)?;
     heard.kind = Some(kind);
 
     answer(stream, kind, &request.nonce, request.error.as_ref(), &mut heard);
@@ -53,7 +54,8 @@ pub(super) fn hear(
     }
     for name in request.subscribe.iter().filter(|n| !n.is_empty() && *n != "*") {
         let (id, new) = stream.subscribe(kind, name, names, &mut heard);
-        stream.within_limits(kind)?;
+        let sub = stream.types.get(kind);
+        stream.within_limits(usize::try_from(sub.names.len()).unwrap_or(usize::MAX))?;
         let sub = stream.types.get_mut(kind);
         if new && coming.contains(id) {
             sub.held.insert(id);
@@ -73,7 +75,6 @@ pub(super) fn hear(
             let dropped = stream.unsubscribe(kind, id, names, &mut heard);
             let sub = stream.types.get_mut(kind);
             match dropped {
-                Dropped::WasNone | Dropped::Gone => {} // rule 23
                 // Rule 22: the client dropped its copy, and the wildcard holds it or does not.
                 Dropped::UnderWildcard => {
                     sub.held.insert(id);
@@ -82,7 +83,8 @@ pub(super) fn hear(
                 Dropped::Unknown if sub.strangers.len() < limit => {
                     sub.strangers.insert(name.as_str().into());
                 }
-                Dropped::Unknown => {} // who floods is not told
+                // Rule 23; and who floods us with unknown names is not told of each.
+                Dropped::WasNone | Dropped::Gone | Dropped::Unknown => {}
             }
         }
     }

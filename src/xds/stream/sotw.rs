@@ -9,7 +9,7 @@ use super::super::generation::Generation;
 use super::super::kind::Kind;
 use super::super::names::Names;
 use super::super::request::SotwRequest;
-use super::{Dropped, Heard, Refusal, Stream, everything};
+use super::{Dropped, Heard, Refusal, Stream, everything, short};
 
 pub(super) fn hear(
     stream: &mut Stream,
@@ -22,6 +22,7 @@ pub(super) fn hear(
         heard.unknown_type = Some(request.type_url);
         return Ok(heard);
     };
+    short("a name", &request.names)?;
     heard.kind = Some(kind);
     let first = !stream.types.get(kind).requested;
     if first {
@@ -91,16 +92,13 @@ fn adopt(
     heard: &mut Heard,
 ) -> Result<(RoaringBitmap, bool), Refusal> {
     let fleet = stream.fleet().to_owned();
-    let listed = || {
-        list.iter()
-            .map(String::as_str)
-            .filter(|n| !n.is_empty() && *n != "*")
-    };
-    let limit = stream.limits.names;
-    // Before anything changes: who is refused in the middle leaves the index wrong.
-    if list.len() > limit && listed().collect::<HashSet<_>>().len() > limit {
-        return Err(Refusal::TooManyNames { limit });
-    }
+    let listed: HashSet<&str> = list
+        .iter()
+        .map(String::as_str)
+        .filter(|n| !n.is_empty() && *n != "*")
+        .collect();
+    // Before anything is dropped: who is refused is not told of, and the index would keep it for good.
+    stream.within_limits(listed.len())?;
     let sub = stream.types.get_mut(kind);
     let star = list.iter().any(|n| n == "*");
     // Rule 19: an empty list means everything until names were given once.
@@ -124,7 +122,7 @@ fn adopt(
             }
         }
     }
-    let keep: RoaringBitmap = listed().filter_map(|n| names.find(n)).collect();
+    let keep: RoaringBitmap = listed.iter().filter_map(|n| names.find(n)).collect();
     let dropped = &stream.types.get(kind).names - &keep;
     for id in dropped {
         removed = true;
@@ -136,7 +134,7 @@ fn adopt(
         }
     }
     let mut added = RoaringBitmap::new();
-    for name in listed() {
+    for name in listed {
         let (id, new) = stream.subscribe(kind, name, names, heard);
         if new {
             added.insert(id);

@@ -1,0 +1,32 @@
+"""Dials TARGET (xds:///orders) and calls METHOD (/shop.Orders/Get) again and again: a line for
+each call, `ok NAME` of the instance that answered or `failed CODE WORDS`. Ends when it is
+killed. The bootstrap's file is named by GRPC_XDS_BOOTSTRAP."""
+
+import sys
+import time
+
+import grpc
+
+PACE = 0.02  # seconds between two calls
+DEADLINE = 20  # no answer in so long is a failure
+
+
+def name(message: bytes) -> str:
+    """The text of a google.protobuf.StringValue (field 1) that is shorter than 128 bytes."""
+    return message[2:].decode()
+
+
+def main(target: str, method: str) -> None:
+    with grpc.insecure_channel(target) as channel:
+        call = channel.unary_unary(method, request_serializer=bytes, response_deserializer=name)
+        while True:
+            try:
+                line = f"ok {call(b'', timeout=DEADLINE)}"
+            except grpc.RpcError as error:
+                words = (error.details() or "").replace("\n", " ")
+                line = f"failed {error.code().name} {words}"
+            print(line, flush=True)
+            time.sleep(PACE)
+
+
+main(*sys.argv[1:])

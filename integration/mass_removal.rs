@@ -1,0 +1,113 @@
+//! A registry that suddenly knows much less does not empty Envoy: what it takes away
+//! is withheld, let go by the operator's word, or believed after the hold time.
+
+use serde_json::json;
+
+use crate::support::bridge::{Bridge, Step, run};
+use crate::support::client::Call;
+use crate::support::etcd::{Etcd, instance_key};
+use crate::support::servers::Server;
+
+const WITHHELD: &str = "xds_bridge_source_withheld_instances";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_registry_is_withheld_until_it_is_accepted() {
+    let etcd = Etcd::start().await;
+    let sources = |hold: &str| {
+        format!(
+            "[sources.registry]\nkind = \"etcd\"\nendpoints = [\"{}\"]\nmax_removal_hold = \"{hold}\"\n",
+            etcd.url()
+        )
+    };
+    let server = Server::http("orders-1").await;
+    // One real server; the others are addresses of the same kind, which nobody calls.
+    let fill = async || {
+        let (host, port) = (server.address.ip().to_string(), server.address.port());
+        etcd.put(
+            &instance_key("orders", "orders-1"),
+            json!({ "address": host, "port": port }).to_string(),
+        )
+        .await;
+        for n in 0..20_u16 {
+            let value = json!({ "address": "127.0.0.9", "port": 1000 + n, "state": "drain" });
+            etcd.put(&instance_key("ballast", &n.to_string()), value.to_string())
+                .await;
+        }
+    };
+    fill().await;
+    let bridge = Bridge::start(&sources("1h")).await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    let client = envoy.client();
+    let orders = Call::http("orders");
+    client.reaches(&orders, &["orders-1"]).await;
+
+    let mut keys = etcd.client().await;
+    let all = etcd_client::DeleteOptions::new().with_prefix();
+    keys.delete("/services/", Some(all.clone()))
+        .await
+        .expect("etcd deletes");
+    bridge
+        .metric_is(WITHHELD, &[("source", "registry")], |n| n == 21)
+        .await;
+    client.reaches(&orders, &["orders-1"]).await;
+    let ready = bridge.text("/readyz").await.expect("an answer");
+    assert!(ready.contains("21 removed instances withheld"), "{ready}");
+
+    // It comes back: nothing is withheld, and nothing has changed for anybody.
+    fill().await;
+    bridge
+        .metric_is(WITHHELD, &[("source", "registry")], |n| n == 0)
+        .await;
+    client.reaches(&orders, &["orders-1"]).await;
+
+    // It goes for good, and the operator says so.
+    keys.delete("/services/", Some(all.clone()))
+        .await
+        .expect("etcd deletes");
+    bridge
+        .metric_is(WITHHELD, &[("source", "registry")], |n| n == 21)
+        .await;
+    let configuration = bridge.file();
+    let folder = configuration.parent().expect("a folder");
+    let accept = |source: &str| {
+        run(
+            &["accept", source, "--config", &configuration.display().to_string()],
+            folder,
+        )
+    };
+    let wrong = accept("registri");
+    assert!(
+        !wrong.status.success() && wrong.stderr.contains("no source is called `registri`"),
+        "{}",
+        wrong.stderr
+    );
+    let right = accept("registry");
+    assert!(
+        right.stdout.contains("21 withheld instances let go"),
+        "{} {}",
+        right.stdout,
+        right.stderr
+    );
+    client.is_refused(&orders, "http 404").await;
+    bridge
+        .metric_is(WITHHELD, &[("source", "registry")], |n| n == 0)
+        .await;
+
+    // Another bridge believes it by itself, after its hold time.
+    fill().await;
+    client.reaches(&orders, &["orders-1"]).await;
+    let impatient = Bridge::start(&sources("1s")).await;
+    impatient
+        .metric_is("xds_bridge_source_instances", &[("source", "registry")], |n| {
+            n == 21
+        })
+        .await;
+    keys.delete("/services/", Some(all)).await.expect("etcd deletes");
+    impatient
+        .metric_is("xds_bridge_source_instances", &[("source", "registry")], |n| {
+            n == 0
+        })
+        .await;
+    client.reaches(&orders, &["orders-1"]).await;
+    bridge.assert_no_nacks().await;
+}

@@ -1,0 +1,284 @@
+//! What one source said, how it is, and what of it is served: the same, but for
+//! removals that its guard withholds.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::catalog::Touched;
+use super::change::{Change, Issue, Status};
+use super::guard::{Guard, GuardRule, Loss, Withheld, kept, missing};
+use super::service::ServiceRecord;
+
+/// One source in the catalog.
+#[derive(Debug)]
+pub struct SourceState {
+    /// What is served of it.
+    services: HashMap<Arc<str>, ServiceRecord>,
+    stray: Vec<Issue>,
+    status: Status,
+    delivered: bool,
+    instances: usize,
+    guard: Option<Guard>,
+}
+
+impl SourceState {
+    pub(super) fn new(rule: Option<GuardRule>) -> Self {
+        Self {
+            services: HashMap::new(),
+            stray: Vec::new(),
+            status: Status::Connecting,
+            delivered: false,
+            instances: 0,
+            guard: rule.map(Guard::new),
+        }
+    }
+
+    /// How the source is.
+    #[must_use]
+    pub const fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Whether it has delivered its whole state at least once.
+    #[must_use]
+    pub const fn delivered(&self) -> bool {
+        self.delivered
+    }
+
+    /// How many services are served of it.
+    #[must_use]
+    pub fn services(&self) -> usize {
+        self.services.len()
+    }
+
+    /// How many instances are served of it.
+    #[must_use]
+    pub const fn instances(&self) -> usize {
+        self.instances
+    }
+
+    /// What is served of one service.
+    #[must_use]
+    pub fn record(&self, name: &str) -> Option<&ServiceRecord> {
+        self.services.get(name)
+    }
+
+    /// All that is wrong with its entries.
+    pub fn issues(&self) -> impl Iterator<Item = &Issue> {
+        self.stray
+            .iter()
+            .chain(self.services.values().flat_map(|r| &r.issues))
+    }
+
+    /// Removals that are withheld, by service.
+    pub fn withheld(&self) -> impl Iterator<Item = (&Arc<str>, &Withheld)> {
+        self.guard.iter().flat_map(Guard::withheld)
+    }
+
+    /// When a withheld removal is to be let through. A source that is not live cannot stand by it.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.guard.as_ref().filter(|_| self.status == Status::Live)?.due()
+    }
+
+    pub(super) fn set_status(&mut self, status: Status) -> Touched {
+        let changed = self.status != status;
+        self.status = status;
+        Touched {
+            status: changed,
+            ..Touched::default()
+        }
+    }
+
+    /// `None`: whatever is withheld, now.
+    pub(super) fn release(&mut self, now: Option<Duration>) -> Touched {
+        let mut touched = Touched::default();
+        let live = self.status == Status::Live;
+        let Some(guard) = self.guard.as_mut().filter(|_| live || now.is_none()) else {
+            return touched;
+        };
+        for (name, told) in guard.release(now) {
+            self.replace(name, told, &mut touched);
+        }
+        touched.status |= !touched.services.is_empty();
+        touched
+    }
+
+    pub(super) fn apply(&mut self, change: Change, now: Duration) -> Touched {
+        let mut touched = Touched {
+            status: !self.delivered && change.complete,
+            ..Touched::default()
+        };
+        self.delivered |= change.complete;
+        let mut told = change.services;
+        if change.complete {
+            let named: BTreeSet<&Arc<str>> = told.iter().map(|(name, _)| name).collect();
+            let gone: Vec<Arc<str>> = self
+                .services
+                .keys()
+                .filter(|n| !named.contains(n))
+                .cloned()
+                .collect();
+            told.extend(gone.into_iter().map(|name| (name, None)));
+        }
+        for (name, record) in self.guarded(told, now, &mut touched) {
+            if self.services.get(&name) != record.as_ref() {
+                self.replace(name, record, &mut touched);
+            }
+        }
+        if let Some(stray) = change.stray.filter(|stray| *stray != self.stray) {
+            touched.note_issues(&self.stray, &stray);
+            self.stray = stray;
+        }
+        touched
+    }
+
+    /// What is to be served of what is told.
+    fn guarded(
+        &mut self,
+        mut told: Vec<(Arc<str>, Option<ServiceRecord>)>,
+        now: Duration,
+        touched: &mut Touched,
+    ) -> Vec<(Arc<str>, Option<ServiceRecord>)> {
+        let Some(guard) = &mut self.guard else { return told };
+        let losses: Vec<Loss> = told
+            .iter()
+            .filter_map(|(name, record)| {
+                let served = self.services.get(name)?;
+                let missing = missing(served, record.as_ref());
+                Some(Loss {
+                    name: name.clone(),
+                    before: served.instances.len(),
+                    missing,
+                })
+            })
+            .collect();
+        let held = guard.judge(&losses, self.instances, now);
+        let before = guard.withheld().len();
+        let mut settled = false;
+        for (name, record) in &mut told {
+            let Some(served) = self.services.get(name).filter(|_| held.contains(name)) else {
+                settled |= guard.withheld().contains_key(name);
+                guard.settle(name);
+                continue;
+            };
+            let serve = kept(served, record.as_ref());
+            let missing = missing(served, record.as_ref());
+            guard.withhold(name.clone(), record.replace(serve), missing, now);
+        }
+        touched.status |= settled || guard.withheld().len() != before;
+        told
+    }
+
+    fn replace(&mut self, name: Arc<str>, record: Option<ServiceRecord>, touched: &mut Touched) {
+        let old = match record {
+            Some(record) => {
+                let known = self.services.get(&name).map_or(&[][..], |old| &old.issues);
+                touched.note_issues(known, &record.issues);
+                self.instances += record.instances.len();
+                self.services.insert(name.clone(), record)
+            }
+            None => self
+                .services
+                .remove(&name)
+                .inspect(|old| touched.note_issues(&old.issues, &[])),
+        };
+        self.instances -= old.map_or(0, |old| old.instances.len());
+        touched.services.insert(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Health, Instance, Policy};
+
+    fn record(ids: std::ops::Range<u16>) -> ServiceRecord {
+        let instance = |n: u16| Instance {
+            id: format!("{n:03}").into(),
+            address: ([127, 0, 0, 1], n + 1).into(),
+            health: Health::Healthy,
+            weight: 1,
+            zone: "".into(),
+            version: "".into(),
+            policy: Arc::new(Policy::default()),
+        };
+        ServiceRecord {
+            instances: ids.map(instance).collect(),
+            ..ServiceRecord::default()
+        }
+    }
+
+    fn told(complete: bool, services: Vec<(&str, Option<ServiceRecord>)>) -> Change {
+        let services = services.into_iter().map(|(n, r)| (n.into(), r)).collect();
+        Change {
+            services,
+            complete,
+            stray: None,
+        }
+    }
+
+    fn state() -> SourceState {
+        let mut state = SourceState::new(Some(GuardRule::default()));
+        state.set_status(Status::Live);
+        state.apply(
+            told(true, vec![("a", Some(record(0..20))), ("b", Some(record(0..5)))]),
+            Duration::ZERO,
+        );
+        state
+    }
+
+    #[test]
+    fn an_empty_answer_is_withheld_and_what_is_new_is_served() {
+        let mut state = state();
+        let touched = state.apply(
+            told(true, vec![("c", Some(record(0..1)))]),
+            Duration::from_secs(1),
+        );
+        assert_eq!(touched.services.into_iter().collect::<Vec<_>>(), ["c".into()]);
+        assert_eq!((state.instances(), state.withheld().count()), (26, 2));
+        // The registry is itself again: nothing is withheld any more.
+        let all = vec![("a", Some(record(0..20))), ("b", Some(record(0..5))), ("c", None)];
+        assert!(state.apply(told(true, all), Duration::from_secs(2)).status);
+        assert_eq!(
+            (state.instances(), state.withheld().count(), state.due()),
+            (25, 0, None)
+        );
+    }
+
+    #[test]
+    fn part_of_a_service_is_withheld_and_its_new_instances_are_served() {
+        let mut state = state();
+        state.apply(
+            told(false, vec![("a", Some(record(18..22)))]),
+            Duration::from_secs(1),
+        );
+        assert_eq!(state.record("a").map(|r| r.instances.len()), Some(22));
+        assert_eq!(state.due(), Some(Duration::from_secs(61)));
+        state.apply(
+            told(false, vec![("a", Some(record(18..23)))]),
+            Duration::from_secs(30),
+        );
+        assert_eq!(
+            state.due(),
+            Some(Duration::from_secs(61)),
+            "since it was first seen"
+        );
+        assert!(state.release(Some(Duration::from_secs(60))).services.is_empty());
+        assert_eq!(state.release(Some(Duration::from_secs(61))).services.len(), 1);
+        assert_eq!(state.record("a").map(|r| r.instances.len()), Some(5));
+    }
+
+    #[test]
+    fn a_source_that_is_away_cannot_stand_by_what_it_said() {
+        let mut state = state();
+        state.apply(told(true, vec![]), Duration::from_secs(1));
+        state.set_status(Status::Away {
+            reason: "gone".into(),
+        });
+        assert_eq!(state.due(), None);
+        assert!(state.release(Some(Duration::from_secs(100))).services.is_empty());
+        assert_eq!(state.release(None).services.len(), 2, "but the operator can");
+        assert_eq!(state.instances(), 0);
+    }
+}

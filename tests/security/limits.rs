@@ -1,0 +1,168 @@
+//! Every bound against a hostile client: what it gets, and what is counted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tonic::Code;
+use xds_bridge::clock;
+use xds_bridge::grpc::{Options, Tls};
+use xds_bridge::xds::{DeltaRequest, Kind, Limits};
+
+use crate::pki::{BRIDGE, Ca, files};
+use crate::port::{Port, Talk, code, served};
+
+fn refused(reason: &str) -> String {
+    format!("xds_bridge_streams_refused_total{{reason=\"{reason}\"}}")
+}
+
+fn reached(limit: &str) -> String {
+    format!("xds_bridge_limits_reached_total{{limit=\"{limit}\"}}")
+}
+
+/// A request that subscribes to so many names.
+fn names(count: usize) -> DeltaRequest {
+    DeltaRequest {
+        subscribe: (0..count).map(|n| format!("name-{n}")).collect(),
+        ..DeltaRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn message_size() {
+    let options = Options {
+        max_request_bytes: 2_000,
+        ..Options::default()
+    };
+    let port = Port::start(options, 1, 100).await;
+    let channel = port.plain().await.unwrap();
+    let mut talk = Talk::open(&channel, "n", "edge").await.unwrap();
+    talk.say(Kind::Endpoints, names(1_000)).await;
+    assert_eq!(talk.hear().await.unwrap_err().code(), Code::ResourceExhausted);
+    assert_eq!(port.metric(&refused("message_size")), 1);
+    served(Ok(channel), "n", "edge").await.unwrap();
+}
+
+#[tokio::test]
+async fn names_per_stream() {
+    let options = Options {
+        engine: Limits {
+            names: 10,
+            ..Limits::default()
+        },
+        ..Options::default()
+    };
+    let port = Port::start(options, 1, 100).await;
+    let mut talk = Talk::open(&port.plain().await.unwrap(), "n", "edge")
+        .await
+        .unwrap();
+    talk.say(Kind::Endpoints, names(11)).await;
+    assert_eq!(talk.hear().await.unwrap_err().code(), Code::ResourceExhausted);
+    assert_eq!(port.metric(&refused("names")), 1);
+}
+
+#[tokio::test]
+async fn a_breach_of_the_protocol() {
+    let port = Port::start(Options::default(), 1, 100).await;
+    let mut talk = Talk::open(&port.plain().await.unwrap(), "n", "edge")
+        .await
+        .unwrap();
+    talk.forget_node();
+    talk.say(Kind::Endpoints, names(1)).await;
+    assert_eq!(talk.hear().await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(port.metric(&refused("protocol")), 1);
+}
+
+#[tokio::test]
+async fn streams_in_all() {
+    let port = Port::start(Options::default(), 1, 2).await;
+    let channel = port.plain().await.unwrap();
+    let first = served(Ok(channel.clone()), "n1", "edge").await.unwrap();
+    let _second = served(Ok(channel.clone()), "n2", "edge").await.unwrap();
+    assert_eq!(code(Talk::open(&channel, "n3", "edge").await), Code::Unavailable);
+    assert_eq!(port.metric(&refused("streams")), 1);
+    drop(first);
+    port.metric_is("xds_bridge_streams{variant=\"delta\"}", 1).await;
+    served(Ok(channel), "n3", "edge").await.unwrap();
+}
+
+#[tokio::test]
+async fn streams_per_connection() {
+    let options = Options {
+        max_streams_per_connection: 2,
+        ..Options::default()
+    };
+    let port = Port::start(options, 1, 100).await;
+    let channel = port.plain().await.unwrap();
+    let first = served(Ok(channel.clone()), "n1", "edge").await.unwrap();
+    let _second = served(Ok(channel.clone()), "n2", "edge").await.unwrap();
+    assert_eq!(port.metric(&reached("streams_per_connection")), 1);
+    let third = served(Ok(channel), "n3", "edge");
+    tokio::pin!(third);
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut third).await;
+    assert!(early.is_err(), "a third stream on this connection");
+    served(port.plain().await, "n4", "edge").await.unwrap(); // another connection has room
+    drop(first);
+    third.await.unwrap();
+}
+
+#[tokio::test]
+async fn connections() {
+    let options = Options {
+        max_connections: 1,
+        ..Options::default()
+    };
+    let port = Port::start(options, 1, 100).await;
+    let first = served(port.plain().await, "n1", "edge").await.unwrap();
+    assert_eq!(port.metric("xds_bridge_connections"), 1);
+    assert!(served(port.plain().await, "n2", "edge").await.is_err());
+    assert!(port.metric(&reached("connections")) >= 1);
+    drop(first);
+    port.metric_is("xds_bridge_connections", 0).await;
+    served(port.plain().await, "n2", "edge").await.unwrap();
+}
+
+#[tokio::test]
+async fn requests_per_second_are_delayed_and_not_cut() {
+    let options = Options {
+        max_requests_per_second: 20, // and a burst of 100
+        ..Options::default()
+    };
+    let port = Port::start(options, 1, 100).await;
+    let mut talk = Talk::open(&port.plain().await.unwrap(), "n", "edge")
+        .await
+        .unwrap();
+    let began = clock::now();
+    for _ in 0..120 {
+        let request = DeltaRequest {
+            unsubscribe: vec!["nothing".into()],
+            ..DeltaRequest::default()
+        };
+        talk.say(Kind::Endpoints, request).await;
+    }
+    assert_eq!(talk.clusters().await.unwrap(), 1);
+    let took = clock::now() - began;
+    assert!(took > Duration::from_millis(900), "121 requests in {took:?}");
+    assert!(port.metric(&reached("requests_per_second")) >= 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_is_disconnected() {
+    let (folder, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
+    let server = ca.sign(&[&format!("dns:{BRIDGE}")]);
+    let tls = Tls::load(files(folder.path(), &server, None)).unwrap();
+    for tls in [None, Some(Arc::new(tls))] {
+        let options = Options {
+            tls,
+            ..Options::default()
+        };
+        let port = Port::start(options, 1, 100).await;
+        let mut silent = TcpStream::connect(port.address).await.unwrap();
+        let mut read = Vec::new();
+        // Time is paused: it goes on as soon as nobody has anything to do. HTTP/2 greets first.
+        let closed = tokio::time::timeout(Duration::from_secs(11), silent.read_to_end(&mut read)).await;
+        assert!(closed.is_ok(), "still connected after 11 s");
+        port.metric_is("xds_bridge_connections", 0).await;
+    }
+}
