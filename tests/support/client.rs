@@ -12,11 +12,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use xds_bridge::xds::request::Error;
-use xds_bridge::xds::{
-    Changed, DeltaRequest, Kind, Limits, PerKind, Resource, Response, SotwRequest, Stream, Variant,
-};
+use xds_bridge::xds::{Changed, DeltaRequest, Kind, Limits, PerKind, Response, SotwRequest, Stream, Variant};
 
-use super::model::{Held, Request, View, content, is_bad, needs, node, stream, variant};
+use super::model::{Held, Request, content, is_bad, node, stream, variant};
 
 /// Whose manners a client has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
