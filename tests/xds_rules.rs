@@ -1,4 +1,4 @@
-//! Rules of the protocol that the scripts of xds_delta.rs and xds_sotw.rs do not carry by
+//! Rules of the protocol that the scripts of `xds_delta.rs` and `xds_sotw.rs` do not carry by
 //! number yet, on the aggregated and the per-type services. Numbers: docs/xds-rules.md.
 
 mod support;
@@ -61,6 +61,7 @@ impl Bench {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as a request carries it")]
 fn node(id: &str, cluster: &str) -> Option<Node> {
     Some(Node {
         id: id.into(),

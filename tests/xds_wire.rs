@@ -3,6 +3,7 @@
 //! tokio's paused clock, which jumps when everybody waits.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::disallowed_methods, reason = "a test is where the clock is set")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -134,9 +134,9 @@ impl Client {
         }
     }
 
-    fn current(&mut self, kind: Kind) -> Option<Request> {
+    fn current(&mut self, kind: Kind) -> Request {
         let nonce = self.answered.get(kind).clone();
-        Some(Request::Sotw(self.sotw_request(kind, nonce)))
+        Request::Sotw(self.sotw_request(kind, nonce))
     }
 
     /// Wants this too; `false`: nothing to be said.
@@ -167,7 +167,7 @@ impl Client {
             request.subscribe = list;
             return Some(Request::Delta(request));
         }
-        self.current(kind)
+        Some(self.current(kind))
     }
 
     pub fn unsubscribe(&mut self, kind: Kind, list: &[String]) -> Option<Request> {
@@ -187,7 +187,7 @@ impl Client {
             request.unsubscribe = list.to_vec();
             return Some(Request::Delta(request));
         }
-        self.current(kind)
+        Some(self.current(kind))
     }
 
     /// State of the world: with an empty nonce, as after a restart of the client's watch.

@@ -303,7 +303,7 @@ impl World {
             self.clients[who].stream.mark(&mail);
             loop {
                 let (names, client) = (&self.names, &mut self.clients[who]);
-                let now = self.now - client.began;
+                let now = self.now.saturating_sub(client.began);
                 let name_of = |id| names.name(id).cloned();
                 let Some(response) = client.stream.next(&self.generation, &name_of, now) else {
                     break;
@@ -321,7 +321,7 @@ impl World {
                 self.clients[who].receive(response, &view);
             }
             let client = &mut self.clients[who];
-            let now = self.now - client.began;
+            let now = self.now.saturating_sub(client.began);
             assert!(
                 client.stream.deadline().is_none_or(|at| at > now),
                 "a deadline that is over keeps a task busy"

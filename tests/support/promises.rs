@@ -1,5 +1,6 @@
 //! What the server promises a client of the model, checked at each response and at the end.
 
+#![allow(unreachable_pub, reason = "compiled into each test on its own")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
