@@ -314,7 +314,9 @@ fn rule_35_a_missing_name_is_an_error_for_grpc_and_empty_for_envoy() {
     for kind in ["eds", "rds"] {
         let said = Script::new(Sotw, None, "gRPC Go")
             .play(&format!("auto; want {kind} a; put {kind} a=1; del {kind} a"));
-        assert_eq!(said, format!("{kind}#1 !a\n{kind}#2 +a=1\n{kind}#3 !a\n"));
+        // Endpoints that it holds cannot be taken from it otherwise in this variant.
+        let gone = if kind == "eds" { "+a=∅" } else { "!a" };
+        assert_eq!(said, format!("{kind}#1 !a\n{kind}#2 +a=1\n{kind}#3 {gone}\n"));
         let said = Script::new(Sotw, None, "envoy").play(&format!("auto; want {kind} a"));
         assert_eq!(said, format!("{kind}#1 +a=∅\n"));
     }
