@@ -10,7 +10,7 @@ UNIT_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) \
 
 .DEFAULT_GOAL := run
 .NOTPARALLEL:
-.PHONY: run test demo bench build lint fmt tools programs build-deps cargo cargo-lints clean-tools clean help
+.PHONY: run test fuzz demo bench build lint fmt tools programs build-deps cargo cargo-lints clean-tools clean help
 
 run: build-deps ## build and start with bridge.toml (the default)
 	$(CARGO) run --locked --bin xds-bridge -- run
@@ -21,6 +21,22 @@ test: build-deps cargo-lints tools ## formatting, lints, all tests, also against
 	$(CARGO) test --locked --lib --bins $(UNIT_TESTS)
 	$(CARGO) test --locked --doc
 	$(CARGO) test --locked --test integration -- --test-threads=2
+
+# As cargo-fuzz builds, with the stable compiler: the flags are LLVM's, and libFuzzer brings a main.
+FUZZ_SECONDS ?= 600
+FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 $(addprefix -Cllvm-args=-sanitizer-coverage-,\
+              level=4 inline-8bit-counters pc-table trace-compares)
+
+fuzz: build-deps ## each fuzz target for FUZZ_SECONDS (600); what is found is kept in target/fuzz
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --release --locked --manifest-path integration/fuzz/Cargo.toml \
+	    --target $(FUZZ_HOST) --target-dir target/fuzz
+	for target in stream requests; do \
+	    mkdir -p target/fuzz/found/$$target; \
+	    target/fuzz/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=400 -print_final_stats=1 \
+	        -artifact_prefix=target/fuzz/found/$$target- target/fuzz/found/$$target integration/fuzz/corpus/$$target \
+	        || exit 1; \
+	done
 
 demo: build-deps programs ## a real Envoy follows the real registries, step by step
 	$(CARGO) build --locked --bin xds-bridge --example demo

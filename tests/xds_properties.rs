@@ -9,6 +9,8 @@
 mod client;
 #[path = "support/model.rs"]
 mod model;
+#[path = "support/promises.rs"]
+mod promises;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

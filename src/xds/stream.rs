@@ -38,8 +38,6 @@ pub struct Limits {
     pub response_bytes: usize,
     /// What waits for another type goes out after this, come what may.
     pub gate: Duration,
-    /// A stream ends, with OK, after about this long: its client connects again, maybe elsewhere.
-    pub age: Duration,
 }
 
 impl Default for Limits {
@@ -48,7 +46,6 @@ impl Default for Limits {
             names: 200_000,
             response_bytes: 3_500_000,
             gate: Duration::from_secs(10),
-            age: Duration::from_secs(3600),
         }
     }
 }

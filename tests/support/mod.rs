@@ -234,7 +234,7 @@ impl Script {
 
     fn answer(&mut self, rest: &str, nack: bool) {
         let (nonce, names) = rest
-            .split_once(" & ")
+            .split_once(" &")
             .map_or((rest, None), |(n, names)| (n, Some(names)));
         let words = |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
         let (more, less) = names

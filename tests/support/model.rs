@@ -201,6 +201,9 @@ impl World {
         for update in &updates {
             match update {
                 Update::Put(d) => {
+                    if d.reach != Reach::All {
+                        self.vanishes(d.kind, &d.name);
+                    }
                     for need in &d.needs {
                         self.known.insert(need.to_string());
                     }
@@ -212,11 +215,7 @@ impl World {
                 }
                 Update::Remove(kind, name) => {
                     self.say(&format!("del {} {name}", kind.short()));
-                    for client in &mut self.clients {
-                        // What comes again is new, also when nobody was told that it was gone.
-                        client.suspect.get_mut(*kind).remove(&**name);
-                        client.deleted.get_mut(*kind).insert(name.to_string());
-                    }
+                    self.vanishes(*kind, name);
                 }
             }
         }
@@ -232,6 +231,14 @@ impl World {
                     }
                 }
             }
+        }
+    }
+
+    /// What comes again is new to clients, also when nobody was told that it was gone.
+    fn vanishes(&mut self, kind: Kind, name: &str) {
+        for client in &mut self.clients {
+            client.suspect.get_mut(kind).remove(name);
+            client.deleted.get_mut(kind).insert(name.to_owned());
         }
     }
 
@@ -296,7 +303,7 @@ impl World {
             self.clients[who].stream.mark(&mail);
             loop {
                 let (names, client) = (&self.names, &mut self.clients[who]);
-                let now = self.now - client.began;
+                let now = self.now.saturating_sub(client.began);
                 let name_of = |id| names.name(id).cloned();
                 let Some(response) = client.stream.next(&self.generation, &name_of, now) else {
                     break;
@@ -314,7 +321,7 @@ impl World {
                 self.clients[who].receive(response, &view);
             }
             let client = &mut self.clients[who];
-            let now = self.now - client.began;
+            let now = self.now.saturating_sub(client.began);
             assert!(
                 client.stream.deadline().is_none_or(|at| at > now),
                 "a deadline that is over keeps a task busy"

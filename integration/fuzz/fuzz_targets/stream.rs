@@ -6,5 +6,7 @@
 mod client;
 #[path = "../../../tests/support/model.rs"]
 mod model;
+#[path = "../../../tests/support/promises.rs"]
+mod promises;
 
 libfuzzer_sys::fuzz_target!(|history: &[u8]| model::play(history));
