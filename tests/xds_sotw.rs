@@ -258,9 +258,10 @@ fn rule_36_grpc_clients_drain_endpoints_that_are_gone() {
         .play("put eds a=1; auto; want eds a b; del eds a; put eds a=1; del eds a; put eds c=1");
     expect![[r#"
         eds#1 +a=1
-        eds#2 +a=∅
-        eds#3 +a=1
-        eds#4 +a=∅
+        eds#2 !b
+        eds#3 +a=∅
+        eds#4 +a=1
+        eds#5 +a=∅
     "#]]
     .assert_eq(&grpc);
 }

@@ -126,6 +126,7 @@ impl<Q, R> Call<Q, R> {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as the requests take it")]
 fn node() -> Option<Node> {
     Some(Node {
         id: "n".into(),
@@ -298,7 +299,7 @@ async fn rule_51_a_first_request_with_two_hundred_thousand_names() {
 async fn rule_52_a_reader_that_stalls_gets_one_final_state() {
     let server = server().await;
     // More than a connection holds: while nobody reads, most of a response stays with us.
-    let body = |n: u32| [&n.to_be_bytes()[..], &[b'x'; 200_000]].concat();
+    let body = |n: u32| [&n.to_be_bytes()[..], &vec![b'x'; 200_000]].concat();
     server.publish(&[put(Kind::Cluster, "a", &body(0))]);
     let mut call = delta(server.channel().await).await.unwrap();
     call.requests
