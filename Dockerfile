@@ -36,6 +36,7 @@ COPY examples/catalog examples/catalog
 
 # bridge.toml listens on loopback, which nothing outside the container reaches.
 ENV XDS_BRIDGE__XDS__LISTEN=0.0.0.0:18000 \
+    XDS_BRIDGE__XDS__ALLOW_PLAINTEXT=true \
     XDS_BRIDGE__ADMIN__LISTEN=0.0.0.0:18001
 # 18000: xDS, for Envoy. 18001: admin (/healthz, /readyz, /metrics); publish it only where you trust the network.
 EXPOSE 18000 18001

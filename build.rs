@@ -22,16 +22,40 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The folder of the envoy-types that this build links.
+/// The folder of the envoy-types that this build links: where cargo unpacks registry
+/// crates, or, for a vendored or patched one, where cargo says.
 fn envoy_types() -> Result<PathBuf, Box<dyn Error>> {
+    let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").ok_or("CARGO_MANIFEST_DIR is not set")?);
+    let lock = std::fs::read_to_string(root.join("Cargo.lock"))?;
+    let version = lock
+        .split("[[package]]")
+        .find(|package| package.contains("name = \"envoy-types\""))
+        .and_then(|package| package.split("version = \"").nth(1)?.split('"').next())
+        .ok_or("envoy-types is not in Cargo.lock")?;
+    match unpacked(&format!("envoy-types-{version}")) {
+        Some(folder) => Ok(folder),
+        None => told_by_cargo(&root),
+    }
+}
+
+/// `$CARGO_HOME/registry/src/*/NAME`
+fn unpacked(name: &str) -> Option<PathBuf> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))?;
+    let registries = std::fs::read_dir(home.join("registry/src")).ok()?;
+    registries
+        .flatten()
+        .map(|registry| registry.path().join(name))
+        .find(|folder| folder.is_dir())
+}
+
+/// Cargo wants every package for this answer, also those that only tests need: it may fetch some.
+fn told_by_cargo(root: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let cargo = std::env::var_os("CARGO").ok_or("CARGO is not set")?;
-    let target = std::env::var("TARGET")?;
-    let manifest = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("Cargo.toml");
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--offline", "--locked", "--manifest-path"])
-        .arg(manifest)
-        // Packages of other platforms need not be here, and are not asked for.
-        .args(["--filter-platform", &target])
+        .args(["metadata", "--format-version", "1", "--locked", "--manifest-path"])
+        .arg(root.join("Cargo.toml"))
+        .args(["--filter-platform", &std::env::var("TARGET")?])
         .output()?;
     if !output.status.success() {
         return Err(format!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr)).into());

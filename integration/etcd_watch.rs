@@ -12,7 +12,7 @@ use std::time::Duration;
 use etcd_client::{CompactionOptions, PutOptions, Txn, TxnOp};
 use tokio::time::timeout;
 use xds_bridge::model::Status;
-use xds_bridge::registry::etcd::{Error, Etcd, Message};
+use xds_bridge::registry::etcd::{Error, Etcd, Kv, Message, Pages};
 
 use self::support::{Bridge, DEADLINE, Node, PREFIX, connect, free_port, key, ports, stored, value};
 
@@ -269,8 +269,8 @@ async fn a_long_catch_up_comes_whole() {
     }
     // 12 MiB: more than one message of etcd, and more than tonic decodes by default.
     let mut etcd = Etcd::new(&[node.endpoint()]);
-    let listing = etcd.list(PREFIX).await.unwrap();
-    assert_eq!((listing.kvs.len(), listing.revision), (200, 201));
+    let (kvs, revision) = all(etcd.list(PREFIX).await.unwrap()).await;
+    assert_eq!((kvs.len(), revision), (200, 201));
     let mut watch = etcd.watch(PREFIX, 2).await.unwrap();
     let mut revisions = Vec::new();
     while revisions.len() < 200 {
@@ -298,10 +298,46 @@ async fn a_listing_of_several_pages_is_one_revision() {
             .collect();
         client.txn(Txn::new().and_then(puts)).await.unwrap();
     }
-    let listing = Etcd::new(&[node.endpoint()]).list(PREFIX).await.unwrap();
-    assert_eq!((listing.kvs.len(), listing.revision), (25_000, 251));
-    assert!(
-        listing.kvs.is_sorted_by(|a, b| a.key < b.key),
-        "each key once, in order"
-    );
+    let (kvs, revision) = all(Etcd::new(&[node.endpoint()]).list(PREFIX).await.unwrap()).await;
+    assert_eq!((kvs.len(), revision), (25_000, 251));
+    assert!(kvs.is_sorted_by(|a, b| a.key < b.key), "each key once, in order");
+}
+
+/// All pages of a listing, and their revision.
+async fn all(mut pages: Pages) -> (Vec<Kv>, i64) {
+    let mut kvs = Vec::new();
+    while let Some(page) = pages.next().await.unwrap() {
+        kvs.extend(page);
+    }
+    (kvs, pages.revision())
+}
+
+/// Five hundred of them were 800 MB once: all values were held together.
+#[tokio::test]
+async fn large_values_come_in_small_pages_without_them() {
+    let node = Node::start().await;
+    let mut client = node.connect().await;
+    for n in 0..60 {
+        client.put(key(0, n), vec![b'x'; 1_400_000], None).await.unwrap();
+    }
+    for hundred in 0..15_usize {
+        let puts: Vec<_> = (0..100)
+            .map(|n| TxnOp::put(key(1, hundred * 100 + n), "x", None))
+            .collect();
+        client.txn(Txn::new().and_then(puts)).await.unwrap();
+    }
+    let mut pages = Etcd::new(&[node.endpoint()]).list(PREFIX).await.unwrap();
+    let (mut large, mut small) = (0, 0);
+    while let Some(page) = pages.next().await.unwrap() {
+        assert!(
+            page.iter().map(|kv| kv.size).sum::<usize>() < 64 << 20,
+            "a page is bounded"
+        );
+        large += page
+            .iter()
+            .filter(|kv| kv.size == 1_400_000 && kv.value.is_empty())
+            .count();
+        small += page.iter().filter(|kv| kv.value == b"x").count();
+    }
+    assert_eq!((large, small), (60, 1_500));
 }

@@ -96,8 +96,26 @@ pub struct Wish {
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     /// A step that keeps listeners in the file, and none is configured.
-    #[error("no listener for the fleet `{0}`: add [listeners.NAME] with an address to bridge.toml")]
+    #[error(
+        "no listener for the fleet `{0}` in bridge.toml: add [listeners.NAME] with an address, or name another --node-cluster"
+    )]
     NoListener(String),
+    /// An address to listen on is none to connect to.
+    #[error(
+        "xds.listen is {0}, where nobody can connect to: say where the Envoy reaches the bridge by --bridge IP:PORT"
+    )]
+    Unspecified(SocketAddr),
+    /// Services belong to one step.
+    #[error(
+        "--service is for step `endpoints` only: in step `{0}` the bridge's own sources say which there are"
+    )]
+    ServicesElsewhere(Step),
+    /// The same name twice.
+    #[error("--service {0} is given twice")]
+    Twice(String),
+    /// Wished for, and on no listener.
+    #[error("--service {0}: its route gets onto no listener of this fleet (which exposure allows its host?)")]
+    Nowhere(String),
     /// Which clusters?
     #[error(
         "step `endpoints` needs the services that stay in Envoy's file: --service NAME[:PROTOCOL[:ROUTE]]"
@@ -183,6 +201,17 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
     if wish.step == Step::Endpoints && wish.services.is_empty() {
         return Err(BootstrapError::NoService);
     }
+    if wish.step != Step::Endpoints && !wish.services.is_empty() {
+        return Err(BootstrapError::ServicesElsewhere(wish.step));
+    }
+    for (at, service) in wish.services.iter().enumerate() {
+        if wish.services[..at].iter().any(|other| other.name == service.name) {
+            return Err(BootstrapError::Twice(service.name.clone()));
+        }
+    }
+    if wish.bridge.ip().is_unspecified() {
+        return Err(BootstrapError::Unspecified(wish.bridge));
+    }
     let internal = listeners.iter().any(|(_, l)| l.bind == Bind::Internal);
     let mut fixed = StaticResources {
         clusters: vec![Cluster {
@@ -193,6 +222,7 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
     };
     if wish.step != Step::Listeners {
         let services: Vec<Service> = wish.services.iter().map(service).collect();
+        check_routes(config, &listeners, &services)?;
         for (name, listener) in &listeners {
             let routes = match wish.step {
                 Step::Endpoints => Routes::Inline(Box::new(inline(config, name, listener, &services))),
@@ -255,8 +285,8 @@ fn service(fixed: &StaticService) -> Service {
     }
 }
 
-/// The routes of a listener that stays in Envoy's file. A route gets onto another exposure
-/// than `internal` only by naming one of its hosts: nothing is opened to the outside unasked.
+/// The routes of a listener that stays in Envoy's file. A route that names a host goes where an
+/// exposure names that host too, and only else inside: nothing is opened to the outside unasked.
 fn inline(
     config: &Config,
     name: &str,
@@ -268,13 +298,11 @@ fn inline(
         .map(|s| {
             let on = Expose::On(vec![listener.exposure.to_string()]);
             let inside = &*listener.exposure == "internal";
-            let routes = s
-                .policy
-                .routes
-                .iter()
-                .filter(|r| inside || r.host.is_some())
-                .cloned()
-                .collect();
+            let here = |r: &&RouteRule| match &r.host {
+                None => inside,
+                Some(host) => inside != named_outside(config, host),
+            };
+            let routes = s.policy.routes.iter().filter(here).cloned().collect();
             let policy = Policy {
                 expose: Some(on),
                 routes,
@@ -289,8 +317,44 @@ fn inline(
     translate::route::message(name, &claims, &config.clusters).0
 }
 
+/// Whether another exposure than `internal` lets this host be claimed.
+fn named_outside(config: &Config, host: &str) -> bool {
+    let others = config.exposures.iter().filter(|(name, _)| &***name != "internal");
+    others
+        .flat_map(|(_, e)| &e.hosts)
+        .any(|pattern| match pattern.strip_prefix('*') {
+            Some(suffix) => host.ends_with(suffix),
+            None => pattern == host,
+        })
+}
+
+/// Each declared route must be on some listener: a file that silently leaves one out helps nobody.
+fn check_routes(
+    config: &Config,
+    listeners: &[(&Arc<str>, &Listener)],
+    services: &[Service],
+) -> Result<(), BootstrapError> {
+    for service in services.iter().filter(|s| !s.policy.routes.is_empty()) {
+        let alone = std::slice::from_ref(service);
+        let placed = |wanted: &RouteRule| {
+            listeners.iter().any(|(name, listener)| {
+                let routes = inline(config, name, listener, alone);
+                let own = |host: &str| wanted.host.as_deref().is_none_or(|h| h == host);
+                routes
+                    .virtual_hosts
+                    .iter()
+                    .any(|v| own(&v.name) && *v.name != *service.name)
+            })
+        };
+        if !service.policy.routes.iter().all(placed) {
+            return Err(BootstrapError::Nowhere(service.name.to_string()));
+        }
+    }
+    Ok(())
+}
+
 /// Delta ADS, and a reconnect backoff of 0.2 to 2 s: by default an Envoy that lost its bridge
-/// for 10 s takes 1.5 to 9.3 s more to come back (measured; see README).
+/// for 10 s takes 1.5 to 9.3 s more to come back (measured).
 fn ads() -> ApiConfigSource {
     let retry = RetryPolicy {
         retry_back_off: Some(BackoffStrategy {

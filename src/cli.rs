@@ -9,31 +9,29 @@ use crate::bootstrap::{For, StaticService, Step};
 
 /// Serves the services of Consul, etcd or files to Envoy by xDS.
 #[derive(Debug, Parser)]
-#[command(version, about, args_conflicts_with_subcommands = true)]
+#[command(version, about)]
 pub struct Cli {
     /// What to do; `run` when nothing is said.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// For `run`, when no command is given.
-    #[command(flatten)]
-    pub file: ConfigFile,
-}
-
-/// Which configuration.
-#[derive(Clone, Debug, Args)]
-pub struct ConfigFile {
-    /// The configuration.
-    #[arg(long, short, value_name = "FILE", default_value = "bridge.toml")]
+    /// The configuration; for `dump`, `accept` and `health`: that of the running bridge
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "FILE",
+        default_value = "bridge.toml"
+    )]
     pub config: PathBuf,
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Watch the sources and serve xDS, until SIGTERM or SIGINT
-    Run(ConfigFile),
+    /// Watch the sources and serve xDS, until SIGTERM or SIGINT (the default)
+    Run,
     /// Check a configuration: all mistakes at once, each with its line
-    Check(ConfigFile),
+    Check,
     /// Print an Envoy bootstrap for one of the three adoption steps, or one for gRPC's own xDS clients
     #[command(after_help = BOOTSTRAP_EXAMPLES)]
     Bootstrap(Box<BootstrapArgs>),
@@ -42,7 +40,7 @@ pub enum Command {
     /// Let removals go that the mass-removal guard of a source withholds
     Accept(AcceptArgs),
     /// Exit with 0 when a running bridge answers (for container health checks)
-    Health(ConfigFile),
+    Health,
 }
 
 const BOOTSTRAP_EXAMPLES: &str = "\
@@ -60,9 +58,6 @@ With [xds.tls] in bridge.toml (README, \"TLS\", makes these files):
 /// What the bootstrap is for.
 #[derive(Debug, Args)]
 pub struct BootstrapArgs {
-    /// The configuration of the bridge: its port and the listeners.
-    #[command(flatten)]
-    pub file: ConfigFile,
     /// Whose bootstrap: Envoy's YAML, or the JSON of gRPC's own xDS clients
     #[arg(long = "for", value_enum, default_value = "envoy", value_name = "CLIENT")]
     pub whose: For,
@@ -107,9 +102,6 @@ pub struct BootstrapArgs {
 /// What to dump.
 #[derive(Debug, Args)]
 pub struct DumpArgs {
-    /// The configuration of the running bridge: its admin port.
-    #[command(flatten)]
-    pub file: ConfigFile,
     /// One type only
     #[arg(long, value_parser = ["cds", "eds", "lds", "rds"])]
     pub r#type: Option<String>,
@@ -121,9 +113,6 @@ pub struct DumpArgs {
 /// Which source.
 #[derive(Debug, Args)]
 pub struct AcceptArgs {
-    /// The configuration of the running bridge: its admin port.
-    #[command(flatten)]
-    pub file: ConfigFile,
     /// The source's name in the configuration
     pub source: String,
 }

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use xds_bridge::bootstrap::{self, For, TlsMistake, TlsWish, Wish};
 use xds_bridge::cli::{BootstrapArgs, Cli, Command, DumpArgs};
-use xds_bridge::config::{self, Config, Log, LogFormat};
+use xds_bridge::config::{self, Config, Log, LogFormat, SourceConfig};
 use xds_bridge::{app, client, render};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -28,38 +28,42 @@ fn main() -> ExitCode {
 fn perform(cli: Cli) -> Result<(), Failure> {
     // Before anything speaks TLS: one provider in the process, never two.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match cli.command.unwrap_or(Command::Run(cli.file)) {
-        Command::Run(file) => run(config::load(&file.config)?, &file.config),
-        Command::Check(file) => {
-            let config = config::load(&file.config)?;
+    let file = cli.config;
+    let config = config::load(&file)?;
+    match cli.command.unwrap_or(Command::Run) {
+        Command::Run => run(config, &file),
+        Command::Check => {
             app::port(&config.xds)?; // its TLS files can be used
+            for (name, source) in &config.sources {
+                if let SourceConfig::File(folder) = source
+                    && !folder.path.is_dir()
+                {
+                    let path = folder.path.display();
+                    eprintln!("xds-bridge: sources.{name}.path: {path} is not there yet; `run` waits for it");
+                }
+            }
             let counts = [
                 (config.sources.len(), "source"),
                 (config.exposures.len(), "exposure"),
                 (config.listeners.len(), "listener"),
             ];
             let words = counts.map(|(n, word)| format!("{n} {word}{}", if n == 1 { "" } else { "s" }));
-            say(&format!(
-                "{} is right: {}\n",
-                file.config.display(),
-                words.join(", ")
-            ))
+            say(&format!("{} is right: {}\n", file.display(), words.join(", ")))
         }
-        Command::Bootstrap(args) => print_bootstrap(*args),
-        Command::Dump(args) => dump(&args),
+        Command::Bootstrap(args) => print_bootstrap(&config, *args),
+        Command::Dump(args) => dump(&config, &args),
         Command::Accept(args) => {
-            let config = config::load(&args.file.config)?;
             let path = format!("/accept?source={}", encode(&args.source));
-            let listen = config.admin.listen;
-            let body = runtime()?.block_on(client::ask(http::Method::POST, listen, &path))?;
+            let body = ask(&config, http::Method::POST, &path)?;
             say(&String::from_utf8_lossy(&body))
         }
-        Command::Health(file) => {
-            let config = config::load(&file.config)?;
-            runtime()?.block_on(client::ask(http::Method::GET, config.admin.listen, "/healthz"))?;
-            Ok(())
-        }
+        Command::Health => ask(&config, http::Method::GET, "/healthz").map(drop),
     }
+}
+
+/// What the running bridge of this configuration answers.
+fn ask(config: &Config, method: http::Method, path: &str) -> Result<bytes::Bytes, Failure> {
+    Ok(runtime()?.block_on(client::ask(method, config.admin.listen, path))?)
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
@@ -130,8 +134,7 @@ fn greet(config: &Config, file: &Path) {
     );
 }
 
-fn print_bootstrap(args: BootstrapArgs) -> Result<(), Failure> {
-    let config = config::load(&args.file.config)?;
+fn print_bootstrap(config: &Config, args: BootstrapArgs) -> Result<(), Failure> {
     let id = match args.whose {
         For::Envoy => "envoy-1",
         For::Grpc => "grpc-1",
@@ -153,19 +156,28 @@ fn print_bootstrap(args: BootstrapArgs) -> Result<(), Failure> {
         },
     };
     match args.whose {
-        For::Envoy => say(&bootstrap::yaml(&config, &wish)?),
+        For::Envoy => say(&bootstrap::yaml(config, &wish)?),
         For::Grpc if config.xds.tls.is_some() => Err(TlsMistake::Grpc.into()),
         For::Grpc => say(&bootstrap::grpc::json(&wish)?),
     }
 }
 
-fn dump(args: &DumpArgs) -> Result<(), Failure> {
-    let config = config::load(&args.file.config)?;
+fn dump(config: &Config, args: &DumpArgs) -> Result<(), Failure> {
     let mut query = Vec::new();
     query.extend(args.r#type.as_ref().map(|kind| format!("type={kind}")));
     query.extend(args.name.as_ref().map(|name| format!("name={}", encode(name))));
-    let path = format!("/config_dump?{}", query.join("&"));
-    let body = runtime()?.block_on(client::ask(http::Method::GET, config.admin.listen, &path))?;
+    let body = ask(
+        config,
+        http::Method::GET,
+        &format!("/config_dump?{}", query.join("&")),
+    )?;
+    if let Some(name) = &args.name
+        && !String::from_utf8_lossy(&body).contains("\"version_info\"")
+    {
+        return Err(
+            format!("nothing that is served is called `{name}`; `dump` without --name shows all").into(),
+        );
+    }
     say(&String::from_utf8_lossy(&body))
 }
 

@@ -345,6 +345,17 @@ impl Default for Metrics {
             "From a change's arrival to its response, per stream",
             m.change.clone(),
         );
+        // There from the start, at 0: a rate over what appears with the first refusal misses that one.
+        for r#type in ["cds", "eds", "lds", "rds"] {
+            let by_type = ByType { r#type };
+            for family in [&m.responses, &m.resources_sent, &m.acks, &m.nacks] {
+                drop(family.get_or_create(&by_type));
+            }
+            drop(m.rejected.get_or_create(&by_type));
+        }
+        for variant in ["delta", "sotw"] {
+            drop(m.streams.get_or_create(&ByVariant { variant }));
+        }
         metrics
     }
 }

@@ -193,7 +193,7 @@ fn tls_rules_and_bounds_are_read() {
         xds.max_connections,
         xds.max_request_bytes,
     ];
-    assert_eq!(bounds, [8, 10_000, 64 << 20]);
+    assert_eq!(bounds, [8, 10_000, 16 << 20]);
 }
 
 #[test]

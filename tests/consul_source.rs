@@ -350,6 +350,43 @@ async fn a_name_that_consul_redirects_costs_nobody_else_anything() {
     assert_eq!(hub.statuses, [], "never away");
 }
 
+/// The policies were one listing with its values once: whatever else lay below `xds/` could block them.
+#[tokio::test]
+async fn what_else_lies_below_the_prefix_costs_the_policies_nothing() {
+    let (fake, address) = Fake::start().await;
+    fake.set("orders", &[1]);
+    fake.set("users", &[2]);
+    for n in 0..100 {
+        fake.set_key(&format!("xds/junk/{n}"), Some("x"));
+    }
+    fake.set_key("xds/../policy", Some("{}"));
+    fake.set_key("xds/orders/policy", Some(r#"{"protocol":"grpc"}"#));
+    fake.set_key("xds/users/policy", Some(r#"{"protocol":"grpc"}"#));
+    let mut hub = Hub::watch(&address, None);
+    hub.until_live().await;
+    let protocol = |hub: &Hub, name: &str| hub.catalog().service(&name.into()).unwrap().protocol().as_str();
+    assert_eq!(
+        (protocol(&hub, "orders"), protocol(&hub, "users")),
+        ("grpc", "grpc")
+    );
+    assert!(!fake.seen(|ask| ask.path.contains("junk") || ask.path.contains("..")));
+    // One that is too long is an issue of its own, and the last good one of it stays.
+    for size in [64 << 10, 1 << 20] {
+        hub.forget();
+        let long = format!(r#"{{"protocol":"http1"{}}}"#, " ".repeat(size));
+        fake.set_key("xds/users/policy", Some(&long));
+        let http = if size > 1 << 19 { "http2" } else { "http1" };
+        fake.set_key("xds/orders/policy", Some(&format!(r#"{{"protocol":"{http}"}}"#)));
+        hub.until("orders", |hub| protocol(hub, "orders") == http).await;
+        let (_, state) = hub.catalog().sources().next().unwrap();
+        let said = state
+            .issues()
+            .any(|i| i.entry == "xds/users/policy" && i.reason.contains("longer than"));
+        assert!(said && protocol(&hub, "users") == "grpc", "{size}");
+    }
+    assert_eq!(hub.statuses, [], "never away");
+}
+
 #[tokio::test]
 async fn a_start_without_the_policy_documents_is_no_start() {
     let (fake, address) = Fake::start().await;

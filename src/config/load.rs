@@ -53,7 +53,7 @@ impl fmt::Display for ConfigError {
             Self::Unreadable { path, .. } => {
                 write!(
                     f,
-                    "reading the configuration {} (name another with --config FILE)",
+                    "reading the configuration {} (name another with --config FILE; README, \"Adopting it\", has one to start from)",
                     path.display()
                 )
             }
@@ -375,18 +375,18 @@ fn listeners(
     let mut whole = true;
     for mut s in root.sections("listeners") {
         named(&s);
+        let given = s.has("address");
         let address = s.get("address", parse::socket);
         if address.is_some_and(|a| a.port() == 0) {
             s.mistake("address", "needs a port: Envoy cannot tell you which one it took");
         }
-        let asked_address = address.is_some();
         let internal = s.get_or("internal", false, parse::switch);
-        if asked_address == internal && address.is_none() {
+        if !given && !internal {
             s.mistake(
                 "address",
                 "is missing; for example address = \"127.0.0.1:10000\", or internal = true",
             );
-        } else if asked_address && internal {
+        } else if given && internal {
             s.mistake("internal", "a listener has an address or is internal, not both");
         }
         let exposure: Arc<str> = s.get_or("exposure", "internal".into(), |text| {

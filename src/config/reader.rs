@@ -90,6 +90,8 @@ pub(super) struct Section<'a> {
     path: Vec<String>,
     table: Map<String, Value>,
     asked: Vec<&'static str>,
+    /// Keys whose value came from a variable: a mistake found later is of that, not of the file's line.
+    variables: Vec<&'static str>,
     shared: Rc<Shared<'a>>,
 }
 
@@ -99,6 +101,7 @@ impl<'a> Section<'a> {
             path: Vec::new(),
             table,
             asked: Vec::new(),
+            variables: Vec::new(),
             shared,
         }
     }
@@ -114,12 +117,11 @@ impl<'a> Section<'a> {
         let origin = value.origin().map(str::to_owned);
         let table = match value.kind {
             ValueKind::Table(table) => table,
-            other => {
+            _ => {
                 self.blame(
                     key,
                     format!("must be a table, [{}]", path.join(".")),
                     origin.as_deref(),
-                    &other,
                 );
                 Map::new()
             }
@@ -128,6 +130,7 @@ impl<'a> Section<'a> {
             path,
             table,
             asked: Vec::new(),
+            variables: Vec::new(),
             shared: self.shared.clone(),
         }
     }
@@ -166,10 +169,10 @@ impl<'a> Section<'a> {
                 .enumerate()
                 .map(|(n, item)| self.child(&format!("{key}[{n}]"), item))
                 .collect(),
-            other => {
+            _ => {
                 let name = [self.path.as_slice(), &[key.to_owned()]].concat().join(".");
                 let text = format!("must be a list of tables, [[{name}]]");
-                self.blame(key, text, origin.as_deref(), &other);
+                self.blame(key, text, origin.as_deref());
                 Vec::new()
             }
         }
@@ -206,8 +209,7 @@ impl<'a> Section<'a> {
             }
             _ => Err("must be a single value".to_owned()),
         };
-        read.map_err(|text| self.blame(key, text, origin.as_deref(), &value.kind))
-            .ok()
+        read.map_err(|text| self.blame(key, text, origin.as_deref())).ok()
     }
 
     /// Like [`Self::get`], with a default.
@@ -260,12 +262,12 @@ impl<'a> Section<'a> {
         };
         let mut read = Vec::new();
         for text in texts
-            .map_err(|text| self.blame(key, text, origin.as_deref(), &value.kind))
+            .map_err(|text| self.blame(key, text, origin.as_deref()))
             .ok()?
         {
             match parse(&text) {
                 Ok(item) => read.push(item),
-                Err(text) => self.blame(key, text, origin.as_deref(), &value.kind),
+                Err(text) => self.blame(key, text, origin.as_deref()),
             }
         }
         Some(read)
@@ -290,15 +292,20 @@ impl<'a> Section<'a> {
 
     fn take(&mut self, key: &'static str) -> Option<Value> {
         self.asked.push(key);
-        self.table.remove(key)
+        let value = self.table.remove(key)?;
+        if from_environment(value.origin()) {
+            self.variables.push(key);
+        }
+        Some(value)
     }
 
     /// Reports a mistake of this section's `key` (`""`: of the section itself).
     pub(super) fn mistake(&self, key: &str, text: impl Into<String>) {
-        self.blame(key, text.into(), None, &ValueKind::Nil);
+        let origin = self.variables.contains(&key).then_some(ENVIRONMENT);
+        self.blame(key, text.into(), origin);
     }
 
-    fn blame(&self, key: &str, text: String, origin: Option<&str>, _found: &ValueKind) {
+    fn blame(&self, key: &str, text: String, origin: Option<&str>) {
         let mut path = self.path.clone();
         if !key.is_empty() {
             path.push(key.to_owned());
@@ -338,12 +345,15 @@ impl<'a> Section<'a> {
                     format!("is not a known key; known here: {}", known.join(", "))
                 }
             };
-            self.blame(key, text, value.origin(), &value.kind);
+            self.blame(key, text, value.origin());
         }
     }
 }
 
 /// `config` names the layer a value is from; ours are the file and the environment.
 fn from_environment(origin: Option<&str>) -> bool {
-    origin.is_some_and(|o| o.contains("environment"))
+    origin.is_some_and(|o| o.contains(ENVIRONMENT))
 }
+
+/// How `config` calls that layer.
+const ENVIRONMENT: &str = "environment";

@@ -129,6 +129,7 @@ impl Hub {
             seen_issues: BTreeSet::new(),
         };
         hub.report();
+        hub.count_issues(); // each source's gauge is there from the start
         (hub, seen)
     }
 
@@ -381,24 +382,30 @@ impl Hub {
             tracing::warn!(service = issue.entry, "{}", issue.reason);
         }
         self.seen_issues = now;
+        self.count_issues();
     }
 
+    /// Counts and names what is wrong: with entries of sources, and with what services
+    /// declare together (source `catalog`).
     fn count_issues(&self) {
         self.metrics.entry_issue.clear();
         let mut named = 0;
+        let mut name = |source: &str, issue: &Issue| {
+            if named < MAX_ENTRIES {
+                named += 1;
+                let labels = ByEntry {
+                    source: source.to_owned(),
+                    entry: issue.entry.clone(),
+                    severity: issue.severity.as_str().to_owned(),
+                };
+                self.metrics.entry_issue.get_or_create(&labels).set(1);
+            }
+        };
         for (source, state) in self.catalog.sources() {
             let mut rejected = 0;
             for issue in state.issues() {
                 rejected += usize::from(issue.severity == Severity::Rejected);
-                if named < MAX_ENTRIES {
-                    named += 1;
-                    let labels = ByEntry {
-                        source: source.to_string(),
-                        entry: issue.entry.clone(),
-                        severity: issue.severity.as_str().to_owned(),
-                    };
-                    self.metrics.entry_issue.get_or_create(&labels).set(1);
-                }
+                name(source, issue);
             }
             let by_source = BySource {
                 source: source.to_string(),
@@ -407,6 +414,9 @@ impl Hub {
                 .entries_rejected
                 .get_or_create(&by_source)
                 .set(count(rejected));
+        }
+        for issue in &self.seen_issues {
+            name("catalog", issue);
         }
     }
 

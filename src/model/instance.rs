@@ -20,7 +20,7 @@ pub struct Instance {
     pub address: SocketAddr,
     /// What the registry (or its declaration) says of it.
     pub health: Health,
-    /// Relative share of the traffic, 1..=[`MAX_WEIGHT`].
+    /// Relative share of the traffic, 1..=[`MAX_WEIGHT`]; 0 when it is [`Health::Off`].
     pub weight: u32,
     /// Locality zone, `""` when unknown.
     pub zone: Arc<str>,
@@ -39,6 +39,8 @@ pub enum Health {
     Draining,
     /// A failing check: no requests while any other is healthy.
     Unhealthy,
+    /// Asked to be left out (`state = off`, weight 0): not in Envoy, but what it declares still counts.
+    Off,
 }
 
 impl Health {
@@ -55,6 +57,7 @@ impl Health {
             Self::Healthy => "healthy",
             Self::Draining => "draining",
             Self::Unhealthy => "unhealthy",
+            Self::Off => "off",
         }
     }
 }

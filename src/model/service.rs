@@ -130,17 +130,18 @@ pub struct Registered<'a> {
     pub zone: &'a str,
 }
 
-/// Puts registry fields and declaration together. `None`: the instance asked
-/// to get no traffic at all (`state = off`, weight 0), which is no mistake.
+/// Puts registry fields and declaration together. An instance that asks for no traffic
+/// stays known: when all of a service do, its routes and protocol are still there.
 #[must_use]
-pub fn assemble(registered: &Registered<'_>, declared: Declared) -> Option<Instance> {
+pub fn assemble(registered: &Registered<'_>, declared: Declared) -> Instance {
     let weight = declared.weight.unwrap_or(registered.weight);
     let health = match declared.state {
-        Some(State::Off) => return None,
+        _ if weight == 0 => Health::Off,
+        Some(State::Off) => Health::Off,
         Some(State::Drain) => Health::Draining,
         Some(State::Up) | None => registered.health,
     };
-    (weight > 0).then(|| Instance {
+    Instance {
         id: registered.id.into(),
         address: registered.address,
         health,
@@ -148,7 +149,7 @@ pub fn assemble(registered: &Registered<'_>, declared: Declared) -> Option<Insta
         zone: declared.zone.unwrap_or_else(|| registered.zone.into()),
         version: declared.version.unwrap_or_default(),
         policy: Arc::new(declared.policy),
-    })
+    }
 }
 
 /// Checks host and port of an instance: an IP address (IPv6 bare or in brackets) and a port.

@@ -29,16 +29,12 @@ pub(super) struct Decoded<T> {
     pub(super) issues: Vec<Issue>,
 }
 
-/// Reads an instance; no instance inside means that it asked for no traffic (`state = off`).
+/// Reads an instance; one that asks for no traffic is `Health::Off`.
 /// `entry` names it in issues; without an `id` it is called by its address.
 ///
 /// # Errors
 /// Why it cannot be served: address or port are missing or wrong.
-pub(super) fn instance(
-    entry: &str,
-    id: Option<&str>,
-    table: &Table,
-) -> Result<Decoded<Option<Instance>>, String> {
+pub(super) fn instance(entry: &str, id: Option<&str>, table: &Table) -> Result<Decoded<Instance>, String> {
     let address = address(table)?;
     let shown = address.to_string();
     let mut issues = Vec::new();
@@ -157,7 +153,7 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
-    fn read(json: &str) -> Result<Decoded<Option<Instance>>, String> {
+    fn read(json: &str) -> Result<Decoded<Instance>, String> {
         instance("/services/orders/instances/7", Some("7"), &table(json))
     }
 
@@ -166,7 +162,7 @@ mod tests {
         let a = read(r#"{"address":"10.0.0.7","port":8080,"weight":10,"version":1}"#).unwrap();
         let b = read(r#"{"address":"10.0.0.7","port":"8080","weight":"10","version":"1"}"#).unwrap();
         assert_eq!(a, b);
-        let instance = a.content.unwrap();
+        let instance = a.content;
         assert_eq!(
             (instance.weight, &*instance.version, &*instance.id),
             (10, "1", "7")
@@ -181,7 +177,7 @@ mod tests {
                 "route":"grpc=shop.Orders","zone":"a","state":"drain"}"#,
         )
         .unwrap();
-        let instance = decoded.content.unwrap();
+        let instance = decoded.content;
         assert_eq!(instance.health, Health::Draining);
         assert_eq!(instance.policy.protocol, Some(Protocol::Grpc));
         assert_eq!(instance.policy.routes.len(), 1);
@@ -206,25 +202,16 @@ mod tests {
         }
         let wrong = r#"{"address":"10.0.0.7","port":80,"weight":{"a":1},"zone":null,"state":true,"x":[1]}"#;
         let decoded = read(wrong).unwrap();
-        assert_eq!(decoded.content.unwrap().weight, DEFAULT_WEIGHT);
+        assert_eq!(decoded.content.weight, DEFAULT_WEIGHT);
         assert_eq!(decoded.issues.len(), 4, "{:?}", decoded.issues);
     }
 
     #[test]
     fn without_an_id_the_address_is_the_id_and_off_is_no_mistake() {
         let one = table(r#"{"address":"10.0.0.7","port":80}"#);
-        assert_eq!(
-            &*instance("x", None, &one).unwrap().content.unwrap().id,
-            "10.0.0.7:80"
-        );
+        assert_eq!(&*instance("x", None, &one).unwrap().content.id, "10.0.0.7:80");
         let off = read(r#"{"address":"10.0.0.7","port":80,"state":"off"}"#).unwrap();
-        assert_eq!(
-            off,
-            Decoded {
-                content: None,
-                issues: vec![]
-            }
-        );
+        assert_eq!((off.content.health, off.issues), (Health::Off, vec![]));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The order of updates on one stream, as data: additions from the bottom up,
 //! removals from the top down, so that no request meets a missing piece.
 //!
-//! Measured on Envoy (see README): RDS 0.3 s before its CDS costs 129 failed
+//! Measured on Envoy 1.40: RDS 0.3 s before its CDS costs 129 failed
 //! requests, CDS removed 0.3 s before its RDS 117; this order none.
 
 use super::kind::Kind;

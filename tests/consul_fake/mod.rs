@@ -161,12 +161,20 @@ impl Fake {
             return (state.names_index, 200, body + "}");
         }
         if path == "/v1/kv/xds/" {
+            let all: Vec<&String> = state.keys.keys().collect();
+            let status = if all.is_empty() { 404 } else { 200 };
+            return (state.keys_index, status, serde_json::to_string(&all).unwrap());
+        }
+        if let Some(key) = path.strip_prefix("/v1/kv/") {
             use base64::Engine as _;
             let encode = |v: &String| base64::engine::general_purpose::STANDARD.encode(v);
-            let one = |(k, v): (&String, &String)| format!(r#"{{"Key":"{k}","Value":"{}"}}"#, encode(v));
-            let all: Vec<String> = state.keys.iter().map(one).collect();
-            let status = if all.is_empty() { 404 } else { 200 };
-            return (state.keys_index, status, format!("[{}]", all.join(",")));
+            return match state.keys.get(key) {
+                Some(v) => {
+                    let body = format!(r#"[{{"Key":"{key}","Value":"{}"}}]"#, encode(v));
+                    (state.keys_index, 200, body)
+                }
+                None => (state.keys_index, 404, String::new()),
+            };
         }
         let name = path.strip_prefix("/v1/health/service/").unwrap_or_default();
         let canary = (100, vec![8300]);

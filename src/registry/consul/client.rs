@@ -15,8 +15,6 @@ use super::error::{Error, Failure};
 use super::query::{Mode, Query};
 use super::token::Token;
 
-/// The longest body that is held. 10,000 services or 10,000 instances of one are below 16 MiB.
-const LIMIT: usize = 32 * 1024 * 1024;
 /// Of an error's body, for the message.
 const WORDS: usize = 200;
 
@@ -127,7 +125,7 @@ impl Client {
     /// Whatever is not a 200 with an index (or a 404 where that is an answer).
     pub async fn read(&self, query: &Query, mode: Mode) -> Result<Answer, Error> {
         let url = query.url(&self.agent.address, self.agent.datacenter.as_deref(), mode);
-        let once = || self.send(&url, query.may_be_missing(), mode.held() + self.agent.slack);
+        let once = || self.send(&url, query, mode.held() + self.agent.slack);
         let mut result = once().await;
         if matches!(result, Err(Failure::Refused { .. })) && self.reload_token().await.unwrap_or(false) {
             result = once().await;
@@ -139,7 +137,7 @@ impl Client {
         })
     }
 
-    async fn send(&self, url: &str, may_be_missing: bool, deadline: Duration) -> Result<Answer, Failure> {
+    async fn send(&self, url: &str, query: &Query, deadline: Duration) -> Result<Answer, Failure> {
         let mut request = Request::get(url);
         if let Some(token) = self.agent.token.get().await? {
             let mut value = HeaderValue::try_from(token).map_err(http::Error::from)?;
@@ -150,9 +148,10 @@ impl Client {
         let exchange = async {
             let response = self.http.request(request).await.map_err(Failure::Send)?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, LIMIT).collect().await.map_err(|error| {
+            let limit = query.longest();
+            let body = Limited::new(body, limit).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
-                    Failure::TooLong { limit: LIMIT }
+                    Failure::TooLong { limit }
                 } else {
                     Failure::Body(error)
                 }
@@ -162,7 +161,7 @@ impl Client {
         let (head, body) = tokio::time::timeout(deadline, exchange)
             .await
             .map_err(|_| Failure::Deadline(deadline))??;
-        let missing = may_be_missing && head.status == StatusCode::NOT_FOUND;
+        let missing = query.may_be_missing() && head.status == StatusCode::NOT_FOUND;
         match head.status {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND if missing => {}

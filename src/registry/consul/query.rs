@@ -19,8 +19,10 @@ pub enum Query {
     Services,
     /// `/v1/health/service/NAME`: the instances of one, with their checks.
     Health(String),
-    /// `/v1/kv/PREFIX?recurse`: all keys below a prefix. 404 means: none.
+    /// `/v1/kv/PREFIX?keys`: the names of all keys below a prefix, without their values. 404 means: none.
     Keys(String),
+    /// `/v1/kv/KEY`: one key. 404 means: it is not there.
+    Key(String),
 }
 
 /// How it is read.
@@ -58,13 +60,24 @@ impl Query {
             Self::Services => "the names of services".to_owned(),
             Self::Health(name) => format!("service {name}"),
             Self::Keys(prefix) => format!("keys below {prefix}"),
+            Self::Key(key) => format!("key {key}"),
         }
     }
 
     /// Whether 404 is a good answer, with an index of its own.
     #[must_use]
     pub const fn may_be_missing(&self) -> bool {
-        matches!(self, Self::Keys(_))
+        matches!(self, Self::Keys(_) | Self::Key(_))
+    }
+
+    /// The longest body that is held: 10,000 services or 10,000 instances of one are below 16 MiB.
+    /// A key is never asked for by more than a short value's sake, and many may be on their way at once.
+    #[must_use]
+    pub const fn longest(&self) -> usize {
+        match self {
+            Self::Services | Self::Health(_) | Self::Keys(_) => 32 * 1024 * 1024,
+            Self::Key(_) => 128 * 1024,
+        }
     }
 
     /// The URL at `base` (no trailing slash).
@@ -73,10 +86,8 @@ impl Query {
         let mut url = match self {
             Self::Services => format!("{base}/v1/catalog/services?"),
             Self::Health(name) => format!("{base}/v1/health/service/{}?", encode(name)),
-            Self::Keys(prefix) => {
-                let path: Vec<String> = prefix.split('/').map(encode).collect();
-                format!("{base}/v1/kv/{}?recurse&", path.join("/"))
-            }
+            Self::Keys(prefix) => format!("{base}/v1/kv/{}?keys&", path(prefix)),
+            Self::Key(key) => format!("{base}/v1/kv/{}?", path(key)),
         };
         if let Some(dc) = datacenter {
             let _ = write!(url, "dc={}&", encode(dc)); // writing to a String cannot fail
@@ -92,6 +103,11 @@ impl Query {
         url.truncate(url.trim_end_matches(['?', '&']).len());
         url
     }
+}
+
+/// Consul cuts a key at its slashes before it decodes the parts.
+fn path(key: &str) -> String {
+    key.split('/').map(encode).collect::<Vec<_>>().join("/")
 }
 
 fn encode(text: &str) -> String {
@@ -127,7 +143,11 @@ mod tests {
         );
         assert_eq!(
             url(&Query::Keys("xds/".into()), None, Mode::Plain),
-            "http://a:1/v1/kv/xds/?recurse"
+            "http://a:1/v1/kv/xds/?keys"
+        );
+        assert_eq!(
+            url(&Query::Key("xds/a b/policy".into()), None, Mode::Consistent),
+            "http://a:1/v1/kv/xds/a%20b/policy?consistent"
         );
     }
 }

@@ -4,14 +4,16 @@
 //! rotation): the caller moves on with [`Etcd::advance`]. Imports nothing of ours.
 
 mod error;
+mod pages;
 mod watch;
 
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions, GetOptions, KeyValue};
+use etcd_client::{Client, ConnectOptions};
 use tokio::time::timeout;
 
 pub use error::Error;
+pub use pages::Pages;
 pub use watch::{Event, Message, Watch};
 
 /// TCP and TLS to one member.
@@ -22,35 +24,24 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long a ping may stay unanswered.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The largest answer that is decoded, bytes. tonic's 4 MiB break big ranges and long catch-ups.
+/// The largest part of a watch that is decoded, bytes. tonic's 4 MiB break long catch-ups.
 const MAX_MESSAGE: usize = 256 * 1024 * 1024;
-/// Keys per page. Pages of 1,000 made a listing quadratic in etcd: 91 s for a million keys.
-const PAGE: i64 = 10_000;
-/// A page that is larger than [`MAX_MESSAGE`] is asked for again in smaller ones, down to so many keys.
-const SMALLEST_PAGE: i64 = 100;
+/// The longest value that is kept, bytes; a declaration has a few hundred.
+pub const MAX_VALUE: usize = 64 * 1024;
 
 /// One key, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kv {
     /// Bytes: etcd's keys need not be UTF-8.
     pub key: Vec<u8>,
-    /// Bytes, at most 1.5 MiB by etcd's default limit.
+    /// Bytes; empty when there are more than [`MAX_VALUE`] (etcd's default limit is 1.5 MiB).
     pub value: Vec<u8>,
+    /// How many bytes the value has in etcd.
+    pub size: usize,
     /// The revision of the last write.
     pub mod_revision: i64,
     /// The revision in which the key came to be; another one means that it was deleted in between.
     pub create_revision: i64,
-}
-
-/// All keys of a prefix at one revision (`etcdserverpb.KV/Range`).
-#[derive(Clone, Debug)]
-pub struct Listing {
-    /// The revision that all pages show.
-    pub revision: i64,
-    /// Which cluster, and which stretch of its history, answered.
-    pub origin: Origin,
-    /// In the order of their keys.
-    pub kvs: Vec<Kv>,
 }
 
 /// Where an answer comes from.
@@ -108,57 +99,13 @@ impl Etcd {
         }
     }
 
-    /// Lists all keys that begin with `prefix`, page by page, each at the revision of the first.
-    /// Linearizable: what was written before is in it.
+    /// Lists all keys that begin with `prefix`, page by page. Reads the first page.
     ///
     /// # Errors
-    /// [`Error::Compacted`] when a compaction overtook the paging; else what the member answered.
-    pub async fn list(&mut self, prefix: &str) -> Result<Listing, Error> {
-        let mut kv = self
-            .client()
-            .await?
-            .kv_client()
-            .max_decoding_message_size(MAX_MESSAGE);
-        let end = prefix_end(prefix.as_bytes());
-        let mut from = prefix.as_bytes().to_vec();
-        let mut limit = PAGE;
-        let mut listing: Option<Listing> = None;
-        loop {
-            let pinned = listing.as_ref().map_or(0, |l| l.revision);
-            let options = GetOptions::new()
-                .with_range(end.clone())
-                .with_limit(limit)
-                .with_revision(pinned);
-            let answer = timeout(CALL_TIMEOUT, kv.get(from.clone(), Some(options))).await;
-            let mut page = match answer.map_err(|_| Error::Silent)?.map_err(Error::from) {
-                Err(Error::TooLarge { .. }) if limit > SMALLEST_PAGE => {
-                    limit /= 10;
-                    continue;
-                }
-                other => other?,
-            };
-            let header = page.header().ok_or(Error::Protocol("a range without a header"))?;
-            let origin = Origin {
-                cluster_id: header.cluster_id(),
-                raft_term: header.raft_term(),
-            };
-            let revision = header.revision();
-            let listed = listing.get_or_insert_with(|| Listing {
-                revision,
-                origin,
-                kvs: Vec::new(),
-            });
-            let more = page.more();
-            listed.kvs.extend(page.take_kvs().into_iter().map(into_kv));
-            match listed.kvs.last() {
-                Some(last) if more => {
-                    from.clone_from(&last.key);
-                    from.push(0);
-                }
-                _ => break,
-            }
-        }
-        listing.ok_or(Error::Protocol("a listing without a page"))
+    /// What the member answered.
+    pub async fn list(&mut self, prefix: &str) -> Result<Pages, Error> {
+        let client = self.client().await?.kv_client();
+        Pages::open(client, prefix.as_bytes(), prefix_end(prefix.as_bytes())).await
     }
 
     /// Watches all keys that begin with `prefix`, from the revision `from` on (inclusive).
@@ -198,14 +145,17 @@ impl Etcd {
     }
 }
 
-fn into_kv(kv: KeyValue) -> Kv {
-    let (mod_revision, create_revision) = (kv.mod_revision(), kv.create_revision());
-    let (key, value) = kv.into_key_value();
-    Kv {
-        key,
-        value,
-        mod_revision,
-        create_revision,
+impl Kv {
+    /// Without a value that nobody would read: five hundred of them are 800 MB.
+    fn new(key: Vec<u8>, value: Vec<u8>, (mod_revision, create_revision): (i64, i64)) -> Self {
+        let size = value.len();
+        Self {
+            key,
+            value: if size > MAX_VALUE { Vec::new() } else { value },
+            size,
+            mod_revision,
+            create_revision,
+        }
     }
 }
 

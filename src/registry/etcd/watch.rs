@@ -31,6 +31,15 @@ impl Event {
             Self::Delete { mod_revision, .. } => *mod_revision,
         }
     }
+
+    /// The bytes of the value that is held.
+    #[must_use]
+    pub const fn weight(&self) -> usize {
+        match self {
+            Self::Put(kv) => kv.value.len(),
+            Self::Delete { .. } => 0,
+        }
+    }
 }
 
 /// What a watch says. Any of them is a sign of life.
@@ -145,12 +154,11 @@ fn check(response: &PbWatchResponse) -> Result<(), Error> {
 fn typed(event: PbEvent) -> Result<Option<Event>, Error> {
     let kv = event.kv.ok_or(Error::Protocol("an event without a key"))?;
     Ok(match event.r#type {
-        0 => Some(Event::Put(Kv {
-            key: kv.key,
-            value: kv.value,
-            mod_revision: kv.mod_revision,
-            create_revision: kv.create_revision,
-        })),
+        0 => Some(Event::Put(Kv::new(
+            kv.key,
+            kv.value,
+            (kv.mod_revision, kv.create_revision),
+        ))),
         1 => Some(Event::Delete {
             key: kv.key,
             mod_revision: kv.mod_revision,

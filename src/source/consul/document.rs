@@ -1,29 +1,39 @@
 //! Policy documents in Consul's KV: `xds/<service>/policy`, a JSON object of the plain keys.
 //! Pure: a malformed document is ignored with a warning, never a reason to drop its service.
+//!
+//! The names of the keys are read apart from their values, and only values of keys of this shape:
+//! whatever else somebody keeps below `xds/`, however much of it, costs the policies nothing.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::parse::Unreadable;
 use super::wire::Pair;
 use crate::model::declaration::{self, Spelling};
 use crate::model::route::clip;
+use crate::model::service::check_name;
 use crate::model::{Declared, Issue, Policy};
 
 /// Where the documents are.
 pub(super) const PREFIX: &str = "xds/";
-/// Base64 characters of one document; Consul's own limit is 512 KiB, ours holds 64 routes easily.
-const MAX_VALUE: usize = 128 * 1024;
+/// The longest document, bytes; Consul's own limit is 512 KiB, ours holds 64 routes easily.
+const MAX_VALUE: usize = 64 * 1024;
+/// The same in base64, with its padding.
+const MAX_BASE64: usize = MAX_VALUE.div_ceil(3) * 4;
 
 /// One policy document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Document {
-    /// `None`: malformed.
+    /// `None`: malformed, or not read.
     pub policy: Option<Policy>,
+    /// The key is there and its value is not: what was read of it last stays in force.
+    pub unread: bool,
     /// What is wrong with it.
     pub issues: Vec<Issue>,
 }
@@ -31,23 +41,88 @@ pub struct Document {
 /// The documents by service.
 pub type Documents = BTreeMap<Arc<str>, Document>;
 
-/// Reads `/v1/kv/xds/?recurse`. Keys of another shape are none of ours.
+/// The services that have a policy document, from the body of `/v1/kv/xds/?keys`. Keys of another
+/// shape are none of ours.
 ///
 /// # Errors
-/// [`Unreadable`] when the body is not a list of pairs.
-pub fn documents(body: &[u8]) -> Result<Documents, Unreadable> {
-    let pairs: Vec<Pair> = serde_json::from_slice(body).map_err(|e| Unreadable::Json {
-        wanted: "/v1/kv",
-        reason: clip(&e.to_string()),
-    })?;
-    let ours = |pair: Pair| {
-        let service = pair.key.strip_prefix(PREFIX)?.strip_suffix("/policy")?;
-        (!service.is_empty()).then(|| (service.into(), document(&pair)))
-    };
-    Ok(pairs.into_iter().filter_map(ours).collect())
+/// [`Unreadable`] when the body is not a list of keys.
+pub fn named(body: &[u8]) -> Result<Vec<Arc<str>>, Unreadable> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let names = reader.deserialize_seq(Keys);
+    names
+        .and_then(|names| reader.end().map(|()| names))
+        .map_err(|e| Unreadable::Json {
+            wanted: "/v1/kv?keys",
+            reason: clip(&e.to_string()),
+        })
 }
 
-fn document(pair: &Pair) -> Document {
+/// Keeps what is ours while the list goes by: it may hold a million other keys.
+struct Keys;
+
+impl<'de> Visitor<'de> for Keys {
+    type Value = Vec<Arc<str>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of keys")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut keys: A) -> Result<Self::Value, A::Error> {
+        let mut names = Vec::new();
+        while let Some(key) = keys.next_element::<String>()? {
+            names.extend(service_of(&key).map(Arc::from));
+        }
+        Ok(names)
+    }
+}
+
+/// The service whose policy a key holds.
+fn service_of(key: &str) -> Option<&str> {
+    let name = key.strip_prefix(PREFIX)?.strip_suffix("/policy")?;
+    // No URL leads to such a key: Consul redirects to the path without it.
+    let unreachable = name.split('/').any(|part| matches!(part, "" | "." | ".."));
+    (!unreachable && check_name(name).is_ok()).then_some(name)
+}
+
+/// The key of a service's policy.
+#[must_use]
+pub(super) fn key_of(service: &str) -> String {
+    format!("{PREFIX}{service}/policy")
+}
+
+/// Reads `/v1/kv/xds/SERVICE/policy`.
+#[must_use]
+pub fn document(service: &str, body: &[u8]) -> Document {
+    match serde_json::from_slice::<[Pair; 1]>(body) {
+        Ok([pair]) if pair.value.as_ref().is_some_and(|v| v.len() > MAX_BASE64) => {
+            Document::too_long(service)
+        }
+        Ok([pair]) => decoded(&pair),
+        Err(e) => Document::unread(service, &clip(&e.to_string())),
+    }
+}
+
+impl Document {
+    /// A document that is there and cannot be had.
+    pub(super) fn unread(service: &str, reason: &str) -> Self {
+        let reason = format!("{reason}; what was read of it last stays in force");
+        Self {
+            policy: None,
+            unread: true,
+            issues: vec![Issue::warning(key_of(service), reason)],
+        }
+    }
+
+    /// A document beyond what is read.
+    pub(super) fn too_long(service: &str) -> Self {
+        Self::unread(
+            service,
+            &format!("the policy document is longer than {MAX_VALUE} bytes"),
+        )
+    }
+}
+
+fn decoded(pair: &Pair) -> Document {
     let mut issues = Vec::new();
     let policy = object(pair.value.as_deref().unwrap_or_default()).map(|pairs| {
         let pairs: Vec<(&str, &str)> = pairs
@@ -69,11 +144,13 @@ fn document(pair: &Pair) -> Document {
             }
             Document {
                 policy: Some(declared.policy),
+                unread: false,
                 issues,
             }
         }
         Err(reason) => Document {
             policy: None,
+            unread: false,
             issues: vec![Issue::warning(&pair.key, reason)],
         },
     }
@@ -81,9 +158,6 @@ fn document(pair: &Pair) -> Document {
 
 /// Keys and their values as text; `None` for a value that is no plain one.
 fn object(base64: &str) -> Result<Vec<(String, Option<String>)>, String> {
-    if base64.len() > MAX_VALUE {
-        return Err("the policy document is too long; ignored".to_owned());
-    }
     let bytes = STANDARD
         .decode(base64)
         .map_err(|_| "the value is not base64; ignored".to_owned())?;
@@ -124,19 +198,15 @@ mod tests {
     use super::*;
     use crate::model::Protocol;
 
-    fn read(key: &str, value: &str) -> Documents {
+    fn read(value: &str) -> Document {
         let value = STANDARD.encode(value);
-        let body = format!(r#"[{{"Key":"{key}","Value":"{value}","Flags":0,"LockIndex":0}}]"#);
-        documents(body.as_bytes()).unwrap()
+        let body = format!(r#"[{{"Key":"xds/orders/policy","Value":"{value}","Flags":0,"LockIndex":0}}]"#);
+        document("orders", body.as_bytes())
     }
 
     #[test]
     fn a_document_is_read() {
-        let all = read(
-            "xds/orders/policy",
-            r#"{"protocol":"grpc","route":"grpc=shop.Orders"}"#,
-        );
-        let document = &all["orders"];
+        let document = read(r#"{"protocol":"grpc","route":"grpc=shop.Orders"}"#);
         assert_eq!(document.issues, []);
         let policy = document.policy.as_ref().unwrap();
         assert_eq!((policy.protocol, policy.routes.len()), (Some(Protocol::Grpc), 1));
@@ -145,31 +215,53 @@ mod tests {
     #[test]
     fn a_malformed_one_is_ignored_with_a_warning() {
         for value in ["", "[]", "{", "null", "\u{0}"] {
-            let all = read("xds/orders/policy", value);
-            assert_eq!(
-                (&all["orders"].policy, all["orders"].issues.len()),
-                (&None, 1),
-                "{value}"
-            );
+            let document = read(value);
+            assert_eq!((&document.policy, document.issues.len()), (&None, 1), "{value}");
+            assert!(!document.unread, "{value}");
         }
-        let all = read(
-            "xds/orders/policy",
-            r#"{"protocol":["grpc"],"weight":3,"expose":"edge"}"#,
-        );
-        assert_eq!(all["orders"].issues.len(), 2);
-        assert!(all["orders"].policy.as_ref().unwrap().expose.is_some());
+        let document = read(r#"{"protocol":["grpc"],"weight":3,"expose":"edge"}"#);
+        assert_eq!(document.issues.len(), 2);
+        assert!(document.policy.as_ref().unwrap().expose.is_some());
+        let null = document_of(r#"[{"Key":"xds/orders/policy","Value":null}]"#);
+        assert!(null.policy.is_none() && !null.unread);
+    }
+
+    fn document_of(body: &str) -> Document {
+        document("orders", body.as_bytes())
+    }
+
+    #[test]
+    fn what_is_no_value_or_too_long_leaves_the_last_one_in_force() {
+        let fits = format!("{{\"expose\":\"edge\"}}{}", " ".repeat(MAX_VALUE - 17));
+        assert!(read(&fits).policy.is_some(), "{}", fits.len());
+        for document in [
+            read(&format!("{fits}   ")),
+            document_of("<html>"),
+            document_of("[]"),
+        ] {
+            assert!(document.unread && document.policy.is_none());
+            assert_eq!(document.issues[0].entry, "xds/orders/policy");
+        }
     }
 
     #[test]
     fn other_keys_are_none_of_ours() {
-        for key in ["xds/policy", "xds//policy", "xds/orders/other", "xds/"] {
-            assert!(read(key, "{}").is_empty(), "{key}");
+        let keys = [
+            "xds/orders/policy",
+            "xds/a/b c/policy",
+            "xds/",
+            "xds/policy",
+            "xds//policy",
+            "xds/orders/other",
+            "xds/../policy",
+            "xds/a//policy",
+            "xds/*/policy",
+            "other/orders/policy",
+        ];
+        let names = named(serde_json::to_string(&keys).unwrap().as_bytes()).unwrap();
+        assert_eq!(names, ["orders".into(), "a/b c".into()] as [Arc<str>; 2]);
+        for body in ["<html>", "{}", "[1]", "[] []"] {
+            assert!(named(body.as_bytes()).is_err(), "{body}");
         }
-        assert!(
-            documents(br#"[{"Key":"xds/a/policy","Value":null}]"#).unwrap()["a"]
-                .policy
-                .is_none()
-        );
-        assert!(documents(b"<html>").is_err());
     }
 }

@@ -11,10 +11,13 @@
 //! it, and count its connection. A read that the circuit interrupts is parked, and resumed once
 //! the same index was confirmed; what it brings then is a wake-up only.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 
-use super::gate;
 use super::link::{Fact, Link};
+use super::{gate, policies};
 use crate::registry::consul::{Answer, Client, Error, Mode, Query};
 
 /// Something that can be followed.
@@ -37,6 +40,8 @@ pub(super) trait Subject: Send {
 /// What an answer means.
 pub(super) enum Verdict {
     Tell(Fact),
+    /// The keys of these services' policies are there: to be told with their values.
+    ReadDocuments(Vec<Arc<str>>),
     /// To be told when the canary lives.
     TellIfCanary(Fact),
     /// Something got lost: ask again by `?consistent`.
@@ -157,9 +162,17 @@ pub(super) async fn step(
         Err(e) if e.is_refused() && subject.may_be_refused() => (0, subject.refused(e.chain())),
         Err(error) => (0, Verdict::Suspect(error.chain())),
     };
+    let mut pause = Duration::ZERO;
     let verdict = match verdict {
         Verdict::TellIfCanary(fact) => match gate::canary(link).await {
             Ok(()) => Verdict::Tell(fact),
+            Err(reason) => Verdict::Suspect(reason),
+        },
+        Verdict::ReadDocuments(services) => match policies::read(link, services).await {
+            Ok((documents, wait)) => {
+                pause = wait;
+                Verdict::Tell(Fact::Documents(Some(documents)))
+            }
             Err(reason) => Verdict::Suspect(reason),
         },
         other => other,
@@ -168,9 +181,15 @@ pub(super) async fn step(
         Verdict::Tell(fact) | Verdict::TellIfCanary(fact) => {
             belief.hold(epoch, index);
             link.tell(epoch, index, fact).await;
+            if !pause.is_zero() {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = link.circuit.over(epoch) => {}
+                }
+            }
             Next::Told
         }
-        Verdict::Confirm => Next::Again,
+        Verdict::Confirm | Verdict::ReadDocuments(_) => Next::Again,
         Verdict::Unusable(fact) => {
             link.tell(epoch, index, fact).await;
             Next::Later

@@ -226,7 +226,12 @@ impl Keeper {
             Phase::Starting | Phase::Live { .. } => return Ok(()),
         };
         if status != self.status {
-            tracing::info!(source = %self.link.source, status = status.as_str(), "consul source");
+            match &status {
+                Status::Away { reason } => {
+                    tracing::warn!(source = %self.link.source, reason, "consul is away, or not to be trusted now");
+                }
+                _ => tracing::info!(source = %self.link.source, status = status.as_str(), "consul source"),
+            }
             self.status = status.clone();
             self.sink.status(status).await?;
         }

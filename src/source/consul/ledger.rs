@@ -102,7 +102,10 @@ impl Ledger {
     /// The policy documents, anew; `None` leaves those known in force.
     pub(super) fn documents(&mut self, epoch: u64, documents: Option<Documents>) {
         self.documents_epoch = epoch;
-        let Some(documents) = documents else { return };
+        let Some(mut documents) = documents else { return };
+        for (name, document) in documents.iter_mut().filter(|(_, d)| d.unread) {
+            document.policy = self.documents.get(name).and_then(|known| known.policy.clone());
+        }
         let concerned = self.documents.keys().chain(documents.keys());
         let changed = concerned
             .filter(|name| self.documents.get(*name) != documents.get(*name))
@@ -282,6 +285,32 @@ mod tests {
         ledger.service(1, 5, &"a".into(), found(&["1"]));
         let change = ledger.take().unwrap();
         assert_eq!((change.services.len(), change.stray), (1, Some(Vec::new())));
+    }
+
+    #[test]
+    fn a_document_that_cannot_be_had_stays_as_it_was() {
+        let policy = || Some(crate::model::Policy::default());
+        let documents = |policy, unread| {
+            let (good, issues) = (super::super::document::Document::default(), Vec::new());
+            let document = super::super::document::Document {
+                policy,
+                unread,
+                issues,
+            };
+            Some([("a".into(), document), ("b".into(), good)].into())
+        };
+        let mut ledger = started();
+        ledger.documents(1, documents(policy(), false));
+        assert!(ledger.documents["a"].policy.is_some());
+        ledger.documents(1, documents(None, true));
+        assert!(ledger.documents["a"].policy.is_some(), "the last good one");
+        ledger.documents(1, documents(None, true));
+        assert!(
+            ledger.documents["a"].policy.is_some(),
+            "as often as it is not read"
+        );
+        ledger.documents(1, documents(None, false));
+        assert!(ledger.documents["a"].policy.is_none(), "malformed is read");
     }
 
     #[test]

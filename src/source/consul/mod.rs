@@ -21,6 +21,7 @@ mod keeper;
 mod ledger;
 mod link;
 mod parse;
+mod policies;
 mod slots;
 mod subject;
 mod sweep;
@@ -32,7 +33,7 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use document::{Document, Documents, documents};
+pub use document::{Document, Documents, document, named};
 pub use link::Timing;
 pub use parse::{Found, Names, Unreadable, health, services};
 

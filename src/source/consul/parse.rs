@@ -125,7 +125,7 @@ pub fn health(body: &[u8]) -> Result<Found, Unreadable> {
             continue;
         }
         match instance(&entry, &mut record.issues) {
-            Ok(instance) => record.instances.extend(instance),
+            Ok(instance) => record.instances.push(instance),
             Err(reason) => record.issues.push(Issue::rejected(label(&entry), reason)),
         }
     }
@@ -173,7 +173,7 @@ fn label(entry: &Entry) -> String {
     format!("{}@{}", clip(&entry.service.id), clip(&entry.node.name))
 }
 
-fn instance(entry: &Entry, issues: &mut Vec<Issue>) -> Result<Option<Instance>, String> {
+fn instance(entry: &Entry, issues: &mut Vec<Issue>) -> Result<Instance, String> {
     let (node, service) = (&entry.node, &entry.service);
     if service.id.is_empty() || service.id.len() > 1024 || node.name.len() > 1024 {
         return Err("a service id has 1 to 1024 bytes, as has a node's name".to_owned());

@@ -115,10 +115,10 @@ fn the_worst_check_counts() {
 }
 
 #[test]
-fn weight_zero_is_left_out_without_a_word() {
+fn weight_zero_is_off_without_a_word() {
     let warning = r#"[{"CheckID":"b","Status":"warning"}]"#;
     let zero = with(r#""Weights":{"Passing":1,"Warning":0}"#, warning);
-    assert_eq!((zero.instances.len(), zero.issues.len()), (0, 0));
+    assert_eq!((zero.instances[0].health, zero.issues.len()), (Health::Off, 0));
     assert_eq!(one(r#""Weights":{"Passing":1,"Warning":0}"#, "[]").weight, 1);
 }
 

@@ -11,6 +11,9 @@ use super::link::Fact;
 use super::parse;
 use crate::registry::consul::{Answer, Query};
 
+/// Policy documents that are read: each change of one of them means to read all of them.
+const MAX_DOCUMENTS: usize = 10_000;
+
 /// `/v1/catalog/services`. A name that is gone is confirmed by its own health, not here.
 pub(super) struct NamesSubject(Query);
 
@@ -95,7 +98,8 @@ impl Subject for HealthSubject {
     }
 }
 
-/// `/v1/kv/xds/?recurse`. A lost document is confirmed. A token without `key:read` has none.
+/// The keys `/v1/kv/xds/?keys`, whose index moves with their values too. A lost document is
+/// confirmed. A token without `key:read` has none.
 pub(super) struct DocumentsSubject {
     query: Query,
     source: Arc<str>,
@@ -124,22 +128,30 @@ impl Subject for DocumentsSubject {
     }
 
     fn read(&mut self, answer: &Answer, confirmed: bool) -> Verdict {
-        let documents = if answer.missing {
-            Ok(document::Documents::new())
+        let named = if answer.missing {
+            Ok(Vec::new())
         } else {
-            document::documents(&answer.body)
+            document::named(&answer.body)
         };
-        let documents = match documents {
-            Ok(documents) => documents,
+        let named: BTreeSet<_> = match named {
+            Ok(named) => named.into_iter().collect(),
             Err(error) => return self.unusable(error.to_string()),
         };
-        if !confirmed && !self.held.iter().all(|name| documents.contains_key(name)) {
+        if !confirmed && !self.held.is_subset(&named) {
             return Verdict::Confirm;
         }
         self.said = false;
         self.known = true;
-        self.held = documents.keys().cloned().collect();
-        Verdict::Tell(Fact::Documents(Some(documents)))
+        // Those known go first: nobody's policy falls out because others were put before it.
+        let (mut wanted, new): (Vec<_>, Vec<_>) = named.iter().cloned().partition(|n| self.held.contains(n));
+        wanted.extend(new);
+        if wanted.len() > MAX_DOCUMENTS {
+            let (read, left_out) = (MAX_DOCUMENTS, wanted.len() - MAX_DOCUMENTS);
+            tracing::warn!(source = %self.source, read, left_out, "more policy documents than are read");
+            wanted.truncate(MAX_DOCUMENTS);
+        }
+        self.held = wanted.iter().cloned().collect();
+        Verdict::ReadDocuments(wanted)
     }
 
     /// Before they were read once there are none to stay in force: a start without them would take

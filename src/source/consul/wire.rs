@@ -86,7 +86,7 @@ pub(super) struct Check {
     pub(super) status: String,
 }
 
-/// One element of `/v1/kv/PREFIX?recurse`.
+/// One element of `/v1/kv/KEY`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Pair {

@@ -3,36 +3,31 @@
 //! Never panics, never looks into a value beyond its cap, never puts a value into a message.
 
 use crate::model::{Instance, Policy};
+use crate::registry::etcd::{Kv, MAX_VALUE};
 use crate::source::entry::{self, Decoded, Table};
-
-/// The largest value that is read, bytes; a declaration has a few hundred.
-const MAX_VALUE: usize = 64 * 1024;
 
 /// Reads the value of `SERVICE/instances/ID`. `entry` is the key, for issues.
 ///
 /// # Errors
 /// Why the instance cannot be served.
-pub(super) fn instance(entry: &str, id: &str, value: &[u8]) -> Result<Decoded<Option<Instance>>, String> {
-    entry::instance(entry, Some(id), &table(value)?)
+pub(super) fn instance(entry: &str, id: &str, kv: &Kv) -> Result<Decoded<Instance>, String> {
+    entry::instance(entry, Some(id), &table(kv)?)
 }
 
 /// Reads the value of `SERVICE/policy`.
 ///
 /// # Errors
 /// Why it is no policy document.
-pub(super) fn policy(entry: &str, value: &[u8]) -> Result<Decoded<Policy>, String> {
-    Ok(entry::policy(entry, &table(value)?))
+pub(super) fn policy(entry: &str, kv: &Kv) -> Result<Decoded<Policy>, String> {
+    Ok(entry::policy(entry, &table(kv)?))
 }
 
-fn table(value: &[u8]) -> Result<Table, String> {
-    if value.len() > MAX_VALUE {
-        return Err(format!(
-            "the value has {} bytes, more than {MAX_VALUE}",
-            value.len()
-        ));
+fn table(kv: &Kv) -> Result<Table, String> {
+    if kv.size > MAX_VALUE {
+        return Err(format!("the value has {} bytes, more than {MAX_VALUE}", kv.size));
     }
     // To a tree first: its errors speak of places only, a typed reader's would quote the value.
-    match serde_json::from_slice(value).map_err(|e| format!("the value is not JSON: {e}"))? {
+    match serde_json::from_slice(&kv.value).map_err(|e| format!("the value is not JSON: {e}"))? {
         serde_json::Value::Object(table) => Ok(table),
         other => Err(format!(
             "the value is {}, must be a JSON object",
@@ -44,6 +39,16 @@ fn table(value: &[u8]) -> Result<Table, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn kv(value: &[u8]) -> Kv {
+        Kv {
+            key: Vec::new(),
+            value: value.to_vec(),
+            size: value.len(),
+            mod_revision: 1,
+            create_revision: 1,
+        }
+    }
 
     #[test]
     fn a_wrong_value_is_told_by_its_place_and_never_quoted() {
@@ -60,20 +65,20 @@ mod tests {
             (deep.as_bytes(), "recursion"),
             (big.as_bytes(), "bytes, more than 65536"),
         ] {
-            let reason = instance("k", "7", value).unwrap_err();
+            let reason = instance("k", "7", &kv(value)).unwrap_err();
             assert!(reason.contains(word), "{reason}");
             assert!(!reason.contains("secret") && reason.len() < 200, "{reason}");
-            assert!(policy("k", value).is_err());
+            assert!(policy("k", &kv(value)).is_err());
         }
     }
 
     #[test]
     fn a_good_value_is_read() {
         let value = br#"{"address":"10.0.0.7","port":8080,"weight":"10"}"#;
-        let decoded = instance("k", "orders-7", value).unwrap();
-        assert_eq!(decoded.content.unwrap().weight, 10);
+        let decoded = instance("k", "orders-7", &kv(value)).unwrap();
+        assert_eq!(decoded.content.weight, 10);
         assert!(
-            policy("k", br#"{"expose":"edge"}"#)
+            policy("k", &kv(br#"{"expose":"edge"}"#))
                 .unwrap()
                 .content
                 .expose

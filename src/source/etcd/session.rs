@@ -27,6 +27,8 @@ const SILENCE: Duration = Duration::from_secs(20);
 const HEALTHY: Duration = Duration::from_secs(60);
 /// Events taken together when the watch is ahead of us.
 const MAX_GATHERED: usize = 10_000;
+/// The same in bytes of their values.
+const MAX_GATHERED_BYTES: usize = 16 * 1024 * 1024;
 /// Listed keys decoded before other tasks get their turn.
 const DECODED_AT_ONCE: usize = 1_000;
 
@@ -177,23 +179,27 @@ impl Session {
 
     /// Takes the whole prefix in, and delivers it as one complete change.
     async fn list(&mut self) -> Result<Position, Break> {
-        let listing = self.etcd.list(&self.prefix).await?;
-        self.recognise(listing.origin)?;
-        let keys = listing.kvs.len();
+        let mut pages = self.etcd.list(&self.prefix).await?;
+        self.recognise(pages.origin())?;
+        let mut keys = 0;
         let mut relisting = self.state.relist();
-        for some in listing.kvs.chunks(DECODED_AT_ONCE) {
-            for kv in some {
-                relisting.put(kv);
+        // Decoded page by page: the values of a whole prefix are never held together.
+        while let Some(page) = pages.next().await? {
+            keys += page.len();
+            for some in page.chunks(DECODED_AT_ONCE) {
+                for kv in some {
+                    relisting.put(&self.state, kv);
+                }
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
         }
-        let change = relisting.finish();
-        let revision = listing.revision;
+        let change = relisting.finish(&mut self.state);
+        let revision = pages.revision();
         info!(source = %self.source, endpoint = self.etcd.endpoint(), revision, keys, "listed etcd");
         self.sink.change(change).await?;
         let position = Position {
             revision,
-            raft_term: listing.origin.raft_term,
+            raft_term: pages.origin().raft_term,
         };
         self.position = Some(position);
         Ok(position)
@@ -233,9 +239,14 @@ impl Session {
 
 /// Takes what is queued already, so that a burst becomes one change. An error waits until that is applied.
 fn gather(watch: &mut Watch, mut events: Vec<Event>) -> (Vec<Event>, Result<(), Error>) {
-    while events.len() < MAX_GATHERED {
+    let weight = |events: &[Event]| -> usize { events.iter().map(Event::weight).sum() };
+    let mut bytes = weight(&events);
+    while events.len() < MAX_GATHERED && bytes < MAX_GATHERED_BYTES {
         match watch.next().now_or_never() {
-            Some(Ok(Message::Events(more))) => events.extend(more),
+            Some(Ok(Message::Events(more))) => {
+                bytes += weight(&more);
+                events.extend(more);
+            }
             Some(Ok(Message::Alive)) => {}
             Some(Err(error)) => return (events, Err(error)),
             None => break,

@@ -27,7 +27,7 @@ pub(super) struct State {
 /// The keys of one service.
 #[derive(Debug, Default)]
 struct Entries {
-    instances: BTreeMap<Arc<str>, Entry<Option<Instance>>>,
+    instances: BTreeMap<Arc<str>, Entry<Instance>>,
     policy: Option<Entry<Policy>>,
 }
 
@@ -44,8 +44,7 @@ struct Entry<T> {
 
 /// A whole listing on its way in: the old state stays untouched until [`Relisting::finish`].
 #[derive(Debug)]
-pub(super) struct Relisting<'a> {
-    old: &'a mut State,
+pub(super) struct Relisting {
     fresh: State,
 }
 
@@ -92,9 +91,10 @@ impl State {
     }
 
     /// Takes a whole listing in; what it does not name is gone.
-    pub(super) fn relist(&mut self) -> Relisting<'_> {
-        let fresh = Self::new(&self.prefix);
-        Relisting { old: self, fresh }
+    pub(super) fn relist(&self) -> Relisting {
+        Relisting {
+            fresh: Self::new(&self.prefix),
+        }
     }
 
     /// `elder` is where the last good reading is looked up, unless in `self`.
@@ -104,14 +104,14 @@ impl State {
         match key {
             Key::Instance { id, .. } => {
                 let last = elder.and_then(|e| e.instances.get(id));
-                let mut entry = Entry::read(kv, native::instance(&name, id, &kv.value), last);
+                let mut entry = Entry::read(kv, native::instance(&name, id, kv), last);
                 let entries = self.entries(key.service());
                 entries.share_policy(&mut entry);
                 entries.instances.insert(id.into(), entry);
             }
             Key::Policy { .. } => {
                 let last = elder.and_then(|e| e.policy.as_ref());
-                let entry = Entry::read(kv, native::policy(&name, &kv.value), last);
+                let entry = Entry::read(kv, native::policy(&name, kv), last);
                 self.entries(key.service()).policy = Some(entry);
             }
         }
@@ -144,7 +144,7 @@ impl State {
         for (id, entry) in &entries.instances {
             record
                 .instances
-                .extend(entry.good.as_ref().and_then(|g| g.content.clone()));
+                .extend(entry.good.as_ref().map(|g| g.content.clone()));
             entry.tell(
                 || shown(prefix, Key::Instance { service, id }),
                 &mut record.issues,
@@ -175,21 +175,21 @@ impl State {
     }
 }
 
-impl Relisting<'_> {
-    /// Takes one listed key in.
-    pub(super) fn put(&mut self, kv: &Kv) {
+impl Relisting {
+    /// Takes one listed key in; its last good reading is looked up in `old`.
+    pub(super) fn put(&mut self, old: &State, kv: &Kv) {
         let prefix = std::mem::take(&mut self.fresh.prefix);
         match keys::parse(&prefix, &kv.key) {
-            Ok(key) => self.fresh.put(&prefix, key, kv, Some(self.old)),
+            Ok(key) => self.fresh.put(&prefix, key, kv, Some(old)),
             Err(_) => drop(self.fresh.stray.insert(kv.key.as_slice().into())),
         }
         self.fresh.prefix = prefix;
     }
 
     /// Swaps the new state in.
-    pub(super) fn finish(self) -> Change {
-        *self.old = self.fresh;
-        let state = self.old;
+    pub(super) fn finish(self, state: &mut State) -> Change {
+        *state = self.fresh;
+        let state = &*state;
         let record = |name: &Arc<str>| (name.clone(), state.record(&state.prefix, name));
         Change {
             services: state.services.keys().map(record).collect(),
@@ -201,16 +201,16 @@ impl Relisting<'_> {
 
 impl Entries {
     /// Instances mostly declare the same policy: one allocation for all of them.
-    fn share_policy(&self, entry: &mut Entry<Option<Instance>>) {
+    fn share_policy(&self, entry: &mut Entry<Instance>) {
         let known = self
             .instances
             .values()
-            .find_map(|e| e.good.as_ref()?.content.as_ref());
-        if let Some(instance) = entry.good.as_mut().and_then(|g| g.content.as_mut())
+            .find_map(|e| Some(&e.good.as_ref()?.content));
+        if let Some(good) = &mut entry.good
             && let Some(known) = known
-            && known.policy == instance.policy
+            && known.policy == good.content.policy
         {
-            instance.policy = known.policy.clone();
+            good.content.policy = known.policy.clone();
         }
     }
 }

@@ -11,9 +11,11 @@ fn put(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Event {
 
 fn kv(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>, create_revision: i64) -> Kv {
     let (key, value) = (key.as_ref().to_vec(), value.as_ref().to_vec());
+    let size = value.len();
     Kv {
         key,
         value,
+        size,
         mod_revision: 9,
         create_revision,
     }
@@ -65,9 +67,9 @@ fn show(change: &Change) -> String {
 fn relist(state: &mut State, kvs: &[Kv]) -> Change {
     let mut relisting = state.relist();
     for kv in kvs {
-        relisting.put(kv);
+        relisting.put(state, kv);
     }
-    relisting.finish()
+    relisting.finish(state)
 }
 
 #[test]
@@ -86,17 +88,7 @@ fn a_transaction_is_one_change_and_a_replay_is_none() {
     ];
     assert_eq!(state.apply(there_and_back), Change::default());
     let instances = &state.services["orders"].instances;
-    let policy = |id| {
-        instances[id]
-            .good
-            .as_ref()
-            .unwrap()
-            .content
-            .as_ref()
-            .unwrap()
-            .policy
-            .clone()
-    };
+    let policy = |id| instances[id].good.as_ref().unwrap().content.policy.clone();
     assert!(Arc::ptr_eq(&policy("a"), &policy("b")), "equal policies are one");
 }
 

@@ -200,7 +200,7 @@ fn record(place: &str, mut table: Table) -> ServiceRecord {
             Err(reason) => record.issues.push(Issue::rejected(place, reason)),
             Ok(decoded) => {
                 record.issues.extend(decoded.issues);
-                let Some(instance) = decoded.content else { continue };
+                let instance = decoded.content;
                 if by_id.contains_key(&instance.id) {
                     let reason = format!("another instance is called `{}` already", clip(&instance.id));
                     record.issues.push(Issue::rejected(place, reason));
@@ -214,7 +214,7 @@ fn record(place: &str, mut table: Table) -> ServiceRecord {
     record
 }
 
-fn instance(place: &str, mut table: Table) -> Result<entry::Decoded<Option<crate::model::Instance>>, String> {
+fn instance(place: &str, mut table: Table) -> Result<entry::Decoded<crate::model::Instance>, String> {
     let id = match table.remove("id") {
         None => None,
         Some(Value::String(id)) if !id.is_empty() && id.len() <= 256 && !id.chars().any(char::is_control) => {

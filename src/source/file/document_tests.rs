@@ -86,7 +86,7 @@ fn what_is_wrong_costs_itself_only() {
             .contains("a list of tables")
     );
     let orders = &document.services["orders"];
-    assert_eq!(orders.instances.len(), 1);
+    assert_eq!(orders.instances.len(), 2);
     let issues: Vec<_> = orders.issues.iter().map(|i| i.entry.as_str()).collect();
     let place = |n: usize| format!("shop.json: services.orders.instances[{n}]");
     assert_eq!(

@@ -3,15 +3,16 @@
 //! A file that went bad keeps its last good content; a service in two files is the union of both.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
 use super::document::Document;
 use crate::model::{Change, Issue, Policy, ServiceRecord};
 
-/// What is known of the files, by name.
+/// What is known of the files, by name: as the system has it, two names may look the same to people.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    files: BTreeMap<String, Known>,
+    files: BTreeMap<OsString, Known>,
 }
 
 /// One file.
@@ -27,10 +28,10 @@ impl Files {
     /// Takes in what was read; a file that is not `present` is gone. `None`: nothing changed.
     pub(super) fn update(
         &mut self,
-        present: &BTreeSet<String>,
-        read: BTreeMap<String, Result<Document, String>>,
+        present: &BTreeSet<OsString>,
+        read: BTreeMap<OsString, Result<Document, String>>,
     ) -> Option<Change> {
-        let gone: Vec<String> = self
+        let gone: Vec<OsString> = self
             .files
             .keys()
             .filter(|name| !present.contains(*name))
@@ -87,11 +88,11 @@ impl Files {
     /// The services whose part in some file changes: the union is formed anew for these only.
     fn touched(
         &self,
-        gone: &[String],
-        read: &BTreeMap<String, Result<Document, String>>,
+        gone: &[OsString],
+        read: &BTreeMap<OsString, Result<Document, String>>,
     ) -> BTreeSet<Arc<str>> {
         let nothing = Document::default();
-        let old = |name: &String| {
+        let old = |name: &OsString| {
             self.files
                 .get(name)
                 .and_then(|k| k.good.as_ref())
@@ -115,7 +116,7 @@ impl Files {
         touched
     }
 
-    fn documents(&self) -> impl Iterator<Item = (&String, &Document)> {
+    fn documents(&self) -> impl Iterator<Item = (&OsString, &Document)> {
         self.files
             .iter()
             .filter_map(|(name, known)| Some((name, known.good.as_ref()?)))
@@ -135,7 +136,7 @@ impl Files {
                 if ids.insert(instance.id.clone()) {
                     union.instances.push(instance.clone());
                 } else {
-                    let entry = format!("{file}: services.{service}");
+                    let entry = format!("{}: services.{service}", shown(file));
                     let reason = format!(
                         "the instance `{}` stands in another file too; left out here",
                         instance.id
@@ -161,15 +162,20 @@ impl Files {
             }
             issues.extend(match (&known.bad, &known.good) {
                 (None, _) => None,
-                (Some(reason), None) => Some(Issue::rejected(name, reason)),
+                (Some(reason), None) => Some(Issue::rejected(shown(name), reason)),
                 (Some(reason), Some(_)) => Some(Issue::warning(
-                    name,
+                    shown(name),
                     format!("{reason}; its last good content is still served"),
                 )),
             });
         }
         issues
     }
+}
+
+/// A name for messages.
+pub(super) fn shown(name: &OsStr) -> String {
+    name.to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -180,9 +186,9 @@ mod tests {
 
     /// Files by name and JSON.
     fn update(files: &mut Files, contents: &[(&str, &str)]) -> Option<Change> {
-        let present = contents.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let present = contents.iter().map(|(name, _)| OsString::from(name)).collect();
         let document =
-            |(name, json): &(&str, &str)| ((*name).to_owned(), read(name, Syntax::Json, json.as_bytes()));
+            |(name, json): &(&str, &str)| (OsString::from(name), read(name, Syntax::Json, json.as_bytes()));
         files.update(&present, contents.iter().map(document).collect())
     }
 

@@ -5,21 +5,30 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
 
 use super::document::{self, Document, Syntax};
-use super::files::Files;
+use super::files::{Files, shown};
 use crate::model::Change;
 
 /// The largest file that is read, bytes: 5,000 services of 15 instances have about 10 MiB.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
+
+/// A file that changes while it is read is waited for so long; then the others are delivered without it.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The folder and what was read in it.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
     stamps: BTreeMap<OsString, Stamp>,
+    /// Files that changed while they were read, each time since.
+    unsettled: BTreeMap<OsString, Instant>,
     files: Files,
+    /// How a file of this length is read.
+    reader: fn(&Path, u64) -> Result<Vec<u8>, String>,
     /// The first change is complete, so that the hub knows an empty folder from an unread one.
     delivered: bool,
 }
@@ -46,7 +55,9 @@ impl Folder {
         Self {
             path: path.to_owned(),
             stamps: BTreeMap::new(),
+            unsettled: BTreeMap::new(),
             files: Files::default(),
+            reader: bounded,
             delivered: false,
         }
     }
@@ -55,7 +66,7 @@ impl Folder {
     ///
     /// # Errors
     /// When the folder itself cannot be read; all stays as it was.
-    pub(super) fn look(&mut self, dirty: &[OsString]) -> io::Result<Seen> {
+    pub(super) fn look(&mut self, dirty: &[OsString], now: Instant) -> io::Result<Seen> {
         let mut present: BTreeMap<OsString, (PathBuf, Syntax)> = BTreeMap::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
@@ -64,36 +75,40 @@ impl Folder {
             }
         }
         let mut unsettled = false;
-        let mut read: BTreeMap<String, Result<Document, String>> = BTreeMap::new();
+        let mut read: BTreeMap<OsString, Result<Document, String>> = BTreeMap::new();
         for (name, (path, syntax)) in &present {
-            let shown = name.to_string_lossy().into_owned();
             let stamp = match fs::metadata(path) {
                 // Not only a folder: opening a pipe would wait for its writer.
                 Ok(metadata) if !metadata.is_file() => continue,
                 Ok(metadata) => Stamp::of(&metadata),
                 Err(e) => {
                     self.stamps.remove(name);
-                    read.insert(shown, Err(format!("cannot be read: {e}")));
+                    read.insert(name.clone(), Err(format!("cannot be read: {e}")));
                     continue;
                 }
             };
             if self.stamps.get(name) == Some(&stamp) && !dirty.contains(name) {
                 continue;
             }
-            let bytes = bounded(path, stamp.len);
+            let bytes = (self.reader)(path, stamp.len);
             if fs::metadata(path).map(|m| Stamp::of(&m)).ok() != Some(stamp) {
-                unsettled = true;
+                let since = *self.unsettled.entry(name.clone()).or_insert(now);
+                if now.duration_since(since) < PATIENCE {
+                    unsettled = true;
+                } else {
+                    self.stamps.remove(name);
+                    read.insert(name.clone(), Err("is being written all the time".to_owned()));
+                }
                 continue;
             }
+            self.unsettled.remove(name);
             self.stamps.insert(name.clone(), stamp);
-            let document = bytes.and_then(|bytes| document::read(&shown, *syntax, &bytes));
-            read.insert(shown, document);
+            let document = bytes.and_then(|bytes| document::read(&shown(name), *syntax, &bytes));
+            read.insert(name.clone(), document);
         }
         self.stamps.retain(|name, _| present.contains_key(name));
-        let present = present
-            .keys()
-            .map(|name| name.to_string_lossy().into_owned())
-            .collect();
+        self.unsettled.retain(|name, _| present.contains_key(name));
+        let present = present.into_keys().collect();
         let mut change = self.files.update(&present, read);
         // A first look at half a file would be taken for the whole.
         if !self.delivered && !unsettled {
@@ -165,6 +180,79 @@ mod tests {
         ] {
             assert!(syntax_of(name.as_ref()).is_none(), "{name}");
         }
+    }
+
+    /// Somebody writes to `grows.json` whenever it is read.
+    fn growing(path: &Path, len: u64) -> Result<Vec<u8>, String> {
+        use std::io::Write as _;
+        let bytes = bounded(path, len)?;
+        if path.ends_with("grows.json") {
+            let mut file = File::options().append(true).open(path).unwrap();
+            file.write_all(b" ").unwrap();
+        }
+        Ok(bytes)
+    }
+
+    fn write(folder: &tempfile::TempDir, name: impl AsRef<Path>, service: &str) {
+        let text = format!("{{\"services\":{{\"{service}\":{{}}}}}}");
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+
+    fn names(change: &Change) -> Vec<&str> {
+        change.services.iter().map(|(name, _)| &**name).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    #[expect(clippy::disallowed_methods, reason = "a clock that stands still")]
+    async fn a_file_that_is_always_being_written_holds_the_others_up_for_a_while_only() {
+        let dir = tempfile::tempdir().unwrap();
+        write(&dir, "a.json", "orders");
+        write(&dir, "grows.json", "users");
+        let mut folder = Folder::new(dir.path());
+        folder.reader = growing;
+        let began = Instant::now();
+        let look = |folder: &mut Folder, after: u64| {
+            let seen = folder.look(&[], began + Duration::from_millis(after)).unwrap();
+            (seen.change, seen.unsettled)
+        };
+        assert_eq!(look(&mut folder, 0), (None, true));
+        assert_eq!(look(&mut folder, 2999), (None, true));
+        let (change, unsettled) = look(&mut folder, 3000);
+        let change = change.unwrap();
+        assert!(
+            change.complete && !unsettled && names(&change) == ["orders"],
+            "{change:?}"
+        );
+        let stray = change.stray.unwrap();
+        assert_eq!((stray.len(), stray[0].entry.as_str()), (1, "grows.json"));
+        assert_eq!(look(&mut folder, 3500), (None, false), "said once");
+        // Quiet at last; then anew, and its last good content stays.
+        folder.reader = bounded;
+        let change = look(&mut folder, 4000).0.unwrap();
+        assert_eq!((names(&change), &change.stray), (vec!["users"], &Some(vec![])));
+        folder.reader = growing;
+        write(&dir, "grows.json", "stock-and-more");
+        assert_eq!(look(&mut folder, 5000), (None, true));
+        let change = look(&mut folder, 8000).0.unwrap();
+        assert_eq!(change.services, []);
+        assert!(change.stray.unwrap()[0].reason.contains("last good content"));
+    }
+
+    #[cfg(unix)]
+    #[tokio::test(start_paused = true)]
+    #[expect(clippy::disallowed_methods, reason = "a clock that stands still")]
+    async fn two_names_that_look_the_same_are_two_files() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        write(&dir, OsStr::from_bytes(b"\xfe.json"), "orders");
+        write(&dir, OsStr::from_bytes(b"\xff.json"), "users");
+        let mut folder = Folder::new(dir.path());
+        let change = folder.look(&[], Instant::now()).unwrap().change.unwrap();
+        assert_eq!(names(&change), ["orders", "users"]);
+        fs::remove_file(dir.path().join(OsStr::from_bytes(b"\xff.json"))).unwrap();
+        let change = folder.look(&[], Instant::now()).unwrap().change.unwrap();
+        assert_eq!(names(&change), ["users"]);
+        assert!(change.services[0].1.is_none());
     }
 
     #[test]

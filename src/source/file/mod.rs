@@ -1,7 +1,8 @@
 //! The file source: a watched folder of `*.toml` and `*.json`, for a start without a registry and for tests.
 //!
 //! Never removes anything because the folder cannot be read or a file is broken: the last good content
-//! stays. A file that is gone takes its services with it.
+//! stays. A file that is gone takes its services with it. One that is written to all the time does not
+//! keep the others back.
 
 mod document;
 mod files;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -86,8 +87,13 @@ impl Session {
             notices.arm();
             let dirty = notices.settle(first, QUIET).await;
             // Reading and parsing may take seconds for a large file: not on the runtime's threads.
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the shell of the source: what looks is given the time"
+            )]
+            let now = Instant::now();
             let task = tokio::task::spawn_blocking(move || {
-                let seen = folder.look(&dirty);
+                let seen = folder.look(&dirty, now);
                 (folder, seen)
             });
             let seen = match task.await {
