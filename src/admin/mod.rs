@@ -1,5 +1,6 @@
 //! The operator's port: health, readiness, metrics, dumps, and one order: `/accept`.
 
+mod listen;
 mod streams;
 
 use std::fmt::Write as _;
@@ -58,9 +59,7 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
         .route("/streams", get(all_streams))
         .route("/accept", post(accept))
         .with_state(admin);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+    listen::serve(listener, router, listen::Patience::default(), stop).await
 }
 
 async fn index() -> &'static str {
