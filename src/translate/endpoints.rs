@@ -23,11 +23,12 @@ pub fn endpoints(service: &Service) -> Draft {
     for instance in &service.instances {
         zones.entry(&instance.zone).or_default().push(instance);
     }
+    let scale = Scale::of(&service.instances);
     let assignment = ClusterLoadAssignment {
         cluster_name: service.name.to_string(),
         endpoints: zones
             .into_iter()
-            .map(|(zone, instances)| locality(zone, &instances))
+            .map(|(zone, instances)| locality(zone, &instances, scale))
             .collect(),
         ..ClusterLoadAssignment::default()
     };
@@ -40,25 +41,55 @@ pub fn endpoints(service: &Service) -> Draft {
     }
 }
 
+/// Envoy refuses a whole assignment in which the weights of a locality, or of all localities, have a sum
+/// beyond 32 bits: one service of ten thousands of heavy instances. Its weights are made smaller then, each
+/// by the same factor.
+#[derive(Clone, Copy)]
+struct Scale {
+    /// What the sum may be, after rounding up to 1.
+    room: u64,
+    /// What the sum is; at most `room`: nothing is scaled.
+    total: u64,
+}
+
+impl Scale {
+    fn of(instances: &[Instance]) -> Self {
+        let total = instances.iter().map(|i| u64::from(i.weight.max(1))).sum();
+        let most = u64::from(u32::MAX);
+        let room = if total > most {
+            most.saturating_sub(instances.len() as u64)
+        } else {
+            total
+        };
+        Self { room, total }
+    }
+
+    fn weight(self, instance: &Instance) -> u32 {
+        let weight = u64::from(instance.weight);
+        let scaled = u128::from(weight) * u128::from(self.room) / u128::from(self.total.max(1));
+        u32::try_from(scaled).unwrap_or(u32::MAX).max(1)
+    }
+}
+
 /// gRPC clients silently drop a locality without a weight, and share calls out among localities by it:
 /// it is the sum over the instances that take calls, so that each gets its part wherever it stands.
-fn locality(zone: &str, instances: &[&Instance]) -> LocalityLbEndpoints {
+fn locality(zone: &str, instances: &[&Instance], scale: Scale) -> LocalityLbEndpoints {
     let weight = instances
         .iter()
         .filter(|i| i.health == Health::Healthy)
-        .fold(0_u32, |sum, i| sum.saturating_add(i.weight));
+        .fold(0_u32, |sum, i| sum.saturating_add(scale.weight(i)));
     LocalityLbEndpoints {
         locality: Some(Locality {
             zone: zone.to_owned(),
             ..Locality::default()
         }),
-        lb_endpoints: instances.iter().map(|i| endpoint(i)).collect(),
+        lb_endpoints: instances.iter().map(|i| endpoint(i, scale)).collect(),
         load_balancing_weight: Some(UInt32Value { value: weight.max(1) }),
         ..LocalityLbEndpoints::default()
     }
 }
 
-fn endpoint(instance: &Instance) -> LbEndpoint {
+fn endpoint(instance: &Instance, scale: Scale) -> LbEndpoint {
     let health = match instance.health {
         Health::Healthy => HealthStatus::Healthy,
         Health::Draining => HealthStatus::Draining,
@@ -67,7 +98,7 @@ fn endpoint(instance: &Instance) -> LbEndpoint {
     LbEndpoint {
         health_status: health as i32,
         load_balancing_weight: Some(UInt32Value {
-            value: instance.weight.max(1),
+            value: scale.weight(instance),
         }),
         host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
             address: Some(socket(instance.address)),
@@ -146,5 +177,43 @@ mod tests {
             [("", 1), ("b", 20), ("c", 10)],
             "by the instances that take calls, never 0"
         );
+    }
+
+    #[test]
+    fn the_sum_of_weights_never_exceeds_32_bits() {
+        let heavy = |n: u16, weight| {
+            let zone = if n.is_multiple_of(3) { "a" } else { "b" };
+            let health = if n.is_multiple_of(2) {
+                Health::Healthy
+            } else {
+                Health::Draining
+            };
+            instance(n + 1, zone, weight, health)
+        };
+        let of = |a: &ClusterLoadAssignment| -> Vec<u32> {
+            let all = a.endpoints.iter().flat_map(|l| &l.lb_endpoints);
+            all.map(|e| e.load_balancing_weight.unwrap().value).collect()
+        };
+        let light = assignment((0..30_000).map(|n| heavy(n, 128_000)).collect());
+        assert!(
+            of(&light).iter().all(|w| *w == 128_000),
+            "as declared while it fits"
+        );
+        let many: Vec<_> = (0..50_000)
+            .map(|n| heavy(n, if n.is_multiple_of(10) { 1 } else { 256_000 }))
+            .collect();
+        let heavy = assignment(many);
+        let weights = of(&heavy);
+        let sum: u64 = weights.iter().copied().map(u64::from).sum();
+        assert!(
+            u32::try_from(sum).is_ok() && sum > u64::from(u32::MAX) - 200_000,
+            "{sum}"
+        );
+        assert_eq!(weights.iter().min(), Some(&1));
+        let localities = heavy
+            .endpoints
+            .iter()
+            .map(|l| u64::from(l.load_balancing_weight.unwrap().value));
+        assert!(u32::try_from(localities.sum::<u64>()).is_ok());
     }
 }
