@@ -110,6 +110,11 @@ async fn consul_entries() {
         name("ghosts-only"),
     );
     consul.catalog("orders", "orders-port-0", "127.0.0.1", 0).await;
+    // More than one answer may hold lies beside the policy documents, and does not keep the source from starting.
+    let junk = "x".repeat(500 << 10);
+    for n in 0..70 {
+        consul.kv(&format!("xds/junk/{n}"), &junk).await;
+    }
     let bridge = Bridge::start(&source).await;
     let envoy = bridge.envoy(Step::Listeners, &[]).await;
     let client = envoy.client();

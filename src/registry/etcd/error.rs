@@ -98,10 +98,14 @@ fn explain(status: &tonic::Status) -> String {
 }
 
 impl Error {
-    /// Whether the way out is to list anew, from any member, at once.
+    /// Whether the way out is to list anew, from any member, at once. A change too large to be decoded would
+    /// stop each watch from before it, for ever; a listing gets past it.
     #[must_use]
     pub const fn needs_listing(&self) -> bool {
-        matches!(self, Self::Compacted { .. } | Self::Rewound { .. })
+        matches!(
+            self,
+            Self::Compacted { .. } | Self::Rewound { .. } | Self::TooLarge { .. }
+        )
     }
 }
 
@@ -125,6 +129,7 @@ mod tests {
         assert!(matches!(of(Status::out_of_range(future)), Error::Rewound { .. }));
         let large = "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes";
         assert!(matches!(of(Status::out_of_range(large)), Error::TooLarge { .. }));
+        assert!(of(Status::out_of_range(large)).needs_listing());
     }
 
     #[test]

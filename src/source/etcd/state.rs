@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_128;
+
 use super::keys::{self, Key};
 use super::native;
 use crate::model::{Change, Instance, Issue, Policy, ServiceRecord};
@@ -15,12 +17,15 @@ use crate::source::entry::Decoded;
 /// So many keys that fit no pattern are named one by one.
 const MAX_STRAY: usize = 100;
 
+/// Of a key that fits no pattern, so many bytes are kept: more than one that fits can have.
+const MAX_REMEMBERED: usize = 1024;
+
 /// All that is known of one prefix.
 #[derive(Debug, Default)]
 pub(super) struct State {
     prefix: String,
     services: HashMap<Arc<str>, Entries>,
-    /// Keys that fit no pattern; their reasons are found anew when they are shown.
+    /// Keys that fit no pattern, as [`remembered`]; their reasons are found anew when they are shown.
     stray: BTreeSet<Box<[u8]>>,
 }
 
@@ -65,8 +70,8 @@ impl State {
         for event in events {
             let (Event::Put(Kv { key, .. }) | Event::Delete { key, .. }) = &event;
             match keys::parse(&prefix, key) {
-                Err(_) if matches!(event, Event::Put(_)) => stray |= self.stray.insert(key.as_slice().into()),
-                Err(_) => stray |= self.stray.remove(key.as_slice()),
+                Err(_) if matches!(event, Event::Put(_)) => stray |= self.stray.insert(remembered(key)),
+                Err(_) => stray |= self.stray.remove(&remembered(key)),
                 Ok(named) => {
                     if !before.contains_key(named.service()) {
                         before.insert(named.service().into(), self.record(&prefix, named.service()));
@@ -181,7 +186,7 @@ impl Relisting {
         let prefix = std::mem::take(&mut self.fresh.prefix);
         match keys::parse(&prefix, &kv.key) {
             Ok(key) => self.fresh.put(&prefix, key, kv, Some(old)),
-            Err(_) => drop(self.fresh.stray.insert(kv.key.as_slice().into())),
+            Err(_) => drop(self.fresh.stray.insert(remembered(&kv.key))),
         }
         self.fresh.prefix = prefix;
     }
@@ -244,6 +249,15 @@ impl<T: Clone> Entry<T> {
             )),
         });
     }
+}
+
+/// A key that fits no pattern, as it is kept: a key may have megabytes, and what is shown of it is short.
+fn remembered(key: &[u8]) -> Box<[u8]> {
+    if key.len() <= MAX_REMEMBERED {
+        return key.into();
+    }
+    let hash = format!("…{:032x}", xxh3_128(key));
+    [&key[..MAX_REMEMBERED], hash.as_bytes()].concat().into()
 }
 
 fn shown(prefix: &str, key: Key<'_>) -> String {

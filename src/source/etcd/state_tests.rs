@@ -250,3 +250,14 @@ fn the_hub_finds_nothing_new_in_an_equal_listing() {
     assert_eq!(touched(relist(&mut state, &kvs)), 2);
     assert_eq!(touched(relist(&mut state, &kvs)), 0);
 }
+
+#[test]
+fn a_key_of_megabytes_is_not_kept() {
+    let key = |last: &str| format!("/services/{}{last}", "x".repeat(1 << 20));
+    let mut state = state();
+    let change = state.apply([put(key("a"), ""), put(key("b"), "")]);
+    assert_eq!(change.stray.unwrap().len(), 2, "they differ beyond what is kept");
+    assert!(state.stray.iter().all(|kept| kept.len() < 2 * MAX_REMEMBERED));
+    assert_eq!(state.apply([delete(key("a"))]).stray.unwrap().len(), 1);
+    assert_eq!(state.apply([delete(key("b"))]).stray.unwrap(), []);
+}

@@ -102,7 +102,12 @@ impl Folder {
                 continue;
             }
             self.unsettled.remove(name);
-            self.stamps.insert(name.clone(), stamp);
+            // What cannot be read is tried again: its rights may change, which its time does not tell.
+            if bytes.is_ok() {
+                self.stamps.insert(name.clone(), stamp);
+            } else {
+                self.stamps.remove(name);
+            }
             let document = bytes.and_then(|bytes| document::read(&shown(name), *syntax, &bytes));
             read.insert(name.clone(), document);
         }
@@ -236,6 +241,23 @@ mod tests {
         let change = look(&mut folder, 8000).0.unwrap();
         assert_eq!(change.services, []);
         assert!(change.stray.unwrap()[0].reason.contains("last good content"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    #[expect(clippy::disallowed_methods, reason = "a clock that stands still")]
+    async fn a_file_that_cannot_be_read_is_tried_again_unasked() {
+        let dir = tempfile::tempdir().unwrap();
+        write(&dir, "a.json", "orders");
+        let mut folder = Folder::new(dir.path());
+        folder.reader = |_, _| Err("cannot be read: permission denied".to_owned());
+        let change = folder.look(&[], Instant::now()).unwrap().change.unwrap();
+        assert_eq!(
+            (names(&change).len(), change.stray.map(|s| s.len())),
+            (0, Some(1))
+        );
+        folder.reader = bounded;
+        let change = folder.look(&[], Instant::now()).unwrap().change.unwrap();
+        assert_eq!(names(&change), ["orders"]);
     }
 
     #[cfg(unix)]
