@@ -44,3 +44,15 @@ fn every_promise_holds_in_every_history() {
         })
         .unwrap_or_else(|failed| panic!("{failed}"));
 }
+
+/// What the fuzzer found once, and what it keeps to start from, stays found.
+#[test]
+fn every_promise_holds_in_the_histories_of_the_fuzzer() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/fuzz/corpus/stream");
+    let mut played = 0;
+    for file in std::fs::read_dir(corpus).unwrap() {
+        model::play(&std::fs::read(file.unwrap().path()).unwrap());
+        played += 1;
+    }
+    assert!(played > 10, "only {played} histories");
+}

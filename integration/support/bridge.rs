@@ -93,6 +93,8 @@ impl Bridge {
 
     /// What `xds-bridge bootstrap` prints.
     pub(crate) fn bootstrap(&self, step: Step, admin: SocketAddr, services: &[&str]) -> String {
+        // Only a file that keeps clusters names services; the program says so of the others.
+        let services = if step == Step::Endpoints { services } else { &[] };
         let flags: Vec<&str> = services.iter().flat_map(|s| ["--service", *s]).collect();
         self.bootstrap_with(step, admin, &flags)
     }

@@ -358,7 +358,13 @@ impl Stream {
         let sub = self.types.get_mut(kind);
         let earlier = |id: NameId| {
             let kept = sub.kept.iter().find(|(kept, _)| *kept == id).map(|(_, r)| r);
-            let resource = kept.or_else(|| sub.before.get_for(&fleet, kind, id))?;
+            // What was published last may have been for another fleet only, and never been sent here.
+            let sent = || {
+                sub.before
+                    .get_for(&fleet, kind, id)
+                    .filter(|r| r.reach.admits(&fleet))
+            };
+            let resource = kept.or_else(sent)?;
             sub.held.contains(id).then(|| (id, resource.clone()))
         };
         let kept: Vec<(NameId, Arc<Resource>)> = if stays {
