@@ -12,11 +12,10 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::time::Instant;
 use tonic::body::Body;
-use tonic::codec::{Codec as _, Streaming};
 use tonic::{Code, Status};
-use tonic_prost::ProstCodec;
 
 use super::admission::{Pace, Slot};
+use super::inbox::Inbox;
 use super::peer::Peer;
 use crate::clock;
 use crate::metrics::Limit;
@@ -27,8 +26,8 @@ use crate::xds::{DeltaRequest, Response, SotwRequest, Variant};
 const CHUNK: usize = 16 << 10;
 
 enum Requests {
-    Delta(Streaming<DeltaRequest>),
-    Sotw(Streaming<SotwRequest>),
+    Delta(Inbox<DeltaRequest>),
+    Sotw(Inbox<SotwRequest>),
 }
 
 struct Conversation {
@@ -63,14 +62,8 @@ pub(super) fn body(peer: Peer, turn: Instant, requests: Body) -> Body {
         (options.max_request_bytes, options.max_requests_per_second)
     };
     let requests = match peer.variant() {
-        Variant::Delta => {
-            let decoder = ProstCodec::<(), DeltaRequest>::default().decoder();
-            Requests::Delta(Streaming::new_request(decoder, requests, None, Some(max_request)))
-        }
-        Variant::Sotw => {
-            let decoder = ProstCodec::<(), SotwRequest>::default().decoder();
-            Requests::Sotw(Streaming::new_request(decoder, requests, None, Some(max_request)))
-        }
+        Variant::Delta => Requests::Delta(Inbox::new(requests, max_request)),
+        Variant::Sotw => Requests::Sotw(Inbox::new(requests, max_request)),
     };
     let conversation = Conversation {
         peer,
