@@ -21,9 +21,12 @@ use crate::clock;
 use crate::metrics::Limit;
 use crate::xds::{DeltaRequest, Response, SotwRequest, Variant};
 
-/// Small frames are put together up to this size: one HTTP/2 frame for each of
-/// 5,000 resources costs more than copying them. Larger ones are passed on as they are.
+/// Small pieces are put together up to this size: one HTTP/2 frame for each resource
+/// costs more than copying it.
 const CHUNK: usize = 16 << 10;
+
+/// Larger ones are passed on as they are, shared with all streams.
+const SMALL: usize = 4 << 10;
 
 enum Requests {
     Delta(Inbox<DeltaRequest>),
@@ -36,7 +39,6 @@ struct Conversation {
     pace: Pace,
     first: First,
     sending: VecDeque<Bytes>,
-    response: Option<(Response, usize)>,
     over: bool,
 }
 
@@ -71,7 +73,6 @@ pub(super) fn body(peer: Peer, turn: Instant, requests: Body) -> Body {
         pace: Pace::new(rate, rate.saturating_mul(BURST), clock::now()),
         first: First::Queued(turn),
         sending: VecDeque::new(),
-        response: None,
         over: false,
     };
     Body::new(StreamBody::new(stream::unfold(
@@ -111,7 +112,8 @@ impl Conversation {
             };
             if let Some(response) = response {
                 self.sending.push_back(response.head());
-                self.response = Some((response, 0));
+                // The rest of it may be large, and this client slow.
+                self.sending.extend(response.pieces);
                 continue;
             }
             let wait = self.pace.wait(clock::now());
@@ -171,23 +173,14 @@ impl Conversation {
     fn data(&mut self) -> Option<Bytes> {
         let mut chunk = BytesMut::new();
         loop {
-            let next = self.sending.pop_front().or_else(|| {
-                let (response, at) = self.response.as_mut()?;
-                let frame = response
-                    .resources
-                    .get(*at)
-                    .map(|resource| response.frame(resource));
-                *at += 1;
-                frame
-            });
-            let Some(next) = next else {
-                self.response = None;
+            let Some(next) = self.sending.pop_front() else {
+                self.sending = VecDeque::new(); // its memory too
                 break;
             };
-            if chunk.is_empty() && next.len() >= CHUNK {
+            if chunk.is_empty() && next.len() >= SMALL {
                 return Some(next);
             }
-            if chunk.len() + next.len() > CHUNK && !chunk.is_empty() {
+            if !chunk.is_empty() && (next.len() >= SMALL || chunk.len() + next.len() > CHUNK) {
                 self.sending.push_front(next);
                 break;
             }
