@@ -45,7 +45,7 @@ demo: build-deps programs ## a real Envoy follows the real registries, step by s
 # The binary is built by itself: with the example it would share features that only tests turn on.
 bench: build-deps programs ## change latency and memory of a release build
 	$(CARGO) build --release --locked --bin xds-bridge
-	$(CARGO) run --release --locked --example load
+	$(CARGO) run --release --locked --example load -- $(BENCH)
 
 build: build-deps ## the release binary, target/release/xds-bridge
 	$(CARGO) build --release --locked --bin xds-bridge
