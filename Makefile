@@ -43,9 +43,9 @@ demo: build-deps programs ## a real Envoy follows the real registries, step by s
 	$(CARGO) run --locked --example demo
 
 # The binary is built by itself: with the example it would share features that only tests turn on.
-bench: build-deps programs ## change latency and memory of a release build
+bench: build-deps programs ## memory, latency, many streams of a release build (BENCH=--quick: less)
 	$(CARGO) build --release --locked --bin xds-bridge
-	$(CARGO) run --release --locked --example load
+	$(CARGO) run --release --locked --example load -- $(BENCH)
 
 build: build-deps ## the release binary, target/release/xds-bridge
 	$(CARGO) build --release --locked --bin xds-bridge

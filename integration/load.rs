@@ -1,2 +1,66 @@
-//! The benchmark: being written.
-fn main() {}
+//! `make bench`: what the release build costs, measured from outside with real processes
+//! and printed as Markdown tables. No number is asserted: a busy machine must not fail.
+//!
+//! - `load program`: size of the binary, resident memory, time from start to ready;
+//! - `load latency`: a write to the registry → Envoy's ACK;
+//! - `load streams`: many discovery streams at once, here or at any other xDS server.
+//!
+//! Without a word: all three. `--quick`: a small part of each, in less than a minute.
+#![allow(clippy::print_stdout, reason = "its tables go to a person, or into a file")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what fails here ends the measurement, with a sentence"
+)]
+
+#[path = "support/mod.rs"]
+mod support;
+
+#[path = "load/board.rs"]
+mod board;
+#[path = "load/catalog.rs"]
+mod catalog;
+#[path = "load/changes.rs"]
+mod changes;
+#[path = "load/client.rs"]
+mod client;
+#[path = "load/decode.rs"]
+mod decode;
+#[path = "load/latency.rs"]
+mod latency;
+#[path = "load/numbers.rs"]
+mod numbers;
+#[path = "load/options.rs"]
+mod options;
+#[path = "load/procfs.rs"]
+mod procfs;
+#[path = "load/program.rs"]
+mod program;
+#[path = "load/report.rs"]
+mod report;
+#[path = "load/requests.rs"]
+mod requests;
+#[path = "load/server.rs"]
+mod server;
+#[path = "load/streams.rs"]
+mod streams;
+
+use clap::Parser as _;
+use options::{Options, What};
+
+#[tokio::main]
+async fn main() {
+    let options = Options::parse();
+    let quick = options.quick;
+    match options.what {
+        Some(What::Program) => program::measure(quick).await,
+        Some(What::Latency { changes }) => Box::pin(latency::measure(if quick { 30 } else { changes })).await,
+        Some(What::Streams(wish)) => streams::measure(&wish, quick).await,
+        None => {
+            program::measure(quick).await;
+            Box::pin(latency::measure(if quick { 30 } else { options::CHANGES })).await;
+            streams::measure(&options::StreamArgs::default(), quick).await;
+        }
+    }
+}

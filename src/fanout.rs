@@ -16,9 +16,7 @@ use tokio::time::Instant;
 
 pub use opinions::{LastNack, Poll, Rejected, StreamStatus, TypeStatus};
 
-use crate::xds::{
-    Changed, Generation, Heard, Index, Kind, NameId, Names, Stream, StreamId, Update, Verdicts,
-};
+use crate::xds::{Changed, Generation, Heard, Index, NameId, Names, Stream, StreamId, Update, Verdicts};
 
 /// The newest generation and everybody who wants to hear of the next.
 #[derive(Debug)]
@@ -181,9 +179,7 @@ impl Fanout {
             for name in &heard.unsubscribed {
                 shared.index.remove(kind, id, name);
             }
-            for name in &heard.subscribed {
-                shared.index.add(kind, id, name);
-            }
+            shared.index.add(kind, id, &heard.subscribed);
             if let Some(on) = heard.wildcard {
                 shared.index.wildcard(kind, id, on);
             }
@@ -194,12 +190,9 @@ impl Fanout {
     /// A stream has ended.
     pub fn leave(&self, id: StreamId, stream: &Stream) {
         let mut shared = lock(&self.shared);
-        for (kind, name) in stream.subscriptions() {
-            shared.index.remove(kind, id, name);
+        shared.index.leave(id, stream.subscriptions());
+        for (_, name) in stream.subscriptions() {
             shared.names.release(name);
-        }
-        for kind in Kind::ALL {
-            shared.index.wildcard(kind, id, false);
         }
         for (matter, ruling) in shared.verdicts.leave(id) {
             self.rule(&mut shared, &matter, ruling);
@@ -228,7 +221,7 @@ impl Shared {
                 }
             }
             for name in names {
-                for stream in self.index.named(kind, name).into_iter().flatten() {
+                for stream in self.index.named(kind, name) {
                     if let Some(mailbox) = mailbox(stream) {
                         mailbox.put(since, |changed| {
                             changed.get_mut(kind).insert(name);

@@ -217,9 +217,7 @@ impl Shared {
     /// Asks the other streams that subscribe to this name what they think of it; returns whom.
     fn poll(&self, poll: &Poll, but: StreamId) -> RoaringBitmap {
         let mut asked = self.index.wildcards(poll.matter.kind).clone();
-        if let Some(named) = self.index.named(poll.matter.kind, poll.matter.id) {
-            asked |= named;
-        }
+        asked |= self.index.named(poll.matter.kind, poll.matter.id);
         asked.remove(but);
         let mut full = RoaringBitmap::new();
         for stream in &asked {

@@ -12,23 +12,25 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::time::Instant;
 use tonic::body::Body;
-use tonic::codec::{Codec as _, Streaming};
 use tonic::{Code, Status};
-use tonic_prost::ProstCodec;
 
 use super::admission::{Pace, Slot};
+use super::inbox::Inbox;
 use super::peer::Peer;
 use crate::clock;
 use crate::metrics::Limit;
 use crate::xds::{DeltaRequest, Response, SotwRequest, Variant};
 
-/// Small frames are put together up to this size: one HTTP/2 frame for each of
-/// 5,000 resources costs more than copying them. Larger ones are passed on as they are.
+/// Small pieces are put together up to this size: one HTTP/2 frame for each resource
+/// costs more than copying it.
 const CHUNK: usize = 16 << 10;
 
+/// Larger ones are passed on as they are, shared with all streams.
+const SMALL: usize = 4 << 10;
+
 enum Requests {
-    Delta(Streaming<DeltaRequest>),
-    Sotw(Streaming<SotwRequest>),
+    Delta(Inbox<DeltaRequest>),
+    Sotw(Inbox<SotwRequest>),
 }
 
 struct Conversation {
@@ -37,7 +39,6 @@ struct Conversation {
     pace: Pace,
     first: First,
     sending: VecDeque<Bytes>,
-    response: Option<(Response, usize)>,
     over: bool,
 }
 
@@ -63,14 +64,8 @@ pub(super) fn body(peer: Peer, turn: Instant, requests: Body) -> Body {
         (options.max_request_bytes, options.max_requests_per_second)
     };
     let requests = match peer.variant() {
-        Variant::Delta => {
-            let decoder = ProstCodec::<(), DeltaRequest>::default().decoder();
-            Requests::Delta(Streaming::new_request(decoder, requests, None, Some(max_request)))
-        }
-        Variant::Sotw => {
-            let decoder = ProstCodec::<(), SotwRequest>::default().decoder();
-            Requests::Sotw(Streaming::new_request(decoder, requests, None, Some(max_request)))
-        }
+        Variant::Delta => Requests::Delta(Inbox::new(requests, max_request)),
+        Variant::Sotw => Requests::Sotw(Inbox::new(requests, max_request)),
     };
     let conversation = Conversation {
         peer,
@@ -78,7 +73,6 @@ pub(super) fn body(peer: Peer, turn: Instant, requests: Body) -> Body {
         pace: Pace::new(rate, rate.saturating_mul(BURST), clock::now()),
         first: First::Queued(turn),
         sending: VecDeque::new(),
-        response: None,
         over: false,
     };
     Body::new(StreamBody::new(stream::unfold(
@@ -118,7 +112,8 @@ impl Conversation {
             };
             if let Some(response) = response {
                 self.sending.push_back(response.head());
-                self.response = Some((response, 0));
+                // The rest of it may be large, and this client slow.
+                self.sending.extend(response.pieces);
                 continue;
             }
             let wait = self.pace.wait(clock::now());
@@ -178,23 +173,14 @@ impl Conversation {
     fn data(&mut self) -> Option<Bytes> {
         let mut chunk = BytesMut::new();
         loop {
-            let next = self.sending.pop_front().or_else(|| {
-                let (response, at) = self.response.as_mut()?;
-                let frame = response
-                    .resources
-                    .get(*at)
-                    .map(|resource| response.frame(resource));
-                *at += 1;
-                frame
-            });
-            let Some(next) = next else {
-                self.response = None;
+            let Some(next) = self.sending.pop_front() else {
+                self.sending = VecDeque::new(); // its memory too
                 break;
             };
-            if chunk.is_empty() && next.len() >= CHUNK {
+            if chunk.is_empty() && next.len() >= SMALL {
                 return Some(next);
             }
-            if chunk.len() + next.len() > CHUNK && !chunk.is_empty() {
+            if !chunk.is_empty() && (next.len() >= SMALL || chunk.len() + next.len() > CHUNK) {
                 self.sending.push_front(next);
                 break;
             }

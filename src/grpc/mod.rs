@@ -6,6 +6,7 @@ mod accept;
 mod admission;
 mod body;
 mod identity;
+mod inbox;
 mod peer;
 mod service;
 mod tls;

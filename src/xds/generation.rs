@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::kind::{Kind, PerKind};
 use super::names::{NameId, Names};
 use super::resource::{Draft, Resource, Version};
+use super::stream::Variant;
+use super::table::Table;
 
 /// What became of one resource.
 #[derive(Clone, Debug)]
@@ -35,16 +38,6 @@ pub struct Generation {
 
 /// Fleet, type and name → what stands in.
 type StandIns = HashMap<(Arc<str>, Kind, NameId), Arc<Resource>>;
-
-/// Resources by name number, in shared blocks: a change copies one block.
-#[derive(Clone, Debug, Default)]
-struct Table {
-    blocks: Vec<Option<Arc<Block>>>,
-    len: usize,
-}
-
-const BLOCK: usize = 64;
-type Block = [Option<Arc<Resource>>; BLOCK];
 
 impl Generation {
     /// The generation after these updates, and what really changed. Equal content is no change.
@@ -165,6 +158,17 @@ impl Generation {
         self.tables.get(kind).get(id)
     }
 
+    /// The frames of these resources (in the order of their numbers) in as few pieces as may be:
+    /// where all neighbours are sent, one piece that all streams share.
+    pub(super) fn pieces(
+        &self,
+        kind: Kind,
+        variant: Variant,
+        resources: &[(NameId, Arc<Resource>)],
+    ) -> Vec<Bytes> {
+        self.tables.get(kind).pieces(variant, resources)
+    }
+
     /// All resources of a type, in the order of their numbers.
     pub fn all(&self, kind: Kind) -> impl Iterator<Item = (NameId, &Arc<Resource>)> {
         self.tables.get(kind).iter()
@@ -173,43 +177,13 @@ impl Generation {
     /// How many resources of a type there are.
     #[must_use]
     pub fn len(&self, kind: Kind) -> usize {
-        self.tables.get(kind).len
+        self.tables.get(kind).len()
     }
 
     /// Whether there is none at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         Kind::ALL.into_iter().all(|kind| self.len(kind) == 0)
-    }
-}
-
-impl Table {
-    fn get(&self, id: NameId) -> Option<&Arc<Resource>> {
-        let id = id as usize;
-        self.blocks.get(id / BLOCK)?.as_ref()?[id % BLOCK].as_ref()
-    }
-
-    fn set(&mut self, id: NameId, resource: Option<Arc<Resource>>) {
-        let id = id as usize;
-        if self.blocks.len() <= id / BLOCK {
-            self.blocks.resize(id / BLOCK + 1, None);
-        }
-        let block = self.blocks[id / BLOCK].get_or_insert_with(|| Arc::new([const { None }; BLOCK]));
-        let slot = &mut Arc::make_mut(block)[id % BLOCK];
-        self.len = self.len + usize::from(resource.is_some()) - usize::from(slot.is_some());
-        *slot = resource;
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (NameId, &Arc<Resource>)> {
-        self.blocks
-            .iter()
-            .enumerate()
-            .filter_map(|(at, block)| Some((at, block.as_ref()?)))
-            .flat_map(|(at, block)| {
-                block.iter().enumerate().filter_map(move |(slot, resource)| {
-                    Some((NameId::try_from(at * BLOCK + slot).ok()?, resource.as_ref()?))
-                })
-            })
     }
 }
 

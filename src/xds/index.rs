@@ -1,5 +1,9 @@
 //! Who is concerned by a changed name: an inverted index from names to streams,
 //! so that a change costs what subscribes to it, not what exists.
+//!
+//! The Envoys of a fleet name the same thousands of clusters, each in one request. Streams
+//! that named the same set are one crowd, entered and left as a whole; what one of them
+//! gives up later is kept beside it. Few names at a time stand in the index one by one.
 
 use std::collections::HashMap;
 
@@ -11,6 +15,9 @@ use super::names::NameId;
 /// The number of a stream, used again after it ended.
 pub type StreamId = u32;
 
+/// So many names in one request make a crowd.
+const CROWD: u64 = 64;
+
 /// All subscriptions of all streams, by name.
 #[derive(Debug, Default)]
 pub struct Index {
@@ -20,7 +27,18 @@ pub struct Index {
 #[derive(Debug, Default)]
 struct Subscribers {
     wildcard: RoaringBitmap,
-    named: HashMap<NameId, RoaringBitmap>,
+    /// By the number of the name.
+    named: Vec<RoaringBitmap>,
+    crowds: Vec<Crowd>,
+}
+
+/// Streams that named the same set in one request.
+#[derive(Debug, Default)]
+struct Crowd {
+    names: RoaringBitmap,
+    streams: RoaringBitmap,
+    /// Streams that have given up a name since.
+    without: HashMap<NameId, RoaringBitmap>,
 }
 
 impl Index {
@@ -34,24 +52,53 @@ impl Index {
         }
     }
 
-    /// A stream subscribes to a name.
-    pub fn add(&mut self, kind: Kind, stream: StreamId, name: NameId) {
-        self.kinds
-            .get_mut(kind)
-            .named
-            .entry(name)
-            .or_default()
-            .insert(stream);
+    /// A stream subscribes to names that it did not subscribe to.
+    pub fn add(&mut self, kind: Kind, stream: StreamId, names: &RoaringBitmap) {
+        let subscribers = self.kinds.get_mut(kind);
+        if names.len() < CROWD {
+            for name in names {
+                subscribers.add(stream, name);
+            }
+            return;
+        }
+        let crowds = &mut subscribers.crowds;
+        let at = crowds.iter().position(|c| c.names == *names).unwrap_or_else(|| {
+            crowds.push(Crowd {
+                names: names.clone(),
+                ..Crowd::default()
+            });
+            crowds.len() - 1
+        });
+        if !crowds[at].streams.insert(stream) {
+            crowds[at].take_back(stream);
+        }
     }
 
     /// A stream no longer subscribes to a name.
     pub fn remove(&mut self, kind: Kind, stream: StreamId, name: NameId) {
-        let named = &mut self.kinds.get_mut(kind).named;
-        if let Some(streams) = named.get_mut(&name) {
-            streams.remove(stream);
-            if streams.is_empty() {
-                named.remove(&name);
+        let subscribers = self.kinds.get_mut(kind);
+        if !subscribers.drop_named(stream, name) {
+            let mut crowds = subscribers.crowds.iter_mut();
+            if let Some(crowd) = crowds.find(|c| c.subscribes(stream, name)) {
+                crowd.without.entry(name).or_default().insert(stream);
             }
+        }
+    }
+
+    /// A stream has ended; `names`: all that it subscribed to.
+    pub fn leave(&mut self, stream: StreamId, names: impl Iterator<Item = (Kind, NameId)>) {
+        for kind in Kind::ALL {
+            let subscribers = self.kinds.get_mut(kind);
+            subscribers.wildcard.remove(stream);
+            subscribers.crowds.retain_mut(|crowd| {
+                if crowd.streams.remove(stream) {
+                    crowd.take_back(stream);
+                }
+                !crowd.streams.is_empty()
+            });
+        }
+        for (kind, name) in names {
+            self.kinds.get_mut(kind).drop_named(stream, name);
         }
     }
 
@@ -63,7 +110,126 @@ impl Index {
 
     /// The streams that subscribe to this name.
     #[must_use]
-    pub fn named(&self, kind: Kind, name: NameId) -> Option<&RoaringBitmap> {
-        self.kinds.get(kind).named.get(&name)
+    pub fn named(&self, kind: Kind, name: NameId) -> RoaringBitmap {
+        let subscribers = self.kinds.get(kind);
+        let mut streams = subscribers.named.get(name as usize).cloned().unwrap_or_default();
+        for crowd in subscribers.crowds.iter().filter(|c| c.names.contains(name)) {
+            match crowd.without.get(&name) {
+                Some(without) => streams |= &crowd.streams - without,
+                None => streams |= &crowd.streams,
+            }
+        }
+        streams
+    }
+}
+
+impl Subscribers {
+    fn add(&mut self, stream: StreamId, name: NameId) {
+        for crowd in self.crowds.iter_mut().filter(|c| c.streams.contains(stream)) {
+            let Some(without) = crowd.without.get_mut(&name) else {
+                continue;
+            };
+            if without.remove(stream) {
+                if without.is_empty() {
+                    crowd.without.remove(&name);
+                }
+                return;
+            }
+        }
+        let at = name as usize;
+        if self.named.len() <= at {
+            self.named.resize_with(at + 1, RoaringBitmap::default);
+        }
+        self.named[at].insert(stream);
+    }
+
+    fn drop_named(&mut self, stream: StreamId, name: NameId) -> bool {
+        let Some(streams) = self.named.get_mut(name as usize) else {
+            return false;
+        };
+        let was = streams.remove(stream);
+        if was && streams.is_empty() {
+            *streams = RoaringBitmap::default(); // its memory too
+        }
+        was
+    }
+}
+
+impl Crowd {
+    fn subscribes(&self, stream: StreamId, name: NameId) -> bool {
+        self.names.contains(name)
+            && self.streams.contains(stream)
+            && !self.without.get(&name).is_some_and(|w| w.contains(stream))
+    }
+
+    /// This stream has given up nothing.
+    fn take_back(&mut self, stream: StreamId) {
+        self.without.retain(|_, streams| {
+            streams.remove(stream);
+            !streams.is_empty()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Add(StreamId, BTreeSet<NameId>),
+        Remove(StreamId, BTreeSet<NameId>),
+        Leave(StreamId),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let range = (0..3_u32, 1..100_u32).prop_map(|(from, len)| (from..from + len).collect());
+        let few = prop::collection::btree_set(0..110_u32, 1..4);
+        let names = prop_oneof![range, few].boxed();
+        let stream = 0..4_u32;
+        prop_oneof![
+            4 => (stream.clone(), names.clone()).prop_map(|(s, n)| Step::Add(s, n)),
+            3 => (stream.clone(), names).prop_map(|(s, n)| Step::Remove(s, n)),
+            1 => stream.prop_map(Step::Leave),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn it_knows_what_a_plain_set_knows(steps in prop::collection::vec(step(), 1..40)) {
+            let (mut index, kind) = (Index::default(), Kind::Endpoints);
+            let mut plain: BTreeSet<(StreamId, NameId)> = BTreeSet::new();
+            for step in steps {
+                match step {
+                    Step::Add(stream, names) => {
+                        let new: RoaringBitmap = names.into_iter().filter(|n| plain.insert((stream, *n))).collect();
+                        index.add(kind, stream, &new);
+                    }
+                    Step::Remove(stream, names) => {
+                        for name in names.into_iter().filter(|n| plain.remove(&(stream, *n))) {
+                            index.remove(kind, stream, name);
+                        }
+                    }
+                    Step::Leave(stream) => {
+                        let of_stream = |(s, _): &&(StreamId, NameId)| *s == stream;
+                        let names: Vec<_> = plain.iter().filter(of_stream).map(|(_, n)| (kind, *n)).collect();
+                        plain.retain(|(s, _)| *s != stream);
+                        index.leave(stream, names.into_iter());
+                    }
+                }
+                for name in 0..110 {
+                    let wanted: Vec<_> = plain.iter().filter(|(_, n)| *n == name).map(|(s, _)| *s).collect();
+                    prop_assert_eq!(index.named(kind, name).iter().collect::<Vec<_>>(), wanted);
+                }
+            }
+            for stream in 0..4 {
+                index.leave(stream, plain.iter().filter(|(s, _)| *s == stream).map(|(_, n)| (kind, *n)));
+            }
+            prop_assert!(index.kinds.get(kind).crowds.is_empty());
+        }
     }
 }

@@ -19,6 +19,7 @@ pub mod resource;
 pub mod response;
 pub mod stream;
 mod subscription;
+mod table;
 pub mod verdict;
 mod wire;
 
@@ -26,7 +27,7 @@ pub use generation::{Changed, Generation, Update};
 pub use index::{Index, StreamId};
 pub use kind::{Kind, PerKind};
 pub use names::{NameId, Names};
-pub use request::{DeltaRequest, Node, SotwRequest};
+pub use request::{Claim, DeltaRequest, Node, SotwRequest};
 pub use resource::{Draft, Reach, Resource, Version};
 pub use response::Response;
 pub use stream::{Heard, Limits, Refusal, Stream, Variant};

@@ -9,8 +9,18 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use roaring::RoaringBitmap;
+
 /// The number of a name.
 pub type NameId = u32;
+
+/// A set of them, from a list in any order. At once: name by name costs a hundred times as much.
+pub(super) fn set(mut ids: Vec<NameId>) -> RoaringBitmap {
+    ids.sort_unstable();
+    ids.dedup();
+    // Sorted and unique: this cannot fail.
+    RoaringBitmap::from_sorted_iter(ids).unwrap_or_default()
+}
 
 /// The table of names.
 #[derive(Debug, Default)]
@@ -47,7 +57,8 @@ impl Names {
             Some(id) => *id,
             None => self.intern(&Arc::from(&*name)),
         };
-        if let Some(entry) = self.entries.get_mut(id as usize) {
+        // A published name stays whoever asks; counting would only cost a write for each.
+        if let Some(entry) = self.entries.get_mut(id as usize).filter(|e| !e.published) {
             entry.asked += 1;
         }
         id
@@ -56,11 +67,11 @@ impl Names {
     /// One stream no longer subscribes to this name. `true`: nobody knows it any more,
     /// and its number may come to mean another name.
     pub fn release(&mut self, id: NameId) -> bool {
-        let Some(entry) = self.entries.get_mut(id as usize) else {
+        let Some(entry) = self.entries.get_mut(id as usize).filter(|e| !e.published) else {
             return false;
         };
         entry.asked = entry.asked.saturating_sub(1);
-        let forgotten = entry.asked == 0 && !entry.published;
+        let forgotten = entry.asked == 0;
         if forgotten {
             let name = std::mem::replace(&mut entry.name, Arc::from(""));
             self.ids.remove(&name);

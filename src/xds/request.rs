@@ -3,8 +3,6 @@
 //!
 //! Field numbers: `envoy/service/discovery/v3/discovery.proto`, `envoy/config/core/v3/base.proto`.
 
-use std::collections::HashMap;
-
 /// `envoy.service.discovery.v3.DeltaDiscoveryRequest`
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct DeltaRequest {
@@ -21,14 +19,25 @@ pub struct DeltaRequest {
     #[prost(string, repeated, tag = "4")]
     pub unsubscribe: Vec<String>,
     /// What the client holds, in the first request of a type on a stream.
-    #[prost(map = "string, string", tag = "5")]
-    pub initial_versions: HashMap<String, String>,
+    #[prost(message, repeated, tag = "5")]
+    pub initial_versions: Vec<Claim>,
     /// The response this answers; empty: none.
     #[prost(string, tag = "6")]
     pub nonce: String,
     /// Set if and only if this is a NACK.
     #[prost(message, optional, tag = "7")]
     pub error: Option<Error>,
+}
+
+/// One entry of `initial_resource_versions`. On the wire a map is a list of these, and no one looks one up.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Claim {
+    /// The resource.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// What the client holds of it.
+    #[prost(string, tag = "2")]
+    pub version: String,
 }
 
 /// `envoy.service.discovery.v3.DiscoveryRequest`

@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::kind::Kind;
 use super::names::NameId;
+use super::stream::Variant;
 use super::wire;
 
 /// A content hash: the same bytes have the same version in each process.
@@ -19,6 +20,16 @@ impl Version {
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(xxh3_64(bytes))
+    }
+}
+
+impl Version {
+    /// Whether this is how the version is written.
+    #[must_use]
+    pub fn is(self, text: &str) -> bool {
+        let byte = |at: usize| self.0.to_be_bytes()[at / 2] >> (4 * (1 - at % 2)) & 0xf;
+        let digit = |at: usize| b"0123456789abcdef"[usize::from(byte(at))];
+        text.len() == 16 && text.bytes().enumerate().all(|(at, byte)| byte == digit(at))
     }
 }
 
@@ -147,6 +158,15 @@ impl Resource {
         self.frame.slice(self.sotw as usize..)
     }
 
+    /// The frame of this variant.
+    #[must_use]
+    pub fn frame(&self, variant: Variant) -> Bytes {
+        match variant {
+            Variant::Delta => self.delta_frame(),
+            Variant::Sotw => self.sotw_frame(),
+        }
+    }
+
     /// The length of the larger frame, in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -176,5 +196,20 @@ impl Resource {
         }
         let field = <AnyField as prost::Message>::decode(self.sotw_frame())?;
         Ok(field.any.map(|a| a.value).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_what_it_is_written_as() {
+        for version in [Version(0), Version(u64::MAX), Version(0x0123_4567_89ab_cdef)] {
+            let text = version.to_string();
+            assert!(version.is(&text));
+            assert!(!Version(version.0 ^ 1).is(&text) && !version.is(&text[1..]));
+        }
+        assert!(!Version(0xa).is("000000000000000A") && !Version(0).is(""));
     }
 }

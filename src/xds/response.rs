@@ -22,6 +22,8 @@ pub struct Response {
     pub version: String,
     /// New or changed; in state of the world the whole set for LDS and CDS.
     pub resources: Vec<Arc<Resource>>,
+    /// The frames of the resources, in their order, shared with other streams.
+    pub pieces: Vec<Bytes>,
     /// Gone (delta only).
     pub removed: Vec<Arc<str>>,
     /// There is none of this name (state of the world, for gRPC's own clients only, which
@@ -31,7 +33,7 @@ pub struct Response {
 
 impl Response {
     /// The gRPC prefix (5 bytes: not compressed, length) and all fields but the resources.
-    /// Their frames follow, in any order: protobuf fields may come in any order.
+    /// The pieces follow, in any order: protobuf fields may come in any order.
     #[must_use]
     pub fn head(&self) -> Bytes {
         let mut fields = BytesMut::with_capacity(160);
@@ -44,8 +46,8 @@ impl Response {
         for name in &self.missing {
             field(&mut fields, 7, &wire::not_found(name));
         }
-        let frames: usize = self.frames().map(|f| f.len()).sum();
-        let length = u32::try_from(fields.len() + frames).unwrap_or(u32::MAX);
+        let pieces: usize = self.pieces.iter().map(Bytes::len).sum();
+        let length = u32::try_from(fields.len() + pieces).unwrap_or(u32::MAX);
         let mut head = BytesMut::with_capacity(5 + fields.len());
         head.put_u8(0);
         head.put_u32(length);
@@ -53,17 +55,8 @@ impl Response {
         head.freeze()
     }
 
-    /// The shared frames, without a copy.
+    /// The frames one by one; together they are the pieces.
     pub fn frames(&self) -> impl Iterator<Item = Bytes> + '_ {
-        self.resources.iter().map(|r| self.frame(r))
-    }
-
-    /// The frame of one resource in this response's variant.
-    #[must_use]
-    pub fn frame(&self, resource: &Resource) -> Bytes {
-        match self.variant {
-            Variant::Delta => resource.delta_frame(),
-            Variant::Sotw => resource.sotw_frame(),
-        }
+        self.resources.iter().map(|r| r.frame(self.variant))
     }
 }

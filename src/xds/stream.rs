@@ -11,7 +11,7 @@ use roaring::RoaringBitmap;
 
 use super::generation::{Changed, Generation};
 use super::kind::{Kind, PerKind};
-use super::names::{NameId, Names};
+use super::names::{NameId, Names, set};
 use super::request::{DeltaRequest, Error, Node, SotwRequest};
 use super::resource::Version;
 use super::subscription::{Flight, Subscription};
@@ -230,18 +230,34 @@ impl Stream {
         Ok(())
     }
 
-    /// Subscribes to a name; returns whether it is new.
-    fn subscribe(&mut self, kind: Kind, name: &str, names: &mut Names, heard: &mut Heard) -> (NameId, bool) {
-        let id = names.ask(name);
+    /// Subscribes to names; returns all of them, and those that are new.
+    fn subscribe<'a>(
+        &mut self,
+        kind: Kind,
+        list: impl Iterator<Item = &'a str> + Clone,
+        names: &mut Names,
+        heard: &mut Heard,
+    ) -> (RoaringBitmap, RoaringBitmap) {
+        let mut ids: Vec<NameId> = list.clone().map(|name| names.ask(name)).collect();
+        ids.sort_unstable();
         let sub = self.types.get_mut(kind);
-        let new = sub.names.insert(id);
-        if new {
-            heard.subscribed.insert(id);
-            sub.strangers.remove(name);
-        } else {
-            let _ = names.release(id); // counted once per stream and type
+        let mut before = None;
+        for id in &ids {
+            if before.replace(*id) == Some(*id) || sub.names.contains(*id) {
+                let _ = names.release(*id); // counted once per stream and type
+            }
         }
-        (id, new)
+        let all = set(ids);
+        let new = &all - &sub.names;
+        sub.names |= &new;
+        sub.names.optimize();
+        heard.subscribed |= &new;
+        if !sub.strangers.is_empty() {
+            for name in list {
+                sub.strangers.remove(name);
+            }
+        }
+        (all, new)
     }
 
     /// Drops a subscription by name.

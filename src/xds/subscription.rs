@@ -52,6 +52,8 @@ pub(super) struct Subscription {
     /// gone but still in each response, because something the client holds names it.
     pub(super) before: Generation,
     pub(super) kept: Vec<(NameId, Arc<Resource>)>,
+    /// State of the world: the list of names that was last taken over, hashed.
+    pub(super) last_list: Option<u128>,
     /// State of the world: nonce and version last sent.
     pub(super) last_nonce: u64,
     pub(super) last_set: Option<Version>,
@@ -126,6 +128,13 @@ impl Subscription {
         self.absent.remove(id);
     }
 
+    /// The same for many.
+    pub(super) fn ask_all_again(&mut self, ids: &RoaringBitmap) {
+        self.dirty |= ids;
+        self.again |= ids;
+        self.absent -= ids;
+    }
+
     /// Nothing is known of the client's copy any more.
     pub(super) fn forget(&mut self, id: NameId) {
         for set in [&mut self.held, &mut self.absent, &mut self.dirty, &mut self.again] {
@@ -160,8 +169,10 @@ impl Subscription {
 
     /// A response was answered well.
     pub(super) fn accepted(&mut self, flight: &Flight) {
-        for (id, _) in &flight.names {
-            self.refused.remove(id);
+        if !self.refused.is_empty() {
+            for (id, _) in &flight.names {
+                self.refused.remove(id);
+            }
         }
         self.refused_set = None;
     }

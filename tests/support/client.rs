@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use xds_bridge::xds::request::Error;
-use xds_bridge::xds::{Changed, DeltaRequest, Kind, Limits, PerKind, Response, SotwRequest, Stream, Variant};
+use xds_bridge::xds::{
+    Changed, Claim, DeltaRequest, Kind, Limits, PerKind, Response, SotwRequest, Stream, Variant,
+};
 
 use super::model::{Held, Request, content, is_bad, node, stream, variant};
 
@@ -257,7 +259,11 @@ impl Client {
                     "old".clone_into(version);
                 }
             }
-            request.initial_versions = self.held.get(kind).clone().into_iter().collect();
+            let claim = |(name, version): (&String, &String)| Claim {
+                name: name.clone(),
+                version: version.clone(),
+            };
+            request.initial_versions = self.held.get(kind).iter().map(claim).collect();
             if how & 4 != 0 {
                 request.initial_versions.clear();
                 self.held.get_mut(kind).clear();

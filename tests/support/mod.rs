@@ -39,8 +39,8 @@ use std::time::Duration;
 
 use xds_bridge::xds::request::Error;
 use xds_bridge::xds::{
-    DeltaRequest, Draft, Generation, Heard, Kind, Limits, Names, Node, Reach, Refusal, Response, SotwRequest,
-    Stream, Update, Variant, Version,
+    Claim, DeltaRequest, Draft, Generation, Heard, Kind, Limits, Names, Node, Reach, Refusal, Response,
+    SotwRequest, Stream, Update, Variant, Version,
 };
 
 pub struct Script {
@@ -186,7 +186,11 @@ impl Script {
             _ => {
                 let claim = |item: &str| {
                     let (name, content) = item.split_once('=').expect("name=content");
-                    (name.to_owned(), Version::of(content.as_bytes()).to_string())
+                    let version = Version::of(content.as_bytes()).to_string();
+                    Claim {
+                        name: name.to_owned(),
+                        version,
+                    }
                 };
                 request.initial_versions = first.split_whitespace().map(claim).collect();
                 request.subscribe = words(second);

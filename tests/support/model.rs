@@ -225,7 +225,7 @@ impl World {
         for (kind, ids) in changed.iter() {
             for id in ids {
                 for client in &mut self.clients {
-                    let named = self.index.named(kind, id).is_some_and(|s| s.contains(client.id));
+                    let named = self.index.named(kind, id).contains(client.id);
                     if named || self.index.wildcards(kind).contains(client.id) {
                         client.mail.get_mut(kind).insert(id);
                     }
@@ -260,9 +260,7 @@ impl World {
         for id in &heard.unsubscribed {
             self.index.remove(kind, client.id, id);
         }
-        for id in &heard.subscribed {
-            self.index.add(kind, client.id, id);
-        }
+        self.index.add(kind, client.id, &heard.subscribed);
         if let Some(on) = heard.wildcard {
             self.index.wildcard(kind, client.id, on);
         }
@@ -270,12 +268,9 @@ impl World {
 
     fn leave(&mut self, who: usize) {
         let client = &mut self.clients[who];
-        for (kind, id) in client.stream.subscriptions() {
-            self.index.remove(kind, client.id, id);
+        self.index.leave(client.id, client.stream.subscriptions());
+        for (_, id) in client.stream.subscriptions() {
             self.names.release(id);
-        }
-        for kind in Kind::ALL {
-            self.index.wildcard(kind, client.id, false);
         }
         client.mail = Changed::default();
     }

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::super::generation::Generation;
 use super::super::kind::Kind;
-use super::super::names::NameId;
+use super::super::names::{self, NameId};
 use super::super::order::{ORDER, Way};
 use super::super::resource::{Resource, Version};
 use super::super::response::Response;
@@ -95,7 +95,7 @@ impl Stream {
         if let Some(single) = single {
             let puts = vec![single];
             self.sent(kind, &puts);
-            return Some(self.say(kind, puts, Vec::new(), false, true));
+            return Some(self.say(generation, kind, puts, Vec::new(), false, true));
         }
         let mut found = self.changed(generation, kind, gate.as_ref(), waiting, now);
         let sub = self.types.get_mut(kind);
@@ -107,27 +107,30 @@ impl Stream {
         sub.owed = false;
         self.sent(kind, &found.puts);
         let more = std::mem::take(&mut found.more);
-        Some(self.say(kind, found.puts, Vec::new(), more, false))
+        Some(self.say(generation, kind, found.puts, Vec::new(), more, false))
     }
 
     /// What is now at the client, as far as can be known.
     fn sent(&mut self, kind: Kind, puts: &[(NameId, Arc<Resource>)]) {
         let sub = self.types.get_mut(kind);
-        for (id, resource) in puts {
-            sub.dirty.remove(*id);
-            sub.again.remove(*id);
-            sub.absent.remove(*id);
-            sub.held.insert(*id);
-            sub.strangers.remove(&resource.name);
-            if sub
-                .refused
-                .get(id)
-                .is_some_and(|refused| *refused != resource.version)
-            {
-                sub.refused.remove(id);
+        let sent = names::set(puts.iter().map(|(id, _)| *id).collect());
+        sub.dirty -= &sent;
+        sub.again -= &sent;
+        sub.absent -= &sent;
+        sub.held |= &sent;
+        sub.held.optimize();
+        if !sub.strangers.is_empty() {
+            for (_, resource) in puts {
+                sub.strangers.remove(&resource.name);
             }
         }
-        sub.held.optimize();
+        if !sub.refused.is_empty() {
+            for (id, resource) in puts {
+                if sub.refused.get(id).is_some_and(|v| *v != resource.version) {
+                    sub.refused.remove(id);
+                }
+            }
+        }
         if kind == Kind::Cluster {
             self.endpoints_follow(puts);
         }
@@ -300,7 +303,7 @@ impl Stream {
         if found.puts.is_empty() && found.removed.is_empty() && found.missing.is_empty() {
             return None;
         }
-        let mut response = self.say(kind, found.puts, found.removed, false, false);
+        let mut response = self.say(generation, kind, found.puts, found.removed, false, false);
         response.missing = found.missing;
         Some(response)
     }
@@ -413,7 +416,7 @@ impl Stream {
         } else {
             self.types.get(kind).absent.iter().filter_map(name_of).collect()
         };
-        let mut response = self.say(kind, set, Vec::new(), false, false);
+        let mut response = self.say(generation, kind, set, Vec::new(), false, false);
         response.missing = missing;
         if let Some(flight) = self.types.get_mut(kind).flight.back_mut() {
             flight.only = only;
@@ -428,18 +431,15 @@ impl Stream {
         if !endpoints.requested {
             return;
         }
-        for id in clusters
-            .iter()
-            .flat_map(|(_, cluster)| cluster.needs.iter().copied())
-        {
-            if endpoints.wildcard || endpoints.names.contains(id) {
-                endpoints.ask_again(id);
-            }
-        }
+        let needs = clusters.iter().flat_map(|(_, cluster)| cluster.needs.iter());
+        let wanted = |id: &NameId| endpoints.wildcard || endpoints.names.contains(*id);
+        let following = names::set(needs.copied().filter(wanted).collect());
+        endpoints.ask_all_again(&following);
     }
 
     fn say(
         &mut self,
+        generation: &Generation,
         kind: Kind,
         puts: Vec<(NameId, Arc<Resource>)>,
         removed: Vec<Arc<str>>,
@@ -467,6 +467,7 @@ impl Stream {
             kind,
             nonce: self.nonce.to_string(),
             version: set.to_string(),
+            pieces: generation.pieces(kind, self.variant, &puts),
             resources: puts.into_iter().map(|(_, resource)| resource).collect(),
             removed,
             missing: Vec::new(),

@@ -1,13 +1,13 @@
 //! How a delta request changes a stream: answers, subscriptions, claims of a reconnect.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use roaring::RoaringBitmap;
 
 use super::super::generation::Generation;
 use super::super::kind::Kind;
-use super::super::names::{NameId, Names};
-use super::super::request::DeltaRequest;
+use super::super::names::{NameId, Names, set};
+use super::super::request::{Claim, DeltaRequest};
 use super::{Dropped, Heard, Refusal, Stream, everything, short};
 
 pub(super) fn hear(
@@ -37,7 +37,7 @@ pub(super) fn hear(
         RoaringBitmap::new()
     } else {
         let flight = &stream.types.get(kind).flight;
-        flight.iter().flat_map(|f| &f.names).map(|(id, _)| *id).collect()
+        set(flight.iter().flat_map(|f| &f.names).map(|(id, _)| *id).collect())
     };
     let legacy = first && request.subscribe.is_empty() && kind.legacy_wildcard();
     if legacy || request.subscribe.iter().any(|n| n == "*") {
@@ -52,20 +52,16 @@ pub(super) fn hear(
             heard.wildcard = Some(true);
         }
     }
-    for name in request.subscribe.iter().filter(|n| !n.is_empty() && *n != "*") {
-        let (id, new) = stream.subscribe(kind, name, names, &mut heard);
-        let sub = stream.types.get(kind);
-        stream.within_limits(usize::try_from(sub.names.len()).unwrap_or(usize::MAX))?;
+    if !request.subscribe.is_empty() {
+        bounded(stream, kind, &request.subscribe, names)?;
+        let (all, new) = stream.subscribe(kind, named(&request.subscribe), names, &mut heard);
         let sub = stream.types.get_mut(kind);
-        if new && coming.contains(id) {
-            sub.held.insert(id);
-        }
-        if first || new {
-            sub.dirty.insert(id);
-            sub.absent.remove(id);
-        }
-        if !first {
-            sub.ask_again(id); // rule 24; not in the first message (rule 40)
+        sub.held |= new & coming;
+        if first {
+            sub.dirty |= &all;
+            sub.absent -= &all;
+        } else {
+            sub.ask_all_again(&all); // rule 24; not in the first message (rule 40)
         }
     }
     for name in request.unsubscribe.iter().filter(|n| !n.is_empty()) {
@@ -92,6 +88,25 @@ pub(super) fn hear(
         claims(stream, kind, &request.initial_versions, names, generation);
     }
     Ok(heard)
+}
+
+fn named(list: &[String]) -> impl Iterator<Item = &str> + Clone {
+    list.iter()
+        .map(String::as_str)
+        .filter(|n| !n.is_empty() && *n != "*")
+}
+
+/// Refuses too many names before any of them is taken.
+fn bounded(stream: &Stream, kind: Kind, list: &[String], names: &Names) -> Result<(), Refusal> {
+    let held = &stream.types.get(kind).names;
+    let have = usize::try_from(held.len()).unwrap_or(usize::MAX);
+    if stream.within_limits(have.saturating_add(list.len())).is_ok() {
+        return Ok(());
+    }
+    // Only now is it worth finding out which of them are new.
+    let is_new = |name: &&str| !names.find(name).is_some_and(|id| held.contains(id));
+    let new: HashSet<&str> = named(list).filter(is_new).collect();
+    stream.within_limits(have.saturating_add(new.len()))
 }
 
 fn answer(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&super::Error>, heard: &mut Heard) {
@@ -135,18 +150,13 @@ fn give_up_wildcard(stream: &mut Stream, kind: Kind, generation: &Generation, he
 }
 
 /// Rules 40 and 41: what the client says it holds from before.
-fn claims(
-    stream: &mut Stream,
-    kind: Kind,
-    claims: &HashMap<String, String>,
-    names: &Names,
-    generation: &Generation,
-) {
+fn claims(stream: &mut Stream, kind: Kind, claims: &[Claim], names: &Names, generation: &Generation) {
     let fleet = stream.fleet().to_owned();
     // An Envoy that asks for endpoints before clusters is in the middle of warming: it must hear them again.
     let trusted = kind != Kind::Endpoints || stream.clusters_first;
-    for (name, version) in claims {
-        let sub = stream.types.get_mut(kind);
+    let sub = stream.types.get_mut(kind);
+    let (mut held, mut equal, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+    for Claim { name, version } in claims {
         // A number that only other streams ask for may come to mean another name.
         let known = |id: &NameId| sub.names.contains(*id) || names.is_published(*id);
         let Some(id) = names.find(name).filter(known) else {
@@ -157,16 +167,20 @@ fn claims(
         };
         match sub.visible(generation, kind, id, &fleet) {
             Some(resource) => {
-                sub.held.insert(id);
-                if trusted && resource.version.to_string() == *version {
-                    sub.dirty.remove(id);
+                held.push(id);
+                if trusted && resource.version.is(version) {
+                    equal.push(id);
                 }
             }
             None if sub.wildcard || sub.names.contains(id) => {
-                sub.held.insert(id);
-                sub.dirty.insert(id);
+                held.push(id);
+                gone.push(id);
             }
             None => {}
         }
     }
+    sub.held |= set(held);
+    sub.held.optimize();
+    sub.dirty -= set(equal);
+    sub.dirty |= set(gone);
 }

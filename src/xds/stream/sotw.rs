@@ -4,10 +4,11 @@
 use std::collections::HashSet;
 
 use roaring::RoaringBitmap;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::super::generation::Generation;
 use super::super::kind::Kind;
-use super::super::names::Names;
+use super::super::names::{NameId, Names, set};
 use super::super::request::SotwRequest;
 use super::{Dropped, Heard, Refusal, Stream, everything, short};
 
@@ -35,9 +36,8 @@ pub(super) fn hear(
     if request.nonce.is_empty() && !first {
         // Rule 11: a (re)subscription on a known type. Only additions, if it only adds; else all that is named.
         if removed || added.is_empty() {
-            for id in sub.names.clone() {
-                sub.ask_again(id);
-            }
+            let all = sub.names.clone();
+            sub.ask_all_again(&all);
             if sub.wildcard {
                 sub.again |= &sub.held;
                 sub.dirty |= &sub.held;
@@ -81,6 +81,15 @@ fn answer(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&super::Er
     }
 }
 
+fn hash(list: &[String]) -> u128 {
+    let mut hasher = Xxh3::new();
+    for name in list {
+        hasher.update(&name.len().to_le_bytes());
+        hasher.update(name.as_bytes());
+    }
+    hasher.digest128()
+}
+
 /// Takes the list of names over. Returns what was added, and whether anything was dropped.
 fn adopt(
     stream: &mut Stream,
@@ -92,13 +101,29 @@ fn adopt(
     heard: &mut Heard,
 ) -> Result<(RoaringBitmap, bool), Refusal> {
     let fleet = stream.fleet().to_owned();
-    let listed: HashSet<&str> = list
-        .iter()
-        .map(String::as_str)
-        .filter(|n| !n.is_empty() && *n != "*")
-        .collect();
-    // Before anything is dropped: who is refused is not told of, and the index would keep it for good.
-    stream.within_limits(listed.len())?;
+    let listed = || {
+        let names = list.iter().map(String::as_str);
+        names.filter(|n| !n.is_empty() && *n != "*")
+    };
+    // Each ACK repeats the names: mostly there is nothing to do for them. (Who makes two lists
+    // of one hash deceives nobody but itself.)
+    let hash = Some(hash(list));
+    let repeated = hash == stream.types.get(kind).last_list;
+    let (keep, same) = if repeated {
+        (RoaringBitmap::new(), true)
+    } else {
+        let known: Vec<Option<NameId>> = listed().map(|name| names.find(name)).collect();
+        let complete = known.iter().all(Option::is_some);
+        let keep = set(known.into_iter().flatten().collect());
+        let same = complete && keep == stream.types.get(kind).names;
+        (keep, same)
+    };
+    if !same {
+        // Before anything is dropped: who is refused is not told of, and the index would keep it for good.
+        let different: HashSet<&str> = listed().collect();
+        stream.within_limits(different.len())?;
+    }
+    stream.types.get_mut(kind).last_list = hash;
     let sub = stream.types.get_mut(kind);
     let star = list.iter().any(|n| n == "*");
     // Rule 19: an empty list means everything until names were given once.
@@ -122,7 +147,9 @@ fn adopt(
             }
         }
     }
-    let keep: RoaringBitmap = listed.iter().filter_map(|n| names.find(n)).collect();
+    if same {
+        return Ok((RoaringBitmap::new(), removed));
+    }
     let dropped = &stream.types.get(kind).names - &keep;
     for id in dropped {
         removed = true;
@@ -133,13 +160,7 @@ fn adopt(
             }
         }
     }
-    let mut added = RoaringBitmap::new();
-    for name in listed {
-        let (id, new) = stream.subscribe(kind, name, names, heard);
-        if new {
-            added.insert(id);
-            stream.types.get_mut(kind).ask_again(id); // rule 25
-        }
-    }
+    let (_, added) = stream.subscribe(kind, listed(), names, heard);
+    stream.types.get_mut(kind).ask_all_again(&added); // rule 25
     Ok((added, removed))
 }
