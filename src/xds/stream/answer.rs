@@ -400,6 +400,9 @@ impl Stream {
         if sub.refused_set == Some(version) || (sub.last_set == Some(version) && !asked) {
             return None;
         }
+        // The content has changed since: what was refused may be tried again after this one,
+        // whether or not this one is ever answered.
+        sub.refused_set = None;
         sub.held = there;
         sub.held.optimize();
         if kind == Kind::Cluster {
