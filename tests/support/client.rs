@@ -319,6 +319,10 @@ impl Client {
                 if content(resource).is_none() {
                     held.remove(&*resource.name); // nothing in it
                 }
+                if !nack {
+                    // Sent twice, refused once and then accepted: the last word counts.
+                    self.refused.get_mut(kind).remove(&*resource.name);
+                }
             }
         }
         let keeps = matches!(self.habit, Habit::EnvoyDelta) && kind.empty_when_gone();
