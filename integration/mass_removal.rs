@@ -7,6 +7,7 @@ use crate::support::bridge::{Bridge, Step, run};
 use crate::support::client::Call;
 use crate::support::etcd::{Etcd, instance_key};
 use crate::support::servers::Server;
+use crate::support::wait;
 
 const WITHHELD: &str = "xds_bridge_source_withheld_instances";
 
@@ -110,4 +111,44 @@ async fn a_wiped_registry_is_withheld_until_it_is_accepted() {
         .await;
     client.reaches(&orders, &["orders-1"]).await;
     bridge.assert_no_nacks().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_wiped_while_the_bridge_was_away_is_withheld_too() {
+    let etcd = Etcd::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = format!(
+        "[sources.registry]\nkind = \"etcd\"\nendpoints = [\"{}\"]\nmax_removal_hold = \"1h\"\n\n\
+         [cache]\nfolder = \"{}\"\n",
+        etcd.url(),
+        folder.path().display()
+    );
+    let mut bridge = Bridge::start(&source).await;
+    for n in 0..20_u16 {
+        let value = json!({ "address": "127.0.0.9", "port": 1000 + n });
+        etcd.put(&instance_key("ballast", &n.to_string()), value.to_string())
+            .await;
+    }
+    let file = folder.path().join("registry.cache");
+    wait::until(wait::PATIENCE, "all of it is on disk", async || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        wait::holds(
+            (0..20).all(|n| text.contains(&format!("127.0.0.9:{}\"", 1000 + n))),
+            || text,
+        )
+    })
+    .await;
+    bridge.kill();
+    let mut keys = etcd.client().await;
+    let all = etcd_client::DeleteOptions::new().with_prefix();
+    keys.delete("/services/", Some(all)).await.expect("etcd deletes");
+    bridge.restart().await;
+    bridge
+        .metric_is(WITHHELD, &[("source", "registry")], |n| n == 20)
+        .await;
+    bridge
+        .metric_is("xds_bridge_source_instances", &[("source", "registry")], |n| {
+            n == 20
+        })
+        .await;
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use xds_bridge::bootstrap::{self, For, TlsMistake, TlsWish, Wish};
+use xds_bridge::bootstrap::{self, For, Step, TlsMistake, TlsWish, Wish};
 use xds_bridge::cli::{BootstrapArgs, Cli, Command, DumpArgs};
 use xds_bridge::config::{self, Config, Log, LogFormat, SourceConfig};
 use xds_bridge::{app, client, render};
@@ -122,13 +122,19 @@ fn greet(config: &Config, file: &Path) {
     } else {
         format!(" --config {}", file.display())
     };
+    let bootstrap = match &config.xds.tls {
+        None => format!("{program} bootstrap{other} > envoy.yaml && envoy -c envoy.yaml"),
+        Some(_) => format!(
+            "{program} bootstrap{other} --ca CA.pem, and --cert and --key with client_ca (README, TLS)"
+        ),
+    };
     eprintln!(
         "\n\
          xds-bridge is ready: Envoys connect to {xds}, operators to http://{admin}\n\
          Next, in another terminal:\n  \
            what is served      {program} dump{other}\n  \
            how it is           curl http://{admin}/readyz\n  \
-           an Envoy for it     {program} bootstrap{other} > envoy.yaml && envoy -c envoy.yaml\n  \
+           an Envoy for it     {bootstrap}\n  \
            your own registry   edit [sources] in {}, then {program} check{other}\n",
         file.display()
     );
@@ -158,8 +164,18 @@ fn print_bootstrap(config: &Config, args: BootstrapArgs) -> Result<(), Failure> 
     match args.whose {
         For::Envoy => say(&bootstrap::yaml(config, &wish)?),
         For::Grpc if config.xds.tls.is_some() => Err(TlsMistake::Grpc.into()),
+        For::Grpc if not_for_grpc(&wish) => {
+            Err("--for grpc takes --bridge, --node-id, --node-cluster, --region and --zone only".into())
+        }
         For::Grpc => say(&bootstrap::grpc::json(&wish)?),
     }
+}
+
+/// Flags that would be dropped silently.
+fn not_for_grpc(wish: &Wish) -> bool {
+    let tls = &wish.tls;
+    let files = [&tls.ca, &tls.certificate, &tls.key, &tls.sni];
+    !wish.services.is_empty() || wish.step != Step::Listeners || files.into_iter().any(Option::is_some)
 }
 
 fn dump(config: &Config, args: &DumpArgs) -> Result<(), Failure> {

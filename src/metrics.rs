@@ -10,6 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::xds::PerKind;
+
 /// So many entries with issues are named in the metrics; the gauges count all.
 pub const MAX_ENTRIES: usize = 100;
 
@@ -369,6 +371,15 @@ impl Metrics {
     /// A bound of the port was met.
     pub fn reached(&self, limit: Limit) {
         self.limits_reached.get_or_create(&limit.label()).inc();
+    }
+
+    /// Shows how many versions of each type are rejected.
+    pub fn count_rejected(&self, by_type: &PerKind<usize>) {
+        for (kind, n) in by_type.iter() {
+            self.rejected
+                .get_or_create(&ByType { r#type: kind.short() })
+                .set(count(*n));
+        }
     }
 
     /// The text format.

@@ -13,7 +13,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("xds", &[]),
     ("registry", &[]),
     ("clock", &[]),
-    ("metrics", &[]),
+    ("metrics", &["xds"]),
     ("client", &[]),
     ("config", &["model"]),
     ("translate", &["model", "xds"]),

@@ -162,7 +162,11 @@ impl SourceConfig {
     pub fn registry(&self) -> Option<String> {
         match self {
             Self::File(_) => None,
-            Self::Etcd(etcd) => Some(format!("etcd {}", etcd.prefix)),
+            Self::Etcd(etcd) => {
+                let mut members = etcd.endpoints.clone();
+                members.sort();
+                Some(format!("etcd {} {}", members.join(","), etcd.prefix))
+            }
             Self::Consul(consul) => Some(format!(
                 "consul {} {}",
                 consul.address,

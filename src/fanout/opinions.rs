@@ -167,6 +167,16 @@ impl Fanout {
         all
     }
 
+    /// How many versions of each type are rejected now.
+    #[must_use]
+    pub fn rejected_by_type(&self) -> PerKind<usize> {
+        let mut counts = PerKind::default();
+        for rejected in self.rejected() {
+            *counts.get_mut(rejected.kind) += 1;
+        }
+        counts
+    }
+
     /// Each open stream.
     #[must_use]
     pub fn streams(&self) -> Vec<StreamStatus> {

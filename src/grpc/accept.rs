@@ -141,11 +141,11 @@ impl Acceptor {
                     }
                     Ok(Err(error)) => {
                         metrics.tls_handshake_failures.inc();
-                        tracing::info!(%address, %error, "no TLS with this client");
+                        tracing::debug!(%address, %error, "no TLS with this client");
                     }
                     Err(_) => {
                         metrics.tls_handshake_failures.inc();
-                        tracing::info!(%address, after = ?GREETING, "no TLS with this client: it is too slow");
+                        tracing::debug!(%address, after = ?GREETING, "no TLS with this client: it is too slow");
                     }
                 }
             });

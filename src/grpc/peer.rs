@@ -13,7 +13,7 @@ use super::identity;
 use super::service::Shared;
 use crate::clock;
 use crate::fanout::{LastNack, Place, Poll};
-use crate::metrics::{ByType, ByVariant, Limit, Reason, count};
+use crate::metrics::{ByType, ByVariant, Limit, Reason};
 use crate::xds::stream::Nack;
 use crate::xds::{DeltaRequest, Heard, Kind, Matter, Node, Refusal, Response, SotwRequest, Stream, Variant};
 
@@ -340,12 +340,9 @@ impl Peer {
     }
 
     fn count_rejected(&self) {
-        let rejected = self.shared.fanout.rejected();
-        for kind in Kind::ALL {
-            let by_type = ByType { r#type: kind.short() };
-            let n = rejected.iter().filter(|r| r.kind == kind).count();
-            self.shared.metrics.rejected.get_or_create(&by_type).set(count(n));
-        }
+        self.shared
+            .metrics
+            .count_rejected(&self.shared.fanout.rejected_by_type());
     }
 
     fn note(&self, kind: Kind, heard: &Heard) {
@@ -372,6 +369,7 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         self.shared.fanout.leave(self.place.id, &self.core);
+        self.count_rejected(); // what it thought may have decided
         if let Some(caller) = &self.caller {
             caller.leave();
         }

@@ -184,11 +184,17 @@ impl Builder {
                 }
             };
             let losers: Vec<String> = conflict.losers.iter().map(version).collect();
-            let reason = format!(
-                "versions declare different policies: that of {} is in force, not that of {}",
-                version(&conflict.winner),
-                losers.join(", ")
-            );
+            let within = conflict.losers == [conflict.winner.clone()];
+            let reason = if within {
+                let version = version(&conflict.winner);
+                format!("instances of version {version} declare different policies: the most common one is in force")
+            } else {
+                format!(
+                    "versions declare different policies: that of {} is in force, not that of {}",
+                    version(&conflict.winner),
+                    losers.join(", ")
+                )
+            };
             Issue::warning(&**name, reason)
         });
         if self.conflicts.get(name) == issue.as_ref() {

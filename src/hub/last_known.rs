@@ -42,6 +42,11 @@ impl Memory {
         self.stale.remove(source);
     }
 
+    /// What is remembered of a source that has not delivered yet, and is not served.
+    pub(super) fn take(&mut self, source: &str) -> Option<LastKnown> {
+        self.loaded.remove(source)
+    }
+
     /// The source is away: what is remembered of it is served from now on.
     pub(super) fn away(&mut self, source: &Arc<str>) -> Option<LastKnown> {
         let state = self.loaded.remove(source)?;

@@ -169,11 +169,13 @@ impl Hub {
                 }
                 () = at(due), if due.is_some() => self.publish(),
                 () = at(release), if release.is_some() => {
+                    let sources: Vec<&str> = self.catalog.sources().filter(|(_, s)| s.withheld().next().is_some()).map(|(n, _)| &**n).collect();
+                    let sources = sources.join(", ");
                     let touched = self.catalog.release(self.now());
                     for source in self.sources.keys() {
                         self.memory.changed(source);
                     }
-                    tracing::warn!(services = touched.services.len(), "removals withheld until now are believed");
+                    tracing::warn!(sources, services = touched.services.len(), "removals withheld until now are believed");
                     self.follow(touched);
                 }
                 Some(order) = orders.recv() => self.obey(order),
@@ -242,6 +244,30 @@ impl Hub {
         self.follow(touched);
     }
 
+    /// What a source says first is measured against what was known of it last: a registry that
+    /// was wiped while nobody looked is withheld like one that is wiped before our eyes.
+    fn compare_with_memory(&mut self, source: &Arc<str>) {
+        let Some(state) = self.memory.take(source) else {
+            return;
+        };
+        let services = state
+            .services
+            .into_iter()
+            .map(|(name, record)| (name, Some(record)))
+            .collect();
+        let change = Change {
+            services,
+            complete: false,
+            stray: None,
+        };
+        let event = Event {
+            source: source.clone(),
+            what: What::Change(change),
+        };
+        let touched = self.catalog.apply(event, self.now());
+        self.pending.extend(touched.services);
+    }
+
     /// Hands the state of one changed source to the writer.
     fn save(&mut self) {
         let now = clock::now();
@@ -269,6 +295,7 @@ impl Hub {
         let complete = matches!(&event.what, What::Change(change) if change.complete);
         let was_stale = self.memory.stale(&source).is_some();
         if complete {
+            self.compare_with_memory(&source);
             self.memory.delivered(&source);
         }
         let away = matches!(event.what, What::Status(Status::Away { .. }));
@@ -358,6 +385,8 @@ impl Hub {
         if !changed {
             return;
         }
+        // A refused version may be gone with what it was replaced by.
+        self.metrics.count_rejected(&self.fanout.rejected_by_type());
         self.metrics
             .generation
             .set(i64::try_from(generation.number).unwrap_or(i64::MAX));
