@@ -24,6 +24,9 @@ const FORMAT: u32 = 1;
 /// A file is at most so large; 75,000 instances are some 20 MB.
 const MAX_BYTES: u64 = 1 << 30;
 
+/// So many seconds two clocks may differ.
+const CLOCKS: u64 = 300;
+
 /// The first line of a file; the second holds the services.
 #[derive(Debug, Serialize, Deserialize)]
 struct Head {
@@ -55,6 +58,12 @@ pub enum CacheError {
     /// It cannot be read or written.
     #[error("the file cannot be used")]
     Io(#[from] std::io::Error),
+    /// A pipe, a folder, or something else that is no file.
+    #[error("it is not a file")]
+    NoFile,
+    /// The clock was wrong then, or is now.
+    #[error("the file was written in the future")]
+    Future,
     /// It is larger than any that was written here.
     #[error("the file is larger than 1 GiB")]
     TooLarge,
@@ -142,6 +151,9 @@ pub fn decode(
     if format!("{:016x}", xxh3_64(body.as_bytes())) != head.checksum {
         return Err(damaged("its checksum is another"));
     }
+    if head.written > now + CLOCKS {
+        return Err(CacheError::Future);
+    }
     let age = Duration::from_secs(now.saturating_sub(head.written));
     if age > max_age {
         return Err(CacheError::Old(age));
@@ -165,7 +177,11 @@ pub fn file(folder: &Path, source: &str) -> PathBuf {
 pub fn load(folder: &Path, source: &str, registry: &str, max_age: Duration) -> Option<LastKnown> {
     let path = file(folder, source);
     let read = || -> Result<LastKnown, CacheError> {
-        if std::fs::metadata(&path)?.len() > MAX_BYTES {
+        let metadata = std::fs::metadata(&path)?;
+        if !metadata.is_file() {
+            return Err(CacheError::NoFile);
+        }
+        if metadata.len() > MAX_BYTES {
             return Err(CacheError::TooLarge);
         }
         let text = std::fs::read_to_string(&path)?;
@@ -188,7 +204,7 @@ fn store(folder: &Path, snapshot: &Snapshot) -> Result<(), CacheError> {
     std::fs::create_dir_all(folder)?;
     let (path, fresh) = (
         file(folder, &snapshot.source),
-        folder.join(format!("{}.cache.new", snapshot.source)),
+        folder.join(format!("{}.cache.{}.new", snapshot.source, std::process::id())),
     );
     let mut out = std::fs::File::create(&fresh)?;
     let written = out.write_all(text.as_bytes()).and_then(|()| out.sync_all());
@@ -297,6 +313,7 @@ mod tests {
         };
         for (text, source, now, word) in [
             (text.as_str(), "etcd", 1_000_000, "older than cache.max_age"),
+            (text.as_str(), "etcd", 1, "in the future"),
             (
                 &text.replace("\"weight\":3", "\"weight\":4"),
                 "etcd",

@@ -21,6 +21,7 @@ struct Client {
     core: Stream,
     fleet: &'static str,
     nonce: String,
+    voter: u64,
 }
 
 impl Client {
@@ -31,7 +32,9 @@ impl Client {
             core: Stream::new(Variant::Delta, None, Limits::default()),
             fleet,
             nonce: String::new(),
+            voter: 0,
         };
+        client.voter = client.place.id.into();
         let node = Node {
             id: "n".into(),
             cluster: fleet.into(),
@@ -61,7 +64,7 @@ impl Client {
                 let m = &poll.matter;
                 let opinion = self.core.opinion(&generation, m.kind, m.id, poll.version);
                 self.fanout.answer(
-                    self.place.id,
+                    (self.voter, self.place.id),
                     &poll,
                     *m.fleet == *self.fleet && opinion == Some(true),
                 );
@@ -84,8 +87,12 @@ impl Client {
             nonce: self.nonce.clone(),
             ..DeltaRequest::default()
         });
-        self.fanout
-            .accepted(self.place.id, self.fleet, Kind::Cluster, &heard.accepted);
+        self.fanout.accepted(
+            (self.voter, self.place.id),
+            self.fleet,
+            Kind::Cluster,
+            &heard.accepted,
+        );
     }
 
     fn refuses(&mut self) {
@@ -104,7 +111,8 @@ impl Client {
             kind: Kind::Cluster,
             id,
         };
-        self.fanout.refused(self.place.id, &matter, version, "bad");
+        self.fanout
+            .refused((self.voter, self.place.id), &matter, version, "bad");
     }
 }
 
@@ -209,4 +217,16 @@ async fn by_default_it_is_shown_and_sent_all_the_same() {
     assert_eq!(Client::connect(&fanout, "edge").hears(), ["a=2"]);
     drop(clients);
     assert_eq!(fanout.rejected()[0].refused, 3, "what they thought outlives them");
+}
+
+#[tokio::test]
+async fn a_refusal_of_what_is_over_decides_nothing() {
+    let (fanout, mut clients) = three(true);
+    publish(&fanout, "3");
+    clients[0].refuses(); // it means 2
+    for client in &mut clients {
+        client.hears();
+    }
+    assert!(fanout.rejected().is_empty());
+    assert_eq!(Client::connect(&fanout, "edge").hears(), ["a=3"]);
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::fanout::{Fanout, Rejected, StreamStatus};
+use crate::model::route::clip;
 use crate::xds::Kind;
 
 /// So many streams are listed; `total` counts all.
@@ -20,7 +21,7 @@ pub(super) fn view(fanout: &Fanout, node: Option<&str>) -> Value {
     json!({
         "total": total,
         "streams": streams.iter().map(stream).collect::<Vec<_>>(),
-        "rejected": fanout.rejected().iter().map(rejected).collect::<Vec<_>>(),
+        "rejected": fanout.rejected().iter().take(LISTED).map(rejected).collect::<Vec<_>>(),
     })
 }
 
@@ -49,13 +50,13 @@ fn stream(status: &StreamStatus) -> Value {
 
 fn rejected(rejected: &Rejected) -> Value {
     json!({
-        "fleet": &*rejected.fleet,
+        "fleet": clip(&rejected.fleet),
         "type": rejected.kind.short(),
         "name": &*rejected.name,
         "version": rejected.version.to_string(),
         "refused_by": rejected.refused,
         "accepted_by": rejected.accepted,
         "newcomers_get_the_content_before": rejected.held,
-        "message": rejected.message,
+        "message": rejected.message.chars().take(500).collect::<String>(),
     })
 }

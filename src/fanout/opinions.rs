@@ -10,7 +10,7 @@ use roaring::RoaringBitmap;
 use tokio::time::Instant;
 
 use super::{Fanout, Shared, lock};
-use crate::xds::{Kind, Matter, NameId, PerKind, Ruling, StreamId, Version};
+use crate::xds::{Kind, Matter, NameId, PerKind, Ruling, StreamId, Version, Voter};
 
 /// So many questions wait at one stream; further ones are not asked of it.
 const POLLS: usize = 1_000;
@@ -92,29 +92,40 @@ pub struct Rejected {
 
 impl Fanout {
     /// A stream refused a version of one resource. Says whether what is rejected changed.
-    pub fn refused(&self, stream: StreamId, matter: &Matter, version: Version, message: &str) -> bool {
+    pub fn refused(&self, who: (Voter, StreamId), matter: &Matter, version: Version, message: &str) -> bool {
         let mut shared = lock(&self.shared);
+        // What is over, and what stands in for the present version, is nobody's matter.
+        let present = shared.generation.get(matter.kind, matter.id);
+        if present.is_none_or(|resource| resource.version != version) {
+            return false;
+        }
         let others = if shared.verdicts.fresh(matter, version) {
             shared.poll(
                 &Poll {
                     matter: matter.clone(),
                     version,
                 },
-                stream,
+                who.1,
             )
         } else {
             RoaringBitmap::new()
         };
         let ruling = shared
             .verdicts
-            .refuse(matter.clone(), version, stream, message, others);
+            .refuse(matter.clone(), version, who, message, others);
         self.doubting.store(true, Ordering::Release);
         self.rule(&mut shared, matter, ruling)
     }
 
     /// A stream accepted these versions; costs nothing while none is in doubt.
     /// Says whether what is rejected changed.
-    pub fn accepted(&self, stream: StreamId, fleet: &str, kind: Kind, names: &[(NameId, Version)]) -> bool {
+    pub fn accepted(
+        &self,
+        who: (Voter, StreamId),
+        fleet: &str,
+        kind: Kind,
+        names: &[(NameId, Version)],
+    ) -> bool {
         if !self.doubting.load(Ordering::Acquire) {
             return false;
         }
@@ -126,17 +137,15 @@ impl Fanout {
                 kind,
                 id: *id,
             };
-            let ruling = shared.verdicts.answer(&matter, *version, stream, true);
+            let ruling = shared.verdicts.answer(&matter, *version, who, true);
             self.rule(&mut shared, &matter, ruling) || changed
         })
     }
 
     /// A stream answers a question. Says whether what is rejected changed.
-    pub fn answer(&self, stream: StreamId, poll: &Poll, accepted: bool) -> bool {
+    pub fn answer(&self, who: (Voter, StreamId), poll: &Poll, accepted: bool) -> bool {
         let mut shared = lock(&self.shared);
-        let ruling = shared
-            .verdicts
-            .answer(&poll.matter, poll.version, stream, accepted);
+        let ruling = shared.verdicts.answer(&poll.matter, poll.version, who, accepted);
         self.rule(&mut shared, &poll.matter, ruling)
     }
 
@@ -170,9 +179,13 @@ impl Fanout {
     /// How many versions of each type are rejected now.
     #[must_use]
     pub fn rejected_by_type(&self) -> PerKind<usize> {
-        let mut counts = PerKind::default();
-        for rejected in self.rejected() {
-            *counts.get_mut(rejected.kind) += 1;
+        let mut counts: PerKind<usize> = PerKind::default();
+        for (matter, _) in lock(&self.shared)
+            .verdicts
+            .iter()
+            .filter(|(_, doubt)| doubt.rejected())
+        {
+            *counts.get_mut(matter.kind) += 1;
         }
         counts
     }

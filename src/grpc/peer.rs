@@ -15,7 +15,10 @@ use crate::clock;
 use crate::fanout::{LastNack, Place, Poll};
 use crate::metrics::{ByType, ByVariant, Limit, Reason};
 use crate::xds::stream::Nack;
-use crate::xds::{DeltaRequest, Heard, Kind, Matter, Node, Refusal, Response, SotwRequest, Stream, Variant};
+use crate::xds::{
+    DeltaRequest, Heard, Kind, Matter, Node, Refusal, Response, SotwRequest, Stream, StreamId, Variant,
+    Version, Voter,
+};
 
 /// How much of a client's name, and of its words, stands in the log.
 const NAME: usize = 200;
@@ -273,7 +276,7 @@ impl Peer {
             if self
                 .shared
                 .fanout
-                .accepted(self.place.id, self.fleet(), kind, &heard.accepted)
+                .accepted(self.who(), self.fleet(), kind, &heard.accepted)
             {
                 self.count_rejected();
             }
@@ -309,11 +312,7 @@ impl Peer {
             kind,
             id,
         };
-        if self
-            .shared
-            .fanout
-            .refused(self.place.id, &matter, version, message)
-        {
+        if self.shared.fanout.refused(self.who(), &matter, version, message) {
             self.count_rejected();
         }
     }
@@ -332,7 +331,7 @@ impl Peer {
             let ours = *matter.fleet == *self.fleet();
             let accepted =
                 ours && self.core.opinion(&generation, matter.kind, matter.id, *version) == Some(true);
-            changed |= self.shared.fanout.answer(self.place.id, &poll, accepted);
+            changed |= self.shared.fanout.answer(self.who(), &poll, accepted);
         }
         if changed {
             self.count_rejected();
@@ -355,6 +354,11 @@ impl Peer {
             of_type.acks += u64::from(heard.ack);
             of_type.nacks += u64::from(heard.nack.is_some());
         });
+    }
+
+    /// One client is one voice, however many streams it has.
+    fn who(&self) -> (Voter, StreamId) {
+        (Version::of(self.node().as_bytes()).0, self.place.id)
     }
 
     fn fleet(&self) -> &str {

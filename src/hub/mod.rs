@@ -4,12 +4,13 @@
 mod build;
 mod last_known;
 mod settle;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +18,7 @@ use build::Builder;
 pub use build::Network;
 use last_known::Memory;
 use settle::Settle;
+pub use view::{Order, Overview, SourceInfo, SourceView};
 
 use crate::cache::{LastKnown, Snapshot};
 use crate::clock;
@@ -24,7 +26,7 @@ use crate::fanout::Fanout;
 use crate::metrics::{ByEntry, BySource, ByType, MAX_ENTRIES, Metrics, SourceKind, count};
 use crate::model::catalog::Touched;
 use crate::model::change::What;
-use crate::model::{Catalog, Change, Event, GuardRule, Issue, Severity, Status};
+use crate::model::{Catalog, Change, Event, Issue, Severity, Status};
 use crate::xds::Kind;
 
 /// Events of sources that wait for the hub; a source that is faster waits itself.
@@ -32,55 +34,6 @@ pub const INBOX: usize = 256;
 
 /// New issues named in the log per event; the rest is counted in one line.
 const LOGGED_ISSUES: usize = 20;
-
-/// How the sources are, for `/readyz` and the status page.
-#[derive(Clone, Debug, Default)]
-pub struct Overview {
-    /// The first generation was published: streams are admitted.
-    pub ready: bool,
-    /// Each source.
-    pub sources: Vec<SourceView>,
-}
-
-/// How one source is.
-#[derive(Clone, Debug)]
-pub struct SourceView {
-    /// Its name.
-    pub name: Arc<str>,
-    /// `file`, `etcd`, `consul`
-    pub kind: &'static str,
-    /// `connecting`, `live`, `away`, and why.
-    pub status: Status,
-    /// Has delivered once.
-    pub delivered: bool,
-    /// Instances that it no longer knows, and that are served until that is certain.
-    pub withheld: usize,
-    /// How old the last known state was that is served of it, when it was loaded.
-    pub stale: Option<Duration>,
-}
-
-/// What the hub has to know of a source.
-#[derive(Clone, Debug)]
-pub struct SourceInfo {
-    /// `file`, `etcd`, `consul`
-    pub kind: &'static str,
-    /// Its guard against mass removal, if any.
-    pub guard: Option<GuardRule>,
-    /// Which registry it is; `None`: its state is not kept.
-    pub registry: Option<String>,
-}
-
-/// An operator's word to the hub.
-#[derive(Debug)]
-pub enum Order {
-    /// Let removals through that are withheld; answered with their number, or `None` for an unknown source.
-    Accept {
-        /// The source.
-        source: String,
-        /// How many instances were withheld.
-        reply: oneshot::Sender<Option<usize>>,
-    },
-}
 
 /// The task's state.
 #[derive(Debug)]

@@ -37,6 +37,14 @@ impl Default for GuardRule {
     }
 }
 
+impl GuardRule {
+    /// When a removal is believed; a registry that loses a little more each moment puts it off
+    /// three times as long at the most.
+    fn end(&self, withheld: &Withheld) -> Duration {
+        (withheld.since + self.hold).min(withheld.first + 3 * self.hold)
+    }
+}
+
 /// What a source says of one service, while something else is served.
 #[derive(Clone, Debug)]
 pub struct Withheld {
@@ -44,8 +52,10 @@ pub struct Withheld {
     pub told: Option<ServiceRecord>,
     /// How many instances that would take away.
     pub missing: usize,
-    /// Since when.
+    /// Since when; anew when it would take away more.
     pub since: Duration,
+    /// Since when anything of it is withheld.
+    pub first: Duration,
 }
 
 /// The guard of one source.
@@ -114,10 +124,21 @@ impl Guard {
         missing > self.rule.instances && missing * 100 > before * self.rule.share as usize
     }
 
-    /// Withholds what a source says of a service; since when stays, if it was withheld already.
+    /// Withholds what a source says of a service. The time counts anew when more would go
+    /// than before: what was told a second ago is not certain because something else is.
     pub fn withhold(&mut self, name: Arc<str>, told: Option<ServiceRecord>, missing: usize, now: Duration) {
-        let since = self.withheld.get(&name).map_or(now, |w| w.since);
-        self.withheld.insert(name, Withheld { told, missing, since });
+        let old = self.withheld.get(&name);
+        let since = old.filter(|w| missing <= w.missing).map_or(now, |w| w.since);
+        let first = old.map_or(now, |w| w.first);
+        self.withheld.insert(
+            name,
+            Withheld {
+                told,
+                missing,
+                since,
+                first,
+            },
+        );
     }
 
     /// The source says something else of this service now.
@@ -134,14 +155,14 @@ impl Guard {
     /// When the oldest is to be let through.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
-        self.withheld.values().map(|w| w.since + self.rule.hold).min()
+        self.withheld.values().map(|w| self.rule.end(w)).min()
     }
 
     /// Takes out what has been withheld long enough by now; `None`: everything.
     #[must_use]
     pub fn release(&mut self, now: Option<Duration>) -> Vec<(Arc<str>, Option<ServiceRecord>)> {
-        let hold = self.rule.hold;
-        let over = |w: &Withheld| now.is_none_or(|now| w.since + hold <= now);
+        let rule = self.rule;
+        let over = |w: &Withheld| now.is_none_or(|now| rule.end(w) <= now);
         let (over, stay) = std::mem::take(&mut self.withheld)
             .into_iter()
             .partition(|(_, w)| over(w));
@@ -259,6 +280,8 @@ mod tests {
         assert!(guard.release(Some(Duration::from_secs(64))).is_empty());
         assert_eq!(guard.release(Some(Duration::from_secs(65))).len(), 1);
         guard.withhold("b".into(), None, 20, Duration::from_secs(70));
+        guard.withhold("b".into(), None, 21, Duration::from_secs(80));
+        assert_eq!(guard.due(), Some(Duration::from_secs(140)), "more would go: anew");
         assert_eq!(guard.release(None).len(), 1);
         assert_eq!(guard.due(), None);
     }

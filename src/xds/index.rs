@@ -3,7 +3,9 @@
 //!
 //! The Envoys of a fleet name the same thousands of clusters, each in one request. Streams
 //! that named the same set are one crowd, entered and left as a whole; what one of them
-//! gives up later is kept beside it. Few names at a time stand in the index one by one.
+//! gives up later is kept beside it, and who has given up half of it leaves it. A stream is
+//! in one crowd at the most, and there are only so many: no client can make the index cost
+//! what nobody subscribes to. All other names stand in it one by one.
 
 use std::collections::HashMap;
 
@@ -18,6 +20,9 @@ pub type StreamId = u32;
 /// So many names in one request make a crowd.
 const CROWD: u64 = 64;
 
+/// So many crowds of one type: a fleet or two makes a few.
+const CROWDS: usize = 256;
+
 /// All subscriptions of all streams, by name.
 #[derive(Debug, Default)]
 pub struct Index {
@@ -30,6 +35,8 @@ struct Subscribers {
     /// By the number of the name.
     named: Vec<RoaringBitmap>,
     crowds: Vec<Crowd>,
+    /// Streams that are in one of them.
+    crowded: RoaringBitmap,
 }
 
 /// Streams that named the same set in one request.
@@ -39,6 +46,8 @@ struct Crowd {
     streams: RoaringBitmap,
     /// Streams that have given up a name since.
     without: HashMap<NameId, RoaringBitmap>,
+    /// How many names each of these has given up.
+    given_up: HashMap<StreamId, u64>,
 }
 
 impl Index {
@@ -55,33 +64,34 @@ impl Index {
     /// A stream subscribes to names that it did not subscribe to.
     pub fn add(&mut self, kind: Kind, stream: StreamId, names: &RoaringBitmap) {
         let subscribers = self.kinds.get_mut(kind);
-        if names.len() < CROWD {
+        let at = (names.len() >= CROWD && !subscribers.crowded.contains(stream))
+            .then(|| subscribers.crowd(names))
+            .flatten();
+        let Some(at) = at else {
             for name in names {
                 subscribers.add(stream, name);
             }
             return;
-        }
-        let crowds = &mut subscribers.crowds;
-        let at = crowds.iter().position(|c| c.names == *names).unwrap_or_else(|| {
-            crowds.push(Crowd {
-                names: names.clone(),
-                ..Crowd::default()
-            });
-            crowds.len() - 1
-        });
-        if !crowds[at].streams.insert(stream) {
-            crowds[at].take_back(stream);
-        }
+        };
+        subscribers.crowds[at].streams.insert(stream);
+        subscribers.crowded.insert(stream);
     }
 
     /// A stream no longer subscribes to a name.
     pub fn remove(&mut self, kind: Kind, stream: StreamId, name: NameId) {
         let subscribers = self.kinds.get_mut(kind);
-        if !subscribers.drop_named(stream, name) {
-            let mut crowds = subscribers.crowds.iter_mut();
-            if let Some(crowd) = crowds.find(|c| c.subscribes(stream, name)) {
-                crowd.without.entry(name).or_default().insert(stream);
-            }
+        if subscribers.drop_named(stream, name) || !subscribers.crowded.contains(stream) {
+            return;
+        }
+        let Some(at) = subscribers.crowds.iter().position(|c| c.subscribes(stream, name)) else {
+            return;
+        };
+        let crowd = &mut subscribers.crowds[at];
+        crowd.without.entry(name).or_default().insert(stream);
+        let given_up = crowd.given_up.entry(stream).or_default();
+        *given_up += 1;
+        if *given_up * 2 >= crowd.names.len() {
+            subscribers.dissolve(at, stream);
         }
     }
 
@@ -90,12 +100,14 @@ impl Index {
         for kind in Kind::ALL {
             let subscribers = self.kinds.get_mut(kind);
             subscribers.wildcard.remove(stream);
-            subscribers.crowds.retain_mut(|crowd| {
-                if crowd.streams.remove(stream) {
-                    crowd.take_back(stream);
-                }
-                !crowd.streams.is_empty()
-            });
+            if subscribers.crowded.remove(stream) {
+                subscribers.crowds.retain_mut(|crowd| {
+                    if crowd.streams.remove(stream) {
+                        crowd.take_back(stream);
+                    }
+                    !crowd.streams.is_empty()
+                });
+            }
         }
         for (kind, name) in names {
             self.kinds.get_mut(kind).drop_named(stream, name);
@@ -124,6 +136,39 @@ impl Index {
 }
 
 impl Subscribers {
+    /// The crowd of these names, old or new; `None`: there are too many already.
+    fn crowd(&mut self, names: &RoaringBitmap) -> Option<usize> {
+        if let Some(at) = self.crowds.iter().position(|c| c.names == *names) {
+            return Some(at);
+        }
+        (self.crowds.len() < CROWDS).then(|| {
+            self.crowds.push(Crowd {
+                names: names.clone(),
+                ..Crowd::default()
+            });
+            self.crowds.len() - 1
+        })
+    }
+
+    /// A stream leaves a crowd; what it still subscribes to of it stands by itself.
+    fn dissolve(&mut self, at: usize, stream: StreamId) {
+        let crowd = &mut self.crowds[at];
+        let rest: Vec<NameId> = crowd
+            .names
+            .iter()
+            .filter(|name| crowd.subscribes(stream, *name))
+            .collect();
+        crowd.streams.remove(stream);
+        crowd.take_back(stream);
+        if crowd.streams.is_empty() {
+            self.crowds.swap_remove(at);
+        }
+        self.crowded.remove(stream);
+        for name in rest {
+            self.add(stream, name);
+        }
+    }
+
     fn add(&mut self, stream: StreamId, name: NameId) {
         for crowd in self.crowds.iter_mut().filter(|c| c.streams.contains(stream)) {
             let Some(without) = crowd.without.get_mut(&name) else {
@@ -132,6 +177,9 @@ impl Subscribers {
             if without.remove(stream) {
                 if without.is_empty() {
                     crowd.without.remove(&name);
+                }
+                if let Some(given_up) = crowd.given_up.get_mut(&stream) {
+                    *given_up = given_up.saturating_sub(1);
                 }
                 return;
             }
@@ -164,6 +212,9 @@ impl Crowd {
 
     /// This stream has given up nothing.
     fn take_back(&mut self, stream: StreamId) {
+        if self.given_up.remove(&stream).is_none() {
+            return;
+        }
         self.without.retain(|_, streams| {
             streams.remove(stream);
             !streams.is_empty()
@@ -196,6 +247,22 @@ mod tests {
             3 => (stream.clone(), names).prop_map(|(s, n)| Step::Remove(s, n)),
             1 => stream.prop_map(Step::Leave),
         ]
+    }
+
+    #[test]
+    fn a_stream_that_changes_its_mind_leaves_nothing_behind() {
+        let (mut index, kind) = (Index::default(), Kind::Endpoints);
+        for round in 0..1_000_u32 {
+            let names: RoaringBitmap = (round * 7..round * 7 + 100).collect();
+            index.add(kind, 1, &names);
+            assert!(index.kinds.get(kind).crowds.len() <= 1);
+            for name in &names {
+                index.remove(kind, 1, name);
+            }
+            assert!(names.iter().all(|name| index.named(kind, name).is_empty()));
+        }
+        let left = index.kinds.get(kind);
+        assert!(left.crowds.is_empty() && left.crowded.is_empty());
     }
 
     proptest! {

@@ -31,4 +31,4 @@ pub use request::{Claim, DeltaRequest, Node, SotwRequest};
 pub use resource::{Draft, Reach, Resource, Version};
 pub use response::Response;
 pub use stream::{Heard, Limits, Refusal, Stream, Variant};
-pub use verdict::{Doubt, Matter, Ruling, Verdicts};
+pub use verdict::{Doubt, Matter, Ruling, Verdicts, Voter};

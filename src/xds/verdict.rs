@@ -15,7 +15,7 @@ use super::names::NameId;
 use super::resource::Version;
 
 /// So many versions may be in doubt at once; further refusals are only counted and logged.
-const MOST: usize = 10_000;
+const MOST: usize = 1_000;
 
 /// One version in one fleet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,13 +35,17 @@ pub struct Doubt {
     pub version: Version,
     /// The words of the last refusal.
     pub message: String,
-    refused: RoaringBitmap,
-    accepted: RoaringBitmap,
-    /// Asked, and not answered yet.
+    /// Who accepted it, and who did not: by node, since one that reconnects is still one.
+    votes: HashMap<Voter, bool>,
+    /// Streams that were asked, and have not answered yet.
     asked: RoaringBitmap,
-    /// Refusals and acceptances of streams that have ended.
-    gone: (u64, u64),
 }
+
+/// A client, by a hash of its node id: what it thinks outlives its streams.
+pub type Voter = u64;
+
+/// So many clients are counted for one version; the others do not decide any more.
+const VOTERS: usize = 4_096;
 
 /// What an opinion changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,23 +69,27 @@ impl Doubt {
         Self {
             version,
             message: String::new(),
-            refused: RoaringBitmap::new(),
-            accepted: RoaringBitmap::new(),
+            votes: HashMap::new(),
             asked: RoaringBitmap::new(),
-            gone: (0, 0),
         }
     }
 
     /// Clients that refused it.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.refused.len() + self.gone.0
+        self.votes.values().filter(|accepted| !**accepted).count() as u64
     }
 
     /// Clients that accepted it.
     #[must_use]
     pub fn accepted(&self) -> u64 {
-        self.accepted.len() + self.gone.1
+        self.votes.len() as u64 - self.refused()
+    }
+
+    fn vote(&mut self, voter: Voter, accepted: bool) {
+        if self.votes.len() < VOTERS || self.votes.contains_key(&voter) {
+            self.votes.insert(voter, accepted);
+        }
     }
 
     /// Most of those that tried it refuse it; who has not answered yet is taken to have accepted it.
@@ -126,7 +134,7 @@ impl Verdicts {
         &mut self,
         matter: Matter,
         version: Version,
-        stream: StreamId,
+        (voter, stream): (Voter, StreamId),
         message: &str,
         others: RoaringBitmap,
     ) -> Ruling {
@@ -143,35 +151,37 @@ impl Verdicts {
         }
         message.clone_into(&mut doubt.message);
         doubt.after(|doubt| {
-            doubt.accepted.remove(stream);
             doubt.asked.remove(stream);
-            doubt.refused.insert(stream);
+            doubt.vote(voter, false);
         })
     }
 
     /// What a stream thinks of a version: accepted, or (`false`) not tried. Counts only when that is in doubt.
-    pub fn answer(&mut self, matter: &Matter, version: Version, stream: StreamId, accepted: bool) -> Ruling {
+    pub fn answer(
+        &mut self,
+        matter: &Matter,
+        version: Version,
+        (voter, stream): (Voter, StreamId),
+        accepted: bool,
+    ) -> Ruling {
         let Some(doubt) = self.doubts.get_mut(matter).filter(|d| d.version == version) else {
             return Ruling::Same;
         };
         doubt.after(|doubt| {
             doubt.asked.remove(stream);
             if accepted {
-                doubt.refused.remove(stream);
-                doubt.accepted.insert(stream);
+                doubt.vote(voter, true);
             }
         })
     }
 
-    /// A stream has ended: what it thought still counts, its number may come to mean another.
+    /// A stream has ended: it will not answer any more. What its client thought still counts.
     /// Returns what changed.
     pub fn leave(&mut self, stream: StreamId) -> Vec<(Matter, Ruling)> {
         let mut changed = Vec::new();
         for (matter, doubt) in &mut self.doubts {
             let ruling = doubt.after(|doubt| {
                 doubt.asked.remove(stream);
-                doubt.gone.0 += u64::from(doubt.refused.remove(stream));
-                doubt.gone.1 += u64::from(doubt.accepted.remove(stream));
             });
             if ruling != Ruling::Same {
                 changed.push((matter.clone(), ruling));
@@ -215,25 +225,25 @@ mod tests {
     fn most_of_those_that_tried_it_decide() {
         let mut verdicts = Verdicts::default();
         assert_eq!(
-            verdicts.answer(&matter("edge"), V1, 1, true),
+            verdicts.answer(&matter("edge"), V1, (1, 1), true),
             Ruling::Same,
             "not in doubt: not counted"
         );
-        let first = verdicts.refuse(matter("edge"), V1, 2, "bad", others(&[1, 3]));
+        let first = verdicts.refuse(matter("edge"), V1, (2, 2), "bad", others(&[1, 3]));
         assert_eq!(first, Ruling::Same, "two others have not said anything yet");
-        assert_eq!(verdicts.answer(&matter("edge"), V1, 1, false), Ruling::Same);
+        assert_eq!(verdicts.answer(&matter("edge"), V1, (1, 1), false), Ruling::Same);
         assert_eq!(
-            verdicts.answer(&matter("edge"), V1, 3, false),
+            verdicts.answer(&matter("edge"), V1, (3, 3), false),
             Ruling::Rejected,
             "only one tried it"
         );
         assert_eq!(
-            verdicts.answer(&matter("edge"), V1, 3, true),
+            verdicts.answer(&matter("edge"), V1, (3, 3), true),
             Ruling::Cleared,
             "one of two is not most"
         );
         assert_eq!(
-            verdicts.refuse(matter("edge"), V1, 4, "bad", others(&[])),
+            verdicts.refuse(matter("edge"), V1, (4, 4), "bad", others(&[])),
             Ruling::Rejected
         );
         assert_eq!(verdicts.leave(2), [], "what it thought still counts");
@@ -245,17 +255,37 @@ mod tests {
     }
 
     #[test]
+    fn one_client_is_one_vote_however_often_it_comes_back() {
+        let mut verdicts = Verdicts::default();
+        verdicts.refuse(matter("edge"), V1, (66, 1), "bad", others(&[2]));
+        verdicts.answer(&matter("edge"), V1, (77, 2), true);
+        for stream in 3..9 {
+            assert_eq!(verdicts.leave(stream - 1), []);
+            assert_eq!(
+                verdicts.refuse(matter("edge"), V1, (66, stream), "bad", others(&[])),
+                Ruling::Same
+            );
+        }
+        assert_eq!(
+            verdicts
+                .doubt(&matter("edge"))
+                .map(|d| (d.refused(), d.accepted())),
+            Some((1, 1))
+        );
+    }
+
+    #[test]
     fn a_stream_that_ends_need_not_answer() {
         let mut verdicts = Verdicts::default();
-        verdicts.refuse(matter("edge"), V1, 2, "bad", others(&[1]));
+        verdicts.refuse(matter("edge"), V1, (2, 2), "bad", others(&[1]));
         assert_eq!(verdicts.leave(1), [(matter("edge"), Ruling::Rejected)]);
     }
 
     #[test]
     fn a_new_content_is_a_new_matter() {
         let mut verdicts = Verdicts::default();
-        verdicts.refuse(matter("edge"), V1, 2, "bad", others(&[]));
-        verdicts.refuse(matter("edge"), Version(2), 3, "bad", others(&[]));
+        verdicts.refuse(matter("edge"), V1, (2, 2), "bad", others(&[]));
+        verdicts.refuse(matter("edge"), Version(2), (3, 3), "bad", others(&[]));
         assert_eq!(verdicts.doubt(&matter("edge")).map(Doubt::refused), Some(1));
         verdicts.moved(Kind::Cluster, &[7].into_iter().collect());
         assert!(verdicts.is_empty());

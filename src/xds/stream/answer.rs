@@ -394,7 +394,6 @@ impl Stream {
             sub.again.contains(*id) || !sub.held.contains(*id) || before != Some(resource.version)
         });
         sub.dirty = kept.iter().map(|(id, _)| *id).collect();
-        sub.kept = kept;
         sub.again.clear();
         sub.absent = &sub.names - &there;
         if sub.refused_set == Some(version) || (sub.last_set == Some(version) && !asked) {
@@ -403,6 +402,7 @@ impl Stream {
         // The content has changed since: what was refused may be tried again after this one,
         // whether or not this one is ever answered.
         sub.refused_set = None;
+        sub.kept = kept; // only now: what was not sent replaces nothing that was
         sub.held = there;
         sub.held.optimize();
         if kind == Kind::Cluster {
