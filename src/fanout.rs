@@ -7,10 +7,12 @@
 
 mod opinions;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
+use roaring::RoaringBitmap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -31,6 +33,9 @@ pub struct Fanout {
 #[derive(Debug, Default)]
 struct Shared {
     verdicts: Verdicts,
+    /// The streams of each fleet, and the fleet of each stream.
+    fleets: HashMap<Arc<str>, RoaringBitmap>,
+    fleet_of: HashMap<StreamId, Arc<str>>,
     names: Names,
     index: Index,
     mailboxes: Vec<Option<Arc<Mailbox>>>,
@@ -187,12 +192,31 @@ impl Fanout {
         Ok(heard)
     }
 
+    /// A stream has said of which fleet its client is.
+    pub fn belongs(&self, id: StreamId, fleet: &str) {
+        let mut shared = lock(&self.shared);
+        let fleet = shared
+            .fleets
+            .get_key_value(fleet)
+            .map_or_else(|| fleet.into(), |(known, _)| known.clone());
+        shared.fleets.entry(Arc::clone(&fleet)).or_default().insert(id);
+        shared.fleet_of.insert(id, fleet);
+    }
+
     /// A stream has ended.
     pub fn leave(&self, id: StreamId, stream: &Stream) {
         let mut shared = lock(&self.shared);
         shared.index.leave(id, stream.subscriptions());
         for (_, name) in stream.subscriptions() {
             shared.names.release(name);
+        }
+        if let Some(fleet) = shared.fleet_of.remove(&id)
+            && let Some(streams) = shared.fleets.get_mut(&fleet)
+        {
+            streams.remove(id);
+            if streams.is_empty() {
+                shared.fleets.remove(&fleet);
+            }
         }
         for (matter, ruling) in shared.verdicts.leave(id) {
             self.rule(&mut shared, &matter, ruling);

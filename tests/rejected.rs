@@ -35,6 +35,7 @@ impl Client {
             voter: 0,
         };
         client.voter = client.place.id.into();
+        fanout.belongs(client.place.id, fleet);
         let node = Node {
             id: "n".into(),
             cluster: fleet.into(),
@@ -229,4 +230,13 @@ async fn a_refusal_of_what_is_over_decides_nothing() {
     }
     assert!(fanout.rejected().is_empty());
     assert_eq!(Client::connect(&fanout, "edge").hears(), ["a=3"]);
+}
+
+#[tokio::test]
+async fn who_is_of_another_fleet_is_not_waited_for() {
+    let (fanout, mut clients) = three(false);
+    let _silent: Vec<Client> = (0..10).map(|_| Client::connect(&fanout, "bff")).collect();
+    clients[1].refuses();
+    clients[2].refuses();
+    assert_eq!(fanout.rejected().len(), 1);
 }

@@ -237,10 +237,14 @@ fn log_rejected(shared: &Shared, matter: &Matter) {
 }
 
 impl Shared {
-    /// Asks the other streams that subscribe to this name what they think of it; returns whom.
+    /// Asks the other streams of the fleet that subscribe to this name what they think of it; returns whom.
     fn poll(&self, poll: &Poll, but: StreamId) -> RoaringBitmap {
         let mut asked = self.index.wildcards(poll.matter.kind).clone();
         asked |= self.index.named(poll.matter.kind, poll.matter.id);
+        match self.fleets.get(&poll.matter.fleet) {
+            Some(fleet) => asked &= fleet,
+            None => asked.clear(),
+        }
         asked.remove(but);
         let mut full = RoaringBitmap::new();
         for stream in &asked {

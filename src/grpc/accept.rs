@@ -45,7 +45,12 @@ struct Inner {
     address: SocketAddr,
     sans: Vec<San>,
     streams: AtomicUsize,
+    first: Arc<Semaphore>,
 }
+
+/// So many first responses of one connection may be on their way: who opens thousands of
+/// streams and does not read waits for itself, not others for it.
+const FIRST_RESPONSES: usize = 16;
 
 impl Caller {
     fn new(address: SocketAddr, sans: Vec<San>) -> Self {
@@ -53,6 +58,7 @@ impl Caller {
             address,
             sans,
             streams: AtomicUsize::new(0),
+            first: Arc::new(Semaphore::new(FIRST_RESPONSES)),
         }))
     }
 
@@ -67,6 +73,11 @@ impl Caller {
     /// One more stream on this connection; how many there are now.
     pub(super) fn enter(&self) -> usize {
         self.0.streams.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The connection's share of the first responses.
+    pub(super) fn first(&self) -> Arc<Semaphore> {
+        self.0.first.clone()
     }
 
     pub(super) fn leave(&self) {

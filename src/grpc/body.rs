@@ -10,6 +10,7 @@ use futures::stream;
 use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::StreamBody;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -49,7 +50,9 @@ enum First {
     /// Nothing was said yet.
     Waiting,
     /// It holds a place while it is on its way.
-    Sending(#[expect(dead_code, reason = "held, and freed when dropped")] Slot),
+    Sending(
+        #[expect(dead_code, reason = "held, and freed when dropped")] (Slot, Option<OwnedSemaphorePermit>),
+    ),
     /// It is handed out.
     Sent,
 }
@@ -152,6 +155,14 @@ impl Conversation {
         if !self.peer.is_named() {
             return Ok(None); // nobody has asked for anything
         }
+        // Its own connection's share first, so that whoever waits for that holds no place of others.
+        let share = match self.peer.first_share() {
+            None => None,
+            Some(share) => tokio::select! {
+                () = self.peer.stop.cancelled() => return Err(Stopped),
+                share = share.acquire_owned() => share.ok(),
+            },
+        };
         let slot = match self.peer.shared().admission.try_slot() {
             Some(slot) => slot,
             None => {
@@ -164,7 +175,7 @@ impl Conversation {
         };
         let response = self.peer.next();
         if response.is_some() {
-            self.first = First::Sending(slot);
+            self.first = First::Sending((slot, share));
         }
         Ok(response)
     }

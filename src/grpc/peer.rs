@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
@@ -244,6 +245,7 @@ impl Peer {
         if !self.named {
             self.named = true;
             if let Some(node) = self.core.node() {
+                self.shared.fanout.belongs(self.place.id, &node.cluster);
                 self.place.mailbox.note(|status| {
                     status.node.clone_from(&node.id);
                     status.fleet.clone_from(&node.cluster);
@@ -359,6 +361,11 @@ impl Peer {
     /// One client is one voice, however many streams it has.
     fn who(&self) -> (Voter, StreamId) {
         (Version::of(self.node().as_bytes()).0, self.place.id)
+    }
+
+    /// The share of first responses of the connection, where that is known.
+    pub(super) fn first_share(&self) -> Option<Arc<Semaphore>> {
+        self.caller.as_ref().map(Caller::first)
     }
 
     fn fleet(&self) -> &str {

@@ -139,3 +139,25 @@ async fn a_client_that_does_not_read_its_first_response_holds_up_nobody() {
         1
     );
 }
+
+#[tokio::test]
+async fn one_connection_that_reads_nothing_has_its_share_of_the_places_and_no_more() {
+    let port = Port::start(Options::default(), 500, 1_000).await;
+    let endpoint = port.endpoint().initial_stream_window_size(1_024);
+    let channel = endpoint.connect().await.unwrap();
+    let mut stuck = Vec::new();
+    for n in 0..200 {
+        let mut talk = Talk::open(&channel, &format!("stuck-{n}"), "edge").await.unwrap();
+        talk.say(Kind::Cluster, DeltaRequest::default()).await;
+        stuck.push(talk);
+    }
+    // Its share is on its way, and it waits for itself; 64 places are there for everybody.
+    port.metric_is("xds_bridge_responses_total{type=\"cds\"}", 16)
+        .await;
+    let mut other = Talk::open(&port.plain().await.unwrap(), "other", "edge")
+        .await
+        .unwrap();
+    assert_eq!(other.clusters().await.unwrap(), 500);
+    let waited = port.metric("xds_bridge_limits_reached_total{limit=\"first_responses\"}");
+    assert_eq!(waited, 0, "nobody waited for a place");
+}
