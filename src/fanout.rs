@@ -203,8 +203,8 @@ impl Fanout {
         shared.fleet_of.insert(id, fleet);
     }
 
-    /// A stream has ended.
-    pub fn leave(&self, id: StreamId, stream: &Stream) {
+    /// A stream has ended. Says whether that changed what is rejected.
+    pub fn leave(&self, id: StreamId, stream: &Stream) -> bool {
         let mut shared = lock(&self.shared);
         shared.index.leave(id, stream.subscriptions());
         for (_, name) in stream.subscriptions() {
@@ -218,13 +218,15 @@ impl Fanout {
                 shared.fleets.remove(&fleet);
             }
         }
+        let mut ruled = false;
         for (matter, ruling) in shared.verdicts.leave(id) {
-            self.rule(&mut shared, &matter, ruling);
+            ruled |= self.rule(&mut shared, &matter, ruling);
         }
         if let Some(mailbox) = shared.mailboxes.get_mut(id as usize) {
             *mailbox = None;
             shared.free.push(id);
         }
+        ruled
     }
 
     /// The name of a number.

@@ -379,8 +379,9 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        self.shared.fanout.leave(self.place.id, &self.core);
-        self.count_rejected(); // what it thought may have decided
+        if self.shared.fanout.leave(self.place.id, &self.core) {
+            self.count_rejected();
+        }
         if let Some(caller) = &self.caller {
             caller.leave();
         }

@@ -36,14 +36,9 @@ impl Memory {
         }
     }
 
-    /// The source has delivered itself: what was remembered of it is over.
-    pub(super) fn delivered(&mut self, source: &str) {
-        self.loaded.remove(source);
+    /// The source has delivered itself: what was remembered of it is over. Returns what of it was not served yet.
+    pub(super) fn delivered(&mut self, source: &str) -> Option<LastKnown> {
         self.stale.remove(source);
-    }
-
-    /// What is remembered of a source that has not delivered yet, and is not served.
-    pub(super) fn take(&mut self, source: &str) -> Option<LastKnown> {
         self.loaded.remove(source)
     }
 

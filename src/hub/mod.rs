@@ -163,8 +163,8 @@ impl Hub {
     }
 
     fn withheld(&self, source: &str) -> usize {
-        let state = self.catalog.sources().find(|(name, _)| ***name == *source);
-        state.map_or(0, |(_, state)| state.withheld().map(|(_, w)| w.missing).sum())
+        let state = self.catalog.source(source);
+        state.map_or(0, |state| state.withheld().map(|(_, w)| w.missing).sum())
     }
 
     /// Serves the last known state of a source that is away, if there is one.
@@ -178,21 +178,7 @@ impl Hub {
             age = ?state.age,
             "the source is away: its last known state is served"
         );
-        let services = state
-            .services
-            .into_iter()
-            .map(|(name, record)| (name, Some(record)))
-            .collect();
-        let change = Change {
-            services,
-            complete: true,
-            stray: None,
-        };
-        let event = Event {
-            source: source.clone(),
-            what: What::Change(change),
-        };
-        let mut touched = self.catalog.apply(event, self.now());
+        let mut touched = self.tell(source, state, true);
         touched.status = true;
         self.follow(touched);
     }
@@ -200,9 +186,14 @@ impl Hub {
     /// What a source says first is measured against what was known of it last: a registry that
     /// was wiped while nobody looked is withheld like one that is wiped before our eyes.
     fn compare_with_memory(&mut self, source: &Arc<str>) {
-        let Some(state) = self.memory.take(source) else {
-            return;
-        };
+        if let Some(state) = self.memory.delivered(source) {
+            let touched = self.tell(source, state, false);
+            self.pending.extend(touched.services);
+        }
+    }
+
+    /// Tells the catalog what was known last, in the source's place.
+    fn tell(&mut self, source: &Arc<str>, state: LastKnown, complete: bool) -> Touched {
         let services = state
             .services
             .into_iter()
@@ -210,15 +201,14 @@ impl Hub {
             .collect();
         let change = Change {
             services,
-            complete: false,
+            complete,
             stray: None,
         };
         let event = Event {
             source: source.clone(),
             what: What::Change(change),
         };
-        let touched = self.catalog.apply(event, self.now());
-        self.pending.extend(touched.services);
+        self.catalog.apply(event, self.now())
     }
 
     /// Hands the state of one changed source to the writer.
@@ -230,7 +220,7 @@ impl Hub {
         let Some(registry) = self.sources.get(&source).and_then(|info| info.registry.clone()) else {
             return;
         };
-        let Some((_, state)) = self.catalog.sources().find(|(name, _)| **name == source) else {
+        let Some(state) = self.catalog.source(&source) else {
             return;
         };
         let snapshot = Snapshot {
@@ -249,7 +239,6 @@ impl Hub {
         let was_stale = self.memory.stale(&source).is_some();
         if complete {
             self.compare_with_memory(&source);
-            self.memory.delivered(&source);
         }
         let away = matches!(event.what, What::Status(Status::Away { .. }));
         let by_source = BySource {

@@ -76,6 +76,12 @@ impl Catalog {
         self.sources.values().all(SourceState::delivered)
     }
 
+    /// One source.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Option<&SourceState> {
+        self.sources.get(name)
+    }
+
     /// The sources by name, strongest first.
     pub fn sources(&self) -> impl Iterator<Item = (&Arc<str>, &SourceState)> {
         self.sources.iter()
