@@ -187,12 +187,7 @@ async fn a_killed_and_restarted_server_removes_nothing() {
 
     let (sender, events) = mpsc::channel(64);
     let stop = CancellationToken::new();
-    let config = ConsulSource {
-        address: server.address(),
-        token_file: None,
-        datacenter: None,
-        guard: xds_bridge::model::GuardRule::default(),
-    };
+    let config = ConsulSource::new(server.address());
     let source =
         tokio::spawn(Box::new(ConsulWatcher::new(&config)).run(Sink::new("c".into(), sender), stop.clone()));
     let catalog = Catalog::new([("c".into(), None)]);

@@ -146,11 +146,7 @@ pub(super) type Ports = BTreeMap<String, BTreeSet<u16>>;
 impl Bridge {
     pub(super) fn start(nodes: &[&Node]) -> Self {
         let endpoints = nodes.iter().map(|n| n.endpoint()).collect();
-        let config = EtcdSource {
-            endpoints,
-            prefix: PREFIX.to_owned(),
-            guard: xds_bridge::model::GuardRule::default(),
-        };
+        let config = EtcdSource::new(endpoints, PREFIX);
         let (sender, events) = mpsc::channel(4);
         let stop = CancellationToken::new();
         let sink = Sink::new("etcd".into(), sender);

@@ -10,13 +10,12 @@ use std::time::Duration;
 use config::{Environment, File, FileFormat, Source as _};
 use toml::de::DeTable;
 
-use crate::model::GuardRule;
 use crate::model::route::clip;
 
 use super::reader::{Lines, Mistake, Section, Shared};
 use super::{
-    Admin, Bind, Cache, Clusters, Config, ConsulSource, EtcdSource, Exposure, FileSource, Listener, Log,
-    LogFormat, OnAllUnhealthy, SourceConfig, parse, xds,
+    Admin, Bind, Cache, Clusters, Config, Exposure, Listener, Log, LogFormat, OnAllUnhealthy, parse, sources,
+    xds,
 };
 
 /// Why there is no configuration.
@@ -184,7 +183,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         folder.map(|folder| Cache { folder, max_age })
     };
     let clusters = clusters(root.section("clusters"));
-    let sources = sources(&mut root, base);
+    let sources = sources::read(&mut root, base);
     let exposures = exposures(&mut root);
     let listeners = listeners(&mut root, &exposures);
     if xds.listen == admin.listen && xds.listen.port() != 0 {
@@ -230,107 +229,6 @@ fn clusters(mut s: Section<'_>) -> Clusters {
         connect_timeout,
         on_all_unhealthy,
         retries: u32::try_from(retries).unwrap_or(10),
-    }
-}
-
-fn sources(root: &mut Section<'_>, base: &Path) -> Option<BTreeMap<Arc<str>, SourceConfig>> {
-    #[derive(Clone, Copy)]
-    enum Kind {
-        File,
-        Etcd,
-        Consul,
-    }
-    let sections = root.sections("sources");
-    if sections.is_empty() {
-        root.mistake(
-            "sources",
-            "at least one is needed; for example [sources.sample] with kind = \"file\"",
-        );
-        return None;
-    }
-    let mut sources = BTreeMap::new();
-    let mut whole = true;
-    for mut s in sections {
-        named(&s);
-        let name: Arc<str> = s.name().into();
-        let kind = s.need(
-            "kind",
-            "\"etcd\"",
-            parse::word(&[
-                ("file", Kind::File),
-                ("etcd", Kind::Etcd),
-                ("consul", Kind::Consul),
-            ]),
-        );
-        let Some(kind) = kind else {
-            whole = false; // without a kind no key of it can be judged
-            continue;
-        };
-        let source = match kind {
-            Kind::File => s.need("path", "\"examples/catalog\"", parse::text).map(|path| {
-                SourceConfig::File(FileSource {
-                    path: base.join(path),
-                })
-            }),
-            Kind::Etcd => etcd(&mut s).map(SourceConfig::Etcd),
-            Kind::Consul => consul(&mut s, base).map(SourceConfig::Consul),
-        };
-        s.finish();
-        match source {
-            Some(source) => drop(sources.insert(name, source)),
-            None => whole = false,
-        }
-    }
-    whole.then_some(sources)
-}
-
-fn etcd(s: &mut Section<'_>) -> Option<EtcdSource> {
-    let missing = "at least one is needed, endpoints = [\"http://127.0.0.1:2379\"]";
-    let endpoints = s.need_list("endpoints", missing, parse::base_url);
-    let prefix = s.get_or("prefix", "/services/".to_owned(), |text| {
-        if text.len() > 1 && text.ends_with('/') {
-            return Ok(text.to_owned());
-        }
-        Err(format!(
-            "`{text}` must end with /, so that `/svc/` never sees `/svc2/`"
-        ))
-    });
-    s.get("format", parse::word(&[("native", ())]));
-    let guard = guard(s);
-    Some(EtcdSource {
-        endpoints: endpoints?,
-        prefix,
-        guard,
-    })
-}
-
-fn consul(s: &mut Section<'_>, base: &Path) -> Option<ConsulSource> {
-    let address = s.need("address", "\"http://127.0.0.1:8500\"", parse::base_url);
-    let token_file = s.get("token_file", parse::text).map(|path| base.join(path));
-    let datacenter = s.get("datacenter", |text| {
-        if parse::is_name(text) {
-            Ok(text.to_owned())
-        } else {
-            Err(format!("`{text}` is not a datacenter's name"))
-        }
-    });
-    let guard = guard(s);
-    Some(ConsulSource {
-        address: address?,
-        token_file,
-        datacenter,
-        guard,
-    })
-}
-
-fn guard(s: &mut Section<'_>) -> GuardRule {
-    let default = GuardRule::default();
-    let share = s.get_or("max_removal", default.share, parse::percent);
-    let hold = s.get_or("max_removal_hold", default.hold, parse::duration);
-    GuardRule {
-        share,
-        hold,
-        ..default
     }
 }
 
@@ -438,7 +336,7 @@ fn listeners(
 }
 
 /// Names stand in variables, metrics and resource names.
-fn named(s: &Section<'_>) {
+pub(super) fn named(s: &Section<'_>) {
     if !parse::is_name(s.name()) {
         s.mistake("", "a name here has 1 to 64 of a-z, 0-9, - and _");
     }

@@ -6,6 +6,7 @@
 mod load;
 mod parse;
 mod reader;
+mod sources;
 mod xds;
 
 use std::collections::BTreeMap;
@@ -14,10 +15,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::GuardRule;
 pub use crate::model::network::{Bind, Clusters, Exposure, Listener, OnAllUnhealthy};
 pub use load::{ConfigError, load, load_str};
 pub use reader::Mistake;
+pub use sources::{ClientTls, ConsulSource, EtcdPrefix, EtcdSource, FileSource, SourceConfig};
 
 /// The whole configuration, valid as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,86 +134,4 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// One registry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SourceConfig {
-    /// A watched folder.
-    File(FileSource),
-    /// Keys under a prefix.
-    Etcd(EtcdSource),
-    /// Catalog and health.
-    Consul(ConsulSource),
-}
-
-impl SourceConfig {
-    /// The guard against mass removal; a folder is under the operator's own hand and has none.
-    #[must_use]
-    pub const fn guard(&self) -> Option<GuardRule> {
-        match self {
-            Self::File(_) => None,
-            Self::Etcd(etcd) => Some(etcd.guard),
-            Self::Consul(consul) => Some(consul.guard),
-        }
-    }
-
-    /// Which registry it is, to tell a cached state of another one; `None`: not worth caching.
-    #[must_use]
-    pub fn registry(&self) -> Option<String> {
-        match self {
-            Self::File(_) => None,
-            Self::Etcd(etcd) => {
-                let mut members = etcd.endpoints.clone();
-                members.sort();
-                Some(format!("etcd {} {}", members.join(","), etcd.prefix))
-            }
-            Self::Consul(consul) => Some(format!(
-                "consul {} {}",
-                consul.address,
-                consul.datacenter.as_deref().unwrap_or("")
-            )),
-        }
-    }
-
-    /// The word in `kind = …`.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::File(_) => "file",
-            Self::Etcd(_) => "etcd",
-            Self::Consul(_) => "consul",
-        }
-    }
-}
-
-/// `kind = "file"`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileSource {
-    /// Folder of `*.toml` and `*.json`; relative paths are relative to `bridge.toml`.
-    pub path: PathBuf,
-}
-
-/// `kind = "etcd"`, format `native`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EtcdSource {
-    /// Members, `http://host:port`; tried in turn, never balanced over.
-    pub endpoints: Vec<String>,
-    /// Ends with `/`: `/services/` never sees `/services2/`.
-    pub prefix: String,
-    /// `max_removal`, `max_removal_hold`
-    pub guard: GuardRule,
-}
-
-/// `kind = "consul"`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConsulSource {
-    /// `http://host:port` or `https://host:port`, no trailing slash.
-    pub address: String,
-    /// A file with the ACL token; read again when a request is refused.
-    pub token_file: Option<PathBuf>,
-    /// Another datacenter than the agent's own.
-    pub datacenter: Option<String>,
-    /// `max_removal`, `max_removal_hold`
-    pub guard: GuardRule,
 }

@@ -266,10 +266,8 @@ pub struct Hub {
 impl Hub {
     pub fn watch(address: &str, token_file: Option<std::path::PathBuf>) -> Self {
         let config = ConsulSource {
-            address: address.to_owned(),
             token_file,
-            datacenter: None,
-            guard: xds_bridge::model::GuardRule::default(),
+            ..ConsulSource::new(address.to_owned())
         };
         let timing = Timing {
             slack: Duration::from_millis(1500),

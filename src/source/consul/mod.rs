@@ -88,6 +88,7 @@ impl ConsulWatcher {
                 address,
                 token_file,
                 datacenter,
+                tls: _,
                 guard: _,
             } = self.config.clone();
             match transport(&address) {

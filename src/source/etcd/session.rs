@@ -75,12 +75,17 @@ impl Session {
         let mut endpoints = config.endpoints.clone();
         let mut seen = BTreeSet::new();
         endpoints.retain(|endpoint| seen.insert(endpoint.clone()));
+        let prefix = config
+            .prefixes
+            .first()
+            .map(|p| p.prefix.clone())
+            .unwrap_or_default();
         Self {
             etcd: Etcd::new(&endpoints),
-            prefix: config.prefix.clone(),
             source: sink.source().clone(),
             sink,
-            state: State::new(&config.prefix),
+            state: State::new(&prefix),
+            prefix,
             backoff: Backoff::new(),
             position: None,
             cluster: None,

@@ -1,0 +1,138 @@
+//! `[sources.NAME]`: where facts come from. What the kinds share stands here, each kind has its file.
+
+mod consul;
+mod etcd;
+mod tls;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::load::named;
+use super::parse;
+use super::reader::Section;
+use crate::model::GuardRule;
+pub use consul::ConsulSource;
+pub use etcd::{EtcdPrefix, EtcdSource};
+pub use tls::ClientTls;
+
+/// One registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceConfig {
+    /// A watched folder.
+    File(FileSource),
+    /// Keys under a prefix.
+    Etcd(EtcdSource),
+    /// Catalog and health.
+    Consul(ConsulSource),
+}
+
+impl SourceConfig {
+    /// The guard against mass removal; a folder is under the operator's own hand and has none.
+    #[must_use]
+    pub const fn guard(&self) -> Option<GuardRule> {
+        match self {
+            Self::File(_) => None,
+            Self::Etcd(etcd) => Some(etcd.guard),
+            Self::Consul(consul) => Some(consul.guard),
+        }
+    }
+
+    /// Which registry it is, to tell a cached state of another one; `None`: not worth caching.
+    #[must_use]
+    pub fn registry(&self) -> Option<String> {
+        match self {
+            Self::File(_) => None,
+            Self::Etcd(etcd) => {
+                let mut members = etcd.endpoints.clone();
+                members.sort();
+                let prefixes: Vec<&str> = etcd.prefixes.iter().map(|p| p.prefix.as_str()).collect();
+                Some(format!("etcd {} {}", members.join(","), prefixes.join(",")))
+            }
+            Self::Consul(consul) => Some(format!(
+                "consul {} {}",
+                consul.address,
+                consul.datacenter.as_deref().unwrap_or("")
+            )),
+        }
+    }
+
+    /// The word in `kind = …`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Etcd(_) => "etcd",
+            Self::Consul(_) => "consul",
+        }
+    }
+}
+
+/// `kind = "file"`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSource {
+    /// Folder of `*.toml` and `*.json`; relative paths are relative to `bridge.toml`.
+    pub path: PathBuf,
+}
+
+pub(super) fn read(root: &mut Section<'_>, base: &Path) -> Option<BTreeMap<Arc<str>, SourceConfig>> {
+    #[derive(Clone, Copy)]
+    enum Kind {
+        File,
+        Etcd,
+        Consul,
+    }
+    let sections = root.sections("sources");
+    if sections.is_empty() {
+        root.mistake(
+            "sources",
+            "at least one is needed; for example [sources.sample] with kind = \"file\"",
+        );
+        return None;
+    }
+    let mut sources = BTreeMap::new();
+    let mut whole = true;
+    for mut s in sections {
+        named(&s);
+        let name: Arc<str> = s.name().into();
+        let kind = s.need(
+            "kind",
+            "\"etcd\"",
+            parse::word(&[
+                ("file", Kind::File),
+                ("etcd", Kind::Etcd),
+                ("consul", Kind::Consul),
+            ]),
+        );
+        let Some(kind) = kind else {
+            whole = false; // without a kind no key of it can be judged
+            continue;
+        };
+        let source = match kind {
+            Kind::File => s.need("path", "\"examples/catalog\"", parse::text).map(|path| {
+                SourceConfig::File(FileSource {
+                    path: base.join(path),
+                })
+            }),
+            Kind::Etcd => etcd::read(&mut s, base).map(SourceConfig::Etcd),
+            Kind::Consul => consul::read(&mut s, base).map(SourceConfig::Consul),
+        };
+        s.finish();
+        match source {
+            Some(source) => drop(sources.insert(name, source)),
+            None => whole = false,
+        }
+    }
+    whole.then_some(sources)
+}
+
+fn guard(s: &mut Section<'_>) -> GuardRule {
+    let default = GuardRule::default();
+    let share = s.get_or("max_removal", default.share, parse::percent);
+    let hold = s.get_or("max_removal_hold", default.hold, parse::duration);
+    GuardRule {
+        share,
+        hold,
+        ..default
+    }
+}
