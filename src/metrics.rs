@@ -166,6 +166,10 @@ pub struct Metrics {
     pub source_changes: Family<BySource, Counter>,
     /// Instances that a source no longer knows, served until that is certain.
     pub withheld: Family<BySource, Gauge>,
+    /// Services that a source reads in turns, because its registry does not allow a watch for each.
+    pub swept: Family<BySource, Gauge>,
+    /// Services of which a watch had missed a change that an audit found.
+    pub missed: Family<BySource, Counter>,
     /// How old the last known state was that is served of a source; 0: what it says itself.
     pub stale: Family<BySource, Gauge>,
     /// Last known states that could not be written.
@@ -219,6 +223,8 @@ impl Default for Metrics {
             source_instances: Family::default(),
             source_changes: Family::default(),
             withheld: Family::default(),
+            swept: Family::default(),
+            missed: Family::default(),
             stale: Family::default(),
             cache_failures: Counter::default(),
             entries_rejected: Family::default(),
@@ -265,6 +271,10 @@ impl Default for Metrics {
         );
         let text = "Age of the last known state when it was loaded; 0: what the source says itself";
         r.register("source_stale_seconds", text, m.stale.clone());
+        let text = "Services read in turns, because the registry does not allow a watch for each";
+        r.register("source_swept_services", text, m.swept.clone());
+        let text = "Services of which a watch had missed a change that an audit found";
+        r.register("source_missed_changes", text, m.missed.clone());
         let text = "Last known states that could not be written";
         r.register("cache_write_failures", text, m.cache_failures.clone());
         let text = "Instances a source no longer knows, served until that is certain";

@@ -64,7 +64,7 @@ impl Hub {
     async fn status(&mut self) -> Status {
         match self.next().await {
             What::Status(status) => status,
-            What::Change(change) => panic!("a change instead of a status: {change:?}"),
+            other => panic!("instead of a status: {other:?}"),
         }
     }
 

@@ -182,6 +182,7 @@ impl Bridge {
                 self.status = status;
                 None
             }
+            What::Note(_) | What::Measured(_) => None,
         }
     }
 

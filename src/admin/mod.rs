@@ -86,6 +86,10 @@ async fn ready(State(admin): State<Admin>) -> Response {
             Status::Away { reason } => format!(": {reason}"),
             _ => String::new(),
         };
+        let note = source
+            .note
+            .as_ref()
+            .map_or(String::new(), |note| format!("; {note}"));
         let stale = source.stale.map_or(String::new(), |age| {
             format!(
                 "; what is served was last known {} s before this start",
@@ -102,7 +106,7 @@ async fn ready(State(admin): State<Admin>) -> Response {
         // Writing into a String does not fail.
         let _ = writeln!(
             text,
-            "{} ({}): {}, {delivered}{reason}{stale}{withheld}",
+            "{} ({}): {}, {delivered}{reason}{note}{stale}{withheld}",
             source.name,
             source.kind,
             source.status.as_str()

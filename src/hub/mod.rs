@@ -26,7 +26,7 @@ use crate::fanout::Fanout;
 use crate::metrics::{ByEntry, BySource, ByType, MAX_ENTRIES, Metrics, SourceKind, count};
 use crate::model::catalog::Touched;
 use crate::model::change::What;
-use crate::model::{Catalog, Change, Event, Issue, Severity, Status};
+use crate::model::{Catalog, Change, Event, Issue, Measured, Severity, Status};
 use crate::xds::Kind;
 
 /// Events of sources that wait for the hub; a source that is faster waits itself.
@@ -244,8 +244,18 @@ impl Hub {
         let by_source = BySource {
             source: source.to_string(),
         };
-        if matches!(event.what, What::Change(_)) {
-            self.metrics.source_changes.get_or_create(&by_source).inc();
+        match &event.what {
+            What::Change(_) => {
+                self.metrics.source_changes.get_or_create(&by_source).inc();
+            }
+            What::Measured(Measured::Swept(n)) => {
+                self.metrics.swept.get_or_create(&by_source).set(count(*n));
+            }
+            What::Measured(Measured::Missed(n)) => {
+                self.metrics.missed.get_or_create(&by_source).inc_by(*n);
+            }
+            What::Note(note) => log_note(&source, note.as_deref()),
+            What::Status(_) => {}
         }
         let before = self.withheld(&source);
         let mut touched = self.catalog.apply(event, self.now());
@@ -400,6 +410,7 @@ impl Hub {
                 name: name.clone(),
                 kind: self.sources.get(name).map_or("", |info| info.kind),
                 status: state.status().clone(),
+                note: state.note().map(str::to_owned),
                 delivered: state.delivered(),
                 withheld: state.withheld().map(|(_, w)| w.missing).sum(),
                 stale: self.memory.stale(name),
@@ -421,6 +432,9 @@ impl Hub {
                 .withheld
                 .get_or_create(&by_source)
                 .set(count(view.withheld));
+            // There from the start: an alert needs the step from 0.
+            drop(self.metrics.swept.get_or_create(&by_source));
+            drop(self.metrics.missed.get_or_create(&by_source));
             let up = i64::from(view.status == Status::Live);
             if self.metrics.source_up.get_or_create(&labels).set(up) != up {
                 tracing::info!(source = %view.name, kind = view.kind, status = view.status.as_str(), "source");
@@ -437,6 +451,13 @@ async fn at(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
+    }
+}
+
+fn log_note(source: &str, note: Option<&str>) {
+    match note {
+        Some(note) => tracing::warn!(source, "{note}"),
+        None => tracing::info!(source, "nothing to note any more"),
     }
 }
 

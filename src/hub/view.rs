@@ -25,6 +25,8 @@ pub struct SourceView {
     pub kind: &'static str,
     /// `connecting`, `live`, `away`, and why.
     pub status: Status,
+    /// What its operator should know of it beside its status.
+    pub note: Option<String>,
     /// Has delivered once.
     pub delivered: bool,
     /// Instances that it no longer knows, and that are served until that is certain.

@@ -26,7 +26,7 @@ pub struct Touched {
     pub new_issues: Vec<Issue>,
     /// Some issue came or went.
     pub issues: bool,
-    /// The source's status or first delivery changed.
+    /// The source's status, note or first delivery changed.
     pub status: bool,
 }
 
@@ -47,6 +47,8 @@ impl Catalog {
         match event.what {
             What::Status(status) => state.set_status(status),
             What::Change(change) => state.apply(change, now),
+            What::Note(note) => state.set_note(note),
+            What::Measured(_) => Touched::default(),
         }
     }
 
@@ -202,6 +204,25 @@ mod tests {
         let touched = catalog.hear(away);
         assert!(touched.status && touched.services.is_empty());
         assert!(catalog.service(&"x".into()).is_some());
+    }
+
+    #[test]
+    fn a_note_stands_beside_the_status() {
+        let mut catalog = Catalog::new([("a".into(), None)]);
+        catalog.hear(event("a", vec![("x", Some(record(1)))], true));
+        let note = |text: Option<&str>| Event {
+            source: "a".into(),
+            what: What::Note(text.map(str::to_owned)),
+        };
+        assert!(catalog.hear(note(Some("slow"))).status);
+        assert_eq!(catalog.hear(note(Some("slow"))), Touched::default(), "known");
+        let state = catalog.source("a").unwrap();
+        assert_eq!(
+            (state.note(), state.services(), state.status()),
+            (Some("slow"), 1, &Status::Connecting)
+        );
+        assert!(catalog.hear(note(None)).status);
+        assert_eq!(catalog.source("a").unwrap().note(), None);
     }
 
     #[test]

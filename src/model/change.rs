@@ -20,6 +20,20 @@ pub enum What {
     Change(Change),
     /// The source's own condition changed; facts stay as they are.
     Status(Status),
+    /// What its operator should know of a source that works, one sentence; `None`: nothing any more.
+    /// Facts and status stay as they are.
+    Note(Option<String>),
+    /// A number for the metrics. Facts, status and note stay as they are.
+    Measured(Measured),
+}
+
+/// What a source counts of its own work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measured {
+    /// Services that are read in turns, because the registry does not allow a watch for each.
+    Swept(usize),
+    /// So many more services of which a watch had missed a change.
+    Missed(u64),
 }
 
 /// Facts of one source. Each record replaces all that the source said of that service before.

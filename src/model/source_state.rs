@@ -17,6 +17,7 @@ pub struct SourceState {
     services: HashMap<Arc<str>, Arc<ServiceRecord>>,
     stray: Vec<Issue>,
     status: Status,
+    note: Option<String>,
     delivered: bool,
     instances: usize,
     guard: Option<Guard>,
@@ -28,6 +29,7 @@ impl SourceState {
             services: HashMap::new(),
             stray: Vec::new(),
             status: Status::Connecting,
+            note: None,
             delivered: false,
             instances: 0,
             guard: rule.map(Guard::new),
@@ -38,6 +40,12 @@ impl SourceState {
     #[must_use]
     pub const fn status(&self) -> &Status {
         &self.status
+    }
+
+    /// What its operator should know of it beside that.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// Whether it has delivered its whole state at least once.
@@ -93,6 +101,15 @@ impl SourceState {
     pub(super) fn set_status(&mut self, status: Status) -> Touched {
         let changed = self.status != status;
         self.status = status;
+        Touched {
+            status: changed,
+            ..Touched::default()
+        }
+    }
+
+    pub(super) fn set_note(&mut self, note: Option<String>) -> Touched {
+        let changed = self.note != note;
+        self.note = note;
         Touched {
             status: changed,
             ..Touched::default()

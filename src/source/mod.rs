@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::change::What;
-use crate::model::{Change, Event, Status};
+use crate::model::{Change, Event, Measured, Status};
 
 /// One watched registry.
 pub trait Source: Send + 'static {
@@ -64,6 +64,22 @@ impl Sink {
     /// [`HubGone`] when the program ends.
     pub async fn status(&self, status: Status) -> Result<(), HubGone> {
         self.send(What::Status(status)).await
+    }
+
+    /// Delivers what the operator should know of a source that works; `None`: nothing any more.
+    ///
+    /// # Errors
+    /// [`HubGone`] when the program ends.
+    pub async fn note(&self, note: Option<String>) -> Result<(), HubGone> {
+        self.send(What::Note(note)).await
+    }
+
+    /// Delivers a number for the metrics.
+    ///
+    /// # Errors
+    /// [`HubGone`] when the program ends.
+    pub async fn measured(&self, measured: Measured) -> Result<(), HubGone> {
+        self.send(What::Measured(measured)).await
     }
 
     async fn send(&self, what: What) -> Result<(), HubGone> {

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use xds_bridge::config::ConsulSource;
 use xds_bridge::model::change::What;
-use xds_bridge::model::{Catalog, Change, Event, Status};
+use xds_bridge::model::{Catalog, Change, Event, Measured, Status};
 use xds_bridge::source::consul::{ConsulWatcher, Timing};
 use xds_bridge::source::{Sink, Source as _};
 
@@ -260,6 +260,8 @@ pub struct Hub {
     catalog: Catalog,
     pub changes: Vec<Change>,
     pub statuses: Vec<Status>,
+    pub note: Option<String>,
+    pub measured: Vec<Measured>,
     _stop: DropGuard,
 }
 
@@ -287,6 +289,8 @@ impl Hub {
             catalog: Catalog::new([("c".into(), None)]),
             changes,
             statuses,
+            note: None,
+            measured: Vec::new(),
             _stop: stop.drop_guard(),
         }
     }
@@ -303,6 +307,8 @@ impl Hub {
             match &event.what {
                 What::Change(change) => self.changes.push(change.clone()),
                 What::Status(status) => self.statuses.push(status.clone()),
+                What::Note(note) => self.note.clone_from(note),
+                What::Measured(measured) => self.measured.push(*measured),
             }
             self.catalog.apply(event, Duration::ZERO);
         }
