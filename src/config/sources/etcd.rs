@@ -26,9 +26,7 @@ impl EtcdSource {
     pub fn new(endpoints: Vec<String>, prefix: &str) -> Self {
         Self {
             endpoints,
-            prefixes: vec![EtcdPrefix {
-                prefix: prefix.to_owned(),
-            }],
+            prefixes: vec![EtcdPrefix::native(prefix)],
             tls: None,
             guard: GuardRule::default(),
         }
@@ -40,6 +38,26 @@ impl EtcdSource {
 pub struct EtcdPrefix {
     /// Ends with `/`: `/services/` never sees `/services2/`.
     pub prefix: String,
+    /// How keys and values are laid out there; never guessed.
+    pub format: Format,
+}
+
+/// A layout of keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Our own: `SERVICE/instances/ID` and `SERVICE/policy`, flat JSON objects.
+    Native,
+}
+
+impl EtcdPrefix {
+    /// A prefix in our own format.
+    #[must_use]
+    pub fn native(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            format: Format::Native,
+        }
+    }
 }
 
 pub(super) fn read(s: &mut Section<'_>, base: &Path) -> Option<EtcdSource> {
@@ -53,13 +71,17 @@ pub(super) fn read(s: &mut Section<'_>, base: &Path) -> Option<EtcdSource> {
             "`{text}` must end with /, so that `/svc/` never sees `/svc2/`"
         ))
     });
-    s.get("format", parse::word(&[("native", ())]));
+    let format = s.get_or(
+        "format",
+        Format::Native,
+        parse::word(&[("native", Format::Native)]),
+    );
     let https = endpoints.iter().flatten().any(|e| e.starts_with("https:"));
     let tls = tls::read(s, base, https);
     let guard = guard(s);
     Some(EtcdSource {
         endpoints: endpoints?,
-        prefixes: vec![EtcdPrefix { prefix }],
+        prefixes: vec![EtcdPrefix { prefix, format }],
         tls,
         guard,
     })

@@ -4,6 +4,7 @@
 //! rotation): the caller moves on with [`Etcd::advance`]. Imports nothing of ours.
 
 mod error;
+mod kv;
 mod pages;
 mod watch;
 
@@ -13,8 +14,9 @@ use etcd_client::{Client, ConnectOptions};
 use tokio::time::timeout;
 
 pub use error::Error;
+pub use kv::{Event, Kv, MAX_VALUE};
 pub use pages::Pages;
-pub use watch::{Event, Message, Watch};
+pub use watch::{Message, Watch};
 
 /// TCP and TLS to one member.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -26,24 +28,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest part of a watch that is decoded, bytes. tonic's 4 MiB break long catch-ups.
 const MAX_MESSAGE: usize = 256 * 1024 * 1024;
-/// The longest value that is kept, bytes; a declaration has a few hundred.
-pub const MAX_VALUE: usize = 64 * 1024;
-
-/// One key, as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kv {
-    /// Bytes: etcd's keys need not be UTF-8.
-    pub key: Vec<u8>,
-    /// Bytes; empty when there are more than [`MAX_VALUE`] (etcd's default limit is 1.5 MiB).
-    pub value: Vec<u8>,
-    /// How many bytes the value has in etcd.
-    pub size: usize,
-    /// The revision of the last write.
-    pub mod_revision: i64,
-    /// The revision in which the key came to be; another one means that it was deleted in between.
-    pub create_revision: i64,
-}
-
 /// Where an answer comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -142,20 +126,6 @@ impl Etcd {
             .with_require_leader(true);
         let client = Client::connect([&member.endpoint], Some(options)).await?;
         Ok(member.client.insert(client).clone())
-    }
-}
-
-impl Kv {
-    /// Without a value that nobody would read: five hundred of them are 800 MB.
-    fn new(key: Vec<u8>, value: Vec<u8>, (mod_revision, create_revision): (i64, i64)) -> Self {
-        let size = value.len();
-        Self {
-            key,
-            value: if size > MAX_VALUE { Vec::new() } else { value },
-            size,
-            mod_revision,
-            create_revision,
-        }
     }
 }
 

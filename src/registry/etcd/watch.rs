@@ -6,41 +6,7 @@ use etcd_client::proto::{PbEvent, PbWatchResponse};
 use etcd_client::{WatchClient, WatchOptions, WatchStream};
 
 use super::error::Error;
-use super::{Kv, Origin};
-
-/// A change of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Written.
-    Put(Kv),
-    /// Deleted, or its lease ran out.
-    Delete {
-        /// The key.
-        key: Vec<u8>,
-        /// The revision of the deletion.
-        mod_revision: i64,
-    },
-}
-
-impl Event {
-    /// The revision of the change.
-    #[must_use]
-    pub const fn mod_revision(&self) -> i64 {
-        match self {
-            Self::Put(kv) => kv.mod_revision,
-            Self::Delete { mod_revision, .. } => *mod_revision,
-        }
-    }
-
-    /// The bytes of the value that is held.
-    #[must_use]
-    pub const fn weight(&self) -> usize {
-        match self {
-            Self::Put(kv) => kv.value.len(),
-            Self::Delete { .. } => 0,
-        }
-    }
-}
+use super::{Event, Kv, Origin};
 
 /// What a watch says. Any of them is a sign of life.
 #[derive(Clone, Debug, PartialEq, Eq)]

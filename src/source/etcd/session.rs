@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::backoff::Backoff;
 use super::state::State;
-use crate::config::EtcdSource;
+use crate::config::{EtcdPrefix, EtcdSource};
 use crate::model::Status;
 use crate::registry::etcd::{Error, Etcd, Event, Message, Origin, Watch};
 use crate::source::{HubGone, Sink};
@@ -78,14 +78,14 @@ impl Session {
         let prefix = config
             .prefixes
             .first()
-            .map(|p| p.prefix.clone())
-            .unwrap_or_default();
+            .cloned()
+            .unwrap_or_else(|| EtcdPrefix::native(""));
         Self {
             etcd: Etcd::new(&endpoints),
             source: sink.source().clone(),
             sink,
             state: State::new(&prefix),
-            prefix,
+            prefix: prefix.prefix,
             backoff: Backoff::new(),
             position: None,
             cluster: None,

@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::keys::{self, Key};
 use super::native;
+use crate::config::EtcdPrefix;
 use crate::model::{Change, Instance, Issue, Policy, ServiceRecord};
 use crate::registry::etcd::{Event, Kv};
 use crate::source::entry::Decoded;
@@ -55,9 +56,9 @@ pub(super) struct Relisting {
 
 impl State {
     /// Knows nothing yet.
-    pub(super) fn new(prefix: &str) -> Self {
+    pub(super) fn new(prefix: &EtcdPrefix) -> Self {
         Self {
-            prefix: prefix.to_owned(),
+            prefix: prefix.prefix.clone(),
             ..Self::default()
         }
     }
@@ -98,7 +99,10 @@ impl State {
     /// Takes a whole listing in; what it does not name is gone.
     pub(super) fn relist(&self) -> Relisting {
         Relisting {
-            fresh: Self::new(&self.prefix),
+            fresh: Self {
+                prefix: self.prefix.clone(),
+                ..Self::default()
+            },
         }
     }
 

@@ -33,7 +33,7 @@ fn good(port: u16) -> String {
 }
 
 fn state() -> State {
-    State::new("/services/")
+    State::new(&EtcdPrefix::native("/services/"))
 }
 
 /// `orders[8080,8081]!1 users-` : ports, how many issues, `-` for gone.
