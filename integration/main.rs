@@ -11,6 +11,7 @@ mod support;
 
 mod adoption_steps;
 mod bridge_restart;
+mod chaos;
 mod configuration;
 mod consul_restart;
 mod envoy_protocol;

@@ -168,6 +168,14 @@ impl Bridge {
         self.program.restart(async || ready(&http, admin).await).await;
     }
 
+    /// SIGKILL, then starts it again, and waits until it is ready and an Envoy has come back.
+    pub(crate) async fn kill_and_restart(&mut self) {
+        self.kill();
+        self.restart().await;
+        self.metric_is("xds_bridge_streams", &[], |streams| streams >= 1)
+            .await;
+    }
+
     /// Starts it again and waits until it is alive, whether ready or not.
     pub(crate) async fn restart_unready(&mut self) {
         let (http, url) = (self.http.clone(), format!("http://{}/healthz", self.admin));
@@ -189,6 +197,12 @@ impl Bridge {
     /// All metrics.
     pub(crate) async fn metrics(&self) -> Counted {
         Counted(self.text("/metrics").await.expect("the bridge's metrics"))
+    }
+
+    /// The number of the generation that it serves.
+    pub(crate) async fn generation(&self) -> i64 {
+        let metrics = self.metrics().await;
+        metrics.sum("xds_bridge_generation", &[]).expect("a generation")
     }
 
     /// Fails when an Envoy has refused anything.

@@ -6,20 +6,25 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use rs_consul::{Config, DeregisterEntityPayload, RegisterEntityPayload, RegisterEntityService};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
+use super::crowd::Entry;
 use super::http::Http;
 use super::process::{self, Program, Start};
 use super::servers::Server;
+use super::wait;
 
 /// One server with its data and its ports.
 pub(crate) struct Consul {
     program: Program,
     url: String,
     http: Http,
+    /// Keeps its connections: for thousands of entries.
+    writer: Http,
     dir: TempDir,
 }
 
@@ -59,6 +64,7 @@ impl Consul {
                     program,
                     url,
                     http: client,
+                    writer: Http::keeping(),
                     dir,
                 };
             }
@@ -71,6 +77,14 @@ impl Consul {
         self.url.clone()
     }
 
+    /// The section of `bridge.toml` that watches it.
+    pub(crate) fn section(&self) -> String {
+        format!(
+            "[sources.registry]\nkind = \"consul\"\naddress = \"{}\"\n",
+            self.url
+        )
+    }
+
     /// The child, to be signalled.
     pub(crate) fn program(&mut self) -> &mut Program {
         &mut self.program
@@ -79,6 +93,20 @@ impl Consul {
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.program.kill();
+    }
+
+    /// Starts it again with its data on its ports, and does not wait for anything.
+    pub(crate) fn restart_unready(&mut self) {
+        self.program.start_again();
+    }
+
+    /// Waits until reads are consistent.
+    pub(crate) async fn is_consistent(&self) {
+        let (http, url) = (&self.http, &self.url);
+        wait::until(wait::PATIENCE, "consul's reads are consistent", async || {
+            consistent(http, url).await
+        })
+        .await;
     }
 
     /// Starts it again with its data on its ports; waits until reads are consistent.
@@ -149,6 +177,39 @@ impl Consul {
             url: self.url(),
             reporter,
         }
+    }
+
+    /// Puts all these into the catalog, by sixteen writers at once. No agent looks after them.
+    pub(crate) async fn fill(&self, entries: &[Entry]) {
+        futures::stream::iter(entries)
+            .for_each_concurrent(16, |entry| self.enter(entry))
+            .await;
+    }
+
+    /// Puts one entry into the catalog; tried again while the servers have no leader.
+    pub(crate) async fn enter(&self, entry: &Entry) {
+        let body = json!({
+            "Node": node(entry), "Address": "127.0.0.1",
+            "Service": {
+                "ID": entry.id, "Service": entry.service,
+                "Address": entry.address.ip().to_string(), "Port": entry.address.port(),
+            },
+        });
+        self.insist("/v1/catalog/register", &body).await;
+    }
+
+    /// Takes such an entry out again.
+    pub(crate) async fn leave(&self, entry: &Entry) {
+        let body = json!({ "Node": node(entry), "ServiceID": entry.id });
+        self.insist("/v1/catalog/deregister", &body).await;
+    }
+
+    async fn insist(&self, path: &str, body: &Value) {
+        let url = format!("{}{path}", self.url);
+        wait::until(wait::PATIENCE, &format!("PUT {path} of {body}"), async || {
+            put(&self.writer, &url, body.to_string()).await
+        })
+        .await;
     }
 
     /// The typed client that the program uses too.
@@ -225,6 +286,12 @@ impl Drop for Registration {
     fn drop(&mut self) {
         self.fall_silent();
     }
+}
+
+/// All entries of a service number differ by node or port, and a node has many: by the last digit of its id.
+fn node(entry: &Entry) -> String {
+    let last = entry.id.rsplit('-').next().unwrap_or_default();
+    format!("node-{last}")
 }
 
 /// A server reports that it is well, for ever; while Consul is away it goes on trying.

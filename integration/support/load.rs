@@ -54,20 +54,38 @@ fn now() -> Instant {
 impl Load {
     /// Starts `workers` clients for each call, which together make `rps` requests a second of it.
     pub(crate) fn start(address: SocketAddr, calls: &[Call], rps: u32, workers: u32) -> Self {
+        let each = (0..workers).flat_map(|n| calls.iter().map(move |c| (n, vec![c.clone()])));
+        Self::spawn(address, each.collect(), rps, workers)
+    }
+
+    /// Starts `workers` clients which together make `rps` requests a second, and go round all the calls.
+    pub(crate) fn over(address: SocketAddr, calls: &[Call], rps: u32, workers: u32) -> Self {
+        let each = (0..workers).map(|n| {
+            let mut calls = calls.to_vec();
+            let share = calls.len() / workers as usize; // each begins at another one
+            calls.rotate_left(share * n as usize);
+            (n, calls)
+        });
+        Self::spawn(address, each.collect(), rps, workers)
+    }
+
+    fn spawn(address: SocketAddr, each: Vec<(u32, Vec<Call>)>, rps: u32, workers: u32) -> Self {
         let stop = CancellationToken::new();
         let seen = Arc::new(Mutex::new(Report::default()));
         let began = now();
         let mut set = JoinSet::new();
         let pace = Duration::from_secs(1) * workers / rps;
-        for (number, call) in (0..workers).flat_map(|n| calls.iter().map(move |c| (n, c.clone()))) {
+        for (number, calls) in each {
             let (stop, seen) = (stop.clone(), seen.clone());
             set.spawn(async move {
                 let client = Client::new(address);
+                let mut calls = calls.into_iter().cycle();
                 // The workers take turns, so that requests are spread evenly.
                 let first = tokio::time::Instant::from_std(began + pace * number / workers);
                 let mut ticks = tokio::time::interval_at(first, pace);
                 ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+                    let Some(call) = calls.next() else { return };
                     let answer = client.call(&call).await;
                     let mut report = seen.lock().expect("no worker panics");
                     report.sent += 1;
@@ -75,7 +93,7 @@ impl Load {
                         Ok(server) => *report.answers.entry(server).or_default() += 1,
                         Err(refusal) => report.failures.push(Failure {
                             at: now().duration_since(began),
-                            call: call.clone(),
+                            call,
                             text: refusal.to_string(),
                         }),
                     }
@@ -120,12 +138,22 @@ impl Report {
         let first: Vec<String> = self.failures.iter().take(12).map(ToString::to_string).collect();
         assert!(
             self.failures.is_empty(),
-            "{} of {} requests failed:\n{}",
+            "{} of {} requests failed: {:?}; the first ones:\n{}",
             self.failures.len(),
             self.sent,
+            self.reasons(),
             first.join("\n")
         );
         self
+    }
+
+    /// How many failed by status and reason.
+    pub(crate) fn reasons(&self) -> BTreeMap<&str, usize> {
+        let mut reasons = BTreeMap::new();
+        for failure in &self.failures {
+            *reasons.entry(failure.text.as_str()).or_default() += 1;
+        }
+        reasons
     }
 
     /// Fails when a single request failed, or when there were too few to prove anything.

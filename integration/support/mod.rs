@@ -14,6 +14,7 @@
 pub(crate) mod bridge;
 pub(crate) mod client;
 pub(crate) mod consul;
+pub(crate) mod crowd;
 pub(crate) mod envoy;
 pub(crate) mod etcd;
 pub(crate) mod gate;
@@ -24,4 +25,5 @@ pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod served;
 pub(crate) mod servers;
+pub(crate) mod steady;
 pub(crate) mod wait;
