@@ -1,15 +1,18 @@
 //! The mass-removal guard: a registry that answers too little must not empty Envoy.
 //!
-//! One change (or a burst of them within [`WINDOW`]) that would take away more than a
-//! share of what a source has, of one service or in all, is withheld: what is new in
-//! it is served, what it takes away stays. It is let through when the source still
+//! A change that would take away more than a share of the instances of one service, or after which
+//! more than that share of what the source had at some moment of the last [`WINDOW`] would be missing,
+//! is withheld: what is new in it is served, what it takes away stays. An instance that came back is
+//! not missing, and one that is new makes up for no other. It is let through when the source still
 //! says so after the hold time, or at once when the operator accepts it. Small,
 //! honest removals pass at once. Pure: the time is given.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::history::{Gone, History};
+use super::instance::Instance;
 use super::service::ServiceRecord;
 
 /// Removals within this time count as one.
@@ -62,60 +65,68 @@ pub struct Withheld {
 #[derive(Debug)]
 pub struct Guard {
     rule: GuardRule,
-    recent: VecDeque<(Duration, usize)>,
+    history: History,
     withheld: BTreeMap<Arc<str>, Withheld>,
 }
 
 /// What a change would do to one service.
 #[derive(Clone, Debug)]
-pub struct Loss {
+pub struct Turn {
     /// The service.
     pub name: Arc<str>,
-    /// Instances it has now.
+    /// Instances that are served of it now.
     pub before: usize,
-    /// Instances that would go.
-    pub missing: usize,
+    /// Ids of instances that would go.
+    pub missing: Vec<Arc<str>>,
+    /// Ids of instances that would come.
+    pub coming: Vec<Arc<str>>,
 }
 
 impl Guard {
     /// A guard by this rule.
     #[must_use]
-    pub const fn new(rule: GuardRule) -> Self {
+    pub fn new(rule: GuardRule) -> Self {
         Self {
             rule,
-            recent: VecDeque::new(),
+            history: History::default(),
             withheld: BTreeMap::new(),
         }
     }
 
-    /// Which of these losses are to be withheld. `total`: instances of the source now.
+    /// Which of these losses are to be withheld. `total`: instances that are served of the source now.
+    /// What passes, and what comes, is remembered.
     #[must_use]
-    pub fn judge(&mut self, losses: &[Loss], total: usize, now: Duration) -> HashSet<Arc<str>> {
-        while self.recent.front().is_some_and(|(at, _)| *at + WINDOW < now) {
-            self.recent.pop_front();
+    pub fn judge(&mut self, turns: &[Turn], total: usize, now: Duration) -> HashSet<Arc<str>> {
+        let named: HashSet<&Arc<str>> = turns.iter().map(|t| &t.name).collect();
+        let elsewhere = self.withheld.iter().filter(|(name, _)| !named.contains(name));
+        let waiting: usize = elsewhere.map(|(_, w)| w.missing).sum();
+        let going = || {
+            turns
+                .iter()
+                .flat_map(|t| t.missing.iter().map(|id| (t.name.clone(), id.clone())))
+        };
+        if turns.iter().all(|t| t.missing.is_empty() && t.coming.is_empty()) {
+            return HashSet::new();
         }
-        let recent: usize = self.recent.iter().map(|(_, n)| n).sum();
-        let named: HashSet<&Arc<str>> = losses.iter().map(|l| &l.name).collect();
-        let waiting: usize = self
-            .withheld
+        self.history.begin(now, total);
+        let all = going().next().is_some()
+            && self
+                .history
+                .missing(going())
+                .any(|Gone { of, missing }| self.too_much(missing + waiting, of));
+        let held: HashSet<Arc<str>> = turns
             .iter()
-            .filter(|(name, _)| !named.contains(name))
-            .map(|(_, w)| w.missing)
-            .sum();
-        let missing: usize = losses.iter().map(|l| l.missing).sum();
-        let all = self.too_much(missing + waiting + recent, total + recent);
-        let held: HashSet<Arc<str>> = losses
-            .iter()
-            .filter(|l| l.missing > 0 && (all || self.too_much(l.missing, l.before)))
-            .map(|l| l.name.clone())
+            .filter(|t| !t.missing.is_empty() && (all || self.too_much(t.missing.len(), t.before)))
+            .map(|t| t.name.clone())
             .collect();
-        let passed: usize = losses
-            .iter()
-            .filter(|l| !held.contains(&l.name))
-            .map(|l| l.missing)
-            .sum();
-        if passed > 0 {
-            self.recent.push_back((now, passed));
+        for turn in turns {
+            let passing = turn.missing.iter().filter(|_| !held.contains(&turn.name));
+            for id in passing {
+                self.history.went(&turn.name, id);
+            }
+            for id in &turn.coming {
+                self.history.came(&turn.name, id);
+            }
         }
         held
     }
@@ -185,31 +196,57 @@ pub fn kept(served: &ServiceRecord, told: Option<&ServiceRecord>) -> ServiceReco
     record
 }
 
-/// How many instances of `served` are not in what is told.
+/// What telling this would do to a service that is served like that.
 #[must_use]
-pub fn missing(served: &ServiceRecord, told: Option<&ServiceRecord>) -> usize {
-    let Some(told) = told else {
-        return served.instances.len();
+pub fn turn(name: &Arc<str>, served: Option<&ServiceRecord>, told: Option<&ServiceRecord>) -> Turn {
+    fn instances(record: Option<&ServiceRecord>) -> &[Instance] {
+        record.map_or(&[], |r| &r.instances)
+    }
+    let (served, told) = (instances(served), instances(told));
+    let without = |all: &[Instance], others: &[Instance]| -> Vec<Arc<str>> {
+        let others: HashSet<&str> = others.iter().map(|i| &*i.id).collect();
+        let left = all.iter().filter(|i| !others.contains(&*i.id));
+        left.map(|i| i.id.clone()).collect()
     };
-    let ids: HashSet<&str> = told.instances.iter().map(|i| &*i.id).collect();
-    served.instances.iter().filter(|i| !ids.contains(&*i.id)).count()
+    Turn {
+        name: name.clone(),
+        before: served.len(),
+        missing: without(served, told),
+        coming: without(told, served),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn loss(name: &str, before: usize, missing: usize) -> Loss {
-        Loss {
+    fn ids(numbers: std::ops::Range<usize>) -> Vec<Arc<str>> {
+        numbers.map(|n| n.to_string().into()).collect()
+    }
+
+    fn loss(name: &str, before: usize, missing: usize) -> Turn {
+        Turn {
             name: name.into(),
             before,
-            missing,
+            missing: ids(0..missing),
+            coming: Vec::new(),
         }
     }
 
-    fn held(guard: &mut Guard, losses: &[Loss], total: usize, second: u64) -> Vec<String> {
+    fn gain(name: &str, coming: usize) -> Turn {
+        Turn {
+            coming: ids(0..coming),
+            ..loss(name, 0, 0)
+        }
+    }
+
+    fn guard() -> Guard {
+        Guard::new(GuardRule::default())
+    }
+
+    fn held(guard: &mut Guard, turns: &[Turn], total: usize, second: u64) -> Vec<String> {
         let mut names: Vec<String> = guard
-            .judge(losses, total, Duration::from_secs(second))
+            .judge(turns, total, Duration::from_secs(second))
             .iter()
             .map(ToString::to_string)
             .collect();
@@ -219,7 +256,7 @@ mod tests {
 
     #[test]
     fn small_and_honest_removals_pass() {
-        let mut guard = Guard::new(GuardRule::default());
+        let mut guard = guard();
         assert_eq!(
             held(&mut guard, &[loss("a", 10, 10)], 12, 0),
             [""; 0],
@@ -238,32 +275,67 @@ mod tests {
 
     #[test]
     fn most_of_a_service_is_withheld_alone() {
-        let mut guard = Guard::new(GuardRule::default());
         assert_eq!(
-            held(&mut guard, &[loss("a", 20, 11), loss("b", 20, 2)], 1000, 0),
+            held(&mut guard(), &[loss("a", 20, 11), loss("b", 20, 2)], 1000, 0),
             ["a"]
         );
     }
 
+    /// So many of thirty services of one instance pass, one after the other, before it is too much.
+    fn passed(meanwhile: impl Fn(&mut Guard, usize)) -> usize {
+        let mut guard = guard();
+        let mut n = 0;
+        while n < 30 && held(&mut guard, &[loss(&format!("s{n}"), 1, 1)], 30 - n, 1).is_empty() {
+            meanwhile(&mut guard, n);
+            n += 1;
+        }
+        n
+    }
+
     #[test]
     fn most_of_everything_is_withheld_however_it_is_spread() {
-        let mut guard = Guard::new(GuardRule::default());
-        let many: Vec<Loss> = (0..20).map(|n| loss(&format!("s{n}"), 1, 1)).collect();
-        assert_eq!(held(&mut guard, &many, 30, 0).len(), 20);
+        let many: Vec<Turn> = (0..20).map(|n| loss(&format!("s{n}"), 1, 1)).collect();
+        assert_eq!(held(&mut guard(), &many, 30, 0).len(), 20);
         // One by one within the window: the first ones pass, then it is too much.
-        let mut guard = Guard::new(GuardRule::default());
-        let passed = (0..20)
-            .take_while(|n| held(&mut guard, &many[*n..=*n], 30 - n, 1).is_empty())
-            .count();
-        assert_eq!(passed, 15, "half of thirty");
+        assert_eq!(passed(|_, _| {}), 15, "half of thirty");
         // Slowly, over time, each may go.
-        let mut guard = Guard::new(GuardRule::default());
+        let mut slow = guard();
         for (n, loss) in many.iter().enumerate() {
             let second = 20 * n as u64;
             assert_eq!(
-                held(&mut guard, std::slice::from_ref(loss), 30 - n, second),
+                held(&mut slow, std::slice::from_ref(loss), 30 - n, second),
                 [""; 0]
             );
+        }
+    }
+
+    #[test]
+    fn what_is_new_makes_up_for_nothing_that_goes() {
+        let more = |guard: &mut Guard, n: usize| {
+            assert_eq!(held(guard, &[gain(&format!("new-{n}"), 1)], 29 - n, 1), [""; 0]);
+        };
+        assert_eq!(passed(more), 15);
+        // Nor does what came a moment ago count for less when it goes.
+        let mut guard = guard();
+        assert_eq!(held(&mut guard, &[gain("a", 1000)], 10, 0), [""; 0]);
+        assert_eq!(
+            held(&mut guard, &[loss("a", 1000, 11)], 1010, 1),
+            [""; 0],
+            "few of many"
+        );
+        let rest = Turn {
+            missing: ids(11..600),
+            ..loss("a", 1999, 0)
+        };
+        assert_eq!(held(&mut guard, &[rest], 999, 2), ["a"]);
+    }
+
+    #[test]
+    fn one_that_comes_and_goes_is_missing_once() {
+        let mut guard = guard();
+        for _ in 0..50 {
+            assert_eq!(held(&mut guard, &[loss("a", 1, 1)], 12, 1), [""; 0]);
+            assert_eq!(held(&mut guard, &[gain("a", 1)], 11, 1), [""; 0]);
         }
     }
 

@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod change;
 pub mod declaration;
 pub mod guard;
+mod history;
 pub mod instance;
 pub mod network;
 pub mod route;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::catalog::Touched;
 use super::change::{Change, Issue, Status};
-use super::guard::{Guard, GuardRule, Loss, Withheld, kept, missing};
+use super::guard::{Guard, GuardRule, Turn, Withheld, kept, turn};
 use super::service::ServiceRecord;
 
 /// One source in the catalog.
@@ -167,30 +167,21 @@ impl SourceState {
         touched: &mut Touched,
     ) -> Vec<(Arc<str>, Option<ServiceRecord>)> {
         let Some(guard) = &mut self.guard else { return told };
-        let losses: Vec<Loss> = told
+        let turns: Vec<Turn> = told
             .iter()
-            .filter_map(|(name, record)| {
-                let served = self.services.get(name)?;
-                let missing = missing(served, record.as_ref());
-                Some(Loss {
-                    name: name.clone(),
-                    before: served.instances.len(),
-                    missing,
-                })
-            })
+            .map(|(name, record)| turn(name, self.services.get(name).map(|r| &**r), record.as_ref()))
             .collect();
-        let held = guard.judge(&losses, self.instances, now);
+        let held = guard.judge(&turns, self.instances, now);
         let before = guard.withheld().len();
         let mut settled = false;
-        for (name, record) in &mut told {
+        for ((name, record), turn) in told.iter_mut().zip(turns) {
             let Some(served) = self.services.get(name).filter(|_| held.contains(name)) else {
                 settled |= guard.withheld().contains_key(name);
                 guard.settle(name);
                 continue;
             };
             let serve = kept(served, record.as_ref());
-            let missing = missing(served, record.as_ref());
-            guard.withhold(name.clone(), record.replace(serve), missing, now);
+            guard.withhold(name.clone(), record.replace(serve), turn.missing.len(), now);
         }
         touched.status |= settled || guard.withheld().len() != before;
         told
