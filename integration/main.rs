@@ -22,4 +22,5 @@ mod malformed;
 mod mass_removal;
 mod registry_restart;
 mod tls;
+mod unhealthy;
 mod union;

@@ -103,6 +103,7 @@ pub async fn run(
                     kind: source.kind(),
                     guard: source.guard(),
                     registry: source.registry(),
+                    priority: config.priorities.get(name).copied().unwrap_or(0),
                 },
             )
         })

@@ -275,13 +275,13 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
 fn service(fixed: &StaticService) -> Service {
     Service {
         name: fixed.name.as_str().into(),
-        instances: Vec::new(),
         policy: Policy {
             protocol: Some(fixed.protocol),
             expose: None,
             routes: fixed.routes.clone(),
+            ..Policy::default()
         },
-        conflict: None,
+        ..Service::default()
     }
 }
 

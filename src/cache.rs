@@ -269,6 +269,7 @@ mod tests {
             protocol: Some(Protocol::Grpc),
             expose: Some(Expose::On(vec!["edge".into()])),
             routes: vec![RouteRule::parse("grpc=shop.Orders/Get header=x:1 timeout=2s").unwrap()],
+            all_unhealthy: Some(crate::model::OnAllUnhealthy::Drop),
         };
         let instance = Instance {
             id: "orders-7".into(),

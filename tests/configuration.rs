@@ -36,6 +36,21 @@ fn the_file_that_we_ship_is_right() {
 }
 
 #[test]
+fn a_source_can_stand_behind_the_others() {
+    let two = "[sources.here]\nkind = \"file\"\npath = \"a\"\n[sources.there]\nkind = \"file\"\npath = \"b\"\npriority = 2\n";
+    let priorities = read(two, &[]).unwrap().priorities;
+    assert_eq!(priorities.into_iter().collect::<Vec<_>>(), [("there".into(), 2)]);
+    wrong(
+        &two.replace("= 2", "= 101"),
+        &[],
+        expect![[r#"
+            1 mistake in the configuration
+              etc/bridge.toml:7: sources.there.priority: `101` must be a whole number from 0 to 100
+        "#]],
+    );
+}
+
+#[test]
 fn defaults_and_relative_paths() {
     let config = read(SAMPLE, &[]).unwrap();
     assert_eq!(config.xds.listen.to_string(), "127.0.0.1:18000");

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use xds_bridge::fanout::Fanout;
 use xds_bridge::metrics::Metrics;
-use xds_bridge::model::{Clusters, OnAllUnhealthy, Policy, Protocol, Service};
+use xds_bridge::model::{Clusters, OnAllUnhealthy, Protocol, Service};
 use xds_bridge::translate::{cluster::message, endpoints::endpoints};
 use xds_bridge::xds::Update;
 use xds_bridge::{clock, grpc};
@@ -31,22 +31,22 @@ pub(crate) struct Served {
 
 /// The clusters of the generator, as it makes them by default.
 pub(crate) fn cluster(name: &str) -> envoy_types::pb::envoy::config::cluster::v3::Cluster {
-    let defaults = Clusters {
-        connect_timeout: Duration::from_secs(1),
-        on_all_unhealthy: OnAllUnhealthy::Open,
-        retries: 2,
-    };
-    message(name, Protocol::Http1, &defaults)
+    message(name, Protocol::Http1, &DEFAULTS)
 }
+
+const DEFAULTS: Clusters = Clusters {
+    connect_timeout: Duration::from_secs(1),
+    on_all_unhealthy: OnAllUnhealthy::Open,
+    retries: 2,
+};
 
 /// The endpoints of a service without instances.
 pub(crate) fn no_endpoints(name: &str) -> Update {
-    Update::Put(endpoints(&Service {
+    let service = Service {
         name: name.into(),
-        instances: Vec::new(),
-        policy: Policy::default(),
-        conflict: None,
-    }))
+        ..Service::default()
+    };
+    Update::Put(endpoints(&service, &DEFAULTS))
 }
 
 impl Served {

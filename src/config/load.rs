@@ -196,13 +196,15 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         );
     }
     root.finish();
+    let (sources, priorities) = sources?;
     Some(Config {
         xds,
         admin,
         log,
         clusters,
         cache,
-        sources: sources?,
+        sources,
+        priorities,
         exposures,
         listeners: listeners?,
     })
@@ -221,7 +223,11 @@ fn clusters(mut s: Section<'_>) -> Clusters {
     let on_all_unhealthy = s.get_or(
         "on_all_unhealthy",
         OnAllUnhealthy::Open,
-        parse::word(&[("open", OnAllUnhealthy::Open), ("closed", OnAllUnhealthy::Closed)]),
+        parse::word(&[
+            ("open", OnAllUnhealthy::Open),
+            ("closed", OnAllUnhealthy::Closed),
+            ("drop", OnAllUnhealthy::Drop),
+        ]),
     );
     let retries = s.get_or("retries", 2, parse::count(0, 10));
     s.finish();

@@ -35,6 +35,8 @@ pub struct Config {
     pub cache: Option<Cache>,
     /// `[sources.NAME]`
     pub sources: BTreeMap<Arc<str>, SourceConfig>,
+    /// `sources.NAME.priority`, where it is above 0: its instances stand behind those of the others.
+    pub priorities: BTreeMap<Arc<str>, u32>,
     /// `[exposures.NAME]`; `internal` is always there.
     pub exposures: BTreeMap<Arc<str>, Exposure>,
     /// `[listeners.NAME]`

@@ -84,7 +84,7 @@ impl Builder {
         for name in touched {
             let claimed = catalog.service(name).map(|service| {
                 updates.push(Update::Put(cluster(&service, &self.network.clusters)));
-                updates.push(Update::Put(endpoints(&service)));
+                updates.push(Update::Put(endpoints(&service, &self.network.clusters)));
                 self.note_conflict(name, service.conflict.as_ref());
                 let mut claimed = claims(&service, &self.network.exposures);
                 claimed

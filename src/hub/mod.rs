@@ -67,7 +67,13 @@ impl Hub {
         let (overview, seen) = watch::channel(Overview::default());
         let began = clock::now();
         let hub = Self {
-            catalog: Catalog::new(sources.iter().map(|(name, info)| (name.clone(), info.guard))),
+            catalog: Catalog::new(sources.iter().map(|(name, info)| (name.clone(), info.guard)))
+                .with_priorities(
+                    sources
+                        .iter()
+                        .map(|(name, info)| (name.clone(), info.priority))
+                        .collect(),
+                ),
             sources,
             began,
             memory: Memory::new(began, BTreeMap::new()),

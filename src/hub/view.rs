@@ -44,6 +44,8 @@ pub struct SourceInfo {
     pub guard: Option<GuardRule>,
     /// Which registry it is; `None`: its state is not kept.
     pub registry: Option<String>,
+    /// 0: the first choice; its instances stand behind those of sources with a lesser one.
+    pub priority: u32,
 }
 
 /// An operator's word to the hub.

@@ -13,8 +13,9 @@ use super::source_state::SourceState;
 /// The merged state of all sources.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    /// Strongest first: the order of their names.
     sources: BTreeMap<Arc<str>, SourceState>,
+    /// Of those that are not the first choice, above 0.
+    priorities: BTreeMap<Arc<str>, u32>,
 }
 
 /// What an event changed.
@@ -36,7 +37,15 @@ impl Catalog {
         let fresh = |(name, rule)| (name, SourceState::new(rule));
         Self {
             sources: sources.into_iter().map(fresh).collect(),
+            priorities: BTreeMap::new(),
         }
+    }
+
+    /// Sources whose instances stand behind those of others, by their names; 0 is the first choice.
+    #[must_use]
+    pub fn with_priorities(mut self, priorities: BTreeMap<Arc<str>, u32>) -> Self {
+        self.priorities = priorities;
+        self
     }
 
     /// Applies one event at this time. What changes nothing touches nothing.
@@ -84,21 +93,24 @@ impl Catalog {
         self.sources.get(name)
     }
 
-    /// The sources by name, strongest first.
+    /// The sources by name.
     pub fn sources(&self) -> impl Iterator<Item = (&Arc<str>, &SourceState)> {
         self.sources.iter()
     }
 
     /// One service as the union of what all sources say; `None` when no source knows it.
-    /// A record that holds only rejected entries does not make a service.
+    /// A record that holds only rejected entries does not make a service. Where sources disagree the
+    /// one of the lesser priority is right, then the one of the lesser name.
     #[must_use]
     pub fn service(&self, name: &Arc<str>) -> Option<Service> {
-        let records: Vec<&ServiceRecord> = self
+        let priority = |source| self.priorities.get(source).copied().unwrap_or(0);
+        let mut records: Vec<(u32, &ServiceRecord)> = self
             .sources
-            .values()
-            .filter_map(|s| s.record(name))
-            .filter(|r| !(r.instances.is_empty() && r.policy.is_none()) || r.issues.is_empty())
+            .iter()
+            .filter_map(|(source, state)| Some((priority(source), state.record(name)?)))
+            .filter(|(_, r)| !(r.instances.is_empty() && r.policy.is_none()) || r.issues.is_empty())
             .collect();
+        records.sort_by_key(|(priority, _)| *priority); // stable: names stay in their order
         (!records.is_empty()).then(|| Service::merge(name, &records))
     }
 }
@@ -189,6 +201,19 @@ mod tests {
             names(&catalog.hear(event("a", vec![("z", None)], false))),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn the_lesser_priority_is_stronger_than_the_lesser_name() {
+        let mut catalog = Catalog::new([("a".into(), None), ("b".into(), None)])
+            .with_priorities(BTreeMap::from([("a".into(), 1)]));
+        for (source, id) in [("a", "of-a"), ("b", "of-b")] {
+            let mut record = record(1);
+            record.instances[0].id = id.into();
+            catalog.hear(event(source, vec![("x", Some(record))], true));
+        }
+        let service = catalog.service(&"x".into()).unwrap();
+        assert_eq!((&*service.instances[0].id, service.behind.len()), ("of-b", 0));
     }
 
     #[test]

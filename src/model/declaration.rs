@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::change::Issue;
 use super::instance::{MAX_WEIGHT, Protocol};
+use super::network::OnAllUnhealthy;
 use super::route::{RouteRule, clip};
 
 /// All that one entry declares, read. `None` means: not declared.
@@ -37,6 +38,8 @@ pub struct Policy {
     pub expose: Option<Expose>,
     /// `route`, `route-2`, …, in the order of their keys.
     pub routes: Vec<RouteRule>,
+    /// `all-unhealthy`
+    pub all_unhealthy: Option<OnAllUnhealthy>,
 }
 
 /// `expose`, read.
@@ -90,7 +93,7 @@ impl Spelling {
     }
 }
 
-const KNOWN: &str = "version, weight, zone, state, protocol, expose, route, share, needs";
+const KNOWN: &str = "version, weight, zone, state, protocol, expose, route, all-unhealthy, share, needs";
 
 /// Reads a table of keys (already without their prefix). `entry` is the
 /// registry's name of it and stands in each issue.
@@ -143,6 +146,15 @@ fn read_one(
             declared.policy.protocol = Some(Protocol::parse(value).ok_or_else(wrong)?);
         }
         "expose" => declared.policy.expose = Some(expose(value)?),
+        "all-unhealthy" => {
+            let wrong = || {
+                format!(
+                    "`{}` must be open, closed or drop; clusters.on_all_unhealthy of bridge.toml is taken",
+                    clip(value)
+                )
+            };
+            declared.policy.all_unhealthy = Some(OnAllUnhealthy::parse(value).ok_or_else(wrong)?);
+        }
         "share" | "needs" => {
             return Err(
                 "is a key of the declaration language that this version does not act on yet".to_owned(),
@@ -252,6 +264,7 @@ impl Policy {
             } else {
                 self.routes
             },
+            all_unhealthy: self.all_unhealthy.or(weaker.all_unhealthy),
         }
     }
 }
@@ -275,12 +288,14 @@ mod tests {
             ("state", "drain"),
             ("protocol", "grpc"),
             ("expose", "edge, internal"),
+            ("all-unhealthy", "drop"),
             ("route-2", "path=/x"),
             ("route", "grpc=shop.Orders"),
         ]);
         assert!(issues.is_empty(), "{issues:?}");
         assert_eq!(declared.weight, Some(10));
         assert_eq!(declared.state, Some(State::Drain));
+        assert_eq!(declared.policy.all_unhealthy, Some(OnAllUnhealthy::Drop));
         assert_eq!(
             declared.policy.expose,
             Some(Expose::On(vec!["edge".into(), "internal".into()]))
@@ -303,13 +318,15 @@ mod tests {
             ("route-1", "path=/x"),
             ("route", "path=x"),
             ("expose", ""),
+            ("all-unhealthy", "panic"),
         ]);
         assert_eq!(declared.version.as_deref(), Some("v1"));
         assert_eq!(
             (declared.weight, declared.state, declared.policy.protocol),
             (None, None, None)
         );
-        assert_eq!(issues.len(), 7, "{issues:?}");
+        assert_eq!(declared.policy.all_unhealthy, None);
+        assert_eq!(issues.len(), 8, "{issues:?}");
         assert!(issues.iter().all(|i| i.starts_with("xds-")), "{issues:?}");
     }
 

@@ -16,13 +16,28 @@ pub struct Clusters {
     pub retries: u32,
 }
 
-/// Envoy's panic threshold, in words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What becomes of a service that is all unhealthy ([`super::Service::all_unhealthy`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum OnAllUnhealthy {
     /// All get traffic (`healthy_panic_threshold` 1 %).
     Open,
-    /// None gets traffic: 503 (`healthy_panic_threshold` 0 %).
+    /// None gets traffic: 503 (`healthy_panic_threshold` 0 %). They stay in the assignment as they are.
     Closed,
+    /// None is in the assignment: 503, and clients that share calls out themselves see none either.
+    Drop,
+}
+
+impl OnAllUnhealthy {
+    /// Reads the declared word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "open" => Self::Open,
+            "closed" => Self::Closed,
+            "drop" => Self::Drop,
+            _ => return None,
+        })
+    }
 }
 
 /// A name the operator binds to listeners, and what services may claim there.

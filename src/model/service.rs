@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::change::Issue;
 use super::declaration::{Declared, Policy, State};
 use super::instance::{Health, Instance, Protocol};
+use super::network::OnAllUnhealthy;
 use super::route::clip;
 
 /// All that one source says of one service.
@@ -22,12 +23,14 @@ pub struct ServiceRecord {
 }
 
 /// A service as it is served: the union of its instances in all sources.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     /// The registered name.
     pub name: Arc<str>,
     /// Ordered by address; no address twice.
     pub instances: Vec<Instance>,
+    /// Instances of sources that are not the first choice: their address, and the source's priority (above 0).
+    pub behind: BTreeMap<SocketAddr, u32>,
     /// The policy in force.
     pub policy: Policy,
     /// Set when instances disagree about the policy.
@@ -44,28 +47,50 @@ pub struct Conflict {
 }
 
 impl Service {
-    /// Merges what the sources say. Records come strongest first: for an address
-    /// that two sources know, the first one's facts count, and a policy document
+    /// Merges what the sources say, each with its priority. Records come strongest first: for an
+    /// address that two sources know, the first one's facts count, and a policy document
     /// of the first one wins key by key. An address within one record counts once.
     #[must_use]
-    pub fn merge(name: &Arc<str>, records: &[&ServiceRecord]) -> Self {
+    pub fn merge(name: &Arc<str>, records: &[(u32, &ServiceRecord)]) -> Self {
         let mut by_address: BTreeMap<SocketAddr, &Instance> = BTreeMap::new();
-        for instance in records.iter().flat_map(|r| &r.instances) {
-            by_address.entry(instance.address).or_insert(instance);
+        let mut behind = BTreeMap::new();
+        for (priority, record) in records {
+            for instance in &record.instances {
+                let new = !by_address.contains_key(&instance.address);
+                by_address.entry(instance.address).or_insert(instance);
+                if new && *priority > 0 {
+                    behind.insert(instance.address, *priority);
+                }
+            }
         }
         let instances: Vec<Instance> = by_address.into_values().cloned().collect();
         let (declared, conflict) = choose(&instances);
         let policy = records
             .iter()
-            .filter_map(|r| r.policy.as_ref())
+            .filter_map(|(_, r)| r.policy.as_ref())
             .fold(Policy::default(), Policy::over)
             .over(&declared);
         Self {
             name: name.clone(),
             instances,
+            behind,
             policy,
             conflict,
         }
+    }
+
+    /// Some instance is unhealthy and none is healthy. Those that drain or are off go by themselves and
+    /// decide nothing: a service that only drains is not all unhealthy.
+    #[must_use]
+    pub fn all_unhealthy(&self) -> bool {
+        let any = |health| self.instances.iter().any(|i| i.health == health);
+        any(Health::Unhealthy) && !any(Health::Healthy)
+    }
+
+    /// What becomes of it then: as it declares, or else as the operator says.
+    #[must_use]
+    pub fn on_all_unhealthy(&self, default: OnAllUnhealthy) -> OnAllUnhealthy {
+        self.policy.all_unhealthy.unwrap_or(default)
     }
 
     /// The protocol in force.
@@ -237,10 +262,43 @@ mod tests {
             instance("b", 1, "", Health::Unhealthy, Protocol::Http1),
             instance("c", 2, "", Health::Healthy, Protocol::Http1),
         ]);
-        let merged = Service::merge(&"orders".into(), &[&a, &b]);
+        let merged = Service::merge(&"orders".into(), &[(0, &a), (0, &b)]);
         let seen: Vec<_> = merged.instances.iter().map(|i| (&*i.id, i.health)).collect();
         assert_eq!(seen, [("a", Health::Healthy), ("c", Health::Healthy)]);
         assert_eq!(merged.conflict, None);
+    }
+
+    #[test]
+    fn all_unhealthy_is_some_unhealthy_and_none_healthy() {
+        use Health::{Draining, Healthy, Off, Unhealthy};
+        for (healths, expected) in [
+            (&[Unhealthy][..], true),
+            (&[Unhealthy, Draining, Off], true),
+            (&[Unhealthy, Healthy], false),
+            (&[Draining, Off], false),
+            (&[Off], false),
+            (&[], false),
+        ] {
+            let instances = healths
+                .iter()
+                .zip(1..)
+                .map(|(h, n)| instance("i", n, "", *h, Protocol::Http1));
+            let record = record(instances.collect());
+            let merged = Service::merge(&"x".into(), &[(0, &record)]);
+            assert_eq!(merged.all_unhealthy(), expected, "{healths:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_two_sources_has_the_priority_of_the_stronger() {
+        let here = record(vec![instance("a", 1, "", Health::Unhealthy, Protocol::Http1)]);
+        let there = record(vec![
+            instance("b", 1, "", Health::Healthy, Protocol::Http1),
+            instance("c", 2, "", Health::Healthy, Protocol::Http1),
+        ]);
+        let merged = Service::merge(&"orders".into(), &[(0, &here), (7, &there)]);
+        assert_eq!(merged.instances[0].health, Health::Unhealthy);
+        assert_eq!(merged.behind, BTreeMap::from([(merged.instances[1].address, 7)]));
     }
 
     #[test]
@@ -248,13 +306,16 @@ mod tests {
         use Health::{Healthy, Unhealthy};
         let merged = Service::merge(
             &"orders".into(),
-            &[&record(vec![
-                instance("1", 1, "old", Healthy, Protocol::Http1),
-                instance("2", 2, "old", Healthy, Protocol::Http1),
-                instance("3", 3, "new", Healthy, Protocol::Grpc),
-                instance("4", 4, "new", Unhealthy, Protocol::Grpc),
-                instance("5", 5, "new", Unhealthy, Protocol::Grpc),
-            ])],
+            &[(
+                0,
+                &record(vec![
+                    instance("1", 1, "old", Healthy, Protocol::Http1),
+                    instance("2", 2, "old", Healthy, Protocol::Http1),
+                    instance("3", 3, "new", Healthy, Protocol::Grpc),
+                    instance("4", 4, "new", Unhealthy, Protocol::Grpc),
+                    instance("5", 5, "new", Unhealthy, Protocol::Grpc),
+                ]),
+            )],
         );
         assert_eq!(merged.protocol(), Protocol::Http1);
         assert_eq!(
@@ -274,7 +335,10 @@ mod tests {
             protocol: Some(Protocol::Http2),
             ..Policy::default()
         });
-        assert_eq!(Service::merge(&"x".into(), &[&doc]).protocol(), Protocol::Http2);
+        assert_eq!(
+            Service::merge(&"x".into(), &[(0, &doc)]).protocol(),
+            Protocol::Http2
+        );
     }
 
     #[test]

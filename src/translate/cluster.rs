@@ -32,10 +32,14 @@ const MAX_RETRIES: u32 = 1_000;
 /// The cluster of a service.
 #[must_use]
 pub fn cluster(service: &Service, defaults: &Clusters) -> Draft {
+    let own = Clusters {
+        on_all_unhealthy: service.on_all_unhealthy(defaults.on_all_unhealthy),
+        ..defaults.clone()
+    };
     Draft {
         kind: Kind::Cluster,
         name: service.name.clone(),
-        body: message(&service.name, service.protocol(), defaults).encode_to_vec(),
+        body: message(&service.name, service.protocol(), &own).encode_to_vec(),
         needs: vec![Arc::clone(&service.name)],
         reach: Reach::All,
     }
@@ -45,7 +49,8 @@ pub fn cluster(service: &Service, defaults: &Clusters) -> Draft {
 #[must_use]
 pub fn message(name: &str, protocol: Protocol, defaults: &Clusters) -> Cluster {
     let panic = match defaults.on_all_unhealthy {
-        OnAllUnhealthy::Open => 1.0,
+        // Without endpoints there is no panic; those that only drain still get what there is.
+        OnAllUnhealthy::Open | OnAllUnhealthy::Drop => 1.0,
         OnAllUnhealthy::Closed => 0.0,
     };
     Cluster {

@@ -93,13 +93,12 @@ mod tests {
     fn service(protocol: Option<Protocol>, expose: Option<Expose>) -> Service {
         Service {
             name: "orders".into(),
-            instances: Vec::new(),
             policy: Policy {
                 protocol,
                 expose,
-                routes: Vec::new(),
+                ..Policy::default()
             },
-            conflict: None,
+            ..Service::default()
         }
     }
 

@@ -1,6 +1,6 @@
-//! A service's endpoints: one locality per zone, health as the registry says.
+//! A service's endpoints: one locality per zone and priority, health as the registry says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use envoy_types::pb::envoy::config::core::v3::address::Address as AddressKind;
@@ -13,22 +13,35 @@ use envoy_types::pb::envoy::config::endpoint::v3::{
 use envoy_types::pb::google::protobuf::UInt32Value;
 use prost::Message as _;
 
-use crate::model::{Health, Instance, Service};
+use crate::model::{Clusters, Health, Instance, OnAllUnhealthy, Service};
 use crate::xds::{Draft, Kind, Reach};
 
 /// The assignment of a service's cluster; without instances it is empty, never missing.
 #[must_use]
-pub fn endpoints(service: &Service) -> Draft {
-    let mut zones: BTreeMap<&str, Vec<&Instance>> = BTreeMap::new();
-    for instance in service.instances.iter().filter(|i| i.health != Health::Off) {
-        zones.entry(&instance.zone).or_default().push(instance);
+pub fn endpoints(service: &Service, defaults: &Clusters) -> Draft {
+    let mut localities: BTreeMap<(u32, &str), Vec<&Instance>> = BTreeMap::new();
+    let dropped = service.all_unhealthy()
+        && service.on_all_unhealthy(defaults.on_all_unhealthy) == OnAllUnhealthy::Drop;
+    let sent = |i: &&Instance| i.health != Health::Off && !dropped;
+    for instance in service.instances.iter().filter(sent) {
+        let priority = service.behind.get(&instance.address).copied().unwrap_or(0);
+        localities
+            .entry((priority, &instance.zone))
+            .or_default()
+            .push(instance);
     }
+    // Clients refuse an assignment whose priorities have gaps or do not begin at 0.
+    let used: BTreeSet<u32> = localities.keys().map(|(priority, _)| *priority).collect();
+    let ranks: BTreeMap<u32, u32> = used.into_iter().zip(0..).collect();
     let scale = Scale::of(&service.instances);
     let assignment = ClusterLoadAssignment {
         cluster_name: service.name.to_string(),
-        endpoints: zones
+        endpoints: localities
             .into_iter()
-            .map(|(zone, instances)| locality(zone, &instances, scale))
+            .map(|((priority, zone), instances)| LocalityLbEndpoints {
+                priority: ranks.get(&priority).copied().unwrap_or(0),
+                ..locality(zone, &instances, scale)
+            })
             .collect(),
         ..ClusterLoadAssignment::default()
     };
@@ -124,6 +137,8 @@ pub fn socket(address: SocketAddr) -> Address {
 mod tests {
     use std::sync::Arc;
 
+    use expect_test::expect;
+
     use super::*;
     use crate::model::Policy;
 
@@ -139,14 +154,100 @@ mod tests {
         }
     }
 
+    const DEFAULTS: Clusters = Clusters {
+        connect_timeout: std::time::Duration::from_secs(1),
+        on_all_unhealthy: OnAllUnhealthy::Open,
+        retries: 2,
+    };
+
     fn assignment(instances: Vec<Instance>) -> ClusterLoadAssignment {
-        let service = Service {
+        of(&Service {
             name: "orders".into(),
             instances,
-            policy: Policy::default(),
-            conflict: None,
+            ..Service::default()
+        })
+    }
+
+    fn of(service: &Service) -> ClusterLoadAssignment {
+        ClusterLoadAssignment::decode(&*endpoints(service, &DEFAULTS).body).unwrap()
+    }
+
+    /// `priority zone weight: port health, …` a line.
+    fn text(assignment: &ClusterLoadAssignment) -> String {
+        let line = |l: &LocalityLbEndpoints| {
+            let zone = &l.locality.as_ref().unwrap().zone;
+            let weight = l.load_balancing_weight.unwrap().value;
+            let one = |e: &LbEndpoint| {
+                let Some(HostIdentifier::Endpoint(endpoint)) = &e.host_identifier else {
+                    panic!("no address")
+                };
+                let Some(AddressKind::SocketAddress(socket)) = endpoint.address.clone().unwrap().address
+                else {
+                    panic!("no socket")
+                };
+                let Some(PortSpecifier::PortValue(port)) = socket.port_specifier else {
+                    panic!("no port")
+                };
+                format!("{port} {}", e.health_status().as_str_name().to_lowercase())
+            };
+            let all: Vec<String> = l.lb_endpoints.iter().map(one).collect();
+            format!("{} {zone} {weight}: {}\n", l.priority, all.join(", "))
         };
-        ClusterLoadAssignment::decode(&*endpoints(&service).body).unwrap()
+        let lines: Vec<String> = assignment.endpoints.iter().map(line).collect();
+        lines.concat()
+    }
+
+    #[test]
+    fn what_is_all_unhealthy_is_dropped_only_when_that_is_asked_for() {
+        use Health::{Draining, Healthy, Unhealthy};
+        let sick = |policy, instances| {
+            let policy = Policy {
+                all_unhealthy: policy,
+                ..Policy::default()
+            };
+            text(&of(&Service {
+                instances,
+                policy,
+                ..Service::default()
+            }))
+        };
+        let all = || vec![instance(1, "a", 1, Unhealthy), instance(2, "a", 1, Draining)];
+        let kept = expect!["0 a 1: 1 unhealthy, 2 draining\n"];
+        for policy in [None, Some(OnAllUnhealthy::Open), Some(OnAllUnhealthy::Closed)] {
+            kept.assert_eq(&sick(policy, all()));
+        }
+        let drop = Some(OnAllUnhealthy::Drop);
+        assert_eq!(
+            sick(drop, all()),
+            "",
+            "also what drains: it is not there to take over"
+        );
+        let one_left = vec![instance(1, "a", 1, Unhealthy), instance(2, "a", 1, Healthy)];
+        expect!["0 a 1: 1 unhealthy, 2 healthy\n"].assert_eq(&sick(drop, one_left));
+        expect!["0 a 1: 2 draining\n"].assert_eq(&sick(drop, vec![instance(2, "a", 1, Draining)]));
+    }
+
+    #[test]
+    fn priorities_have_no_gaps_and_begin_at_0() {
+        let of = |instances: Vec<Instance>, behind: &[(usize, u32)]| {
+            let behind = behind.iter().map(|(n, p)| (instances[*n].address, *p)).collect();
+            text(&of(&Service {
+                instances,
+                behind,
+                ..Service::default()
+            }))
+        };
+        let healthy = |port, zone| instance(port, zone, 5, Health::Healthy);
+        let three = || vec![healthy(1, "a"), healthy(2, "b"), healthy(3, "a"), healthy(4, "a")];
+        expect![[r#"
+            0 b 5: 2 healthy
+            1 a 5: 1 healthy
+            2 a 10: 3 healthy, 4 healthy
+        "#]]
+        .assert_eq(&of(three(), &[(0, 3), (2, 9), (3, 9)]));
+        expect!["0 a 5: 1 healthy\n"].assert_eq(&of(vec![healthy(1, "a")], &[(0, 1)]));
+        let off = vec![instance(1, "a", 0, Health::Off), healthy(2, "a")];
+        expect!["0 a 5: 2 healthy\n"].assert_eq(&of(off, &[(1, 2)]));
     }
 
     /// Section 8 of the protocol notes: what a gRPC client demands of endpoints.

@@ -183,13 +183,12 @@ mod tests {
         let routes = routes.iter().map(|r| RouteRule::parse(r).unwrap()).collect();
         Service {
             name: "Orders".into(),
-            instances: Vec::new(),
             policy: Policy {
-                protocol: None,
                 expose,
                 routes,
+                ..Policy::default()
             },
-            conflict: None,
+            ..Service::default()
         }
     }
 

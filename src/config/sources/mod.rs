@@ -16,6 +16,9 @@ pub use consul::ConsulSource;
 pub use etcd::{EtcdPrefix, EtcdSource, Format};
 pub use tls::ClientTls;
 
+/// The largest `priority` of a source.
+const MOST_BEHIND: usize = 100;
+
 /// One registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceConfig {
@@ -75,7 +78,10 @@ pub struct FileSource {
     pub path: PathBuf,
 }
 
-pub(super) fn read(root: &mut Section<'_>, base: &Path) -> Option<BTreeMap<Arc<str>, SourceConfig>> {
+/// All sources by name, and the `priority` of those that declare one above 0.
+type Sources = (BTreeMap<Arc<str>, SourceConfig>, BTreeMap<Arc<str>, u32>);
+
+pub(super) fn read(root: &mut Section<'_>, base: &Path) -> Option<Sources> {
     #[derive(Clone, Copy)]
     enum Kind {
         File,
@@ -90,7 +96,7 @@ pub(super) fn read(root: &mut Section<'_>, base: &Path) -> Option<BTreeMap<Arc<s
         );
         return None;
     }
-    let mut sources = BTreeMap::new();
+    let (mut sources, mut priorities) = (BTreeMap::new(), BTreeMap::new());
     let mut whole = true;
     for mut s in sections {
         named(&s);
@@ -108,6 +114,10 @@ pub(super) fn read(root: &mut Section<'_>, base: &Path) -> Option<BTreeMap<Arc<s
             whole = false; // without a kind no key of it can be judged
             continue;
         };
+        let priority = s.get_or("priority", 0, parse::count(0, MOST_BEHIND));
+        if let Some(priority) = u32::try_from(priority).ok().filter(|p| *p > 0) {
+            priorities.insert(name.clone(), priority);
+        }
         let source = match kind {
             Kind::File => s.need("path", "\"examples/catalog\"", parse::text).map(|path| {
                 SourceConfig::File(FileSource {
@@ -123,7 +133,7 @@ pub(super) fn read(root: &mut Section<'_>, base: &Path) -> Option<BTreeMap<Arc<s
             None => whole = false,
         }
     }
-    whole.then_some(sources)
+    whole.then_some((sources, priorities))
 }
 
 fn guard(s: &mut Section<'_>) -> GuardRule {
