@@ -12,7 +12,7 @@ use std::time::Duration;
 use etcd_client::{CompactionOptions, PutOptions, Txn, TxnOp};
 use tokio::time::timeout;
 use xds_bridge::model::Status;
-use xds_bridge::registry::etcd::{Error, Etcd, Kv, Message, Pages};
+use xds_bridge::registry::etcd::{Access, Connection, Error, Kv, Message, Pages};
 
 use self::support::{Bridge, DEADLINE, Node, PREFIX, connect, free_port, key, ports, stored, value};
 
@@ -116,7 +116,7 @@ async fn compaction_while_away_lists_anew() {
         .compact(revision, Some(CompactionOptions::new().with_physical()))
         .await
         .unwrap();
-    let mut etcd = Etcd::new(&[format!("http://127.0.0.1:{elsewhere}")]);
+    let etcd = open(&format!("http://127.0.0.1:{elsewhere}")).await;
     let mut watch = etcd.watch(PREFIX, 2).await.unwrap();
     let error = watch.next().await.unwrap_err();
     assert!(
@@ -268,7 +268,7 @@ async fn a_long_catch_up_comes_whole() {
         client.put(key(0, n), vec![b'x'; 60 * 1024], None).await.unwrap();
     }
     // 12 MiB: more than one message of etcd, and more than tonic decodes by default.
-    let mut etcd = Etcd::new(&[node.endpoint()]);
+    let etcd = open(&node.endpoint()).await;
     let (kvs, revision) = all(etcd.list(PREFIX).await.unwrap()).await;
     assert_eq!((kvs.len(), revision), (200, 201));
     let mut watch = etcd.watch(PREFIX, 2).await.unwrap();
@@ -298,9 +298,13 @@ async fn a_listing_of_several_pages_is_one_revision() {
             .collect();
         client.txn(Txn::new().and_then(puts)).await.unwrap();
     }
-    let (kvs, revision) = all(Etcd::new(&[node.endpoint()]).list(PREFIX).await.unwrap()).await;
+    let (kvs, revision) = all(open(&node.endpoint()).await.list(PREFIX).await.unwrap()).await;
     assert_eq!((kvs.len(), revision), (25_000, 251));
     assert!(kvs.is_sorted_by(|a, b| a.key < b.key), "each key once, in order");
+}
+
+async fn open(endpoint: &str) -> Connection {
+    Connection::open(endpoint, &Access::default()).await.unwrap()
 }
 
 /// All pages of a listing, and their revision.
@@ -326,7 +330,7 @@ async fn large_values_come_in_small_pages_without_them() {
             .collect();
         client.txn(Txn::new().and_then(puts)).await.unwrap();
     }
-    let mut pages = Etcd::new(&[node.endpoint()]).list(PREFIX).await.unwrap();
+    let mut pages = open(&node.endpoint()).await.list(PREFIX).await.unwrap();
     let (mut large, mut small) = (0, 0);
     while let Some(page) = pages.next().await.unwrap() {
         assert!(

@@ -266,3 +266,87 @@ fn rules_need_certificates() {
     "#]],
     );
 }
+
+#[test]
+fn an_etcd_source_has_users_tls_and_prefixes() {
+    let text = "\
+[sources.etcd]
+kind = \"etcd\"
+endpoints = [\"https://10.0.0.1:2379\"]
+user = \"bridge\"
+password_file = \"secrets/etcd\"
+tls.ca = \"ca.pem\"
+[[sources.etcd.prefixes]]
+prefix = \"/a/\"
+[[sources.etcd.prefixes]]
+prefix = \"/b/\"
+";
+    let config = read(text, &[]).unwrap();
+    let SourceConfig::Etcd(etcd) = &config.sources["etcd"] else {
+        panic!("an etcd source")
+    };
+    let login = etcd.login.as_ref().unwrap();
+    assert_eq!(login.user, "bridge");
+    assert_eq!(login.password_file, Path::new("etc/secrets/etcd"));
+    assert_eq!(
+        etcd.tls.as_ref().unwrap().ca.as_deref(),
+        Some(Path::new("etc/ca.pem"))
+    );
+    let prefixes: Vec<_> = etcd.prefixes.iter().map(|p| p.prefix.as_str()).collect();
+    assert_eq!(prefixes, ["/a/", "/b/"]);
+    assert_eq!(
+        config.sources["etcd"].registry().unwrap(),
+        "etcd https://10.0.0.1:2379 /a/,/b/"
+    );
+    let one = "[sources.etcd]\nkind = \"etcd\"\nendpoints = [\"http://10.0.0.1:2379\"]\n";
+    let SourceConfig::Etcd(etcd) = &read(one, &[]).unwrap().sources["etcd"] else {
+        panic!("an etcd source")
+    };
+    assert_eq!(etcd.prefixes[0].prefix, "/services/");
+}
+
+#[test]
+fn mistakes_of_an_etcd_source_have_their_lines() {
+    let text = "\
+[sources.a]
+kind = \"etcd\"
+endpoints = [\"http://10.0.0.1:2379\"]
+user = \"bridge\"
+password = \"hunter2\"
+prefix = \"/services/\"
+[[sources.a.prefixes]]
+prefix = \"/a/\"
+[[sources.a.prefixes]]
+prefix = \"/a/b/\"
+[[sources.a.prefixes]]
+prefx = \"/c/\"
+
+[sources.b]
+kind = \"etcd\"
+endpoints = [\"https://10.0.0.1:2379\"]
+password_file = \"etcd\"
+tls.certificate = \"bridge.pem\"
+
+[sources.c]
+kind = \"etcd\"
+endpoints = [\"http://10.0.0.1:2379\"]
+tls.ca = \"ca.pem\"
+prefixes = []
+";
+    wrong(
+        text,
+        &[],
+        expect![[r#"
+            9 mistakes in the configuration
+              etc/bridge.toml:1: sources.a.password_file: is missing: a user needs a file with the password
+              etc/bridge.toml:5: sources.a.password: must not stand here: write it into a file of its own and name that with password_file
+              etc/bridge.toml:6: sources.a.prefix: belongs into the tables of [[prefixes]], where there are any
+              etc/bridge.toml:10: sources.a.prefixes[1].prefix: `/a/b/` overlaps `/a/`: a key would be read twice
+              etc/bridge.toml:12: sources.a.prefixes[2].prefx: is not a known key; did you mean `prefix`?
+              etc/bridge.toml:14: sources.b.user: is missing: a password needs the name of its user
+              etc/bridge.toml:18: sources.b.tls.key: is missing: a certificate needs its key
+              etc/bridge.toml:23: sources.c.tls: is of no use: the address is http://, and must be https:// for TLS
+              etc/bridge.toml:24: sources.c.prefixes: at least one is needed, [[prefixes]] with prefix = "/services/"
+        "#]],
+    );
+}

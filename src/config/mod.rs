@@ -18,7 +18,9 @@ use std::time::Duration;
 pub use crate::model::network::{Bind, Clusters, Exposure, Listener, OnAllUnhealthy};
 pub use load::{ConfigError, load, load_str};
 pub use reader::Mistake;
-pub use sources::{ClientTls, ConsulSource, EtcdPrefix, EtcdSource, FileSource, Format, SourceConfig};
+pub use sources::{
+    ClientTls, ConsulSource, EtcdLogin, EtcdPrefix, EtcdSource, FileSource, Format, SourceConfig,
+};
 
 /// The whole configuration, valid as a whole.
 #[derive(Clone, Debug, PartialEq)]

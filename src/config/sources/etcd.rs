@@ -1,6 +1,6 @@
 //! `kind = "etcd"`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::super::parse;
 use super::super::reader::Section;
@@ -12,8 +12,10 @@ use crate::model::GuardRule;
 pub struct EtcdSource {
     /// Members, `http://host:port`; tried in turn, never balanced over.
     pub endpoints: Vec<String>,
-    /// What is watched, at least one.
+    /// What is watched, at least one; none lies within another.
     pub prefixes: Vec<EtcdPrefix>,
+    /// Who we are, where etcd has users.
+    pub login: Option<EtcdLogin>,
     /// `[sources.NAME.tls]`
     pub tls: Option<ClientTls>,
     /// `max_removal`, `max_removal_hold`
@@ -27,6 +29,7 @@ impl EtcdSource {
         Self {
             endpoints,
             prefixes: vec![EtcdPrefix::native(prefix)],
+            login: None,
             tls: None,
             guard: GuardRule::default(),
         }
@@ -60,10 +63,83 @@ impl EtcdPrefix {
     }
 }
 
+/// `user`, `password_file`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdLogin {
+    /// etcd's name of us.
+    pub user: String,
+    /// Holds the password and nothing else; read again at each login.
+    pub password_file: PathBuf,
+}
+
 pub(super) fn read(s: &mut Section<'_>, base: &Path) -> Option<EtcdSource> {
     let missing = "at least one is needed, endpoints = [\"http://127.0.0.1:2379\"]";
     let endpoints = s.need_list("endpoints", missing, parse::base_url);
-    let prefix = s.get_or("prefix", "/services/".to_owned(), |text| {
+    let prefixes = prefixes(s);
+    let login = login(s, base);
+    let https = endpoints.iter().flatten().any(|e| e.starts_with("https:"));
+    let tls = tls::read(s, base, https);
+    let guard = guard(s);
+    Some(EtcdSource {
+        endpoints: endpoints?,
+        prefixes: prefixes?,
+        login,
+        tls,
+        guard,
+    })
+}
+
+/// One, as `prefix`, or several, as `[[prefixes]]`. `None` only beside a mistake.
+fn prefixes(s: &mut Section<'_>) -> Option<Vec<EtcdPrefix>> {
+    if !s.has("prefixes") {
+        return Some(vec![prefix(s)?]);
+    }
+    for key in ["prefix", "format"] {
+        if s.has(key) {
+            s.mistake(
+                key,
+                "belongs into the tables of [[prefixes]], where there are any",
+            );
+            s.get(key, |_| Ok(()));
+        }
+    }
+    let tables = s.tables("prefixes");
+    if tables.is_empty() {
+        s.mistake(
+            "prefixes",
+            "at least one is needed, [[prefixes]] with prefix = \"/services/\"",
+        );
+        return None;
+    }
+    let mut read: Vec<EtcdPrefix> = Vec::new();
+    let mut whole = true;
+    for mut table in tables {
+        match prefix(&mut table) {
+            Some(new) => {
+                if let Some(old) = read.iter().find(|old| overlap(old, &new)) {
+                    let text = format!(
+                        "`{}` overlaps `{}`: a key would be read twice",
+                        new.prefix, old.prefix
+                    );
+                    table.mistake("prefix", text);
+                }
+                read.push(new);
+            }
+            None => whole = false,
+        }
+        table.finish();
+    }
+    whole.then_some(read)
+}
+
+fn overlap(a: &EtcdPrefix, b: &EtcdPrefix) -> bool {
+    a.prefix.starts_with(&b.prefix) || b.prefix.starts_with(&a.prefix)
+}
+
+/// `prefix` and `format`. `None` only beside a mistake.
+fn prefix(s: &mut Section<'_>) -> Option<EtcdPrefix> {
+    let given = s.has("prefix");
+    let prefix = s.get("prefix", |text| {
         if text.len() > 1 && text.ends_with('/') {
             return Ok(text.to_owned());
         }
@@ -76,13 +152,28 @@ pub(super) fn read(s: &mut Section<'_>, base: &Path) -> Option<EtcdSource> {
         Format::Native,
         parse::word(&[("native", Format::Native)]),
     );
-    let https = endpoints.iter().flatten().any(|e| e.starts_with("https:"));
-    let tls = tls::read(s, base, https);
-    let guard = guard(s);
-    Some(EtcdSource {
-        endpoints: endpoints?,
-        prefixes: vec![EtcdPrefix { prefix, format }],
-        tls,
-        guard,
+    let usual = || "/services/".to_owned();
+    Some(EtcdPrefix {
+        prefix: if given { prefix? } else { usual() },
+        format,
     })
+}
+
+fn login(s: &mut Section<'_>, base: &Path) -> Option<EtcdLogin> {
+    let user = s.get("user", parse::text);
+    let password_file = s.get("password_file", parse::text).map(|path| base.join(path));
+    if s.has("password") {
+        let aside = "must not stand here: write it into a file of its own and name that with password_file";
+        s.get("password", |_| Err::<(), _>(aside.to_owned()));
+    }
+    match (&user, &password_file) {
+        (Some(_), None) => s.mistake(
+            "password_file",
+            "is missing: a user needs a file with the password",
+        ),
+        (None, Some(_)) => s.mistake("user", "is missing: a password needs the name of its user"),
+        _ => {}
+    }
+    user.zip(password_file)
+        .map(|(user, password_file)| EtcdLogin { user, password_file })
 }

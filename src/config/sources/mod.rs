@@ -13,7 +13,7 @@ use super::parse;
 use super::reader::Section;
 use crate::model::GuardRule;
 pub use consul::ConsulSource;
-pub use etcd::{EtcdPrefix, EtcdSource, Format};
+pub use etcd::{EtcdLogin, EtcdPrefix, EtcdSource, Format};
 pub use tls::ClientTls;
 
 /// The largest `priority` of a source.

@@ -3,6 +3,8 @@
 //! Compaction, a future revision and "too large" share one code, `OutOfRange`: only the text tells
 //! them apart (etcd `api/v3rpc/rpctypes/error.go`). Never holds a value of a key.
 
+use std::path::PathBuf;
+
 use tonic::Code;
 
 /// An answer of etcd, or the lack of one.
@@ -23,11 +25,39 @@ pub enum Error {
         /// Where we are; 0 when etcd did not repeat it.
         known: i64,
     },
-    /// Not allowed, or not logged in.
+    /// The user has no right to what was asked for.
     #[error("etcd denies access: {reason}")]
     Denied {
         /// etcd's own words.
         reason: String,
+    },
+    /// The token ran out, was withdrawn or is older than a change of the rights; or none was shown: log in anew.
+    #[error("etcd wants a login: {reason}")]
+    Expired {
+        /// etcd's own words.
+        reason: String,
+    },
+    /// The user's name or password is wrong.
+    #[error("etcd refuses the login: {reason}")]
+    Login {
+        /// etcd's own words.
+        reason: String,
+    },
+    /// A file of ours that a connection needs.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// One of the two certificates is refused, or no certificates of the machine are there.
+    #[error("TLS: {reason}")]
+    Tls {
+        /// What the TLS library said.
+        reason: String,
+        /// Whose certificate it is about.
+        about: Side,
     },
     /// etcd ended the watch inside the stream (which stays open).
     #[error("etcd canceled the watch: {reason}")]
@@ -58,36 +88,63 @@ pub enum Error {
     },
 }
 
+/// Whose certificate a TLS error is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The member's: we do not trust who signed it, or it has run out.
+    Member,
+    /// The member's: it is for other names.
+    Name,
+    /// Ours, or that we have none.
+    Ours,
+}
+
 impl From<etcd_client::Error> for Error {
     fn from(error: etcd_client::Error) -> Self {
-        let etcd_client::Error::GRpcStatus(status) = &error else {
-            return Self::Unavailable {
-                reason: error.to_string(),
-            };
+        let status = match &error {
+            etcd_client::Error::GRpcStatus(status) => status,
+            // Made before anything is sent: the machine has no root certificates.
+            etcd_client::Error::TransportError(inner) => {
+                return Self::Tls {
+                    reason: explain(&inner.to_string(), inner),
+                    about: Side::Member,
+                };
+            }
+            _ => {
+                return Self::Unavailable {
+                    reason: error.to_string(),
+                };
+            }
         };
+        if let Some(tls) = tls_error(status) {
+            return Self::Tls {
+                reason: tls.to_string(),
+                about: side(tls),
+            };
+        }
         let text = status.message();
         let reason = text.to_owned();
         match status.code() {
             Code::OutOfRange if text.contains("compacted") => Self::Compacted { before: 0 },
             Code::OutOfRange if text.contains("future revision") => Self::Rewound { known: 0 },
             Code::OutOfRange | Code::ResourceExhausted if text.contains("large") => Self::TooLarge { reason },
-            // InvalidArgument is "etcdserver: user name is empty": authentication is on, and we brought none.
-            Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument => Self::Denied { reason },
-            _ => Self::Unavailable {
-                reason: explain(status),
-            },
+            // A call that etcd's own parts made in between keeps the text and loses the code.
+            _ => Self::refusal(text).unwrap_or_else(|| Self::Unavailable {
+                reason: explain(
+                    match text {
+                        "" => status.code().description(),
+                        text => text,
+                    },
+                    status,
+                ),
+            }),
         }
     }
 }
 
 /// `tcp connect error: Connection refused (os error 111)`: a status prints its whole inner life otherwise.
-fn explain(status: &tonic::Status) -> String {
-    let first: &dyn std::error::Error = status;
+fn explain(message: &str, first: &dyn std::error::Error) -> String {
     let deepest = std::iter::successors(first.source(), |e| e.source()).last();
-    let message = match status.message() {
-        "" => status.code().description(),
-        message => message,
-    };
     match deepest
         .map(ToString::to_string)
         .filter(|cause| !message.contains(cause))
@@ -97,7 +154,44 @@ fn explain(status: &tonic::Status) -> String {
     }
 }
 
+/// The error of TLS that is the cause. An `io::Error` hides what it was made of from `source`.
+fn tls_error<'a>(first: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    std::iter::successors(Some(first), |e| e.source()).find_map(|error| {
+        let inside = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        match inside {
+            Some(inside) => inside.downcast_ref().or_else(|| tls_error(inside)),
+            None => error.downcast_ref(),
+        }
+    })
+}
+
+const fn side(error: &rustls::Error) -> Side {
+    use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
+    match error {
+        rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => Side::Name,
+        rustls::Error::AlertReceived(_) => Side::Ours,
+        _ => Side::Member,
+    }
+}
+
 impl Error {
+    /// What is meant by a refusal, of a call or inside a watch: there only the text is told, and one code,
+    /// `InvalidArgument`, stands for most of them.
+    pub(super) fn refusal(text: &str) -> Option<Self> {
+        let any = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        let reason = text.to_owned();
+        Some(match () {
+            () if any(&["permission denied"]) => Self::Denied { reason },
+            () if any(&["invalid auth token", "auth store is old", "user name is empty"]) => {
+                Self::Expired { reason }
+            }
+            () if any(&["authentication failed", "user name not found"]) => Self::Login { reason },
+            () => return None,
+        })
+    }
+
     /// Whether the way out is to list anew, from any member, at once. A change too large to be decoded would
     /// stop each watch from before it, for ever; a listing gets past it.
     #[must_use]
@@ -134,14 +228,22 @@ mod tests {
 
     #[test]
     fn refusals_and_outages_are_told_apart() {
-        assert!(matches!(
-            of(Status::permission_denied("no")),
-            Error::Denied { .. }
-        ));
-        assert!(matches!(
-            of(Status::unauthenticated("invalid auth token")),
-            Error::Denied { .. }
-        ));
+        use Error::{Denied, Expired, Login};
+        let denied = Status::permission_denied("etcdserver: permission denied");
+        assert!(matches!(of(denied), Denied { .. }));
+        for text in [
+            "etcdserver: invalid auth token",
+            "etcdserver: revision of auth store is old",
+            "etcdserver: user name is empty",
+        ] {
+            // Told by a call with these codes, inside a watch without any.
+            assert!(matches!(of(Status::unauthenticated(text)), Expired { .. }));
+            assert!(matches!(of(Status::invalid_argument(text)), Expired { .. }));
+            let inside = format!("rpc error: code = Unauthenticated desc = {text}");
+            assert!(matches!(Error::refusal(&inside), Some(Expired { .. })));
+        }
+        let wrong = "etcdserver: authentication failed, invalid user ID or password";
+        assert!(matches!(of(Status::invalid_argument(wrong)), Login { .. }));
         assert!(matches!(
             of(Status::unavailable("etcdserver: no leader")),
             Error::Unavailable { .. }

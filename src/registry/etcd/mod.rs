@@ -1,8 +1,9 @@
-//! A thin typed client for etcd v3: one range of keys listed and watched, over one member at a time.
+//! A thin typed client for etcd v3: one range of keys listed and watched, over one member.
 //!
 //! Never retries, never sleeps, and never balances over members (a balanced channel keeps dead members in
-//! rotation): the caller moves on with [`Etcd::advance`]. Imports nothing of ours.
+//! rotation): which member is used is the caller's choice. Imports nothing of ours.
 
+mod access;
 mod error;
 mod kv;
 mod pages;
@@ -10,10 +11,11 @@ mod watch;
 
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions};
+use etcd_client::Client;
 use tokio::time::timeout;
 
-pub use error::Error;
+pub use access::{Access, Login, Tls};
+pub use error::{Error, Side};
 pub use kv::{Event, Kv, MAX_VALUE};
 pub use pages::Pages;
 pub use watch::{Message, Watch};
@@ -28,6 +30,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest part of a watch that is decoded, bytes. tonic's 4 MiB break long catch-ups.
 const MAX_MESSAGE: usize = 256 * 1024 * 1024;
+
 /// Where an answer comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -37,58 +40,44 @@ pub struct Origin {
     pub raft_term: u64,
 }
 
-/// The members of one cluster, of which one is in use.
-pub struct Etcd {
-    members: Vec<Member>,
-    current: usize,
+/// A connection to one member, shared by its clones.
+#[derive(Clone)]
+pub struct Connection {
+    client: Client,
 }
 
-/// One member; connected when it is first used.
-struct Member {
-    endpoint: String,
-    client: Option<Client>,
-}
-
-impl Etcd {
-    /// A client for these endpoints (`http://host:port`), beginning with the first. Connects nothing yet.
-    #[must_use]
-    pub fn new(endpoints: &[String]) -> Self {
-        let member = |endpoint: &String| Member {
-            endpoint: endpoint.clone(),
-            client: None,
+impl Connection {
+    /// Connects to an endpoint (`http://host:port`, `https://host:port`). Without a user this is lazy: the
+    /// first call finds out whether anybody is there.
+    ///
+    /// # Errors
+    /// [`Error::File`] for ours; [`Error::Login`] when the password is wrong; else what the member answered.
+    pub async fn open(endpoint: &str, access: &Access) -> Result<Self, Error> {
+        let options = access.options(endpoint).await?;
+        let connect = |options| async {
+            let connecting = timeout(CALL_TIMEOUT, Client::connect([endpoint], Some(options)));
+            connecting.await.map_err(|_| Error::Silent)
         };
-        Self {
-            members: endpoints.iter().map(member).collect(),
-            current: 0,
+        if let Some(login) = &access.login {
+            let with_user = options.clone().with_user(&login.user, login.password().await?);
+            match connect(with_user).await? {
+                // A cluster whose authentication is still off, or off for a while.
+                Err(etcd_client::Error::GRpcStatus(status))
+                    if status.message().contains("authentication is not enabled") => {}
+                connected => return Ok(Self { client: connected? }),
+            }
         }
-    }
-
-    /// How many endpoints there are.
-    #[must_use]
-    pub fn endpoints(&self) -> usize {
-        self.members.len()
-    }
-
-    /// The endpoint in use.
-    #[must_use]
-    pub fn endpoint(&self) -> &str {
-        self.members.get(self.current).map_or("", |m| &m.endpoint)
-    }
-
-    /// Moves on to the next endpoint and forgets the connection to this one.
-    pub fn advance(&mut self) {
-        if let Some(member) = self.members.get_mut(self.current) {
-            member.client = None;
-            self.current = (self.current + 1) % self.members.len();
-        }
+        Ok(Self {
+            client: connect(options).await??,
+        })
     }
 
     /// Lists all keys that begin with `prefix`, page by page. Reads the first page.
     ///
     /// # Errors
     /// What the member answered.
-    pub async fn list(&mut self, prefix: &str) -> Result<Pages, Error> {
-        let client = self.client().await?.kv_client();
+    pub async fn list(&self, prefix: &str) -> Result<Pages, Error> {
+        let client = self.client.kv_client();
         Pages::open(client, prefix.as_bytes(), prefix_end(prefix.as_bytes())).await
     }
 
@@ -97,35 +86,12 @@ impl Etcd {
     /// # Errors
     /// [`Error::Rewound`] when the member's history ends before `from - 1` (a restored backup);
     /// else what the member answered. [`Error::Compacted`] comes with the first [`Watch::next`].
-    pub async fn watch(&mut self, prefix: &str, from: i64) -> Result<Watch, Error> {
-        let client = self
-            .client()
-            .await?
-            .watch_client()
-            .max_decoding_message_size(MAX_MESSAGE);
+    pub async fn watch(&self, prefix: &str, from: i64) -> Result<Watch, Error> {
+        let client = self.client.watch_client().max_decoding_message_size(MAX_MESSAGE);
         let end = prefix_end(prefix.as_bytes());
         timeout(CALL_TIMEOUT, Watch::open(client, prefix, end, from))
             .await
             .map_err(|_| Error::Silent)?
-    }
-
-    async fn client(&mut self) -> Result<Client, Error> {
-        let member = self
-            .members
-            .get_mut(self.current)
-            .ok_or(Error::Protocol("no endpoint is given"))?;
-        if let Some(client) = &member.client {
-            return Ok(client.clone());
-        }
-        let options = ConnectOptions::new()
-            .with_connect_timeout(CONNECT_TIMEOUT)
-            .with_timeout(CALL_TIMEOUT)
-            .with_keep_alive(KEEP_ALIVE, KEEP_ALIVE_TIMEOUT)
-            .with_keep_alive_while_idle(true)
-            // A member that lost its leader would go on to serve a silent watch.
-            .with_require_leader(true);
-        let client = Client::connect([&member.endpoint], Some(options)).await?;
-        Ok(member.client.insert(client).clone())
     }
 }
 
@@ -152,16 +118,5 @@ mod tests {
         assert_eq!(prefix_end(&[b'a', 0xff]), b"b");
         assert_eq!(prefix_end(&[0xff]), [0]);
         assert_eq!(prefix_end(b""), [0]);
-    }
-
-    #[test]
-    fn endpoints_are_taken_in_turn() {
-        let mut etcd = Etcd::new(&["http://a".into(), "http://b".into()]);
-        assert_eq!(etcd.endpoint(), "http://a");
-        etcd.advance();
-        assert_eq!(etcd.endpoint(), "http://b");
-        etcd.advance();
-        assert_eq!(etcd.endpoint(), "http://a");
-        Etcd::new(&[]).advance();
     }
 }

@@ -105,15 +105,11 @@ fn check(response: &PbWatchResponse) -> Result<(), Error> {
         return Ok(());
     }
     let reason = response.cancel_reason.clone();
-    let denied = ["permission denied", "auth token", "user name"]
-        .iter()
-        .any(|word| reason.contains(word));
-    Err(match () {
-        () if reason.contains("compacted") => Error::Compacted { before: 0 },
-        // There is no code beside the text.
-        () if denied => Error::Denied { reason },
-        () => Error::Canceled { reason },
-    })
+    if reason.contains("compacted") {
+        return Err(Error::Compacted { before: 0 });
+    }
+    // There is no code beside the text.
+    Err(Error::refusal(&reason).unwrap_or(Error::Canceled { reason }))
 }
 
 /// `None`: a kind of event from a later etcd, which tells nothing of the key's value.

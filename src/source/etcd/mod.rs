@@ -2,21 +2,34 @@
 //!
 //! Never removes anything because etcd cannot be reached, and never trusts a header for where to resume:
 //! only the last event tells (a header ran 1,300 revisions ahead of it).
+//!
+//! ```text
+//! link (member, connection) ← session per prefix (state) ─┐
+//!                           ← session per prefix (state) ─┴→ union (pure) → Sink
+//! ```
 
 mod backoff;
 mod keys;
+mod link;
 mod native;
+mod reason;
 mod session;
 mod state;
+mod union;
 
-use futures::future::BoxFuture;
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, join_all};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use self::session::Session;
-use super::{Sink, Source};
+use self::link::Link;
+use self::session::{News, Outlet, Session};
+use self::union::Union;
+use super::{HubGone, Sink, Source};
 use crate::config::EtcdSource;
 
-/// Watches the keys below one prefix, in the `native` format.
+/// Watches the keys below some prefixes of one cluster.
 #[derive(Clone, Debug)]
 pub struct EtcdWatcher {
     config: EtcdSource,
@@ -30,15 +43,71 @@ impl EtcdWatcher {
             config: config.clone(),
         }
     }
+
+    /// All prefixes at once, until the hub is gone.
+    async fn watch(&self, sink: Sink) {
+        let link = Arc::new(Link::new(&self.config));
+        // Bounded: a session that is ahead of the hub waits.
+        let (outlet, inbox) = mpsc::channel(1);
+        let session = |(nth, prefix)| {
+            let outlet = Outlet {
+                nth,
+                union: outlet.clone(),
+            };
+            Session::new(link.clone(), prefix, sink.source().clone(), outlet).run()
+        };
+        let sessions = join_all(self.config.prefixes.iter().enumerate().map(session));
+        let union = Union::new(self.config.prefixes.iter().map(|p| p.prefix.as_str().into()));
+        tokio::select! {
+            _hubs_gone = sessions => {}
+            _hub_gone = pass_on(inbox, union, &sink) => {}
+        }
+    }
+
+    /// A password that anybody on the way can read is worth a word.
+    fn warn_of_plaintext(&self, source: &str) {
+        let plain = self.config.endpoints.iter().find(|e| e.starts_with("http:"));
+        if let (Some(endpoint), Some(login)) = (plain, &self.config.login) {
+            tracing::warn!(
+                source,
+                endpoint,
+                user = login.user,
+                "the password goes to etcd unencrypted: use https:// endpoints"
+            );
+        }
+    }
+}
+
+/// What the prefixes say, as one source.
+async fn pass_on(
+    mut inbox: mpsc::Receiver<(usize, News)>,
+    mut union: Union,
+    sink: &Sink,
+) -> Result<(), HubGone> {
+    while let Some((nth, news)) = inbox.recv().await {
+        match news {
+            News::Change(change) => {
+                if let Some(change) = union.change(nth, change) {
+                    sink.change(change).await?;
+                }
+            }
+            News::Status(status) => {
+                if let Some(status) = union.status(nth, status) {
+                    sink.status(status).await?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Source for EtcdWatcher {
     fn run(self: Box<Self>, sink: Sink, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            let session = Session::new(&self.config, sink);
+            self.warn_of_plaintext(sink.source());
             tokio::select! {
                 () = stop.cancelled() => {}
-                _hub_gone = session.run() => {}
+                () = self.watch(sink) => {}
             }
         })
     }

@@ -1,23 +1,24 @@
-//! The loop of the etcd source: which member, from which revision, and what to do when it breaks.
+//! The loop of one prefix: list, watch, and what to do when it breaks.
 //!
-//! Never decodes (that is [`State`]) and never ends for an error of etcd.
+//! Never decodes (that is [`State`]), never chooses a member (that is [`Link`]), and never ends for an error of etcd.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use tokio::sync::mpsc;
 use tokio::time::{interval, sleep};
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
+use super::link::{Link, Member, Unreachable};
+use super::reason::reason;
 use super::state::State;
-use crate::config::{EtcdPrefix, EtcdSource};
-use crate::model::Status;
-use crate::registry::etcd::{Error, Etcd, Event, Message, Origin, Watch};
-use crate::source::{HubGone, Sink};
+use crate::config::EtcdPrefix;
+use crate::model::{Change, Status};
+use crate::registry::etcd::{Error, Event, Message, Origin, Watch};
+use crate::source::HubGone;
 
 /// How often etcd is asked for a sign of life.
 const PROBE: Duration = Duration::from_secs(10);
@@ -32,11 +33,13 @@ const MAX_GATHERED_BYTES: usize = 16 * 1024 * 1024;
 /// Listed keys decoded before other tasks get their turn.
 const DECODED_AT_ONCE: usize = 1_000;
 
-/// One source at work.
+/// One prefix at work.
 pub(super) struct Session {
-    etcd: Etcd,
-    prefix: String,
-    sink: Sink,
+    link: Arc<Link>,
+    /// In use since the last break.
+    member: Option<Member>,
+    prefix: Arc<str>,
+    outlet: Outlet,
     source: Arc<str>,
     state: State,
     backoff: Backoff,
@@ -44,10 +47,24 @@ pub(super) struct Session {
     position: Option<Position>,
     /// The cluster whose facts we hold.
     cluster: Option<u64>,
-    /// Endpoints that showed another cluster since ours was last seen.
-    strangers: BTreeSet<String>,
     /// Listed anew already, and no message since: the next time waits.
     relisted: bool,
+    /// Logged in anew already, and no watch since: the next time waits.
+    renewed: bool,
+}
+
+/// The way to the source's union: what it is told, and of which of its prefixes.
+#[derive(Clone, Debug)]
+pub(super) struct Outlet {
+    pub(super) nth: usize,
+    pub(super) union: mpsc::Sender<(usize, News)>,
+}
+
+/// What a session tells.
+#[derive(Debug)]
+pub(super) enum News {
+    Change(Change),
+    Status(Status),
 }
 
 /// How far we are.
@@ -60,7 +77,7 @@ struct Position {
 
 /// Why a watch is over.
 #[derive(Debug, thiserror::Error)]
-enum Break {
+pub(super) enum Break {
     #[error(transparent)]
     Etcd(#[from] Error),
     #[error("this endpoint belongs to cluster {seen:x}, our facts are from cluster {known:x}")]
@@ -70,74 +87,101 @@ enum Break {
 }
 
 impl Session {
-    pub(super) fn new(config: &EtcdSource, sink: Sink) -> Self {
-        // An endpoint written twice would never be all of them in `recognise`.
-        let mut endpoints = config.endpoints.clone();
-        let mut seen = BTreeSet::new();
-        endpoints.retain(|endpoint| seen.insert(endpoint.clone()));
-        let prefix = config
-            .prefixes
-            .first()
-            .cloned()
-            .unwrap_or_else(|| EtcdPrefix::native(""));
+    pub(super) fn new(link: Arc<Link>, prefix: &EtcdPrefix, source: Arc<str>, outlet: Outlet) -> Self {
         Self {
-            etcd: Etcd::new(&endpoints),
-            source: sink.source().clone(),
-            sink,
-            state: State::new(&prefix),
-            prefix: prefix.prefix,
+            link,
+            member: None,
+            prefix: prefix.prefix.as_str().into(),
+            outlet,
+            source,
+            state: State::new(prefix),
             backoff: Backoff::new(),
             position: None,
             cluster: None,
-            strangers: BTreeSet::new(),
             relisted: false,
+            renewed: false,
         }
     }
 
     /// Watches until the hub is gone.
     pub(super) async fn run(mut self) -> HubGone {
         loop {
-            let Err(end) = self.follow().await;
-            if let Break::Hub(gone) = end {
-                return gone;
-            }
-            if matches!(&end, Break::Etcd(error) if error.needs_listing()) {
-                self.position = None;
-                // etcd is well and answered clearly: no reason to wait, unless it says so twice.
-                if !std::mem::replace(&mut self.relisted, true) {
-                    info!(source = %self.source, endpoint = self.etcd.endpoint(), "listing anew: {end}");
-                    continue;
+            let endpoint;
+            let end = match self.link.member().await {
+                Ok(member) => {
+                    endpoint = member.endpoint.clone();
+                    self.member = Some(member.clone());
+                    let Err(end) = self.follow(&member).await;
+                    end
                 }
-            }
-            if let Err(gone) = self.away(&end).await {
+                Err(Unreachable { endpoint: at, error }) => {
+                    endpoint = at;
+                    Break::Etcd(error)
+                }
+            };
+            if let Err(gone) = self.mend(&endpoint, &end).await {
                 return gone;
             }
         }
     }
 
-    async fn away(&mut self, end: &Break) -> Result<(), HubGone> {
+    /// What to do about a break, before all begins again.
+    async fn mend(&mut self, endpoint: &str, end: &Break) -> Result<(), HubGone> {
+        if let Break::Hub(HubGone) = end {
+            return Err(HubGone);
+        }
+        if let Break::Etcd(error) = end
+            && self.at_once(error)
+        {
+            info!(source = %self.source, prefix = %self.prefix, endpoint, "beginning anew at once: {end}");
+            if let (Error::Expired { .. }, Some(member)) = (error, self.member.take()) {
+                self.link.renew(&member).await;
+            }
+            return Ok(());
+        }
+        self.away(endpoint, end).await
+    }
+
+    /// Whether etcd is well and answered clearly: no reason to wait, unless it says so twice.
+    fn at_once(&mut self, error: &Error) -> bool {
+        if error.needs_listing() {
+            self.position = None;
+            return !std::mem::replace(&mut self.relisted, true);
+        }
+        matches!(error, Error::Expired { .. })
+            && self.link.user().is_some()
+            && !std::mem::replace(&mut self.renewed, true)
+    }
+
+    async fn away(&mut self, endpoint: &str, end: &Break) -> Result<(), HubGone> {
         let delay = self.backoff.next();
-        let endpoint = self.etcd.endpoint().to_owned();
-        let reason = explain(end);
-        warn!(source = %self.source, %endpoint, retry_in = ?delay, "etcd is away: {reason}");
-        self.sink
-            .status(Status::Away {
-                reason: format!("{endpoint}: {reason}"),
-            })
-            .await?;
-        self.etcd.advance();
+        let reason = reason(end, &self.prefix, self.link.user());
+        warn!(source = %self.source, prefix = %self.prefix, endpoint, retry_in = ?delay, "etcd is away: {reason}");
+        let reason = format!("{endpoint}: {reason}");
+        self.outlet.tell(News::Status(Status::Away { reason })).await?;
+        if let Some(member) = self.member.take() {
+            match end {
+                // Any member would say so, and the others are served by this one.
+                Break::Etcd(Error::Denied { .. }) if self.link.user().is_some() => {}
+                // A new certificate may name another user.
+                Break::Etcd(Error::Denied { .. } | Error::Expired { .. }) => self.link.renew(&member).await,
+                _ => self.link.leave(&member).await,
+            }
+        }
         sleep(delay).await;
         Ok(())
     }
 
     /// Lists if need be, then watches until something breaks.
-    async fn follow(&mut self) -> Result<Infallible, Break> {
+    async fn follow(&mut self, member: &Member) -> Result<Infallible, Break> {
         let position = match self.position {
             Some(position) => position,
-            None => self.list().await?,
+            None => self.list(member).await?,
         };
-        let mut watch = self.etcd.watch(&self.prefix, position.revision + 1).await?;
-        self.recognise(watch.origin())?;
+        let from = position.revision + 1;
+        let mut watch = member.connection.watch(&self.prefix, from).await?;
+        self.renewed = false;
+        self.recognise(member, watch.origin()).await?;
         if self.position.is_none() || watch.origin().raft_term < position.raft_term {
             // Terms never fall within one history, though its revisions may have passed ours already.
             return Err(Error::Rewound {
@@ -149,8 +193,8 @@ impl Session {
             raft_term: watch.origin().raft_term,
             ..position
         });
-        info!(source = %self.source, endpoint = self.etcd.endpoint(), from = position.revision + 1, "watching etcd");
-        self.sink.status(Status::Live).await?;
+        info!(source = %self.source, prefix = %self.prefix, endpoint = %member.endpoint, from, "watching etcd");
+        self.outlet.tell(News::Status(Status::Live)).await?;
 
         let (mut probe, mut silence, mut healthy) = (interval(PROBE), interval(SILENCE), interval(HEALTHY));
         probe.reset();
@@ -183,9 +227,9 @@ impl Session {
     }
 
     /// Takes the whole prefix in, and delivers it as one complete change.
-    async fn list(&mut self) -> Result<Position, Break> {
-        let mut pages = self.etcd.list(&self.prefix).await?;
-        self.recognise(pages.origin())?;
+    async fn list(&mut self, member: &Member) -> Result<Position, Break> {
+        let mut pages = member.connection.list(&self.prefix).await?;
+        self.recognise(member, pages.origin()).await?;
         let mut keys = 0;
         let mut relisting = self.state.relist();
         // Decoded page by page: the values of a whole prefix are never held together.
@@ -200,8 +244,8 @@ impl Session {
         }
         let change = relisting.finish(&mut self.state);
         let revision = pages.revision();
-        info!(source = %self.source, endpoint = self.etcd.endpoint(), revision, keys, "listed etcd");
-        self.sink.change(change).await?;
+        info!(source = %self.source, prefix = %self.prefix, endpoint = %member.endpoint, revision, keys, "listed etcd");
+        self.outlet.tell(News::Change(change)).await?;
         let position = Position {
             revision,
             raft_term: pages.origin().raft_term,
@@ -214,7 +258,7 @@ impl Session {
         let last = events.iter().map(Event::mod_revision).max();
         let change = self.state.apply(events);
         if !change.services.is_empty() || change.stray.is_some() {
-            self.sink.change(change).await?;
+            self.outlet.tell(News::Change(change)).await?;
         }
         if let (Some(position), Some(last)) = (&mut self.position, last) {
             position.revision = position.revision.max(last);
@@ -222,23 +266,25 @@ impl Session {
         Ok(())
     }
 
-    /// Refuses an endpoint of another cluster, until each endpoint shows one: then ours was rebuilt.
-    fn recognise(&mut self, origin: Origin) -> Result<(), Break> {
+    /// Refuses a member of another cluster, unless ours was rebuilt: then all is listed anew.
+    async fn recognise(&mut self, member: &Member, origin: Origin) -> Result<(), Break> {
         let seen = origin.cluster_id;
-        match self.cluster {
-            Some(known) if known != seen => {
-                self.strangers.insert(self.etcd.endpoint().to_owned());
-                if self.strangers.len() < self.etcd.endpoints() {
-                    return Err(Break::OtherCluster { seen, known });
-                }
-                warn!(source = %self.source, endpoint = self.etcd.endpoint(), "the etcd cluster was rebuilt");
-                self.position = None;
-            }
-            _ => {}
+        self.link
+            .recognise(member, seen)
+            .await
+            .map_err(|known| Break::OtherCluster { seen, known })?;
+        if self.cluster.is_some_and(|ours| ours != seen) {
+            warn!(source = %self.source, prefix = %self.prefix, endpoint = %member.endpoint, "the etcd cluster was rebuilt");
+            self.position = None;
         }
         self.cluster = Some(seen);
-        self.strangers.clear();
         Ok(())
+    }
+}
+
+impl Outlet {
+    async fn tell(&self, news: News) -> Result<(), HubGone> {
+        self.union.send((self.nth, news)).await.map_err(|_| HubGone)
     }
 }
 
@@ -258,15 +304,4 @@ fn gather(watch: &mut Watch, mut events: Vec<Event>) -> (Vec<Event>, Result<(), 
         }
     }
     (events, Ok(()))
-}
-
-/// The error with its causes, on one line.
-fn explain(end: &Break) -> String {
-    let mut text = end.to_string();
-    let mut cause = end.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -1,0 +1,84 @@
+//! What went wrong, in words for the operator: the cause, and the mend where there is one. Pure.
+//!
+//! Never holds a value, a password or a token.
+
+use std::error::Error as _;
+
+use super::session::Break;
+use crate::registry::etcd::{Error, Side};
+
+/// Why a prefix is not watched now. `user`: who we are to etcd, where we have a name.
+pub(super) fn reason(end: &Break, prefix: &str, user: Option<&str>) -> String {
+    let text = explain(end);
+    let Break::Etcd(error) = end else { return text };
+    let who = user.map_or_else(
+        || "the user of our certificate".to_owned(),
+        |user| format!("the user `{user}`"),
+    );
+    match error {
+        Error::Denied { .. } => format!(
+            "{who} may not read {prefix} ({text}); mend: etcdctl role grant-permission ROLE --prefix=true read {prefix}"
+        ),
+        Error::Login { .. } => format!(
+            "{text}; mend: the password in password_file must be that of {who} (etcdctl user passwd), \
+             it is read again at each try"
+        ),
+        Error::Expired { .. } if user.is_none() => {
+            format!("{text}; mend: user and password_file in the source's section of bridge.toml")
+        }
+        Error::Tls { about, .. } => {
+            let mend = match about {
+                Side::Member => "`ca` must name the file of those who sign etcd's certificates",
+                Side::Name => "`server_name` must be a name in etcd's certificate",
+                Side::Ours => "`certificate` and `key` must be ones that etcd's trusted CA has signed",
+            };
+            format!("{text}; mend: {mend}, in the source's [tls] of bridge.toml")
+        }
+        Error::File { .. } => format!("{text}; it is read again at each try"),
+        _ => text,
+    }
+}
+
+/// The error with its causes, on one line.
+fn explain(end: &Break) -> String {
+    let mut text = end.to_string();
+    let mut cause = end.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_prefix_the_user_and_the_mend() {
+        let text = |error: Error, user| reason(&Break::Etcd(error), "/services/", user);
+        let denied = || Error::Denied {
+            reason: "etcdserver: permission denied".to_owned(),
+        };
+        assert_eq!(
+            text(denied(), Some("bridge")),
+            "the user `bridge` may not read /services/ (etcd denies access: etcdserver: permission denied); \
+             mend: etcdctl role grant-permission ROLE --prefix=true read /services/"
+        );
+        assert!(text(denied(), None).starts_with("the user of our certificate may not"));
+        let expired = || Error::Expired {
+            reason: "etcdserver: user name is empty".to_owned(),
+        };
+        assert!(text(expired(), None).contains("mend: user and password_file"));
+        assert!(!text(expired(), Some("bridge")).contains("mend"));
+        let login = Error::Login {
+            reason: "etcdserver: authentication failed, invalid user ID or password".to_owned(),
+        };
+        assert!(text(login, Some("bridge")).contains("that of the user `bridge`"));
+        let tls = Error::Tls {
+            reason: "invalid peer certificate: UnknownIssuer".to_owned(),
+            about: Side::Member,
+        };
+        assert!(text(tls, None).contains("mend: `ca` must name"));
+    }
+}
