@@ -19,7 +19,8 @@ pub use crate::model::network::{Bind, Clusters, Exposure, Listener, OnAllUnhealt
 pub use load::{ConfigError, load, load_str};
 pub use reader::Mistake;
 pub use sources::{
-    ClientTls, ConsulSource, EtcdLogin, EtcdPrefix, EtcdSource, FileSource, Format, SourceConfig,
+    ClientTls, ConsulSelection, ConsulSource, EtcdLogin, EtcdPrefix, EtcdSource, FileSource, Format,
+    SourceConfig,
 };
 
 /// The whole configuration, valid as a whole.

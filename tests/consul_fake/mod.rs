@@ -4,6 +4,7 @@
 //! answer any request otherwise, also those that block already. Never sleeps.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![allow(dead_code, reason = "each test uses its part of it")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -29,6 +30,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub struct Ask {
     /// Decoded.
     pub path: String,
+    /// Behind the `?`, as it was sent.
+    pub query: String,
     pub consistent: bool,
     pub index: Option<u64>,
     pub token: String,
@@ -222,6 +225,7 @@ async fn answer(State(fake): State<Arc<Fake>>, request: Request) -> Response {
         .map(|v| v.to_str().unwrap().to_owned());
     let ask = Ask {
         path,
+        query: query.clone(),
         consistent: query.split('&').any(|p| p == "consistent"),
         index: value("index=").map(|i| i.parse().unwrap()),
         token: token.unwrap_or_default(),
@@ -267,10 +271,14 @@ pub struct Hub {
 
 impl Hub {
     pub fn watch(address: &str, token_file: Option<std::path::PathBuf>) -> Self {
-        let config = ConsulSource {
+        Self::of(&ConsulSource {
             token_file,
             ..ConsulSource::new(address.to_owned())
-        };
+        })
+    }
+
+    /// With a whole configuration.
+    pub fn of(config: &ConsulSource) -> Self {
         let timing = Timing {
             slack: Duration::from_millis(1500),
             backoff_min: Duration::from_millis(5),
@@ -281,7 +289,7 @@ impl Hub {
         };
         let (hub, events) = mpsc::channel(16);
         let stop = CancellationToken::new();
-        let watcher = Box::new(ConsulWatcher::new(&config).with_timing(timing));
+        let watcher = Box::new(ConsulWatcher::new(config).with_timing(timing));
         tokio::spawn(watcher.run(Sink::new("c".into(), hub), stop.clone()));
         let (changes, statuses) = (Vec::new(), Vec::new());
         Self {

@@ -12,7 +12,7 @@ use super::load::named;
 use super::parse;
 use super::reader::Section;
 use crate::model::GuardRule;
-pub use consul::ConsulSource;
+pub use consul::{ConsulSelection, ConsulSource};
 pub use etcd::{EtcdLogin, EtcdPrefix, EtcdSource, Format};
 pub use tls::ClientTls;
 
@@ -27,7 +27,7 @@ pub enum SourceConfig {
     /// Keys under a prefix.
     Etcd(EtcdSource),
     /// Catalog and health.
-    Consul(ConsulSource),
+    Consul(Box<ConsulSource>),
 }
 
 impl SourceConfig {
@@ -52,11 +52,7 @@ impl SourceConfig {
                 let prefixes: Vec<&str> = etcd.prefixes.iter().map(|p| p.prefix.as_str()).collect();
                 Some(format!("etcd {} {}", members.join(","), prefixes.join(",")))
             }
-            Self::Consul(consul) => Some(format!(
-                "consul {} {}",
-                consul.address,
-                consul.datacenter.as_deref().unwrap_or("")
-            )),
+            Self::Consul(consul) => Some(consul.registry()),
         }
     }
 
@@ -125,7 +121,7 @@ pub(super) fn read(root: &mut Section<'_>, base: &Path) -> Option<Sources> {
                 })
             }),
             Kind::Etcd => etcd::read(&mut s, base).map(SourceConfig::Etcd),
-            Kind::Consul => consul::read(&mut s, base).map(SourceConfig::Consul),
+            Kind::Consul => consul::read(&mut s, base).map(|consul| SourceConfig::Consul(Box::new(consul))),
         };
         s.finish();
         match source {

@@ -20,10 +20,7 @@ pub struct ClientTls {
 pub(super) fn read(s: &mut Section<'_>, base: &Path, https: bool) -> Option<ClientTls> {
     let mut tls = s.optional("tls")?;
     if !https {
-        tls.mistake(
-            "",
-            "is of no use: the address is http://, and must be https:// for TLS",
-        );
+        tls.mistake("", "is of no use: the address must be https:// for TLS");
     }
     let ca = tls.get("ca", parse::text).map(|path| base.join(path));
     let certificate = tls.get("certificate", parse::text).map(|path| base.join(path));

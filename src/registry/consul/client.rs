@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use rs_consul::{Config, Consul, HttpsClient};
 
 use super::error::{Error, Failure};
-use super::query::{Mode, Query};
+use super::query::{Mode, Query, Scope};
 use super::token::Token;
 
 /// Of an error's body, for the message.
@@ -28,7 +28,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Agent {
     address: String,
-    datacenter: Option<String>,
+    scope: Scope,
     token: Token,
     slack: Duration,
 }
@@ -59,7 +59,7 @@ impl Client {
     pub fn new(
         http: HttpsClient,
         address: String,
-        datacenter: Option<String>,
+        scope: Scope,
         token_file: Option<PathBuf>,
         slack: Duration,
     ) -> Self {
@@ -67,7 +67,7 @@ impl Client {
         Self {
             agent: Arc::new(Agent {
                 address,
-                datacenter,
+                scope,
                 token,
                 slack,
             }),
@@ -90,10 +90,10 @@ impl Client {
         &self.agent.address
     }
 
-    /// Another datacenter than the agent's own.
+    /// Which part of Consul is read.
     #[must_use]
-    pub fn datacenter(&self) -> Option<&str> {
-        self.agent.datacenter.as_deref()
+    pub fn scope(&self) -> &Scope {
+        &self.agent.scope
     }
 
     /// Reads the token file again. True when the token is another one.
@@ -124,7 +124,7 @@ impl Client {
     /// # Errors
     /// Whatever is not a 200 with an index (or a 404 where that is an answer).
     pub async fn read(&self, query: &Query, mode: Mode) -> Result<Answer, Error> {
-        let url = query.url(&self.agent.address, self.agent.datacenter.as_deref(), mode);
+        let url = format!("{}{}", self.agent.address, query.path(&self.agent.scope, mode));
         let once = || self.send(&url, query, mode.held() + self.agent.slack);
         let mut result = once().await;
         if matches!(result, Err(Failure::Refused { .. })) && self.reload_token().await.unwrap_or(false) {

@@ -15,5 +15,5 @@ mod transport;
 
 pub use client::{Answer, Client};
 pub use error::{Error, Failure};
-pub use query::{Mode, Query};
+pub use query::{Mode, Query, Scope};
 pub use transport::transport;

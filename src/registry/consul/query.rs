@@ -19,10 +19,50 @@ pub enum Query {
     Services,
     /// `/v1/health/service/NAME`: the instances of one, with their checks.
     Health(String),
+    /// `/v1/health/service/consul`: Consul's own, which is in the default namespace and of no peer.
+    Canary,
     /// `/v1/kv/PREFIX?keys`: the names of all keys below a prefix, without their values. 404 means: none.
     Keys(String),
     /// `/v1/kv/KEY`: one key. 404 means: it is not there.
     Key(String),
+}
+
+/// Which part of Consul is asked. All of it is percent-encoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Another datacenter than the agent's own.
+    pub datacenter: Option<String>,
+    /// Another namespace than the token's (Enterprise).
+    pub namespace: Option<String>,
+    /// Another admin partition than the agent's own (Enterprise).
+    pub partition: Option<String>,
+    /// A peer whose services are read; Consul takes it for [`Query::Health`] only.
+    pub peer: Option<String>,
+}
+
+impl Scope {
+    /// Whether the names of services hold Consul's own, as those of the default namespace do.
+    #[must_use]
+    pub fn holds_canary(&self) -> bool {
+        let default = |name: &Option<String>| name.as_deref().is_none_or(|name| name == "default");
+        default(&self.namespace) && default(&self.partition)
+    }
+
+    /// The parameters of one query, each with `&` behind it.
+    fn parameters(&self, query: &Query) -> String {
+        let canary = matches!(query, Query::Canary);
+        let peer = matches!(query, Query::Health(_));
+        let all = [
+            ("dc", &self.datacenter, true),
+            ("ns", &self.namespace, !canary),
+            ("partition", &self.partition, !canary),
+            ("peer", &self.peer, peer),
+        ];
+        all.into_iter()
+            .filter(|(_, _, taken)| *taken)
+            .filter_map(|(key, value, _)| Some(format!("{key}={}&", encode(value.as_deref()?))))
+            .collect()
+    }
 }
 
 /// How it is read.
@@ -59,6 +99,7 @@ impl Query {
         match self {
             Self::Services => "the names of services".to_owned(),
             Self::Health(name) => format!("service {name}"),
+            Self::Canary => "service consul".to_owned(),
             Self::Keys(prefix) => format!("keys below {prefix}"),
             Self::Key(key) => format!("key {key}"),
         }
@@ -75,23 +116,22 @@ impl Query {
     #[must_use]
     pub const fn longest(&self) -> usize {
         match self {
-            Self::Services | Self::Health(_) | Self::Keys(_) => 32 * 1024 * 1024,
+            Self::Services | Self::Health(_) | Self::Canary | Self::Keys(_) => 32 * 1024 * 1024,
             Self::Key(_) => 128 * 1024,
         }
     }
 
-    /// The URL at `base` (no trailing slash).
+    /// Path and parameters, to be put behind an address without a slash at its end.
     #[must_use]
-    pub fn url(&self, base: &str, datacenter: Option<&str>, mode: Mode) -> String {
+    pub fn path(&self, scope: &Scope, mode: Mode) -> String {
         let mut url = match self {
-            Self::Services => format!("{base}/v1/catalog/services?"),
-            Self::Health(name) => format!("{base}/v1/health/service/{}?", encode(name)),
-            Self::Keys(prefix) => format!("{base}/v1/kv/{}?keys&", path(prefix)),
-            Self::Key(key) => format!("{base}/v1/kv/{}?", path(key)),
+            Self::Services => "/v1/catalog/services?".to_owned(),
+            Self::Health(name) => format!("/v1/health/service/{}?", encode(name)),
+            Self::Canary => "/v1/health/service/consul?".to_owned(),
+            Self::Keys(prefix) => format!("/v1/kv/{}?keys&", path(prefix)),
+            Self::Key(key) => format!("/v1/kv/{}?", path(key)),
         };
-        if let Some(dc) = datacenter {
-            let _ = write!(url, "dc={}&", encode(dc)); // writing to a String cannot fail
-        }
+        url.push_str(&scope.parameters(self));
         match mode {
             Mode::Plain => {}
             Mode::Consistent => url.push_str("consistent"),
@@ -118,36 +158,52 @@ fn encode(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn url(query: &Query, datacenter: Option<&str>, mode: Mode) -> String {
-        query.url("http://a:1", datacenter, mode)
+    fn path(query: &Query, mode: Mode) -> String {
+        query.path(&Scope::default(), mode)
     }
 
     #[test]
-    fn each_query_has_its_url() {
+    fn each_query_has_its_path() {
         let wait = Duration::from_secs(300);
+        assert_eq!(path(&Query::Services, Mode::Plain), "/v1/catalog/services");
         assert_eq!(
-            url(&Query::Services, None, Mode::Plain),
-            "http://a:1/v1/catalog/services"
+            path(&Query::Health("a/b ü".into()), Mode::Blocking { index: 7, wait }),
+            "/v1/health/service/a%2Fb%20%C3%BC?index=7&wait=300000ms"
+        );
+        assert_eq!(path(&Query::Keys("xds/".into()), Mode::Plain), "/v1/kv/xds/?keys");
+        assert_eq!(
+            path(&Query::Key("xds/a b/policy".into()), Mode::Consistent),
+            "/v1/kv/xds/a%20b/policy?consistent"
+        );
+    }
+
+    #[test]
+    fn each_query_is_asked_in_its_scope() {
+        let some = |text: &str| Some(text.to_owned());
+        let scope = Scope {
+            datacenter: some("eu 1"),
+            namespace: some("shop"),
+            partition: some("a&b"),
+            peer: some("west"),
+        };
+        let path = |query: Query| query.path(&scope, Mode::Consistent);
+        let part = "dc=eu%201&ns=shop&partition=a%26b&";
+        assert_eq!(
+            path(Query::Services),
+            format!("/v1/catalog/services?{part}consistent")
         );
         assert_eq!(
-            url(&Query::Services, Some("eu 1"), Mode::Consistent),
-            "http://a:1/v1/catalog/services?dc=eu%201&consistent"
+            path(Query::Health("a".into())),
+            format!("/v1/health/service/a?{part}peer=west&consistent")
         );
         assert_eq!(
-            url(
-                &Query::Health("a/b ü".into()),
-                None,
-                Mode::Blocking { index: 7, wait }
-            ),
-            "http://a:1/v1/health/service/a%2Fb%20%C3%BC?index=7&wait=300000ms"
+            path(Query::Keys("xds/".into())),
+            format!("/v1/kv/xds/?keys&{part}consistent")
         );
         assert_eq!(
-            url(&Query::Keys("xds/".into()), None, Mode::Plain),
-            "http://a:1/v1/kv/xds/?keys"
+            path(Query::Canary),
+            "/v1/health/service/consul?dc=eu%201&consistent"
         );
-        assert_eq!(
-            url(&Query::Key("xds/a b/policy".into()), None, Mode::Consistent),
-            "http://a:1/v1/kv/xds/a%20b/policy?consistent"
-        );
+        assert!(!scope.holds_canary() && Scope::default().holds_canary());
     }
 }

@@ -9,7 +9,7 @@
 use rs_consul::{ConsulError, QueryOptions};
 
 use super::link::Link;
-use super::parse::{self, CANARY};
+use super::parse;
 use crate::registry::consul::{Mode, Query};
 
 /// Tries the gate whenever the circuit is open. Never returns.
@@ -46,8 +46,8 @@ async fn pass(link: &Link) -> Result<bool, String> {
     if answer.known_leader == Some(false) {
         return Err("consul knows no leader".to_owned());
     }
-    let names = parse::services(&answer.body).map_err(|e| e.to_string())?;
-    if !names.canary {
+    let names = parse::services(&answer.body, &link.selection).map_err(|e| e.to_string())?;
+    if !names.canary && link.client.scope().holds_canary() {
         return Err(NO_CANARY.to_owned());
     }
     canary(link).await?;
@@ -57,8 +57,10 @@ async fn pass(link: &Link) -> Result<bool, String> {
 /// The cheapest question there is: does anybody answer, and is our token known?
 async fn check(link: &Link) -> Result<(), String> {
     let simple = link.client.simple().await.map_err(|e| e.to_string())?;
+    let scope = link.client.scope();
     let options = QueryOptions {
-        datacenter: link.client.datacenter().map(str::to_owned),
+        namespace: scope.namespace.clone(),
+        datacenter: scope.datacenter.clone(),
         timeout: Some(link.timing.slack),
         ..QueryOptions::default()
     };
@@ -77,14 +79,17 @@ async fn check(link: &Link) -> Result<(), String> {
 }
 
 /// Reads the health of Consul's own service: empty means that we may not read nodes, or that
-/// the catalog is not whole.
+/// the catalog is not whole. It is not in other namespaces and partitions: what is asked there has to do
+/// without it, and with the answers' own word (`X-Consul-Results-Filtered-By-ACLs`).
 pub(super) async fn canary(link: &Link) -> Result<(), String> {
-    let query = Query::Health(CANARY.to_owned());
+    if !link.client.scope().holds_canary() {
+        return Ok(());
+    }
     let answer = link
-        .read(&link.client, &query, Mode::Consistent)
+        .read(&link.client, &Query::Canary, Mode::Consistent)
         .await
         .map_err(|error| hint(&error))?;
-    let found = parse::health(&answer.body).map_err(|e| e.to_string())?;
+    let found = parse::health(&answer.body, &link.selection).map_err(|e| e.to_string())?;
     if found.ids.is_empty() {
         return Err(
             "the health of the service `consul` is empty: the token needs node:read, \

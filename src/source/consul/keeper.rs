@@ -94,18 +94,12 @@ impl Keeper {
         });
         let link = self.link.clone();
         self.tasks.spawn(async move {
-            follow(&link, &link.client, NamesSubject::new(), || true).await;
+            follow(&link, &link.client, NamesSubject::new(&link), || true).await;
             None
         });
         let link = self.link.clone();
         self.tasks.spawn(async move {
-            follow(
-                &link,
-                &link.client,
-                DocumentsSubject::new(link.source.clone()),
-                || true,
-            )
-            .await;
+            follow(&link, &link.client, DocumentsSubject::new(&link), || true).await;
             None
         });
         let (link, swept) = (self.link.clone(), self.swept.subscribe());
@@ -168,7 +162,7 @@ impl Keeper {
         );
         let link = self.link.clone();
         self.tasks.spawn(async move {
-            let subject = HealthSubject::new(name.clone());
+            let subject = HealthSubject::new(&link, name.clone());
             follow(&link, &client, subject, || wanted.load(Ordering::Acquire)).await;
             Some(name)
         });
@@ -179,7 +173,7 @@ impl Keeper {
         let link = self.link.clone();
         self.tasks.spawn(async move {
             let _permit = link.asides.acquire().await;
-            let (mut subject, mut belief) = (HealthSubject::new(name), Belief::default());
+            let (mut subject, mut belief) = (HealthSubject::new(&link, name), Belief::default());
             while step(&link, &link.client, &mut subject, &mut belief, false).await == Next::Again {}
             None
         });

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::circuit::Circuit;
 use super::document::Documents;
 use super::parse::{Found, Names};
+use crate::config::ConsulSelection;
 use crate::registry::consul::{Answer, Client, Error, Mode, Query};
 
 /// Reads at once that do not block, over all tasks. Over HTTP/1.1 each needs a connection, and hyper
@@ -94,6 +95,8 @@ pub(super) struct Link {
     /// The source's name, for logs.
     pub(super) source: Arc<str>,
     pub(super) client: Client,
+    /// What of the catalog is served.
+    pub(super) selection: Arc<ConsulSelection>,
     pub(super) circuit: Circuit,
     pub(super) timing: Timing,
     /// Permits for reads beside the watches: sweeps and single looks.
@@ -103,11 +106,18 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(source: Arc<str>, client: Client, timing: Timing, news: mpsc::Sender<News>) -> Self {
+    pub(super) fn new(
+        source: Arc<str>,
+        client: Client,
+        selection: ConsulSelection,
+        timing: Timing,
+        news: mpsc::Sender<News>,
+    ) -> Self {
         let (asides, reads) = (Semaphore::new(ASIDES), Semaphore::new(READS));
         Self {
             source,
             client,
+            selection: Arc::new(selection),
             circuit: Circuit::new(),
             timing,
             asides,

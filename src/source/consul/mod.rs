@@ -22,6 +22,7 @@ mod ledger;
 mod link;
 mod parse;
 mod policies;
+mod select;
 mod slots;
 mod subject;
 mod sweep;
@@ -42,7 +43,7 @@ use self::link::Link;
 use super::{HubGone, Sink, Source};
 use crate::config::ConsulSource;
 use crate::model::Status;
-use crate::registry::consul::{Client, Failure, transport};
+use crate::registry::consul::{Client, Failure, Scope, transport};
 
 /// News on the way to the keeper; more wait where they are.
 const NEWS: usize = 1024;
@@ -76,7 +77,13 @@ impl ConsulWatcher {
             return Ok(());
         };
         let (news, inbox) = mpsc::channel(NEWS);
-        let link = Arc::new(Link::new(sink.source().clone(), client, self.timing, news));
+        let link = Arc::new(Link::new(
+            sink.source().clone(),
+            client,
+            self.config.selection.clone(),
+            self.timing,
+            news,
+        ));
         Keeper::new(link, sink).run(inbox, stop).await
     }
 
@@ -88,15 +95,25 @@ impl ConsulWatcher {
                 address,
                 token_file,
                 datacenter,
+                namespace,
+                partition,
+                peer,
+                selection: _,
                 tls: _,
                 guard: _,
             } = self.config.clone();
+            let scope = Scope {
+                datacenter,
+                namespace,
+                partition,
+                peer,
+            };
             match transport(&address) {
                 Ok(http) => {
                     return Ok(Some(Client::new(
                         http,
                         address,
-                        datacenter,
+                        scope,
                         token_file,
                         self.timing.slack,
                     )));

@@ -8,6 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::wire::{Check, Entry, Node, Service};
+use crate::config::ConsulSelection;
 use crate::model::declaration::{self, Declared, Spelling};
 use crate::model::route::clip;
 use crate::model::service::{Registered, address, assemble, check_name};
@@ -18,9 +19,7 @@ const MAX_ENTRIES: usize = 10_000;
 /// Issues of one service; the last one says how many more there are.
 const MAX_ISSUES: usize = 100;
 /// The service that Consul itself registers: a catalog without it is not the whole catalog.
-pub(super) const CANARY: &str = "consul";
-/// The address that is preferred where an entry has several.
-const PREFERRED: &str = "lan";
+const CANARY: &str = "consul";
 
 /// A body that cannot be read at all.
 #[derive(Debug, thiserror::Error)]
@@ -38,16 +37,17 @@ pub enum Unreadable {
 /// All that one answer says of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// `<node>/<service id>` of each entry, whatever it is: what must not get lost unconfirmed.
+    /// `<node>/<service id>` of each entry, selected or not: what must not get lost unconfirmed. An entry
+    /// that is selected no longer is still there, and says so itself; only what is missing may be a lie.
     pub ids: BTreeSet<String>,
-    /// `None`: nothing but sidecars and gateways, which are no services of ours.
+    /// `None`: nothing but entries that are not selected, such as sidecars: no service of ours.
     pub record: Option<ServiceRecord>,
 }
 
 /// The names in the catalog.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    /// Without Consul's own.
+    /// Those selected, without Consul's own.
     pub names: BTreeSet<Arc<str>>,
     /// Whether Consul's own service is there: without it the catalog is not whole, or not all readable.
     pub canary: bool,
@@ -63,13 +63,16 @@ struct Tags(#[allow(dead_code, reason = "only its place in the JSON matters")] I
 ///
 /// # Errors
 /// [`Unreadable`] when the body is not an object.
-pub fn services(body: &[u8]) -> Result<Names, Unreadable> {
+pub fn services(body: &[u8], selection: &ConsulSelection) -> Result<Names, Unreadable> {
     #[allow(clippy::zero_sized_map_values, reason = "a map is what the JSON holds")]
     let all: BTreeMap<String, Tags> = read(body, "/v1/catalog/services")?;
     let mut result = Names::default();
     for name in all.into_keys() {
         if name == CANARY {
             result.canary = true;
+            continue;
+        }
+        if !selection.names(&name) {
             continue;
         }
         match check_name(&name).and_then(|()| check_path(&name)) {
@@ -96,10 +99,10 @@ fn check_path(name: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// [`Unreadable`] when the body is not a list.
-pub fn health(body: &[u8]) -> Result<Found, Unreadable> {
+pub fn health(body: &[u8], selection: &ConsulSelection) -> Result<Found, Unreadable> {
     let mut found = Found::default();
     let mut record = ServiceRecord::default();
-    let (mut ours, mut foreign) = (0_usize, 0_usize);
+    let (mut ours, mut others) = (0_usize, 0_usize);
     for (number, entry) in entries(body)?.into_iter().enumerate() {
         let entry = match entry {
             Ok(entry) => entry,
@@ -116,15 +119,15 @@ pub fn health(body: &[u8]) -> Result<Found, Unreadable> {
         found
             .ids
             .insert(format!("{}/{}", entry.node.name, entry.service.id));
-        if !entry.service.kind.is_empty() {
-            foreign += 1;
+        if !selection.holds(&entry.service) {
+            others += 1;
             continue;
         }
         ours += 1;
         if ours > MAX_ENTRIES {
             continue;
         }
-        match instance(&entry, &mut record.issues) {
+        match instance(&entry, &selection.preferred_address, &mut record.issues) {
             Ok(instance) => record.instances.push(instance),
             Err(reason) => record.issues.push(Issue::rejected(label(&entry), reason)),
         }
@@ -142,7 +145,7 @@ pub fn health(body: &[u8]) -> Result<Found, Unreadable> {
         ));
     }
     record.instances.sort_by(|a, b| a.id.cmp(&b.id));
-    found.record = (ours > 0 || foreign == 0).then_some(record);
+    found.record = (ours > 0 || others == 0).then_some(record);
     Ok(found)
 }
 
@@ -173,12 +176,12 @@ fn label(entry: &Entry) -> String {
     format!("{}@{}", clip(&entry.service.id), clip(&entry.node.name))
 }
 
-fn instance(entry: &Entry, issues: &mut Vec<Issue>) -> Result<Instance, String> {
+fn instance(entry: &Entry, preferred: &str, issues: &mut Vec<Issue>) -> Result<Instance, String> {
     let (node, service) = (&entry.node, &entry.service);
     if service.id.is_empty() || service.id.len() > 1024 || node.name.len() > 1024 {
         return Err("a service id has 1 to 1024 bytes, as has a node's name".to_owned());
     }
-    let (host, port) = place(node, service);
+    let (host, port) = place(node, service, preferred);
     let (health, weight) = judge(&entry.checks, service);
     let zone = node
         .meta
@@ -223,10 +226,10 @@ fn declared(entry: &Entry, issues: &mut Vec<Issue>) -> Declared {
 }
 
 /// The preferred address of the service, its own, the preferred one of its node, the node's.
-fn place<'a>(node: &'a Node, service: &'a Service) -> (&'a str, i64) {
+fn place<'a>(node: &'a Node, service: &'a Service, preferred: &str) -> (&'a str, i64) {
     let tagged = service
         .tagged_addresses
-        .get(PREFERRED)
+        .get(preferred)
         .filter(|tagged| !tagged.address.is_empty());
     if let Some(tagged) = tagged {
         let port = if tagged.port == 0 {
@@ -241,7 +244,7 @@ fn place<'a>(node: &'a Node, service: &'a Service) -> (&'a str, i64) {
     }
     let of_node = node
         .tagged_addresses
-        .get(PREFERRED)
+        .get(preferred)
         .filter(|host| !host.is_empty());
     (of_node.unwrap_or(&node.address), service.port)
 }

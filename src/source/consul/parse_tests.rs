@@ -3,6 +3,15 @@
 use super::*;
 use crate::model::{Protocol, Severity};
 
+/// With the default selection.
+fn health(body: &[u8]) -> Result<Found, Unreadable> {
+    super::health(body, &ConsulSelection::default())
+}
+
+fn services(body: &[u8]) -> Result<Names, Unreadable> {
+    super::services(body, &ConsulSelection::default())
+}
+
 /// One entry of 1.8.7, with `service` fields put over the usual ones.
 fn entry(service: &str, checks: &str) -> String {
     format!(
@@ -90,6 +99,116 @@ fn the_address_follows_its_precedence() {
     assert!(reason(r#""Address":"db.local""#).contains("no host names"));
     assert!(reason(r#""Port":0"#).contains("1 to 65535"));
     assert!(reason(r#""Port":-1"#).contains("1 to 65535"));
+}
+
+#[test]
+fn the_preferred_address_is_looked_for_in_the_service_then_in_its_node() {
+    let node = r#""TaggedAddresses":{"lan":"10.5.5.5","wan":"1.5.5.5","lan_ipv6":"fd00::5"}"#;
+    let address = |service: &str, preferred: &str| {
+        let entry = entry("", "[]")
+            .replacen(r#""TaggedAddresses":null"#, node, 1)
+            .replacen(r#""Address":"","Port":8080,"#, r#""Port":8080,"#, 1)
+            .replacen(r#""TaggedAddresses":null"#, service, 1);
+        let selection = ConsulSelection {
+            preferred_address: preferred.to_owned(),
+            ..ConsulSelection::default()
+        };
+        let found = super::health(format!("[{entry}]").as_bytes(), &selection).unwrap();
+        found.record.unwrap().instances[0].address.to_string()
+    };
+    let wan = r#""TaggedAddresses":{"wan":{"Address":"1.2.3.4","Port":81},"wan_ipv4":{"Address":"1.2.3.5"}}"#;
+    let own = &format!(r#"{wan},"Address":"10.7.7.7""#);
+    assert_eq!(address(own, "wan"), "1.2.3.4:81");
+    assert_eq!(
+        address(own, "wan_ipv4"),
+        "1.2.3.5:8080",
+        "without a port of its own"
+    );
+    assert_eq!(address(own, "lan"), "10.7.7.7:8080", "its own, before its node's");
+    assert_eq!(address(wan, "lan"), "10.5.5.5:8080");
+    assert_eq!(address(wan, "lan_ipv6"), "[fd00::5]:8080");
+    assert_eq!(address(wan, "vpn"), "10.0.0.1:8080", "nobody has it");
+    assert_eq!(address(r#""TaggedAddresses":null"#, "wan"), "1.5.5.5:8080");
+}
+
+#[test]
+fn what_is_not_selected_is_left_out_without_a_word() {
+    let selection = ConsulSelection {
+        tags: vec!["prod".into(), "eu".into()],
+        meta: vec![("env".into(), "a=b".into())],
+        ..ConsulSelection::default()
+    };
+    let all = |entries: &[&str]| {
+        let entry = |n: usize, service: &str| {
+            entry(service, "[]")
+                .replacen(r#""Tags":null,"Meta":null,"#, "", 1)
+                .replace("orders-1", &format!("i{n}"))
+        };
+        let entries: Vec<_> = entries.iter().enumerate().map(|(n, s)| entry(n, s)).collect();
+        super::health(format!("[{}]", entries.join(",")).as_bytes(), &selection).unwrap()
+    };
+    let right = r#","Tags":["eu","x","prod"],"Meta":{"env":"a=b"}"#;
+    let others = [
+        r#","Tags":["prod"],"Meta":{"env":"a=b"}"#,
+        r#","Tags":["eu","prod"],"Meta":{"env":"a"}"#,
+        r#","Tags":null,"Meta":null"#,
+        // Nor is what is wrong with it anybody's business.
+        r#","Tags":["xds.weight=many"],"Address":"db.local""#,
+    ];
+    let found = all(&[right, others[0], others[1], others[2], others[3]]);
+    let record = found.record.unwrap();
+    assert_eq!(
+        (record.instances.len(), record.issues, found.ids.len()),
+        (1, vec![], 5)
+    );
+    assert_eq!(&*record.instances[0].id, "n1/i0");
+    let found = all(&others);
+    assert_eq!(
+        (found.record, found.ids.len()),
+        (None, 4),
+        "no service of ours, and not lost"
+    );
+    assert!(all(&[]).record.is_some(), "empty is another thing");
+}
+
+#[test]
+fn the_kinds_that_are_asked_for_are_served() {
+    let body = format!(
+        "[{},{}]",
+        entry(r#","Kind":"mesh-gateway""#, "[]"),
+        entry(r#","Kind":"""#, "[]").replace("orders-1", "orders-2")
+    );
+    let served = |kinds: &[&'static str]| {
+        let selection = ConsulSelection {
+            kinds: kinds.to_vec(),
+            ..ConsulSelection::default()
+        };
+        let found = super::health(body.as_bytes(), &selection).unwrap();
+        found.record.map_or(0, |r| r.instances.len())
+    };
+    assert_eq!(
+        [
+            &[""][..],
+            &["mesh-gateway"],
+            &["", "mesh-gateway"],
+            &["api-gateway"]
+        ]
+        .map(served),
+        [1, 1, 2, 0]
+    );
+}
+
+#[test]
+fn names_that_are_not_selected_are_neither_watched_nor_reported() {
+    let selection = ConsulSelection {
+        services: vec!["shop-*".into()],
+        ..ConsulSelection::default()
+    };
+    let body = r#"{"consul":[],"shop-a":[],"orders":[],"..":[],"shop-/../b":[]}"#;
+    let found = super::services(body.as_bytes(), &selection).unwrap();
+    assert!(found.canary, "whatever is selected");
+    assert_eq!(found.names.iter().map(|n| &**n).collect::<Vec<_>>(), ["shop-a"]);
+    assert_eq!(found.stray.len(), 1);
 }
 
 #[test]

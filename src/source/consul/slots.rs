@@ -66,7 +66,7 @@ mod tests {
         let mut slots = Slots::new(Client::new(
             http,
             "http://127.0.0.1:1".into(),
-            None,
+            crate::registry::consul::Scope::default(),
             None,
             Duration::ZERO,
         ));

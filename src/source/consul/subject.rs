@@ -7,30 +7,51 @@ use std::sync::Arc;
 use super::document::{self, PREFIX};
 use super::follow::{Subject, Verdict};
 use super::gate::NO_CANARY;
-use super::link::Fact;
+use super::link::{Fact, Link};
 use super::parse;
+use crate::config::ConsulSelection;
 use crate::registry::consul::{Answer, Query};
 
 /// Policy documents that are read: each change of one of them means to read all of them.
 const MAX_DOCUMENTS: usize = 10_000;
 
 /// `/v1/catalog/services`. A name that is gone is confirmed by its own health, not here.
-pub(super) struct NamesSubject(Query);
+pub(super) struct NamesSubject {
+    query: Query,
+    selection: Arc<ConsulSelection>,
+    /// The services of a peer, which Consul does not list.
+    given: Option<BTreeSet<Arc<str>>>,
+    /// Whether Consul's own service is among the names when all is well.
+    canary: bool,
+}
 
 impl NamesSubject {
-    pub(super) const fn new() -> Self {
-        Self(Query::Services)
+    pub(super) fn new(link: &Link) -> Self {
+        let scope = link.client.scope();
+        let given = || link.selection.services.iter().map(|name| name.as_str().into());
+        Self {
+            query: Query::Services,
+            selection: link.selection.clone(),
+            given: scope.peer.is_some().then(|| given().collect()),
+            canary: scope.holds_canary(),
+        }
     }
 }
 
 impl Subject for NamesSubject {
     fn query(&self) -> &Query {
-        &self.0
+        &self.query
     }
 
     fn read(&mut self, answer: &Answer, _: bool) -> Verdict {
-        match parse::services(&answer.body) {
-            Ok(names) if names.canary => Verdict::Tell(Fact::Names(names)),
+        match parse::services(&answer.body, &self.selection) {
+            Ok(mut names) if names.canary || !self.canary => {
+                if let Some(given) = &self.given {
+                    names.names.clone_from(given);
+                    names.stray.clear();
+                }
+                Verdict::Tell(Fact::Names(names))
+            }
             Ok(_) => Verdict::Suspect(NO_CANARY.to_owned()),
             Err(error) => Verdict::Suspect(error.to_string()),
         }
@@ -45,12 +66,14 @@ impl Subject for NamesSubject {
 pub(super) struct HealthSubject {
     query: Query,
     name: Arc<str>,
+    selection: Arc<ConsulSelection>,
     held: BTreeSet<String>,
 }
 
 impl HealthSubject {
-    pub(super) fn new(name: Arc<str>) -> Self {
+    pub(super) fn new(link: &Link, name: Arc<str>) -> Self {
         Self {
+            selection: link.selection.clone(),
             query: Query::Health(name.to_string()),
             name,
             held: BTreeSet::new(),
@@ -64,7 +87,7 @@ impl Subject for HealthSubject {
     }
 
     fn read(&mut self, answer: &Answer, confirmed: bool) -> Verdict {
-        let found = match parse::health(&answer.body) {
+        let found = match parse::health(&answer.body, &self.selection) {
             Ok(found) => found,
             Err(error) => return self.unusable(error.to_string()),
         };
@@ -103,6 +126,7 @@ impl Subject for HealthSubject {
 pub(super) struct DocumentsSubject {
     query: Query,
     source: Arc<str>,
+    selection: Arc<ConsulSelection>,
     held: BTreeSet<Arc<str>>,
     /// Read once.
     known: bool,
@@ -111,10 +135,11 @@ pub(super) struct DocumentsSubject {
 }
 
 impl DocumentsSubject {
-    pub(super) fn new(source: Arc<str>) -> Self {
+    pub(super) fn new(link: &Link) -> Self {
         Self {
             query: Query::Keys(PREFIX.to_owned()),
-            source,
+            source: link.source.clone(),
+            selection: link.selection.clone(),
             held: BTreeSet::new(),
             known: false,
             said: false,
@@ -134,7 +159,10 @@ impl Subject for DocumentsSubject {
             document::named(&answer.body)
         };
         let named: BTreeSet<_> = match named {
-            Ok(named) => named.into_iter().collect(),
+            Ok(named) => named
+                .into_iter()
+                .filter(|name| self.selection.names(name))
+                .collect(),
             Err(error) => return self.unusable(error.to_string()),
         };
         if !confirmed && !self.held.is_subset(&named) {

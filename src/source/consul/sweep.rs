@@ -29,7 +29,7 @@ pub(super) async fn sweep(link: &Link, mut swept: watch::Receiver<Swept>) {
         for name in names {
             known
                 .entry(name.clone())
-                .or_insert_with(|| (HealthSubject::new(name), Belief::default()));
+                .or_insert_with(|| (HealthSubject::new(link, name), Belief::default()));
         }
         let epoch = link.circuit.live().await;
         #[expect(
