@@ -33,8 +33,6 @@ mod latency;
 mod numbers;
 #[path = "load/options.rs"]
 mod options;
-#[path = "load/procfs.rs"]
-mod procfs;
 #[path = "load/program.rs"]
 mod program;
 #[path = "load/report.rs"]

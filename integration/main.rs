@@ -21,6 +21,7 @@ mod last_known;
 mod malformed;
 mod mass_removal;
 mod registry_restart;
+mod scale;
 mod tls;
 mod unhealthy;
 mod union;

@@ -1,59 +1,20 @@
 //! A real Envoy over mTLS, from the bootstrap that `xds-bridge bootstrap` prints; certificates
 //! change while it is connected, and the bridge goes on to serve it on the same connection.
 
-use std::path::Path;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+use rcgen::SanType;
 
 use crate::support::bridge::{Bridge, Step};
 use crate::support::client::Call;
 use crate::support::envoy::Envoy;
+use crate::support::pki::{Ca, loopback};
 use crate::support::registry::{Kind, Registry};
 use crate::support::servers::Server;
 use crate::support::wait;
 
 /// Long enough to outlive the test.
 const TTL: Duration = Duration::from_secs(120);
-
-struct Ca {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Ca {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Envoy takes a certificate that has its issuer's name for a self-signed one.
-        params.distinguished_name.push(DnType::CommonName, "proof CA");
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        let issuer = Issuer::new(params, key);
-        Self { issuer, pem }
-    }
-
-    /// Writes `NAME.pem` and `NAME-key.pem`; returns their paths.
-    fn sign(&self, dir: &Path, name: &str, san: SanType) -> [String; 2] {
-        let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![san];
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
-        let write = |name: String, text: String| {
-            let path = dir.join(name);
-            std::fs::write(&path, text).unwrap();
-            path.display().to_string()
-        };
-        [
-            write(format!("{name}.pem"), certificate),
-            write(format!("{name}-key.pem"), key.serialize_pem()),
-        ]
-    }
-}
-
-fn loopback() -> SanType {
-    SanType::IpAddress([127, 0, 0, 1].into())
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn envoy_over_mtls_while_certificates_change() {

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use etcd_client::Client;
 
 use crate::board::{Board, Slot};
+use crate::catalog;
 use crate::numbers::{Samples, now};
-use crate::{catalog, procfs};
+use crate::support::procfs;
 
 /// Between two changes: long enough that each is the first after quiet.
 const PAUSE: Duration = Duration::from_millis(40);

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use crate::catalog;
 use crate::numbers::{Samples, Table, mib, ms};
 use crate::server::Server;
 use crate::support::bridge;
-use crate::{catalog, procfs};
+use crate::support::procfs;
 
 /// Services of the large catalog.
 const SERVICES: usize = 5_000;

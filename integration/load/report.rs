@@ -8,7 +8,7 @@ use crate::board::Board;
 use crate::changes::Outcome;
 use crate::numbers::{Table, mib, ms, secs};
 use crate::options::Scale;
-use crate::procfs;
+use crate::support::procfs;
 
 /// The tables, filled scale by scale.
 pub(crate) struct Tables {

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::board::Board;
+use crate::catalog;
 use crate::changes::{Audience, Changer, Dice};
 use crate::client::Client;
 use crate::numbers::now;
@@ -16,7 +17,7 @@ use crate::report::{Phase, Tables};
 use crate::requests::Script;
 use crate::server::Server;
 use crate::support::etcd::Etcd;
-use crate::{catalog, procfs};
+use crate::support::procfs;
 
 /// The server that is measured.
 struct Target {

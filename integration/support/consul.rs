@@ -22,6 +22,8 @@ use super::wait;
 pub(crate) struct Consul {
     program: Program,
     url: String,
+    /// Where it speaks TLS, if it does.
+    pub(crate) https: SocketAddr,
     http: Http,
     /// Keeps its connections: for thousands of entries.
     writer: Http,
@@ -49,12 +51,25 @@ pub(crate) struct Registration {
 impl Consul {
     /// Starts it, and waits until it has a leader and reads are consistent.
     pub(crate) async fn start() -> Self {
+        Self::start_as(&json!({})).await
+    }
+
+    /// Starts it with these keys in its configuration too. With a certificate in them it speaks
+    /// TLS on a port of its own.
+    pub(crate) async fn start_as(more: &Value) -> Self {
         let binary = process::tool("CONSUL_BIN", "consul");
         for _ in 0..process::TRIES {
             let dir = tempfile::tempdir().expect("a folder");
-            let [http, server, lan] = process::ports();
+            let [http, server, lan, https] = process::ports();
             let file = dir.path().join("consul.json");
-            std::fs::write(&file, config(dir.path(), http, server, lan).to_string()).expect("a file");
+            let mut config = config(dir.path(), http, server, lan);
+            for (key, value) in more.as_object().into_iter().flatten() {
+                config[key] = value.clone();
+            }
+            if config.get("cert_file").is_some() {
+                config["ports"]["https"] = json!(https);
+            }
+            std::fs::write(&file, config.to_string()).expect("a file");
             let file = format!("-config-file={}", file.display());
             let mut program = Program::start("consul", &binary, ["agent", &file], dir.path());
             let url = format!("http://127.0.0.1:{http}");
@@ -63,6 +78,7 @@ impl Consul {
                 return Self {
                     program,
                     url,
+                    https: SocketAddr::from(([127, 0, 0, 1], https)),
                     http: client,
                     writer: Http::keeping(),
                     dir,
@@ -83,6 +99,17 @@ impl Consul {
             "[sources.registry]\nkind = \"consul\"\naddress = \"{}\"\n",
             self.url
         )
+    }
+
+    /// The same as an address.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let address = self.url.trim_start_matches("http://");
+        address.parse().expect("an address")
+    }
+
+    /// All that it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.program.log()
     }
 
     /// The child, to be signalled.

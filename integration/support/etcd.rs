@@ -67,6 +67,11 @@ impl Etcd {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// The same as an address.
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        std::net::SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
     /// The child, to be signalled.
     pub(crate) fn program(&mut self) -> &mut Program {
         &mut self.program
