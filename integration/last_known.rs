@@ -42,7 +42,14 @@ async fn a_restart_without_the_registry_serves_what_was_known() {
         .metric_is(stale, &[("source", "registry")], |age| age > 0)
         .await;
     let ready = bridge.text("/readyz").await.expect("an answer");
-    assert!(ready.contains("last known"), "{ready}");
+    assert!(
+        ready.contains("registry (etcd): away for ") && ready.contains("its last known state is served, "),
+        "{ready}"
+    );
+    let older = bridge.metrics().await.sum(stale, &[]).expect("an age") + 2;
+    bridge
+        .metric_is(stale, &[("source", "registry")], |age| age >= older)
+        .await;
     let newcomer = bridge.envoy(Step::Listeners, &[]).await;
     newcomer.client().reaches(&orders, &["orders-1"]).await;
     envoy.client().reaches(&orders, &["orders-1"]).await;

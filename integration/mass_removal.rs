@@ -52,7 +52,24 @@ async fn a_wiped_registry_is_withheld_until_it_is_accepted() {
         .await;
     client.reaches(&orders, &["orders-1"]).await;
     let ready = bridge.text("/readyz").await.expect("an answer");
-    assert!(ready.contains("21 removed instances withheld"), "{ready}");
+    assert!(
+        ready.contains("registry (etcd): reachable and empty; 21 removed instances withheld, believed in 3"),
+        "{ready}"
+    );
+    let state = |state| [("source", "registry"), ("state", state)];
+    bridge
+        .metric_is("xds_bridge_source_state", &state("empty"), |n| n == 1)
+        .await;
+    bridge
+        .metric_is("xds_bridge_source_state", &state("live"), |n| n == 0)
+        .await;
+    let told: serde_json::Value =
+        serde_json::from_str(&bridge.text("/sources").await.expect("an answer")).expect("JSON");
+    let source = &told["sources"][0];
+    assert_eq!(source["state"], "empty", "{told:#}");
+    assert_eq!(source["withheld"]["services"], 2, "{told:#}");
+    assert_eq!(source["withheld"]["first"][0]["service"], "ballast", "{told:#}");
+    assert_eq!(source["withheld"]["first"][0]["instances"], 20, "{told:#}");
 
     // It comes back: nothing is withheld, and nothing has changed for anybody.
     fill().await;

@@ -47,6 +47,16 @@ async fn a_service_says_what_becomes_of_it_when_all_are_unhealthy() {
     client.is_refused(&Call::http("drop"), "http 503").await;
     client.reaches(&Call::http("open"), &["open"]).await;
     client.reaches(&Call::http("perhaps"), &["perhaps"]).await;
+    let unhealthy = "xds_bridge_services_all_unhealthy";
+    bridge.metric_is(unhealthy, &[], |n| n == 4).await;
+    let named = "xds_bridge_service_all_unhealthy";
+    bridge.metric_is(named, &[("service", "drop")], |n| n == 1).await;
+    let ready = bridge.text("/readyz").await.expect("an answer");
+    assert!(
+        ready.contains("agents (consul): live, 4 services, 4 instances\n")
+            && ready.contains("no instance is healthy in 4 services: closed, drop, open, perhaps\n"),
+        "{ready}"
+    );
     envoy.has_hosts("closed", &[all[1].0.address]).await;
     envoy.has_hosts("drop", &[]).await;
     envoy.has_hosts("open", &[all[0].0.address]).await;
@@ -60,6 +70,9 @@ async fn a_service_says_what_becomes_of_it_when_all_are_unhealthy() {
         tell(&consul, "pass", word).await;
         client.reaches(&Call::http(word), &[word]).await;
     }
+    bridge.metric_is(unhealthy, &[], |n| n == 0).await;
+    let metrics = bridge.metrics().await;
+    assert_eq!(metrics.sum(named, &[]), None, "nobody is named any more");
     bridge.assert_no_nacks().await;
 }
 

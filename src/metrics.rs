@@ -31,6 +31,22 @@ pub struct BySource {
     pub source: String,
 }
 
+/// Labels of a source's state.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByState {
+    /// Its name.
+    pub source: String,
+    /// `connecting`, `live`, `empty`, `away`
+    pub state: &'static str,
+}
+
+/// Label of one service.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByService {
+    /// Its name.
+    pub service: String,
+}
+
 /// Labels of one entry with an issue.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ByEntry {
@@ -158,6 +174,8 @@ pub struct Metrics {
     registry: Registry,
     /// 1: reachable and current; 0: not.
     pub source_up: Family<SourceKind, Gauge>,
+    /// 1 for the state that each source is in, 0 for the others.
+    pub source_state: Family<ByState, Gauge>,
     /// Services a source knows.
     pub source_services: Family<BySource, Gauge>,
     /// Instances a source knows.
@@ -170,7 +188,7 @@ pub struct Metrics {
     pub swept: Family<BySource, Gauge>,
     /// Services of which a watch had missed a change that an audit found.
     pub missed: Family<BySource, Counter>,
-    /// How old the last known state was that is served of a source; 0: what it says itself.
+    /// How old the last known state is that is served of a source; 0: what it says itself.
     pub stale: Family<BySource, Gauge>,
     /// Last known states that could not be written.
     pub cache_failures: Counter,
@@ -180,6 +198,10 @@ pub struct Metrics {
     pub entry_issue: Family<ByEntry, Gauge>,
     /// Services of the merged catalog.
     pub services: Gauge,
+    /// Services with failing instances and no healthy one.
+    pub services_all_unhealthy: Gauge,
+    /// The first hundred of them.
+    pub service_all_unhealthy: Family<ByService, Gauge>,
     /// Services whose versions disagree about the policy.
     pub conflicts: Gauge,
     /// The number of the newest generation.
@@ -219,6 +241,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("xds_bridge"),
             source_up: Family::default(),
+            source_state: Family::default(),
             source_services: Family::default(),
             source_instances: Family::default(),
             source_changes: Family::default(),
@@ -230,6 +253,8 @@ impl Default for Metrics {
             entries_rejected: Family::default(),
             entry_issue: Family::default(),
             services: Gauge::default(),
+            services_all_unhealthy: Gauge::default(),
+            service_all_unhealthy: Family::default(),
             conflicts: Gauge::default(),
             generation: Gauge::default(),
             resources: Family::default(),
@@ -254,6 +279,9 @@ impl Default for Metrics {
             "1 when the source is reachable and current",
             m.source_up.clone(),
         );
+        let text =
+            "1 for the state that the source is in: connecting, live, empty (reachable and empty) or away";
+        r.register("source_state", text, m.source_state.clone());
         r.register(
             "source_services",
             "Services a source knows",
@@ -269,7 +297,7 @@ impl Default for Metrics {
             "Changes a source delivered",
             m.source_changes.clone(),
         );
-        let text = "Age of the last known state when it was loaded; 0: what the source says itself";
+        let text = "Age of the last known state that is served; 0: what the source says itself";
         r.register("source_stale_seconds", text, m.stale.clone());
         let text = "Services read in turns, because the registry does not allow a watch for each";
         r.register("source_swept_services", text, m.swept.clone());
@@ -290,6 +318,10 @@ impl Default for Metrics {
             m.entry_issue.clone(),
         );
         r.register("services", "Services served", m.services.clone());
+        let text = "Services with failing instances and no healthy one";
+        r.register("services_all_unhealthy", text, m.services_all_unhealthy.clone());
+        let text = "Services with failing instances and no healthy one, the first hundred";
+        r.register("service_all_unhealthy", text, m.service_all_unhealthy.clone());
         r.register(
             "policy_conflicts",
             "Services whose versions declare different policies",

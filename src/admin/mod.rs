@@ -1,9 +1,9 @@
 //! The operator's port: health, readiness, metrics, dumps, and one order: `/accept`.
 
 mod listen;
+mod sources;
 mod streams;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
@@ -18,10 +18,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::fanout::Fanout;
 use crate::hub::{Order, Overview};
 use crate::metrics::Metrics;
-use crate::model::Status;
 use crate::render::{self, Wanted};
 use crate::xds::Kind;
 
@@ -56,6 +56,7 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/config_dump", get(dump))
+        .route("/sources", get(all_sources))
         .route("/streams", get(all_streams))
         .route("/accept", post(accept))
         .with_state(admin);
@@ -66,6 +67,7 @@ async fn index() -> &'static str {
     "xds-bridge\n\n\
      /healthz                             the process answers\n\
      /readyz                              every source has delivered, and how each is\n\
+     /sources                             all about each source: state, what is withheld, wrong entries\n\
      /metrics                             Prometheus\n\
      /accept?source=NAME (POST)           let removals go that the guard withholds\n\
      /streams[?node=ID]                   who is connected, what was refused, what fleets reject\n\
@@ -75,43 +77,7 @@ async fn index() -> &'static str {
 /// 200 once streams are admitted; the text says how each source is.
 async fn ready(State(admin): State<Admin>) -> Response {
     let overview = admin.overview.borrow().clone();
-    let mut text = String::from(if overview.ready { "ready\n" } else { "not ready\n" });
-    for source in &overview.sources {
-        let delivered = if source.delivered {
-            "delivered"
-        } else {
-            "not delivered yet"
-        };
-        let reason = match &source.status {
-            Status::Away { reason } => format!(": {reason}"),
-            _ => String::new(),
-        };
-        let note = source
-            .note
-            .as_ref()
-            .map_or(String::new(), |note| format!("; {note}"));
-        let stale = source.stale.map_or(String::new(), |age| {
-            format!(
-                "; what is served was last known {} s before this start",
-                age.as_secs()
-            )
-        });
-        let withheld = match source.withheld {
-            0 => String::new(),
-            n => format!(
-                "; {n} removed instances withheld, let go by: xds-bridge accept {}",
-                source.name
-            ),
-        };
-        // Writing into a String does not fail.
-        let _ = writeln!(
-            text,
-            "{} ({}): {}, {delivered}{reason}{note}{stale}{withheld}",
-            source.name,
-            source.kind,
-            source.status.as_str()
-        );
-    }
+    let text = sources::words(&overview, clock::now());
     let status = if overview.ready {
         StatusCode::OK
     } else {
@@ -139,6 +105,23 @@ async fn all_streams(State(admin): State<Admin>, Query(query): Query<StreamsQuer
         .into_response()
 }
 
+/// Asked of the hub itself: nothing of it is kept ready for nobody.
+async fn all_sources(State(admin): State<Admin>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    let sent = admin.orders.send(Order::Tell { reply }).await;
+    let Some(detail) = answer.await.ok().filter(|_| sent.is_ok()) else {
+        return (StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response();
+    };
+    let view = sources::json(&detail, clock::now());
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        format!("{view:#}\n"),
+    )
+        .into_response()
+}
+
+const STOPPING: &str = "the bridge is stopping\n";
+
 #[derive(Debug, Deserialize)]
 struct AcceptQuery {
     source: String,
@@ -159,7 +142,7 @@ async fn accept(State(admin): State<Admin>, Query(query): Query<AcceptQuery>) ->
             format!("no source is called `{}`\n", query.source),
         )
             .into_response(),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "the bridge is stopping\n").into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response(),
     }
 }
 

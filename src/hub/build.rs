@@ -33,6 +33,10 @@ pub(super) struct Builder {
     conflicts: BTreeMap<Arc<str>, Issue>,
     /// Claims that lost against equal ones.
     contested: Vec<Issue>,
+    /// Services with failing instances and no healthy one.
+    all_unhealthy: BTreeSet<Arc<str>>,
+    /// Those that became so, or are so no longer, since this was last asked.
+    health: Vec<(Arc<str>, bool)>,
     /// Services that have a listener for gRPC clients.
     dialled: BTreeSet<Arc<str>>,
     started: bool,
@@ -47,6 +51,8 @@ impl Builder {
             claimed: BTreeMap::new(),
             conflicts: BTreeMap::new(),
             contested: Vec::new(),
+            all_unhealthy: BTreeSet::new(),
+            health: Vec::new(),
             dialled: BTreeSet::new(),
             started: false,
             news: false,
@@ -61,6 +67,16 @@ impl Builder {
     /// How many of them are in conflict with themselves.
     pub(super) fn conflicts(&self) -> usize {
         self.conflicts.len()
+    }
+
+    /// Services with failing instances and no healthy one.
+    pub(super) const fn all_unhealthy(&self) -> &BTreeSet<Arc<str>> {
+        &self.all_unhealthy
+    }
+
+    /// Which of them are new (`true`), and which are no longer such.
+    pub(super) fn take_health(&mut self) -> Vec<(Arc<str>, bool)> {
+        std::mem::take(&mut self.health)
     }
 
     /// What is wrong with what services declare together.
@@ -86,6 +102,7 @@ impl Builder {
                 updates.push(Update::Put(cluster(&service, &self.network.clusters)));
                 updates.push(Update::Put(endpoints(&service, &self.network.clusters)));
                 self.note_conflict(name, service.conflict.as_ref());
+                self.note_health(name, service.all_unhealthy());
                 let mut claimed = claims(&service, &self.network.exposures);
                 claimed
                     .issues
@@ -96,6 +113,7 @@ impl Builder {
                 updates.push(Update::Remove(Kind::Endpoints, name.clone()));
                 updates.push(Update::Remove(Kind::Cluster, name.clone()));
                 self.note_conflict(name, None);
+                self.note_health(name, false);
                 self.dial(name, false, &mut updates);
             }
             let old = match &claimed {
@@ -171,6 +189,17 @@ impl Builder {
                 }
             }
             self.contested.extend(contested);
+        }
+    }
+
+    fn note_health(&mut self, name: &Arc<str>, all_unhealthy: bool) {
+        let changed = if all_unhealthy {
+            self.all_unhealthy.insert(name.clone())
+        } else {
+            self.all_unhealthy.remove(name)
+        };
+        if changed {
+            self.health.push((name.clone(), all_unhealthy));
         }
     }
 

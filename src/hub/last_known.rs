@@ -59,9 +59,16 @@ impl Memory {
         self.loaded.keys().cloned().collect()
     }
 
-    /// How old the state was that is served of this source, if it is not its own.
-    pub(super) fn stale(&self, source: &str) -> Option<Duration> {
-        self.stale.get(source).copied()
+    /// How old the state is that is served of this source, if it is not its own.
+    pub(super) fn stale(&self, source: &str, now: Instant) -> Option<Duration> {
+        let age = self.stale.get(source)?;
+        Some(*age + now.saturating_duration_since(self.began))
+    }
+
+    /// When to tell anew how old that is; `None`: nothing is.
+    pub(super) fn ageing(&self, now: Instant) -> Option<Instant> {
+        let seconds = now.saturating_duration_since(self.began).as_secs();
+        (!self.stale.is_empty()).then(|| self.began + Duration::from_secs(seconds + 1))
     }
 
     /// What is served of this source has changed.
@@ -111,12 +118,23 @@ mod tests {
         assert!(memory.away(&"other".into()).is_none());
         assert!(memory.away(&"etcd".into()).is_some());
         assert!(memory.away(&"etcd".into()).is_none());
+        let later = now + Duration::from_millis(5_500);
         assert_eq!(
-            (memory.stale("etcd"), memory.patience()),
-            (Some(Duration::from_secs(60)), None)
+            (
+                memory.stale("etcd", now),
+                memory.stale("etcd", later),
+                memory.patience()
+            ),
+            (
+                Some(Duration::from_secs(60)),
+                Some(Duration::from_millis(65_500)),
+                None
+            ),
+            "it grows older"
         );
+        assert_eq!(memory.ageing(later), Some(now + Duration::from_secs(6)));
         memory.delivered("etcd");
-        assert_eq!(memory.stale("etcd"), None);
+        assert_eq!((memory.stale("etcd", now), memory.ageing(now)), (None, None));
     }
 
     #[tokio::test(start_paused = true)]

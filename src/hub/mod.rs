@@ -3,6 +3,7 @@
 
 mod build;
 mod last_known;
+mod report;
 mod settle;
 mod view;
 
@@ -18,12 +19,12 @@ use build::Builder;
 pub use build::Network;
 use last_known::Memory;
 use settle::Settle;
-pub use view::{Order, Overview, SourceInfo, SourceView};
+pub use view::{Detail, Held, Order, Overview, SourceDetail, SourceInfo, SourceView};
 
 use crate::cache::{LastKnown, Snapshot};
 use crate::clock;
 use crate::fanout::Fanout;
-use crate::metrics::{ByEntry, BySource, ByType, MAX_ENTRIES, Metrics, SourceKind, count};
+use crate::metrics::{BySource, ByType, Metrics, count};
 use crate::model::catalog::Touched;
 use crate::model::change::What;
 use crate::model::{Catalog, Change, Event, Issue, Measured, Severity, Status};
@@ -118,6 +119,7 @@ impl Hub {
                 .save_at(clock::now())
                 .filter(|_| self.writer.is_some());
             let patience = self.memory.patience();
+            let ageing = self.memory.ageing(clock::now());
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = at(save), if save.is_some() => self.save(),
@@ -126,6 +128,7 @@ impl Hub {
                         self.recall(&source);
                     }
                 }
+                () = at(ageing), if ageing.is_some() => self.report(),
                 () = at(due), if due.is_some() => self.publish(),
                 () = at(release), if release.is_some() => {
                     let sources: Vec<&str> = self.catalog.sources().filter(|(_, s)| s.withheld().next().is_some()).map(|(n, _)| &**n).collect();
@@ -152,7 +155,13 @@ impl Hub {
     }
 
     fn obey(&mut self, order: Order) {
-        let Order::Accept { source, reply } = order;
+        let (source, reply) = match order {
+            Order::Accept { source, reply } => (source, reply),
+            Order::Tell { reply } => {
+                let _ = reply.send(self.detail()); // who asked may be gone
+                return;
+            }
+        };
         let withheld = self.withheld(&source);
         let touched = self.catalog.accept(&source);
         let known = touched.is_some();
@@ -242,7 +251,7 @@ impl Hub {
     fn apply(&mut self, event: Event) {
         let source = event.source.clone();
         let complete = matches!(&event.what, What::Change(change) if change.complete);
-        let was_stale = self.memory.stale(&source).is_some();
+        let was_stale = self.memory.stale(&source, clock::now()).is_some();
         if complete {
             self.compare_with_memory(&source);
         }
@@ -300,20 +309,7 @@ impl Hub {
 
     /// What follows from a change of the catalog, whoever made it.
     fn follow(&mut self, touched: Touched) {
-        for (name, state) in self.catalog.sources() {
-            let by_source = BySource {
-                source: name.to_string(),
-            };
-            self.metrics
-                .source_services
-                .get_or_create(&by_source)
-                .set(count(state.services()));
-            self.metrics
-                .source_instances
-                .get_or_create(&by_source)
-                .set(count(state.instances()));
-        }
-        if touched.status {
+        if touched.status || !self.catalog.ready() {
             self.report();
         }
         self.pending.extend(touched.services);
@@ -333,8 +329,9 @@ impl Hub {
                 services = self.builder.services(),
                 "ready: all sources have delivered"
             );
-            self.report();
         }
+        self.log_all_unhealthy();
+        self.report();
         self.metrics.services.set(count(self.builder.services()));
         self.metrics.conflicts.set(count(self.builder.conflicts()));
         if self.builder.take_news() {
@@ -362,6 +359,23 @@ impl Hub {
         );
     }
 
+    /// Names services that have lost their last healthy instance, or have one again.
+    fn log_all_unhealthy(&mut self) {
+        let news = self.builder.take_health();
+        for (service, sick) in news.iter().take(LOGGED_ISSUES) {
+            if *sick {
+                tracing::warn!(%service, "no instance is healthy");
+            } else {
+                tracing::info!(%service, "no longer without a healthy instance");
+            }
+        }
+        if !news.is_empty() {
+            let all = self.builder.all_unhealthy().len();
+            tracing::info!(changed = news.len(), all, "services without a healthy instance");
+            self.name_all_unhealthy();
+        }
+    }
+
     /// Names what is newly wrong between services (unknown exposures, refused or contested claims, conflicts).
     fn log_declared(&mut self) {
         let now: BTreeSet<Issue> = self.builder.issues().cloned().collect();
@@ -370,86 +384,6 @@ impl Hub {
         }
         self.seen_issues = now;
         self.count_issues();
-    }
-
-    /// Counts and names what is wrong: with entries of sources, and with what services
-    /// declare together (source `catalog`).
-    fn count_issues(&self) {
-        self.metrics.entry_issue.clear();
-        let mut named = 0;
-        let mut name = |source: &str, issue: &Issue| {
-            if named < MAX_ENTRIES {
-                named += 1;
-                let labels = ByEntry {
-                    source: source.to_owned(),
-                    entry: issue.entry.clone(),
-                    severity: issue.severity.as_str().to_owned(),
-                };
-                self.metrics.entry_issue.get_or_create(&labels).set(1);
-            }
-        };
-        for (source, state) in self.catalog.sources() {
-            let mut rejected = 0;
-            for issue in state.issues() {
-                rejected += usize::from(issue.severity == Severity::Rejected);
-                name(source, issue);
-            }
-            let by_source = BySource {
-                source: source.to_string(),
-            };
-            self.metrics
-                .entries_rejected
-                .get_or_create(&by_source)
-                .set(count(rejected));
-        }
-        for issue in &self.seen_issues {
-            name("catalog", issue);
-        }
-    }
-
-    /// Tells the rest of the program how the sources are.
-    fn report(&self) {
-        let sources: Vec<SourceView> = self
-            .catalog
-            .sources()
-            .map(|(name, state)| SourceView {
-                name: name.clone(),
-                kind: self.sources.get(name).map_or("", |info| info.kind),
-                status: state.status().clone(),
-                note: state.note().map(str::to_owned),
-                delivered: state.delivered(),
-                withheld: state.withheld().map(|(_, w)| w.missing).sum(),
-                stale: self.memory.stale(name),
-            })
-            .collect();
-        for view in &sources {
-            let labels = SourceKind {
-                source: view.name.to_string(),
-                kind: view.kind.to_owned(),
-            };
-            let by_source = BySource {
-                source: view.name.to_string(),
-            };
-            let age = view
-                .stale
-                .map_or(0, |age| i64::try_from(age.as_secs().max(1)).unwrap_or(i64::MAX));
-            self.metrics.stale.get_or_create(&by_source).set(age);
-            self.metrics
-                .withheld
-                .get_or_create(&by_source)
-                .set(count(view.withheld));
-            // There from the start: an alert needs the step from 0.
-            drop(self.metrics.swept.get_or_create(&by_source));
-            drop(self.metrics.missed.get_or_create(&by_source));
-            let up = i64::from(view.status == Status::Live);
-            if self.metrics.source_up.get_or_create(&labels).set(up) != up {
-                tracing::info!(source = %view.name, kind = view.kind, status = view.status.as_str(), "source");
-            }
-        }
-        self.overview.send_replace(Overview {
-            ready: self.ready,
-            sources,
-        });
     }
 }
 

@@ -4,16 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use crate::model::{GuardRule, Status};
+use crate::model::{Condition, GuardRule, Issue};
 
-/// How the sources are, for `/readyz` and the status page.
+/// How the sources and their services are, for `/readyz`; bounded, and refreshed with each generation.
 #[derive(Clone, Debug, Default)]
 pub struct Overview {
     /// The first generation was published: streams are admitted.
     pub ready: bool,
     /// Each source.
     pub sources: Vec<SourceView>,
+    /// Services with failing instances and no healthy one.
+    pub all_unhealthy: usize,
+    /// The first hundred of them.
+    pub all_unhealthy_names: Vec<Arc<str>>,
 }
 
 /// How one source is.
@@ -23,16 +28,69 @@ pub struct SourceView {
     pub name: Arc<str>,
     /// `file`, `etcd`, `consul`
     pub kind: &'static str,
-    /// `connecting`, `live`, `away`, and why.
-    pub status: Status,
-    /// What its operator should know of it beside its status.
+    /// 0: the first choice.
+    pub priority: u32,
+    /// `connecting`, `live`, `empty`, `away`
+    pub condition: Condition,
+    /// Why it is away.
+    pub reason: Option<String>,
+    /// Since when it is connecting, reachable or away.
+    pub since: Instant,
+    /// What its operator should know of it beside that.
     pub note: Option<String>,
     /// Has delivered once.
     pub delivered: bool,
+    /// Services that are served of it.
+    pub services: usize,
+    /// Instances that are served of it.
+    pub instances: usize,
     /// Instances that it no longer knows, and that are served until that is certain.
     pub withheld: usize,
-    /// How old the last known state was that is served of it, when it was loaded.
+    /// When the next of them are believed to be gone; `None`: nothing is withheld, or it is not reachable.
+    pub believed_at: Option<Instant>,
+    /// How old the last known state is that is served of it.
     pub stale: Option<Duration>,
+}
+
+/// Everything, for `/sources`.
+#[derive(Clone, Debug)]
+pub struct Detail {
+    /// The short form.
+    pub overview: Overview,
+    /// Each source.
+    pub sources: Vec<SourceDetail>,
+    /// What is wrong with what services declare together: how many, and the first hundred.
+    pub declared: (usize, Vec<Issue>),
+}
+
+/// All about one source.
+#[derive(Clone, Debug)]
+pub struct SourceDetail {
+    /// The short form.
+    pub view: SourceView,
+    /// When facts came from it last.
+    pub heard: Option<Instant>,
+    /// What is withheld: how many services, and the first hundred.
+    pub held: (usize, Vec<Held>),
+    /// Entries that are not served.
+    pub rejected: usize,
+    /// Entries that are served with a default.
+    pub warnings: usize,
+    /// The first hundred of both.
+    pub issues: Vec<Issue>,
+}
+
+/// A service of which instances are withheld.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Its name.
+    pub service: Arc<str>,
+    /// How many are gone from the registry.
+    pub instances: usize,
+    /// Since when.
+    pub since: Instant,
+    /// When that is believed; `None`: the source is not reachable.
+    pub believed_at: Option<Instant>,
 }
 
 /// What the hub has to know of a source.
@@ -57,5 +115,10 @@ pub enum Order {
         source: String,
         /// How many instances were withheld.
         reply: oneshot::Sender<Option<usize>>,
+    },
+    /// Say how everything is.
+    Tell {
+        /// Where.
+        reply: oneshot::Sender<Detail>,
     },
 }

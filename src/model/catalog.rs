@@ -54,7 +54,7 @@ impl Catalog {
             return Touched::default(); // a source that is not configured says nothing
         };
         match event.what {
-            What::Status(status) => state.set_status(status),
+            What::Status(status) => state.set_status(status, now),
             What::Change(change) => state.apply(change, now),
             What::Note(note) => state.set_note(note),
             What::Measured(_) => Touched::default(),

@@ -48,9 +48,7 @@ pub struct Change {
     pub stray: Option<Vec<Issue>>,
 }
 
-/// How a source is, apart from its facts. Three states are never mixed up:
-/// not reachable ([`Status::Away`]), reachable and empty ([`Status::Live`] and no
-/// service), and all unhealthy (services whose instances say so).
+/// What a source says of itself, apart from its facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Nothing heard yet.
@@ -65,13 +63,44 @@ pub enum Status {
 }
 
 impl Status {
-    /// The word used in logs and metrics.
+    /// The word used in logs.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Connecting => "connecting",
             Self::Live => "live",
             Self::Away { .. } => "away",
+        }
+    }
+}
+
+/// How a source is, with its facts. Three states are never mixed up: not reachable
+/// ([`Self::Away`]), reachable and empty ([`Self::Empty`]), and all unhealthy, which is a state
+/// of a service ([`super::Service::all_unhealthy`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing heard yet.
+    Connecting,
+    /// Reachable, and it knows services.
+    Live,
+    /// Reachable, and it knows none.
+    Empty,
+    /// Not reachable or not to be trusted now; what was heard before stays in force.
+    Away,
+}
+
+impl Condition {
+    /// All of them, for a set of states in the metrics.
+    pub const ALL: [Self; 4] = [Self::Connecting, Self::Live, Self::Empty, Self::Away];
+
+    /// The word used in the API, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Live => "live",
+            Self::Empty => "empty",
+            Self::Away => "away",
         }
     }
 }

@@ -163,6 +163,12 @@ impl Guard {
         &self.withheld
     }
 
+    /// When this is to be let through.
+    #[must_use]
+    pub fn end(&self, withheld: &Withheld) -> Duration {
+        self.rule.end(withheld)
+    }
+
     /// When the oldest is to be let through.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {

@@ -15,7 +15,7 @@ pub mod service;
 pub mod source_state;
 
 pub use catalog::Catalog;
-pub use change::{Change, Event, Issue, Measured, Severity, Status};
+pub use change::{Change, Condition, Event, Issue, Measured, Severity, Status};
 pub use declaration::{Declared, Policy, Spelling};
 pub use guard::GuardRule;
 pub use instance::{Health, Instance, MAX_WEIGHT, Protocol};

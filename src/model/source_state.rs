@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::catalog::Touched;
-use super::change::{Change, Issue, Status};
+use super::change::{Change, Condition, Issue, Status};
 use super::guard::{Guard, GuardRule, Turn, Withheld, kept, turn};
 use super::service::ServiceRecord;
 
@@ -17,6 +17,9 @@ pub struct SourceState {
     services: HashMap<Arc<str>, Arc<ServiceRecord>>,
     stray: Vec<Issue>,
     status: Status,
+    /// Since when it is connecting, live or away.
+    since: Duration,
+    heard: Option<Duration>,
     note: Option<String>,
     delivered: bool,
     instances: usize,
@@ -29,6 +32,8 @@ impl SourceState {
             services: HashMap::new(),
             stray: Vec::new(),
             status: Status::Connecting,
+            since: Duration::ZERO,
+            heard: None,
             note: None,
             delivered: false,
             instances: 0,
@@ -40,6 +45,31 @@ impl SourceState {
     #[must_use]
     pub const fn status(&self) -> &Status {
         &self.status
+    }
+
+    /// Since when it is connecting, live or away, whatever the reason.
+    #[must_use]
+    pub const fn since(&self) -> Duration {
+        self.since
+    }
+
+    /// When facts came from it last.
+    #[must_use]
+    pub const fn heard(&self) -> Option<Duration> {
+        self.heard
+    }
+
+    /// How the source is, by what it says and not by what is served: a registry that says nothing is
+    /// empty, also while its guard withholds that.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        let gone = || self.withheld().filter(|(_, w)| w.told.is_none()).count();
+        match self.status {
+            Status::Connecting => Condition::Connecting,
+            Status::Away { .. } => Condition::Away,
+            Status::Live if self.delivered && self.services.len() == gone() => Condition::Empty,
+            Status::Live => Condition::Live,
+        }
     }
 
     /// What its operator should know of it beside that.
@@ -93,13 +123,24 @@ impl SourceState {
         self.guard.iter().flat_map(Guard::withheld)
     }
 
+    /// When one of them is believed, if the source still says so; `None`: it cannot stand by it now.
+    #[must_use]
+    pub fn believed_at(&self, withheld: &Withheld) -> Option<Duration> {
+        let live = self.guard.as_ref().filter(|_| self.status == Status::Live);
+        live.map(|guard| guard.end(withheld))
+    }
+
     /// When a withheld removal is to be let through. A source that is not live cannot stand by it.
-    pub(super) fn due(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
         self.guard.as_ref().filter(|_| self.status == Status::Live)?.due()
     }
 
-    pub(super) fn set_status(&mut self, status: Status) -> Touched {
+    pub(super) fn set_status(&mut self, status: Status, now: Duration) -> Touched {
         let changed = self.status != status;
+        if std::mem::discriminant(&self.status) != std::mem::discriminant(&status) {
+            self.since = now;
+        }
         self.status = status;
         Touched {
             status: changed,
@@ -136,6 +177,7 @@ impl SourceState {
             ..Touched::default()
         };
         self.delivered |= change.complete;
+        self.heard = Some(now);
         let mut told = change.services;
         if change.complete {
             let named: BTreeSet<&Arc<str>> = told.iter().map(|(name, _)| name).collect();
@@ -237,12 +279,52 @@ mod tests {
 
     fn state() -> SourceState {
         let mut state = SourceState::new(Some(GuardRule::default()));
-        state.set_status(Status::Live);
+        state.set_status(Status::Live, Duration::ZERO);
         state.apply(
             told(true, vec![("a", Some(record(0..20))), ("b", Some(record(0..5)))]),
             Duration::ZERO,
         );
         state
+    }
+
+    fn away(reason: &str) -> Status {
+        Status::Away {
+            reason: reason.into(),
+        }
+    }
+
+    #[test]
+    fn connecting_live_empty_and_away_are_never_mixed_up() {
+        let second = Duration::from_secs;
+        let mut state = SourceState::new(Some(GuardRule::default()));
+        assert_eq!(state.condition(), Condition::Connecting);
+        state.set_status(away("refused"), second(1));
+        state.set_status(away("timed out"), second(2));
+        assert_eq!((state.condition(), state.since()), (Condition::Away, second(1)));
+        state.set_status(Status::Live, second(3));
+        assert_eq!(
+            state.condition(),
+            Condition::Live,
+            "what it knows is not heard yet"
+        );
+        state.apply(told(true, vec![]), second(3));
+        assert_eq!((state.condition(), state.since()), (Condition::Empty, second(3)));
+        state.apply(told(false, vec![("a", Some(record(0..20)))]), second(4));
+        assert_eq!(state.condition(), Condition::Live);
+        state.apply(told(false, vec![("a", None)]), second(5));
+        assert_eq!(
+            (state.condition(), state.instances()),
+            (Condition::Empty, 20),
+            "what it says is withheld"
+        );
+        let (_, withheld) = state.withheld().next().unwrap();
+        assert_eq!(state.believed_at(withheld), Some(second(65)));
+        state.set_status(away("gone"), second(6));
+        let (_, withheld) = state.withheld().next().unwrap();
+        assert_eq!(
+            (state.condition(), state.believed_at(withheld)),
+            (Condition::Away, None)
+        );
     }
 
     #[test]
@@ -290,9 +372,7 @@ mod tests {
     fn a_source_that_is_away_cannot_stand_by_what_it_said() {
         let mut state = state();
         state.apply(told(true, vec![]), Duration::from_secs(1));
-        state.set_status(Status::Away {
-            reason: "gone".into(),
-        });
+        state.set_status(away("gone"), Duration::from_secs(2));
         assert_eq!(state.due(), None);
         assert!(state.release(Some(Duration::from_secs(100))).services.is_empty());
         assert_eq!(state.release(None).services.len(), 2, "but the operator can");

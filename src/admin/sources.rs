@@ -1,0 +1,236 @@
+//! How the sources are: `/readyz` in words for people, `/sources` as JSON with everything.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::hub::{Detail, Held, Overview, SourceDetail, SourceView};
+use crate::model::{Condition, Issue};
+
+/// So many names stand in one line.
+const IN_WORDS: usize = 10;
+
+/// One line for each source, and one about services that are all unhealthy.
+pub(super) fn words(overview: &Overview, now: Instant) -> String {
+    let mut text = String::from(if overview.ready { "ready\n" } else { "not ready\n" });
+    for source in &overview.sources {
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "{} ({}): {}", source.name, source.kind, line(source, now));
+    }
+    if overview.all_unhealthy > 0 {
+        let names: Vec<&str> = overview
+            .all_unhealthy_names
+            .iter()
+            .take(IN_WORDS)
+            .map(|n| &**n)
+            .collect();
+        let more = overview.all_unhealthy - names.len();
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        let _ = writeln!(
+            text,
+            "no instance is healthy in {}: {}{more}",
+            counted(overview.all_unhealthy, "service"),
+            names.join(", ")
+        );
+    }
+    text
+}
+
+fn line(source: &SourceView, now: Instant) -> String {
+    let since = now.saturating_duration_since(source.since).as_secs();
+    let served = format!(
+        "{}, {}",
+        counted(source.services, "service"),
+        counted(source.instances, "instance")
+    );
+    let mut text = match source.condition {
+        Condition::Connecting => format!("connecting for {since} s"),
+        Condition::Live if source.delivered => format!("live, {served}"),
+        Condition::Live => "live".to_owned(),
+        Condition::Empty => "reachable and empty".to_owned(),
+        Condition::Away => format!(
+            "away for {since} s: {}",
+            source.reason.as_deref().unwrap_or_default()
+        ),
+    };
+    if !source.delivered {
+        text += ", not delivered yet";
+    }
+    if let Some(note) = &source.note {
+        let _ = write!(text, "; {note}");
+    }
+    match source.stale {
+        Some(age) => {
+            let _ = write!(
+                text,
+                "; its last known state is served, {} s old: {served}",
+                age.as_secs()
+            );
+        }
+        None if source.condition == Condition::Away && source.delivered => {
+            let _ = write!(text, "; what it said last stays: {served}");
+        }
+        None => {}
+    }
+    if source.withheld > 0 {
+        let until = source.believed_at.map_or_else(
+            || "until it is reachable".to_owned(),
+            |at| {
+                let left = at.saturating_duration_since(now).as_secs();
+                format!("believed in {left} s if it still says so")
+            },
+        );
+        let _ = write!(
+            text,
+            "; {} removed instances withheld, {until}; let go at once by: xds-bridge accept {}",
+            source.withheld, source.name
+        );
+    }
+    text
+}
+
+fn counted(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The same and more, for programs; lists are cut off at a hundred, counts are whole.
+pub(super) fn json(detail: &Detail, now: Instant) -> Value {
+    let overview = &detail.overview;
+    json!({
+        "ready": overview.ready,
+        "sources": detail.sources.iter().map(|s| source(s, now)).collect::<Vec<_>>(),
+        "all_unhealthy": { "services": overview.all_unhealthy, "names": texts(&overview.all_unhealthy_names) },
+        "declared_together": { "issues": detail.declared.0, "first": issues(&detail.declared.1) },
+    })
+}
+
+fn source(detail: &SourceDetail, now: Instant) -> Value {
+    let view = &detail.view;
+    let ago = |at: Instant| now.saturating_duration_since(at).as_secs();
+    json!({
+        "name": &*view.name,
+        "kind": view.kind,
+        "priority": view.priority,
+        "state": view.condition.as_str(),
+        "reason": view.reason,
+        "for_seconds": ago(view.since),
+        "note": view.note,
+        "delivered": view.delivered,
+        "services": view.services,
+        "instances": view.instances,
+        "last_change_seconds_ago": detail.heard.map(ago),
+        "last_known_state_seconds_old": view.stale.as_ref().map(Duration::as_secs),
+        "withheld": {
+            "instances": view.withheld,
+            "services": detail.held.0,
+            "first": detail.held.1.iter().map(|h| held(h, now)).collect::<Vec<_>>(),
+        },
+        "entries": { "rejected": detail.rejected, "warnings": detail.warnings, "first": issues(&detail.issues) },
+    })
+}
+
+fn held(held: &Held, now: Instant) -> Value {
+    json!({
+        "service": &*held.service,
+        "instances": held.instances,
+        "since_seconds": now.saturating_duration_since(held.since).as_secs(),
+        "believed_in_seconds": held.believed_at.map(|at| at.saturating_duration_since(now).as_secs()),
+    })
+}
+
+fn issues(issues: &[Issue]) -> Vec<Value> {
+    let one = |i: &Issue| json!({ "entry": i.entry, "severity": i.severity.as_str(), "reason": i.reason });
+    issues.iter().map(one).collect()
+}
+
+fn texts(names: &[Arc<str>]) -> Vec<&str> {
+    names.iter().map(|name| &**name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn view(name: &str, condition: Condition, now: Instant) -> SourceView {
+        SourceView {
+            name: name.into(),
+            kind: "etcd",
+            priority: 0,
+            condition,
+            reason: None,
+            since: now,
+            note: None,
+            delivered: true,
+            services: 2,
+            instances: 21,
+            withheld: 0,
+            believed_at: None,
+            stale: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_state_has_its_own_words() {
+        let began = crate::clock::now();
+        let now = began + Duration::from_secs(34);
+        let view = |name, condition| view(name, condition, began);
+        let away = || SourceView {
+            reason: Some("10.0.0.1: refused".into()),
+            ..view("away", Condition::Away)
+        };
+        let sources = vec![
+            SourceView {
+                delivered: false,
+                ..view("new", Condition::Connecting)
+            },
+            SourceView {
+                note: Some("reads in turns".into()),
+                ..view("live", Condition::Live)
+            },
+            SourceView {
+                services: 0,
+                instances: 0,
+                ..view("empty", Condition::Empty)
+            },
+            SourceView {
+                withheld: 21,
+                believed_at: Some(now + Duration::from_secs(26)),
+                ..view("wiped", Condition::Empty)
+            },
+            SourceView {
+                withheld: 3,
+                ..away()
+            },
+            SourceView {
+                delivered: false,
+                stale: Some(Duration::from_secs(3600)),
+                ..away()
+            },
+        ];
+        let overview = Overview {
+            ready: true,
+            sources,
+            all_unhealthy: 12,
+            all_unhealthy_names: (0..12).map(|n| format!("s{n}").into()).collect(),
+        };
+        expect![[r#"
+            ready
+            new (etcd): connecting for 34 s, not delivered yet
+            live (etcd): live, 2 services, 21 instances; reads in turns
+            empty (etcd): reachable and empty
+            wiped (etcd): reachable and empty; 21 removed instances withheld, believed in 26 s if it still says so; let go at once by: xds-bridge accept wiped
+            away (etcd): away for 34 s: 10.0.0.1: refused; what it said last stays: 2 services, 21 instances; 3 removed instances withheld, until it is reachable; let go at once by: xds-bridge accept away
+            away (etcd): away for 34 s: 10.0.0.1: refused, not delivered yet; its last known state is served, 3600 s old: 2 services, 21 instances
+            no instance is healthy in 12 services: s0, s1, s2, s3, s4, s5, s6, s7, s8, s9 and 2 more
+        "#]].assert_eq(&words(&overview, now));
+    }
+}
