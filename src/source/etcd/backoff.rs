@@ -1,4 +1,5 @@
-//! How long to wait before the next attempt: exponential, full jitter, for ever. Never sleeps itself.
+//! How long to wait before the next attempt: the next endpoint soon, and after each round of all of them
+//! ever longer, with full jitter, for ever. Never sleeps itself.
 
 use std::time::Duration;
 
@@ -7,28 +8,49 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Delays, ever longer, at most [`LONGEST`]; each drawn evenly from zero to its limit, so that many
-/// bridges do not come back to a restarted member all at once.
+/// Delays; each drawn evenly from zero to its limit, so that many bridges do not come back to a restarted
+/// member all at once. The limit is [`FIRST`] within a round of all endpoints: that one is away says nothing
+/// of the next. After each round it is longer, at most [`LONGEST`].
 pub(super) struct Backoff {
+    /// In one round.
+    endpoints: usize,
+    /// Delays that were asked for.
+    asked: usize,
     limits: ExponentialBackoff,
     /// Draws from `limit..2 * limit`, in step with `limits`.
     draws: ExponentialBackoff,
 }
 
 impl Backoff {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(endpoints: usize) -> Self {
         let builder = ExponentialBuilder::new()
             .with_min_delay(FIRST)
             .with_max_delay(LONGEST)
             .without_max_times()
             .with_total_delay(None);
         Self {
+            endpoints: endpoints.max(1),
+            asked: 0,
             limits: builder.build(),
             draws: builder.with_jitter().build(),
         }
     }
 
     pub(super) fn next(&mut self) -> Duration {
+        self.asked += 1;
+        if self.round_is_over() {
+            self.longer()
+        } else {
+            Self::new(1).longer()
+        }
+    }
+
+    /// Whether the last delay is the one after a whole round: each endpoint has had its turn.
+    pub(super) const fn round_is_over(&self) -> bool {
+        self.asked.is_multiple_of(self.endpoints)
+    }
+
+    fn longer(&mut self) -> Duration {
         match (self.draws.next(), self.limits.next()) {
             (Some(draw), Some(limit)) => draw.saturating_sub(limit),
             // Not reached: without a limit of times there is always a next one.
@@ -38,7 +60,7 @@ impl Backoff {
 
     /// The next delay is a first one again.
     pub(super) fn reset(&mut self) {
-        *self = Self::new();
+        *self = Self::new(self.endpoints);
     }
 }
 
@@ -48,7 +70,7 @@ mod tests {
 
     #[test]
     fn delays_grow_to_their_bound_and_never_end() {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::new(1);
         for limit in [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
             assert!(backoff.next() <= Duration::from_millis(limit));
         }
@@ -60,5 +82,20 @@ mod tests {
         );
         backoff.reset();
         assert!(backoff.next() <= FIRST);
+    }
+
+    #[test]
+    fn the_next_endpoint_is_tried_soon_and_a_round_waits_longer() {
+        let mut backoff = Backoff::new(3);
+        for limit in [250, 500, 1000, 2000, 4000] {
+            for _ in 0..2 {
+                assert!(backoff.next() <= FIRST);
+                assert!(!backoff.round_is_over());
+            }
+            assert!(backoff.next() <= Duration::from_millis(limit));
+            assert!(backoff.round_is_over());
+        }
+        let late: Vec<_> = (0..300).map(|_| backoff.next()).collect();
+        assert!(late.iter().any(|d| *d > FIRST), "rounds wait");
     }
 }

@@ -78,6 +78,11 @@ impl Link {
         }
     }
 
+    /// How many there are.
+    pub(super) fn endpoints(&self) -> usize {
+        self.endpoints.len()
+    }
+
     /// The user's name; `None`: nobody, or whom our certificate names.
     pub(super) fn user(&self) -> Option<&str> {
         self.access.login.as_ref().map(|login| login.user.as_str())

@@ -45,6 +45,8 @@ pub(super) struct Session {
     backoff: Backoff,
     /// Where to watch on; `None`: list first.
     position: Option<Position>,
+    /// Has listed once.
+    delivered: bool,
     /// The cluster whose facts we hold.
     cluster: Option<u64>,
     /// Listed anew already, and no message since: the next time waits.
@@ -89,14 +91,15 @@ pub(super) enum Break {
 impl Session {
     pub(super) fn new(link: Arc<Link>, prefix: &EtcdPrefix, source: Arc<str>, outlet: Outlet) -> Self {
         Self {
+            backoff: Backoff::new(link.endpoints()),
             link,
             member: None,
             prefix: prefix.prefix.as_str().into(),
             outlet,
             source,
             state: State::new(prefix),
-            backoff: Backoff::new(),
             position: None,
+            delivered: false,
             cluster: None,
             relisted: false,
             renewed: false,
@@ -157,8 +160,12 @@ impl Session {
         let delay = self.backoff.next();
         let reason = reason(end, &self.prefix, self.link.user());
         warn!(source = %self.source, prefix = %self.prefix, endpoint, retry_in = ?delay, "etcd is away: {reason}");
-        let reason = format!("{endpoint}: {reason}");
-        self.outlet.tell(News::Status(Status::Away { reason })).await?;
+        // At the start one dead endpoint is not etcd: what was known last would be served, though another
+        // member knows better.
+        if self.delivered || self.backoff.round_is_over() {
+            let reason = format!("{endpoint}: {reason}");
+            self.outlet.tell(News::Status(Status::Away { reason })).await?;
+        }
         if let Some(member) = self.member.take() {
             match end {
                 // Any member would say so, and the others are served by this one.
@@ -246,6 +253,7 @@ impl Session {
         let revision = pages.revision();
         info!(source = %self.source, prefix = %self.prefix, endpoint = %member.endpoint, revision, keys, "listed etcd");
         self.outlet.tell(News::Change(change)).await?;
+        self.delivered = true;
         let position = Position {
             revision,
             raft_term: pages.origin().raft_term,
