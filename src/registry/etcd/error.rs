@@ -16,10 +16,11 @@ pub enum Error {
         /// The first revision that is still there; 0 when etcd did not say.
         before: i64,
     },
-    /// The member's history ends before what we know already: a restored backup, or (harmlessly) a
-    /// member that lags. List anew.
+    /// The member's history ends before what we know already, or is another one: a restored backup, or
+    /// (harmlessly) a member that lags. List anew.
     #[error(
-        "the history of etcd ends before revision {known}, which was seen already: a backup was restored"
+        "the history of etcd is not the one that was seen up to revision {known}: a backup was restored, or \
+         this member lags"
     )]
     Rewound {
         /// Where we are; 0 when etcd did not repeat it.

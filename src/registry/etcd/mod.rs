@@ -36,8 +36,20 @@ const MAX_MESSAGE: usize = 256 * 1024 * 1024;
 pub struct Origin {
     /// The cluster's id; another one is another cluster.
     pub cluster_id: u64,
-    /// The Raft term: never falls within one history, so a lower one tells of a restored backup.
+    /// The Raft term.
     pub raft_term: u64,
+    /// The Raft index of the member; `None`: it was not asked, or does not say.
+    pub raft_index: Option<u64>,
+}
+
+impl Origin {
+    /// Whether this may be the same history as `earlier`, only later. Terms and indexes never fall within
+    /// one history; those of a restored backup begin anew, though its revisions may have passed ours already.
+    #[must_use]
+    pub fn continues(self, earlier: Self) -> bool {
+        let indexes = self.raft_index.zip(earlier.raft_index);
+        self.raft_term >= earlier.raft_term && indexes.is_none_or(|(now, then)| now >= then)
+    }
 }
 
 /// A connection to one member, shared by its clones.
@@ -89,9 +101,29 @@ impl Connection {
     pub async fn watch(&self, prefix: &str, from: i64) -> Result<Watch, Error> {
         let client = self.client.watch_client().max_decoding_message_size(MAX_MESSAGE);
         let end = prefix_end(prefix.as_bytes());
-        timeout(CALL_TIMEOUT, Watch::open(client, prefix, end, from))
+        let mut watch = timeout(CALL_TIMEOUT, Watch::open(client, prefix, end, from))
             .await
-            .map_err(|_| Error::Silent)?
+            .map_err(|_| Error::Silent)??;
+        watch.origin.raft_index = self.raft_index().await?;
+        Ok(watch)
+    }
+
+    /// How long the member's Raft log is (`etcdserverpb.Maintenance/Status`), unless it may not or cannot say.
+    async fn raft_index(&self) -> Result<Option<u64>, Error> {
+        let mut client = self.client.maintenance_client();
+        let status = timeout(CALL_TIMEOUT, client.status())
+            .await
+            .map_err(|_| Error::Silent)?;
+        match status {
+            Ok(status) => Ok(Some(status.raft_index())),
+            Err(etcd_client::Error::GRpcStatus(status)) if status.code() == tonic::Code::Unimplemented => {
+                Ok(None)
+            }
+            Err(error) => match Error::from(error) {
+                Error::Denied { .. } => Ok(None),
+                error => Err(error),
+            },
+        }
     }
 }
 
@@ -118,5 +150,21 @@ mod tests {
         assert_eq!(prefix_end(&[b'a', 0xff]), b"b");
         assert_eq!(prefix_end(&[0xff]), [0]);
         assert_eq!(prefix_end(b""), [0]);
+    }
+
+    #[test]
+    fn another_history_is_told_by_its_term_or_its_index() {
+        let origin = |raft_term, raft_index| Origin {
+            cluster_id: 1,
+            raft_term,
+            raft_index,
+        };
+        let earlier = origin(2, Some(100));
+        assert!(origin(2, Some(100)).continues(earlier));
+        assert!(origin(3, Some(101)).continues(earlier));
+        assert!(origin(2, None).continues(earlier), "it does not say");
+        assert!(origin(2, Some(7)).continues(origin(2, None)), "it did not say");
+        assert!(!origin(1, Some(101)).continues(earlier));
+        assert!(!origin(2, Some(99)).continues(earlier));
     }
 }

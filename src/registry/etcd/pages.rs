@@ -43,6 +43,7 @@ impl Pages {
             origin: Origin {
                 cluster_id: 0,
                 raft_term: 0,
+                raft_index: None,
             },
             first: None,
         };
@@ -93,6 +94,7 @@ impl Pages {
                 self.origin = Origin {
                     cluster_id: header.cluster_id(),
                     raft_term: header.raft_term(),
+                    raft_index: None,
                 };
             }
             self.more = page.more();

@@ -21,7 +21,7 @@ pub enum Message {
 #[derive(Debug)]
 pub struct Watch {
     stream: WatchStream,
-    origin: Origin,
+    pub(super) origin: Origin,
     /// Events of the fragments seen so far. Kept here, so that [`Watch::next`] may be dropped halfway.
     parts: Vec<Event>,
 }
@@ -54,6 +54,7 @@ impl Watch {
         let origin = Origin {
             cluster_id: header.cluster_id,
             raft_term: header.raft_term,
+            raft_index: None,
         };
         Ok(Self {
             stream,

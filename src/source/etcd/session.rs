@@ -74,7 +74,7 @@ pub(super) enum News {
 struct Position {
     /// Of the listing, then of the last event.
     revision: i64,
-    raft_term: u64,
+    origin: Origin,
 }
 
 /// Why a watch is over.
@@ -189,15 +189,14 @@ impl Session {
         let mut watch = member.connection.watch(&self.prefix, from).await?;
         self.renewed = false;
         self.recognise(member, watch.origin()).await?;
-        if self.position.is_none() || watch.origin().raft_term < position.raft_term {
-            // Terms never fall within one history, though its revisions may have passed ours already.
+        if self.position.is_none() || !watch.origin().continues(position.origin) {
             return Err(Error::Rewound {
                 known: position.revision,
             }
             .into());
         }
         self.position = Some(Position {
-            raft_term: watch.origin().raft_term,
+            origin: watch.origin(),
             ..position
         });
         info!(source = %self.source, prefix = %self.prefix, endpoint = %member.endpoint, from, "watching etcd");
@@ -256,7 +255,7 @@ impl Session {
         self.delivered = true;
         let position = Position {
             revision,
-            raft_term: pages.origin().raft_term,
+            origin: pages.origin(),
         };
         self.position = Some(position);
         Ok(position)
