@@ -12,6 +12,7 @@ use toml::de::DeTable;
 
 use crate::model::route::clip;
 
+use super::formats::Formats;
 use super::reader::{Lines, Mistake, Section, Shared};
 use super::{
     Admin, Bind, Cache, Clusters, Config, Exposure, Listener, Log, LogFormat, OnAllUnhealthy, parse, sources,
@@ -103,6 +104,36 @@ pub fn load_str(path: &Path, text: &str, environment: Option<Environment>) -> Re
             mistakes,
         })
     };
+    let (root, shared) = match opened(text, environment) {
+        Ok(opened) => opened,
+        Err(mistakes) => return fail(mistakes),
+    };
+    let base = path.parent().unwrap_or(Path::new(""));
+    let built = read(root, base);
+    let mistakes = shared.mistakes.take();
+    match built {
+        Some(config) if mistakes.is_empty() => Ok(config),
+        _ => fail(mistakes),
+    }
+}
+
+/// Reads a text that is not the operator's file: what is wrong with it.
+pub(super) fn read_text(text: &str, read: impl FnOnce(&mut Section<'_>)) -> Vec<Mistake> {
+    match opened(text, None) {
+        Ok((mut root, shared)) => {
+            read(&mut root);
+            root.finish();
+            shared.mistakes.take()
+        }
+        Err(mistakes) => mistakes,
+    }
+}
+
+/// The layers as one section, or why the text cannot be read at all.
+fn opened(
+    text: &str,
+    environment: Option<Environment>,
+) -> Result<(Section<'_>, Rc<Shared<'_>>), Vec<Mistake>> {
     let plain = |line, text: String| Mistake {
         line,
         key: String::new(),
@@ -127,7 +158,7 @@ pub fn load_str(path: &Path, text: &str, environment: Option<Environment>) -> Re
                 format!("`{shown}` is not TOML: {}", e.message().replace('\n', ", ")),
             )
         };
-        return fail(errors.iter().map(say).collect());
+        return Err(errors.iter().map(say).collect());
     }
     let mut builder = config::Config::builder().add_source(File::from_str(text, FileFormat::Toml));
     if let Some(environment) = environment {
@@ -135,19 +166,13 @@ pub fn load_str(path: &Path, text: &str, environment: Option<Environment>) -> Re
     }
     let values = match builder.build().and_then(|built| built.collect()) {
         Ok(values) => values,
-        Err(error) => return fail(vec![plain(None, error.to_string())]),
+        Err(error) => return Err(vec![plain(None, error.to_string())]),
     };
     let shared = Rc::new(Shared {
         lines,
         mistakes: std::cell::RefCell::default(),
     });
-    let base = path.parent().unwrap_or(Path::new(""));
-    let built = read(Section::root(values, shared.clone()), base);
-    let mistakes = shared.mistakes.take();
-    match built {
-        Some(config) if mistakes.is_empty() => Ok(config),
-        _ => fail(mistakes),
-    }
+    Ok((Section::root(values, shared.clone()), shared))
 }
 
 /// `None` only beside a mistake.
@@ -183,7 +208,8 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         folder.map(|folder| Cache { folder, max_age })
     };
     let clusters = clusters(root.section("clusters"));
-    let sources = sources::read(&mut root, base);
+    let formats = Formats::read(&mut root);
+    let sources = sources::read(&mut root, base, &formats);
     let exposures = exposures(&mut root);
     let listeners = listeners(&mut root, &exposures);
     if xds.listen == admin.listen && xds.listen.port() != 0 {

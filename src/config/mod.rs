@@ -3,6 +3,7 @@
 //!
 //! Layers, weakest first: defaults, the file, `XDS_BRIDGE__SECTION__KEY` variables.
 
+mod formats;
 mod load;
 mod parse;
 mod reader;
@@ -16,11 +17,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::model::network::{Bind, Clusters, Exposure, Listener, OnAllUnhealthy};
+pub use formats::{Condition, Field, Format, Named, PRESETS, Pattern, Scheme, Value};
 pub use load::{ConfigError, load, load_str};
 pub use reader::Mistake;
 pub use sources::{
-    ClientTls, ConsulSelection, ConsulSource, EtcdLogin, EtcdPrefix, EtcdSource, FileSource, Format,
-    SourceConfig,
+    ClientTls, ConsulSelection, ConsulSource, EtcdLogin, EtcdPrefix, EtcdSource, FileSource, SourceConfig,
 };
 
 /// The whole configuration, valid as a whole.

@@ -132,7 +132,8 @@ pub(super) const fn kind(value: &Value) -> &'static str {
     }
 }
 
-fn bounded(entry: &str, mut issues: Vec<Issue>) -> Vec<Issue> {
+/// At most so many issues of one entry; the last one says how many more there are.
+pub(super) fn bounded(entry: &str, mut issues: Vec<Issue>) -> Vec<Issue> {
     if issues.len() > MAX_ISSUES {
         let rest = issues.len() - MAX_ISSUES;
         issues.truncate(MAX_ISSUES);

@@ -1,7 +1,10 @@
 //! `kind = "etcd"`.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::super::formats::{self, Format, Formats, Value};
 use super::super::parse;
 use super::super::reader::Section;
 use super::{ClientTls, guard, tls};
@@ -42,14 +45,7 @@ pub struct EtcdPrefix {
     /// Ends with `/`: `/services/` never sees `/services2/`.
     pub prefix: String,
     /// How keys and values are laid out there; never guessed.
-    pub format: Format,
-}
-
-/// A layout of keys and values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Our own: `SERVICE/instances/ID` and `SERVICE/policy`, flat JSON objects.
-    Native,
+    pub format: Arc<Format>,
 }
 
 impl EtcdPrefix {
@@ -58,7 +54,16 @@ impl EtcdPrefix {
     pub fn native(prefix: &str) -> Self {
         Self {
             prefix: prefix.to_owned(),
-            format: Format::Native,
+            format: Arc::new(Format::native()),
+        }
+    }
+}
+
+impl fmt::Display for EtcdPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.format.name {
+            "native" => f.write_str(&self.prefix),
+            name => write!(f, "{} ({name})", self.prefix),
         }
     }
 }
@@ -72,10 +77,10 @@ pub struct EtcdLogin {
     pub password_file: PathBuf,
 }
 
-pub(super) fn read(s: &mut Section<'_>, base: &Path) -> Option<EtcdSource> {
+pub(super) fn read(s: &mut Section<'_>, base: &Path, formats: &Formats) -> Option<EtcdSource> {
     let missing = "at least one is needed, endpoints = [\"http://127.0.0.1:2379\"]";
     let endpoints = s.need_list("endpoints", missing, parse::base_url);
-    let prefixes = prefixes(s);
+    let prefixes = prefixes(s, formats);
     let login = login(s, base);
     let https = endpoints.iter().flatten().any(|e| e.starts_with("https:"));
     let tls = tls::read(s, base, https);
@@ -90,9 +95,9 @@ pub(super) fn read(s: &mut Section<'_>, base: &Path) -> Option<EtcdSource> {
 }
 
 /// One, as `prefix`, or several, as `[[prefixes]]`. `None` only beside a mistake.
-fn prefixes(s: &mut Section<'_>) -> Option<Vec<EtcdPrefix>> {
+fn prefixes(s: &mut Section<'_>, formats: &Formats) -> Option<Vec<EtcdPrefix>> {
     if !s.has("prefixes") {
-        return Some(vec![prefix(s)?]);
+        return Some(vec![prefix(s, formats)?]);
     }
     for key in ["prefix", "format"] {
         if s.has(key) {
@@ -114,7 +119,7 @@ fn prefixes(s: &mut Section<'_>) -> Option<Vec<EtcdPrefix>> {
     let mut read: Vec<EtcdPrefix> = Vec::new();
     let mut whole = true;
     for mut table in tables {
-        match prefix(&mut table) {
+        match prefix(&mut table, formats) {
             Some(new) => {
                 if let Some(old) = read.iter().find(|old| overlap(old, &new)) {
                     let text = format!(
@@ -136,26 +141,28 @@ fn overlap(a: &EtcdPrefix, b: &EtcdPrefix) -> bool {
     a.prefix.starts_with(&b.prefix) || b.prefix.starts_with(&a.prefix)
 }
 
-/// `prefix` and `format`. `None` only beside a mistake.
-fn prefix(s: &mut Section<'_>) -> Option<EtcdPrefix> {
-    let given = s.has("prefix");
-    let prefix = s.get("prefix", |text| {
-        if text.len() > 1 && text.ends_with('/') {
-            return Ok(text.to_owned());
+/// `format`, and `prefix`, which some formats usually have. `None` only beside a mistake.
+fn prefix(s: &mut Section<'_>, formats: &Formats) -> Option<EtcdPrefix> {
+    let native = Arc::new(Format::native());
+    let format = s.get_or("format", Some(native), |name| formats.find(name));
+    let all = format.as_ref().is_none_or(|f| f.value != Value::Native);
+    let (given, usual) = (s.has("prefix"), format.as_ref().and_then(|f| f.prefix.clone()));
+    let prefix = s.get("prefix", |text| match formats::prefix(text)? {
+        prefix if prefix.is_empty() && !all => {
+            Err("must not be empty, which is all keys of this etcd; for example /services/".to_owned())
         }
-        Err(format!(
-            "`{text}` must end with /, so that `/svc/` never sees `/svc2/`"
-        ))
+        prefix => Ok(prefix),
     });
-    let format = s.get_or(
-        "format",
-        Format::Native,
-        parse::word(&[("native", Format::Native)]),
-    );
-    let usual = || "/services/".to_owned();
+    if let (false, None, Some(format)) = (given, &usual, &format) {
+        let text = format!(
+            "is missing, and `{}` has no usual one; for example prefix = \"/services/\"",
+            format.name
+        );
+        s.mistake("prefix", text);
+    }
     Some(EtcdPrefix {
-        prefix: if given { prefix? } else { usual() },
-        format,
+        prefix: if given { prefix } else { usual }?,
+        format: format?,
     })
 }
 

@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::formats::Formats;
 use super::load::named;
 use super::parse;
 use super::reader::Section;
 use crate::model::GuardRule;
 pub use consul::{ConsulSelection, ConsulSource};
-pub use etcd::{EtcdLogin, EtcdPrefix, EtcdSource, Format};
+pub use etcd::{EtcdLogin, EtcdPrefix, EtcdSource};
 pub use tls::ClientTls;
 
 /// The largest `priority` of a source.
@@ -49,7 +50,7 @@ impl SourceConfig {
             Self::Etcd(etcd) => {
                 let mut members = etcd.endpoints.clone();
                 members.sort();
-                let prefixes: Vec<&str> = etcd.prefixes.iter().map(|p| p.prefix.as_str()).collect();
+                let prefixes: Vec<String> = etcd.prefixes.iter().map(ToString::to_string).collect();
                 Some(format!("etcd {} {}", members.join(","), prefixes.join(",")))
             }
             Self::Consul(consul) => Some(consul.registry()),
@@ -77,7 +78,7 @@ pub struct FileSource {
 /// All sources by name, and the `priority` of those that declare one above 0.
 type Sources = (BTreeMap<Arc<str>, SourceConfig>, BTreeMap<Arc<str>, u32>);
 
-pub(super) fn read(root: &mut Section<'_>, base: &Path) -> Option<Sources> {
+pub(super) fn read(root: &mut Section<'_>, base: &Path, formats: &Formats) -> Option<Sources> {
     #[derive(Clone, Copy)]
     enum Kind {
         File,
@@ -120,7 +121,7 @@ pub(super) fn read(root: &mut Section<'_>, base: &Path) -> Option<Sources> {
                     path: base.join(path),
                 })
             }),
-            Kind::Etcd => etcd::read(&mut s, base).map(SourceConfig::Etcd),
+            Kind::Etcd => etcd::read(&mut s, base, formats).map(SourceConfig::Etcd),
             Kind::Consul => consul::read(&mut s, base).map(|consul| SourceConfig::Consul(Box::new(consul))),
         };
         s.finish();

@@ -90,7 +90,13 @@ impl Connection {
     /// What the member answered.
     pub async fn list(&self, prefix: &str) -> Result<Pages, Error> {
         let client = self.client.kv_client();
-        Pages::open(client, prefix.as_bytes(), prefix_end(prefix.as_bytes())).await
+        // No key is empty, and etcd refuses to look for one: all keys begin with the least.
+        let start = if prefix.is_empty() {
+            &[0]
+        } else {
+            prefix.as_bytes()
+        };
+        Pages::open(client, start, prefix_end(prefix.as_bytes())).await
     }
 
     /// Watches all keys that begin with `prefix`, from the revision `from` on (inclusive).

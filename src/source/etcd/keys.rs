@@ -1,63 +1,110 @@
-//! The keys of the `native` format, below the prefix:
-//! `SERVICE/instances/ID` and `SERVICE/policy`. Pure; any other key belongs to nobody.
+//! The keys below one prefix, read as its format says. Pure; a key that fits no pattern belongs to nobody.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::config::{EtcdPrefix, Format, Named};
 use crate::model::service::check_name;
 
-/// The longest instance id, bytes.
-const MAX_ID: usize = 256;
-/// So many characters of a key are shown.
-const SHOWN: usize = 300;
+/// So many characters of a key are shown: more than one that fits can have.
+const SHOWN: usize = 600;
+
+/// The keys of one prefix.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    prefix: String,
+    format: Arc<Format>,
+}
 
 /// What a key names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key<'a> {
-    /// `SERVICE/instances/ID`
+    /// One instance, or all of a service that stand in one value.
     Instance {
         /// The service's name.
-        service: &'a str,
-        /// The last part of the key.
+        service: Cow<'a, str>,
+        /// Empty where the pattern has none: then a service has one key.
         id: &'a str,
     },
-    /// `SERVICE/policy`
+    /// A policy document.
     Policy {
         /// The service's name.
-        service: &'a str,
+        service: Cow<'a, str>,
     },
 }
 
-/// Reads a key that begins with `prefix`.
-///
-/// # Errors
-/// Why it names nothing, and what would be right.
-pub(super) fn parse<'a>(prefix: &str, key: &'a [u8]) -> Result<Key<'a>, String> {
-    let text = std::str::from_utf8(key).map_err(|_| "the key is not UTF-8; ignored")?;
-    let rest = text
-        .strip_prefix(prefix)
-        .ok_or("the key is not below the prefix; ignored")?;
-    let mut parts = rest.split('/');
-    let key = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(service), Some("instances"), Some(id), None) => {
-            if id.is_empty() || id.len() > MAX_ID || id.chars().any(char::is_control) {
-                return Err(format!(
-                    "an instance id has 1 to {MAX_ID} bytes and no control characters; ignored"
-                ));
+impl Keys {
+    pub(super) fn new(prefix: &EtcdPrefix) -> Self {
+        Self {
+            prefix: prefix.prefix.clone(),
+            format: prefix.format.clone(),
+        }
+    }
+
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    pub(super) const fn format(&self) -> &Arc<Format> {
+        &self.format
+    }
+
+    /// Reads a key. `Ok(None)`: the key of the prefix itself, by which some mark a folder.
+    ///
+    /// # Errors
+    /// Why it names nothing, and what would be right.
+    pub(super) fn read<'a>(&'a self, key: &'a [u8]) -> Result<Option<Key<'a>>, String> {
+        let rest = key
+            .strip_prefix(self.prefix.as_bytes())
+            .ok_or("the key is not below the prefix; ignored")?;
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let rest = std::str::from_utf8(rest).map_err(|_| "the key is not UTF-8; ignored")?;
+        let ignored = |reason: String| format!("{reason}; ignored");
+        let policy = self.format.policy.as_ref();
+        let policy = policy
+            .map_or(Ok(None), |pattern| pattern.read(rest))
+            .map_err(ignored)?;
+        let key = match policy {
+            Some(named) => Key::Policy {
+                service: self.service(named.service)?,
+            },
+            None => match self.format.key.read(rest).map_err(ignored)? {
+                Some(Named { service, id }) => Key::Instance {
+                    service: self.service(service)?,
+                    id: id.unwrap_or_default(),
+                },
+                None => return Err(self.fits_nothing()),
+            },
+        };
+        check_name(key.service()).map_err(ignored)?;
+        Ok(Some(key))
+    }
+
+    fn service<'a>(&'a self, named: Option<Cow<'a, str>>) -> Result<Cow<'a, str>, String> {
+        let fixed = || self.format.service.as_deref().map(Cow::Borrowed);
+        // The configuration refuses a format that says neither.
+        named
+            .or_else(fixed)
+            .ok_or_else(|| "names no service; ignored".to_owned())
+    }
+
+    fn fits_nothing(&self) -> String {
+        let key = self.format.key.text();
+        match &self.format.policy {
+            Some(policy) => {
+                let policy = policy.text();
+                format!("fits neither {key} nor {policy} below the prefix; ignored")
             }
-            Key::Instance { service, id }
+            None => format!("does not fit {key} below the prefix; ignored"),
         }
-        (Some(service), Some("policy"), None, None) => Key::Policy { service },
-        _ => {
-            return Err(
-                "fits neither SERVICE/instances/ID nor SERVICE/policy below the prefix; ignored".to_owned(),
-            );
-        }
-    };
-    check_name(key.service()).map_err(|reason| format!("{reason}; ignored"))?;
-    Ok(key)
+    }
 }
 
-impl<'a> Key<'a> {
+impl Key<'_> {
     /// The service's name.
-    pub(super) const fn service(&self) -> &'a str {
+    pub(super) fn service(&self) -> &str {
         match self {
             Self::Instance { service, .. } | Self::Policy { service } => service,
         }
@@ -88,19 +135,28 @@ pub(super) fn shown(key: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    fn keys(prefix: &str, format: Option<&str>) -> Keys {
+        let mut prefix = EtcdPrefix::native(prefix);
+        if let Some(format) = format {
+            prefix.format = Format::preset(format).unwrap();
+        }
+        Keys::new(&prefix)
+    }
+
     #[test]
     fn the_two_patterns_are_read() {
+        let keys = keys("/services/", None);
+        let service = || "orders".into();
         assert_eq!(
-            parse("/services/", b"/services/orders/instances/orders-7"),
-            Ok(Key::Instance {
-                service: "orders",
+            keys.read(b"/services/orders/instances/orders-7"),
+            Ok(Some(Key::Instance {
+                service: service(),
                 id: "orders-7"
-            })
+            }))
         );
-        assert_eq!(
-            parse("/services/", b"/services/orders/policy"),
-            Ok(Key::Policy { service: "orders" })
-        );
+        let policy = Key::Policy { service: service() };
+        assert_eq!(keys.read(b"/services/orders/policy"), Ok(Some(policy)));
+        assert_eq!(keys.read(b"/services/"), Ok(None));
     }
 
     #[test]
@@ -108,18 +164,57 @@ mod tests {
         for (key, word) in [
             (&b"/services2/orders/policy"[..], "not below the prefix"),
             (b"/services/orders", "fits neither"),
-            (b"/services/", "fits neither"),
             (b"/services/orders/instances", "fits neither"),
             (b"/services/orders/instances/a/b", "fits neither"),
             (b"/services/orders/policy/x", "fits neither"),
-            (b"/services/orders/instances/", "1 to 256"),
+            (b"/services/orders/instances/", "fits neither"),
+            (b"/services//policy", "fits neither"),
             (b"/services/orders/instances/a\n", "1 to 256"),
-            (b"/services//policy", "1 to 200"),
             (b"/services/*/policy", "`*`"),
             (b"/services/\xff/policy", "not UTF-8"),
         ] {
-            let reason = parse("/services/", key).unwrap_err();
+            let keys = keys("/services/", None);
+            let reason = keys.read(key).unwrap_err();
             assert!(reason.contains(word), "{} → {reason}", shown(key));
+        }
+    }
+
+    #[test]
+    fn a_format_has_its_own_keys() {
+        for (prefix, format, key, service, id) in [
+            (
+                "/services/",
+                "dubbo-app",
+                "/services/shop/10.0.0.7:80",
+                "shop",
+                "10.0.0.7:80",
+            ),
+            (
+                "",
+                "go-zero",
+                "user.rpc/7587862094009",
+                "user.rpc",
+                "7587862094009",
+            ),
+            (
+                "/skydns/",
+                "skydns",
+                "/skydns/local/skydns/rails/1",
+                "rails.skydns.local",
+                "1",
+            ),
+            (
+                "/skydns/local/skydns/",
+                "skydns",
+                "/skydns/local/skydns/east/rails/1",
+                "rails.east",
+                "1",
+            ),
+            ("/apisix/upstreams/", "apisix", "/apisix/upstreams/7", "7", ""),
+        ] {
+            let keys = keys(prefix, Some(format));
+            let service = service.into();
+            assert_eq!(keys.read(key.as_bytes()), Ok(Some(Key::Instance { service, id })));
         }
     }
 

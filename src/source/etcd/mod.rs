@@ -9,13 +9,17 @@
 //! ```
 
 mod backoff;
+mod fields;
+mod foreign;
+mod items;
 mod keys;
 mod link;
-mod native;
+mod place;
 mod reason;
 mod session;
 mod state;
 mod union;
+mod value;
 
 use std::sync::Arc;
 
@@ -25,11 +29,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::link::Link;
 use self::session::{News, Outlet, Session};
+pub use self::state::{Relisting, State};
 use self::union::Union;
 use super::{HubGone, Sink, Source};
 use crate::config::EtcdSource;
 
-/// Watches the keys below some prefixes of one cluster.
+/// Watches the keys below some prefixes of one cluster, each as its format says.
 #[derive(Clone, Debug)]
 pub struct EtcdWatcher {
     config: EtcdSource,

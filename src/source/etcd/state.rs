@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::keys::{self, Key};
-use super::native;
+use super::foreign::{self, Bad, Read};
+use super::keys::{self, Key, Keys};
+use super::value;
 use crate::config::EtcdPrefix;
 use crate::model::{Change, Instance, Issue, Policy, ServiceRecord};
 use crate::registry::etcd::{Event, Kv};
-use crate::source::entry::Decoded;
+use crate::source::entry::{self, Decoded};
 
 /// So many keys that fit no pattern are named one by one.
 const MAX_STRAY: usize = 100;
@@ -22,9 +23,9 @@ const MAX_STRAY: usize = 100;
 const MAX_REMEMBERED: usize = 1024;
 
 /// All that is known of one prefix.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    prefix: String,
+#[derive(Debug)]
+pub struct State {
+    keys: Arc<Keys>,
     services: HashMap<Arc<str>, Entries>,
     /// Keys that fit no pattern, as [`remembered`]; their reasons are found anew when they are shown.
     stray: BTreeSet<Box<[u8]>>,
@@ -33,7 +34,8 @@ pub(super) struct State {
 /// The keys of one service.
 #[derive(Debug, Default)]
 struct Entries {
-    instances: BTreeMap<Arc<str>, Entry<Instance>>,
+    /// By the id in the key; a value may hold several.
+    instances: BTreeMap<Arc<str>, Entry<Vec<Instance>>>,
     policy: Option<Entry<Policy>>,
 }
 
@@ -44,49 +46,55 @@ struct Entry<T> {
     create_revision: i64,
     /// The last good reading.
     good: Option<Decoded<T>>,
-    /// Why the present value is not the good one.
-    bad: Option<String>,
+    /// Why the present value is not the good one, or not all of it.
+    bad: Vec<Issue>,
 }
 
 /// A whole listing on its way in: the old state stays untouched until [`Relisting::finish`].
 #[derive(Debug)]
-pub(super) struct Relisting {
+pub struct Relisting {
     fresh: State,
 }
 
 impl State {
     /// Knows nothing yet.
-    pub(super) fn new(prefix: &EtcdPrefix) -> Self {
+    #[must_use]
+    pub fn new(prefix: &EtcdPrefix) -> Self {
+        Self::of(Arc::new(Keys::new(prefix)))
+    }
+
+    fn of(keys: Arc<Keys>) -> Self {
         Self {
-            prefix: prefix.prefix.clone(),
-            ..Self::default()
+            keys,
+            services: HashMap::new(),
+            stray: BTreeSet::new(),
         }
     }
 
     /// Applies changes in their order.
-    pub(super) fn apply(&mut self, events: impl IntoIterator<Item = Event>) -> Change {
+    pub fn apply(&mut self, events: impl IntoIterator<Item = Event>) -> Change {
         let mut before: BTreeMap<Arc<str>, Option<ServiceRecord>> = BTreeMap::new();
         let mut stray = false;
-        let prefix = std::mem::take(&mut self.prefix);
+        let keys = self.keys.clone();
         for event in events {
             let (Event::Put(Kv { key, .. }) | Event::Delete { key, .. }) = &event;
-            match keys::parse(&prefix, key) {
+            match keys.read(key) {
+                Ok(None) => {}
                 Err(_) if matches!(event, Event::Put(_)) => stray |= self.stray.insert(remembered(key)),
                 Err(_) => stray |= self.stray.remove(&remembered(key)),
-                Ok(named) => {
+                Ok(Some(named)) => {
                     if !before.contains_key(named.service()) {
-                        before.insert(named.service().into(), self.record(&prefix, named.service()));
+                        before.insert(named.service().into(), self.record(named.service()));
                     }
                     match &event {
-                        Event::Put(kv) => self.put(&prefix, named, kv, None),
-                        Event::Delete { .. } => self.delete(named),
+                        Event::Put(kv) => self.put(&named, kv, None),
+                        Event::Delete { .. } => self.delete(&named),
                     }
                 }
             }
         }
-        self.prefix = prefix;
         let anew = |(name, old): (Arc<str>, Option<ServiceRecord>)| {
-            let new = self.record(&self.prefix, &name);
+            let new = self.record(&name);
             (new != old).then_some((name, new))
         };
         Change {
@@ -97,41 +105,46 @@ impl State {
     }
 
     /// Takes a whole listing in; what it does not name is gone.
-    pub(super) fn relist(&self) -> Relisting {
+    #[must_use]
+    pub fn relist(&self) -> Relisting {
         Relisting {
-            fresh: Self {
-                prefix: self.prefix.clone(),
-                ..Self::default()
-            },
+            fresh: Self::of(self.keys.clone()),
         }
     }
 
     /// `elder` is where the last good reading is looked up, unless in `self`.
-    fn put(&mut self, prefix: &str, key: Key<'_>, kv: &Kv, elder: Option<&Self>) {
-        let name = shown(prefix, key);
+    fn put(&mut self, key: &Key<'_>, kv: &Kv, elder: Option<&Self>) {
+        let name = keys::shown(&kv.key);
         let elder = elder.unwrap_or(self).services.get(key.service());
         match key {
             Key::Instance { id, .. } => {
-                let last = elder.and_then(|e| e.instances.get(id));
-                let mut entry = Entry::read(kv, native::instance(&name, id, kv), last);
+                let last = elder.and_then(|e| e.instances.get(*id));
+                let entry = match foreign::read(self.keys.format(), &name, id, kv) {
+                    Ok(Read::Gone) => return self.delete(key),
+                    Ok(Read::Here { decoded, bad }) => Entry::partly(&name, kv, decoded, bad, last),
+                    Err(reason) => Entry::bad(&name, kv, &reason, last),
+                };
                 let entries = self.entries(key.service());
-                entries.share_policy(&mut entry);
-                entries.instances.insert(id.into(), entry);
+                let entry = entries.share_policy(entry);
+                entries.instances.insert((*id).into(), entry);
             }
             Key::Policy { .. } => {
                 let last = elder.and_then(|e| e.policy.as_ref());
-                let entry = Entry::read(kv, native::policy(&name, kv), last);
+                let entry = match value::policy(&name, kv) {
+                    Ok(decoded) => Entry::good(kv, decoded),
+                    Err(reason) => Entry::bad(&name, kv, &reason, last),
+                };
                 self.entries(key.service()).policy = Some(entry);
             }
         }
     }
 
-    fn delete(&mut self, key: Key<'_>) {
+    fn delete(&mut self, key: &Key<'_>) {
         let Some(entries) = self.services.get_mut(key.service()) else {
             return;
         };
         match key {
-            Key::Instance { id, .. } => drop(entries.instances.remove(id)),
+            Key::Instance { id, .. } => drop(entries.instances.remove(*id)),
             Key::Policy { .. } => entries.policy = None,
         }
         if entries.instances.is_empty() && entries.policy.is_none() {
@@ -143,22 +156,20 @@ impl State {
         self.services.entry(service.into()).or_default()
     }
 
-    fn record(&self, prefix: &str, service: &str) -> Option<ServiceRecord> {
+    fn record(&self, service: &str) -> Option<ServiceRecord> {
         let entries = self.services.get(service)?;
         let mut record = ServiceRecord::default();
         if let Some(entry) = &entries.policy {
             record.policy = entry.good.as_ref().map(|g| g.content.clone());
-            entry.tell(|| shown(prefix, Key::Policy { service }), &mut record.issues);
+            entry.tell(&mut record.issues);
         }
-        for (id, entry) in &entries.instances {
-            record
-                .instances
-                .extend(entry.good.as_ref().map(|g| g.content.clone()));
-            entry.tell(
-                || shown(prefix, Key::Instance { service, id }),
-                &mut record.issues,
-            );
+        for entry in entries.instances.values() {
+            let good = entry.good.iter().flat_map(|g| &g.content);
+            record.instances.extend(good.cloned());
+            entry.tell(&mut record.issues);
         }
+        // Ids of one value do not always sort as its key does.
+        record.instances.sort_by(|a, b| a.id.cmp(&b.id));
         Some(record)
     }
 
@@ -168,7 +179,8 @@ impl State {
             .iter()
             .take(MAX_STRAY)
             .map(|key| {
-                let reason = keys::parse(&self.prefix, key).err().unwrap_or_default();
+                let reason = self.keys.read(key).err();
+                let reason = reason.unwrap_or_else(|| "the key is too long; ignored".to_owned());
                 Issue::warning(keys::shown(key), reason)
             })
             .collect();
@@ -176,7 +188,7 @@ impl State {
             // To the power of ten: an exact count would be a new issue, and a log line, at each key.
             let at_least = 10_usize.pow(rest.ilog10());
             issues.push(Issue::warning(
-                &self.prefix,
+                self.keys.prefix(),
                 format!("{at_least} or more further keys fit no pattern"),
             ));
         }
@@ -186,20 +198,20 @@ impl State {
 
 impl Relisting {
     /// Takes one listed key in; its last good reading is looked up in `old`.
-    pub(super) fn put(&mut self, old: &State, kv: &Kv) {
-        let prefix = std::mem::take(&mut self.fresh.prefix);
-        match keys::parse(&prefix, &kv.key) {
-            Ok(key) => self.fresh.put(&prefix, key, kv, Some(old)),
+    pub fn put(&mut self, old: &State, kv: &Kv) {
+        let keys = self.fresh.keys.clone();
+        match keys.read(&kv.key) {
+            Ok(None) => {}
+            Ok(Some(key)) => self.fresh.put(&key, kv, Some(old)),
             Err(_) => drop(self.fresh.stray.insert(remembered(&kv.key))),
         }
-        self.fresh.prefix = prefix;
     }
 
     /// Swaps the new state in.
-    pub(super) fn finish(self, state: &mut State) -> Change {
+    pub fn finish(self, state: &mut State) -> Change {
         *state = self.fresh;
         let state = &*state;
-        let record = |name: &Arc<str>| (name.clone(), state.record(&state.prefix, name));
+        let record = |name: &Arc<str>| (name.clone(), state.record(name));
         Change {
             services: state.services.keys().map(record).collect(),
             complete: true,
@@ -210,49 +222,105 @@ impl Relisting {
 
 impl Entries {
     /// Instances mostly declare the same policy: one allocation for all of them.
-    fn share_policy(&self, entry: &mut Entry<Instance>) {
-        let known = self
+    fn share_policy(&self, mut entry: Entry<Vec<Instance>>) -> Entry<Vec<Instance>> {
+        let mut of_others = self
             .instances
             .values()
-            .find_map(|e| Some(&e.good.as_ref()?.content));
-        if let Some(good) = &mut entry.good
-            && let Some(known) = known
-            && known.policy == good.content.policy
-        {
-            good.content.policy = known.policy.clone();
+            .filter_map(|e| e.good.as_ref()?.content.first());
+        let mut known = of_others.next().map(|other| other.policy.clone());
+        for instance in entry.good.iter_mut().flat_map(|good| &mut good.content) {
+            match &known {
+                Some(known) if *known == instance.policy => instance.policy = known.clone(),
+                Some(_) => {}
+                None => known = Some(instance.policy.clone()),
+            }
+        }
+        entry
+    }
+}
+
+impl Entry<Vec<Instance>> {
+    /// Of the instances in one value some may be wrong: each of those keeps its own last good reading.
+    fn partly(
+        name: &str,
+        kv: &Kv,
+        mut decoded: Decoded<Vec<Instance>>,
+        bad: Vec<Bad>,
+        last: Option<&Self>,
+    ) -> Self {
+        let last = last.filter(|l| l.create_revision == kv.create_revision);
+        let last = last
+            .and_then(|l| l.good.as_ref())
+            .map_or(&[][..], |good| &good.content);
+        let mut issues = Vec::new();
+        if decoded.content.is_empty() && !bad.is_empty() && !last.is_empty() {
+            // Nothing of it is good: as if it could not be read at all.
+            decoded.content = last.to_vec();
+            issues.extend(
+                bad.iter()
+                    .map(|bad| stale(format!("{name}: {}", bad.place), &bad.reason)),
+            );
+            return Self {
+                bad: entry::bounded(name, issues),
+                ..Self::good(kv, decoded)
+            };
+        }
+        for Bad { id, place, reason } in bad {
+            let name = format!("{name}: {place}");
+            let kept = last.iter().find(|instance| *instance.id == *id);
+            // It may only have moved to another place in its list.
+            let fresh = |kept: &&Instance| {
+                let same = |other: &Instance| other.id == kept.id || other.address == kept.address;
+                !decoded.content.iter().any(same)
+            };
+            issues.push(match kept.filter(fresh) {
+                Some(kept) => {
+                    decoded.content.push(kept.clone());
+                    stale(name, &reason)
+                }
+                None => Issue::rejected(name, reason),
+            });
+        }
+        Self {
+            bad: entry::bounded(name, issues),
+            ..Self::good(kv, decoded)
         }
     }
 }
 
 impl<T: Clone> Entry<T> {
-    fn read(kv: &Kv, read: Result<Decoded<T>, String>, last: Option<&Self>) -> Self {
-        let (good, bad) = match read {
-            Ok(decoded) => (Some(decoded), None),
-            Err(reason) => {
-                let same_key = last.filter(|l| l.create_revision == kv.create_revision);
-                (same_key.and_then(|l| l.good.clone()), Some(reason))
-            }
+    const fn good(kv: &Kv, decoded: Decoded<T>) -> Self {
+        Self {
+            create_revision: kv.create_revision,
+            good: Some(decoded),
+            bad: Vec::new(),
+        }
+    }
+
+    fn bad(name: &str, kv: &Kv, reason: &str, last: Option<&Self>) -> Self {
+        let same_key = last.filter(|l| l.create_revision == kv.create_revision);
+        let good = same_key.and_then(|l| l.good.clone());
+        let bad = match &good {
+            Some(_) => stale(name, reason),
+            None => Issue::rejected(name, reason),
         };
         Self {
             create_revision: kv.create_revision,
             good,
-            bad,
+            bad: vec![bad],
         }
     }
 
-    fn tell(&self, name: impl FnOnce() -> String, issues: &mut Vec<Issue>) {
+    fn tell(&self, issues: &mut Vec<Issue>) {
         if let Some(good) = &self.good {
             issues.extend_from_slice(&good.issues);
         }
-        issues.extend(match (&self.bad, &self.good) {
-            (None, _) => None,
-            (Some(reason), None) => Some(Issue::rejected(name(), reason)),
-            (Some(reason), Some(_)) => Some(Issue::warning(
-                name(),
-                format!("{reason}; the last good value is still served"),
-            )),
-        });
+        issues.extend_from_slice(&self.bad);
     }
+}
+
+fn stale(name: impl Into<String>, reason: &str) -> Issue {
+    Issue::warning(name, format!("{reason}; the last good value is still served"))
 }
 
 /// A key that fits no pattern, as it is kept: a key may have megabytes, and what is shown of it is short.
@@ -262,13 +330,6 @@ fn remembered(key: &[u8]) -> Box<[u8]> {
     }
     let hash = format!("…{:032x}", xxh3_128(key));
     [&key[..MAX_REMEMBERED], hash.as_bytes()].concat().into()
-}
-
-fn shown(prefix: &str, key: Key<'_>) -> String {
-    match key {
-        Key::Instance { service, id } => format!("{prefix}{service}/instances/{id}"),
-        Key::Policy { service } => format!("{prefix}{service}/policy"),
-    }
 }
 
 #[cfg(test)]

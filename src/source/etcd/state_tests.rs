@@ -88,7 +88,7 @@ fn a_transaction_is_one_change_and_a_replay_is_none() {
     ];
     assert_eq!(state.apply(there_and_back), Change::default());
     let instances = &state.services["orders"].instances;
-    let policy = |id| instances[id].good.as_ref().unwrap().content.policy.clone();
+    let policy = |id| instances[id].good.as_ref().unwrap().content[0].policy.clone();
     assert!(Arc::ptr_eq(&policy("a"), &policy("b")), "equal policies are one");
 }
 

@@ -1,20 +1,12 @@
-//! The `native` format: each value is one flat JSON object. Pure decoder.
+//! A value as one JSON object, and the policy documents of all formats. Pure decoder.
 //!
 //! Never panics, never looks into a value beyond its cap, never puts a value into a message.
 
-use crate::model::{Instance, Policy};
+use crate::model::Policy;
 use crate::registry::etcd::{Kv, MAX_VALUE};
 use crate::source::entry::{self, Decoded, Table};
 
-/// Reads the value of `SERVICE/instances/ID`. `entry` is the key, for issues.
-///
-/// # Errors
-/// Why the instance cannot be served.
-pub(super) fn instance(entry: &str, id: &str, kv: &Kv) -> Result<Decoded<Instance>, String> {
-    entry::instance(entry, Some(id), &table(kv)?)
-}
-
-/// Reads the value of `SERVICE/policy`.
+/// Reads a policy document: a flat JSON object of the keys that we declare services by.
 ///
 /// # Errors
 /// Why it is no policy document.
@@ -22,7 +14,11 @@ pub(super) fn policy(entry: &str, kv: &Kv) -> Result<Decoded<Policy>, String> {
     Ok(entry::policy(entry, &table(kv)?))
 }
 
-fn table(kv: &Kv) -> Result<Table, String> {
+/// The value as a JSON object.
+///
+/// # Errors
+/// Why it is none.
+pub(super) fn table(kv: &Kv) -> Result<Table, String> {
     if kv.size > MAX_VALUE {
         return Err(format!("the value has {} bytes, more than {MAX_VALUE}", kv.size));
     }
@@ -65,7 +61,7 @@ mod tests {
             (deep.as_bytes(), "recursion"),
             (big.as_bytes(), "bytes, more than 65536"),
         ] {
-            let reason = instance("k", "7", &kv(value)).unwrap_err();
+            let reason = table(&kv(value)).unwrap_err();
             assert!(reason.contains(word), "{reason}");
             assert!(!reason.contains("secret") && reason.len() < 200, "{reason}");
             assert!(policy("k", &kv(value)).is_err());
@@ -74,9 +70,6 @@ mod tests {
 
     #[test]
     fn a_good_value_is_read() {
-        let value = br#"{"address":"10.0.0.7","port":8080,"weight":"10"}"#;
-        let decoded = instance("k", "orders-7", &kv(value)).unwrap();
-        assert_eq!(decoded.content.weight, 10);
         assert!(
             policy("k", &kv(br#"{"expose":"edge"}"#))
                 .unwrap()
