@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::support::bridge::{Bridge, Step, run};
+use crate::support::bridge::{Bridge, Step};
 use crate::support::client::Call;
 use crate::support::etcd::{Etcd, instance_key};
 use crate::support::servers::Server;
@@ -85,21 +85,13 @@ async fn a_wiped_registry_is_withheld_until_it_is_accepted() {
     bridge
         .metric_is(WITHHELD, &[("source", "registry")], |n| n == 21)
         .await;
-    let configuration = bridge.file();
-    let folder = configuration.parent().expect("a folder");
-    let accept = |source: &str| {
-        run(
-            &["accept", source, "--config", &configuration.display().to_string()],
-            folder,
-        )
-    };
-    let wrong = accept("registri");
+    let wrong = bridge.accept("registri");
     assert!(
         !wrong.status.success() && wrong.stderr.contains("no source is called `registri`"),
         "{}",
         wrong.stderr
     );
-    let right = accept("registry");
+    let right = bridge.accept("registry");
     assert!(
         right.stdout.contains("21 withheld instances let go"),
         "{} {}",

@@ -3,6 +3,7 @@
 //! real Envoy under load all the time, and the bridge itself killed in the worst moment.
 
 mod consul_restart;
+mod consul_wiped;
 
 use tempfile::TempDir;
 

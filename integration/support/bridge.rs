@@ -147,6 +147,12 @@ impl Bridge {
         self.dir.path().join("bridge.toml")
     }
 
+    /// What `xds-bridge accept SOURCE` says.
+    pub(crate) fn accept(&self, source: &str) -> Output {
+        let file = self.file().display().to_string();
+        run(&["accept", source, "--config", &file], self.dir.path())
+    }
+
     /// The child, to be signalled.
     pub(crate) fn program(&mut self) -> &mut Program {
         &mut self.program

@@ -122,6 +122,11 @@ impl Consul {
         self.program.kill();
     }
 
+    /// All that it knows is lost. It must have been killed.
+    pub(crate) fn wipe(&self) {
+        std::fs::remove_dir_all(self.dir.path().join("data")).expect("its data is there");
+    }
+
     /// Starts it again with its data on its ports, and does not wait for anything.
     pub(crate) fn restart_unready(&mut self) {
         self.program.start_again();

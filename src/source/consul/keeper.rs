@@ -119,7 +119,7 @@ impl Keeper {
                 for name in diff.started {
                     self.watch(name);
                 }
-                for name in diff.absent {
+                for name in diff.doubtful {
                     self.look(name);
                 }
             }

@@ -2,12 +2,17 @@
 //!
 //! Never removes a service that the catalog still names, nor one whose health was not
 //! confirmed empty; never delivers before everything was heard once; never delivers the same twice.
+//!
+//! What got lost is delivered when all is confirmed that is to be confirmed, in one change: who
+//! judges whether that is too much at once must see all of it. One by one, half of a wiped
+//! catalog would look like many small removals.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::document::Documents;
 use super::parse::{Found, Names};
+use crate::model::guard::{kept, missing};
 use crate::model::{Change, Issue, ServiceRecord};
 
 #[derive(Debug, Default)]
@@ -17,7 +22,9 @@ pub(super) struct Ledger {
     /// The epochs in which these were heard last.
     names_epoch: u64,
     documents_epoch: u64,
-    /// Listed names that were not heard of in the epoch of the names.
+    /// The newest epoch in which anything was heard.
+    newest_epoch: u64,
+    /// To be heard of in the epoch of the names.
     waiting: HashSet<Arc<str>>,
     dirty: BTreeSet<Arc<str>>,
     /// Why a service's health cannot be read; what was found of it stays.
@@ -38,13 +45,21 @@ struct Entry {
     delivered: Option<ServiceRecord>,
 }
 
+impl Entry {
+    /// Whether it was confirmed empty in this epoch.
+    fn is_gone(&self, epoch: u64) -> bool {
+        self.epoch == epoch && self.found.as_ref().is_some_and(|found| found.ids.is_empty())
+    }
+}
+
 /// What the names mean for the watches.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Diff {
     /// To be watched from now on.
     pub(super) started: Vec<Arc<str>>,
-    /// No longer in the catalog: to be confirmed empty.
-    pub(super) absent: Vec<Arc<str>>,
+    /// To be read once: those no longer in the catalog, to be confirmed empty, and those that were
+    /// confirmed empty and are back in it.
+    pub(super) doubtful: Vec<Arc<str>>,
 }
 
 impl Ledger {
@@ -52,12 +67,16 @@ impl Ledger {
     pub(super) fn names(&mut self, epoch: u64, names: Names) -> Diff {
         let mut diff = Diff::default();
         self.names_epoch = epoch;
+        self.newest_epoch = self.newest_epoch.max(epoch);
         self.stray = names.stray;
         for (name, entry) in &mut self.entries {
-            entry.listed = names.names.contains(name);
+            let was_listed = std::mem::replace(&mut entry.listed, names.names.contains(name));
+            let gone = entry.is_gone(epoch);
             if !entry.listed {
-                diff.absent.push(name.clone());
                 self.dirty.insert(name.clone());
+            }
+            if (!entry.listed && !gone) || (entry.listed && !was_listed && gone) {
+                diff.doubtful.push(name.clone());
             }
         }
         for name in &names.names {
@@ -75,6 +94,7 @@ impl Ledger {
         let unheard =
             |(name, entry): (&Arc<str>, &Entry)| (entry.listed && entry.epoch != epoch).then(|| name.clone());
         self.waiting = self.entries.iter().filter_map(unheard).collect();
+        self.waiting.extend(diff.doubtful.iter().cloned());
         diff
     }
 
@@ -83,7 +103,9 @@ impl Ledger {
         let Some(entry) = self.entries.get_mut(name) else {
             return;
         };
+        self.newest_epoch = self.newest_epoch.max(epoch);
         let fresh = found.is_err() || epoch != entry.epoch || index >= entry.index;
+        self.waiting.remove(name);
         if !fresh {
             return;
         }
@@ -95,13 +117,13 @@ impl Ledger {
             }
             Err(reason) => drop(self.unreadable.insert(name.clone(), reason)),
         }
-        self.waiting.remove(name);
         self.dirty.insert(name.clone());
     }
 
     /// The policy documents, anew; `None` leaves those known in force.
     pub(super) fn documents(&mut self, epoch: u64, documents: Option<Documents>) {
         self.documents_epoch = epoch;
+        self.newest_epoch = self.newest_epoch.max(epoch);
         let Some(mut documents) = documents else { return };
         for (name, document) in documents.iter_mut().filter(|(_, d)| d.unread) {
             document.policy = self.documents.get(name).and_then(|known| known.policy.clone());
@@ -140,17 +162,29 @@ impl Ledger {
             return None;
         }
         let complete = !std::mem::replace(&mut self.started, true);
+        let all_heard = self.current(self.newest_epoch);
         let dirty = std::mem::take(&mut self.dirty);
         let mut services = Vec::new();
         for name in dirty {
             let Some(entry) = self.entries.get(&name) else {
                 continue;
             };
-            let record = shown(entry, self.documents.get(&name));
+            let mut record = shown(entry, self.documents.get(&name));
+            let loses = |d: &&ServiceRecord| !all_heard && missing(d, record.as_ref()) > 0;
+            let held = entry
+                .delivered
+                .as_ref()
+                .filter(loses)
+                .map(|d| kept(d, record.as_ref()));
+            let later = held.is_some();
+            if later {
+                record = held;
+                self.dirty.insert(name.clone());
+            }
             if record != entry.delivered {
                 services.push((name.clone(), record.clone()));
             }
-            if !entry.listed && entry.found.as_ref().is_none_or(|found| found.ids.is_empty()) {
+            if !later && !entry.listed && entry.found.as_ref().is_none_or(|found| found.ids.is_empty()) {
                 self.entries.remove(&name);
                 self.unreadable.remove(&name);
                 self.forgotten.push(name);
@@ -196,6 +230,7 @@ fn shown(entry: &Entry, document: Option<&super::document::Document>) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Health, Instance};
 
     fn names(all: &[&str]) -> Names {
         Names {
@@ -208,12 +243,20 @@ mod tests {
     #[expect(clippy::unnecessary_wraps, reason = "so that it can be told as it is")]
     fn found(ids: &[&str]) -> Result<Found, String> {
         let ids: BTreeSet<String> = ids.iter().map(|id| (*id).to_owned()).collect();
-        // The record only has to differ with the ids.
-        let issues = ids.iter().map(|id| Issue::warning(id.as_str(), "x")).collect();
+        let instance = |id: &String| Instance {
+            id: id.as_str().into(),
+            address: ([127, 0, 0, 1], 1).into(),
+            health: Health::Healthy,
+            weight: 1,
+            zone: "".into(),
+            version: "".into(),
+            policy: Arc::default(),
+        };
+        let instances = ids.iter().map(instance).collect();
         Ok(Found {
             ids,
             record: Some(ServiceRecord {
-                issues,
+                instances,
                 ..ServiceRecord::default()
             }),
         })
@@ -226,7 +269,7 @@ mod tests {
         let one = |(name, record): &(Arc<str>, Option<ServiceRecord>)| {
             record
                 .as_ref()
-                .map_or_else(|| format!("-{name}"), |r| format!("{name}{}", r.issues.len()))
+                .map_or_else(|| format!("-{name}"), |r| format!("{name}{}", r.instances.len()))
         };
         let all: Vec<String> = change.services.iter().map(one).collect();
         format!("{}{}", if change.complete { "all: " } else { "" }, all.join(" "))
@@ -268,12 +311,54 @@ mod tests {
     #[test]
     fn gone_is_not_named_and_confirmed_empty() {
         let mut ledger = started();
-        assert_eq!(ledger.names(1, names(&["b"])).absent, ["a".into()]);
+        assert_eq!(ledger.names(1, names(&["b"])).doubtful, ["a".into()]);
         assert_eq!(text(ledger.take()), "-", "not confirmed");
         ledger.service(1, 9, &"a".into(), found(&[]));
         assert_eq!(text(ledger.take()), "-a");
         assert!(!ledger.knows("a") && ledger.forgotten() == ["a".into()]);
         assert_eq!(ledger.names(1, names(&["a", "b"])).started, ["a".into()]);
+    }
+
+    #[test]
+    fn what_a_new_epoch_takes_away_is_told_at_once_and_in_one_change() {
+        let mut ledger = started();
+        // A wiped catalog: both are gone, and something new is there.
+        ledger.documents(2, None);
+        let diff = ledger.names(2, names(&["c"]));
+        assert_eq!((diff.started.len(), diff.doubtful.len()), (1, 2));
+        ledger.service(2, 1, &"a".into(), found(&[]));
+        assert_eq!(text(ledger.take()), "-", "b and c are missing");
+        assert_eq!(ledger.names(2, names(&["c"])).doubtful, ["b".into()]);
+        ledger.service(2, 1, &"c".into(), found(&["1"]));
+        assert_eq!(text(ledger.take()), "c1", "what is new need not wait");
+        ledger.service(2, 1, &"b".into(), found(&[]));
+        assert_eq!(text(ledger.take()), "-a -b");
+        assert_eq!(ledger.forgotten(), ["a".into(), "b".into()]);
+    }
+
+    #[test]
+    fn a_part_that_is_lost_waits_too_and_its_new_instances_do_not() {
+        let mut ledger = started();
+        ledger.service(2, 1, &"a".into(), found(&["2", "3"]));
+        assert_eq!(text(ledger.take()), "a3", "1 may still be there");
+        ledger.documents(2, None);
+        ledger.names(2, names(&["a", "b"]));
+        assert_eq!(text(ledger.take()), "-");
+        ledger.service(2, 1, &"b".into(), found(&["1"]));
+        assert_eq!(text(ledger.take()), "a2");
+    }
+
+    #[test]
+    fn back_in_the_catalog_is_read_again() {
+        let mut ledger = started();
+        ledger.names(1, names(&[]));
+        ledger.service(1, 9, &"a".into(), found(&[]));
+        assert_eq!(text(ledger.take()), "-", "b is missing");
+        let diff = ledger.names(1, names(&["a", "b"]));
+        assert_eq!((diff.started.len(), diff.doubtful), (0, vec!["a".into()]));
+        assert_eq!(text(ledger.take()), "-", "it was empty, and is not now");
+        ledger.service(1, 10, &"a".into(), found(&["1", "2"]));
+        assert_eq!(text(ledger.take()), "-");
     }
 
     #[test]
