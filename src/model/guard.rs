@@ -3,7 +3,8 @@
 //! A change that would take away more than a share of the instances of one service, or after which
 //! more than that share of what the source had at some moment of the last [`WINDOW`] would be missing,
 //! is withheld: what is new in it is served, what it takes away stays. An instance that came back is
-//! not missing, and one that is new makes up for no other. It is let through when the source still
+//! not missing, and one that is new makes up for no other. While a registry fills again, each service
+//! stays withheld until nothing of it is missing any more. It is let through when the source still
 //! says so after the hold time, or at once when the operator accepts it. Small,
 //! honest removals pass at once. Pure: the time is given.
 
@@ -116,7 +117,10 @@ impl Guard {
                 .any(|Gone { of, missing }| self.too_much(missing + waiting, of));
         let held: HashSet<Arc<str>> = turns
             .iter()
-            .filter(|t| !t.missing.is_empty() && (all || self.too_much(t.missing.len(), t.before)))
+            .filter(|t| !t.missing.is_empty())
+            .filter(|t| {
+                all || self.too_much(t.missing.len(), t.before) || self.withheld.contains_key(&t.name)
+            })
             .map(|t| t.name.clone())
             .collect();
         for turn in turns {

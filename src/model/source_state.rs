@@ -369,6 +369,25 @@ mod tests {
     }
 
     #[test]
+    fn while_a_registry_fills_again_nothing_goes_that_is_only_late() {
+        let mut state = state();
+        state.apply(told(true, vec![]), Duration::from_secs(1));
+        let refill = |a, b| told(false, vec![("a", Some(record(a))), ("b", Some(record(b)))]);
+        // Most of both is back: what is missing still would be a small loss by itself.
+        state.apply(refill(0..18, 0..4), Duration::from_secs(5));
+        assert_eq!((state.instances(), state.withheld().count()), (25, 2));
+        state.apply(refill(0..20, 0..4), Duration::from_secs(6));
+        assert_eq!((state.instances(), state.withheld().count()), (25, 1));
+        assert_eq!(state.due(), Some(Duration::from_secs(61)));
+        state.release(Some(Duration::from_secs(61)));
+        assert_eq!(
+            (state.instances(), state.withheld().count()),
+            (24, 0),
+            "it never came"
+        );
+    }
+
+    #[test]
     fn a_source_that_is_away_cannot_stand_by_what_it_said() {
         let mut state = state();
         state.apply(told(true, vec![]), Duration::from_secs(1));

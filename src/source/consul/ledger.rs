@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::document::Documents;
 use super::parse::{Found, Names};
-use crate::model::guard::{kept, missing};
+use crate::model::guard::kept;
 use crate::model::{Change, Issue, ServiceRecord};
 
 #[derive(Debug, Default)]
@@ -27,6 +27,8 @@ pub(super) struct Ledger {
     /// To be heard of in the epoch of the names.
     waiting: HashSet<Arc<str>>,
     dirty: BTreeSet<Arc<str>>,
+    /// Those that lost something, until all is heard.
+    held: BTreeSet<Arc<str>>,
     /// Why a service's health cannot be read; what was found of it stays.
     unreadable: BTreeMap<Arc<str>, String>,
     stray: Vec<Issue>,
@@ -163,6 +165,9 @@ impl Ledger {
         }
         let complete = !std::mem::replace(&mut self.started, true);
         let all_heard = self.current(self.newest_epoch);
+        if all_heard {
+            self.dirty.append(&mut self.held);
+        }
         let dirty = std::mem::take(&mut self.dirty);
         let mut services = Vec::new();
         for name in dirty {
@@ -170,16 +175,13 @@ impl Ledger {
                 continue;
             };
             let mut record = shown(entry, self.documents.get(&name));
-            let loses = |d: &&ServiceRecord| !all_heard && missing(d, record.as_ref()) > 0;
-            let held = entry
-                .delivered
-                .as_ref()
-                .filter(loses)
-                .map(|d| kept(d, record.as_ref()));
-            let later = held.is_some();
+            let delivered = entry.delivered.as_ref().filter(|_| !all_heard);
+            let held = delivered.map(|d| kept(d, record.as_ref()));
+            let instances = |r: &Option<ServiceRecord>| r.as_ref().map_or(0, |r| r.instances.len());
+            let later = instances(&held) > instances(&record);
             if later {
                 record = held;
-                self.dirty.insert(name.clone());
+                self.held.insert(name.clone());
             }
             if record != entry.delivered {
                 services.push((name.clone(), record.clone()));
