@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
+use etcd_client::{Txn, TxnOp};
+use serde_json::json;
+
 use crate::support::bridge::{Bridge, Step};
 use crate::support::client::Call;
-use crate::support::etcd::Etcd;
+use crate::support::etcd::{Etcd, instance_key};
 use crate::support::servers::Server;
 use crate::support::wait;
 
@@ -77,6 +80,70 @@ async fn a_restart_without_the_registry_serves_what_was_known() {
             log.contains("the last known state is not used") && log.contains("damaged"),
             || log,
         )
+    })
+    .await;
+}
+
+/// A full disk as everybody can have one: a write beyond the limit fails, as on a file system without room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_reported_and_survived() {
+    let etcd = Etcd::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = format!(
+        "[sources.registry]\nkind = \"etcd\"\nendpoints = [\"{}\"]\nmax_removal = \"100%\"\n\n[cache]\nfolder = \"{}\"\n",
+        etcd.url(),
+        folder.path().display()
+    );
+    // 64 blocks: 32 KiB or 64 KiB. The signal is ignored, so that the write itself fails.
+    let bridge = Bridge::start_after("trap '' XFSZ; ulimit -f 64", &source).await;
+    let server = Server::http("orders-1").await;
+    let _lease = etcd.register("orders", &server, &[], TTL).await;
+    let file = folder.path().join("registry.cache");
+    let saved = || std::fs::read_to_string(&file).unwrap_or_default();
+    let holds = async |what: &str, wanted: &dyn Fn(&str) -> bool| {
+        wait::until(wait::PATIENCE, what, async || {
+            wait::holds(wanted(&saved()), saved)
+        })
+        .await;
+    };
+    holds("the first state is on disk", &|text| text.contains("orders-1")).await;
+
+    let padding = "x".repeat(120);
+    let put = |n: u16| {
+        let value = json!({ "address": "127.0.0.9", "port": 1000 + n, "version": padding, "zone": padding, "state": "drain" });
+        let id = format!("{n}-{padding}");
+        TxnOp::put(instance_key("ballast", &id), value.to_string(), None)
+    };
+    let mut keys = etcd.client().await;
+    let all: Vec<TxnOp> = (0..120).map(put).collect();
+    keys.txn(Txn::new().and_then(all)).await.expect("etcd writes");
+    let failures = "xds_bridge_cache_write_failures_total";
+    bridge.metric_is(failures, &[], |n| n > 0).await;
+    let log = bridge.log();
+    assert!(
+        log.contains("the last known state cannot be written") && log.contains("registry.cache"),
+        "{log}"
+    );
+    assert!(saved().contains("orders-1"), "the file of before is whole");
+    let names: Vec<_> = std::fs::read_dir(folder.path()).expect("the folder").collect();
+    assert_eq!(names.len(), 1, "nothing half-written is left: {names:?}");
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    envoy.client().reaches(&Call::http("orders"), &["orders-1"]).await;
+
+    // There is room again.
+    let gone = etcd_client::DeleteOptions::new().with_prefix();
+    keys.delete("/services/ballast/", Some(gone))
+        .await
+        .expect("etcd deletes");
+    let two = Server::http("orders-2").await;
+    let _two = etcd.register("orders", &two, &[], TTL).await;
+    holds("it is written again", &|text| {
+        text.contains("orders-2") && !text.contains("ballast")
+    })
+    .await;
+    wait::until(wait::PATIENCE, "the log says so", async || {
+        let log = bridge.log();
+        wait::holds(log.contains("the last known state is written again"), || log)
     })
     .await;
 }

@@ -4,7 +4,8 @@
 //! Never trusted beside a registry that answers.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,17 +13,17 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::model::ServiceRecord;
 
 /// Changes with the shape of what is written.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
-/// A file is at most so large; 75,000 instances are some 20 MB.
-const MAX_BYTES: u64 = 1 << 30;
+/// No more of a file is read; 75,000 instances are some 20 MB.
+const MAX_BYTES: u64 = 512 << 20;
 
 /// So many seconds two clocks may differ.
 const CLOCKS: u64 = 300;
@@ -36,8 +37,26 @@ struct Head {
     registry: String,
     /// Seconds since 1970.
     written: u64,
-    /// xxh3 of the second line, hexadecimal.
+    /// xxh3 of all of the above and of the second line, hexadecimal.
     checksum: String,
+}
+
+impl Head {
+    fn sum(&self, body: &str) -> String {
+        let mut sum = Xxh3::new();
+        let Self {
+            format,
+            source,
+            registry,
+            written,
+            checksum: _,
+        } = self;
+        for part in [&format.to_string(), source, registry, &written.to_string(), body] {
+            sum.update(&(part.len() as u64).to_le_bytes());
+            sum.update(part.as_bytes());
+        }
+        format!("{:016x}", sum.digest())
+    }
 }
 
 /// All services of a source by name.
@@ -62,10 +81,10 @@ pub enum CacheError {
     #[error("it is not a file")]
     NoFile,
     /// The clock was wrong then, or is now.
-    #[error("the file was written in the future")]
+    #[error("the file was written in the future: is the clock right?")]
     Future,
     /// It is larger than any that was written here.
-    #[error("the file is larger than 1 GiB")]
+    #[error("the file is larger than 512 MiB")]
     TooLarge,
     /// It ends too early, or its checksum is another.
     #[error("the file is damaged: {0}")]
@@ -106,13 +125,14 @@ pub fn encode(snapshot: &Snapshot, written: u64) -> Result<String, CacheError> {
     let services: BTreeMap<&str, &ServiceRecord> =
         snapshot.services.iter().map(|(n, r)| (&**n, &**r)).collect();
     let body = serde_json::to_string(&services).map_err(damaged)?;
-    let head = Head {
+    let mut head = Head {
         format: FORMAT,
         source: snapshot.source.to_string(),
         registry: snapshot.registry.clone(),
         written,
-        checksum: format!("{:016x}", xxh3_64(body.as_bytes())),
+        checksum: String::new(),
     };
+    head.checksum = head.sum(&body);
     Ok(format!(
         "{}\n{body}\n",
         serde_json::to_string(&head).map_err(damaged)?
@@ -148,7 +168,7 @@ pub fn decode(
     let body = body
         .strip_suffix('\n')
         .ok_or_else(|| damaged("it ends too early"))?;
-    if format!("{:016x}", xxh3_64(body.as_bytes())) != head.checksum {
+    if head.sum(body) != head.checksum {
         return Err(damaged("its checksum is another"));
     }
     if head.written > now + CLOCKS {
@@ -177,6 +197,7 @@ pub fn file(folder: &Path, source: &str) -> PathBuf {
 pub fn load(folder: &Path, source: &str, registry: &str, max_age: Duration) -> Option<LastKnown> {
     let path = file(folder, source);
     let read = || -> Result<LastKnown, CacheError> {
+        // Before it is opened: a pipe would keep us waiting.
         let metadata = std::fs::metadata(&path)?;
         if !metadata.is_file() {
             return Err(CacheError::NoFile);
@@ -184,7 +205,9 @@ pub fn load(folder: &Path, source: &str, registry: &str, max_age: Duration) -> O
         if metadata.len() > MAX_BYTES {
             return Err(CacheError::TooLarge);
         }
-        let text = std::fs::read_to_string(&path)?;
+        let mut bytes = Vec::new();
+        File::open(&path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
+        let text = String::from_utf8(bytes).map_err(|e| CacheError::Damaged(e.to_string()))?;
         decode(&text, source, registry, clock::unix_seconds(), max_age)
     };
     match read() {
@@ -192,7 +215,10 @@ pub fn load(folder: &Path, source: &str, registry: &str, max_age: Duration) -> O
         Err(CacheError::Io(e)) if e.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => {
             let error = crate::render::chain(&error);
-            tracing::warn!(source, path = %path.display(), error, "the last known state is not used");
+            tracing::warn!(
+                source, path = %path.display(), error,
+                "the last known state is not used; the file is replaced when the registry answers"
+            );
             None
         }
     }
@@ -206,13 +232,15 @@ fn store(folder: &Path, snapshot: &Snapshot) -> Result<(), CacheError> {
         file(folder, &snapshot.source),
         folder.join(format!("{}.cache.{}.new", snapshot.source, std::process::id())),
     );
-    let mut out = std::fs::File::create(&fresh)?;
+    let _ = std::fs::remove_file(&fresh); // of a process of the same number that was killed
+    let mut out = OpenOptions::new().write(true).create_new(true).open(&fresh)?;
     let written = out.write_all(text.as_bytes()).and_then(|()| out.sync_all());
     if let Err(error) = written {
         let _ = std::fs::remove_file(&fresh); // on a full disk its rest would be in the way
         return Err(error.into());
     }
     std::fs::rename(fresh, path)?;
+    File::open(folder)?.sync_all()?; // the new name, too, is on disk
     Ok(())
 }
 
@@ -248,8 +276,8 @@ pub async fn write(
             Some(error) => {
                 metrics.cache_failures.inc();
                 if !std::mem::replace(&mut failing, true) {
-                    let folder = folder.display();
-                    tracing::warn!(%source, %folder, error, "the last known state cannot be written");
+                    let path = file(&folder, &source);
+                    tracing::warn!(%source, path = %path.display(), error, "the last known state cannot be written");
                 }
             }
         }
@@ -316,6 +344,12 @@ mod tests {
             (text.as_str(), "etcd", 1_000_000, "older than cache.max_age"),
             (text.as_str(), "etcd", 1, "in the future"),
             (
+                &text.replace("\"written\":1000", "\"written\":1001"),
+                "etcd",
+                1_000,
+                "its checksum is another",
+            ),
+            (
                 &text.replace("\"weight\":3", "\"weight\":4"),
                 "etcd",
                 1_000,
@@ -324,10 +358,10 @@ mod tests {
             (&text[..text.len() - 20], "etcd", 1_000, "ends too early"),
             (&text[..20], "etcd", 1_000, "no second line"),
             (
-                &text.replacen("\"format\":1", "\"format\":2", 1),
+                &text.replacen("\"format\":2", "\"format\":3", 1),
                 "etcd",
                 1_000,
-                "format 2",
+                "format 3",
             ),
             (
                 &text,
@@ -341,6 +375,70 @@ mod tests {
             let message = refused(text, source, now);
             assert!(message.contains(word), "{word}: {message}");
         }
+    }
+
+    #[test]
+    fn no_bit_can_flip_and_no_byte_be_missing_unnoticed() {
+        let text = encode(&snapshot(), 1_000).unwrap();
+        let read = |bytes: Vec<u8>| {
+            let text = String::from_utf8(bytes).ok()?;
+            decode(&text, "etcd", "etcd /services/", 1_000, DAY).ok()
+        };
+        assert!(read(text.clone().into_bytes()).is_some());
+        for at in 0..text.len() {
+            for bit in 0..8 {
+                let mut bytes = text.clone().into_bytes();
+                bytes[at] ^= 1 << bit;
+                assert!(read(bytes).is_none(), "bit {bit} of byte {at}");
+            }
+            assert!(read(text.as_bytes()[..at].to_vec()).is_none(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_of_ours_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = |name: &str| load(folder.path(), name, "etcd /services/", DAY);
+        std::fs::create_dir(file(folder.path(), "folder")).unwrap();
+        assert!(load("folder").is_none());
+        // Sparse: a gigabyte without a block on disk.
+        File::create(file(folder.path(), "huge"))
+            .unwrap()
+            .set_len(1 << 30)
+            .unwrap();
+        assert!(load("huge").is_none());
+        std::fs::write(file(folder.path(), "binary"), [0xff_u8; 100]).unwrap();
+        assert!(load("binary").is_none());
+        std::os::unix::fs::symlink("nowhere", file(folder.path(), "dangling")).unwrap();
+        assert!(load("dangling").is_none());
+    }
+
+    #[test]
+    fn a_link_is_read_through_and_replaced_never_written_through() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        store(other.path(), &snapshot()).unwrap();
+        let target = file(other.path(), "etcd");
+        let before = std::fs::read_to_string(&target).unwrap();
+        std::os::unix::fs::symlink(&target, file(folder.path(), "etcd")).unwrap();
+        let known = || {
+            load(folder.path(), "etcd", "etcd /services/", DAY)
+                .unwrap()
+                .services
+                .len()
+        };
+        assert_eq!(known(), 1);
+        // Nor through one that lies where the new file is written first.
+        let fresh = folder
+            .path()
+            .join(format!("etcd.cache.{}.new", std::process::id()));
+        std::os::unix::fs::symlink(other.path().join("trap"), &fresh).unwrap();
+        let empty = Snapshot {
+            services: Vec::new(),
+            ..snapshot()
+        };
+        store(folder.path(), &empty).unwrap();
+        assert_eq!((known(), std::fs::read_to_string(&target).unwrap()), (0, before));
+        assert!(!other.path().join("trap").exists());
     }
 
     #[test]

@@ -51,15 +51,21 @@ impl Bridge {
     /// Starts it with these sources (sections of `bridge.toml`), and waits until it is ready.
     pub(crate) async fn start(sources: &str) -> Self {
         let [listener] = process::ports();
-        Self::start_for(sources, SocketAddr::from(([127, 0, 0, 1], listener))).await
+        Self::start_for(sources, SocketAddr::from(([127, 0, 0, 1], listener)), "").await
     }
 
     /// Another one that tells Envoys of the same listener.
     pub(crate) async fn twin(&self, sources: &str) -> Self {
-        Self::start_for(sources, self.listener).await
+        Self::start_for(sources, self.listener, "").await
     }
 
-    async fn start_for(sources: &str, listener: SocketAddr) -> Self {
+    /// Starts it in a shell that does this first, `ulimit -f 64` for instance.
+    pub(crate) async fn start_after(before: &str, sources: &str) -> Self {
+        let [listener] = process::ports();
+        Self::start_for(sources, SocketAddr::from(([127, 0, 0, 1], listener)), before).await
+    }
+
+    async fn start_for(sources: &str, listener: SocketAddr, before: &str) -> Self {
         for _ in 0..process::TRIES {
             let dir = tempfile::tempdir().expect("a folder");
             let [xds, admin] = process::ports().map(|p| SocketAddr::from(([127, 0, 0, 1], p)));
@@ -69,8 +75,10 @@ impl Bridge {
             );
             let file = dir.path().join("bridge.toml");
             std::fs::write(&file, text).expect("writing bridge.toml");
-            let args = ["run", "--config", &file.display().to_string()].map(str::to_owned);
-            let mut program = Program::start("xds-bridge", &binary(), args, dir.path());
+            let script = format!("{before}\nexec \"$0\" \"$@\"");
+            let (program, file) = (binary().display().to_string(), file.display().to_string());
+            let args = ["-c", &script, &program, "run", "--config", &file].map(str::to_owned);
+            let mut program = Program::start("xds-bridge", Path::new("/bin/sh"), args, dir.path());
             let http = Http::fresh();
             if program.ready(async || ready(&http, admin).await).await == Start::Ready {
                 return Self {
