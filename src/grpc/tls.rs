@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::clock;
 use crate::metrics::Metrics;
 
 /// How often the files are looked at. Contents are compared, so links that are swapped
@@ -69,6 +70,16 @@ pub enum TlsError {
         /// Why.
         source: VerifierBuilderError,
     },
+    /// Its time has not come, or is over.
+    #[error("the certificate {} {problem}", path.display())]
+    Time {
+        /// Which.
+        path: PathBuf,
+        /// What of it.
+        problem: String,
+        /// Seconds since 1970 from which it can be used; `None`: never again.
+        from: Option<u64>,
+    },
     /// Certificate and key.
     #[error("the certificate {} and the key {} cannot be used together", certificate.display(), key.display())]
     Pair {
@@ -105,6 +116,10 @@ impl Tls {
     /// [`TlsError`]
     pub fn load(files: Files) -> Result<Self, TlsError> {
         let contents = read(&files, |path| std::fs::read(path))?;
+        // There is none that would be better: told, and used all the same.
+        if let Err(error) = in_time(&files, &contents, clock::unix_seconds()) {
+            tracing::error!(%error, "clients will not accept it");
+        }
         Ok(Self {
             every: EVERY,
             current: ArcSwap::from_pointee(build(&files, &contents)?),
@@ -128,6 +143,8 @@ impl Tls {
     /// Follows the files until `stop`.
     pub(super) async fn follow(&self, metrics: &Metrics, stop: &CancellationToken) {
         let (mut tried, mut before) = (self.first, self.first);
+        // When files that came too early are to be tried again.
+        let mut from: Option<u64> = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -147,11 +164,21 @@ impl Tls {
             };
             // Twice the same: a certificate and its key are written one after the other.
             let steady = std::mem::replace(&mut before, hash) == hash;
-            if hash == tried || !steady {
+            let now = clock::unix_seconds();
+            let known = hash == tried && from.is_none_or(|from| now < from);
+            if known || !steady {
                 continue;
             }
             tried = hash;
-            match contents.and_then(|contents| build(&self.files, &contents)) {
+            let usable = contents.and_then(|contents| {
+                in_time(&self.files, &contents, now)?;
+                build(&self.files, &contents)
+            });
+            from = match &usable {
+                Err(TlsError::Time { from, .. }) => *from,
+                _ => None,
+            };
+            match usable {
                 Ok(config) => {
                     self.current.store(Arc::new(config));
                     metrics.tls_reloads.inc();
@@ -212,6 +239,34 @@ fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>,
         return Err(wrong(rustls::pki_types::pem::Error::NoItemsFound));
     }
     Ok(found)
+}
+
+/// Refuses a certificate that no client would accept now.
+fn in_time(files: &Files, contents: &Contents, now: u64) -> Result<(), TlsError> {
+    let chain = certificates(&files.certificate, &contents.certificate)?;
+    // Whether it can be read at all is said by `build`.
+    let Some(Ok(leaf)) = chain.first().map(webpki::EndEntityCert::try_from) else {
+        return Ok(());
+    };
+    let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
+    // Without anybody to trust this always fails, but first of all for the time.
+    let judged = leaf.verify_for_usage(&[], &[], &[], time, webpki::KeyUsage::server_auth(), None, None);
+    let (problem, from) = match judged.err() {
+        Some(webpki::Error::CertExpired { not_after, .. }) => {
+            let ago = now.saturating_sub(not_after.as_secs());
+            (format!("has expired {ago} s ago"), None)
+        }
+        Some(webpki::Error::CertNotValidYet { not_before, .. }) => {
+            let left = not_before.as_secs().saturating_sub(now);
+            (format!("is valid only in {left} s"), Some(not_before.as_secs()))
+        }
+        _ => return Ok(()),
+    };
+    Err(TlsError::Time {
+        path: files.certificate.clone(),
+        problem,
+        from,
+    })
 }
 
 fn build(files: &Files, contents: &Contents) -> Result<ServerConfig, TlsError> {

@@ -35,7 +35,18 @@ impl Ca {
 
     /// `dns:NAME`, or a URI.
     pub(crate) fn sign(&self, sans: &[&str]) -> Pair {
+        self.sign_with(sans, CertificateParams::default())
+    }
+
+    /// Valid in these years only.
+    pub(crate) fn sign_for(&self, sans: &[&str], years: std::ops::Range<i32>) -> Pair {
         let mut params = CertificateParams::default();
+        params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
+        params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
+        self.sign_with(sans, params)
+    }
+
+    fn sign_with(&self, sans: &[&str], mut params: CertificateParams) -> Pair {
         params.subject_alt_names = sans
             .iter()
             .map(|san| match san.strip_prefix("dns:") {

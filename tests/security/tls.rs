@@ -134,6 +134,22 @@ async fn broken_new_files_leave_the_old_ones_in_use_and_are_told_once() {
         .unwrap();
 }
 
+#[tokio::test]
+async fn a_certificate_whose_time_is_over_or_has_not_come_replaces_none_that_works() {
+    let (folder, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
+    let port = start(&folder, &bridge(&ca), None).await;
+    let name = format!("dns:{BRIDGE}");
+    for (failures, years) in [(1, 1990..2001), (2, 2500..2600)] {
+        write(folder.path(), &ca.sign_for(&[&name], years), None);
+        port.metric_is(RELOAD_FAILURES, failures).await;
+        served(port.tls(&ca, None).await, "n", "edge").await.unwrap();
+    }
+    write(folder.path(), &ca.sign_for(&[&name], 2000..2600), None);
+    port.metric_is(RELOADS, 1).await;
+    assert_eq!(port.metric(RELOAD_FAILURES), 2);
+    served(port.tls(&ca, None).await, "n", "edge").await.unwrap();
+}
+
 #[test]
 fn what_cannot_be_used_is_said_before_anything_is_served() {
     let (folder, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
