@@ -152,7 +152,7 @@ impl Hub {
             let event = self.events.recv().await.expect("the source ended");
             match &event.what {
                 What::Status(status) => self.status = status.clone(),
-                What::Note(_) | What::Measured(_) => {}
+                What::Note(_) | What::Measured(_) | What::Verified(_) => {}
                 What::Change(change) => {
                     self.completes += usize::from(change.complete);
                     for (name, record) in &change.services {

@@ -93,20 +93,20 @@ pub async fn run(
     let admin_listener = listen(config.admin.listen, "operators", "admin.listen").await?;
     let metrics = Arc::new(Metrics::default());
     let fanout = Arc::new(Fanout::new(config.xds.max_streams, config.xds.hold_rejected));
-    let kinds = config
-        .sources
+    let info = |(name, source): (&Arc<str>, &SourceConfig)| {
+        let info = SourceInfo {
+            kind: source.kind(),
+            guard: source.guard(),
+            registry: source.registry(),
+            priority: config.priorities.get(name).copied().unwrap_or(0),
+            ask: source.guard().map(|_| watch::Sender::new(0)),
+        };
+        (name.clone(), info)
+    };
+    let infos: BTreeMap<Arc<str>, SourceInfo> = config.sources.iter().map(info).collect();
+    let asked: BTreeMap<Arc<str>, watch::Receiver<u64>> = infos
         .iter()
-        .map(|(name, source)| {
-            (
-                name.clone(),
-                SourceInfo {
-                    kind: source.kind(),
-                    guard: source.guard(),
-                    registry: source.registry(),
-                    priority: config.priorities.get(name).copied().unwrap_or(0),
-                },
-            )
-        })
+        .filter_map(|(name, info)| Some((name.clone(), info.ask.as_ref()?.subscribe())))
         .collect();
     let network = Network {
         clusters: config.clusters.clone(),
@@ -114,7 +114,7 @@ pub async fn run(
         listeners: config.listeners.clone(),
     };
     let settle = (config.xds.settle, config.xds.settle_max);
-    let (mut hub, overview) = Hub::new(kinds, network, settle, fanout.clone(), metrics.clone());
+    let (mut hub, overview) = Hub::new(infos, network, settle, fanout.clone(), metrics.clone());
     let (events, inbox) = mpsc::channel(INBOX);
     let (orders, orders_in) = mpsc::channel(1);
 
@@ -136,7 +136,10 @@ pub async fn run(
             SourceConfig::Etcd(etcd) => Box::new(EtcdWatcher::new(etcd)),
             SourceConfig::Consul(consul) => Box::new(ConsulWatcher::new(consul)),
         };
-        let sink = Sink::new(name.clone(), events.clone());
+        let mut sink = Sink::new(name.clone(), events.clone());
+        if let Some(asked) = asked.get(name) {
+            sink = sink.asked_by(asked.clone());
+        }
         tasks.spawn(format!("source {name}"), source.run(sink, child()));
     }
     drop(events);

@@ -187,6 +187,36 @@ async fn a_removal_is_confirmed_first() {
 }
 
 #[tokio::test]
+async fn when_asked_all_is_confirmed_anew_and_nothing_is_away_meanwhile() {
+    let (fake, mut hub) = two_services().await;
+    hub.forget();
+    for nth in 1..=2 {
+        fake.forget();
+        hub.ask.send_replace(nth);
+        hub.until("verified", |hub| hub.verified == nth).await;
+        for path in [
+            "/v1/catalog/services",
+            "/v1/health/service/orders",
+            "/v1/health/service/users ü/1",
+        ] {
+            assert!(fake.seen(|ask| ask.path == path && ask.consistent), "{path}");
+        }
+    }
+    assert_eq!((hub.statuses.len(), hub.changes.len()), (0, 0), "{hub:?}");
+    // Not while it is away: what was asked is answered when it is back.
+    fake.script(|_| say(500, 1, "No cluster leader"));
+    hub.until_away("500").await;
+    hub.ask.send_replace(3);
+    fake.script(|_| None);
+    hub.until("verified", |hub| hub.verified == 3).await;
+    assert_eq!(
+        hub.statuses.last(),
+        Some(&Status::Live),
+        "first live, then verified"
+    );
+}
+
+#[tokio::test]
 async fn a_service_that_comes_and_goes_ends_as_it_is() {
     let (fake, mut hub) = two_services().await;
     for round in 1..=30 {

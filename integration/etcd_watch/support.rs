@@ -182,7 +182,7 @@ impl Bridge {
                 self.status = status;
                 None
             }
-            What::Note(_) | What::Measured(_) => None,
+            What::Note(_) | What::Measured(_) | What::Verified(_) => None,
         }
     }
 

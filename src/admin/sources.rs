@@ -80,13 +80,14 @@ fn line(source: &SourceView, now: Instant) -> String {
         None => {}
     }
     if source.withheld > 0 {
-        let until = source.believed_at.map_or_else(
-            || "until it is reachable".to_owned(),
-            |at| {
+        let until = match source.believed_at {
+            _ if source.verifying => "its registry is being asked anew".to_owned(),
+            None => "until it is reachable".to_owned(),
+            Some(at) => {
                 let left = at.saturating_duration_since(now).as_secs();
-                format!("believed in {left} s if it still says so")
-            },
-        );
+                format!("believed in {left} s if its registry, asked anew, still says so")
+            }
+        };
         let _ = write!(
             text,
             "; {} removed instances withheld, {until}; let go at once by: xds-bridge accept {}",
@@ -129,6 +130,7 @@ fn source(detail: &SourceDetail, now: Instant) -> Value {
         "last_known_state_seconds_old": view.stale.as_ref().map(Duration::as_secs),
         "withheld": {
             "instances": view.withheld,
+            "verifying": view.verifying,
             "services": detail.held.0,
             "first": detail.held.1.iter().map(|h| held(h, now)).collect::<Vec<_>>(),
         },
@@ -174,6 +176,7 @@ mod tests {
             instances: 21,
             withheld: 0,
             believed_at: None,
+            verifying: false,
             stale: None,
         }
     }
@@ -227,7 +230,7 @@ mod tests {
             new (etcd): connecting for 34 s, not delivered yet
             live (etcd): live, 2 services, 21 instances; reads in turns
             empty (etcd): reachable and empty
-            wiped (etcd): reachable and empty; 21 removed instances withheld, believed in 26 s if it still says so; let go at once by: xds-bridge accept wiped
+            wiped (etcd): reachable and empty; 21 removed instances withheld, believed in 26 s if its registry, asked anew, still says so; let go at once by: xds-bridge accept wiped
             away (etcd): away for 34 s: 10.0.0.1: refused; what it said last stays: 2 services, 21 instances; 3 removed instances withheld, until it is reachable; let go at once by: xds-bridge accept away
             away (etcd): away for 34 s: 10.0.0.1: refused, not delivered yet; its last known state is served, 3600 s old: 2 services, 21 instances
             no instance is healthy in 12 services: s0, s1, s2, s3, s4, s5, s6, s7, s8, s9 and 2 more

@@ -69,6 +69,12 @@ impl Hub {
         let began = clock::now();
         let hub = Self {
             catalog: Catalog::new(sources.iter().map(|(name, info)| (name.clone(), info.guard)))
+                .with_verifying(
+                    sources
+                        .iter()
+                        .filter(|(_, info)| info.ask.is_some())
+                        .map(|(name, _)| name.clone()),
+                )
                 .with_priorities(
                     sources
                         .iter()
@@ -131,13 +137,9 @@ impl Hub {
                 () = at(ageing), if ageing.is_some() => self.report(),
                 () = at(due), if due.is_some() => self.publish(),
                 () = at(release), if release.is_some() => {
-                    let sources: Vec<&str> = self.catalog.sources().filter(|(_, s)| s.withheld().next().is_some()).map(|(n, _)| &**n).collect();
-                    let sources = sources.join(", ");
                     let touched = self.catalog.release(self.now());
-                    for source in self.sources.keys() {
-                        self.memory.changed(source);
-                    }
-                    tracing::warn!(sources, services = touched.services.len(), "removals withheld until now are believed");
+                    self.ask(&touched.ask);
+                    self.believed(&touched);
                     self.follow(touched);
                 }
                 Some(order) = orders.recv() => self.obey(order),
@@ -146,6 +148,30 @@ impl Hub {
                     None => return,
                 },
             }
+        }
+    }
+
+    /// Has sources ask their registries whether what is gone is really gone.
+    fn ask(&self, sources: &[(Arc<str>, u64)]) {
+        for (source, nth) in sources {
+            tracing::info!(%source, "removals were withheld long enough: its registry is asked anew");
+            if let Some(ask) = self.sources.get(source).and_then(|info| info.ask.as_ref()) {
+                ask.send_replace(*nth);
+            }
+        }
+    }
+
+    /// Removals that were withheld are let through.
+    fn believed(&mut self, touched: &Touched) {
+        if touched.services.is_empty() {
+            return;
+        }
+        tracing::warn!(
+            services = touched.services.len(),
+            "removals withheld until now are believed"
+        );
+        for source in self.sources.keys() {
+            self.memory.changed(source);
         }
     }
 
@@ -270,13 +296,17 @@ impl Hub {
                 self.metrics.missed.get_or_create(&by_source).inc_by(*n);
             }
             What::Note(note) => log_note(&source, note.as_deref()),
-            What::Status(_) => {}
+            What::Status(_) | What::Verified(_) => {}
         }
+        let verified = matches!(event.what, What::Verified(_));
         let before = self.withheld(&source);
         let mut touched = self.catalog.apply(event, self.now());
         touched.status |= complete && was_stale;
         if !touched.services.is_empty() || complete {
             self.memory.changed(&source);
+        }
+        if verified {
+            self.believed(&touched);
         }
         let withheld = self.withheld(&source);
         if withheld > before {

@@ -57,6 +57,7 @@ impl Hub {
             instances: state.instances(),
             withheld: state.withheld().map(|(_, w)| w.missing).sum(),
             believed_at: state.due().map(|due| self.instant(due)),
+            verifying: state.is_verifying(),
             stale: self.memory.stale(name, clock::now()),
         }
     }

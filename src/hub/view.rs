@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::model::{Condition, GuardRule, Issue};
@@ -48,6 +48,8 @@ pub struct SourceView {
     pub withheld: usize,
     /// When the next of them are believed to be gone; `None`: nothing is withheld, or it is not reachable.
     pub believed_at: Option<Instant>,
+    /// Its registry is being asked whether they are really gone.
+    pub verifying: bool,
     /// How old the last known state is that is served of it.
     pub stale: Option<Duration>,
 }
@@ -104,6 +106,8 @@ pub struct SourceInfo {
     pub registry: Option<String>,
     /// 0: the first choice; its instances stand behind those of sources with a lesser one.
     pub priority: u32,
+    /// How it is asked to verify what it holds; the number counts the questions.
+    pub ask: Option<watch::Sender<u64>>,
 }
 
 /// An operator's word to the hub.

@@ -29,6 +29,8 @@ pub struct Touched {
     pub issues: bool,
     /// The source's status, note or first delivery changed.
     pub status: bool,
+    /// Sources to be asked to verify what they hold, for the so-many-th time.
+    pub ask: Vec<(Arc<str>, u64)>,
 }
 
 impl Catalog {
@@ -57,6 +59,7 @@ impl Catalog {
             What::Status(status) => state.set_status(status, now),
             What::Change(change) => state.apply(change, now),
             What::Note(note) => state.set_note(note),
+            What::Verified(nth) => state.verified(nth),
             What::Measured(_) => Touched::default(),
         }
     }
@@ -67,12 +70,28 @@ impl Catalog {
         self.sources.values().filter_map(SourceState::due).min()
     }
 
-    /// Lets removals through that were withheld long enough and that a live source still stands by.
+    /// Sources that can ask their registry anew: before they are believed they do.
+    #[must_use]
+    pub fn with_verifying(mut self, sources: impl IntoIterator<Item = Arc<str>>) -> Self {
+        for name in sources {
+            if let Some(state) = self.sources.get_mut(&name) {
+                state.can_verify();
+            }
+        }
+        self
+    }
+
+    /// Lets removals through that were withheld long enough and that a live source still stands by,
+    /// or says which sources are to be asked whether they do.
     pub fn release(&mut self, now: Duration) -> Touched {
         let mut all = Touched::default();
-        for state in self.sources.values_mut() {
-            all.merge(state.release(Some(now)));
+        for (name, state) in &mut self.sources {
+            match state.ask(now) {
+                Some(nth) => all.ask.push((name.clone(), nth)),
+                None => all.merge(state.release(Some(now))),
+            }
         }
+        all.status |= !all.ask.is_empty();
         all
     }
 
@@ -121,6 +140,7 @@ impl Touched {
         self.new_issues.extend(other.new_issues);
         self.issues |= other.issues;
         self.status |= other.status;
+        self.ask.extend(other.ask);
     }
 
     pub(super) fn note_issues(&mut self, old: &[Issue], new: &[Issue]) {

@@ -23,6 +23,9 @@ pub enum What {
     /// What its operator should know of a source that works, one sentence; `None`: nothing any more.
     /// Facts and status stay as they are.
     Note(Option<String>),
+    /// All that it holds was asked for anew since it was asked to do so for the so-many-th time, and what
+    /// differed was told before this.
+    Verified(u64),
     /// A number for the metrics. Facts, status and note stay as they are.
     Measured(Measured),
 }

@@ -24,6 +24,18 @@ pub struct SourceState {
     delivered: bool,
     instances: usize,
     guard: Option<Guard>,
+    verify: Verify,
+}
+
+/// Whether the source asks its registry anew before a removal is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verify {
+    /// It cannot: what it says last counts.
+    Never,
+    /// It was asked so often.
+    Idle(u64),
+    /// It was asked then, for the so-many-th time, and has not answered.
+    Asked(u64, Duration),
 }
 
 impl SourceState {
@@ -38,7 +50,12 @@ impl SourceState {
             delivered: false,
             instances: 0,
             guard: rule.map(Guard::new),
+            verify: Verify::Never,
         }
+    }
+
+    pub(super) const fn can_verify(&mut self) {
+        self.verify = Verify::Idle(0);
     }
 
     /// How the source is.
@@ -133,13 +150,48 @@ impl SourceState {
     /// When a withheld removal is to be let through. A source that is not live cannot stand by it.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
-        self.guard.as_ref().filter(|_| self.status == Status::Live)?.due()
+        let waits = self.status != Status::Live || self.is_verifying();
+        self.guard.as_ref().filter(|_| !waits)?.due()
+    }
+
+    /// Whether it was asked to ask its registry anew, and has not answered.
+    #[must_use]
+    pub const fn is_verifying(&self) -> bool {
+        matches!(self.verify, Verify::Asked(..))
+    }
+
+    /// The number of the request, when the source is to be asked whether it stands by what it said.
+    pub(super) fn ask(&mut self, now: Duration) -> Option<u64> {
+        let Verify::Idle(before) = self.verify else {
+            return None;
+        };
+        self.due().filter(|due| *due <= now)?;
+        self.verify = Verify::Asked(before + 1, now);
+        Some(before + 1)
+    }
+
+    /// It has asked its registry anew: what was due then is believed where it still says so.
+    pub(super) fn verified(&mut self, answered: u64) -> Touched {
+        let Verify::Asked(nth, at) = self.verify else {
+            return Touched::default();
+        };
+        if answered < nth {
+            return Touched::default(); // it began before it was asked
+        }
+        self.verify = Verify::Idle(nth);
+        let mut touched = self.let_go(Some(at));
+        touched.status = true;
+        touched
     }
 
     pub(super) fn set_status(&mut self, status: Status, now: Duration) -> Touched {
         let changed = self.status != status;
         if std::mem::discriminant(&self.status) != std::mem::discriminant(&status) {
             self.since = now;
+            // A question from before is forgotten: it is asked again when it is reachable.
+            if let Verify::Asked(nth, _) = self.verify {
+                self.verify = Verify::Idle(nth);
+            }
         }
         self.status = status;
         Touched {
@@ -157,8 +209,15 @@ impl SourceState {
         }
     }
 
-    /// `None`: whatever is withheld, now.
+    /// `None`: whatever is withheld, now, by the operator's word.
     pub(super) fn release(&mut self, now: Option<Duration>) -> Touched {
+        if now.is_some() && self.verify != Verify::Never {
+            return Touched::default();
+        }
+        self.let_go(now)
+    }
+
+    fn let_go(&mut self, now: Option<Duration>) -> Touched {
         let mut touched = Touched::default();
         let live = self.status == Status::Live;
         let Some(guard) = self.guard.as_mut().filter(|_| live || now.is_none()) else {
@@ -325,6 +384,36 @@ mod tests {
             (state.condition(), state.believed_at(withheld)),
             (Condition::Away, None)
         );
+    }
+
+    #[test]
+    fn a_source_that_can_verify_is_believed_only_after_it_did() {
+        let second = Duration::from_secs;
+        let mut state = state();
+        state.can_verify();
+        state.apply(told(true, vec![]), second(1));
+        assert_eq!((state.ask(second(60)), state.due()), (None, Some(second(61))));
+        assert!(
+            state.release(Some(second(61))).services.is_empty(),
+            "not by time alone"
+        );
+        assert_eq!(state.ask(second(61)), Some(1));
+        assert_eq!((state.ask(second(62)), state.due()), (None, None), "it was asked");
+        assert_eq!(state.verified(0), Touched::default(), "before the question");
+        // One of two is back, and something else goes meanwhile: that was not due.
+        state.apply(told(false, vec![("a", Some(record(0..20)))]), second(62));
+        state.apply(told(false, vec![("a", None)]), second(63));
+        let touched = state.verified(1);
+        assert_eq!(touched.services.into_iter().collect::<Vec<_>>(), ["b".into()]);
+        assert_eq!((state.instances(), state.due()), (20, Some(second(123))));
+        // Away in between: what it was asked before does not count.
+        assert_eq!(state.ask(second(123)), Some(2));
+        state.set_status(away("gone"), second(124));
+        assert_eq!((state.verified(2), state.due()), (Touched::default(), None));
+        state.set_status(Status::Live, second(125));
+        assert_eq!(state.ask(second(125)), Some(3));
+        assert_eq!(state.verified(3).services.len(), 1);
+        assert_eq!(state.instances(), 0);
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub mod file;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::change::What;
@@ -30,6 +30,7 @@ pub trait Source: Send + 'static {
 pub struct Sink {
     source: Arc<str>,
     hub: mpsc::Sender<Event>,
+    asked: watch::Receiver<u64>,
 }
 
 /// The hub is gone: stop.
@@ -40,8 +41,31 @@ pub struct HubGone;
 impl Sink {
     /// The sink of the source with this name in `bridge.toml`.
     #[must_use]
-    pub const fn new(source: Arc<str>, hub: mpsc::Sender<Event>) -> Self {
-        Self { source, hub }
+    pub fn new(source: Arc<str>, hub: mpsc::Sender<Event>) -> Self {
+        let asked = watch::channel(0).1;
+        Self { source, hub, asked }
+    }
+
+    /// With the way by which the hub asks the source to verify what it holds.
+    #[must_use]
+    pub fn asked_by(mut self, asked: watch::Receiver<u64>) -> Self {
+        self.asked = asked;
+        self
+    }
+
+    /// How often the hub has asked the source to verify what it holds: to ask its registry for all of it
+    /// anew, in the way that is right even after a restart, to tell what differs, and then [`Self::verified`].
+    #[must_use]
+    pub fn asked(&self) -> watch::Receiver<u64> {
+        self.asked.clone()
+    }
+
+    /// All was asked for anew since the hub asked for that for the `nth` time; what differed was told.
+    ///
+    /// # Errors
+    /// [`HubGone`] when the program ends.
+    pub async fn verified(&self, nth: u64) -> Result<(), HubGone> {
+        self.send(What::Verified(nth)).await
     }
 
     /// The source's name.

@@ -266,6 +266,9 @@ pub struct Hub {
     pub statuses: Vec<Status>,
     pub note: Option<String>,
     pub measured: Vec<Measured>,
+    /// By which the source is asked to verify, and how often it did.
+    pub ask: watch::Sender<u64>,
+    pub verified: u64,
     _stop: DropGuard,
 }
 
@@ -290,7 +293,9 @@ impl Hub {
         let (hub, events) = mpsc::channel(16);
         let stop = CancellationToken::new();
         let watcher = Box::new(ConsulWatcher::new(config).with_timing(timing));
-        tokio::spawn(watcher.run(Sink::new("c".into(), hub), stop.clone()));
+        let ask = watch::Sender::new(0);
+        let sink = Sink::new("c".into(), hub).asked_by(ask.subscribe());
+        tokio::spawn(watcher.run(sink, stop.clone()));
         let (changes, statuses) = (Vec::new(), Vec::new());
         Self {
             events,
@@ -299,6 +304,8 @@ impl Hub {
             statuses,
             note: None,
             measured: Vec::new(),
+            ask,
+            verified: 0,
             _stop: stop.drop_guard(),
         }
     }
@@ -317,6 +324,7 @@ impl Hub {
                 What::Status(status) => self.statuses.push(status.clone()),
                 What::Note(note) => self.note.clone_from(note),
                 What::Measured(measured) => self.measured.push(*measured),
+                What::Verified(nth) => self.verified = *nth,
             }
             self.catalog.apply(event, Duration::ZERO);
         }

@@ -19,12 +19,16 @@ pub(super) async fn keep(link: &Link) {
         match pass(link).await {
             Ok(multiplexed) => {
                 let epoch = link.circuit.close(multiplexed);
+                let calm = async {
+                    tokio::time::sleep(link.timing.calm).await;
+                    delays = link.timing.delays();
+                    std::future::pending::<()>().await;
+                };
                 tokio::select! {
                     () = link.circuit.over(epoch) => {}
-                    () = tokio::time::sleep(link.timing.calm) => {
-                        delays = link.timing.delays();
-                        link.circuit.over(epoch).await;
-                    }
+                    // All is to be confirmed anew: a new epoch, and nothing is suspected meanwhile.
+                    () = link.verify.notified() => {}
+                    () = calm => {}
                 }
             }
             Err(reason) => {

@@ -34,6 +34,8 @@ pub(super) struct Keeper {
     swept: watch::Sender<Swept>,
     status: Status,
     warned: bool,
+    /// Asked to verify what is held, for the so-many-th time, in this epoch.
+    verifying: Option<(u64, u64)>,
 }
 
 struct Watch {
@@ -55,6 +57,7 @@ impl Keeper {
             swept: watch::Sender::default(),
             status: Status::Connecting,
             warned: false,
+            verifying: None,
         }
     }
 
@@ -66,12 +69,17 @@ impl Keeper {
     ) -> Result<(), HubGone> {
         self.start_fixed();
         let mut circuit = self.link.circuit.subscribe();
+        let mut asked = self.sink.asked();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(news_item) = news.recv() => self.hear(news_item),
                 Some(ended) = self.tasks.join_next() => self.ended(ended),
                 Ok(()) = circuit.changed() => {}
+                Ok(()) = asked.changed() => {
+                    self.verifying = Some((*asked.borrow_and_update(), self.link.circuit.state().epoch));
+                    self.link.verify.notify_one();
+                }
             }
             while let Ok(more) = news.try_recv() {
                 self.hear(more);
@@ -228,6 +236,13 @@ impl Keeper {
             }
             self.status = status.clone();
             self.sink.status(status).await?;
+        }
+        // Only an epoch that began after the question answers it.
+        if let Some((nth, _)) = self
+            .verifying
+            .take_if(|(_, epoch)| confirmed && state.epoch > *epoch)
+        {
+            self.sink.verified(nth).await?;
         }
         Ok(())
     }

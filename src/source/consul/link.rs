@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::circuit::Circuit;
 use super::document::Documents;
@@ -98,6 +98,8 @@ pub(super) struct Link {
     /// What of the catalog is served.
     pub(super) selection: Arc<ConsulSelection>,
     pub(super) circuit: Circuit,
+    /// The gate is to be passed anew, so that all is confirmed again.
+    pub(super) verify: Notify,
     pub(super) timing: Timing,
     /// Permits for reads beside the watches: sweeps and single looks.
     pub(super) asides: Semaphore,
@@ -119,6 +121,7 @@ impl Link {
             client,
             selection: Arc::new(selection),
             circuit: Circuit::new(),
+            verify: Notify::new(),
             timing,
             asides,
             reads,

@@ -58,6 +58,7 @@ impl EtcdWatcher {
             let outlet = Outlet {
                 nth,
                 union: outlet.clone(),
+                asked: sink.asked(),
             };
             Session::new(link.clone(), prefix, sink.source().clone(), outlet).run()
         };
@@ -89,6 +90,7 @@ async fn pass_on(
     mut union: Union,
     sink: &Sink,
 ) -> Result<(), HubGone> {
+    let mut verified = 0;
     while let Some((nth, news)) = inbox.recv().await {
         match news {
             News::Change(change) => {
@@ -99,6 +101,12 @@ async fn pass_on(
             News::Status(status) => {
                 if let Some(status) = union.status(nth, status) {
                     sink.status(status).await?;
+                }
+            }
+            News::Listed(asked) => {
+                let all = union.listed(nth, asked);
+                if std::mem::replace(&mut verified, all) < all {
+                    sink.verified(all).await?;
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{interval, sleep};
 use tracing::{info, warn};
 
@@ -60,6 +60,8 @@ pub(super) struct Session {
 pub(super) struct Outlet {
     pub(super) nth: usize,
     pub(super) union: mpsc::Sender<(usize, News)>,
+    /// How often the hub has asked for a listing anew.
+    pub(super) asked: watch::Receiver<u64>,
 }
 
 /// What a session tells.
@@ -67,6 +69,8 @@ pub(super) struct Outlet {
 pub(super) enum News {
     Change(Change),
     Status(Status),
+    /// Listed anew since the hub has asked for it so often.
+    Listed(u64),
 }
 
 /// How far we are.
@@ -82,6 +86,8 @@ struct Position {
 pub(super) enum Break {
     #[error(transparent)]
     Etcd(#[from] Error),
+    #[error("the hub wants to know whether what is gone is really gone")]
+    Asked,
     #[error("this endpoint belongs to cluster {seen:x}, our facts are from cluster {known:x}")]
     OtherCluster { seen: u64, known: u64 },
     #[error(transparent)]
@@ -132,6 +138,11 @@ impl Session {
     async fn mend(&mut self, endpoint: &str, end: &Break) -> Result<(), HubGone> {
         if let Break::Hub(HubGone) = end {
             return Err(HubGone);
+        }
+        if let Break::Asked = end {
+            info!(source = %self.source, prefix = %self.prefix, endpoint, "listing anew: {end}");
+            self.position = None;
+            return Ok(());
         }
         if let Break::Etcd(error) = end
             && self.at_once(error)
@@ -211,6 +222,7 @@ impl Session {
                 // What etcd said comes before the complaint that it says nothing.
                 biased;
                 message = watch.next() => message?,
+                Ok(()) = self.outlet.asked.changed() => return Err(Break::Asked),
                 _ = healthy.tick() => {
                     self.backoff.reset();
                     continue;
@@ -234,6 +246,7 @@ impl Session {
 
     /// Takes the whole prefix in, and delivers it as one complete change.
     async fn list(&mut self, member: &Member) -> Result<Position, Break> {
+        let asked = *self.outlet.asked.borrow_and_update();
         let mut pages = member.connection.list(&self.prefix).await?;
         self.recognise(member, pages.origin()).await?;
         let mut keys = 0;
@@ -252,6 +265,7 @@ impl Session {
         let revision = pages.revision();
         info!(source = %self.source, prefix = %self.prefix, endpoint = %member.endpoint, revision, keys, "listed etcd");
         self.outlet.tell(News::Change(change)).await?;
+        self.outlet.tell(News::Listed(asked)).await?;
         self.delivered = true;
         let position = Position {
             revision,

@@ -22,6 +22,8 @@ struct Part {
     services: BTreeMap<Arc<str>, ServiceRecord>,
     stray: Vec<Issue>,
     listed: bool,
+    /// Listed since the hub has asked for that so often.
+    asked: u64,
     status: Status,
 }
 
@@ -33,6 +35,7 @@ impl Union {
             services: BTreeMap::new(),
             stray: Vec::new(),
             listed: false,
+            asked: 0,
             status: Status::Connecting,
         };
         Self {
@@ -94,6 +97,14 @@ impl Union {
         }
         self.told = now.clone();
         Some(now)
+    }
+
+    /// A prefix was listed, since the hub had asked for that so often: how often all were.
+    pub(super) fn listed(&mut self, nth: usize, asked: u64) -> u64 {
+        if let Some(part) = self.parts.get_mut(nth) {
+            part.asked = asked;
+        }
+        self.parts.iter().map(|part| part.asked).min().unwrap_or(0)
     }
 
     fn waits(&self) -> bool {
