@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-const FIRST: Duration = Duration::from_millis(250);
-const LONGEST: Duration = Duration::from_secs(30);
+use super::timing::Timing;
 
 /// Delays; each drawn evenly from zero to its limit, so that many bridges do not come back to a restarted
-/// member all at once. The limit is [`FIRST`] within a round of all endpoints: that one is away says nothing
-/// of the next. After each round it is longer, at most [`LONGEST`].
+/// member all at once. The limit is the first one within a round of all endpoints: that one is away says
+/// nothing of the next. After each round it is longer, up to a longest one.
 pub(super) struct Backoff {
+    timing: Timing,
     /// In one round.
     endpoints: usize,
     /// Delays that were asked for.
@@ -22,13 +22,14 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) fn new(endpoints: usize) -> Self {
+    pub(super) fn new(endpoints: usize, timing: Timing) -> Self {
         let builder = ExponentialBuilder::new()
-            .with_min_delay(FIRST)
-            .with_max_delay(LONGEST)
+            .with_min_delay(timing.backoff_min)
+            .with_max_delay(timing.backoff_max)
             .without_max_times()
             .with_total_delay(None);
         Self {
+            timing,
             endpoints: endpoints.max(1),
             asked: 0,
             limits: builder.build(),
@@ -41,7 +42,7 @@ impl Backoff {
         if self.round_is_over() {
             self.longer()
         } else {
-            Self::new(1).longer()
+            Self::new(1, self.timing).longer()
         }
     }
 
@@ -54,13 +55,13 @@ impl Backoff {
         match (self.draws.next(), self.limits.next()) {
             (Some(draw), Some(limit)) => draw.saturating_sub(limit),
             // Not reached: without a limit of times there is always a next one.
-            _ => LONGEST,
+            _ => self.timing.backoff_max,
         }
     }
 
     /// The next delay is a first one again.
     pub(super) fn reset(&mut self) {
-        *self = Self::new(self.endpoints);
+        *self = Self::new(self.endpoints, self.timing);
     }
 }
 
@@ -70,32 +71,35 @@ mod tests {
 
     #[test]
     fn delays_grow_to_their_bound_and_never_end() {
-        let mut backoff = Backoff::new(1);
+        let timing = Timing::default();
+        let (first, longest) = (timing.backoff_min, timing.backoff_max);
+        let mut backoff = Backoff::new(1, timing);
         for limit in [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
             assert!(backoff.next() <= Duration::from_millis(limit));
         }
         let late: Vec<_> = (0..100_000).map(|_| backoff.next()).collect();
-        assert!(late.iter().all(|d| *d <= LONGEST));
+        assert!(late.iter().all(|d| *d <= longest));
         assert!(
-            late.iter().any(|d| *d > LONGEST / 2) && late.iter().any(|d| *d < LONGEST / 2),
+            late.iter().any(|d| *d > longest / 2) && late.iter().any(|d| *d < longest / 2),
             "jitter"
         );
         backoff.reset();
-        assert!(backoff.next() <= FIRST);
+        assert!(backoff.next() <= first);
     }
 
     #[test]
     fn the_next_endpoint_is_tried_soon_and_a_round_waits_longer() {
-        let mut backoff = Backoff::new(3);
+        let first = Timing::default().backoff_min;
+        let mut backoff = Backoff::new(3, Timing::default());
         for limit in [250, 500, 1000, 2000, 4000] {
             for _ in 0..2 {
-                assert!(backoff.next() <= FIRST);
+                assert!(backoff.next() <= first);
                 assert!(!backoff.round_is_over());
             }
             assert!(backoff.next() <= Duration::from_millis(limit));
             assert!(backoff.round_is_over());
         }
         let late: Vec<_> = (0..300).map(|_| backoff.next()).collect();
-        assert!(late.iter().any(|d| *d > FIRST), "rounds wait");
+        assert!(late.iter().any(|d| *d > first), "rounds wait");
     }
 }

@@ -8,11 +8,14 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
+use super::timing::Timing;
 use crate::config::EtcdSource;
 use crate::registry::etcd::{Access, Connection, Error, Login, Tls};
 
 /// The way to one cluster.
 pub(super) struct Link {
+    /// For each session.
+    pub(super) timing: Timing,
     endpoints: Vec<Arc<str>>,
     access: Access,
     choice: Mutex<Choice>,
@@ -58,7 +61,7 @@ struct Cluster {
 }
 
 impl Link {
-    pub(super) fn new(config: &EtcdSource) -> Self {
+    pub(super) fn new(config: &EtcdSource, timing: Timing) -> Self {
         // An endpoint written twice would never be all of them in `recognise`.
         let mut seen = BTreeSet::new();
         let endpoints: Vec<Arc<str>> = config
@@ -68,6 +71,7 @@ impl Link {
             .map(|endpoint| endpoint.as_str().into())
             .collect();
         Self {
+            timing,
             choice: Mutex::new(Choice {
                 rotation: Rotation::new(endpoints.len()),
                 connection: None,

@@ -18,6 +18,7 @@ mod place;
 mod reason;
 mod session;
 mod state;
+mod timing;
 mod union;
 mod value;
 
@@ -26,6 +27,8 @@ use std::sync::Arc;
 use futures::future::{BoxFuture, join_all};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+pub use timing::Timing;
 
 use self::link::Link;
 use self::session::{News, Outlet, Session};
@@ -38,6 +41,7 @@ use crate::config::EtcdSource;
 #[derive(Clone, Debug)]
 pub struct EtcdWatcher {
     config: EtcdSource,
+    timing: Timing,
 }
 
 impl EtcdWatcher {
@@ -46,12 +50,20 @@ impl EtcdWatcher {
     pub fn new(config: &EtcdSource) -> Self {
         Self {
             config: config.clone(),
+            timing: Timing::default(),
         }
+    }
+
+    /// Other times than those for real clusters.
+    #[must_use]
+    pub const fn with_timing(mut self, timing: Timing) -> Self {
+        self.timing = timing;
+        self
     }
 
     /// All prefixes at once, until the hub is gone.
     async fn watch(&self, sink: Sink) {
-        let link = Arc::new(Link::new(&self.config));
+        let link = Arc::new(Link::new(&self.config, self.timing));
         // Bounded: a session that is ahead of the hub waits.
         let (outlet, inbox) = mpsc::channel(1);
         let session = |(nth, prefix)| {

@@ -4,7 +4,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::sync::{mpsc, watch};
@@ -15,17 +14,12 @@ use super::backoff::Backoff;
 use super::link::{Link, Member, Unreachable};
 use super::reason::reason;
 use super::state::State;
+use super::timing::Timing;
 use crate::config::EtcdPrefix;
 use crate::model::{Change, Status};
 use crate::registry::etcd::{Error, Event, Message, Origin, Watch};
 use crate::source::HubGone;
 
-/// How often etcd is asked for a sign of life.
-const PROBE: Duration = Duration::from_secs(10);
-/// Two unanswered probes: the member is frozen or cut off.
-const SILENCE: Duration = Duration::from_secs(20);
-/// After so long without a break the next one is a first one.
-const HEALTHY: Duration = Duration::from_secs(60);
 /// Events taken together when the watch is ahead of us.
 const MAX_GATHERED: usize = 10_000;
 /// The same in bytes of their values.
@@ -42,6 +36,7 @@ pub(super) struct Session {
     outlet: Outlet,
     source: Arc<str>,
     state: State,
+    timing: Timing,
     backoff: Backoff,
     /// Where to watch on; `None`: list first.
     position: Option<Position>,
@@ -96,14 +91,16 @@ pub(super) enum Break {
 
 impl Session {
     pub(super) fn new(link: Arc<Link>, prefix: &EtcdPrefix, source: Arc<str>, outlet: Outlet) -> Self {
+        let timing = link.timing;
         Self {
-            backoff: Backoff::new(link.endpoints()),
+            backoff: Backoff::new(link.endpoints(), timing),
             link,
             member: None,
             prefix: prefix.prefix.as_str().into(),
             outlet,
             source,
             state: State::new(prefix),
+            timing,
             position: None,
             delivered: false,
             cluster: None,
@@ -213,7 +210,11 @@ impl Session {
         info!(source = %self.source, prefix = %self.prefix, endpoint = %member.endpoint, from, "watching etcd");
         self.outlet.tell(News::Status(Status::Live)).await?;
 
-        let (mut probe, mut silence, mut healthy) = (interval(PROBE), interval(SILENCE), interval(HEALTHY));
+        let (mut probe, mut silence, mut healthy) = (
+            interval(self.timing.probe),
+            interval(self.timing.silence),
+            interval(self.timing.healthy),
+        );
         probe.reset();
         silence.reset();
         healthy.reset();

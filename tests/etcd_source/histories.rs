@@ -1,0 +1,192 @@
+//! What a member's history can do to a watch: cuts, fragments, repetitions, compaction, backups.
+
+use etcd_client::proto::{PbResponseHeader, PbWatchResponse};
+
+use super::fake::{Ask, Fake, OK, OUT_OF_RANGE, Reply, Then, UNAVAILABLE, created, told};
+use super::{break_then, config, hub, orders, put, ranges, watched};
+use xds_bridge::model::Status;
+
+#[tokio::test]
+async fn a_cut_between_two_fragments_applies_nothing_of_them() {
+    let (fake, mut hub) = watched().await;
+    let all: Vec<_> = [2, 3].map(orders).into();
+    let writes: Vec<_> = all.iter().map(|(k, v)| (k.as_str(), Some(v.as_str()))).collect();
+    let events = fake.write_unseen(&writes);
+    break_then(&fake, move |header| {
+        let half = told(header, &events[..1], true);
+        Reply::Say(vec![created(header), half], Then::End(UNAVAILABLE))
+    });
+    hub.until_ports("orders", &[1, 2, 3]).await;
+    assert_eq!(hub.named(), [("orders".into(), Some(3))], "both or none");
+    assert_eq!(fake.watched_from(), [3, 3, 3], "the half was not counted");
+    assert_eq!(ranges(&fake), 1);
+}
+
+#[tokio::test]
+async fn a_transaction_in_fragments_is_one_change() {
+    let (fake, mut hub) = watched().await;
+    let all: Vec<_> = [2, 3, 4].map(orders).into();
+    let writes: Vec<_> = all.iter().map(|(k, v)| (k.as_str(), Some(v.as_str()))).collect();
+    let events = fake.write_unseen(&writes);
+    break_then(&fake, move |header| {
+        let parts = [(&events[..1], true), (&events[1..2], true), (&events[2..], false)];
+        let parts = parts.map(|(some, more)| told(header, some, more));
+        Reply::Say([vec![created(header)], parts.to_vec()].concat(), Then::Follow)
+    });
+    hub.until_ports("orders", &[1, 2, 3, 4]).await;
+    assert_eq!(hub.named(), [("orders".into(), Some(4))]);
+}
+
+/// A header ran 1,300 revisions ahead of the last event once.
+#[tokio::test]
+async fn a_cut_between_catch_up_messages_goes_on_after_the_last_event() {
+    let (fake, mut hub) = watched().await;
+    let two = fake.write_unseen(&[(&orders(2).0, Some(&orders(2).1))]);
+    fake.write_unseen(&[(&orders(3).0, Some(&orders(3).1))]);
+    break_then(&fake, move |header| {
+        let ahead = PbResponseHeader {
+            revision: 3050,
+            ..header
+        };
+        Reply::Say(
+            vec![created(ahead), told(ahead, &two, false)],
+            Then::End(UNAVAILABLE),
+        )
+    });
+    hub.until_ports("orders", &[1, 2, 3]).await;
+    assert_eq!(fake.watched_from(), [3, 3, 4]);
+    assert_eq!(ranges(&fake), 1, "nothing is listed anew");
+}
+
+#[tokio::test]
+async fn events_that_come_twice_change_nothing() {
+    let (fake, mut hub) = watched().await;
+    let events = fake.write_unseen(&[(&orders(2).0, Some(&orders(2).1)), (&orders(1).0, None)]);
+    break_then(&fake, move |header| {
+        let once = told(header, &events, false);
+        Reply::Say(
+            vec![created(header), once.clone(), once.clone(), once],
+            Then::Follow,
+        )
+    });
+    hub.until_ports("orders", &[2]).await;
+    put(&fake, &[3]);
+    hub.until_ports("orders", &[2, 3]).await;
+    assert_eq!(
+        hub.named(),
+        [("orders".into(), Some(1)), ("orders".into(), Some(2))]
+    );
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_in_order_goes_on_from_where_it_was() {
+    let (fake, mut hub) = watched().await;
+    fake.cut_watches(OK);
+    put(&fake, &[2]);
+    hub.until_ports("orders", &[1, 2]).await;
+    assert_eq!((fake.watched_from(), ranges(&fake)), (vec![3, 3], 1));
+}
+
+#[tokio::test]
+async fn compacted_inside_the_stream_lists_anew_and_what_is_gone_is_gone() {
+    let (fake, mut hub) = watched().await;
+    fake.write_unseen(&[(&orders(2).0, Some(&orders(2).1)), (&orders(1).0, None)]);
+    fake.compact();
+    fake.cut_watches(OK);
+    hub.until_ports("orders", &[2]).await;
+    put(&fake, &[3]);
+    hub.until_ports("orders", &[2, 3]).await;
+    assert_eq!((fake.watched_from(), ranges(&fake)), (vec![3, 3, 4], 2));
+}
+
+#[tokio::test]
+async fn compacted_during_the_paging_begins_again() {
+    let (fake, address) = Fake::start().await;
+    for first in (1..=1_200).step_by(100) {
+        put(&fake, &(first..first + 100).collect::<Vec<u16>>());
+    }
+    let mut compacted = false;
+    fake.script(move |ask| match ask {
+        Ask::Range { revision: 1.., .. } if !std::mem::replace(&mut compacted, true) => Some(Reply::Fail(
+            OUT_OF_RANGE,
+            "etcdserver: mvcc: required revision has been compacted",
+        )),
+        _ => None,
+    });
+    let mut hub = hub(&config(&[&address]));
+    hub.until_live().await;
+    assert_eq!(hub.ports("orders").unwrap().len(), 1_200);
+    assert_eq!(hub.statuses, [Status::Live], "no outage");
+}
+
+#[tokio::test]
+async fn a_history_that_ends_below_the_start_is_a_restored_backup() {
+    let (fake, mut hub) = watched().await;
+    put(&fake, &[2, 3]);
+    hub.until_ports("orders", &[1, 2, 3]).await;
+    fake.wipe(2, 2_000);
+    fake.write_unseen(&[(&orders(9).0, Some(&orders(9).1))]);
+    fake.cut_watches(UNAVAILABLE);
+    hub.until_ports("orders", &[9]).await;
+    put(&fake, &[10]);
+    hub.until_ports("orders", &[9, 10]).await;
+}
+
+/// The restored history may have passed ours before we are back.
+#[tokio::test]
+async fn a_lower_raft_term_or_index_is_a_restored_backup() {
+    for (term, index) in [(1, 2_000), (2, 1)] {
+        let (fake, mut hub) = watched().await;
+        fake.wipe(term, index);
+        for port in 20..40 {
+            fake.write_unseen(&[(&orders(9).0, Some(&orders(port).1))]);
+        }
+        fake.cut_watches(UNAVAILABLE);
+        hub.until_ports("orders", &[39]).await;
+        assert_eq!(ranges(&fake), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_future_revision_lists_anew() {
+    let (fake, mut hub) = watched().await;
+    fake.write_unseen(&[(&orders(2).0, Some(&orders(2).1))]);
+    break_then(&fake, |_| {
+        Reply::Fail(
+            OUT_OF_RANGE,
+            "etcdserver: mvcc: required revision is a future revision",
+        )
+    });
+    hub.until_ports("orders", &[1, 2]).await;
+    assert_eq!(ranges(&fake), 2);
+}
+
+#[tokio::test]
+async fn a_change_too_large_to_be_decoded_is_listed() {
+    let (fake, mut hub) = watched().await;
+    fake.write_unseen(&[(&orders(2).0, Some(&orders(2).1))]);
+    let text = "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes";
+    break_then(&fake, move |_| Reply::Fail(OUT_OF_RANGE, text));
+    hub.until_ports("orders", &[1, 2]).await;
+    assert_eq!(ranges(&fake), 2);
+}
+
+/// Any other reason inside the stream: on to the next, from where we were.
+#[tokio::test]
+async fn a_watch_that_is_canceled_for_another_reason_is_opened_again() {
+    let (fake, mut hub) = watched().await;
+    break_then(&fake, |header| {
+        let watch = PbWatchResponse {
+            header: Some(header),
+            watch_id: -1,
+            canceled: true,
+            cancel_reason: "watch closed".to_owned(),
+            ..PbWatchResponse::default()
+        };
+        Reply::Say(vec![created(header), watch], Then::Stay)
+    });
+    hub.until_away("watch closed").await;
+    put(&fake, &[2]);
+    hub.until_ports("orders", &[1, 2]).await;
+    assert_eq!(ranges(&fake), 1);
+}

@@ -1,0 +1,138 @@
+//! Members that fall silent, are of another cluster, or are all away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::fake::{Ask, Fake, Reply, Then, UNAVAILABLE, created, told};
+use super::source_hub::Hub;
+use super::{QUICK, break_then, config, hub, instance, orders, put, ranges, watched};
+use xds_bridge::model::Status;
+use xds_bridge::source::etcd::{EtcdWatcher, Timing};
+
+#[tokio::test]
+async fn an_endpoint_of_another_cluster_is_refused_until_all_are_of_one() {
+    let ((ours, a), (other, b)) = (Fake::start().await, Fake::start().await);
+    other.set_cluster_id(88);
+    put(&ours, &[1]);
+    put(&other, &[2]);
+    let mut hub = hub(&config(&[&a, &b]));
+    hub.until_live().await;
+    ours.set_down(true);
+    hub.until_away("belongs to cluster 58").await;
+    assert_eq!(hub.ports("orders").unwrap(), [1]);
+    ours.set_down(false);
+    hub.until_live().await;
+    assert_eq!(hub.ports("orders").unwrap(), [1]);
+    ours.write_unseen(&[(&orders(1).0, None), (&orders(2).0, Some(&orders(2).1))]);
+    ours.set_cluster_id(88);
+    ours.cut_watches(UNAVAILABLE);
+    hub.until_ports("orders", &[2]).await;
+}
+
+#[tokio::test]
+async fn a_silent_member_is_left_for_the_next() {
+    let ((silent, a), (other, b)) = (Fake::start().await, Fake::start().await);
+    for fake in [&silent, &other] {
+        put(fake, &[1]);
+    }
+    silent.script(|ask| matches!(ask, Ask::Progress { .. }).then_some(Reply::Hang));
+    let timing = Timing {
+        probe: Duration::from_millis(50),
+        silence: Duration::from_millis(200),
+        ..QUICK
+    };
+    let mut hub = Hub::of(EtcdWatcher::new(&config(&[&a, &b])).with_timing(timing));
+    hub.until_away("does not answer").await;
+    assert!(silent.count(|ask| matches!(ask, Ask::Progress { .. })) > 0);
+    hub.until_live().await;
+    assert_eq!(other.watched_from(), [3], "from where we were");
+    assert_eq!(ranges(&other), 0);
+}
+
+#[tokio::test]
+async fn an_idle_member_that_answers_is_kept() {
+    let (fake, address) = Fake::start().await;
+    let timing = Timing {
+        probe: Duration::from_millis(100),
+        silence: Duration::from_secs(2),
+        ..QUICK
+    };
+    let (asked, times) = (Arc::new(tokio::sync::Notify::new()), AtomicUsize::new(0));
+    let told = asked.clone();
+    fake.script(move |ask| {
+        if matches!(ask, Ask::Progress { .. }) && times.fetch_add(1, Ordering::SeqCst) == 30 {
+            told.notify_one();
+        }
+        None
+    });
+    let mut hub = Hub::of(EtcdWatcher::new(&config(&[&address])).with_timing(timing));
+    hub.until_live().await;
+    asked.notified().await;
+    put(&fake, &[1]);
+    hub.until_ports("orders", &[1]).await;
+    assert_eq!(fake.watched_from().len(), 1);
+    assert_eq!(hub.statuses, [Status::Live]);
+}
+
+#[tokio::test]
+async fn a_burst_that_waited_is_few_changes_and_an_equal_state_is_none() {
+    let (fake, mut hub) = watched().await;
+    let events: Vec<_> = (0..10_000_u16)
+        .map(|n| fake.write_unseen(&[(&orders(n % 50 + 1).0, Some(&orders(n % 50 + 1).1))]))
+        .collect();
+    break_then(&fake, move |header| {
+        let mut messages = vec![created(header)];
+        messages.extend(events.iter().map(|events| told(header, events, false)));
+        Reply::Say(messages, Then::Follow)
+    });
+    hub.until("all 50", |hub| hub.ports("orders").unwrap().len() == 50)
+        .await;
+    let sentinel = instance("/services/users", 7);
+    fake.txn(&[(&sentinel.0, Some(&sentinel.1))]);
+    hub.until_ports("users", &[7]).await;
+    assert!(hub.changes.len() <= 60, "{} changes", hub.changes.len());
+    assert_eq!(fake.watched_from(), [3, 3], "one watch brought them all");
+}
+
+#[tokio::test]
+async fn a_whole_cluster_down_for_15_minutes_is_tried_on_and_keeps_its_last_state() {
+    let (fake, address) = Fake::start().await;
+    put(&fake, &[1]);
+    let mut hub = Hub::of(EtcdWatcher::new(&config(&[&address])));
+    hub.until_live().await;
+    tokio::time::pause();
+    fake.set_down(true);
+    let (start, before) = (xds_bridge::clock::now(), fake.connections());
+    let mut tries = Vec::new();
+    let elapsed = || xds_bridge::clock::now().duration_since(start);
+    let next_try = async || {
+        let known = fake.connections();
+        while fake.connections() == known {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    while elapsed() < Duration::from_secs(15 * 60) {
+        next_try().await;
+        tries.push(elapsed());
+    }
+    assert_eq!(hub.ports("orders").unwrap(), [1], "still served");
+    // Pauses of up to 30 s, drawn from zero on: about one try in 15 s.
+    let made = fake.connections() - before;
+    assert!((20..=400).contains(&made), "{made} tries");
+    let pauses: Vec<_> = tries.windows(2).map(|w| w[1].saturating_sub(w[0])).collect();
+    assert!(pauses.iter().all(|p| *p <= Duration::from_secs(60)), "{pauses:?}");
+    assert!(pauses.iter().any(|p| *p > Duration::from_secs(15)), "{pauses:?}");
+    assert!(
+        pauses.iter().any(|p| *p < Duration::from_secs(10)),
+        "jitter: {pauses:?}"
+    );
+    fake.set_down(false);
+    put(&fake, &[2]);
+    next_try().await;
+    tokio::time::resume();
+    hub.until_ports("orders", &[1, 2]).await;
+    hub.until_live().await;
+    assert!(hub.statuses.len() > 2, "it was away: {:?}", hub.statuses);
+    assert_eq!(ranges(&fake), 1, "and nothing was listed anew");
+}
