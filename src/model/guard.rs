@@ -341,6 +341,24 @@ mod tests {
     }
 
     #[test]
+    fn what_came_back_is_not_missing() {
+        let mut guard = guard();
+        let ten = |name: &str| loss(name, 10, 10);
+        assert_eq!(held(&mut guard, &[ten("a")], 20, 0), [""; 0]);
+        assert_eq!(held(&mut guard, &[gain("a", 10)], 10, 1), [""; 0]);
+        assert_eq!(
+            held(&mut guard, &[ten("b")], 20, 2),
+            [""; 0],
+            "ten of twenty again"
+        );
+        assert_eq!(
+            held(&mut guard, &[loss("a", 10, 1)], 10, 3),
+            ["a"],
+            "eleven of twenty"
+        );
+    }
+
+    #[test]
     fn one_that_comes_and_goes_is_missing_once() {
         let mut guard = guard();
         for _ in 0..50 {

@@ -198,6 +198,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn verified_is_what_each_prefix_has_listed_anew() {
+        let mut union = union();
+        assert_eq!((union.listed(0, 0), union.listed(1, 0)), (0, 0));
+        assert_eq!(
+            (union.listed(0, 1), union.listed(0, 2)),
+            (0, 0),
+            "the other one has not"
+        );
+        assert_eq!((union.listed(1, 1), union.listed(1, 2)), (1, 2));
+    }
+
     fn change(complete: bool, services: &[(&str, &[&str])]) -> Change {
         Change {
             services: services
