@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use xds_bridge::config::ConsulSource;
 use xds_bridge::model::change::What;
 use xds_bridge::model::{Catalog, Event, Instance, Protocol, Status};
-use xds_bridge::registry::consul::{Client, Scope, transport};
+use xds_bridge::registry::consul::{Client, Scope, TlsFiles, Transport};
 use xds_bridge::source::consul::ConsulWatcher;
 use xds_bridge::source::{Sink, Source as _};
 
@@ -97,17 +97,12 @@ fn spawn(data: &TempDir, ports: &[u16]) -> Child {
 }
 
 async fn client(address: &str) -> Consul {
-    let http = transport(address).unwrap();
-    Client::new(
-        http,
-        address.to_owned(),
-        Scope::default(),
-        None,
-        Duration::from_secs(10),
-    )
-    .simple()
-    .await
-    .unwrap()
+    let transport = Transport::new(address, TlsFiles::default()).unwrap();
+    Client::new(transport, Scope::default(), None, Duration::from_secs(10))
+        .simple()
+        .await
+        .unwrap()
+        .expect("by TCP")
 }
 
 /// Registers; tried again until the server has a leader. All instances with the same number share a

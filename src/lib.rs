@@ -31,6 +31,7 @@ pub mod grpc;
 pub mod hub;
 pub mod metrics;
 pub mod model;
+pub mod pem;
 pub mod registry;
 pub mod render;
 pub mod source;

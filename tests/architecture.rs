@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 const IMPORTS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("xds", &[]),
-    ("registry", &[]),
+    ("pem", &[]),
+    ("registry", &["pem"]),
     ("clock", &[]),
     ("metrics", &["xds"]),
     ("client", &[]),
@@ -24,7 +25,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "hub",
         &["cache", "model", "translate", "xds", "fanout", "metrics", "clock"],
     ),
-    ("grpc", &["xds", "fanout", "metrics", "clock"]),
+    ("grpc", &["xds", "fanout", "metrics", "clock", "pem"]),
     ("render", &["xds"]),
     (
         "admin",

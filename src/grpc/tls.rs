@@ -2,21 +2,19 @@
 //! New connections use the new ones. It never cuts a connection that stands, and never
 //! gives up what works for files that do not.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::ServerConfig;
+use rustls::pki_types::UnixTime;
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
 use tokio_util::sync::CancellationToken;
-use xxhash_rust::xxh3::xxh3_128;
 
 use crate::clock;
 use crate::metrics::Metrics;
+use crate::pem::{PemError, PemFile, Steady, fingerprint};
 
 /// How often the files are looked at. Contents are compared, so links that are swapped
 /// (as in Kubernetes) and shared file systems need no notice of the operating system.
@@ -36,32 +34,9 @@ pub struct Files {
 /// Why they cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file is not there, or not for us.
-    #[error("reading {}", path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file holds something else.
-    #[error("{} holds no {what} in PEM", path.display())]
-    Pem {
-        /// Which.
-        path: PathBuf,
-        /// What was looked for.
-        what: &'static str,
-        /// Why.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// A CA's certificate is none.
-    #[error("a certificate in {} cannot sign clients", path.display())]
-    Ca {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: rustls::Error,
-    },
+    /// One of the files.
+    #[error(transparent)]
+    File(#[from] PemError),
     /// The client CA cannot be used.
     #[error("the client CA {} cannot be used", path.display())]
     Verifier {
@@ -80,16 +55,6 @@ pub enum TlsError {
         /// Seconds since 1970 from which it can be used; `None`: never again.
         from: Option<u64>,
     },
-    /// Certificate and key.
-    #[error("the certificate {} and the key {} cannot be used together", certificate.display(), key.display())]
-    Pair {
-        /// The chain.
-        certificate: PathBuf,
-        /// The key.
-        key: PathBuf,
-        /// Why.
-        source: rustls::Error,
-    },
 }
 
 /// What new connections use.
@@ -99,14 +64,14 @@ pub struct Tls {
     every: Duration,
     current: ArcSwap<ServerConfig>,
     /// What `load` saw.
-    first: u128,
+    first: Steady,
 }
 
-/// The files' bytes at one time.
+/// The files at one time.
 struct Contents {
-    certificate: Vec<u8>,
-    key: Vec<u8>,
-    client_ca: Option<Vec<u8>>,
+    certificate: PemFile,
+    key: PemFile,
+    client_ca: Option<PemFile>,
 }
 
 impl Tls {
@@ -115,15 +80,15 @@ impl Tls {
     /// # Errors
     /// [`TlsError`]
     pub fn load(files: Files) -> Result<Self, TlsError> {
-        let contents = read(&files, |path| std::fs::read(path))?;
+        let contents = Contents::read(&files)?;
         // There is none that would be better: told, and used all the same.
-        if let Err(error) = in_time(&files, &contents, clock::unix_seconds()) {
+        if let Err(error) = contents.in_time(clock::unix_seconds()) {
             tracing::error!(%error, "clients will not accept it");
         }
         Ok(Self {
             every: EVERY,
-            current: ArcSwap::from_pointee(build(&files, &contents)?),
-            first: contents.hash(),
+            current: ArcSwap::from_pointee(contents.config()?),
+            first: Steady::new(contents.fingerprint()),
             files,
         })
     }
@@ -142,7 +107,7 @@ impl Tls {
 
     /// Follows the files until `stop`.
     pub(super) async fn follow(&self, metrics: &Metrics, stop: &CancellationToken) {
-        let (mut tried, mut before) = (self.first, self.first);
+        let mut steady = self.first;
         // When files that came too early are to be tried again.
         let mut from: Option<u64> = None;
         loop {
@@ -151,28 +116,22 @@ impl Tls {
                 () = tokio::time::sleep(self.every) => {}
             }
             let files = self.files.clone();
-            let looked = tokio::task::spawn_blocking(move || {
-                let contents = read(&files, |path| std::fs::read(path));
-                // What cannot be read is a content of its own: told once.
-                let hash = contents
-                    .as_ref()
-                    .map_or_else(|e| xxh3_128(e.to_string().as_bytes()), Contents::hash);
-                (contents, hash)
-            });
-            let Ok((contents, hash)) = looked.await else {
+            let looked = tokio::task::spawn_blocking(move || Contents::read(&files));
+            let Ok(contents) = looked.await else {
                 continue;
             };
-            // Twice the same: a certificate and its key are written one after the other.
-            let steady = std::mem::replace(&mut before, hash) == hash;
+            // What cannot be read is a content of its own: told once.
+            let seen = contents
+                .as_ref()
+                .map_or_else(|e| fingerprint(Err::<[_; 0], _>(e)), Contents::fingerprint);
             let now = clock::unix_seconds();
-            let known = hash == tried && from.is_none_or(|from| now < from);
-            if known || !steady {
+            let due = from.is_some_and(|from| now >= from);
+            if !steady.is_news(seen) && !(due && steady.was_tried(seen)) {
                 continue;
             }
-            tried = hash;
-            let usable = contents.and_then(|contents| {
-                in_time(&self.files, &contents, now)?;
-                build(&self.files, &contents)
+            let usable = contents.map_err(TlsError::from).and_then(|contents| {
+                contents.in_time(now)?;
+                contents.config()
             });
             from = match &usable {
                 Err(TlsError::Time { from, .. }) => *from,
@@ -201,112 +160,75 @@ impl Tls {
 }
 
 impl Contents {
-    fn hash(&self) -> u128 {
-        let parts = [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref()];
-        let hashes: Vec<u8> = parts
-            .into_iter()
-            .flatten()
-            .flat_map(|part| xxh3_128(part).to_le_bytes())
-            .collect();
-        xxh3_128(&hashes)
-    }
-}
-
-fn read(files: &Files, read: impl Fn(&Path) -> io::Result<Vec<u8>>) -> Result<Contents, TlsError> {
-    let read = |path: &PathBuf| {
-        read(path).map_err(|source| TlsError::Read {
-            path: path.clone(),
-            source,
+    fn read(files: &Files) -> Result<Self, PemError> {
+        Ok(Self {
+            certificate: PemFile::read(&files.certificate)?,
+            key: PemFile::read(&files.key)?,
+            client_ca: files.client_ca.as_deref().map(PemFile::read).transpose()?,
         })
-    };
-    Ok(Contents {
-        certificate: read(&files.certificate)?,
-        key: read(&files.key)?,
-        client_ca: files.client_ca.as_ref().map(read).transpose()?,
-    })
-}
-
-fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let wrong = |source| TlsError::Pem {
-        path: path.to_owned(),
-        what: "certificate",
-        source,
-    };
-    let found: Vec<_> = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<_, _>>()
-        .map_err(wrong)?;
-    if found.is_empty() {
-        return Err(wrong(rustls::pki_types::pem::Error::NoItemsFound));
     }
-    Ok(found)
-}
 
-/// Refuses a certificate that no client would accept now.
-fn in_time(files: &Files, contents: &Contents, now: u64) -> Result<(), TlsError> {
-    let chain = certificates(&files.certificate, &contents.certificate)?;
-    // Whether it can be read at all is said by `build`.
-    let Some(Ok(leaf)) = chain.first().map(webpki::EndEntityCert::try_from) else {
-        return Ok(());
-    };
-    let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
-    // Without anybody to trust this always fails, but first of all for the time.
-    let judged = leaf.verify_for_usage(&[], &[], &[], time, webpki::KeyUsage::server_auth(), None, None);
-    let (problem, from) = match judged.err() {
-        Some(webpki::Error::CertExpired { not_after, .. }) => {
-            let ago = now.saturating_sub(not_after.as_secs());
-            (format!("has expired {ago} s ago"), None)
-        }
-        Some(webpki::Error::CertNotValidYet { not_before, .. }) => {
-            let left = not_before.as_secs().saturating_sub(now);
-            (format!("is valid only in {left} s"), Some(not_before.as_secs()))
-        }
-        _ => return Ok(()),
-    };
-    Err(TlsError::Time {
-        path: files.certificate.clone(),
-        problem,
-        from,
-    })
-}
+    fn fingerprint(&self) -> u128 {
+        fingerprint(Ok([&self.certificate, &self.key]
+            .into_iter()
+            .chain(&self.client_ca)))
+    }
 
-fn build(files: &Files, contents: &Contents) -> Result<ServerConfig, TlsError> {
-    let chain = certificates(&files.certificate, &contents.certificate)?;
-    let key = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|source| TlsError::Pem {
-        path: files.key.clone(),
-        what: "private key",
-        source,
-    })?;
-    let pair = |source| TlsError::Pair {
-        certificate: files.certificate.clone(),
-        key: files.key.clone(),
-        source,
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(pair)?;
-    let builder = match files.client_ca.as_ref().zip(contents.client_ca.as_ref()) {
-        None => builder.with_no_client_auth(),
-        Some((path, pem)) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(path, pem)? {
-                roots.add(certificate).map_err(|source| TlsError::Ca {
-                    path: path.clone(),
-                    source,
-                })?;
+    /// Refuses a certificate that no client would accept now.
+    fn in_time(&self, now: u64) -> Result<(), TlsError> {
+        let chain = self.certificate.certificates()?;
+        // Whether it can be read at all is said by `config`.
+        let Some(Ok(leaf)) = chain.first().map(webpki::EndEntityCert::try_from) else {
+            return Ok(());
+        };
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
+        // Without anybody to trust this always fails, but first of all for the time.
+        let judged = leaf.verify_for_usage(&[], &[], &[], time, webpki::KeyUsage::server_auth(), None, None);
+        let (problem, from) = match judged.err() {
+            Some(webpki::Error::CertExpired { not_after, .. }) => {
+                let ago = now.saturating_sub(not_after.as_secs());
+                (format!("has expired {ago} s ago"), None)
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(verifier.build().map_err(|source| TlsError::Verifier {
-                path: path.clone(),
-                source,
-            })?)
-        }
-    };
-    let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    // No resumption: each connection shows its certificate anew, to the CA of now. Connections
-    // here live for days, so nothing is gained by it either.
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    Ok(config)
+            Some(webpki::Error::CertNotValidYet { not_before, .. }) => {
+                let left = not_before.as_secs().saturating_sub(now);
+                (format!("is valid only in {left} s"), Some(not_before.as_secs()))
+            }
+            _ => return Ok(()),
+        };
+        Err(TlsError::Time {
+            path: self.certificate.path().to_owned(),
+            problem,
+            from,
+        })
+    }
+
+    fn config(&self) -> Result<ServerConfig, TlsError> {
+        let (chain, key) = (self.certificate.certificates()?, self.key.key()?);
+        let pair = |source| PemError::Pair {
+            certificate: self.certificate.path().to_owned(),
+            key: self.key.path().to_owned(),
+            source,
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(pair)?;
+        let builder = match &self.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(ca) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(ca.roots()?), provider);
+                builder.with_client_cert_verifier(verifier.build().map_err(|source| TlsError::Verifier {
+                    path: ca.path().to_owned(),
+                    source,
+                })?)
+            }
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        // No resumption: each connection shows its certificate anew, to the CA of now. Connections
+        // here live for days, so nothing is gained by it either.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(config)
+    }
 }

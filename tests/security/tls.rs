@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use xds_bridge::grpc::{Options, Tls, TlsError};
+use xds_bridge::pem::PemError;
 
 use crate::pki::{BRIDGE, Ca, Pair, files, write};
 use crate::port::{Port, served};
@@ -155,24 +156,30 @@ fn what_cannot_be_used_is_said_before_anything_is_served() {
     let (folder, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
     let right = files(folder.path(), &bridge(&ca), Some(&ca));
     std::fs::write(&right.key, bridge(&ca).key).unwrap();
-    assert!(matches!(Tls::load(right.clone()), Err(TlsError::Pair { .. })));
+    assert!(matches!(
+        Tls::load(right.clone()),
+        Err(TlsError::File(PemError::Pair { .. }))
+    ));
     std::fs::write(&right.key, "no key").unwrap();
     assert!(matches!(
         Tls::load(right.clone()),
-        Err(TlsError::Pem {
+        Err(TlsError::File(PemError::Pem {
             what: "private key",
             ..
-        })
+        }))
     ));
     std::fs::remove_file(&right.key).unwrap();
-    assert!(matches!(Tls::load(right.clone()), Err(TlsError::Read { .. })));
+    assert!(matches!(
+        Tls::load(right.clone()),
+        Err(TlsError::File(PemError::Read { .. }))
+    ));
     write(folder.path(), &bridge(&ca), Some(&ca));
     std::fs::write(right.client_ca.as_ref().unwrap(), "").unwrap();
     assert!(matches!(
         Tls::load(right),
-        Err(TlsError::Pem {
+        Err(TlsError::File(PemError::Pem {
             what: "certificate",
             ..
-        })
+        }))
     ));
 }

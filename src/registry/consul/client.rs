@@ -1,4 +1,4 @@
-//! Sends one read and types its answer. Reads the index of a 200 only (errors
+//! Sends one request and types its answer. Reads the index of a 200 only (errors
 //! carry `X-Consul-Index: 1`), and no more of a body than a limit.
 
 use std::path::PathBuf;
@@ -6,28 +6,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use rs_consul::{Config, Consul, HttpsClient};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use rs_consul::{Config, Consul};
+use tokio::sync::watch;
 
 use super::error::{Error, Failure};
 use super::query::{Mode, Query, Scope};
-use super::token::Token;
-
-/// Of an error's body, for the message.
-const WORDS: usize = 200;
+use super::rights::{self, Right};
+use super::token::{Secret, Token};
+use super::transport::{Http, Pool, Transport};
 
 /// One agent, one pool of connections. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
     agent: Arc<Agent>,
-    http: HttpsClient,
+    pool: Pool,
 }
 
 #[derive(Debug)]
 struct Agent {
-    address: String,
     scope: Scope,
     token: Token,
     slack: Duration,
@@ -52,42 +50,49 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+/// What is sent.
+struct Ask {
+    method: Method,
+    /// With its query.
+    path: String,
+    body: Bytes,
+    /// Of the answer.
+    longest: usize,
+    deadline: Duration,
+}
+
+/// Any answer.
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    multiplexed: bool,
+    body: Bytes,
+}
+
 impl Client {
-    /// `address` is `http://host:port` or `https://host:port`; `slack` is how much longer
-    /// than Consul itself may take an answer is waited for.
+    /// `slack` is how much longer than Consul itself may take an answer is waited for.
     #[must_use]
-    pub fn new(
-        http: HttpsClient,
-        address: String,
-        scope: Scope,
-        token_file: Option<PathBuf>,
-        slack: Duration,
-    ) -> Self {
+    pub fn new(transport: Transport, scope: Scope, token_file: Option<PathBuf>, slack: Duration) -> Self {
         let token = Token::new(token_file);
         Self {
-            agent: Arc::new(Agent {
-                address,
-                scope,
-                token,
-                slack,
-            }),
-            http,
+            agent: Arc::new(Agent { scope, token, slack }),
+            pool: Pool::new(Arc::new(transport)),
         }
     }
 
     /// The same agent and token over other connections.
     #[must_use]
-    pub fn over(&self, http: HttpsClient) -> Self {
+    pub fn apart(&self) -> Self {
         Self {
             agent: self.agent.clone(),
-            http,
+            pool: Pool::new(self.pool.transport().clone()),
         }
     }
 
     /// Where the agent is.
     #[must_use]
     pub fn address(&self) -> &str {
-        &self.agent.address
+        self.pool.transport().address()
     }
 
     /// Which part of Consul is read.
@@ -104,51 +109,127 @@ impl Client {
         self.agent.token.reload().await
     }
 
-    /// rs-consul on the same connections: for names without special characters, and
-    /// where neither health, headers nor a status beside 200 matter.
+    /// The same when nothing is wrong with the token: only what was the same at the last look counts.
     ///
     /// # Errors
     /// [`Failure::Token`]
-    pub async fn simple(&self) -> Result<Consul, Failure> {
-        let token = self.agent.token.get().await?;
-        let config = Config {
-            address: self.agent.address.clone(),
-            token,
-            ..Config::default()
-        };
-        Ok(Consul::new_with_client(config, self.http.clone()))
+    pub async fn look_at_token(&self) -> Result<bool, Failure> {
+        self.agent.token.look().await
     }
 
-    /// Reads once; after a 403 once more, when the token file holds a new token.
+    /// Told of each token after the first.
+    #[must_use]
+    pub fn rotations(&self) -> watch::Receiver<u64> {
+        self.agent.token.rotations()
+    }
+
+    /// Reads the files of TLS again: what stands by now is for new connections. `None`: nothing new.
+    pub async fn look_at_tls(&self) -> Option<Result<(), Failure>> {
+        let transport = self.pool.transport().clone();
+        let looked = tokio::task::spawn_blocking(move || transport.look());
+        looked.await.ok().flatten()
+    }
+
+    /// rs-consul on the same connections: for names without special characters, and
+    /// where neither health, headers nor a status beside 200 matter. It knows no unix sockets: `None`.
+    ///
+    /// # Errors
+    /// [`Failure::Token`]
+    pub async fn simple(&self) -> Result<Option<Consul>, Failure> {
+        let Http::Tcp(http) = self.pool.http() else {
+            return Ok(None);
+        };
+        let token = self.agent.token.get().await?;
+        let config = Config {
+            address: self.address().to_owned(),
+            token: token.map(|token| token.text().to_owned()),
+            ..Config::default()
+        };
+        Ok(Some(Consul::new_with_client(config, http)))
+    }
+
+    /// Reads once; after a 403 once more, when there is a newer token.
     ///
     /// # Errors
     /// Whatever is not a 200 with an index (or a 404 where that is an answer).
     pub async fn read(&self, query: &Query, mode: Mode) -> Result<Answer, Error> {
-        let url = format!("{}{}", self.agent.address, query.path(&self.agent.scope, mode));
-        let once = || self.send(&url, query, mode.held() + self.agent.slack);
-        let mut result = once().await;
-        if matches!(result, Err(Failure::Refused { .. })) && self.reload_token().await.unwrap_or(false) {
-            result = once().await;
-        }
-        result.map_err(|failure| Error {
-            subject: query.subject(),
-            url,
-            failure,
-        })
+        let ask = Ask {
+            method: Method::GET,
+            path: query.path(&self.agent.scope, mode),
+            body: Bytes::new(),
+            longest: query.longest(),
+            deadline: mode.held() + self.agent.slack,
+        };
+        let reply = self.ask(&ask).await;
+        reply
+            .and_then(|reply| answer(query, reply))
+            .map_err(|failure| self.error(query.subject(), &ask.path, failure))
     }
 
-    async fn send(&self, url: &str, query: &Query, deadline: Duration) -> Result<Answer, Failure> {
-        let mut request = Request::get(url);
-        if let Some(token) = self.agent.token.get().await? {
-            let mut value = HeaderValue::try_from(token).map_err(http::Error::from)?;
+    /// The first of these that the token does not give. `None` too where nobody can tell: without ACLs,
+    /// by agents that do not know the question (before 1.7), or by something in between that forbids it.
+    ///
+    /// # Errors
+    /// When there is no answer, or the token is not known.
+    pub async fn lacks(&self, rights: &[Right]) -> Result<Option<Right>, Error> {
+        if self.agent.scope.peer.is_some() {
+            return Ok(None); // what a peer exports is under the peer's rules, too
+        }
+        for some in rights.chunks(rights::MOST) {
+            let ask = Ask {
+                method: Method::POST,
+                path: rights::path(&self.agent.scope),
+                body: rights::body(&self.agent.scope, some),
+                longest: rights::LONGEST,
+                deadline: self.agent.slack,
+            };
+            let reply = self.ask(&ask).await;
+            let lacking = reply
+                .and_then(|reply| rights::lacking(some, reply.status, &reply.body))
+                .map_err(|failure| self.error("the rights of the token".to_owned(), &ask.path, failure))?;
+            if lacking.is_some() {
+                return Ok(lacking);
+            }
+        }
+        Ok(None)
+    }
+
+    fn error(&self, subject: String, path: &str, failure: Failure) -> Error {
+        let url = format!("{}{path}", self.address());
+        Error {
+            subject,
+            url,
+            failure,
+        }
+    }
+
+    /// Sends it; after a 403 once more when the token is another one by now.
+    async fn ask(&self, ask: &Ask) -> Result<Reply, Failure> {
+        let token = self.agent.token.get().await?;
+        let reply = self.send(ask, token.as_deref()).await?;
+        if reply.status != StatusCode::FORBIDDEN || self.reload_token().await.is_err() {
+            return Ok(reply); // what is wrong with the file says who looks at it
+        }
+        let now = self.agent.token.get().await?;
+        if now == token {
+            return Ok(reply);
+        }
+        self.send(ask, now.as_deref()).await
+    }
+
+    async fn send(&self, ask: &Ask, token: Option<&Secret>) -> Result<Reply, Failure> {
+        let url = format!("{}{}", self.pool.transport().base(), ask.path);
+        let mut request = Request::builder().method(ask.method.clone()).uri(url);
+        if let Some(token) = token {
+            let mut value = HeaderValue::try_from(token.text()).map_err(http::Error::from)?;
             value.set_sensitive(true);
             request = request.header("x-consul-token", value);
         }
-        let request = request.body(BoxBody::new(Empty::new()))?;
+        let request = request.body(Full::new(ask.body.clone()).boxed())?;
         let exchange = async {
-            let response = self.http.request(request).await.map_err(Failure::Send)?;
+            let response = self.pool.http().request(request).await.map_err(Failure::Send)?;
             let (head, body) = response.into_parts();
-            let limit = query.longest();
+            let limit = ask.longest;
             let body = Limited::new(body, limit).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
                     Failure::TooLong { limit }
@@ -156,35 +237,36 @@ impl Client {
                     Failure::Body(error)
                 }
             })?;
-            Ok::<_, Failure>((head, body.to_bytes()))
+            Ok(Reply {
+                status: head.status,
+                headers: head.headers,
+                multiplexed: head.version == http::Version::HTTP_2,
+                body: body.to_bytes(),
+            })
         };
-        let (head, body) = tokio::time::timeout(deadline, exchange)
+        tokio::time::timeout(ask.deadline, exchange)
             .await
-            .map_err(|_| Failure::Deadline(deadline))??;
-        let missing = query.may_be_missing() && head.status == StatusCode::NOT_FOUND;
-        match head.status {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND if missing => {}
-            StatusCode::FORBIDDEN => return Err(Failure::Refused { said: words(&body) }),
-            status => {
-                return Err(Failure::Status {
-                    status: status.as_u16(),
-                    said: words(&body),
-                });
-            }
-        }
-        let index = number(&head.headers, "x-consul-index").ok_or(Failure::NoIndex)?;
-        Ok(Answer {
-            // 0 would make the next blocking read return at once, for ever.
-            index: index.max(1),
-            known_leader: text(&head.headers, "x-consul-knownleader").and_then(|t| t.parse().ok()),
-            last_contact: number(&head.headers, "x-consul-lastcontact").map(Duration::from_millis),
-            filtered: text(&head.headers, "x-consul-results-filtered-by-acls") == Some("true"),
-            multiplexed: head.version == http::Version::HTTP_2,
-            missing,
-            body,
-        })
+            .map_err(|_| Failure::Deadline(ask.deadline))?
     }
+}
+
+fn answer(query: &Query, reply: Reply) -> Result<Answer, Failure> {
+    let missing = query.may_be_missing() && reply.status == StatusCode::NOT_FOUND;
+    if reply.status != StatusCode::OK && !missing {
+        return Err(Failure::of(reply.status, &reply.body));
+    }
+    let headers = &reply.headers;
+    let index = number(headers, "x-consul-index").ok_or(Failure::NoIndex)?;
+    Ok(Answer {
+        // 0 would make the next blocking read return at once, for ever.
+        index: index.max(1),
+        known_leader: text(headers, "x-consul-knownleader").and_then(|t| t.parse().ok()),
+        last_contact: number(headers, "x-consul-lastcontact").map(Duration::from_millis),
+        filtered: text(headers, "x-consul-results-filtered-by-acls") == Some("true"),
+        multiplexed: reply.multiplexed,
+        missing,
+        body: reply.body,
+    })
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -193,14 +275,4 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     text(headers, name).and_then(|value| value.parse().ok())
-}
-
-fn words(body: &[u8]) -> String {
-    let head = &body[..body.len().min(WORDS)];
-    String::from_utf8_lossy(head)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect::<String>()
-        .trim()
-        .to_owned()
 }

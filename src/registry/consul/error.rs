@@ -1,8 +1,17 @@
 //! What can go wrong with one request. Names what was asked for and where; never holds a token,
 //! and of a body at most its first words.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use http::StatusCode;
+use rustls::{AlertDescription as Alert, CertificateError as Wrong};
+
+use crate::pem::PemError;
+
+/// Of an error's body, for the message.
+const WORDS: usize = 200;
 
 /// A failed request: what was asked for, where, and why it failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +41,16 @@ pub enum Failure {
         reason: String,
     },
     /// No certificates to verify the agent with.
-    #[error("no root certificates for https")]
-    Roots(#[source] std::io::Error),
+    #[error(
+        "no root certificates for https: install some, or name the agent's own in `ca` of its tls section"
+    )]
+    Roots(#[source] io::Error),
+    /// A file of its tls section cannot be used.
+    #[error("the files of its tls section cannot be used")]
+    Files(#[from] PemError),
+    /// No name that a certificate can hold.
+    #[error("`server_name` of its tls section, `{0}`, is not a DNS name")]
+    ServerName(String),
     /// TLS cannot be set up.
     #[error("tls cannot be set up")]
     Tls(#[from] rustls::Error),
@@ -95,20 +112,90 @@ impl Error {
         matches!(self.failure, Failure::Refused { .. })
     }
 
-    /// The error and all its sources in one line.
+    /// The error and all its sources in one line, with what would be right where that is known.
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            let part = error.to_string();
-            // Some errors repeat their source; one mention is enough.
-            if !text.contains(&part) {
-                text.push_str(": ");
-                text.push_str(&part);
-            }
-            source = error.source();
-        }
-        text
+        chain(self)
     }
+}
+
+impl Failure {
+    /// Any status that is no answer.
+    pub(super) fn of(status: StatusCode, body: &[u8]) -> Self {
+        let said = words(body);
+        match status {
+            StatusCode::FORBIDDEN => Self::Refused { said },
+            status => Self::Status {
+                status: status.as_u16(),
+                said,
+            },
+        }
+    }
+
+    /// Like [`Error::chain`].
+    #[must_use]
+    pub fn chain(&self) -> String {
+        chain(self)
+    }
+}
+
+/// Any error and all its sources in one line, with what would be right where that is known.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut mend = None;
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let part = error.to_string();
+        // Some errors repeat their source; one mention is enough.
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        mend = mend.or_else(|| tls(error).and_then(right));
+        next = error.source();
+    }
+    if let Some(mend) = mend {
+        text.push_str("; ");
+        text.push_str(mend);
+    }
+    text
+}
+
+fn tls<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let wrapped = || error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref();
+    error.downcast_ref().or_else(wrapped)
+}
+
+/// What would be right in the source's tls section.
+fn right(error: &rustls::Error) -> Option<&'static str> {
+    match error {
+        rustls::Error::InvalidCertificate(Wrong::UnknownIssuer) => {
+            Some("`ca` of its tls section must hold who signed the agent's certificate")
+        }
+        rustls::Error::InvalidCertificate(Wrong::NotValidForName | Wrong::NotValidForNameContext { .. }) => {
+            Some("`server_name` of its tls section must be a name in the agent's certificate")
+        }
+        rustls::Error::AlertReceived(
+            Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnknownCA
+            | Alert::CertificateUnknown
+            | Alert::CertificateExpired
+            | Alert::CertificateRevoked,
+        ) => Some(
+            "the agent wants `certificate` and `key` of its tls section to be signed by a CA that it trusts",
+        ),
+        _ => None,
+    }
+}
+
+fn words(body: &[u8]) -> String {
+    let head = &body[..body.len().min(WORDS)];
+    String::from_utf8_lossy(head)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect::<String>()
+        .trim()
+        .to_owned()
 }

@@ -6,8 +6,8 @@
 //! WATCH    same index → nothing; higher → tell, but what loses something → CONFIRM first;
 //!          lower, or an error → the circuit opens, nothing is told, CONFIRM in the next epoch
 //! ```
-//! Never tells what was read in an epoch that is over, nor an empty service without
-//! asking for the canary. Never cancels a blocking read to send it again: Consul would go on with
+//! Never tells what was read in an epoch that is over, nor a loss without asking whether the token
+//! may read what is missing, nor an empty service without asking for the canary. Never cancels a blocking read to send it again: Consul would go on with
 //! it, and count its connection. A read that the circuit interrupts is parked, and resumed once
 //! the same index was confirmed; what it brings then is a wake-up only.
 
@@ -18,7 +18,7 @@ use futures::future::BoxFuture;
 
 use super::link::{Fact, Link};
 use super::{gate, policies};
-use crate::registry::consul::{Answer, Client, Error, Mode, Query};
+use crate::registry::consul::{Answer, Client, Error, Mode, Query, Right};
 
 /// Something that can be followed.
 pub(super) trait Subject: Send {
@@ -27,6 +27,8 @@ pub(super) trait Subject: Send {
     fn read(&mut self, answer: &Answer, confirmed: bool) -> Verdict;
     /// The agent is well, but this answer is of no use.
     fn unusable(&mut self, reason: String) -> Verdict;
+    /// What was lost is told.
+    fn believed(&mut self) {}
     /// Whether 403 says something of this subject only.
     fn may_be_refused(&self) -> bool {
         false
@@ -42,8 +44,12 @@ pub(super) enum Verdict {
     Tell(Fact),
     /// The keys of these services' policies are there: to be told with their values.
     ReadDocuments(Vec<Arc<str>>),
-    /// To be told when the canary lives.
-    TellIfCanary(Fact),
+    /// Something got lost: to be told when we may read it, and the canary lives if nothing is left.
+    TellIfGone {
+        fact: Fact,
+        rights: Vec<Right>,
+        empty: bool,
+    },
     /// Something got lost: ask again by `?consistent`.
     Confirm,
     /// To be told, then to be read again after a while.
@@ -164,8 +170,14 @@ pub(super) async fn step(
     };
     let mut pause = Duration::ZERO;
     let verdict = match verdict {
-        Verdict::TellIfCanary(fact) => match gate::canary(link).await {
-            Ok(()) => Verdict::Tell(fact),
+        Verdict::TellIfGone { fact, rights, empty } => match gate::hidden(link, &rights, empty).await {
+            Ok(None) => {
+                subject.believed();
+                Verdict::Tell(fact)
+            }
+            Ok(Some(right)) => subject.unusable(format!(
+                "what is missing is hidden: the token lacks {right}; what is known stays"
+            )),
             Err(reason) => Verdict::Suspect(reason),
         },
         Verdict::ReadDocuments(services) => match policies::read(link, services).await {
@@ -178,7 +190,7 @@ pub(super) async fn step(
         other => other,
     };
     match verdict {
-        Verdict::Tell(fact) | Verdict::TellIfCanary(fact) => {
+        Verdict::Tell(fact) => {
             belief.hold(epoch, index);
             link.tell(epoch, index, fact).await;
             if !pause.is_zero() {
@@ -189,7 +201,7 @@ pub(super) async fn step(
             }
             Next::Told
         }
-        Verdict::Confirm | Verdict::ReadDocuments(_) => Next::Again,
+        Verdict::Confirm | Verdict::ReadDocuments(_) | Verdict::TellIfGone { .. } => Next::Again,
         Verdict::Unusable(fact) => {
             link.tell(epoch, index, fact).await;
             Next::Later

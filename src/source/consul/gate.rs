@@ -1,5 +1,6 @@
 //! The one prober: after a start or any trouble it finds out, with backoff, whether the
-//! agent is to be trusted, and only then closes the circuit.
+//! agent is to be trusted, and only then closes the circuit. A new token is looked at in the same
+//! way, since it may see less or more: everything is confirmed by it.
 //!
 //! Being let through takes: an agent that answers and knows our token; a catalog read by
 //! `?consistent` (a server that restarts holds or refuses these while its catalog is a part)
@@ -10,12 +11,14 @@ use rs_consul::{ConsulError, QueryOptions};
 
 use super::link::Link;
 use super::parse;
-use crate::registry::consul::{Mode, Query};
+use crate::registry::consul::{Mode, Query, Right, chain};
 
 /// Tries the gate whenever the circuit is open. Never returns.
 pub(super) async fn keep(link: &Link) {
     let mut delays = link.timing.delays();
+    let mut rotations = link.client.rotations();
     loop {
+        rotations.mark_unchanged();
         match pass(link).await {
             Ok(multiplexed) => {
                 let epoch = link.circuit.close(multiplexed);
@@ -28,6 +31,7 @@ pub(super) async fn keep(link: &Link) {
                     () = link.circuit.over(epoch) => {}
                     // All is to be confirmed anew: a new epoch, and nothing is suspected meanwhile.
                     () = link.verify.notified() => {}
+                    Ok(()) = rotations.changed() => {}
                     () = calm => {}
                 }
             }
@@ -42,6 +46,18 @@ pub(super) async fn keep(link: &Link) {
 
 /// Whether the connection is shared by many requests; an error says what is wrong, for people.
 async fn pass(link: &Link) -> Result<bool, String> {
+    let token = link.client.reload_token().await;
+    let passed = questions(link).await;
+    match (passed, token) {
+        // The token of before may be why.
+        (Err(reason), Err(error)) if !reason.contains(&error.chain()) => {
+            Err(format!("{reason}; {}", error.chain()))
+        }
+        (passed, _) => passed,
+    }
+}
+
+async fn questions(link: &Link) -> Result<bool, String> {
     check(link).await?;
     let answer = link
         .read(&link.client, &Query::Services, Mode::Consistent)
@@ -60,7 +76,10 @@ async fn pass(link: &Link) -> Result<bool, String> {
 
 /// The cheapest question there is: does anybody answer, and is our token known?
 async fn check(link: &Link) -> Result<(), String> {
-    let simple = link.client.simple().await.map_err(|e| e.to_string())?;
+    let Some(simple) = link.client.simple().await.map_err(|e| e.chain())? else {
+        let answer = link.read(&link.client, &Query::Services, Mode::Plain).await;
+        return answer.map(drop).map_err(|error| hint(&error));
+    };
     let scope = link.client.scope();
     let options = QueryOptions {
         namespace: scope.namespace.clone(),
@@ -72,12 +91,11 @@ async fn check(link: &Link) -> Result<(), String> {
     let names = simple.get_all_registered_service_names(Some(options));
     match tokio::time::timeout(link.timing.slack, names).await {
         Ok(Err(ConsulError::UnexpectedResponseCode(status, _))) if status == 403 => {
-            link.client.reload_token().await.map_err(|e| e.to_string())?;
-            Ok(()) // the next read says it better, and tries the new token
+            Ok(()) // the next read says it better
         }
         // What the names are, and whether they can be read, is judged by the consistent read.
         Ok(Ok(_) | Err(ConsulError::ResponseDeserializationFailed(_))) => Ok(()),
-        Ok(Err(error)) => Err(format!("consul at {}: {error}", link.client.address())),
+        Ok(Err(error)) => Err(format!("consul at {}: {}", link.client.address(), chain(&error))),
         Err(_) => Err(format!("consul at {} does not answer", link.client.address())),
     }
 }
@@ -102,6 +120,15 @@ pub(super) async fn canary(link: &Link) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+/// Whether what is missing is gone, and not only hidden from our token, which looks the same; the right that
+/// is lacking. `empty`: nothing is left.
+pub(super) async fn hidden(link: &Link, rights: &[Right], empty: bool) -> Result<Option<Right>, String> {
+    if empty {
+        canary(link).await?;
+    }
+    link.lacks(rights).await.map_err(|error| hint(&error))
 }
 
 pub(super) const NO_CANARY: &str = "the catalog does not hold the service `consul`: the token needs service:read \

@@ -11,7 +11,7 @@ use super::circuit::Circuit;
 use super::document::Documents;
 use super::parse::{Found, Names};
 use crate::config::ConsulSelection;
-use crate::registry::consul::{Answer, Client, Error, Mode, Query};
+use crate::registry::consul::{Answer, Client, Error, Mode, Query, Right};
 
 /// Reads at once that do not block, over all tasks. Over HTTP/1.1 each needs a connection, and hyper
 /// may open a second one for it while it waits for an idle one. Agents allow 200 connections of one
@@ -37,6 +37,8 @@ pub struct Timing {
     pub pace: Duration,
     /// The least time from one sweep to the next.
     pub sweep: Duration,
+    /// From one look at the files of token and TLS to the next.
+    pub look: Duration,
 }
 
 impl Default for Timing {
@@ -49,6 +51,7 @@ impl Default for Timing {
             calm: Duration::from_secs(60),
             pace: Duration::from_millis(100),
             sweep: Duration::from_secs(2),
+            look: Duration::from_secs(1),
         }
     }
 }
@@ -146,6 +149,12 @@ impl Link {
             }
             _ => result,
         }
+    }
+
+    /// The first of these that the token does not give.
+    pub(super) async fn lacks(&self, rights: &[Right]) -> Result<Option<Right>, Error> {
+        let _permit = self.reads.acquire().await.ok();
+        self.client.lacks(rights).await
     }
 
     /// Opens the circuit, with a word in the log when it was closed.

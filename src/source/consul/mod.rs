@@ -15,6 +15,7 @@
 
 mod circuit;
 mod document;
+mod files;
 mod follow;
 mod gate;
 mod keeper;
@@ -43,7 +44,7 @@ use self::link::Link;
 use super::{HubGone, Sink, Source};
 use crate::config::ConsulSource;
 use crate::model::Status;
-use crate::registry::consul::{Client, Failure, Scope, transport};
+use crate::registry::consul::{Client, Failure, Scope, TlsFiles, Transport};
 
 /// News on the way to the keeper; more wait where they are.
 const NEWS: usize = 1024;
@@ -84,10 +85,14 @@ impl ConsulWatcher {
             self.timing,
             news,
         ));
-        Keeper::new(link, sink).run(inbox, stop).await
+        let (client, source) = (link.client.clone(), link.source.clone());
+        tokio::select! {
+            ended = Keeper::new(link, sink).run(inbox, stop) => ended,
+            () = files::follow(&client, &source, self.timing.look) => Ok(()), // never
+        }
     }
 
-    /// Tried for ever, since root certificates may appear; `None` when stopped.
+    /// Tried for ever, since certificates may appear; `None` when stopped.
     async fn connect(&self, sink: &Sink, stop: &CancellationToken) -> Result<Option<Client>, HubGone> {
         let mut delays = self.timing.delays();
         loop {
@@ -99,7 +104,7 @@ impl ConsulWatcher {
                 partition,
                 peer,
                 selection: _,
-                tls: _,
+                tls,
                 guard: _,
             } = self.config.clone();
             let scope = Scope {
@@ -108,15 +113,15 @@ impl ConsulWatcher {
                 partition,
                 peer,
             };
-            match transport(&address) {
-                Ok(http) => {
-                    return Ok(Some(Client::new(
-                        http,
-                        address,
-                        scope,
-                        token_file,
-                        self.timing.slack,
-                    )));
+            let files = tls.map_or_else(TlsFiles::default, |tls| TlsFiles {
+                ca: tls.ca,
+                identity: tls.identity,
+                server_name: tls.server_name,
+            });
+            match Transport::new(&address, files) {
+                Ok(transport) => {
+                    let client = Client::new(transport, scope, token_file, self.timing.slack);
+                    return Ok(Some(client));
                 }
                 Err(error) => self.away(&error, sink).await?,
             }
@@ -128,11 +133,9 @@ impl ConsulWatcher {
     }
 
     async fn away(&self, error: &Failure, sink: &Sink) -> Result<(), HubGone> {
-        tracing::warn!(source = %sink.source(), %error, "consul cannot be reached");
-        sink.status(Status::Away {
-            reason: error.to_string(),
-        })
-        .await
+        let reason = error.chain();
+        tracing::warn!(source = %sink.source(), reason, "consul cannot be reached");
+        sink.status(Status::Away { reason }).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which connections a watch uses. Over HTTP/1.1 each watch needs one of its own, and agents
 //! allow 200 of one client; over HTTP/2 a connection carries 250 requests, and a client holds one.
 
-use crate::registry::consul::{Client, transport};
+use crate::registry::consul::Client;
 
 /// Watches over HTTP/1.1.
 pub(super) const PLAIN_WATCHES: usize = 150;
@@ -40,36 +40,23 @@ impl Slots {
     }
 
     fn grow(&mut self) -> usize {
-        let shared = &self.clients[0].0;
-        match transport(shared.address()) {
-            Ok(http) => {
-                self.clients.push((shared.over(http), 0));
-                self.clients.len() - 1
-            }
-            // The first one could be built, so this one can; else watches wait for streams.
-            Err(error) => {
-                tracing::warn!(%error, "no further connection to consul");
-                0
-            }
-        }
+        let apart = self.clients[0].0.apart();
+        self.clients.push((apart, 0));
+        self.clients.len() - 1
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::consul::{Scope, TlsFiles, Transport};
     use std::time::Duration;
 
     #[test]
     fn a_connection_for_each_two_hundred() {
-        let http = transport("http://127.0.0.1:1").unwrap();
-        let mut slots = Slots::new(Client::new(
-            http,
-            "http://127.0.0.1:1".into(),
-            crate::registry::consul::Scope::default(),
-            None,
-            Duration::ZERO,
-        ));
+        let transport = Transport::new("http://127.0.0.1:1", TlsFiles::default()).unwrap();
+        let client = Client::new(transport, Scope::default(), None, Duration::ZERO);
+        let mut slots = Slots::new(client);
         assert_eq!(slots.take(false).0, 0);
         let taken: Vec<usize> = (0..401).map(|_| slots.take(true).0).collect();
         assert_eq!((taken[0], taken[199], taken[200], taken[400]), (1, 1, 2, 3));

@@ -10,7 +10,7 @@ use super::gate::NO_CANARY;
 use super::link::{Fact, Link};
 use super::parse;
 use crate::config::ConsulSelection;
-use crate::registry::consul::{Answer, Query};
+use crate::registry::consul::{Answer, Query, Right};
 
 /// Policy documents that are read: each change of one of them means to read all of them.
 const MAX_DOCUMENTS: usize = 10_000;
@@ -62,12 +62,15 @@ impl Subject for NamesSubject {
     }
 }
 
-/// `/v1/health/service/NAME`. A lost instance is confirmed; an empty service needs the canary too.
+/// `/v1/health/service/NAME`. A lost instance is confirmed, and that we may read it; an empty service
+/// needs the canary too.
 pub(super) struct HealthSubject {
     query: Query,
     name: Arc<str>,
     selection: Arc<ConsulSelection>,
     held: BTreeSet<String>,
+    /// What takes its place once the loss is believed.
+    lossy: BTreeSet<String>,
 }
 
 impl HealthSubject {
@@ -77,7 +80,17 @@ impl HealthSubject {
             query: Query::Health(name.to_string()),
             name,
             held: BTreeSet::new(),
+            lossy: BTreeSet::new(),
         }
+    }
+
+    /// What the token must give for the rest to be gone: the service itself, and the nodes of what is lost.
+    fn rights(&self, left: &BTreeSet<String>) -> Vec<Right> {
+        let lost = self.held.difference(left).filter_map(|id| id.split_once('/'));
+        let nodes: BTreeSet<Right> = lost.map(|(node, _)| Right::Node(node.to_owned())).collect();
+        std::iter::once(Right::Service(self.name.to_string()))
+            .chain(nodes)
+            .collect()
     }
 }
 
@@ -98,19 +111,29 @@ impl Subject for HealthSubject {
                 self.name
             ));
         }
-        if !confirmed && (empty || !found.ids.is_superset(&self.held)) {
+        let loses = empty || !found.ids.is_superset(&self.held);
+        if !confirmed && loses {
             return Verdict::Confirm;
         }
-        self.held.clone_from(&found.ids);
-        let fact = Fact::Service {
+        let fact = |found| Fact::Service {
             name: self.name.clone(),
             found: Ok(found),
         };
-        if empty {
-            Verdict::TellIfCanary(fact)
-        } else {
-            Verdict::Tell(fact)
+        if !loses {
+            self.held.clone_from(&found.ids);
+            return Verdict::Tell(fact(found));
         }
+        let rights = self.rights(&found.ids);
+        self.lossy.clone_from(&found.ids);
+        Verdict::TellIfGone {
+            fact: fact(found),
+            rights,
+            empty,
+        }
+    }
+
+    fn believed(&mut self) {
+        self.held = std::mem::take(&mut self.lossy);
     }
 
     fn unusable(&mut self, reason: String) -> Verdict {

@@ -1,0 +1,189 @@
+//! Certificates and keys in PEM files: read, checked and compared. Each error names its file.
+//! Never decides what they are good for, nor when to look at them again.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PemError {
+    /// A file is not there, or not for us.
+    #[error("reading {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file holds something else.
+    #[error("{} holds no {what} in PEM", path.display())]
+    Pem {
+        /// Which.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+        /// Why.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// A CA's certificate is none.
+    #[error("a certificate in {} cannot sign others", path.display())]
+    Ca {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// Certificate and key.
+    #[error("the certificate {} and the key {} cannot be used together", certificate.display(), key.display())]
+    Pair {
+        /// The chain.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+}
+
+/// The bytes of one file at one time.
+#[derive(Clone)]
+pub struct PemFile {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl PemFile {
+    /// Reads it, whatever it holds.
+    ///
+    /// # Errors
+    /// [`PemError::Read`]
+    pub fn read(path: &Path) -> Result<Self, PemError> {
+        let path = path.to_owned();
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Self { path, bytes }),
+            Err(source) => Err(PemError::Read { path, source }),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A chain, at least one.
+    ///
+    /// # Errors
+    /// [`PemError::Pem`]
+    pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, PemError> {
+        let wrong = |source| self.holds_no("certificate", source);
+        let found: Vec<_> = CertificateDer::pem_slice_iter(&self.bytes)
+            .collect::<Result<_, _>>()
+            .map_err(wrong)?;
+        if found.is_empty() {
+            return Err(wrong(rustls::pki_types::pem::Error::NoItemsFound));
+        }
+        Ok(found)
+    }
+
+    /// Its certificates as those to be trusted, at least one.
+    ///
+    /// # Errors
+    /// [`PemError::Pem`], [`PemError::Ca`]
+    pub fn roots(&self) -> Result<RootCertStore, PemError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in self.certificates()? {
+            roots.add(certificate).map_err(|source| PemError::Ca {
+                path: self.path.clone(),
+                source,
+            })?;
+        }
+        Ok(roots)
+    }
+
+    /// The first private key.
+    ///
+    /// # Errors
+    /// [`PemError::Pem`]
+    pub fn key(&self) -> Result<PrivateKeyDer<'static>, PemError> {
+        PrivateKeyDer::from_pem_slice(&self.bytes).map_err(|source| self.holds_no("private key", source))
+    }
+
+    fn holds_no(&self, what: &'static str, source: rustls::pki_types::pem::Error) -> PemError {
+        PemError::Pem {
+            path: self.path.clone(),
+            what,
+            source,
+        }
+    }
+}
+
+/// What some files hold, or why one cannot be read, in a number: to be compared with another time's.
+#[must_use]
+pub fn fingerprint<'a>(files: Result<impl IntoIterator<Item = &'a PemFile>, &PemError>) -> u128 {
+    match files {
+        Ok(files) => {
+            let hashes = files
+                .into_iter()
+                .flat_map(|file| xxh3_128(&file.bytes).to_le_bytes());
+            xxh3_128(&hashes.collect::<Vec<u8>>())
+        }
+        Err(error) => xxh3_128(error.to_string().as_bytes()),
+    }
+}
+
+/// Tells a content that stands from one that is being written: news is what was seen twice in a row
+/// (a certificate and its key are written one after the other), and is no news after that.
+#[derive(Clone, Copy, Debug)]
+pub struct Steady {
+    tried: u128,
+    before: u128,
+}
+
+impl Steady {
+    /// This content is in use.
+    #[must_use]
+    pub const fn new(first: u128) -> Self {
+        Self {
+            tried: first,
+            before: first,
+        }
+    }
+
+    /// One look. True once for each content that stands.
+    pub fn is_news(&mut self, now: u128) -> bool {
+        let steady = std::mem::replace(&mut self.before, now) == now;
+        let news = steady && now != self.tried;
+        if news {
+            self.tried = now;
+        }
+        news
+    }
+
+    /// Whether this is what was news last, and nothing else since.
+    #[must_use]
+    pub const fn was_tried(&self, now: u128) -> bool {
+        now == self.tried && now == self.before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_is_what_was_seen_twice() {
+        let mut steady = Steady::new(1);
+        let looks = [1, 2, 3, 3, 3, 1, 1, 4, 1, 1];
+        let news = looks.map(|now| steady.is_news(now));
+        assert_eq!(
+            news,
+            [false, false, false, true, false, false, true, false, false, false]
+        );
+    }
+}
