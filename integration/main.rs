@@ -13,6 +13,8 @@ mod adoption_steps;
 mod bridge_restart;
 mod chaos;
 mod configuration;
+mod consul_acl;
+mod consul_data;
 mod consul_restart;
 mod envoy_protocol;
 mod etcd_watch;

@@ -11,6 +11,7 @@
     reason = "a test fails by panicking, with a sentence"
 )]
 
+pub(crate) mod agent;
 pub(crate) mod bridge;
 pub(crate) mod client;
 pub(crate) mod consul;
