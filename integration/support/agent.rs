@@ -255,6 +255,12 @@ impl Watched {
         all
     }
 
+    /// That of a service, by its word.
+    pub(crate) fn protocol(&self, service: &str) -> &'static str {
+        let found = self.catalog.service(&service.into());
+        found.expect("a service").protocol().as_str()
+    }
+
     /// What is wrong, as `entry: reason`, sorted.
     pub(crate) fn issues(&self) -> Vec<String> {
         let (_, source) = self.catalog.sources().next().expect("the only source");

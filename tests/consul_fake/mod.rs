@@ -288,6 +288,7 @@ impl Hub {
             backoff_max: Duration::from_millis(20),
             pace: Duration::from_millis(1),
             sweep: Duration::from_millis(20),
+            look: Duration::from_millis(10),
             ..Timing::default()
         };
         let (hub, events) = mpsc::channel(16);

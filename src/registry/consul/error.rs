@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::StatusCode;
-use rustls::{AlertDescription as Alert, CertificateError as Wrong};
+use rustls::CertificateError as Wrong;
 
 use crate::pem::PemError;
 
@@ -155,6 +155,7 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         mend = mend.or_else(|| tls(error).and_then(right));
         next = error.source();
     }
+    let mend = mend.or_else(|| refuses(&text).then_some(WANTED));
     if let Some(mend) = mend {
         text.push_str("; ");
         text.push_str(mend);
@@ -162,10 +163,29 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
+/// I/O errors hold others, also of their own kind, without calling them a source.
 fn tls<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    let wrapped = || error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref();
-    error.downcast_ref().or_else(wrapped)
+    let inner = || tls(error.downcast_ref::<io::Error>()?.get_ref()?);
+    error.downcast_ref().or_else(inner)
 }
+
+/// Whether the agent did not like our certificate. It says so after the handshake, and HTTP/2 keeps
+/// only the words of what ended a connection.
+fn refuses(text: &str) -> bool {
+    let alert = text.split_once("received fatal alert: ").map(|(_, alert)| alert);
+    let words = [
+        "BadCertificate",
+        "CertificateRequired",
+        "CertificateUnknown",
+        "CertificateExpired",
+        "CertificateRevoked",
+        "UnknownCA",
+    ];
+    alert.is_some_and(|alert| words.iter().any(|word| alert.starts_with(word)))
+}
+
+const WANTED: &str =
+    "the agent wants `certificate` and `key` of its tls section to be signed by a CA that it trusts";
 
 /// What would be right in the source's tls section.
 fn right(error: &rustls::Error) -> Option<&'static str> {
@@ -176,16 +196,6 @@ fn right(error: &rustls::Error) -> Option<&'static str> {
         rustls::Error::InvalidCertificate(Wrong::NotValidForName | Wrong::NotValidForNameContext { .. }) => {
             Some("`server_name` of its tls section must be a name in the agent's certificate")
         }
-        rustls::Error::AlertReceived(
-            Alert::CertificateRequired
-            | Alert::BadCertificate
-            | Alert::UnknownCA
-            | Alert::CertificateUnknown
-            | Alert::CertificateExpired
-            | Alert::CertificateRevoked,
-        ) => Some(
-            "the agent wants `certificate` and `key` of its tls section to be signed by a CA that it trusts",
-        ),
         _ => None,
     }
 }
