@@ -215,7 +215,7 @@ impl Watched {
                         }
                     }
                 }
-                What::Note(_) | What::Measured(_) => {}
+                _ => {}
             }
             self.catalog.apply(event, Duration::ZERO);
         }

@@ -126,7 +126,8 @@ impl Tls {
                 .map_or_else(|e| fingerprint(Err::<[_; 0], _>(e)), Contents::fingerprint);
             let now = clock::unix_seconds();
             let due = from.is_some_and(|from| now >= from);
-            if !steady.is_news(seen) && !(due && steady.was_tried(seen)) {
+            let news = steady.is_news(seen) || (due && steady.was_tried(seen));
+            if !news {
                 continue;
             }
             let usable = contents.map_err(TlsError::from).and_then(|contents| {

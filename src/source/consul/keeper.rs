@@ -250,6 +250,7 @@ impl Keeper {
     /// Lets the watches of services end that the ledger no longer knows.
     fn forget(&mut self) {
         for name in self.ledger.forgotten() {
+            self.link.known.forget(&name);
             if let Some(watch) = self.watches.get(&name) {
                 watch.wanted.store(false, Ordering::Release);
             }

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::circuit::Circuit;
 use super::document::Documents;
+use super::known::Known;
 use super::parse::{Found, Names};
 use crate::config::ConsulSelection;
 use crate::registry::consul::{Answer, Client, Error, Mode, Query, Right};
@@ -103,6 +104,7 @@ pub(super) struct Link {
     pub(super) circuit: Circuit,
     /// The gate is to be passed anew, so that all is confirmed again.
     pub(super) verify: Notify,
+    pub(super) known: Arc<Known>,
     pub(super) timing: Timing,
     /// Permits for reads beside the watches: sweeps and single looks.
     pub(super) asides: Semaphore,
@@ -125,6 +127,7 @@ impl Link {
             selection: Arc::new(selection),
             circuit: Circuit::new(),
             verify: Notify::new(),
+            known: Arc::default(),
             timing,
             asides,
             reads,

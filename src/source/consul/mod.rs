@@ -19,6 +19,7 @@ mod files;
 mod follow;
 mod gate;
 mod keeper;
+mod known;
 mod ledger;
 mod link;
 mod parse;

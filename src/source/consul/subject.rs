@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::document::{self, PREFIX};
 use super::follow::{Subject, Verdict};
 use super::gate::NO_CANARY;
+use super::known::Known;
 use super::link::{Fact, Link};
 use super::parse;
 use crate::config::ConsulSelection;
@@ -68,9 +69,9 @@ pub(super) struct HealthSubject {
     query: Query,
     name: Arc<str>,
     selection: Arc<ConsulSelection>,
-    held: BTreeSet<String>,
-    /// What takes its place once the loss is believed.
-    lossy: BTreeSet<String>,
+    known: Arc<Known>,
+    /// What is left once the loss is believed.
+    left: Arc<BTreeSet<String>>,
 }
 
 impl HealthSubject {
@@ -79,14 +80,14 @@ impl HealthSubject {
             selection: link.selection.clone(),
             query: Query::Health(name.to_string()),
             name,
-            held: BTreeSet::new(),
-            lossy: BTreeSet::new(),
+            known: link.known.clone(),
+            left: Arc::default(),
         }
     }
 
     /// What the token must give for the rest to be gone: the service itself, and the nodes of what is lost.
-    fn rights(&self, left: &BTreeSet<String>) -> Vec<Right> {
-        let lost = self.held.difference(left).filter_map(|id| id.split_once('/'));
+    fn rights(&self, known: &BTreeSet<String>) -> Vec<Right> {
+        let lost = known.difference(&self.left).filter_map(|id| id.split_once('/'));
         let nodes: BTreeSet<Right> = lost.map(|(node, _)| Right::Node(node.to_owned())).collect();
         std::iter::once(Right::Service(self.name.to_string()))
             .chain(nodes)
@@ -111,29 +112,30 @@ impl Subject for HealthSubject {
                 self.name
             ));
         }
-        let loses = empty || !found.ids.is_superset(&self.held);
+        let known = self.known.of(&self.name);
+        let loses = empty || !found.ids.is_superset(&known);
         if !confirmed && loses {
             return Verdict::Confirm;
         }
-        let fact = |found| Fact::Service {
+        self.left = if *known == found.ids {
+            known.clone()
+        } else {
+            Arc::new(found.ids.clone())
+        };
+        let fact = Fact::Service {
             name: self.name.clone(),
             found: Ok(found),
         };
-        if !loses {
-            self.held.clone_from(&found.ids);
-            return Verdict::Tell(fact(found));
+        if loses {
+            let rights = self.rights(&known);
+            return Verdict::TellIfGone { fact, rights, empty };
         }
-        let rights = self.rights(&found.ids);
-        self.lossy.clone_from(&found.ids);
-        Verdict::TellIfGone {
-            fact: fact(found),
-            rights,
-            empty,
-        }
+        self.believed();
+        Verdict::Tell(fact)
     }
 
     fn believed(&mut self) {
-        self.held = std::mem::take(&mut self.lossy);
+        self.known.hold(&self.name, self.left.clone());
     }
 
     fn unusable(&mut self, reason: String) -> Verdict {
