@@ -121,12 +121,12 @@ pub async fn run(
     let mut tasks = Tasks::default();
     let child = || stop.child_token();
     if let Some(cache) = &config.cache {
-        let (writer, snapshots) = mpsc::channel(1);
+        let (writer, states) = cache::writer();
         hub = hub.remembering(last_known(cache.clone(), &config.sources).await, writer);
         let folder = cache.folder.clone();
         tasks.spawn(
             "cache writer",
-            cache::write(folder, snapshots, metrics.clone(), child()),
+            cache::write(folder, states, metrics.clone(), child()),
         );
     }
     tasks.spawn("hub", hub.run(inbox, orders_in, child()));

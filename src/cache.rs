@@ -1,7 +1,8 @@
 //! The last known good state of each source on disk: what is served at once when a
-//! bridge starts while its registry is away. Written atomically, at most once a
-//! second; a file that is damaged, foreign or too old is refused with a clear word.
+//! bridge starts while its registry is away. Written atomically (`writer`); a file that is damaged, foreign or too old is refused with a clear word.
 //! Never trusted beside a registry that answers.
+
+mod writer;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -11,13 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::clock;
-use crate::metrics::Metrics;
 use crate::model::ServiceRecord;
+pub use writer::{Inbox, Writer, write, writer};
 
 /// Changes with the shape of what is written.
 const FORMAT: u32 = 2;
@@ -242,46 +241,6 @@ fn store(folder: &Path, snapshot: &Snapshot) -> Result<(), CacheError> {
     std::fs::rename(fresh, path)?;
     File::open(folder)?.sync_all()?; // the new name, too, is on disk
     Ok(())
-}
-
-/// Writes what it is given until `stop`. A full disk is reported once, counted, and survived.
-pub async fn write(
-    folder: PathBuf,
-    mut snapshots: mpsc::Receiver<Snapshot>,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-) {
-    let mut failing = false;
-    loop {
-        let snapshot = tokio::select! {
-            biased;
-            snapshot = snapshots.recv() => snapshot,
-            () = stop.cancelled() => return,
-        };
-        let Some(snapshot) = snapshot else {
-            return stop.cancelled().await;
-        };
-        let (to, source) = (folder.clone(), snapshot.source.clone());
-        let done = tokio::task::spawn_blocking(move || store(&to, &snapshot)).await;
-        let error = match done {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(crate::render::chain(&error)),
-            Err(error) => Some(error.to_string()),
-        };
-        match error {
-            None if std::mem::take(&mut failing) => {
-                tracing::info!(folder = %folder.display(), "the last known state is written again");
-            }
-            None => {}
-            Some(error) => {
-                metrics.cache_failures.inc();
-                if !std::mem::replace(&mut failing, true) {
-                    let path = file(&folder, &source);
-                    tracing::warn!(%source, path = %path.display(), error, "the last known state cannot be written");
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -76,9 +76,10 @@ impl Memory {
         self.unsaved.insert(source.clone());
     }
 
-    /// When to save next.
-    pub(super) fn save_at(&self, now: Instant) -> Option<Instant> {
-        let due = self.last_save.map_or(now, |last| (last + EVERY).max(now));
+    /// When to save next, no sooner than after this rest.
+    pub(super) fn save_at(&self, now: Instant, rest: Duration) -> Option<Instant> {
+        let rest = rest.max(EVERY);
+        let due = self.last_save.map_or(now, |last| (last + rest).max(now));
         (!self.unsaved.is_empty()).then_some(due)
     }
 
@@ -149,12 +150,14 @@ mod tests {
     async fn it_is_saved_at_once_and_then_each_second() {
         let now = crate::clock::now();
         let mut memory = memory(now);
-        assert_eq!(memory.save_at(now), None);
+        let (small, large) = (Duration::from_millis(10), Duration::from_secs(20));
+        assert_eq!(memory.save_at(now, small), None);
         memory.changed(&"etcd".into());
-        assert_eq!(memory.save_at(now), Some(now));
+        assert_eq!(memory.save_at(now, large), Some(now));
         assert_eq!(memory.take_unsaved(now).as_deref(), Some("etcd"));
         memory.changed(&"etcd".into());
         let soon = now + Duration::from_millis(10);
-        assert_eq!(memory.save_at(soon), Some(now + EVERY));
+        assert_eq!(memory.save_at(soon, small), Some(now + EVERY));
+        assert_eq!(memory.save_at(soon, large), Some(now + large));
     }
 }

@@ -21,7 +21,7 @@ use last_known::Memory;
 use settle::Settle;
 pub use view::{Detail, Held, Order, Overview, SourceDetail, SourceInfo, SourceView};
 
-use crate::cache::{LastKnown, Snapshot};
+use crate::cache::{LastKnown, Snapshot, Writer};
 use crate::clock;
 use crate::fanout::Fanout;
 use crate::metrics::{BySource, ByType, Metrics, count};
@@ -52,7 +52,7 @@ pub struct Hub {
     seen_issues: BTreeSet<Issue>,
     memory: Memory,
     /// Where states are saved, if they are.
-    writer: Option<mpsc::Sender<Snapshot>>,
+    writer: Option<Writer>,
 }
 
 impl Hub {
@@ -101,11 +101,7 @@ impl Hub {
 
     /// What was known of sources before, and where their present state is saved.
     #[must_use]
-    pub fn remembering(
-        mut self,
-        loaded: BTreeMap<Arc<str>, LastKnown>,
-        writer: mpsc::Sender<Snapshot>,
-    ) -> Self {
+    pub fn remembering(mut self, loaded: BTreeMap<Arc<str>, LastKnown>, writer: Writer) -> Self {
         self.memory = Memory::new(self.began, loaded);
         self.writer = Some(writer);
         self
@@ -120,14 +116,12 @@ impl Hub {
     ) {
         loop {
             let (due, release) = (self.settle.due(), self.catalog.due().map(|due| self.began + due));
-            let save = self
-                .memory
-                .save_at(clock::now())
-                .filter(|_| self.writer.is_some());
+            let save = self.writer.as_ref();
+            let save = save.and_then(|writer| self.memory.save_at(clock::now(), writer.rest()));
             let patience = self.memory.patience();
             let ageing = self.memory.ageing(clock::now());
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return self.save_all().await,
                 () = at(save), if save.is_some() => self.save(),
                 () = at(patience), if patience.is_some() => {
                     for source in self.memory.waiting() {
@@ -258,20 +252,29 @@ impl Hub {
         let Some((writer, source)) = self.writer.as_ref().zip(self.memory.take_unsaved(now)) else {
             return;
         };
-        let Some(registry) = self.sources.get(&source).and_then(|info| info.registry.clone()) else {
-            return;
-        };
-        let Some(state) = self.catalog.source(&source) else {
-            return;
-        };
-        let snapshot = Snapshot {
-            source: source.clone(),
-            registry,
-            services: state.snapshot(),
-        };
-        if writer.try_send(snapshot).is_err() {
+        if let Some(snapshot) = self.snapshot(&source)
+            && !writer.offer(snapshot)
+        {
             self.memory.later(source, now);
         }
+    }
+
+    /// What changed since it was saved last, at the end.
+    async fn save_all(mut self) {
+        let Some(writer) = self.writer.take() else { return };
+        while let Some(source) = self.memory.take_unsaved(clock::now()) {
+            if let Some(snapshot) = self.snapshot(&source) {
+                writer.hand(snapshot).await;
+            }
+        }
+    }
+
+    fn snapshot(&self, source: &Arc<str>) -> Option<Snapshot> {
+        Some(Snapshot {
+            source: source.clone(),
+            registry: self.sources.get(source)?.registry.clone()?,
+            services: self.catalog.source(source)?.snapshot(),
+        })
     }
 
     fn apply(&mut self, event: Event) {
