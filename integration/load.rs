@@ -3,9 +3,10 @@
 //!
 //! - `load program`: size of the binary, resident memory, time from start to ready;
 //! - `load latency`: a write to the registry → Envoy's ACK;
-//! - `load streams`: many discovery streams at once, here or at any other xDS server.
+//! - `load streams`: many discovery streams at once, here or at any other xDS server;
+//! - `load registries`: what the bridge costs a registry of thousands of services.
 //!
-//! Without a word: all three. `--quick`: a small part of each, in less than a minute.
+//! Without a word: all four. `--quick`: a small part of each, in less than a minute.
 #![allow(clippy::print_stdout, reason = "its tables go to a person, or into a file")]
 #![allow(
     clippy::unwrap_used,
@@ -17,6 +18,10 @@
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "load/agents.rs"]
+mod agents;
+#[path = "load/awaited.rs"]
+mod awaited;
 #[path = "load/board.rs"]
 mod board;
 #[path = "load/catalog.rs"]
@@ -27,6 +32,8 @@ mod changes;
 mod client;
 #[path = "load/decode.rs"]
 mod decode;
+#[path = "load/keys.rs"]
+mod keys;
 #[path = "load/latency.rs"]
 mod latency;
 #[path = "load/numbers.rs"]
@@ -35,6 +42,8 @@ mod numbers;
 mod options;
 #[path = "load/program.rs"]
 mod program;
+#[path = "load/registries.rs"]
+mod registries;
 #[path = "load/report.rs"]
 mod report;
 #[path = "load/requests.rs"]
@@ -55,10 +64,12 @@ async fn main() {
         Some(What::Program) => program::measure(quick).await,
         Some(What::Latency { changes }) => Box::pin(latency::measure(if quick { 30 } else { changes })).await,
         Some(What::Streams(wish)) => streams::measure(&wish, quick).await,
+        Some(What::Registries { only }) => Box::pin(registries::measure(only, quick)).await,
         None => {
             program::measure(quick).await;
             Box::pin(latency::measure(if quick { 30 } else { options::CHANGES })).await;
             streams::measure(&options::StreamArgs::default(), quick).await;
+            Box::pin(registries::measure(None, quick)).await;
         }
     }
 }

@@ -70,7 +70,8 @@ pub(crate) fn mib(kib: u64) -> String {
     figures(f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0)
 }
 
-fn figures(value: f64) -> String {
+/// Three figures.
+pub(crate) fn figures(value: f64) -> String {
     let places = match value {
         v if v >= 100.0 => 0,
         v if v >= 10.0 => 1,

@@ -29,6 +29,18 @@ pub(crate) enum What {
     },
     /// Many discovery streams at once
     Streams(StreamArgs),
+    /// Thousands of services in Consul and etcd: changes, requests, CPU, and a registry that is away
+    Registries {
+        /// Only this one: consul, etcd
+        only: Option<Registry>,
+    },
+}
+
+/// One registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Registry {
+    Consul,
+    Etcd,
 }
 
 /// Without `--streams` and `--services`: the scales of docs/performance.md.

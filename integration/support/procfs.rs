@@ -28,6 +28,11 @@ impl Cpu {
     }
 }
 
+/// What a process has used since its start.
+pub(crate) fn total(pid: u32) -> Duration {
+    cpu(pid).since(&Cpu(BTreeMap::new()))
+}
+
 /// `VmRSS`: resident now. In KiB.
 pub(crate) fn resident(pid: u32) -> u64 {
     status(pid, "VmRSS:")
