@@ -4,7 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod certificates;
 mod support;
+mod users;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -143,7 +145,7 @@ async fn compaction_while_away_lists_anew() {
 }
 
 #[tokio::test]
-async fn an_expired_lease_removes_its_instance() {
+async fn an_expired_lease_removes_its_instance_until_it_is_registered_anew() {
     let node = Node::start().await;
     let mut client = node.connect().await;
     let mut bridge = Bridge::start(&[&node]);
@@ -157,6 +159,12 @@ async fn an_expired_lease_removes_its_instance() {
         .until("both", |b| b.ports() == ports([("s0", &[1, 2])]))
         .await;
     bridge.until("one", |b| b.ports() == ports([("s0", &[2])])).await;
+    let lease = client.lease_grant(60, None).await.unwrap().id();
+    let under = PutOptions::new().with_lease(lease);
+    client.put(key(0, "a"), value(1), Some(under)).await.unwrap();
+    bridge
+        .until("registered anew", |b| b.ports() == ports([("s0", &[1, 2])]))
+        .await;
     bridge.stop().await;
 }
 
@@ -239,6 +247,24 @@ async fn an_endpoint_of_another_cluster_is_refused() {
     bridge.live().await;
     assert_eq!(bridge.ports(), ports([("s0", &[1])]));
     assert!(bridge.lost.is_empty());
+    bridge.stop().await;
+}
+
+/// Pings too often, and etcd cuts a watch that is idle after 9 s.
+#[tokio::test]
+async fn an_idle_watch_is_not_cut() {
+    let node = Node::start().await;
+    let mut bridge = Bridge::start(&[&node]);
+    bridge.live().await;
+    assert!(
+        bridge.is_quiet(Duration::from_secs(62)).await,
+        "{:?}",
+        bridge.status
+    );
+    let mut client = node.connect().await;
+    client.put(key(0, "a"), value(1), None).await.unwrap();
+    let change = bridge.next().await.expect("a change, and no status before it");
+    assert_eq!(change.services.len(), 1);
     bridge.stop().await;
 }
 

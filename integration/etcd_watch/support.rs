@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{Client, GetOptions};
+use etcd_client::{Client, ConnectOptions, GetOptions, TlsOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -29,6 +29,10 @@ pub(super) struct Node {
     pub(super) client: u16,
     peer: u16,
     child: Option<Child>,
+    /// Beside the usual ones.
+    args: Vec<String>,
+    /// How it is reached where it has certificates.
+    tls: Option<TlsOptions>,
 }
 
 pub(super) fn free_port() -> u16 {
@@ -48,23 +52,34 @@ fn binary() -> PathBuf {
 
 impl Node {
     pub(super) async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::with(tempfile::tempdir().unwrap(), &[], None).await
+    }
+
+    /// With further arguments, and with certificates where `tls` says how they are believed.
+    pub(super) async fn with(folder: tempfile::TempDir, args: &[&str], tls: Option<TlsOptions>) -> Self {
         let mut node = Self {
             folder,
             client: free_port(),
             peer: free_port(),
             child: None,
+            args: args.iter().map(ToString::to_string).collect(),
+            tls,
         };
         node.run(node.client).await;
         node
     }
 
+    /// `kill -9`, and again as it was; from now on this is how it is believed.
+    pub(super) async fn restart(&mut self, tls: Option<TlsOptions>) {
+        self.kill();
+        self.tls = tls;
+        self.run(self.client).await;
+    }
+
     /// Runs the node, reachable at `port`.
     pub(super) async fn run(&mut self, port: u16) {
-        let (client, peer) = (
-            format!("http://127.0.0.1:{port}"),
-            format!("http://127.0.0.1:{}", self.peer),
-        );
+        let client = self.url(port);
+        let peer = format!("http://127.0.0.1:{}", self.peer);
         let child = Command::new(binary())
             .arg("--data-dir")
             .arg(self.folder.path().join("data"))
@@ -86,17 +101,35 @@ impl Node {
                 "--log-level",
                 "error",
             ])
+            .args(&self.args)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         self.child = Some(child);
         let ready = async {
-            while connect(port).await.get("ready", None).await.is_err() {
+            while !self.answers(&client).await {
                 sleep(Duration::from_millis(20)).await;
             }
         };
         timeout(DEADLINE, ready).await.expect("etcd starts");
+    }
+
+    /// Whether it has a leader; one with users says that it wants to know ours.
+    async fn answers(&self, url: &str) -> bool {
+        let options = options(self.tls.clone());
+        let Ok(mut client) = Client::connect([url], Some(options)).await else {
+            return false;
+        };
+        match client.get("ready", None).await {
+            Ok(_) => true,
+            Err(error) => error.to_string().contains("user name is empty"),
+        }
+    }
+
+    fn url(&self, port: u16) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{port}")
     }
 
     /// `kill -9`.
@@ -108,7 +141,7 @@ impl Node {
     }
 
     pub(super) fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.client)
+        self.url(self.client)
     }
 
     pub(super) async fn connect(&self) -> Client {
@@ -122,9 +155,16 @@ impl Drop for Node {
     }
 }
 
+fn options(tls: Option<TlsOptions>) -> ConnectOptions {
+    let options = ConnectOptions::new().with_timeout(Duration::from_secs(5));
+    match tls {
+        Some(tls) => options.with_tls(tls),
+        None => options,
+    }
+}
+
 pub(super) async fn connect(port: u16) -> Client {
-    let options = etcd_client::ConnectOptions::new().with_timeout(Duration::from_secs(5));
-    Client::connect([format!("http://127.0.0.1:{port}")], Some(options))
+    Client::connect([format!("http://127.0.0.1:{port}")], Some(options(None)))
         .await
         .unwrap()
 }
@@ -146,11 +186,15 @@ pub(super) type Ports = BTreeMap<String, BTreeSet<u16>>;
 impl Bridge {
     pub(super) fn start(nodes: &[&Node]) -> Self {
         let endpoints = nodes.iter().map(|n| n.endpoint()).collect();
-        let config = EtcdSource::new(endpoints, PREFIX);
+        Self::of(&EtcdSource::new(endpoints, PREFIX))
+    }
+
+    /// With a whole configuration.
+    pub(super) fn of(config: &EtcdSource) -> Self {
         let (sender, events) = mpsc::channel(4);
         let stop = CancellationToken::new();
         let sink = Sink::new("etcd".into(), sender);
-        let task = tokio::spawn(Box::new(EtcdWatcher::new(&config)).run(sink, stop.clone()));
+        let task = tokio::spawn(Box::new(EtcdWatcher::new(config)).run(sink, stop.clone()));
         let (catalog, status) = (Catalog::new([("etcd".into(), None)]), Status::Connecting);
         Self {
             events,
@@ -212,6 +256,17 @@ impl Bridge {
 
     pub(super) async fn live(&mut self) {
         self.until("live", |b| b.status == Status::Live).await;
+    }
+
+    /// Away, for a reason with this in it.
+    pub(super) async fn away(&mut self, word: &str) {
+        let away = |b: &Self| matches!(&b.status, Status::Away { reason } if reason.contains(word));
+        self.until(&format!("away: {word}"), away).await;
+    }
+
+    /// Whether a source says nothing for so long.
+    pub(super) async fn is_quiet(&mut self, time: Duration) -> bool {
+        timeout(time, self.events.recv()).await.is_err()
     }
 
     pub(super) async fn stop(self) {

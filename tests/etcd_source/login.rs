@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::fake::{
-    Ask, FAILED_PRECONDITION, Fake, INVALID_ARGUMENT, Reply, UNAUTHENTICATED, UNAVAILABLE, canceled,
+    Ask, FAILED_PRECONDITION, Fake, INVALID_ARGUMENT, PERMISSION_DENIED, Reply, UNAUTHENTICATED, UNAVAILABLE,
+    canceled,
 };
 use super::{config, hub, orders, put, ranges};
 use xds_bridge::config::{EtcdLogin, EtcdSource};
@@ -176,4 +177,29 @@ async fn a_right_that_is_taken_away_removes_nothing_and_comes_back() {
     hub.until_live().await;
     hub.until_ports("orders", &[1, 2]).await;
     assert_eq!(ranges(&fake), 1, "nothing is listed anew");
+}
+
+/// A prefix that is denied for hours outlives many tokens.
+#[tokio::test]
+async fn tokens_that_run_out_while_a_right_is_missing_change_nothing_in_what_is_said() {
+    let (fake, address) = Fake::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (config, _) = login(config(&[&address]), &folder, "s3cret");
+    // Each token is good for one listing.
+    let mut used = std::collections::BTreeSet::new();
+    fake.script(move |ask| match ask {
+        Ask::Range { token, .. } if used.insert(token.clone()) => {
+            Some(Reply::Fail(PERMISSION_DENIED, "etcdserver: permission denied"))
+        }
+        Ask::Range { .. } => Some(Reply::Fail(UNAUTHENTICATED, "etcdserver: invalid auth token")),
+        _ => None,
+    });
+    let mut hub = hub(&config);
+    hub.until_away("may not read /services/").await;
+    while logins(&fake) < 6 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    fake.script(|_| None);
+    hub.until_live().await;
+    assert_eq!(hub.statuses.len(), 2, "{:?}", hub.statuses);
 }

@@ -130,14 +130,18 @@ impl From<etcd_client::Error> for Error {
             Code::OutOfRange if text.contains("future revision") => Self::Rewound { known: 0 },
             Code::OutOfRange | Code::ResourceExhausted if text.contains("large") => Self::TooLarge { reason },
             // A call that etcd's own parts made in between keeps the text and loses the code.
-            _ => Self::refusal(text).unwrap_or_else(|| Self::Unavailable {
-                reason: explain(
-                    match text {
-                        "" => status.code().description(),
-                        text => text,
-                    },
-                    status,
-                ),
+            _ => Self::refusal(text).unwrap_or_else(|| {
+                let message = match text {
+                    "" => status.code().description(),
+                    text => text,
+                };
+                let reason = explain(message, status);
+                // HTTP/2 keeps only the text of what ended its connection.
+                if reason.contains("received fatal alert") {
+                    let about = Side::Ours;
+                    return Self::Tls { reason, about };
+                }
+                Self::Unavailable { reason }
             }),
         }
     }

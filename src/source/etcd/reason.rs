@@ -7,8 +7,8 @@ use std::error::Error as _;
 use super::session::Break;
 use crate::registry::etcd::{Error, Side};
 
-/// Why a prefix is not watched now. `user`: who we are to etcd, where we have a name.
-pub(super) fn reason(end: &Break, prefix: &str, user: Option<&str>) -> String {
+/// Why a prefix is not watched now over this endpoint. `user`: who we are to etcd, where we have a name.
+pub(super) fn reason(end: &Break, endpoint: &str, prefix: &str, user: Option<&str>) -> String {
     let text = explain(end);
     let Break::Etcd(error) = end else { return text };
     let who = user.map_or_else(
@@ -34,6 +34,15 @@ pub(super) fn reason(end: &Break, prefix: &str, user: Option<&str>) -> String {
             };
             format!("{text}; mend: {mend}, in the source's [tls] of bridge.toml")
         }
+        // Over TLS 1.3 a certificate is refused after the handshake, and the word of it comes too late at times.
+        Error::Unavailable { reason }
+            if endpoint.starts_with("https:") && reason.contains("connection closed") =>
+        {
+            format!(
+                "{text}; a member that refuses our certificate, or wants one, closes like this: see `certificate` \
+                 and `key` in the source's [tls] of bridge.toml"
+            )
+        }
         Error::File { .. } => format!("{text}; it is read again at each try"),
         _ => text,
     }
@@ -56,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_prefix_the_user_and_the_mend() {
-        let text = |error: Error, user| reason(&Break::Etcd(error), "/services/", user);
+        let text = |error: Error, user| reason(&Break::Etcd(error), "https://etcd:2379", "/services/", user);
         let denied = || Error::Denied {
             reason: "etcdserver: permission denied".to_owned(),
         };
@@ -80,5 +89,9 @@ mod tests {
             about: Side::Member,
         };
         assert!(text(tls, None).contains("mend: `ca` must name"));
+        let closed = Error::Unavailable {
+            reason: "operation was canceled: connection closed".to_owned(),
+        };
+        assert!(text(closed, None).contains("see `certificate` and `key`"));
     }
 }

@@ -46,7 +46,7 @@ pub(super) struct Session {
     cluster: Option<u64>,
     /// Listed anew already, and no message since: the next time waits.
     relisted: bool,
-    /// Logged in anew already, and no watch since: the next time waits.
+    /// Logged in anew already, and not believed since: the next time waits.
     renewed: bool,
 }
 
@@ -159,6 +159,10 @@ impl Session {
             self.position = None;
             return !std::mem::replace(&mut self.relisted, true);
         }
+        if let Error::Denied { .. } = error {
+            // It knew who we are.
+            self.renewed = false;
+        }
         matches!(error, Error::Expired { .. })
             && self.link.user().is_some()
             && !std::mem::replace(&mut self.renewed, true)
@@ -166,7 +170,7 @@ impl Session {
 
     async fn away(&mut self, endpoint: &str, end: &Break) -> Result<(), HubGone> {
         let delay = self.backoff.next();
-        let reason = reason(end, &self.prefix, self.link.user());
+        let reason = reason(end, endpoint, &self.prefix, self.link.user());
         warn!(source = %self.source, prefix = %self.prefix, endpoint, retry_in = ?delay, "etcd is away: {reason}");
         // At the start one dead endpoint is not etcd: what was known last would be served, though another
         // member knows better.
