@@ -8,7 +8,7 @@ mod consul_fake;
 
 use std::time::Duration;
 
-use consul_fake::{Fake, Hub, say};
+use consul_fake::{Fake, Hub, health, say};
 use xds_bridge::model::Status;
 
 const RIGHTS: &str = "/v1/internal/acl/authorize";
@@ -121,6 +121,27 @@ async fn what_the_token_hides_is_not_gone() {
     hub.until("orders gone", |hub| hub.ports("orders").is_none())
         .await;
     assert_eq!((issues(&hub), hub.statuses.len()), (vec![], 0));
+}
+
+/// A single look at a service that is no longer named is its reader's first, and yet nothing is gone for it.
+#[tokio::test]
+async fn a_first_read_knows_what_was_told_before() {
+    let (fake, address) = Fake::start().await;
+    fake.set("orders", &[1, 2]);
+    let mut hub = Hub::watch(&address, None);
+    hub.until_live().await;
+    fake.script(|ask| match (ask.path.as_str(), ask.index) {
+        (RIGHTS, _) => say(200, 1, r#"[{"Allow":true},{"Allow":false}]"#),
+        ("/v1/catalog/services", i) if i.is_none_or(|i| i < 800) => say(200, 800, r#"{"consul":[]}"#),
+        // Only who reads it anew is told: the watch goes on to wait.
+        ("/v1/health/service/orders", None) => say(200, 101, &health("orders", &[2])),
+        _ => None,
+    });
+    hub.until("an issue", |hub| {
+        issues(hub).iter().any(|i| i.contains("node:read of n"))
+    })
+    .await;
+    assert_eq!(hub.ports("orders"), Some(vec![1, 2]));
 }
 
 /// Without ACLs, with an agent that does not know the question, or with something in between that forbids it.
