@@ -114,8 +114,12 @@ impl Connection {
         Ok(watch)
     }
 
-    /// How long the member's Raft log is (`etcdserverpb.Maintenance/Status`), unless it may not or cannot say.
-    async fn raft_index(&self) -> Result<Option<u64>, Error> {
+    /// How long the member's Raft log is (`etcdserverpb.Maintenance/Status`); `None`: we may not know, or the
+    /// member cannot say.
+    ///
+    /// # Errors
+    /// What the member answered.
+    pub async fn raft_index(&self) -> Result<Option<u64>, Error> {
         let mut client = self.client.maintenance_client();
         let status = timeout(CALL_TIMEOUT, client.status())
             .await

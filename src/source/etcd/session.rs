@@ -235,6 +235,7 @@ impl Session {
                 _ = silence.tick() => return Err(Error::Silent.into()),
                 _ = probe.tick() => {
                     watch.request_progress().await?;
+                    self.remember(member.connection.raft_index().await?);
                     continue;
                 }
             };
@@ -246,6 +247,13 @@ impl Session {
             }
             // Only now: time spent waiting for the hub is not etcd's silence.
             silence.reset();
+        }
+    }
+
+    /// A watch may stand for weeks: the index of its beginning would be passed by any restored backup.
+    const fn remember(&mut self, raft_index: Option<u64>) {
+        if let Some(position) = &mut self.position {
+            position.origin.raft_index = raft_index;
         }
     }
 
