@@ -3,7 +3,8 @@
 # Brings what the build and the tests need and a fresh machine lacks.
 #
 #   integration/tools.sh fetch        etcd, etcdctl, consul and envoy into target/tools/bin (default)
-#   integration/tools.sh clients      gRPC's own xDS clients: grpc-python, grpc-node and grpc-rust, likewise
+#   integration/tools.sh clients      gRPC's own xDS clients: grpc-python, grpc-node and grpc-rust, likewise;
+#                                     and ip, with which tests partition a network
 #   integration/tools.sh build-deps   protoc with its includes, and a C compiler
 #
 # fetch works without root and leaves the machine's own packages alone (as root it installs python3-pip
@@ -12,7 +13,7 @@
 # takes no time. Each can be replaced by a program of your own:
 #   ETCD_BIN, ETCDCTL_BIN, CONSUL_BIN, ENVOY_BIN
 #
-# clients needs python3 with pip, node with npm, and cargo (as root on Debian it installs the first two). The
+# clients needs python3 with pip, node with npm, ip, and cargo (as root on Debian it installs all but cargo). The
 # packages go into target/tools; grpc-python and grpc-node are a few lines of shell that start the machine's
 # interpreter with them. Your own: GRPC_PYTHON_BIN, GRPC_NODE_BIN (interpreters that find the packages) and
 # GRPC_RUST_BIN.
@@ -314,9 +315,22 @@ rust_client() {
     place grpc-rust "$work/rust/debug/grpc-rust"
 }
 
+# Network namespaces need root, too: the tests that make them say so.
+need_ip() {
+    local PATH=$PATH:/usr/sbin:/sbin
+    if command -v ip >/dev/null; then return; fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing iproute2, with which tests partition a network"
+        install_packages iproute2
+    fi
+    command -v ip >/dev/null || die "ip is needed for the tests of partitioned networks, and is not here." \
+        "Install it (Debian: apt-get install --no-install-recommends iproute2)."
+}
+
 fetch_clients() {
     local name variable
     prepare
+    need_ip
     for name in $clients; do
         variable=$(variable_of "$name")
         if [ -n "${!variable:-}" ]; then

@@ -4,6 +4,7 @@
 
 mod consul_restart;
 mod consul_wiped;
+mod etcd;
 
 use tempfile::TempDir;
 

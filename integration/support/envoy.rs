@@ -12,6 +12,9 @@ use super::http::Http;
 use super::process::{self, Program, Start};
 use super::wait;
 
+/// Where its admin port tells of clusters and their hosts.
+pub(crate) const CLUSTERS: &str = "/clusters?format=json";
+
 /// One Envoy with one worker.
 pub(crate) struct Envoy {
     program: Program,
@@ -122,26 +125,7 @@ impl Envoy {
 
     /// Addresses of a cluster's hosts with their EDS health, `HEALTHY`; empty without the cluster.
     pub(crate) async fn hosts(&self, cluster: &str) -> BTreeMap<String, String> {
-        let all = self.json("/clusters?format=json").await;
-        let clusters = all["cluster_statuses"].as_array().cloned().unwrap_or_default();
-        let hosts = clusters
-            .iter()
-            .filter(|c| c["name"] == cluster)
-            .flat_map(|c| c["host_statuses"].as_array().cloned().unwrap_or_default());
-        hosts
-            .map(|host| {
-                let socket = &host["address"]["socket_address"];
-                let address = format!(
-                    "{}:{}",
-                    socket["address"].as_str().unwrap_or("?"),
-                    socket["port_value"]
-                );
-                let health = host["health_status"]["eds_health_status"]
-                    .as_str()
-                    .unwrap_or("HEALTHY");
-                (address, health.to_owned())
-            })
-            .collect()
+        hosts_of(&self.json(CLUSTERS).await, cluster)
     }
 
     /// What it holds of a cluster.
@@ -182,6 +166,26 @@ impl Envoy {
         })
         .await;
     }
+}
+
+/// The hosts of a cluster in what [`CLUSTERS`] answers.
+pub(crate) fn hosts_of(clusters: &Value, cluster: &str) -> BTreeMap<String, String> {
+    let all = clusters["cluster_statuses"].as_array().into_iter().flatten();
+    all.filter(|c| c["name"] == cluster)
+        .flat_map(|c| c["host_statuses"].as_array().into_iter().flatten())
+        .map(|host| {
+            let socket = &host["address"]["socket_address"];
+            let address = format!(
+                "{}:{}",
+                socket["address"].as_str().unwrap_or("?"),
+                socket["port_value"]
+            );
+            let health = host["health_status"]["eds_health_status"]
+                .as_str()
+                .unwrap_or("HEALTHY");
+            (address, health.to_owned())
+        })
+        .collect()
 }
 
 /// `*` stands for any part of a name.

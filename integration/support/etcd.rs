@@ -189,7 +189,8 @@ async fn keep_alive(url: String, id: i64, every: Duration) {
     }
 }
 
-async fn connect(url: &str) -> Result<Client, String> {
+/// A client of its own connection.
+pub(crate) async fn connect(url: &str) -> Result<Client, String> {
     let options = ConnectOptions::new()
         .with_timeout(DEADLINE)
         .with_connect_timeout(DEADLINE);
@@ -199,7 +200,7 @@ async fn connect(url: &str) -> Result<Client, String> {
 }
 
 /// A linearizable read: only with a leader.
-async fn answers(url: &str) -> Result<(), String> {
+pub(crate) async fn answers(url: &str) -> Result<(), String> {
     let mut client = connect(url).await?;
     let read = tokio::time::timeout(Duration::from_secs(1), client.get("ready", None)).await;
     match read {

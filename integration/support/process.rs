@@ -106,6 +106,11 @@ impl Program {
         self.child.wait().expect("waiting for a killed child");
     }
 
+    /// Its arguments from the next start on.
+    pub(crate) fn set_args(&mut self, args: &[String]) {
+        self.args = args.iter().map(Into::into).collect();
+    }
+
     /// Starts it again as it was. It must have ended.
     pub(crate) fn start_again(&mut self) {
         assert!(self.exited().is_some(), "{} still runs", self.name);
