@@ -18,6 +18,7 @@ mod consul_data;
 mod consul_datacenters;
 mod consul_restart;
 mod consul_tls;
+mod consul_watch;
 mod envoy_protocol;
 mod etcd_watch;
 mod grpc_clients;

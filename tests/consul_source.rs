@@ -4,7 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 #![allow(unreachable_pub, reason = "the fake is a module of this test alone")]
 
+#[path = "consul/answers.rs"]
+mod answers;
 mod consul_fake;
+#[path = "consul/pressure.rs"]
+mod pressure;
 
 use consul_fake::{Fake, Hub, Reply, health, say};
 use xds_bridge::model::{Severity, Status};

@@ -236,7 +236,8 @@ impl Consul {
         self.insist("/v1/catalog/deregister", &body).await;
     }
 
-    async fn insist(&self, path: &str, body: &Value) {
+    /// PUT of a path, tried again while the servers have no leader or no room.
+    pub(crate) async fn insist(&self, path: &str, body: &Value) {
         let url = format!("{}{path}", self.url);
         wait::until(wait::PATIENCE, &format!("PUT {path} of {body}"), async || {
             put(&self.writer, &url, body.to_string()).await

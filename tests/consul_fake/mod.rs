@@ -6,15 +6,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 #![allow(dead_code, reason = "each test uses its part of it")]
 
+mod door;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::http::Request;
 use axum::response::Response;
-use tokio::net::TcpListener;
+use futures::StreamExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use xds_bridge::config::ConsulSource;
@@ -22,6 +24,9 @@ use xds_bridge::model::change::What;
 use xds_bridge::model::{Catalog, Change, Event, Measured, Status};
 use xds_bridge::source::consul::{ConsulWatcher, Timing};
 use xds_bridge::source::{Sink, Source as _};
+
+#[allow(unused_imports, reason = "each test uses its part of it")]
+pub use door::{Door, Welcome};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -33,6 +38,8 @@ pub struct Ask {
     /// Behind the `?`, as it was sent.
     pub query: String,
     pub consistent: bool,
+    /// Asked for its index alone.
+    pub probe: bool,
     pub index: Option<u64>,
     pub token: String,
 }
@@ -40,8 +47,32 @@ pub struct Ask {
 /// What a script answers.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    Say { status: u16, index: u64, body: String },
+    Say {
+        status: u16,
+        index: u64,
+        body: String,
+    },
+    /// Any headers, and a body that is whole or not.
+    Odd {
+        status: u16,
+        headers: Vec<(&'static str, String)>,
+        body: String,
+        rest: Rest,
+    },
+    /// Until something is set or scripted.
     Hang,
+    /// The connection ends without a byte; over HTTP/2 the stream is reset for this reason.
+    Drop(h2::Reason),
+}
+
+/// What follows the body that is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    Nothing,
+    /// More was promised, and the connection ends.
+    Cut,
+    /// More was promised, and never comes.
+    Never,
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "a script answers or does not")]
@@ -59,9 +90,14 @@ pub struct Fake {
     state: Mutex<Registry>,
     wake: watch::Sender<u64>,
     script: Mutex<Script>,
+    pub door: Door,
     log: Mutex<Vec<Ask>>,
     open: AtomicUsize,
     most: AtomicUsize,
+    reads: AtomicUsize,
+    most_reads: AtomicUsize,
+    /// Counts requests, and those that block once they do.
+    asked: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -84,6 +120,7 @@ impl Drop for Open<'_> {
 }
 
 impl Fake {
+    #[expect(clippy::unused_async, reason = "inside a runtime only")]
     pub async fn start() -> (Arc<Self>, String) {
         let registry = Registry {
             index: 100,
@@ -95,14 +132,15 @@ impl Fake {
             state: Mutex::new(registry),
             wake: watch::Sender::new(0),
             script: Mutex::new(Box::new(|_| None)),
+            door: Door::default(),
             log: Mutex::default(),
             open: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
+            reads: AtomicUsize::new(0),
+            most_reads: AtomicUsize::new(0),
+            asked: watch::Sender::new(0),
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let app = axum::Router::new().fallback(answer).with_state(fake.clone());
-        tokio::spawn(async move { axum::serve(listener, app).await });
+        let address = format!("http://{}", door::open(fake.clone()));
         (fake, address)
     }
 
@@ -137,6 +175,45 @@ impl Fake {
         }
         drop(state);
         self.wake.send_modify(|n| *n += 1);
+    }
+
+    /// How many such requests were seen since the last `forget`.
+    pub fn count(&self, wanted: impl Fn(&Ask) -> bool) -> usize {
+        self.log.lock().unwrap().iter().filter(|ask| wanted(ask)).count()
+    }
+
+    /// Such requests since the last `forget`.
+    pub fn asked(&self, wanted: impl Fn(&Ask) -> bool) -> Vec<Ask> {
+        let log = self.log.lock().unwrap();
+        log.iter().filter(|ask| wanted(ask)).cloned().collect()
+    }
+
+    /// Waits until such a request is there.
+    pub async fn until_seen(&self, wanted: impl Fn(&Ask) -> bool) {
+        self.until_seen_times(1, wanted).await;
+    }
+
+    /// Waits until so many are there.
+    pub async fn until_seen_times(&self, times: usize, wanted: impl Fn(&Ask) -> bool) {
+        let mut asked = self.asked.subscribe();
+        let seen = async {
+            while self.count(&wanted) < times {
+                asked.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(DEADLINE, seen)
+            .await
+            .expect("not asked in time");
+    }
+
+    /// Blocking requests that wait.
+    fn blocked(&self) -> usize {
+        self.open.load(Ordering::SeqCst) - self.reads.load(Ordering::SeqCst)
+    }
+
+    /// The most requests that did not block and were open at once.
+    pub fn most_reads(&self) -> usize {
+        self.most_reads.load(Ordering::SeqCst)
     }
 
     /// Whether such a request was seen since the last `forget`.
@@ -204,7 +281,7 @@ pub fn health(name: &str, ports: &[u16]) -> String {
     format!("[{}]", ports.iter().map(one).collect::<Vec<_>>().join(","))
 }
 
-async fn answer(State(fake): State<Arc<Fake>>, request: Request) -> Response {
+async fn answer(fake: Arc<Fake>, request: Request<hyper::body::Incoming>) -> Result<Response, h2::Error> {
     let open = fake.open.fetch_add(1, Ordering::SeqCst) + 1;
     fake.most.fetch_max(open, Ordering::SeqCst);
     let _open = Open(&fake.open);
@@ -227,10 +304,16 @@ async fn answer(State(fake): State<Arc<Fake>>, request: Request) -> Response {
         path,
         query: query.clone(),
         consistent: query.split('&').any(|p| p == "consistent"),
+        probe: value("filter=").is_some(),
         index: value("index=").map(|i| i.parse().unwrap()),
         token: token.unwrap_or_default(),
     };
+    let reads = usize::from(ask.index.is_none());
+    let now = fake.reads.fetch_add(reads, Ordering::SeqCst) + reads;
+    fake.most_reads.fetch_max(now, Ordering::SeqCst);
+    let _read = ask.index.is_none().then(|| Open(&fake.reads));
     fake.log.lock().unwrap().push(ask.clone());
+    fake.asked.send_modify(|n| *n += 1);
     let mut wake = fake.wake.subscribe();
     loop {
         let scripted = (fake.script.lock().unwrap())(&ask);
@@ -239,22 +322,66 @@ async fn answer(State(fake): State<Arc<Fake>>, request: Request) -> Response {
                 let _ = wake.changed().await;
                 continue;
             }
+            Some(Reply::Drop(reason)) => return Err(reason.into()),
+            Some(Reply::Odd {
+                status,
+                headers,
+                body,
+                rest,
+            }) => return Ok(odd(status, &headers, body, rest)),
             Some(Reply::Say { status, index, body }) => (status, index, body),
             None => {
                 let (index, status, body) = fake.own(&ask.path);
                 if ask.index.is_some_and(|asked| index <= asked) {
+                    fake.asked.send_modify(|n| *n += 1);
                     let _ = wake.changed().await;
                     continue;
                 }
+                let body = if ask.probe { "[]".to_owned() } else { body };
                 (status, index, body)
             }
         };
-        return Response::builder()
-            .status(status)
-            .header("x-consul-index", index)
-            .header("x-consul-knownleader", "true")
-            .body(body.into())
-            .unwrap();
+        let headers = [
+            ("x-consul-index", index.to_string()),
+            ("x-consul-knownleader", "true".to_owned()),
+        ];
+        return Ok(odd(status, &headers, body, Rest::Nothing));
+    }
+}
+
+fn odd(status: u16, headers: &[(&'static str, String)], body: String, rest: Rest) -> Response {
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(*name, value);
+    }
+    let sent = futures::stream::iter([Ok(body.clone())]);
+    let body = match rest {
+        Rest::Nothing => body.into(),
+        Rest::Cut => {
+            // What is there is sent while the rest is waited for.
+            let cut = futures::stream::once(async {
+                tokio::task::yield_now().await;
+                Err(std::io::Error::other("cut"))
+            });
+            axum::body::Body::from_stream(sent.chain(cut))
+        }
+        Rest::Never => axum::body::Body::from_stream(sent.chain(futures::stream::pending())),
+    };
+    response.body(body).unwrap()
+}
+
+/// Short times; audits only where a test asks for them.
+pub fn timing() -> Timing {
+    Timing {
+        slack: Duration::from_millis(1500),
+        backoff_min: Duration::from_millis(5),
+        backoff_max: Duration::from_millis(20),
+        pace: Duration::from_millis(1),
+        sweep: Duration::from_millis(20),
+        look: Duration::from_millis(10),
+        settle: Duration::from_millis(100),
+        audit_pace: (Duration::from_secs(3600), Duration::from_secs(3600)),
+        ..Timing::default()
     }
 }
 
@@ -282,15 +409,10 @@ impl Hub {
 
     /// With a whole configuration.
     pub fn of(config: &ConsulSource) -> Self {
-        let timing = Timing {
-            slack: Duration::from_millis(1500),
-            backoff_min: Duration::from_millis(5),
-            backoff_max: Duration::from_millis(20),
-            pace: Duration::from_millis(1),
-            sweep: Duration::from_millis(20),
-            look: Duration::from_millis(10),
-            ..Timing::default()
-        };
+        Self::with(config, timing())
+    }
+
+    pub fn with(config: &ConsulSource, timing: Timing) -> Self {
         let (hub, events) = mpsc::channel(16);
         let stop = CancellationToken::new();
         let watcher = Box::new(ConsulWatcher::new(config).with_timing(timing));
@@ -329,6 +451,18 @@ impl Hub {
             }
             self.catalog.apply(event, Duration::ZERO);
         }
+    }
+
+    /// Waits until so many reads block and nothing else is asked.
+    pub async fn until_quiet(&mut self, fake: &Fake, blocked: usize) {
+        let mut asked = fake.asked.subscribe();
+        let wait = async {
+            while fake.blocked() < blocked || fake.reads.load(Ordering::SeqCst) > 0 {
+                asked.changed().await.unwrap();
+            }
+        };
+        let quiet = tokio::time::timeout(DEADLINE, wait).await.is_ok();
+        assert!(quiet, "{} reads block, not {blocked}", fake.blocked());
     }
 
     pub async fn until_ports(&mut self, name: &str, ports: &[u16]) {

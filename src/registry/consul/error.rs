@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use rustls::CertificateError as Wrong;
 
+use super::crowding::Crowding;
 use crate::pem::PemError;
 
 /// Of an error's body, for the message.
@@ -98,6 +99,12 @@ impl Error {
             Failure::Status { status, .. } => status >= 400 && status < 500 && status != 429,
             _ => false,
         }
+    }
+
+    /// Whether the agent has no room for one more request, and how that shows.
+    #[must_use]
+    pub fn crowding(&self) -> Option<Crowding> {
+        Crowding::of(&self.failure)
     }
 
     /// Whether there is not even the head of an answer.

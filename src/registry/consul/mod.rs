@@ -9,6 +9,7 @@
 //! for, or a belief in what was read.
 
 mod client;
+mod crowding;
 mod error;
 mod query;
 mod rights;
@@ -17,6 +18,7 @@ mod token;
 mod transport;
 
 pub use client::{Answer, Client};
+pub use crowding::Crowding;
 pub use error::{Error, Failure, chain};
 pub use query::{Mode, Query, Scope};
 pub use rights::Right;

@@ -12,6 +12,9 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
+/// An id that nothing has: a filter by it leaves the headers only.
+const NOBODY: &str = "~none~";
+
 /// One readable thing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Query {
@@ -21,6 +24,12 @@ pub enum Query {
     Health(String),
     /// `/v1/health/service/consul`: Consul's own, which is in the default namespace and of no peer.
     Canary,
+    /// The same without any instance: its index tells whether there is something to read.
+    Probe(String),
+    /// `/v1/health/state/any` without any check: its index moves with each check.
+    Checks,
+    /// `/v1/catalog/nodes` without any node: its index moves with each node.
+    Nodes,
     /// `/v1/kv/PREFIX?keys`: the names of all keys below a prefix, without their values. 404 means: none.
     Keys(String),
     /// `/v1/kv/KEY`: one key. 404 means: it is not there.
@@ -36,7 +45,7 @@ pub struct Scope {
     pub namespace: Option<String>,
     /// Another admin partition than the agent's own (Enterprise).
     pub partition: Option<String>,
-    /// A peer whose services are read; Consul takes it for [`Query::Health`] only.
+    /// A peer whose services are read; Consul takes it for [`Query::Health`] and [`Query::Probe`] only.
     pub peer: Option<String>,
 }
 
@@ -51,7 +60,7 @@ impl Scope {
     /// The parameters of one query, each with `&` behind it.
     fn parameters(&self, query: &Query) -> String {
         let canary = matches!(query, Query::Canary);
-        let peer = matches!(query, Query::Health(_));
+        let peer = matches!(query, Query::Health(_) | Query::Probe(_));
         let all = [
             ("dc", &self.datacenter, true),
             ("ns", &self.namespace, !canary),
@@ -98,8 +107,10 @@ impl Query {
     pub fn subject(&self) -> String {
         match self {
             Self::Services => "the names of services".to_owned(),
-            Self::Health(name) => format!("service {name}"),
+            Self::Health(name) | Self::Probe(name) => format!("service {name}"),
             Self::Canary => "service consul".to_owned(),
+            Self::Checks => "the checks".to_owned(),
+            Self::Nodes => "the nodes".to_owned(),
             Self::Keys(prefix) => format!("keys below {prefix}"),
             Self::Key(key) => format!("key {key}"),
         }
@@ -116,7 +127,14 @@ impl Query {
     #[must_use]
     pub const fn longest(&self) -> usize {
         match self {
-            Self::Services | Self::Health(_) | Self::Canary | Self::Keys(_) => 32 * 1024 * 1024,
+            // An agent that does not know filters (before 1.5) answers probes with everything, too.
+            Self::Services
+            | Self::Health(_)
+            | Self::Canary
+            | Self::Probe(_)
+            | Self::Checks
+            | Self::Nodes
+            | Self::Keys(_) => 32 * 1024 * 1024,
             Self::Key(_) => 128 * 1024,
         }
     }
@@ -128,6 +146,14 @@ impl Query {
             Self::Services => "/v1/catalog/services?".to_owned(),
             Self::Health(name) => format!("/v1/health/service/{}?", encode(name)),
             Self::Canary => "/v1/health/service/consul?".to_owned(),
+            Self::Probe(name) => {
+                format!(
+                    "/v1/health/service/{}?filter=Service.ID==%22{NOBODY}%22&",
+                    encode(name)
+                )
+            }
+            Self::Checks => format!("/v1/health/state/any?filter=CheckID==%22{NOBODY}%22&"),
+            Self::Nodes => format!("/v1/catalog/nodes?filter=Node==%22{NOBODY}%22&"),
             Self::Keys(prefix) => format!("/v1/kv/{}?keys&", path(prefix)),
             Self::Key(key) => format!("/v1/kv/{}?", path(key)),
         };
@@ -174,6 +200,18 @@ mod tests {
         assert_eq!(
             path(&Query::Key("xds/a b/policy".into()), Mode::Consistent),
             "/v1/kv/xds/a%20b/policy?consistent"
+        );
+        assert_eq!(
+            path(&Query::Probe("a/b".into()), Mode::Plain),
+            "/v1/health/service/a%2Fb?filter=Service.ID==%22~none~%22"
+        );
+        assert_eq!(
+            path(&Query::Checks, Mode::Blocking { index: 7, wait }),
+            "/v1/health/state/any?filter=CheckID==%22~none~%22&index=7&wait=300000ms"
+        );
+        assert_eq!(
+            path(&Query::Nodes, Mode::Consistent),
+            "/v1/catalog/nodes?filter=Node==%22~none~%22&consistent"
         );
     }
 

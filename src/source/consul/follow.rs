@@ -10,15 +10,22 @@
 //! may read what is missing, nor an empty service without asking for the canary. Never cancels a blocking read to send it again: Consul would go on with
 //! it, and count its connection. A read that the circuit interrupts is parked, and resumed once
 //! the same index was confirmed; what it brings then is a wake-up only.
+//!
+//! Three things are no trouble of the agent: a request that it has no room for (the budget hears of it, and
+//! the service is read in turns), a connection that somebody cut while others live, and a blocking read
+//! that got lost on the way. After each the thing is confirmed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
-use super::link::{Fact, Link};
+use super::circuit::Phase;
+use super::gate::Doubt;
+use super::link::{Audited, Fact, Link, News};
 use super::{gate, policies};
-use crate::registry::consul::{Answer, Client, Error, Mode, Query, Right};
+use crate::registry::consul::{Answer, Client, Crowding, Error, Failure, Mode, Query, Right};
 
 /// Something that can be followed.
 pub(super) trait Subject: Send {
@@ -37,6 +44,22 @@ pub(super) trait Subject: Send {
     fn refused(&mut self, reason: String) -> Verdict {
         self.unusable(reason)
     }
+    /// What tells by its index alone whether there is something to read.
+    fn probe(&self) -> Option<&Query> {
+        None
+    }
+    /// Whether it need not be watched where there is no room.
+    fn may_be_swept(&self) -> bool {
+        false
+    }
+    /// Whether its index tells that some service changed.
+    fn detects(&self) -> bool {
+        false
+    }
+    /// Whether to ask no more often than sweeps are made.
+    fn unhurried(&self) -> bool {
+        false
+    }
 }
 
 /// What an answer means.
@@ -50,6 +73,12 @@ pub(super) enum Verdict {
         rights: Vec<Right>,
         empty: bool,
     },
+    /// To be told for the sake of its index: the same as before.
+    TellAgain(Fact),
+    /// Only that it moved.
+    Moved,
+    /// Nothing to tell; to be read again after a while.
+    Useless,
     /// Something got lost: ask again by `?consistent`.
     Confirm,
     /// To be told, then to be read again after a while.
@@ -65,11 +94,21 @@ pub(super) struct Belief {
     confirmed: Option<(u64, u64)>,
     /// A blocking read of an epoch that is over, and the index it waits to pass.
     parked: Option<(u64, Blocked)>,
+    /// What it tells is the audit's.
+    audit: Option<Audited>,
 }
 
 type Blocked = BoxFuture<'static, Result<Answer, Error>>;
 
 impl Belief {
+    /// Of a read beside the watch.
+    pub(super) fn of_audit(audit: Option<Audited>) -> Self {
+        Self {
+            audit,
+            ..Self::default()
+        }
+    }
+
     /// Takes out the index heard last in this epoch; `None`: to be confirmed. Each way out of a
     /// step but the good ones leaves it out.
     fn take(&mut self, epoch: u64) -> Option<u64> {
@@ -77,6 +116,11 @@ impl Belief {
             .take()
             .filter(|(e, _)| *e == epoch)
             .map(|(_, index)| index)
+    }
+
+    /// Whether something of this epoch was confirmed.
+    pub(super) fn holds(&self, epoch: u64) -> bool {
+        self.confirmed.is_some_and(|(e, _)| e == epoch)
     }
 
     const fn hold(&mut self, epoch: u64, index: u64) {
@@ -95,6 +139,16 @@ pub(super) enum Next {
     Rest,
     /// Of no use now; after a growing pause.
     Later,
+    /// The agent has no room for this read; nothing was told.
+    Crowded,
+}
+
+/// Why something is no longer followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Unwanted,
+    /// The agent has no room for it.
+    Crowded,
 }
 
 /// Follows until `wanted` says no; asked between reads only.
@@ -103,43 +157,73 @@ pub(super) async fn follow(
     client: &Client,
     mut subject: impl Subject,
     wanted: impl Fn() -> bool + Send,
-) {
+) -> End {
     let mut belief = Belief::default();
     let mut delays = link.timing.delays();
     while wanted() {
-        match step(link, client, &mut subject, &mut belief, true).await {
-            Next::Told => delays = link.timing.delays(),
+        let next = step(link, Some(client), &mut subject, &mut belief).await;
+        if subject.detects() && next != Next::Rest {
+            link.moved(); // also when it is not known: then nobody sees what moves
+        }
+        match next {
+            Next::Told => {
+                delays = link.timing.delays();
+                if subject.unhurried() {
+                    tokio::time::sleep(link.timing.sweep).await;
+                }
+            }
             Next::Again => {}
             Next::Rest => tokio::time::sleep(link.timing.pace).await,
-            Next::Later => tokio::time::sleep(link.timing.next(&mut delays)).await,
+            Next::Crowded if subject.may_be_swept() => return End::Crowded,
+            Next::Later | Next::Crowded => {
+                let mut pause = link.timing.next(&mut delays);
+                // Without a watch, it is read in turns like the others.
+                if next == Next::Crowded || subject.unhurried() {
+                    pause = pause.min(link.timing.sweep);
+                }
+                tokio::time::sleep(pause).await;
+            }
         }
     }
+    End::Unwanted
 }
 
-/// One read and what follows from it; waits first until the circuit is closed.
+/// One read and what follows from it; waits first until the circuit is closed. `client`: for reads that
+/// block; `None`: none may.
 pub(super) async fn step(
     link: &Link,
-    client: &Client,
+    client: Option<&Client>,
     subject: &mut impl Subject,
     belief: &mut Belief,
-    blocking: bool,
 ) -> Next {
     let epoch = link.circuit.live().await;
     let last = belief.take(epoch);
-    let result = match last {
-        Some(index) if blocking => match block(link, client, subject.query(), belief, (epoch, index)).await {
-            Some(result) => result,
-            None => return Next::Again,
-        },
-        Some(_) => link.read(client, subject.query(), Mode::Plain).await,
-        None => {
+    let result = match (last, client) {
+        (Some(index), Some(client)) => {
+            match block(link, client, subject.query(), belief, (epoch, index)).await {
+                Ok(result) => result,
+                Err(next) => return next,
+            }
+        }
+        (Some(index), None) => {
+            let probed = match subject.probe() {
+                Some(probe) => Some(link.read(probe, Mode::Plain).await),
+                None => None,
+            };
+            match probed {
+                Some(Ok(answer)) if answer.index <= index || answer.known_leader == Some(false) => Ok(answer),
+                Some(Err(error)) if !error.is_local() => Err(error),
+                _ => link.read(subject.query(), Mode::Plain).await,
+            }
+        }
+        (None, _) => {
             // A parked read keeps its connection: this one is beside it.
             let _permit = if belief.parked.is_some() {
                 link.asides.acquire().await.ok()
             } else {
                 None
             };
-            link.read(client, subject.query(), Mode::Consistent).await
+            link.read(subject.query(), Mode::Consistent).await
         }
     };
     if !link.circuit.holds(epoch) {
@@ -166,7 +250,14 @@ pub(super) async fn step(
         Ok(answer) => (answer.index, subject.read(&answer, last.is_none())),
         Err(e) if e.is_local() => (0, subject.unusable(e.chain())),
         Err(e) if e.is_refused() && subject.may_be_refused() => (0, subject.refused(e.chain())),
+        Err(error) if link.is_crowded(&error).await => return Next::Crowded,
         Err(error) => (0, Verdict::Suspect(error.chain())),
+    };
+    let news = |fact| News {
+        epoch,
+        index,
+        fact,
+        audit: belief.audit,
     };
     let mut pause = Duration::ZERO;
     let verdict = match verdict {
@@ -178,21 +269,23 @@ pub(super) async fn step(
             Ok(Some(right)) => subject.unusable(format!(
                 "what is missing is hidden: the token lacks {right}; what is known stays"
             )),
-            Err(reason) => Verdict::Suspect(reason),
+            Err(Doubt::Crowded) => return Next::Crowded,
+            Err(Doubt::Suspect(reason)) => Verdict::Suspect(reason),
         },
         Verdict::ReadDocuments(services) => match policies::read(link, services).await {
             Ok((documents, wait)) => {
                 pause = wait;
                 Verdict::Tell(Fact::Documents(Some(documents)))
             }
-            Err(reason) => Verdict::Suspect(reason),
+            Err(Doubt::Crowded) => return Next::Crowded,
+            Err(Doubt::Suspect(reason)) => Verdict::Suspect(reason),
         },
         other => other,
     };
     match verdict {
         Verdict::Tell(fact) => {
+            link.tell(news(fact)).await;
             belief.hold(epoch, index);
-            link.tell(epoch, index, fact).await;
             if !pause.is_zero() {
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
@@ -201,9 +294,19 @@ pub(super) async fn step(
             }
             Next::Told
         }
+        Verdict::TellAgain(fact) => {
+            link.tell(news(fact)).await;
+            belief.hold(epoch, index);
+            Next::Rest
+        }
+        Verdict::Moved => {
+            belief.hold(epoch, index);
+            Next::Told
+        }
+        Verdict::Useless => Next::Later,
         Verdict::Confirm | Verdict::ReadDocuments(_) | Verdict::TellIfGone { .. } => Next::Again,
         Verdict::Unusable(fact) => {
-            link.tell(epoch, index, fact).await;
+            link.tell(news(fact)).await;
             Next::Later
         }
         Verdict::Suspect(reason) => {
@@ -213,43 +316,83 @@ pub(super) async fn step(
     }
 }
 
-/// A blocking read, or the parked one. `None`: ask again, by what `belief` holds then.
+/// A blocking read, or the parked one. `Err`: there is nothing to judge.
 async fn block(
     link: &Link,
     client: &Client,
     query: &Query,
     belief: &mut Belief,
     (epoch, index): (u64, u64),
-) -> Option<Result<Answer, Error>> {
+) -> Result<Result<Answer, Error>, Next> {
+    let mode = Mode::Blocking {
+        index,
+        wait: link.timing.wait,
+    };
     let parked = belief.parked.take().filter(|(parked, _)| *parked == index);
     let resumed = parked.is_some();
-    let mut read = parked.map_or_else(
-        || {
-            let (client, query, mode) = (
-                client.clone(),
-                query.clone(),
-                Mode::Blocking {
-                    index,
-                    wait: link.timing.wait,
-                },
-            );
-            Box::pin(async move { client.read(&query, mode).await }) as Blocked
-        },
-        |(_, read)| read,
-    );
-    let result = tokio::select! {
-        result = &mut read => result,
-        () = link.circuit.over(epoch) => {
-            belief.parked = Some((index, read));
-            return None;
+    let mut read = parked.map_or_else(|| send(client, query, mode), |(_, read)| read);
+    let mut tried = false;
+    loop {
+        let flight = link.flights.begin(); // not of one that is parked: nobody would notice its end
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "how long I/O took, in the shell: nothing pure sees it"
+        )]
+        let begun = Instant::now();
+        let result = tokio::select! {
+            result = &mut read => result,
+            () = link.circuit.over(epoch) => {
+                belief.parked = Some((index, read));
+                return Err(Next::Again);
+            }
+        };
+        if resumed {
+            // It may have ended in between, whatever the agent was then.
+            if result.is_err() || result.is_ok_and(|answer| answer.index == index) {
+                belief.hold(epoch, index);
+            }
+            return Err(Next::Again);
         }
-    };
-    if !resumed {
-        return Some(result);
+        let Err(error) = result else { return Ok(result) };
+        match (&error.failure, error.crowding()) {
+            // It was never served, or its connection is half open: whether the agent is there, the next read
+            // tells. A shared connection is whole (it is pinged): there was no room on it.
+            (Failure::Deadline(_), _) => {
+                if client_is_multiplexed(link) {
+                    link.turned_away.send_modify(|n| *n += 1);
+                    return Err(Next::Crowded);
+                }
+                return Err(Next::Again);
+            }
+            (_, Some(Crowding::Closed)) => {
+                drop(flight);
+                let mark = link.flights.now();
+                tokio::time::sleep(link.timing.settle).await;
+                if !link.flights.alive_since(mark) || !link.circuit.holds(epoch) {
+                    return Ok(Err(error)); // they all ended: it is the agent's end
+                }
+                #[expect(clippy::disallowed_methods, reason = "the other end of the same measurement")]
+                let lived = begun.elapsed() > link.timing.settle * 4;
+                if lived {
+                    return Err(Next::Again); // cut by somebody on the way
+                }
+                // An idle connection that was just closed looks the same, once.
+                if std::mem::replace(&mut tried, true) {
+                    link.turned_away.send_modify(|n| *n += 1);
+                    return Err(Next::Crowded);
+                }
+                read = send(client, query, mode);
+            }
+            _ => return Ok(Err(error)),
+        }
     }
-    // It may have ended in between, whatever the agent was then.
-    if result.is_err() || result.is_ok_and(|answer| answer.index == index) {
-        belief.hold(epoch, index);
-    }
-    None
+}
+
+fn client_is_multiplexed(link: &Link) -> bool {
+    matches!(link.circuit.state().phase, Phase::Live { multiplexed: true })
+}
+
+fn send(client: &Client, query: &Query, mode: Mode) -> Blocked {
+    let (client, query) = (client.clone(), query.clone());
+    Box::pin(async move { client.read(&query, mode).await })
 }

@@ -60,7 +60,7 @@ async fn pass(link: &Link) -> Result<bool, String> {
 async fn questions(link: &Link) -> Result<bool, String> {
     check(link).await?;
     let answer = link
-        .read(&link.client, &Query::Services, Mode::Consistent)
+        .read(&Query::Services, Mode::Consistent)
         .await
         .map_err(|error| hint(&error))?;
     if answer.known_leader == Some(false) {
@@ -70,14 +70,17 @@ async fn questions(link: &Link) -> Result<bool, String> {
     if !names.canary && link.client.scope().holds_canary() {
         return Err(NO_CANARY.to_owned());
     }
-    canary(link).await?;
-    Ok(answer.multiplexed)
+    match canary(link).await {
+        Ok(()) => Ok(answer.multiplexed),
+        Err(Doubt::Crowded) => Err("consul has no room for our requests".to_owned()),
+        Err(Doubt::Suspect(reason)) => Err(reason),
+    }
 }
 
 /// The cheapest question there is: does anybody answer, and is our token known?
 async fn check(link: &Link) -> Result<(), String> {
     let Some(simple) = link.client.simple().await.map_err(|e| e.chain())? else {
-        let answer = link.read(&link.client, &Query::Services, Mode::Plain).await;
+        let answer = link.read(&Query::Services, Mode::Plain).await;
         return answer.map(drop).map_err(|error| hint(&error));
     };
     let scope = link.client.scope();
@@ -103,34 +106,45 @@ async fn check(link: &Link) -> Result<(), String> {
 /// Reads the health of Consul's own service: empty means that we may not read nodes, or that
 /// the catalog is not whole. It is not in other namespaces and partitions: what is asked there has to do
 /// without it, and with the answers' own word (`X-Consul-Results-Filtered-By-ACLs`).
-pub(super) async fn canary(link: &Link) -> Result<(), String> {
+pub(super) async fn canary(link: &Link) -> Result<(), Doubt> {
     if !link.client.scope().holds_canary() {
         return Ok(());
     }
-    let answer = link
-        .read(&link.client, &Query::Canary, Mode::Consistent)
-        .await
-        .map_err(|error| hint(&error))?;
-    let found = parse::health(&answer.body, &link.selection).map_err(|e| e.to_string())?;
+    let answer = match link.read(&Query::Canary, Mode::Consistent).await {
+        Ok(answer) => answer,
+        Err(error) if link.is_crowded(&error).await => return Err(Doubt::Crowded),
+        Err(error) => return Err(Doubt::Suspect(hint(&error))),
+    };
+    let found = parse::health(&answer.body, &link.selection).map_err(|e| Doubt::Suspect(e.to_string()))?;
     if found.ids.is_empty() {
-        return Err(
-            "the health of the service `consul` is empty: the token needs node:read, \
-                    or the catalog is not whole"
-                .to_owned(),
-        );
+        return Err(Doubt::Suspect(NO_NODES.to_owned()));
     }
     Ok(())
 }
 
 /// Whether what is missing is gone, and not only hidden from our token, which looks the same; the right that
 /// is lacking. `empty`: nothing is left.
-pub(super) async fn hidden(link: &Link, rights: &[Right], empty: bool) -> Result<Option<Right>, String> {
+pub(super) async fn hidden(link: &Link, rights: &[Right], empty: bool) -> Result<Option<Right>, Doubt> {
     if empty {
         canary(link).await?;
     }
-    link.lacks(rights).await.map_err(|error| hint(&error))
+    match link.lacks(rights).await {
+        Ok(lacking) => Ok(lacking),
+        Err(error) if link.is_crowded(&error).await => Err(Doubt::Crowded),
+        Err(error) => Err(Doubt::Suspect(hint(&error))),
+    }
 }
 
+/// Why something could not be made sure of.
+pub(super) enum Doubt {
+    /// The agent has no room now.
+    Crowded,
+    /// Not to be trusted.
+    Suspect(String),
+}
+
+const NO_NODES: &str = "the health of the service `consul` is empty: the token needs node:read, or the catalog \
+                        is not whole";
 pub(super) const NO_CANARY: &str = "the catalog does not hold the service `consul`: the token needs service:read \
                                     (also of `consul`), or the catalog is not whole";
 

@@ -5,24 +5,37 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::audit::{self, Audit, Thing};
+use super::budget::Budget;
 use super::circuit::Phase;
-use super::follow::{Belief, Next, follow, step};
+use super::follow::{Belief, End, Next, Subject, follow, step};
+use super::gate;
 use super::ledger::Ledger;
-use super::link::{Fact, Link, News};
+use super::link::{Audited, Fact, Link, News};
 use super::slots::Slots;
 use super::subject::{DocumentsSubject, HealthSubject, NamesSubject};
 use super::sweep::{Swept, sweep};
-use super::{gate, slots};
-use crate::model::Status;
+use crate::model::{Measured, Status};
 use crate::source::{HubGone, Sink};
 
-/// Name of a watch that has ended; `None`: any other task.
-type Ended = Option<Arc<str>>;
+/// Reads of the audit at once: an agent that is slow is audited more slowly.
+const AUDITS: usize = 2;
+/// A service that is read in turns may be so many times later than a watched one.
+const SWEPT_GRACE: u32 = 6;
+
+/// A task that has ended.
+enum Ended {
+    Watch(Arc<str>, End),
+    Audit,
+    Other,
+}
 
 pub(super) struct Keeper {
     link: Arc<Link>,
@@ -31,11 +44,26 @@ pub(super) struct Keeper {
     tasks: JoinSet<Ended>,
     watches: HashMap<Arc<str>, Watch>,
     slots: Slots,
+    budget: Budget,
     swept: watch::Sender<Swept>,
-    status: Status,
-    warned: bool,
+    audit: Audit,
+    audits: usize,
+    /// When the next read of the audit is due.
+    audit_at: Duration,
+    names_index: u64,
+    /// Changes that watches have missed, to be told.
+    missed: u64,
+    began: Instant,
+    told: Told,
     /// Asked to verify what is held, for the so-many-th time, in this epoch.
     verifying: Option<(u64, u64)>,
+}
+
+/// What the hub knows of how the source is.
+struct Told {
+    status: Status,
+    note: Option<String>,
+    swept: usize,
 }
 
 struct Watch {
@@ -44,9 +72,16 @@ struct Watch {
     slot: usize,
 }
 
+impl Watch {
+    fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Acquire)
+    }
+}
+
 impl Keeper {
     pub(super) fn new(link: Arc<Link>, sink: Sink) -> Self {
-        let slots = Slots::new(link.client.clone());
+        let slots = Slots::new(&link.client);
+        let budget = Budget::new(link.timing.grow);
         Self {
             link,
             sink,
@@ -54,9 +89,19 @@ impl Keeper {
             tasks: JoinSet::new(),
             watches: HashMap::new(),
             slots,
+            budget,
             swept: watch::Sender::default(),
-            status: Status::Connecting,
-            warned: false,
+            audit: Audit::default(),
+            audits: 0,
+            audit_at: Duration::ZERO,
+            names_index: 0,
+            missed: 0,
+            began: now(),
+            told: Told {
+                status: Status::Connecting,
+                note: None,
+                swept: 0,
+            },
             verifying: None,
         }
     }
@@ -70,21 +115,34 @@ impl Keeper {
         self.start_fixed();
         let mut circuit = self.link.circuit.subscribe();
         let mut asked = self.sink.asked();
+        let mut turned_away = self.link.turned_away.subscribe();
+        let mut epoch = 0;
         loop {
+            let due = self.due();
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(news_item) = news.recv() => self.hear(news_item),
                 Some(ended) = self.tasks.join_next() => self.ended(ended),
+                Ok(()) = turned_away.changed() => self.turned_away(),
                 Ok(()) = circuit.changed() => {}
                 Ok(()) = asked.changed() => {
                     self.verifying = Some((*asked.borrow_and_update(), self.link.circuit.state().epoch));
                     self.link.verify.notify_one();
                 }
+                () = tokio::time::sleep_until(due) => {}
             }
             while let Ok(more) = news.try_recv() {
                 self.hear(more);
             }
-            circuit.mark_unchanged();
+            let state = circuit.borrow_and_update().clone();
+            if epoch != state.epoch {
+                epoch = state.epoch;
+                self.audit.forget();
+            }
+            if let Phase::Live { multiplexed } = state.phase {
+                self.budget.transport(multiplexed);
+            }
+            self.tick(epoch);
             tokio::select! {
                 () = stop.cancelled() => break, // the hub may be busy, or not listen any more
                 delivered = self.deliver() => delivered?,
@@ -94,26 +152,70 @@ impl Keeper {
         Ok(())
     }
 
+    fn now(&self) -> Duration {
+        now() - self.began
+    }
+
+    /// When [`Self::tick`] has something to do.
+    fn due(&self) -> Instant {
+        let dues = [Some(self.audit_at), self.audit.due(), self.budget.due()];
+        self.began + dues.into_iter().flatten().min().unwrap_or(self.audit_at)
+    }
+
+    /// What is done because of the time.
+    fn tick(&mut self, epoch: u64) {
+        let now = self.now();
+        for thing in self.audit.missed(now) {
+            let what = thing.as_deref().unwrap_or("the names of services");
+            tracing::warn!(source = %self.link.source, what, "a watch has missed a change; it is known now");
+            self.missed += 1;
+        }
+        if self.budget.may_add(now) {
+            self.fill();
+        }
+        if now >= self.audit_at {
+            let timing = self.link.timing;
+            self.audit_at = now + audit::pace(self.ledger.services(), timing.audit, timing.audit_pace);
+            if self.link.circuit.holds(epoch) && self.ledger.current(epoch) && self.audits < AUDITS {
+                self.audits += 1;
+                let ledger = &self.ledger;
+                match self.audit.next(|last| ledger.after(last)) {
+                    Some(name) => {
+                        let index = self.ledger.index(epoch, &name);
+                        self.read_once(
+                            HealthSubject::new(&self.link, name),
+                            Some(Audited { epoch, index }),
+                        );
+                    }
+                    None => {
+                        let index = self.names_index;
+                        self.read_once(NamesSubject::new(&self.link), Some(Audited { epoch, index }));
+                    }
+                }
+            }
+        }
+    }
+
     fn start_fixed(&mut self) {
         let link = self.link.clone();
         self.tasks.spawn(async move {
             gate::keep(&link).await;
-            None
+            Ended::Other
         });
-        let link = self.link.clone();
+        let (link, client) = (self.link.clone(), self.slots.fixed());
         self.tasks.spawn(async move {
-            follow(&link, &link.client, NamesSubject::new(&link), || true).await;
-            None
+            follow(&link, &client, NamesSubject::new(&link), || true).await;
+            Ended::Other
         });
-        let link = self.link.clone();
+        let (link, client) = (self.link.clone(), self.slots.fixed());
         self.tasks.spawn(async move {
-            follow(&link, &link.client, DocumentsSubject::new(&link), || true).await;
-            None
+            follow(&link, &client, DocumentsSubject::new(&link), || true).await;
+            Ended::Other
         });
-        let (link, swept) = (self.link.clone(), self.swept.subscribe());
+        let (link, client, swept) = (self.link.clone(), self.slots.fixed(), self.swept.subscribe());
         self.tasks.spawn(async move {
-            sweep(&link, swept).await;
-            None
+            sweep(&link, &client, swept).await;
+            Ended::Other
         });
     }
 
@@ -121,18 +223,65 @@ impl Keeper {
         if !self.link.circuit.holds(news.epoch) {
             return;
         }
+        if let Some(known) = news.audit {
+            if known.epoch != news.epoch {
+                return;
+            }
+            self.compare(&news, known.index);
+        }
+        let watched = news.audit.is_none();
         match news.fact {
             Fact::Names(names) => {
+                if news.index < self.names_index && !watched {
+                    return;
+                }
+                self.names_index = news.index;
+                if watched {
+                    self.audit.heard(&None, news.index);
+                }
                 let diff = self.ledger.names(news.epoch, names);
                 for name in diff.started {
                     self.watch(name);
                 }
                 for name in diff.doubtful {
-                    self.look(name);
+                    self.read_once(HealthSubject::new(&self.link, name), None);
                 }
             }
-            Fact::Service { name, found } => self.ledger.service(news.epoch, news.index, &name, found),
+            Fact::Service { name, found } => {
+                self.ledger.service(news.epoch, news.index, &name, found);
+                if watched {
+                    self.audit.heard(&Some(name), news.index);
+                }
+            }
             Fact::Documents(documents) => self.ledger.documents(news.epoch, documents),
+        }
+    }
+
+    /// What the audit read, and what is held.
+    fn compare(&mut self, news: &News, known: u64) {
+        let (thing, differs, held, grace): (Thing, _, _, _) = match &news.fact {
+            Fact::Names(names) => (None, self.ledger.names_differ(names), self.names_index, 1),
+            Fact::Service {
+                name,
+                found: Ok(found),
+            } => {
+                let grace = if self.swept.borrow().contains(name) {
+                    SWEPT_GRACE
+                } else {
+                    1
+                };
+                let held = self.ledger.index(news.epoch, name);
+                (Some(name.clone()), self.ledger.differs(name, found), held, grace)
+            }
+            _ => return,
+        };
+        if news.index < known {
+            let what = thing.as_deref().unwrap_or("the names of services");
+            let reason = format!("the index of {what} fell: a server restarted or was restored");
+            self.link.suspect(news.epoch, &reason);
+        } else if differs && news.index >= held {
+            let until = self.now() + self.link.timing.grace * grace;
+            self.audit.differed(thing, news.index, until);
         }
     }
 
@@ -141,24 +290,18 @@ impl Keeper {
         if let Some(watch) = self.watches.get(&name) {
             // Still in its last read; it may have told us already what we did not want to hear then.
             watch.wanted.store(true, Ordering::Release);
-            self.look(name);
+            self.read_once(HealthSubject::new(&self.link, name), None);
             return;
         }
+        if self.watches.len() >= self.budget.limit() {
+            self.swept.send_if_modified(|swept| swept.insert(name));
+            return;
+        }
+        self.start_watch(name);
+    }
+
+    fn start_watch(&mut self, name: Arc<str>) {
         let multiplexed = matches!(self.link.circuit.state().phase, Phase::Live { multiplexed: true });
-        if !multiplexed && self.watches.len() >= slots::PLAIN_WATCHES {
-            if !std::mem::replace(&mut self.warned, true) {
-                tracing::warn!(
-                    source = %self.link.source,
-                    watched = slots::PLAIN_WATCHES,
-                    "more services than connections that the agent allows one client; the others are read in \
-                     sweeps, seconds late: use https (HTTP/2 needs one connection for 200 services), or run \
-                     fewer services per bridge"
-                );
-            }
-            self.swept.send_if_modified(|swept| swept.insert(name.clone()));
-            self.look(name);
-            return;
-        }
         let (slot, client) = self.slots.take(multiplexed);
         let wanted = Arc::new(AtomicBool::new(true));
         self.watches.insert(
@@ -171,43 +314,109 @@ impl Keeper {
         let link = self.link.clone();
         self.tasks.spawn(async move {
             let subject = HealthSubject::new(&link, name.clone());
-            follow(&link, &client, subject, || wanted.load(Ordering::Acquire)).await;
-            Some(name)
+            let end = follow(&link, &client, subject, || wanted.load(Ordering::Acquire)).await;
+            Ended::Watch(name, end)
         });
     }
 
-    /// Reads one service once, by `?consistent`.
-    fn look(&mut self, name: Arc<str>) {
+    /// Reads something once, by `?consistent`; `audit`: beside its watch, which knows this.
+    fn read_once(&mut self, mut subject: impl Subject + 'static, audit: Option<Audited>) {
         let link = self.link.clone();
         self.tasks.spawn(async move {
-            let _permit = link.asides.acquire().await;
-            let (mut subject, mut belief) = (HealthSubject::new(&link, name), Belief::default());
-            while step(&link, &link.client, &mut subject, &mut belief, false).await == Next::Again {}
-            None
+            let mut belief = Belief::of_audit(audit);
+            let mut delays = link.timing.delays();
+            loop {
+                let permit = link.asides.acquire().await;
+                let next = step(&link, None, &mut subject, &mut belief).await;
+                drop(permit);
+                match next {
+                    Next::Again => {}
+                    Next::Crowded if audit.is_none() => {
+                        tokio::time::sleep(link.timing.next(&mut delays)).await;
+                    }
+                    Next::Told | Next::Rest | Next::Later | Next::Crowded => break,
+                }
+            }
+            audit.map_or(Ended::Other, |_| Ended::Audit)
         });
     }
 
     fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
         match ended {
-            Ok(Some(name)) => {
+            Ok(Ended::Watch(name, end)) => {
                 if let Some(watch) = self.watches.remove(&name) {
                     self.slots.give_back(watch.slot);
                 }
-                // Listed again between the task's last look at `wanted` and now; else a swept one moves up.
-                let next = if self.ledger.knows(&name) {
-                    Some(name)
-                } else {
-                    self.swept.borrow().first().cloned()
-                };
-                if let Some(next) = next {
-                    self.swept.send_if_modified(|swept| swept.remove(&next));
-                    self.watch(next);
+                if !self.ledger.knows(&name) {
+                    return;
+                }
+                if end == End::Crowded {
+                    self.swept.send_if_modified(|swept| swept.insert(name));
+                } else if !self.swept.borrow().contains(&name) {
+                    self.watch(name); // listed again between the task's last look at `wanted` and now
                 }
             }
-            Ok(None) => {}
+            Ok(Ended::Audit) => self.audits -= 1,
+            Ok(Ended::Other) => {}
             Err(error) => {
                 tracing::error!(source = %self.link.source, %error, "a task of the consul source failed");
             }
+        }
+    }
+
+    /// The agent has no room for some request. Watches beyond what it allows go over to the sweep; each
+    /// keeps its connection until its read ends.
+    fn turned_away(&mut self) {
+        let now = self.now();
+        if !self.budget.turned_away(self.watches.len(), now) {
+            return;
+        }
+        let all = self.watches.values().filter(|watch| watch.is_wanted()).count();
+        let excess = all.saturating_sub(self.budget.limit());
+        let moved = self
+            .watches
+            .iter()
+            .filter(|(_, watch)| watch.is_wanted())
+            .take(excess);
+        let moved: Vec<Arc<str>> = moved
+            .map(|(name, watch)| {
+                watch.wanted.store(false, Ordering::Release);
+                name.clone()
+            })
+            .collect();
+        self.swept.send_modify(|swept| swept.extend(moved));
+    }
+
+    /// Gives watches to services that are swept, where there is room: first to those whose last read still
+    /// has its connection.
+    fn fill(&mut self) {
+        if self.swept.borrow().is_empty() {
+            return;
+        }
+        let limit = self.budget.limit();
+        let mut wanted = self.watches.values().filter(|watch| watch.is_wanted()).count();
+        let all: Vec<Arc<str>> = self.swept.borrow().iter().cloned().collect();
+        let (held, other): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|name| self.watches.contains_key(name));
+        let mut filled = Vec::new();
+        for name in held.into_iter().take(limit.saturating_sub(wanted)) {
+            if let Some(watch) = self.watches.get(&name) {
+                watch.wanted.store(true, Ordering::Release);
+            }
+            wanted += 1;
+            filled.push(name);
+        }
+        for name in other {
+            if wanted >= limit || self.watches.len() >= limit {
+                break;
+            }
+            self.start_watch(name.clone());
+            wanted += 1;
+            filled.push(name);
+        }
+        if !filled.is_empty() {
+            self.swept
+                .send_modify(|swept| swept.retain(|name| !filled.contains(name)));
         }
     }
 
@@ -227,14 +436,14 @@ impl Keeper {
             Phase::Live { .. } if confirmed => Status::Live,
             Phase::Starting | Phase::Live { .. } => return Ok(()),
         };
-        if status != self.status {
+        if status != self.told.status {
             match &status {
                 Status::Away { reason } => {
                     tracing::warn!(source = %self.link.source, reason, "consul is away, or not to be trusted now");
                 }
                 _ => tracing::info!(source = %self.link.source, status = status.as_str(), "consul source"),
             }
-            self.status = status.clone();
+            self.told.status = status.clone();
             self.sink.status(status).await?;
         }
         // Only an epoch that began after the question answers it.
@@ -243,6 +452,25 @@ impl Keeper {
             .take_if(|(_, epoch)| confirmed && state.epoch > *epoch)
         {
             self.sink.verified(nth).await?;
+        }
+        self.deliver_mode().await
+    }
+
+    /// Whether all services have a watch.
+    async fn deliver_mode(&mut self) -> Result<(), HubGone> {
+        let missed = std::mem::take(&mut self.missed);
+        if missed > 0 {
+            self.sink.measured(Measured::Missed(missed)).await?;
+        }
+        let swept = self.swept.borrow().len();
+        if swept != self.told.swept {
+            self.told.swept = swept;
+            self.sink.measured(Measured::Swept(swept)).await?;
+        }
+        let note = (swept > 0).then(|| self.budget.to_string());
+        if note != self.told.note {
+            self.told.note.clone_from(&note);
+            self.sink.note(note).await?;
         }
         Ok(())
     }
@@ -257,4 +485,12 @@ impl Keeper {
             self.swept.send_if_modified(|swept| swept.remove(&name));
         }
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the shell's clock: the pure parts are given the time"
+)]
+fn now() -> Instant {
+    Instant::now()
 }

@@ -8,6 +8,7 @@
 //! catalog would look like many small removals.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::document::Documents;
@@ -43,7 +44,7 @@ struct Entry {
     epoch: u64,
     index: u64,
     /// `None`: not heard yet.
-    found: Option<Found>,
+    found: Option<Arc<Found>>,
     delivered: Option<ServiceRecord>,
 }
 
@@ -101,7 +102,13 @@ impl Ledger {
     }
 
     /// One service, anew. What is older than what is known, or of a name nobody listed, counts for nothing.
-    pub(super) fn service(&mut self, epoch: u64, index: u64, name: &Arc<str>, found: Result<Found, String>) {
+    pub(super) fn service(
+        &mut self,
+        epoch: u64,
+        index: u64,
+        name: &Arc<str>,
+        found: Result<Arc<Found>, String>,
+    ) {
         let Some(entry) = self.entries.get_mut(name) else {
             return;
         };
@@ -141,6 +148,36 @@ impl Ledger {
     /// Whether all that is held was confirmed in this epoch.
     pub(super) fn current(&self, epoch: u64) -> bool {
         self.names_epoch == epoch && self.documents_epoch == epoch && self.waiting.is_empty()
+    }
+
+    /// The index heard last of a service in this epoch; 0: none.
+    pub(super) fn index(&self, epoch: u64, name: &str) -> u64 {
+        let heard = self.entries.get(name).filter(|entry| entry.epoch == epoch);
+        heard.map_or(0, |entry| entry.index)
+    }
+
+    /// Whether something else is held of the service.
+    pub(super) fn differs(&self, name: &str, found: &Found) -> bool {
+        let held = self.entries.get(name).and_then(|entry| entry.found.as_deref());
+        held.is_some_and(|held| held != found)
+    }
+
+    /// Whether other names are held to be in the catalog.
+    pub(super) fn names_differ(&self, names: &Names) -> bool {
+        let listed = self.entries.iter().filter(|(_, entry)| entry.listed);
+        !listed.map(|(name, _)| name).eq(&names.names)
+    }
+
+    /// The service after this one, in the order of names; `None`: no further one.
+    pub(super) fn after(&self, name: Option<&Arc<str>>) -> Option<Arc<str>> {
+        let from = name.map_or(Bound::Unbounded, |name| Bound::Excluded(name.clone()));
+        let mut rest = self.entries.range((from, Bound::Unbounded));
+        rest.next().map(|(name, _)| name.clone())
+    }
+
+    /// How many services are known.
+    pub(super) fn services(&self) -> usize {
+        self.entries.len()
     }
 
     /// Whether the whole state was delivered once.
@@ -189,6 +226,7 @@ impl Ledger {
             if !later && !entry.listed && entry.found.as_ref().is_none_or(|found| found.ids.is_empty()) {
                 self.entries.remove(&name);
                 self.unreadable.remove(&name);
+                self.waiting.remove(&name); // what comes of it is of a name that nobody listed
                 self.forgotten.push(name);
             } else if let Some(entry) = self.entries.get_mut(&name) {
                 entry.delivered = record;
@@ -243,7 +281,7 @@ mod tests {
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "so that it can be told as it is")]
-    fn found(ids: &[&str]) -> Result<Found, String> {
+    fn found(ids: &[&str]) -> Result<Arc<Found>, String> {
         let ids: BTreeSet<String> = ids.iter().map(|id| (*id).to_owned()).collect();
         let instance = |id: &String| Instance {
             id: id.as_str().into(),
@@ -255,13 +293,13 @@ mod tests {
             policy: Arc::default(),
         };
         let instances = ids.iter().map(instance).collect();
-        Ok(Found {
+        Ok(Arc::new(Found {
             ids,
             record: Some(ServiceRecord {
                 instances,
                 ..ServiceRecord::default()
             }),
-        })
+        }))
     }
 
     fn text(change: Option<Change>) -> String {
@@ -308,6 +346,33 @@ mod tests {
         assert_eq!(text(ledger.take()), "-");
         ledger.service(1, 10, &"a".into(), found(&[]));
         assert_eq!(text(ledger.take()), "a0", "in the catalog, and empty");
+    }
+
+    #[test]
+    fn nothing_waits_for_a_service_that_came_and_went_unheard() {
+        let mut ledger = started();
+        assert_eq!(ledger.names(1, names(&["a", "b", "c"])).started, ["c".into()]);
+        assert_eq!(ledger.names(1, names(&["a", "b"])).doubtful, ["c".into()]);
+        assert_eq!(text(ledger.take()), "-");
+        ledger.service(1, 9, &"c".into(), found(&[]));
+        ledger.service(1, 9, &"a".into(), found(&["1"]));
+        assert_eq!(text(ledger.take()), "a1", "what others lost is told");
+        assert!(ledger.current(1));
+    }
+
+    #[test]
+    fn what_an_audit_asks_for() {
+        let ledger = started();
+        assert_eq!(
+            (ledger.index(1, "a"), ledger.index(2, "a"), ledger.index(1, "x")),
+            (5, 0, 0)
+        );
+        assert!(!ledger.differs("a", &found(&["1", "2"]).unwrap()));
+        assert!(ledger.differs("a", &found(&["1"]).unwrap()) && !ledger.differs("x", &found(&[]).unwrap()));
+        assert!(ledger.names_differ(&names(&["a"])) && !ledger.names_differ(&names(&["b", "a"])));
+        let all: Vec<_> =
+            std::iter::successors(ledger.after(None), |name| ledger.after(Some(name))).collect();
+        assert_eq!(all, ["a".into(), "b".into()]);
     }
 
     #[test]

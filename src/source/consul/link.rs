@@ -5,21 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::circuit::Circuit;
 use super::document::Documents;
+use super::flights::Flights;
 use super::known::Known;
 use super::parse::{Found, Names};
+use super::reads::Reads;
 use crate::config::ConsulSelection;
-use crate::registry::consul::{Answer, Client, Error, Mode, Query, Right};
+use crate::registry::consul::{Answer, Client, Crowding, Error, Mode, Query, Right};
 
-/// Reads at once that do not block, over all tasks. Over HTTP/1.1 each needs a connection, and hyper
-/// may open a second one for it while it waits for an idle one. Agents allow 200 connections of one
-/// client: 150 watches, of which so many are not blocked yet, these twice, and a few idle ones.
-const READS: usize = 32;
-/// Of them, reads beside the watches, when all of these are blocked.
+/// Reads at once beside those of the watches.
 pub(super) const ASIDES: usize = 16;
+/// How often a read is tried that the agent turns away.
+const TRIES: u32 = 5;
 
 /// How long things take. The default is right for real agents; tests shorten it.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +40,16 @@ pub struct Timing {
     pub sweep: Duration,
     /// From one look at the files of token and TLS to the next.
     pub look: Duration,
+    /// So long after a connection ended without a byte, all others of a dead agent have ended too.
+    pub settle: Duration,
+    /// So long without a request turned away, and more watches are tried.
+    pub grow: Duration,
+    /// In this time each service is read once beside its watch.
+    pub audit: Duration,
+    /// The least and the longest time between two such reads.
+    pub audit_pace: (Duration, Duration),
+    /// So long may a watch be behind such a read.
+    pub grace: Duration,
 }
 
 impl Default for Timing {
@@ -53,6 +63,12 @@ impl Default for Timing {
             pace: Duration::from_millis(100),
             sweep: Duration::from_secs(2),
             look: Duration::from_secs(1),
+            settle: Duration::from_millis(250),
+            grow: Duration::from_secs(180),
+            audit: Duration::from_secs(600),
+            // The longest is also what finds an agent over HTTP/1.1 that takes requests and never answers.
+            audit_pace: (Duration::from_millis(200), Duration::from_secs(10)),
+            grace: Duration::from_secs(10),
         }
     }
 }
@@ -80,6 +96,15 @@ pub(super) struct News {
     pub(super) epoch: u64,
     pub(super) index: u64,
     pub(super) fact: Fact,
+    /// Read beside the watch.
+    pub(super) audit: Option<Audited>,
+}
+
+/// What was known when an audit asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Audited {
+    pub(super) epoch: u64,
+    pub(super) index: u64,
 }
 
 #[derive(Debug)]
@@ -88,7 +113,7 @@ pub(super) enum Fact {
     /// `Err`: the agent is well, but this answer cannot be read.
     Service {
         name: Arc<str>,
-        found: Result<Found, String>,
+        found: Result<Arc<Found>, String>,
     },
     /// `None`: they cannot be read; those known stay.
     Documents(Option<Documents>),
@@ -98,6 +123,7 @@ pub(super) enum Fact {
 pub(super) struct Link {
     /// The source's name, for logs.
     pub(super) source: Arc<str>,
+    /// For reads that do not block: a connection of theirs is never taken by one that does.
     pub(super) client: Client,
     /// What of the catalog is served.
     pub(super) selection: Arc<ConsulSelection>,
@@ -108,7 +134,13 @@ pub(super) struct Link {
     pub(super) timing: Timing,
     /// Permits for reads beside the watches: sweeps and single looks.
     pub(super) asides: Semaphore,
-    reads: Semaphore,
+    /// The blocking reads.
+    pub(super) flights: Arc<Flights>,
+    /// Counts what a swept service's change cannot happen without.
+    pub(super) moves: watch::Sender<u64>,
+    /// Counts requests that were turned away for want of room.
+    pub(super) turned_away: watch::Sender<u64>,
+    reads: Reads,
     news: mpsc::Sender<News>,
 }
 
@@ -120,7 +152,6 @@ impl Link {
         timing: Timing,
         news: mpsc::Sender<News>,
     ) -> Self {
-        let (asides, reads) = (Semaphore::new(ASIDES), Semaphore::new(READS));
         Self {
             source,
             client,
@@ -129,35 +160,75 @@ impl Link {
             verify: Notify::new(),
             known: Arc::default(),
             timing,
-            asides,
-            reads,
+            asides: Semaphore::new(ASIDES),
+            flights: Arc::default(),
+            moves: watch::Sender::new(0),
+            turned_away: watch::Sender::new(0),
+            reads: Reads::new(),
             news,
         }
     }
 
-    /// One read; one that does not block waits for its turn.
-    pub(super) async fn read(&self, client: &Client, query: &Query, mode: Mode) -> Result<Answer, Error> {
-        // The semaphore is never closed: without a permit the read would only be early.
-        let _permit = match mode {
-            Mode::Blocking { .. } => None,
-            Mode::Plain | Mode::Consistent => self.reads.acquire().await.ok(),
-        };
-        let result = client.read(query, mode).await;
-        match (&result, mode) {
-            // A connection that ends without a byte may be the agent's limit, or an idle one that was just
-            // closed. Asked again in the way that is right even if the agent is another one by now.
-            (Err(error), Mode::Plain | Mode::Consistent) if error.is_unsent() => {
-                tokio::time::sleep(self.timing.pace).await;
-                client.read(query, Mode::Consistent).await
+    /// One read that does not block; waits for its turn. What is turned away for want of room is tried
+    /// again, by fewer at once: also an idle connection that was just closed looks like that.
+    pub(super) async fn read(&self, query: &Query, mut mode: Mode) -> Result<Answer, Error> {
+        let mut pause = self.timing.pace;
+        let mut tried = 1;
+        loop {
+            let permit = self.reads.turn().await;
+            let result = self.client.read(query, mode).await;
+            let crowded = match &result {
+                Ok(_) => {
+                    self.reads.answered();
+                    return result;
+                }
+                Err(error) => error.crowding().is_some(),
+            };
+            if crowded {
+                self.reads.turned_away(permit);
+            } else {
+                drop(permit);
             }
-            _ => result,
+            let again = if crowded { TRIES } else { 2 };
+            if tried >= again || !(crowded || result.as_ref().is_err_and(Error::is_unsent)) {
+                return result;
+            }
+            tried += 1;
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+            // Right even if the agent is another one by now.
+            mode = Mode::Consistent;
         }
     }
 
     /// The first of these that the token does not give.
     pub(super) async fn lacks(&self, rights: &[Right]) -> Result<Option<Right>, Error> {
-        let _permit = self.reads.acquire().await.ok();
+        let _permit = self.reads.turn().await;
         self.client.lacks(rights).await
+    }
+
+    /// Whether this error only says that the agent has no room for one request more: it says so, or other
+    /// blocking reads live on. Then the budget of watches hears of it. When nothing can be read any more
+    /// it is an outage.
+    pub(super) async fn is_crowded(&self, error: &Error) -> bool {
+        let crowded = match error.crowding() {
+            None => false,
+            Some(Crowding::Said) => true,
+            Some(Crowding::Closed) => {
+                let mark = self.flights.now();
+                tokio::time::sleep(self.timing.settle).await;
+                self.flights.alive_since(mark)
+            }
+        };
+        crowded && {
+            self.turned_away.send_modify(|n| *n += 1);
+            !self.reads.starved()
+        }
+    }
+
+    /// Something changed, whatever it was: who reads in turns has something to do.
+    pub(super) fn moved(&self) {
+        self.moves.send_modify(|n| *n += 1);
     }
 
     /// Opens the circuit, with a word in the log when it was closed.
@@ -168,7 +239,7 @@ impl Link {
     }
 
     /// Tells the keeper. When the keeper is gone the source ends anyway.
-    pub(super) async fn tell(&self, epoch: u64, index: u64, fact: Fact) {
-        let _ = self.news.send(News { epoch, index, fact }).await;
+    pub(super) async fn tell(&self, news: News) {
+        let _ = self.news.send(news).await;
     }
 }

@@ -13,9 +13,12 @@
 //!
 //! Never: a removal while the circuit is open, a write to Consul, a token in a log.
 
+mod audit;
+mod budget;
 mod circuit;
 mod document;
 mod files;
+mod flights;
 mod follow;
 mod gate;
 mod keeper;
@@ -24,6 +27,7 @@ mod ledger;
 mod link;
 mod parse;
 mod policies;
+mod reads;
 mod select;
 mod slots;
 mod subject;

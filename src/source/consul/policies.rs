@@ -9,6 +9,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 
 use super::document::{self, Document, Documents};
+use super::gate::Doubt;
 use super::link::{ASIDES, Link};
 use crate::registry::consul::{Failure, Mode, Query};
 
@@ -20,8 +21,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// the agent busy with ours.
 ///
 /// # Errors
-/// Why the agent is not to be trusted now.
-pub(super) async fn read(link: &Link, services: Vec<Arc<str>>) -> Result<(Documents, Duration), String> {
+/// Why the agent is not to be trusted now, or has no room.
+pub(super) async fn read(link: &Link, services: Vec<Arc<str>>) -> Result<(Documents, Duration), Doubt> {
     #[expect(
         clippy::disallowed_methods,
         reason = "how long I/O took, in the shell: nothing pure sees it"
@@ -39,11 +40,13 @@ pub(super) async fn read(link: &Link, services: Vec<Arc<str>>) -> Result<(Docume
 }
 
 /// `None`: deleted since its key was listed, which moves the index of the keys again.
-async fn one(link: &Link, service: Arc<str>) -> Result<Option<(Arc<str>, Document)>, String> {
+async fn one(link: &Link, service: Arc<str>) -> Result<Option<(Arc<str>, Document)>, Doubt> {
     let _permit = link.asides.acquire().await;
     let query = Query::Key(document::key_of(&service));
-    let document = match link.read(&link.client, &query, Mode::Consistent).await {
-        Ok(answer) if answer.known_leader == Some(false) => return Err("consul knows no leader".to_owned()),
+    let document = match link.read(&query, Mode::Consistent).await {
+        Ok(answer) if answer.known_leader == Some(false) => {
+            return Err(Doubt::Suspect("consul knows no leader".to_owned()));
+        }
         Ok(answer) if answer.missing => return Ok(None),
         Ok(answer) => document::document(&service, &answer.body),
         Err(error) => match &error.failure {
@@ -53,7 +56,8 @@ async fn one(link: &Link, service: Arc<str>) -> Result<Option<(Arc<str>, Documen
                 Document::unread(&service, &error.chain())
             }
             Failure::Refused { .. } => Document::unread(&service, &error.chain()),
-            _ => return Err(error.chain()),
+            _ if link.is_crowded(&error).await => return Err(Doubt::Crowded),
+            _ => return Err(Doubt::Suspect(error.chain())),
         },
     };
     Ok(Some((service, document)))

@@ -3,22 +3,27 @@
 
 use crate::registry::consul::Client;
 
-/// Watches over HTTP/1.1.
-pub(super) const PLAIN_WATCHES: usize = 150;
 /// Watches on one HTTP/2 connection.
 const PER_CONNECTION: usize = 200;
 
-/// The clients for watches, and how many use each. 0 is the client that all other reads use.
+/// The clients for reads that block, and how many watches use each. 0 is that of the reads which are
+/// always there, and of all watches over HTTP/1.1. None is the client of the other reads: with theirs,
+/// their connections would be taken as well.
 #[derive(Debug)]
 pub(super) struct Slots {
     clients: Vec<(Client, usize)>,
 }
 
 impl Slots {
-    pub(super) fn new(shared: Client) -> Self {
+    pub(super) fn new(shared: &Client) -> Self {
         Self {
-            clients: vec![(shared, 0)],
+            clients: vec![(shared.apart(), 0)],
         }
+    }
+
+    /// The client of slot 0.
+    pub(super) fn fixed(&self) -> Client {
+        self.clients[0].0.clone()
     }
 
     /// A client for one more watch, and its number.
@@ -56,7 +61,7 @@ mod tests {
     fn a_connection_for_each_two_hundred() {
         let transport = Transport::new("http://127.0.0.1:1", TlsFiles::default()).unwrap();
         let client = Client::new(transport, Scope::default(), None, Duration::ZERO);
-        let mut slots = Slots::new(client);
+        let mut slots = Slots::new(&client);
         assert_eq!(slots.take(false).0, 0);
         let taken: Vec<usize> = (0..401).map(|_| slots.take(true).0).collect();
         assert_eq!((taken[0], taken[199], taken[200], taken[400]), (1, 1, 2, 3));

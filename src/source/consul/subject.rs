@@ -1,5 +1,5 @@
-//! The three things that are followed: the names in the catalog, the health of one service,
-//! and the policy documents. Each says what may not be believed without a confirmation.
+//! The things that are followed: the names in the catalog, the health of one service, the policy
+//! documents, and what tells that something changed at all. Each says what may not be believed without a confirmation.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::follow::{Subject, Verdict};
 use super::gate::NO_CANARY;
 use super::known::Known;
 use super::link::{Fact, Link};
-use super::parse;
+use super::parse::{self, Found};
 use crate::config::ConsulSelection;
 use crate::registry::consul::{Answer, Query, Right};
 
@@ -61,17 +61,64 @@ impl Subject for NamesSubject {
     fn unusable(&mut self, reason: String) -> Verdict {
         Verdict::Suspect(reason)
     }
+
+    fn detects(&self) -> bool {
+        true
+    }
+}
+
+/// The index of all checks, or of all nodes: with that of the names, one of them moves whenever anything
+/// of a service does. What moved, only reading tells.
+pub(super) struct Detector(Query);
+
+impl Detector {
+    pub(super) const fn checks() -> Self {
+        Self(Query::Checks)
+    }
+
+    pub(super) const fn nodes() -> Self {
+        Self(Query::Nodes)
+    }
+}
+
+impl Subject for Detector {
+    fn query(&self) -> &Query {
+        &self.0
+    }
+
+    fn read(&mut self, _: &Answer, _: bool) -> Verdict {
+        Verdict::Moved
+    }
+
+    fn unusable(&mut self, _: String) -> Verdict {
+        Verdict::Useless
+    }
+
+    fn may_be_refused(&self) -> bool {
+        true
+    }
+
+    fn detects(&self) -> bool {
+        true
+    }
+
+    fn unhurried(&self) -> bool {
+        true
+    }
 }
 
 /// `/v1/health/service/NAME`. A lost instance is confirmed, and that we may read it; an empty service
 /// needs the canary too.
 pub(super) struct HealthSubject {
     query: Query,
+    /// The same for the index alone.
+    probe: Query,
     name: Arc<str>,
     selection: Arc<ConsulSelection>,
     known: Arc<Known>,
     /// What is left once the loss is believed.
     left: Arc<BTreeSet<String>>,
+    told: Arc<Found>,
 }
 
 impl HealthSubject {
@@ -79,9 +126,11 @@ impl HealthSubject {
         Self {
             selection: link.selection.clone(),
             query: Query::Health(name.to_string()),
+            probe: Query::Probe(name.to_string()),
             name,
             known: link.known.clone(),
             left: Arc::default(),
+            told: Arc::default(),
         }
     }
 
@@ -113,8 +162,10 @@ impl Subject for HealthSubject {
             ));
         }
         let known = self.known.of(&self.name);
-        let loses = empty || !found.ids.is_superset(&known);
-        if !confirmed && loses {
+        let loses = !found.ids.is_superset(&known);
+        // What is not confirmed comes after something that was: `told` is of this epoch.
+        let same = found == *self.told;
+        if !confirmed && (loses || (empty && !same)) {
             return Verdict::Confirm;
         }
         self.left = if *known == found.ids {
@@ -122,13 +173,19 @@ impl Subject for HealthSubject {
         } else {
             Arc::new(found.ids.clone())
         };
+        if !same {
+            self.told = Arc::new(found);
+        }
         let fact = Fact::Service {
             name: self.name.clone(),
-            found: Ok(found),
+            found: Ok(self.told.clone()),
         };
-        if loses {
+        if confirmed && (loses || empty) {
             let rights = self.rights(&known);
             return Verdict::TellIfGone { fact, rights, empty };
+        }
+        if !confirmed && same {
+            return Verdict::TellAgain(fact);
         }
         self.believed();
         Verdict::Tell(fact)
@@ -136,6 +193,14 @@ impl Subject for HealthSubject {
 
     fn believed(&mut self) {
         self.known.hold(&self.name, self.left.clone());
+    }
+
+    fn probe(&self) -> Option<&Query> {
+        Some(&self.probe)
+    }
+
+    fn may_be_swept(&self) -> bool {
+        true
     }
 
     fn unusable(&mut self, reason: String) -> Verdict {

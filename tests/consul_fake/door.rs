@@ -1,0 +1,198 @@
+//! The connections of the fake agent: how many it takes, what becomes of those that are too many, and
+//! HTTP/1.1 or HTTP/2 over TLS on each. Never answers a request itself.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_util::sync::CancellationToken;
+
+use super::Fake;
+
+/// What becomes of a new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Welcome {
+    /// It is served.
+    Serve,
+    /// It is closed without a byte, as Consul up to 1.8 does with too many of one client.
+    Close,
+    /// It gets a 429 before it asked for anything, as newer ones do.
+    Busy,
+    /// It is held, and nothing is ever read from it.
+    Ignore,
+}
+
+/// The agent's port.
+pub struct Door {
+    /// For all connections, and for those beyond the room.
+    welcome: Mutex<(Welcome, Welcome)>,
+    room: AtomicUsize,
+    open: AtomicUsize,
+    refused: AtomicUsize,
+    tls: Mutex<Option<Arc<ServerConfig>>>,
+    /// Ends all connections of now: at once, or (over HTTP/2) with GOAWAY.
+    end: Mutex<(CancellationToken, CancellationToken)>,
+    /// Whether anybody listens; the port stays ours.
+    listening: watch::Sender<bool>,
+}
+
+impl Default for Door {
+    fn default() -> Self {
+        Self {
+            welcome: Mutex::new((Welcome::Serve, Welcome::Close)),
+            room: AtomicUsize::new(usize::MAX),
+            open: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
+            tls: Mutex::default(),
+            end: Mutex::default(),
+            listening: watch::Sender::new(true),
+        }
+    }
+}
+
+impl Door {
+    /// Takes so many connections at once, and does this with the others.
+    pub fn room(&self, room: usize, others: Welcome) {
+        self.welcome.lock().unwrap().1 = others;
+        self.room.store(room, Ordering::SeqCst);
+    }
+
+    /// Does this with each new connection.
+    pub fn welcome(&self, all: Welcome) {
+        self.welcome.lock().unwrap().0 = all;
+    }
+
+    /// Speaks TLS on new connections.
+    pub fn tls(&self, config: ServerConfig) {
+        *self.tls.lock().unwrap() = Some(Arc::new(config));
+    }
+
+    /// Ends all connections without a word.
+    pub fn hang_up(&self) {
+        std::mem::take(&mut self.end.lock().unwrap().0).cancel();
+    }
+
+    /// Says GOAWAY on all connections, which serve what was asked on them to its end.
+    pub fn go_away(&self) {
+        std::mem::take(&mut self.end.lock().unwrap().1).cancel();
+    }
+
+    /// The agent is gone: nobody listens and all connections end.
+    pub fn kill(&self) {
+        self.listening.send_replace(false);
+        self.hang_up();
+    }
+
+    pub fn revive(&self) {
+        self.listening.send_replace(true);
+    }
+
+    /// Connections that were not served.
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::SeqCst)
+    }
+
+    /// Connections that are served now.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    fn admit(&self) -> Welcome {
+        let (all, others) = *self.welcome.lock().unwrap();
+        if all == Welcome::Serve && self.open() >= self.room.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return others;
+        }
+        all
+    }
+}
+
+/// A port of the kernel's choice, served for ever.
+pub fn open(fake: Arc<Fake>) -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(listener).unwrap();
+    tokio::spawn(listen(listener, address, fake));
+    address
+}
+
+async fn listen(listener: TcpListener, address: SocketAddr, fake: Arc<Fake>) {
+    let mut listening = fake.door.listening.subscribe();
+    let mut listener = Some(listener);
+    let mut held = Vec::new();
+    loop {
+        let Some(port) = &listener else {
+            listening.wait_for(|on| *on).await.unwrap();
+            listener = Some(TcpListener::bind(address).await.unwrap());
+            continue;
+        };
+        let accepted = tokio::select! {
+            accepted = port.accept() => accepted,
+            _ = listening.wait_for(|on| !on) => {
+                listener = None;
+                continue;
+            }
+        };
+        let Ok((mut tcp, _)) = accepted else { continue };
+        match fake.door.admit() {
+            Welcome::Serve => {
+                fake.door.open.fetch_add(1, Ordering::SeqCst);
+                let fake = fake.clone();
+                tokio::spawn(async move {
+                    serve(tcp, &fake).await;
+                    fake.door.open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+            Welcome::Close => drop(tcp),
+            Welcome::Busy => {
+                let text = "HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\
+                            Connection: close\r\n\r\nbusy";
+                tokio::spawn(async move { tcp.write_all(text.as_bytes()).await });
+            }
+            Welcome::Ignore => held.push(tcp),
+        }
+    }
+}
+
+async fn serve(tcp: TcpStream, fake: &Arc<Fake>) {
+    let tls = fake.door.tls.lock().unwrap().clone();
+    let Some(tls) = tls else {
+        return speak(tcp, false, fake).await;
+    };
+    if let Ok(stream) = TlsAcceptor::from(tls).accept(tcp).await {
+        let multiplexed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        speak(stream, multiplexed, fake).await;
+    }
+}
+
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    multiplexed: bool,
+    fake: &Arc<Fake>,
+) {
+    let (end, go_away) = fake.door.end.lock().unwrap().clone();
+    let io = TokioIo::new(stream);
+    let answering = fake.clone();
+    let service = service_fn(move |request| super::answer(answering.clone(), request));
+    if multiplexed {
+        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = end.cancelled() => return,
+            () = go_away.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = end.run_until_cancelled(connection).await;
+    } else {
+        let connection = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
+        let _ = end.run_until_cancelled(connection).await;
+    }
+}
