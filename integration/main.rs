@@ -20,6 +20,7 @@ mod consul_restart;
 mod consul_tls;
 mod consul_watch;
 mod envoy_protocol;
+mod etcd_formats;
 mod etcd_watch;
 mod grpc_clients;
 mod last_known;

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use expect_test::{expect, expect_file};
-use xds_bridge::config::{Config, ConfigError, EtcdPrefix, Format, SourceConfig, load_str};
+use xds_bridge::config::{
+    Config, ConfigError, EtcdPrefix, Format, PRESETS as PRESETS_TEXT, SourceConfig, load_str,
+};
 use xds_bridge::model::{Change, Instance, Issue, ServiceRecord};
 use xds_bridge::registry::etcd::{Event, Kv};
 use xds_bridge::source::etcd::State;
@@ -93,7 +95,8 @@ fn show(change: &Change) -> String {
                     .iter()
                     .for_each(|one| writeln!(out, "  {}", instance(one)).unwrap());
                 if let Some(policy) = &record.policy {
-                    writeln!(out, "  policy {policy:?}").unwrap();
+                    let routes = policy.routes.len();
+                    writeln!(out, "  policy expose {:?}, {routes} routes", policy.expose).unwrap();
                 }
                 issues(&record.issues, &mut out);
             }
@@ -116,13 +119,11 @@ fn instance(one: &Instance) -> String {
     if let Some(protocol) = one.policy.protocol {
         write!(text, " {}", protocol.as_str()).unwrap();
     }
-    if one.policy.expose.is_some() || !one.policy.routes.is_empty() {
-        write!(
-            text,
-            " expose {:?} routes {:?}",
-            one.policy.expose, one.policy.routes
-        )
-        .unwrap();
+    if let Some(expose) = &one.policy.expose {
+        write!(text, " expose {expose:?}").unwrap();
+    }
+    if !one.policy.routes.is_empty() {
+        write!(text, " {} routes", one.policy.routes.len()).unwrap();
     }
     text
 }
@@ -283,4 +284,52 @@ key = \"{service}\"
               etc/bridge.toml:43: formats.kitex: is a built-in format; give yours another name
         "#]]
     .assert_eq(&format!("{mistakes}\n"));
+}
+
+/// The fenced blocks of TOML in a document.
+fn blocks(file: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let blocks = text.split("```toml\n").skip(1);
+    blocks
+        .map(|rest| rest.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_tables_in_the_documents_work_when_they_are_pasted() {
+    let own = |file: &str| {
+        blocks(file)
+            .into_iter()
+            .find(|block| block.contains("[formats.shop]"))
+            .unwrap()
+    };
+    for file in ["README.md", "docs/formats.md"] {
+        let text = own(file);
+        let config = read(&text).unwrap();
+        let SourceConfig::Etcd(etcd) = &config.sources["etcd"] else {
+            panic!("an etcd source")
+        };
+        let prefix = etcd.prefixes.iter().find(|p| &*p.format.name == "shop").unwrap();
+        let (_, sample) = text.split_once("# /discovery/").unwrap();
+        let (key, value) = sample.lines().next().unwrap().split_once(" = ").unwrap();
+        let change = State::new(prefix).apply([put(&format!("/discovery/{key}"), value)]);
+        assert_eq!(
+            show(&change),
+            "orders\n  7 10.0.0.7:8080 healthy weight 1\n",
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn the_built_in_formats_stand_in_the_documents_as_they_are() {
+    let last = blocks("docs/formats.md").pop().unwrap();
+    assert!(
+        last == PRESETS_TEXT,
+        "copy src/config/formats/presets.toml into docs/formats.md"
+    );
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    for name in PRESETS {
+        assert!(readme.contains(&format!("`{name}`")), "{name}");
+    }
 }

@@ -167,7 +167,7 @@ impl Format {
     /// A built-in format.
     #[must_use]
     pub fn preset(name: &str) -> Option<Arc<Self>> {
-        Formats::presets().remove(name)
+        Formats::presets().get(name).cloned()
     }
 
     /// JSON with nothing but an `address`.

@@ -5,7 +5,7 @@ mod format;
 mod pattern;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::load::named;
 use super::parse;
@@ -23,17 +23,19 @@ pub const PRESETS: &str = include_str!("presets.toml");
 pub(super) struct Formats(BTreeMap<String, Option<Arc<Format>>>);
 
 impl Formats {
-    /// The built-in ones. A test sees that no table of them is wrong.
-    fn presets() -> BTreeMap<String, Arc<Format>> {
-        let of_text = of_text(PRESETS).0;
-        let right = |(name, format): (String, Option<Arc<Format>>)| Some((name, format?));
-        of_text.into_iter().filter_map(right).collect()
+    /// The built-in ones, read once. A test sees that no table of them is wrong.
+    fn presets() -> &'static BTreeMap<String, Arc<Format>> {
+        static PRESETS_READ: LazyLock<BTreeMap<String, Arc<Format>>> = LazyLock::new(|| {
+            let right = |(name, format): (String, Option<Arc<Format>>)| Some((name, format?));
+            of_text(PRESETS).0.into_iter().filter_map(right).collect()
+        });
+        &PRESETS_READ
     }
 
     /// The built-in ones, and those of the file.
     pub(super) fn read(root: &mut Section<'_>) -> Self {
-        let presets = Self::presets();
-        let mut formats: BTreeMap<_, _> = presets.into_iter().map(|(name, f)| (name, Some(f))).collect();
+        let presets = Self::presets().iter();
+        let mut formats: BTreeMap<_, _> = presets.map(|(name, f)| (name.clone(), Some(f.clone()))).collect();
         formats.insert("native".to_owned(), Some(Arc::new(Format::native())));
         let built_in: BTreeSet<String> = formats.keys().cloned().collect();
         for (name, format) in tables(root, &built_in) {
@@ -136,6 +138,10 @@ fn format(s: &mut Section<'_>) -> Option<Format> {
             "id",
             "tells apart the instances of one value, and needs instances",
         );
+    }
+    if format.instances.is_some() && format.key.text().contains("{id...}") {
+        let text = "must be {id} where a value holds several instances: their ids are the key's, a slash, and theirs";
+        s.mistake("key", text);
     }
     key.map(|_| format)
 }
