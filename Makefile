@@ -24,16 +24,18 @@ test: build-deps cargo-lints tools ## formatting, lints, all tests, also against
 
 # As cargo-fuzz builds, with the stable compiler: the flags are LLVM's, and libFuzzer brings a main.
 FUZZ_SECONDS ?= 600
+FUZZ_MAX_LEN ?= 600
+FUZZ_TARGETS ?= $(patsubst integration/fuzz/fuzz_targets/%.rs,%,$(wildcard integration/fuzz/fuzz_targets/*.rs))
 FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 $(addprefix -Cllvm-args=-sanitizer-coverage-,\
               level=4 inline-8bit-counters pc-table trace-compares)
 
-fuzz: build-deps ## each fuzz target for FUZZ_SECONDS (600); what is found is kept in target/fuzz
+fuzz: build-deps ## each fuzz target (or FUZZ_TARGETS) for FUZZ_SECONDS (600); what is found is kept in target/fuzz
 	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --release --locked --manifest-path integration/fuzz/Cargo.toml \
 	    --target $(FUZZ_HOST) --target-dir target/fuzz
-	for target in stream requests; do \
+	for target in $(FUZZ_TARGETS); do \
 	    mkdir -p target/fuzz/found/$$target; \
-	    target/fuzz/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=400 -print_final_stats=1 \
+	    target/fuzz/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=$(FUZZ_MAX_LEN) -print_final_stats=1 \
 	        -artifact_prefix=target/fuzz/found/$$target- target/fuzz/found/$$target integration/fuzz/corpus/$$target \
 	        || exit 1; \
 	done

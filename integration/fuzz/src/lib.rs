@@ -1,4 +1,12 @@
-//! The stream engine alone, under the name of the crate that holds it.
+//! The pure parts alone, under the name of the crate that holds them: what reads bytes of others, and
+//! the stream engine. Their few dependencies are all there is to build.
 
+#[path = "../../../src/config/mod.rs"]
+pub mod config;
+#[path = "../../../src/model/mod.rs"]
+pub mod model;
+pub mod cache;
+pub mod registry;
+pub mod source;
 #[path = "../../../src/xds/mod.rs"]
 pub mod xds;

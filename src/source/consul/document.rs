@@ -19,6 +19,7 @@ use crate::model::declaration::{self, Spelling};
 use crate::model::route::clip;
 use crate::model::service::check_name;
 use crate::model::{Declared, Issue, Policy};
+use crate::source::entry;
 
 /// Where the documents are.
 pub(super) const PREFIX: &str = "xds/";
@@ -145,7 +146,7 @@ fn decoded(pair: &Pair) -> Document {
             Document {
                 policy: Some(declared.policy),
                 unread: false,
-                issues,
+                issues: entry::bounded(&pair.key, issues),
             }
         }
         Err(reason) => Document {

@@ -16,7 +16,7 @@ use crate::model::{Health, Instance, Issue, MAX_WEIGHT, ServiceRecord};
 
 /// Of one service; Envoy is not served assignments of this size in one cluster.
 const MAX_ENTRIES: usize = 10_000;
-/// Issues of one service; the last one says how many more there are.
+/// Issues of one answer; the last one says how many more there are.
 const MAX_ISSUES: usize = 100;
 /// The service that Consul itself registers: a catalog without it is not the whole catalog.
 const CANARY: &str = "consul";
@@ -80,6 +80,7 @@ pub fn services(body: &[u8], selection: &ConsulSelection) -> Result<Names, Unrea
             Err(reason) => result.stray.push(Issue::rejected(clip(&name), reason)),
         }
     }
+    bound(&mut result.stray);
     Ok(result)
 }
 
@@ -136,17 +137,19 @@ pub fn health(body: &[u8], selection: &ConsulSelection) -> Result<Found, Unreada
         let reason = format!("{ours} instances; those after the first {MAX_ENTRIES} are left out");
         record.issues.insert(0, Issue::warning("(all)", reason));
     }
-    if record.issues.len() > MAX_ISSUES {
-        let more = record.issues.len() - (MAX_ISSUES - 1);
-        record.issues.truncate(MAX_ISSUES - 1);
-        record.issues.push(Issue::warning(
-            "(all)",
-            format!("{more} more entries have something wrong"),
-        ));
-    }
+    bound(&mut record.issues);
     record.instances.sort_by(|a, b| a.id.cmp(&b.id));
     found.record = (ours > 0 || others == 0).then_some(record);
     Ok(found)
+}
+
+fn bound(issues: &mut Vec<Issue>) {
+    if issues.len() > MAX_ISSUES {
+        let more = issues.len() - (MAX_ISSUES - 1);
+        issues.truncate(MAX_ISSUES - 1);
+        let reason = format!("{more} more entries have something wrong");
+        issues.push(Issue::warning("(all)", reason));
+    }
 }
 
 type Bad = (Option<String>, String);
@@ -160,7 +163,8 @@ fn entries(body: &[u8]) -> Result<Vec<Result<Entry, Bad>>, Unreadable> {
     let one = |value: Value| {
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let id = text("/Service/ID").map(|id| format!("{id}@{}", text("/Node/Node").unwrap_or_default()));
-        serde_json::from_value(value).map_err(|e| (id, e.to_string()))
+        // The reader quotes the value that it did not expect.
+        serde_json::from_value(value).map_err(|e| (id, clip(&e.to_string())))
     };
     Ok(values.into_iter().map(one).collect())
 }

@@ -20,16 +20,16 @@ const MAX_MESSAGE: usize = 200;
 
 /// What a file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Document {
+pub struct Document {
     /// By name.
-    pub(super) services: BTreeMap<Arc<str>, ServiceRecord>,
+    pub services: BTreeMap<Arc<str>, ServiceRecord>,
     /// What is wrong outside of services.
-    pub(super) stray: Vec<Issue>,
+    pub stray: Vec<Issue>,
 }
 
 /// By the file's extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Syntax {
+pub enum Syntax {
     /// `*.toml`
     Toml,
     /// `*.json`
@@ -40,7 +40,7 @@ pub(super) enum Syntax {
 ///
 /// # Errors
 /// Why nothing of it can be used, with the line.
-pub(super) fn read(file: &str, syntax: Syntax, bytes: &[u8]) -> Result<Document, String> {
+pub fn read(file: &str, syntax: Syntax, bytes: &[u8]) -> Result<Document, String> {
     if bytes.is_empty() {
         // Also what a file looks like just before it is written.
         return Err("is empty; remove the file to take its services away".to_owned());

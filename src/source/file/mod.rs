@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+pub use self::document::{Document, Syntax, read};
 use self::folder::{Folder, Seen};
 use self::notices::Notices;
 use super::{HubGone, Sink, Source};

@@ -2,6 +2,8 @@
 //!
 //! Left alone it behaves as etcd does (revisions, transactions, history, compaction, progress); a script may
 //! answer any request otherwise. Never sleeps.
+//!
+//! Long because the parts of one member share one history.
 
 mod wire;
 

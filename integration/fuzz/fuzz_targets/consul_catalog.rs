@@ -1,0 +1,7 @@
+//! The body of `/v1/catalog/services`: no panic, and all that tests/parsers.rs promises.
+#![no_main]
+
+#[path = "../../../tests/support/parsers/mod.rs"]
+mod parsers;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| parsers::consul_catalog(input));

@@ -1,0 +1,7 @@
+//! A file of the last known state: no panic, and all that tests/parsers.rs promises.
+#![no_main]
+
+#[path = "../../../tests/support/parsers/mod.rs"]
+mod parsers;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| parsers::last_known(input));

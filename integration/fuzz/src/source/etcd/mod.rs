@@ -1,0 +1,18 @@
+//! Keys and values of etcd.
+
+#[path = "../../../../../src/source/etcd/fields.rs"]
+mod fields;
+#[path = "../../../../../src/source/etcd/foreign.rs"]
+mod foreign;
+#[path = "../../../../../src/source/etcd/items.rs"]
+mod items;
+#[path = "../../../../../src/source/etcd/keys.rs"]
+mod keys;
+#[path = "../../../../../src/source/etcd/place.rs"]
+mod place;
+#[path = "../../../../../src/source/etcd/state.rs"]
+mod state;
+#[path = "../../../../../src/source/etcd/value.rs"]
+mod value;
+
+pub use state::{Relisting, State};
