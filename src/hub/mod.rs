@@ -50,6 +50,8 @@ pub struct Hub {
     overview: watch::Sender<Overview>,
     ready: bool,
     seen_issues: BTreeSet<Issue>,
+    /// Issues came or went since they were counted.
+    uncounted: bool,
     memory: Memory,
     /// Where states are saved, if they are.
     writer: Option<Writer>,
@@ -93,6 +95,7 @@ impl Hub {
             overview,
             ready: false,
             seen_issues: BTreeSet::new(),
+            uncounted: false,
         };
         hub.report();
         hub.count_issues(); // each source's gauge is there from the start
@@ -332,7 +335,7 @@ impl Hub {
             {
                 tracing::warn!(source = %source, more, "more entries with issues; see /metrics");
             }
-            self.count_issues();
+            self.uncounted = true;
         }
         self.follow(touched);
         if away {
@@ -347,7 +350,9 @@ impl Hub {
         }
         self.pending.extend(touched.services);
         // Until all sources have delivered nothing is served; the last delivery releases everything.
-        if self.catalog.ready() && (!self.pending.is_empty() || !self.ready) {
+        if !self.catalog.ready() {
+            self.recount();
+        } else if !self.pending.is_empty() || !self.ready || self.uncounted {
             self.settle.note(clock::now());
         }
     }
@@ -370,6 +375,7 @@ impl Hub {
         if self.builder.take_news() {
             self.log_declared();
         }
+        self.recount();
         if !changed {
             return;
         }
@@ -416,7 +422,14 @@ impl Hub {
             tracing::warn!(service = issue.entry, "{}", issue.reason);
         }
         self.seen_issues = now;
-        self.count_issues();
+        self.uncounted = true;
+    }
+
+    /// Counting looks at each service: once for all that settles together.
+    fn recount(&mut self) {
+        if std::mem::take(&mut self.uncounted) {
+            self.count_issues();
+        }
     }
 }
 
