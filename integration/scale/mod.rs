@@ -3,6 +3,7 @@
 
 mod consul;
 mod etcd;
+mod multiplexed;
 mod outage;
 
 use std::time::{Duration, Instant};
