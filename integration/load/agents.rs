@@ -166,14 +166,15 @@ async fn one(who: Who, extent: Extent, tables: &mut Tables) {
         awaited.begins(many::name(service), PORT + 9_999);
         catalog.register(service, 0, PORT + 9_999, true).await;
     }
-    let (back, ()) = meter
+    let (back, took) = meter
         .during(async || {
             tap.open();
-            awaited.all().await;
+            let took = awaited.all().await;
             quiet(&tap).await;
+            took
         })
         .await;
-    tables.away(who.title(), &meter, tried, &back);
+    tables.away(who.title(), &meter, tried, &back, &took);
     drop((plain, mirror, server));
 }
 

@@ -13,6 +13,29 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Awaited(Arc<Mutex<State>>);
 
+/// How long changes took.
+#[derive(Debug, Default)]
+pub(crate) struct Took {
+    samples: Samples,
+    /// Not seen within a minute.
+    pub(crate) lost: usize,
+}
+
+impl Took {
+    /// `p50 / p99 / max`, in milliseconds.
+    pub(crate) fn three(&self) -> String {
+        self.samples.three() + &self.lost()
+    }
+
+    /// A word about what was not seen.
+    pub(crate) fn lost(&self) -> String {
+        match self.lost {
+            0 => String::new(),
+            n => format!("; {n} not within {} s", PATIENCE.as_secs()),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// By service: the port that it gets, and since when.
@@ -40,15 +63,17 @@ impl Awaited {
         }
     }
 
-    /// Waits until all were seen; what they took.
-    pub(crate) async fn all(&self) -> Samples {
+    /// Waits until all were seen, but not for ever; what they took, and how many were not.
+    pub(crate) async fn all(&self) -> Took {
         let began = now();
         loop {
-            let open = self.state().open.len();
-            if open == 0 {
-                return std::mem::take(&mut self.state().took);
+            let lost = self.state().open.len();
+            if lost == 0 || now() - began > PATIENCE {
+                let mut state = self.state();
+                state.open.clear();
+                let samples = std::mem::take(&mut state.took);
+                return Took { samples, lost };
             }
-            assert!(now() - began < PATIENCE, "{open} changes were never seen");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }

@@ -9,7 +9,7 @@ use etcd_client::{Client, WatchOptions};
 use serde_json::Value;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::awaited::Awaited;
+use crate::awaited::{Awaited, Took};
 use crate::registries::{Extent, Meter, Tables, Used, bridge};
 use crate::support::etcd::Etcd;
 use crate::support::many::{self, PORT};
@@ -118,13 +118,13 @@ impl Round {
             let value = many::value(service, 0, self.port);
             self.etcd.put(&many::key(service, 0), value).await;
         }
-        let (back, ()) = meter
+        let (back, took) = meter
             .during(async || {
                 tap.open();
-                ours.all().await;
+                ours.all().await
             })
             .await;
-        tables.away(who, &meter, tried, &back);
+        tables.away(who, &meter, tried, &back, &took);
     }
 
     /// A watch of the registry itself, in this process.
@@ -150,11 +150,7 @@ impl Round {
     }
 
     /// A thousand changes a second, each to the next service; what the plain watch and what the bridge took.
-    async fn change(
-        &mut self,
-        own: &Awaited,
-        ours: Option<&Awaited>,
-    ) -> ((crate::numbers::Samples, crate::numbers::Samples), usize) {
+    async fn change(&mut self, own: &Awaited, ours: Option<&Awaited>) -> ((Took, Took), usize) {
         let batches = self.extent.busy.as_millis() / PACE.as_millis();
         let services = self.extent.etcd_services;
         let round = services / AT_ONCE;
@@ -185,7 +181,7 @@ impl Round {
         let own = own.all().await;
         let ours = match ours {
             Some(ours) => ours.all().await,
-            None => crate::numbers::Samples::default(),
+            None => Took::default(),
         };
         ((own, ours), batches * AT_ONCE)
     }

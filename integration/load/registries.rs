@@ -5,7 +5,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::numbers::{Samples, Table, figures, mib, now};
+use crate::awaited::Took;
+use crate::numbers::{Table, figures, mib, now};
 use crate::options::Registry;
 use crate::server::Server;
 use crate::support::procfs;
@@ -222,7 +223,7 @@ impl Tables {
     }
 
     /// The row of steady changes.
-    pub(crate) fn busy(&mut self, who: &str, meter: &Meter<'_>, used: &Used, took: &Samples, changes: usize) {
+    pub(crate) fn busy(&mut self, who: &str, meter: &Meter<'_>, used: &Used, took: &Took, changes: usize) {
         let row = [who.to_owned(), took.three()].into_iter().chain(used.shares());
         let changes = f64::from(u32::try_from(changes).expect("so many changes"));
         let row = row.chain(used.per(changes));
@@ -232,12 +233,12 @@ impl Tables {
     }
 
     /// The row of a registry that was away.
-    pub(crate) fn away(&mut self, who: &str, meter: &Meter<'_>, tried: usize, back: &Used) {
+    pub(crate) fn away(&mut self, who: &str, meter: &Meter<'_>, tried: usize, back: &Used, took: &Took) {
         let [registry, _] = back.seconds();
         self.away.row([
             who.to_owned(),
             tried.to_string(),
-            figures(back.wall.as_secs_f64()),
+            figures(back.wall.as_secs_f64()) + &took.lost(),
             back.requests.to_string(),
             back.mib(),
             registry,
