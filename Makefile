@@ -45,7 +45,7 @@ demo: build-deps programs ## a real Envoy follows the real registries, step by s
 	$(CARGO) run --locked --example demo
 
 # The binary is built by itself: with the example it would share features that only tests turn on.
-bench: build-deps programs ## memory, latency, many streams of a release build (BENCH=--quick: less)
+bench: build-deps programs ## memory, latency, streams, load on registries, of a release build (BENCH=--quick: less; BENCH=registries: one)
 	$(CARGO) build --release --locked --bin xds-bridge
 	$(CARGO) run --release --locked --example load -- $(BENCH)
 
