@@ -21,13 +21,37 @@ use super::wait;
 /// One server with its data and its ports.
 pub(crate) struct Consul {
     program: Program,
+    pub(super) ports: Ports,
     url: String,
     /// Where it speaks TLS, if it does.
     pub(crate) https: SocketAddr,
+    /// What the proofs themselves may do there, where not everybody may do everything.
+    token: Option<String>,
     http: Http,
     /// Keeps its connections: for thousands of entries.
     writer: Http,
     dir: TempDir,
+}
+
+/// What one agent listens on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    pub(super) http: u16,
+    pub(super) server: u16,
+    pub(super) lan: u16,
+    pub(super) https: u16,
+}
+
+impl Ports {
+    pub(super) fn free() -> Self {
+        let [http, server, lan, https] = process::ports();
+        Self {
+            http,
+            server,
+            lan,
+            https,
+        }
+    }
 }
 
 /// How Consul finds out about an instance.
@@ -55,37 +79,50 @@ impl Consul {
     }
 
     /// Starts it with these keys in its configuration too. With a certificate in them it speaks
-    /// TLS on a port of its own.
+    /// TLS on a port of its own; with a master token the proofs use that.
     pub(crate) async fn start_as(more: &Value) -> Self {
-        let binary = process::tool("CONSUL_BIN", "consul");
         for _ in 0..process::TRIES {
-            let dir = tempfile::tempdir().expect("a folder");
-            let [http, server, lan, https] = process::ports();
-            let file = dir.path().join("consul.json");
-            let mut config = config(dir.path(), http, server, lan);
-            for (key, value) in more.as_object().into_iter().flatten() {
-                config[key] = value.clone();
-            }
-            if config.get("cert_file").is_some() {
-                config["ports"]["https"] = json!(https);
-            }
-            std::fs::write(&file, config.to_string()).expect("a file");
-            let file = format!("-config-file={}", file.display());
-            let mut program = Program::start("consul", &binary, ["agent", &file], dir.path());
-            let url = format!("http://127.0.0.1:{http}");
-            let client = Http::fresh();
-            if program.ready(async || consistent(&client, &url).await).await == Start::Ready {
-                return Self {
-                    program,
-                    url,
-                    https: SocketAddr::from(([127, 0, 0, 1], https)),
-                    http: client,
-                    writer: Http::keeping(),
-                    dir,
-                };
+            let mut consul = Self::launch(Ports::free(), more);
+            if consul.came_up().await == Start::Ready {
+                return consul;
             }
         }
         panic!("consul finds its ports taken");
+    }
+
+    /// Starts it on these ports, and does not wait for anything.
+    pub(super) fn launch(ports: Ports, more: &Value) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut config = config(dir.path(), ports);
+        for (key, value) in more.as_object().into_iter().flatten() {
+            config[key] = value.clone();
+        }
+        if config.get("cert_file").is_some() {
+            config["ports"]["https"] = json!(ports.https);
+        }
+        let file = dir.path().join("consul.json");
+        std::fs::write(&file, config.to_string()).expect("a file");
+        let file = format!("-config-file={}", file.display());
+        let binary = process::tool("CONSUL_BIN", "consul");
+        let token = more.pointer("/acl/tokens/master").and_then(Value::as_str);
+        Self {
+            program: Program::start("consul", &binary, ["agent", &file], dir.path()),
+            ports,
+            url: format!("http://127.0.0.1:{}", ports.http),
+            https: SocketAddr::from(([127, 0, 0, 1], ports.https)),
+            token: token.map(str::to_owned),
+            http: Http::fresh(),
+            writer: Http::keeping(),
+            dir,
+        }
+    }
+
+    /// Waits until reads are consistent, or it finds one of its ports taken.
+    pub(super) async fn came_up(&mut self) -> Start {
+        let (http, url, token) = (self.http.clone(), self.url(), self.token.clone());
+        self.program
+            .ready(async || consistent(&http, &url, token.as_deref()).await)
+            .await
     }
 
     /// `http://127.0.0.1:PORT`
@@ -134,34 +171,38 @@ impl Consul {
 
     /// Waits until reads are consistent.
     pub(crate) async fn is_consistent(&self) {
-        let (http, url) = (&self.http, &self.url);
         wait::until(wait::PATIENCE, "consul's reads are consistent", async || {
-            consistent(http, url).await
+            consistent(&self.http, &self.url, self.token.as_deref()).await
         })
         .await;
     }
 
     /// Starts it again with its data on its ports; waits until reads are consistent.
     pub(crate) async fn restart(&mut self) {
-        let (http, url) = (self.http.clone(), self.url());
-        self.program.restart(async || consistent(&http, &url).await).await;
+        let (http, url, token) = (self.http.clone(), self.url(), self.token.clone());
+        self.program
+            .restart(async || consistent(&http, &url, token.as_deref()).await)
+            .await;
     }
 
     /// GET of a path such as `/v1/catalog/services`, as JSON.
     pub(crate) async fn get(&self, path: &str) -> Value {
-        let text = self
-            .http
-            .text(&format!("{}{path}", self.url))
-            .await
-            .expect("an answer of Consul");
-        serde_json::from_str(&text).expect("JSON of Consul")
+        self.ask("GET", path, String::new()).await
     }
 
     /// PUT of a path; anything but 200 is a failure.
     pub(crate) async fn put(&self, path: &str, body: &Value) {
-        put(&self.http, &format!("{}{path}", self.url), body.to_string())
+        self.ask("PUT", path, body.to_string()).await;
+    }
+
+    /// The answer to a request, as JSON; anything but 200 is a failure.
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: String) -> Value {
+        let url = format!("{}{path}", self.url);
+        let token = self.token.as_deref();
+        let text = send(&self.http, method, &url, token, body)
             .await
-            .expect("a write to Consul");
+            .expect("an answer of Consul");
+        serde_json::from_str(&text).unwrap_or(Value::Null) // some writes are answered with nothing
     }
 
     /// Writes a key of the KV store as it is.
@@ -220,10 +261,15 @@ impl Consul {
 
     /// Puts one entry into the catalog; tried again while the servers have no leader.
     pub(crate) async fn enter(&self, entry: &Entry) {
+        self.enter_with(entry, &[]).await;
+    }
+
+    /// The same with tags.
+    pub(crate) async fn enter_with(&self, entry: &Entry, tags: &[&str]) {
         let body = json!({
             "Node": node(entry), "Address": "127.0.0.1",
             "Service": {
-                "ID": entry.id, "Service": entry.service,
+                "ID": entry.id, "Service": entry.service, "Tags": tags,
                 "Address": entry.address.ip().to_string(), "Port": entry.address.port(),
             },
         });
@@ -240,7 +286,8 @@ impl Consul {
     pub(crate) async fn insist(&self, path: &str, body: &Value) {
         let url = format!("{}{path}", self.url);
         wait::until(wait::PATIENCE, &format!("PUT {path} of {body}"), async || {
-            put(&self.writer, &url, body.to_string()).await
+            let token = self.token.as_deref();
+            send(&self.writer, "PUT", &url, token, body.to_string()).await
         })
         .await;
     }
@@ -345,16 +392,30 @@ async fn report(url: String, id: String, every: Duration) {
 }
 
 async fn put(http: &Http, url: &str, body: String) -> Result<(), String> {
-    let reply = http.send("PUT", url, None, body).await?;
+    send(http, "PUT", url, None, body).await.map(drop)
+}
+
+async fn send(
+    http: &Http,
+    method: &str,
+    url: &str,
+    token: Option<&str>,
+    body: String,
+) -> Result<String, String> {
+    let headers: Vec<(&str, &str)> = token.iter().map(|token| ("x-consul-token", *token)).collect();
+    let reply = http.send_with(method, url, &headers, body).await?;
     if reply.status == 200 {
-        Ok(())
+        Ok(reply.body)
     } else {
         Err(format!("{url}: {} {}", reply.status, reply.body))
     }
 }
 
 /// The configuration of the only server.
-fn config(dir: &Path, http: u16, server: u16, lan: u16) -> Value {
+fn config(dir: &Path, ports: Ports) -> Value {
+    let Ports {
+        http, server, lan, ..
+    } = ports;
     json!({
         "server": true, "bootstrap_expect": 1, "node_name": "one", "data_dir": dir.join("data"),
         "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1",
@@ -366,9 +427,10 @@ fn config(dir: &Path, http: u16, server: u16, lan: u16) -> Value {
 
 /// Only `?consistent` tells a whole catalog from a part of it; the server itself is in it
 /// as soon as agents may register.
-async fn consistent(http: &Http, url: &str) -> Result<(), String> {
+async fn consistent(http: &Http, url: &str, token: Option<&str>) -> Result<(), String> {
     let url = format!("{url}/v1/catalog/services?consistent");
-    let text = tokio::time::timeout(Duration::from_secs(2), http.text(&url))
+    let read = send(http, "GET", &url, token, String::new());
+    let text = tokio::time::timeout(Duration::from_secs(2), read)
         .await
         .unwrap_or_else(|_| Err("no answer within two seconds".to_owned()))?;
     if text.contains("\"consul\"") {

@@ -49,9 +49,21 @@ impl Http {
         host: Option<&str>,
         body: impl Into<Bytes>,
     ) -> Result<Reply, String> {
+        let headers: Vec<(&str, &str)> = host.iter().map(|host| ("host", *host)).collect();
+        self.send_with(method, url, &headers, body).await
+    }
+
+    /// The same with these headers.
+    pub(crate) async fn send_with(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Reply, String> {
         let mut request = http::Request::builder().method(method).uri(url);
-        if let Some(host) = host {
-            request = request.header(http::header::HOST, host);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).map_err(|e| e.to_string())?;
         let exchange = async {

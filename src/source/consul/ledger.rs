@@ -1,7 +1,7 @@
 //! What was found and what was delivered. Pure; the keeper owns the only one.
 //!
-//! Never removes a service that the catalog still names, nor one whose health was not
-//! confirmed empty; never delivers before everything was heard once; never delivers the same twice.
+//! Never removes a service that the catalog still names, nor all its instances, nor one whose health
+//! was not confirmed empty; never delivers before everything was heard once; never delivers the same twice.
 //!
 //! What got lost is delivered when all is confirmed that is to be confirmed, in one change: who
 //! judges whether that is too much at once must see all of it. One by one, half of a wiped
@@ -52,6 +52,12 @@ impl Entry {
     /// Whether it was confirmed empty in this epoch.
     fn is_gone(&self, epoch: u64) -> bool {
         self.epoch == epoch && self.found.as_ref().is_some_and(|found| found.ids.is_empty())
+    }
+
+    /// A service that is in the catalog has an instance: what was found empty is hidden from us, or
+    /// the names are about to tell that it is gone.
+    fn is_contradicted(&self) -> bool {
+        self.listed && self.found.as_ref().is_some_and(|found| found.ids.is_empty())
     }
 }
 
@@ -212,13 +218,16 @@ impl Ledger {
                 continue;
             };
             let mut record = shown(entry, self.documents.get(&name));
-            let delivered = entry.delivered.as_ref().filter(|_| !all_heard);
+            let doubtful = !all_heard || entry.is_contradicted();
+            let delivered = entry.delivered.as_ref().filter(|_| doubtful);
             let held = delivered.map(|d| kept(d, record.as_ref()));
             let instances = |r: &Option<ServiceRecord>| r.as_ref().map_or(0, |r| r.instances.len());
             let later = instances(&held) > instances(&record);
             if later {
                 record = held;
-                self.held.insert(name.clone());
+                if !all_heard {
+                    self.held.insert(name.clone());
+                }
             }
             if record != entry.delivered {
                 services.push((name.clone(), record.clone()));
@@ -345,7 +354,20 @@ mod tests {
         ledger.service(1, 8, &"a".into(), found(&[]));
         assert_eq!(text(ledger.take()), "-");
         ledger.service(1, 10, &"a".into(), found(&[]));
-        assert_eq!(text(ledger.take()), "a0", "in the catalog, and empty");
+        assert_eq!(
+            text(ledger.take()),
+            "-",
+            "in the catalog, and empty: its nodes are hidden from us"
+        );
+        ledger.service(1, 11, &"a".into(), found(&["2"]));
+        assert_eq!(text(ledger.take()), "a1");
+        ledger.service(1, 12, &"a".into(), found(&[]));
+        assert_eq!(text(ledger.take()), "-");
+        assert!(
+            ledger.names(1, names(&["b"])).doubtful.is_empty(),
+            "it was confirmed"
+        );
+        assert_eq!(text(ledger.take()), "-a");
     }
 
     #[test]
