@@ -161,6 +161,7 @@ pub fn decode(
         format!("{source} ({registry})"),
     );
     if found != wanted {
+        let found = bounded(&found);
         return Err(CacheError::Foreign { found, wanted });
     }
     let body = body
@@ -185,6 +186,23 @@ pub fn decode(
         services: services.into_iter().collect(),
         age,
     })
+}
+
+/// Which registry a file names: whatever stands there, a log line has its length.
+fn bounded(text: &str) -> String {
+    const SHOWN: usize = 200;
+    let visible = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    let mut shown: String = text.chars().take(SHOWN).map(visible).collect();
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// A checksum says that a file is as it was written, not that it was written by us.
