@@ -1,0 +1,221 @@
+//! Tests of the ledger: what is told when.
+
+use super::*;
+use crate::model::{Health, Instance};
+
+fn names(all: &[&str]) -> Names {
+    Names {
+        names: all.iter().map(|n| (*n).into()).collect(),
+        canary: true,
+        stray: Vec::new(),
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "so that it can be told as it is")]
+fn found(ids: &[&str]) -> Result<Arc<Found>, String> {
+    let ids: BTreeSet<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+    let instance = |id: &String| Instance {
+        id: id.as_str().into(),
+        address: ([127, 0, 0, 1], 1).into(),
+        health: Health::Healthy,
+        weight: 1,
+        zone: "".into(),
+        version: "".into(),
+        policy: Arc::default(),
+    };
+    let instances = ids.iter().map(instance).collect();
+    Ok(Arc::new(Found {
+        ids,
+        record: Some(ServiceRecord {
+            instances,
+            ..ServiceRecord::default()
+        }),
+    }))
+}
+
+fn text(change: Option<Change>) -> String {
+    let Some(change) = change else {
+        return "-".to_owned();
+    };
+    let one = |(name, record): &(Arc<str>, Option<ServiceRecord>)| {
+        record
+            .as_ref()
+            .map_or_else(|| format!("-{name}"), |r| format!("{name}{}", r.instances.len()))
+    };
+    let all: Vec<String> = change.services.iter().map(one).collect();
+    format!("{}{}", if change.complete { "all: " } else { "" }, all.join(" "))
+}
+
+fn started() -> Ledger {
+    let mut ledger = Ledger::default();
+    assert_eq!(ledger.names(1, names(&["a", "b"])).started.len(), 2);
+    ledger.service(1, 5, &"a".into(), found(&["1", "2"]));
+    ledger.documents(1, None);
+    assert_eq!(text(ledger.take()), "-", "b is missing");
+    ledger.service(1, 5, &"b".into(), found(&["1"]));
+    assert_eq!(text(ledger.take()), "all: a2 b1");
+    ledger
+}
+
+#[test]
+fn the_first_change_waits_for_everything() {
+    let ledger = started();
+    assert!(ledger.current(1) && !ledger.current(2));
+    let mut empty = Ledger::default();
+    assert_eq!(text(empty.take()), "-");
+    empty.names(1, names(&[]));
+    empty.documents(1, None);
+    assert_eq!(text(empty.take()), "all: ");
+}
+
+#[test]
+fn what_is_the_same_or_older_is_not_delivered() {
+    let mut ledger = started();
+    ledger.service(1, 9, &"a".into(), found(&["1", "2"]));
+    assert_eq!(text(ledger.take()), "-");
+    ledger.service(1, 8, &"a".into(), found(&[]));
+    assert_eq!(text(ledger.take()), "-");
+    ledger.service(1, 10, &"a".into(), found(&[]));
+    assert_eq!(
+        text(ledger.take()),
+        "-",
+        "in the catalog, and empty: its nodes are hidden from us"
+    );
+    ledger.service(1, 11, &"a".into(), found(&["2"]));
+    assert_eq!(text(ledger.take()), "a1");
+    ledger.service(1, 12, &"a".into(), found(&[]));
+    assert_eq!(text(ledger.take()), "-");
+    assert!(
+        ledger.names(1, names(&["b"])).doubtful.is_empty(),
+        "it was confirmed"
+    );
+    assert_eq!(text(ledger.take()), "-a");
+}
+
+#[test]
+fn nothing_waits_for_a_service_that_came_and_went_unheard() {
+    let mut ledger = started();
+    assert_eq!(ledger.names(1, names(&["a", "b", "c"])).started, ["c".into()]);
+    assert_eq!(ledger.names(1, names(&["a", "b"])).doubtful, ["c".into()]);
+    assert_eq!(text(ledger.take()), "-");
+    ledger.service(1, 9, &"c".into(), found(&[]));
+    ledger.service(1, 9, &"a".into(), found(&["1"]));
+    assert_eq!(text(ledger.take()), "a1", "what others lost is told");
+    assert!(ledger.current(1));
+}
+
+#[test]
+fn what_an_audit_asks_for() {
+    let ledger = started();
+    assert_eq!(
+        (ledger.index(1, "a"), ledger.index(2, "a"), ledger.index(1, "x")),
+        (5, 0, 0)
+    );
+    assert!(!ledger.differs("a", &found(&["1", "2"]).unwrap()));
+    assert!(ledger.differs("a", &found(&["1"]).unwrap()) && !ledger.differs("x", &found(&[]).unwrap()));
+    assert!(ledger.names_differ(&names(&["a"])) && !ledger.names_differ(&names(&["b", "a"])));
+    let all: Vec<_> = std::iter::successors(ledger.after(None), |name| ledger.after(Some(name))).collect();
+    assert_eq!(all, ["a".into(), "b".into()]);
+}
+
+#[test]
+fn gone_is_not_named_and_confirmed_empty() {
+    let mut ledger = started();
+    assert_eq!(ledger.names(1, names(&["b"])).doubtful, ["a".into()]);
+    assert_eq!(text(ledger.take()), "-", "not confirmed");
+    ledger.service(1, 9, &"a".into(), found(&[]));
+    assert_eq!(text(ledger.take()), "-a");
+    assert!(!ledger.knows("a") && ledger.forgotten() == ["a".into()]);
+    assert_eq!(ledger.names(1, names(&["a", "b"])).started, ["a".into()]);
+}
+
+#[test]
+fn what_a_new_epoch_takes_away_is_told_at_once_and_in_one_change() {
+    let mut ledger = started();
+    // A wiped catalog: both are gone, and something new is there.
+    ledger.documents(2, None);
+    let diff = ledger.names(2, names(&["c"]));
+    assert_eq!((diff.started.len(), diff.doubtful.len()), (1, 2));
+    ledger.service(2, 1, &"a".into(), found(&[]));
+    assert_eq!(text(ledger.take()), "-", "b and c are missing");
+    assert_eq!(ledger.names(2, names(&["c"])).doubtful, ["b".into()]);
+    ledger.service(2, 1, &"c".into(), found(&["1"]));
+    assert_eq!(text(ledger.take()), "c1", "what is new need not wait");
+    ledger.service(2, 1, &"b".into(), found(&[]));
+    assert_eq!(text(ledger.take()), "-a -b");
+    assert_eq!(ledger.forgotten(), ["a".into(), "b".into()]);
+}
+
+#[test]
+fn a_part_that_is_lost_waits_too_and_its_new_instances_do_not() {
+    let mut ledger = started();
+    ledger.service(2, 1, &"a".into(), found(&["2", "3"]));
+    assert_eq!(text(ledger.take()), "a3", "1 may still be there");
+    ledger.documents(2, None);
+    ledger.names(2, names(&["a", "b"]));
+    assert_eq!(text(ledger.take()), "-");
+    ledger.service(2, 1, &"b".into(), found(&["1"]));
+    assert_eq!(text(ledger.take()), "a2");
+}
+
+#[test]
+fn back_in_the_catalog_is_read_again() {
+    let mut ledger = started();
+    ledger.names(1, names(&[]));
+    ledger.service(1, 9, &"a".into(), found(&[]));
+    assert_eq!(text(ledger.take()), "-", "b is missing");
+    let diff = ledger.names(1, names(&["a", "b"]));
+    assert_eq!((diff.started.len(), diff.doubtful), (0, vec!["a".into()]));
+    assert_eq!(text(ledger.take()), "-", "it was empty, and is not now");
+    ledger.service(1, 10, &"a".into(), found(&["1", "2"]));
+    assert_eq!(text(ledger.take()), "-");
+}
+
+#[test]
+fn what_cannot_be_read_is_held_and_reported() {
+    let mut ledger = started();
+    ledger.service(1, 0, &"a".into(), Err("html".into()));
+    let change = ledger.take().unwrap();
+    assert_eq!((change.services.len(), change.stray.unwrap().len()), (0, 1));
+    ledger.service(1, 5, &"a".into(), found(&["1"]));
+    let change = ledger.take().unwrap();
+    assert_eq!((change.services.len(), change.stray), (1, Some(Vec::new())));
+}
+
+#[test]
+fn a_document_that_cannot_be_had_stays_as_it_was() {
+    let policy = || Some(crate::model::Policy::default());
+    let documents = |policy, unread| {
+        let (good, issues) = (super::super::document::Document::default(), Vec::new());
+        let document = super::super::document::Document {
+            policy,
+            unread,
+            issues,
+        };
+        Some([("a".into(), document), ("b".into(), good)].into())
+    };
+    let mut ledger = started();
+    ledger.documents(1, documents(policy(), false));
+    assert!(ledger.documents["a"].policy.is_some());
+    ledger.documents(1, documents(None, true));
+    assert!(ledger.documents["a"].policy.is_some(), "the last good one");
+    ledger.documents(1, documents(None, true));
+    assert!(
+        ledger.documents["a"].policy.is_some(),
+        "as often as it is not read"
+    );
+    ledger.documents(1, documents(None, false));
+    assert!(ledger.documents["a"].policy.is_none(), "malformed is read");
+}
+
+#[test]
+fn a_new_epoch_must_confirm_all() {
+    let mut ledger = started();
+    ledger.service(2, 1, &"b".into(), found(&["1"]));
+    ledger.names(2, names(&["a", "b"]));
+    ledger.documents(2, None);
+    assert!(!ledger.current(2));
+    ledger.service(2, 1, &"a".into(), found(&["1", "2"]));
+    assert!(ledger.current(2));
+    assert_eq!(text(ledger.take()), "-");
+}
