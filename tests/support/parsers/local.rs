@@ -21,6 +21,11 @@ pub(crate) fn file_document(input: &[u8]) {
                 }
                 super::told(&document.stray, input.len(), &[input]);
                 if let (Syntax::Json, Ok(mut all)) = (syntax, serde_json::from_slice::<Value>(input)) {
+                    // A key that stands twice is in the tree once: that is another document.
+                    let whole = read("shop", syntax, all.to_string().as_bytes());
+                    if whole.as_ref().map(|w| &w.services) != Ok(&document.services) {
+                        return;
+                    }
                     let Some(services) = all.get_mut("services").and_then(Value::as_object_mut) else {
                         return;
                     };
