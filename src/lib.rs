@@ -34,6 +34,7 @@ pub mod model;
 pub mod pem;
 pub mod registry;
 pub mod render;
+pub mod small_file;
 pub mod source;
 pub mod translate;
 pub mod xds;

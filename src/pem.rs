@@ -9,6 +9,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::small_file;
+
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
@@ -64,7 +66,7 @@ impl PemFile {
     /// [`PemError::Read`]
     pub fn read(path: &Path) -> Result<Self, PemError> {
         let path = path.to_owned();
-        match std::fs::read(&path) {
+        match small_file::read(&path) {
             Ok(bytes) => Ok(Self { path, bytes }),
             Err(source) => Err(PemError::Read { path, source }),
         }

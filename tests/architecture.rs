@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 const IMPORTS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("xds", &[]),
-    ("pem", &[]),
-    ("registry", &["pem"]),
+    ("small_file", &[]),
+    ("pem", &["small_file"]),
+    ("registry", &["pem", "small_file"]),
     ("clock", &[]),
     ("metrics", &["xds"]),
     ("client", &[]),

@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::error::Failure;
 use crate::pem::Steady;
+use crate::small_file;
 
 /// A token that can be rotated under our feet.
 #[derive(Debug)]
@@ -99,9 +100,10 @@ async fn read(path: &Path) -> Result<Secret, Failure> {
         path: path.to_owned(),
         reason,
     };
-    let text = tokio::fs::read_to_string(path)
+    let bytes = small_file::read_aside(path)
         .await
         .map_err(|e| wrong(e.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8".to_owned()))?;
     let token = text.trim();
     if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(wrong("must hold one token and nothing else".to_owned()));

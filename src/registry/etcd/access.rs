@@ -11,6 +11,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::error::Error;
 use super::{CALL_TIMEOUT, CONNECT_TIMEOUT, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT};
+use crate::small_file;
 
 /// What each connection of a source is made with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,7 +106,7 @@ impl Tls {
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    tokio::fs::read(path).await.map_err(|error| Error::File {
+    small_file::read_aside(path).await.map_err(|error| Error::File {
         path: path.to_owned(),
         reason: error.to_string(),
     })
