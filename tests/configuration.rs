@@ -188,6 +188,29 @@ fn wrong_types_are_told() {
 }
 
 #[test]
+fn a_password_in_an_address_is_refused_and_not_repeated() {
+    let text = "\
+[sources.a]
+kind = \"consul\"
+address = \"http://root:s3cr3t@127.0.0.1:8500\"
+
+[sources.b]
+kind = \"etcd\"
+endpoints = [\"http://127.0.0.1:2379\", \"https://root:s3cr3t@127.0.0.1:2379\"]
+prefix = \"/services/\"
+";
+    wrong(
+        text,
+        &[],
+        expect![[r#"
+        2 mistakes in the configuration
+          etc/bridge.toml:3: sources.a.address: must not hold a user or a password (`@`), which every log would show: they have keys and files of their own
+          etc/bridge.toml:7: sources.b.endpoints: must not hold a user or a password (`@`), which every log would show: they have keys and files of their own
+    "#]],
+    );
+}
+
+#[test]
 fn tls_rules_and_bounds_are_read() {
     let text = format!(
         "{SAMPLE}[xds]\nlisten = \"0.0.0.0:18000\"\nmax_stream_age = \"2h\"\nmax_first_responses = 8\n\

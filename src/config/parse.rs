@@ -72,8 +72,15 @@ pub(super) fn word<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&s
     }
 }
 
+/// Said of an address that holds `user:password@`, which is not repeated: addresses stand in the log,
+/// in `/readyz` and in the head of a file of the last known state.
+pub(super) const NO_USER: &str = "must not hold a user or a password (`@`), which every log would show: they have keys and files of their own";
+
 /// `http://host:port` or `https://host:port`, without path or trailing slash.
 pub(super) fn base_url(value: &str) -> Result<String, String> {
+    if value.contains('@') {
+        return Err(NO_USER.to_owned());
+    }
     let wrong = || format!("`{value}` must be http://HOST:PORT or https://HOST:PORT");
     let uri: http::Uri = value.parse().map_err(|_| wrong())?;
     let plain = uri.path() == "/" || uri.path().is_empty();

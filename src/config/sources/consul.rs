@@ -179,6 +179,9 @@ fn address(text: &str) -> Result<String, String> {
             format!("`{text}` must be unix:// and the whole path of the socket, unix:///run/consul/http.sock")
         });
     }
+    if text.contains('@') {
+        return Err(parse::NO_USER.to_owned());
+    }
     parse::base_url(text)
         .map_err(|_| format!("`{text}` must be http://HOST:PORT, https://HOST:PORT or unix:///PATH"))
 }
