@@ -9,6 +9,7 @@
 //! honest removals pass at once. Pure: the time is given.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -197,13 +198,21 @@ impl Guard {
 #[must_use]
 pub fn kept(served: &ServiceRecord, told: Option<&ServiceRecord>) -> ServiceRecord {
     let Some(told) = told else { return served.clone() };
-    let ids: HashSet<&str> = told.instances.iter().map(|i| &*i.id).collect();
     let mut record = told.clone();
     record
         .instances
-        .extend(served.instances.iter().filter(|i| !ids.contains(&*i.id)).cloned());
+        .extend(left_out(&served.instances, &told.instances).cloned());
     record.instances.sort_by(|a, b| a.id.cmp(&b.id));
     record
+}
+
+/// Those of which nothing is told any more. A server that is registered under another id now is told of:
+/// beside that, what was said of it before would only be wrong (it drained before it left, say).
+fn left_out<'a>(served: &'a [Instance], told: &[Instance]) -> impl Iterator<Item = &'a Instance> {
+    let ids: HashSet<Arc<str>> = told.iter().map(|i| i.id.clone()).collect();
+    let places: HashSet<SocketAddr> = told.iter().map(|i| i.address).collect();
+    let gone = move |i: &&Instance| !ids.contains(&i.id) && !places.contains(&i.address);
+    served.iter().filter(gone)
 }
 
 /// What telling this would do to a service that is served like that.
@@ -213,22 +222,20 @@ pub fn turn(name: &Arc<str>, served: Option<&ServiceRecord>, told: Option<&Servi
         record.map_or(&[], |r| &r.instances)
     }
     let (served, told) = (instances(served), instances(told));
-    let without = |all: &[Instance], others: &[Instance]| -> Vec<Arc<str>> {
-        let others: HashSet<&str> = others.iter().map(|i| &*i.id).collect();
-        let left = all.iter().filter(|i| !others.contains(&*i.id));
-        left.map(|i| i.id.clone()).collect()
-    };
+    let known: HashSet<&str> = served.iter().map(|i| &*i.id).collect();
+    let coming = told.iter().filter(|i| !known.contains(&*i.id));
     Turn {
         name: name.clone(),
         before: served.len(),
-        missing: without(served, told),
-        coming: without(told, served),
+        missing: left_out(served, told).map(|i| i.id.clone()).collect(),
+        coming: coming.map(|i| i.id.clone()).collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::instance::Health;
 
     fn ids(numbers: std::ops::Range<usize>) -> Vec<Arc<str>> {
         numbers.map(|n| n.to_string().into()).collect()
@@ -365,6 +372,36 @@ mod tests {
             assert_eq!(held(&mut guard, &[loss("a", 1, 1)], 12, 1), [""; 0]);
             assert_eq!(held(&mut guard, &[gain("a", 1)], 11, 1), [""; 0]);
         }
+    }
+
+    #[test]
+    fn what_is_registered_anew_under_another_id_is_not_missing() {
+        let record = |ids: &[(&str, u16, Health)]| ServiceRecord {
+            instances: ids
+                .iter()
+                .map(|(id, port, health)| Instance {
+                    id: (*id).into(),
+                    address: ([10, 0, 0, 1], *port).into(),
+                    health: *health,
+                    weight: 1,
+                    zone: "".into(),
+                    version: "".into(),
+                    policy: Arc::default(),
+                })
+                .collect(),
+            ..ServiceRecord::default()
+        };
+        let (drains, well) = (Health::Draining, Health::Healthy);
+        let served = record(&[("a-old", 1, drains), ("b-old", 2, well), ("c", 3, well)]);
+        let told = record(&[("a-new", 1, well), ("c", 3, well)]);
+        let turn = turn(&"orders".into(), Some(&served), Some(&told));
+        assert_eq!(
+            (turn.missing, turn.coming),
+            (vec!["b-old".into()], vec!["a-new".into()])
+        );
+        // What drained before it left does not stand before its successor.
+        let both = record(&[("a-new", 1, well), ("b-old", 2, well), ("c", 3, well)]);
+        assert_eq!(kept(&served, Some(&told)), both);
     }
 
     #[test]

@@ -16,7 +16,7 @@ fn found(ids: &[&str]) -> Result<Arc<Found>, String> {
     let ids: BTreeSet<String> = ids.iter().map(|id| (*id).to_owned()).collect();
     let instance = |id: &String| Instance {
         id: id.as_str().into(),
-        address: ([127, 0, 0, 1], 1).into(),
+        address: ([127, 0, 0, 1], id.parse().unwrap()).into(),
         health: Health::Healthy,
         weight: 1,
         zone: "".into(),
