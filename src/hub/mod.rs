@@ -3,6 +3,7 @@
 
 mod build;
 mod last_known;
+mod quota;
 mod report;
 mod settle;
 mod view;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use build::Builder;
 pub use build::Network;
 use last_known::Memory;
+use quota::Quota;
 use settle::Settle;
 pub use view::{Detail, Held, Order, Overview, SourceDetail, SourceInfo, SourceView};
 
@@ -33,8 +35,13 @@ use crate::xds::Kind;
 /// Events of sources that wait for the hub; a source that is faster waits itself.
 pub const INBOX: usize = 256;
 
-/// New issues named in the log per event; the rest is counted in one line.
-const LOGGED_ISSUES: usize = 20;
+/// What of each kind may still be said in the log.
+#[derive(Debug, Default)]
+struct Quotas {
+    entries: Quota,
+    declared: Quota,
+    health: Quota,
+}
 
 /// The task's state.
 #[derive(Debug)]
@@ -52,6 +59,7 @@ pub struct Hub {
     seen_issues: BTreeSet<Issue>,
     /// Issues came or went since they were counted.
     uncounted: bool,
+    quotas: Quotas,
     memory: Memory,
     /// Where states are saved, if they are.
     writer: Option<Writer>,
@@ -96,6 +104,7 @@ impl Hub {
             ready: false,
             seen_issues: BTreeSet::new(),
             uncounted: false,
+            quotas: Quotas::default(),
         };
         hub.report();
         hub.count_issues(); // each source's gauge is there from the start
@@ -324,15 +333,11 @@ impl Hub {
             );
         }
         if touched.issues {
-            for issue in touched.new_issues.iter().take(LOGGED_ISSUES) {
+            let (lines, more) = self.quotas.entries.lines(touched.new_issues.len(), clock::now());
+            for issue in touched.new_issues.iter().take(lines) {
                 log_issue(&source, issue);
             }
-            if let Some(more) = touched
-                .new_issues
-                .len()
-                .checked_sub(LOGGED_ISSUES)
-                .filter(|n| *n > 0)
-            {
+            if more > 0 {
                 tracing::warn!(source = %source, more, "more entries with issues; see /metrics");
             }
             self.uncounted = true;
@@ -401,7 +406,8 @@ impl Hub {
     /// Names services that have lost their last healthy instance, or have one again.
     fn log_all_unhealthy(&mut self) {
         let news = self.builder.take_health();
-        for (service, sick) in news.iter().take(LOGGED_ISSUES) {
+        let (lines, more) = self.quotas.health.lines(news.len(), clock::now());
+        for (service, sick) in news.iter().take(lines) {
             if *sick {
                 tracing::warn!(%service, "no instance is healthy");
             } else {
@@ -409,8 +415,10 @@ impl Hub {
             }
         }
         if !news.is_empty() {
-            let all = self.builder.all_unhealthy().len();
-            tracing::info!(changed = news.len(), all, "services without a healthy instance");
+            if lines + more > 0 {
+                let (changed, all) = (lines + more, self.builder.all_unhealthy().len());
+                tracing::info!(changed, all, "services without a healthy instance");
+            }
             self.name_all_unhealthy();
         }
     }
@@ -418,8 +426,13 @@ impl Hub {
     /// Names what is newly wrong between services (unknown exposures, refused or contested claims, conflicts).
     fn log_declared(&mut self) {
         let now: BTreeSet<Issue> = self.builder.issues().cloned().collect();
-        for issue in now.difference(&self.seen_issues).take(LOGGED_ISSUES) {
+        let new: Vec<&Issue> = now.difference(&self.seen_issues).collect();
+        let (lines, more) = self.quotas.declared.lines(new.len(), clock::now());
+        for issue in new.into_iter().take(lines) {
             tracing::warn!(service = issue.entry, "{}", issue.reason);
+        }
+        if more > 0 {
+            tracing::warn!(more, "more of what services declare is wrong; see /metrics");
         }
         self.seen_issues = now;
         self.uncounted = true;

@@ -1,0 +1,66 @@
+//! How many lines of one kind go into the log: a value that changes a hundred times a second must not
+//! fill a disk. What is left out is counted and told. Pure; times are given.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// So many lines for one event,
+const PER_EVENT: usize = 20;
+
+/// so many in all,
+const PER_WINDOW: usize = 100;
+
+/// within such a time.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// What one kind of lines may still say.
+#[derive(Debug, Default)]
+pub(super) struct Quota {
+    began: Option<Instant>,
+    said: usize,
+    hidden: usize,
+    told: bool,
+}
+
+impl Quota {
+    /// Of so many lines: how many to say now, and how many that are not said to tell of in one line.
+    /// That one comes with the first that is left out, and then once per window.
+    pub(super) fn lines(&mut self, wanted: usize, now: Instant) -> (usize, usize) {
+        if wanted == 0 {
+            return (0, 0);
+        }
+        if self.began.is_none_or(|began| began + WINDOW <= now) {
+            (self.began, self.said, self.told) = (Some(now), 0, false);
+        }
+        let lines = wanted.min(PER_EVENT).min(PER_WINDOW - self.said);
+        self.said += lines;
+        self.hidden += wanted - lines;
+        if self.hidden == 0 || std::mem::replace(&mut self.told, true) {
+            return (lines, 0);
+        }
+        (lines, std::mem::take(&mut self.hidden))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_counted_and_an_ordinary_day_is_told_whole() {
+        let began = crate::clock::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let mut quota = Quota::default();
+        assert_eq!(quota.lines(3, at(0)), (3, 0));
+        assert_eq!(quota.lines(1000, at(1)), (20, 980), "told at once");
+        assert_eq!(quota.lines(30, at(2)), (20, 0), "but once");
+        for n in 0..57 {
+            assert_eq!(quota.lines(1, at(3)), (1, 0), "line {n}");
+        }
+        assert_eq!(quota.lines(5, at(9)), (0, 0));
+        assert_eq!(quota.lines(0, at(10)), (0, 0));
+        assert_eq!(quota.lines(1, at(10)), (1, 15), "and what came since, later");
+        assert_eq!(quota.lines(1, at(20)), (1, 0));
+    }
+}
