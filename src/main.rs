@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 use xds_bridge::bootstrap::{self, For, Step, TlsMistake, TlsWish, Wish};
 use xds_bridge::cli::{BootstrapArgs, Cli, Command, DumpArgs};
 use xds_bridge::config::{self, Config, Log, LogFormat, SourceConfig};
+use xds_bridge::source::consul::ConsulWatcher;
+use xds_bridge::source::etcd::EtcdWatcher;
 use xds_bridge::{app, client, render};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -35,11 +37,8 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Check => {
             app::port(&config.xds)?; // its TLS files can be used
             for (name, source) in &config.sources {
-                if let SourceConfig::File(folder) = source
-                    && !folder.path.is_dir()
-                {
-                    let path = folder.path.display();
-                    eprintln!("xds-bridge: sources.{name}.path: {path} is not there yet; `run` waits for it");
+                if let Err(reason) = runtime()?.block_on(look_at_files(source)) {
+                    eprintln!("xds-bridge: sources.{name}: {reason}; `run` waits until that is mended");
                 }
             }
             let counts = [
@@ -58,6 +57,16 @@ fn perform(cli: Cli) -> Result<(), Failure> {
             say(&String::from_utf8_lossy(&body))
         }
         Command::Health => ask(&config, http::Method::GET, "/healthz").map(drop),
+    }
+}
+
+/// Files of a source are not there at each time and on each machine, so nothing of this is a mistake.
+async fn look_at_files(source: &SourceConfig) -> Result<(), String> {
+    match source {
+        SourceConfig::File(folder) if folder.path.is_dir() => Ok(()),
+        SourceConfig::File(folder) => Err(format!("path: {} is not there", folder.path.display())),
+        SourceConfig::Etcd(etcd) => EtcdWatcher::new(etcd).look_at_files().await,
+        SourceConfig::Consul(consul) => ConsulWatcher::new(consul).look_at_files().await,
     }
 }
 

@@ -43,6 +43,18 @@ pub struct Tls {
 }
 
 impl Access {
+    /// Looks whether the files can be used; connects to nothing.
+    ///
+    /// # Errors
+    /// [`Error::File`]
+    pub async fn look_at_files(&self) -> Result<(), Error> {
+        self.tls.options().await?;
+        if let Some(login) = &self.login {
+            login.password().await?;
+        }
+        Ok(())
+    }
+
     /// What a connection to this endpoint is made with, but for the user.
     ///
     /// # Errors

@@ -97,37 +97,48 @@ impl ConsulWatcher {
         }
     }
 
+    /// Looks whether the files that it names can be used; connects to nothing.
+    ///
+    /// # Errors
+    /// Which cannot, and why.
+    pub async fn look_at_files(&self) -> Result<(), String> {
+        let look = async { self.client()?.reload_token().await };
+        look.await.map(drop).map_err(|error| error.chain())
+    }
+
+    fn client(&self) -> Result<Client, Failure> {
+        let ConsulSource {
+            address,
+            token_file,
+            datacenter,
+            namespace,
+            partition,
+            peer,
+            selection: _,
+            tls,
+            guard: _,
+        } = self.config.clone();
+        let scope = Scope {
+            datacenter,
+            namespace,
+            partition,
+            peer,
+        };
+        let files = tls.map_or_else(TlsFiles::default, |tls| TlsFiles {
+            ca: tls.ca,
+            identity: tls.identity,
+            server_name: tls.server_name,
+        });
+        let transport = Transport::new(&address, files)?;
+        Ok(Client::new(transport, scope, token_file, self.timing.slack))
+    }
+
     /// Tried for ever, since certificates may appear; `None` when stopped.
     async fn connect(&self, sink: &Sink, stop: &CancellationToken) -> Result<Option<Client>, HubGone> {
         let mut delays = self.timing.delays();
         loop {
-            let ConsulSource {
-                address,
-                token_file,
-                datacenter,
-                namespace,
-                partition,
-                peer,
-                selection: _,
-                tls,
-                guard: _,
-            } = self.config.clone();
-            let scope = Scope {
-                datacenter,
-                namespace,
-                partition,
-                peer,
-            };
-            let files = tls.map_or_else(TlsFiles::default, |tls| TlsFiles {
-                ca: tls.ca,
-                identity: tls.identity,
-                server_name: tls.server_name,
-            });
-            match Transport::new(&address, files) {
-                Ok(transport) => {
-                    let client = Client::new(transport, scope, token_file, self.timing.slack);
-                    return Ok(Some(client));
-                }
+            match self.client() {
+                Ok(client) => return Ok(Some(client)),
                 Err(error) => self.away(&error, sink).await?,
             }
             let pause = tokio::time::sleep(self.timing.next(&mut delays));

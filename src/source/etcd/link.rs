@@ -197,7 +197,7 @@ impl Cluster {
     }
 }
 
-fn access(config: &EtcdSource) -> Access {
+pub(super) fn access(config: &EtcdSource) -> Access {
     Access {
         login: config.login.as_ref().map(|login| Login {
             user: login.user.clone(),

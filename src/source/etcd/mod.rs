@@ -61,6 +61,15 @@ impl EtcdWatcher {
         self
     }
 
+    /// Looks whether the files that it names can be used; connects to nothing.
+    ///
+    /// # Errors
+    /// Which cannot, and why.
+    pub async fn look_at_files(&self) -> Result<(), String> {
+        let look = link::access(&self.config).look_at_files().await;
+        look.map_err(|error| error.to_string())
+    }
+
     /// All prefixes at once, until the hub is gone.
     async fn watch(&self, sink: Sink) {
         let link = Arc::new(Link::new(&self.config, self.timing));
