@@ -379,7 +379,7 @@ fn what_is_read_of_consul_and_from_where() {
     let text = "[sources.c]\nkind = \"consul\"\naddress = \"unix:///run/consul/http.sock\"\n\
         datacenter = \"eu-1\"\nnamespace = \"Shop\"\npartition = \"a\"\npeer = \"west\"\n\
         services = [\"orders\", \"users ü/1\"]\nignore_services = [\"*-test\"]\ntags = [\"prod\"]\n\
-        meta = [\"env=a=b\"]\nkinds = [\"service\", \"mesh-gateway\"]\npreferred_address = \"wan_ipv4\"\n";
+        meta = [\"env=a=b\"]\nkinds = [\"service\", \"mesh-gateway\"]\npreferred_address = \"wan_ipv4\"\nmax_watches = 5000\n";
     let config = read(text, &[]).unwrap();
     let source = &config.sources["c"];
     assert_eq!(
@@ -398,6 +398,7 @@ fn what_is_read_of_consul_and_from_where() {
     assert_eq!(selection.meta, [("env".to_owned(), "a=b".to_owned())]);
     assert_eq!(selection.kinds, ["", "mesh-gateway"]);
     assert_eq!(selection.preferred_address, "wan_ipv4");
+    assert_eq!(consul.max_watches, 5000);
 
     let plain = "[sources.c]\nkind = \"consul\"\naddress = \"http://127.0.0.1:8500\"\n";
     let config = read(plain, &[]).unwrap();
@@ -405,6 +406,7 @@ fn what_is_read_of_consul_and_from_where() {
         panic!("a consul source")
     };
     assert_eq!(**consul, ConsulSource::new("http://127.0.0.1:8500".to_owned()));
+    assert_eq!(consul.max_watches, 150);
 }
 
 #[test]
@@ -432,12 +434,13 @@ kind = \"consul\"
 address = \"127.0.0.1:8500\"
 peer = \"west\"
 services = [\"shop-*\"]
+max_watches = 0
 ";
     wrong(
         text,
         &[],
         expect![[r#"
-        15 mistakes in the configuration
+        16 mistakes in the configuration
           etc/bridge.toml:3: sources.a.address: `unix://run/consul.sock` must be unix:// and the whole path of the socket, unix:///run/consul/http.sock
           etc/bridge.toml:4: sources.a.datacenter: `eu 1` is not the name of a datacenter: 1 to 64 letters, digits, - and _
           etc/bridge.toml:5: sources.a.namespace: `` is not the name of a namespace: 1 to 64 letters, digits, - and _
@@ -453,6 +456,7 @@ services = [\"shop-*\"]
           etc/bridge.toml:16: sources.a.tls.server_name: `a b` must be a DNS name
           etc/bridge.toml:20: sources.b.address: `127.0.0.1:8500` must be http://HOST:PORT, https://HOST:PORT or unix:///PATH
           etc/bridge.toml:21: sources.b.peer: needs services = ["…"] with each name in full: Consul lists no services of a peer
+          etc/bridge.toml:23: sources.b.max_watches: `0` must be a whole number from 1 to 100000
     "#]],
     );
 }

@@ -24,6 +24,8 @@ pub struct ConsulSource {
     pub peer: Option<String>,
     /// What of the catalog is served.
     pub selection: ConsulSelection,
+    /// Services that have a watch of their own over HTTP/1.1, at most; each takes a connection.
+    pub max_watches: usize,
     /// `[sources.NAME.tls]`
     pub tls: Option<ClientTls>,
     /// `max_removal`, `max_removal_hold`
@@ -71,6 +73,9 @@ const KINDS: &[(&str, &str)] = &[
     ("api-gateway", "api-gateway"),
 ];
 
+/// Agents allow 200 connections of one address by default.
+const MAX_WATCHES: usize = 150;
+
 impl ConsulSource {
     /// An agent at this address, and the defaults of everything else.
     #[must_use]
@@ -83,6 +88,7 @@ impl ConsulSource {
             partition: None,
             peer: None,
             selection: ConsulSelection::default(),
+            max_watches: MAX_WATCHES,
             tls: None,
             guard: GuardRule::default(),
         }
@@ -122,6 +128,7 @@ pub(super) fn read(s: &mut Section<'_>, base: &Path) -> Option<ConsulSource> {
             "needs services = [\"…\"] with each name in full: Consul lists no services of a peer",
         );
     }
+    let max_watches = s.get_or("max_watches", MAX_WATCHES, parse::count(1, 100_000));
     let https = address.as_ref().is_some_and(|a| a.starts_with("https:"));
     let tls = tls::read(s, base, https);
     let guard = guard(s);
@@ -133,6 +140,7 @@ pub(super) fn read(s: &mut Section<'_>, base: &Path) -> Option<ConsulSource> {
         partition,
         peer,
         selection,
+        max_watches,
         tls,
         guard,
     })

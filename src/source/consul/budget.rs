@@ -8,8 +8,6 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Watches over HTTP/1.1, at most: agents allow 200 connections of one address by default.
-pub(super) const PLAIN: usize = 150;
 /// Signals never take more than this: with fewer watches the reads themselves would be what is too much.
 const FLOOR: usize = 8;
 /// Signals this soon after a cut have the same cause.
@@ -22,6 +20,8 @@ const STEP: usize = 8;
 pub(super) struct Budget {
     limit: usize,
     ceiling: usize,
+    /// Over HTTP/1.1 (`max_watches`), where each watch takes a connection.
+    plain: usize,
     cut: Option<Duration>,
     /// Until then no watch is added: after a signal, and after each growth that did not bring all back.
     rest: Option<Duration>,
@@ -30,10 +30,11 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) const fn new(calm: Duration) -> Self {
+    pub(super) const fn new(plain: usize, calm: Duration) -> Self {
         Self {
-            limit: PLAIN,
-            ceiling: PLAIN,
+            limit: plain,
+            ceiling: plain,
+            plain,
             cut: None,
             rest: None,
             calm,
@@ -52,7 +53,7 @@ impl Budget {
 
     /// Over HTTP/2 there is no bound until the agent sets one.
     pub(super) const fn transport(&mut self, multiplexed: bool) {
-        let ceiling = if multiplexed { usize::MAX } else { PLAIN };
+        let ceiling = if multiplexed { usize::MAX } else { self.plain };
         if ceiling != self.ceiling {
             self.ceiling = ceiling;
             self.limit = ceiling;
@@ -97,20 +98,19 @@ impl Budget {
 /// For people: what this means for services beyond it, and what helps.
 impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { limit, ceiling, .. } = self;
+        let Self { limit, plain, .. } = self;
         if self.reduced() {
-            write!(
-                f,
-                "the agent turned requests away: {limit} services are watched, "
-            )?;
+            write!(f, "the agent turned requests away: {limit} services are watched")?;
         } else {
-            write!(f, "an agent over HTTP/1.1 has room for {ceiling} watches: ")?;
+            write!(f, "max_watches = {plain} services are watched over HTTP/1.1")?;
         }
-        f.write_str(
-            "the others are read in turns, seconds late; use https (HTTP/2 needs one connection for 200 services)",
-        )?;
-        if self.reduced() {
-            f.write_str(", or raise limits.http_max_conns_per_client and the open files of the agent")?;
+        f.write_str(", the others are read in turns, seconds late; ")?;
+        if self.ceiling == self.plain {
+            f.write_str("use https (HTTP/2 needs one connection for 200 services), or ")?;
+        }
+        f.write_str("raise limits.http_max_conns_per_client and the open files of the agent")?;
+        if !self.reduced() {
+            f.write_str(", and max_watches to 50 less")?;
         }
         Ok(())
     }
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_burst_of_signals_is_one_cut_below_what_there_is_room_for() {
-        let mut budget = Budget::new(CALM);
+        let mut budget = Budget::new(150, CALM);
         assert_eq!((budget.limit(), budget.due()), (150, None));
         // 100 of 150 found room: other programs on this host have the rest.
         assert!(budget.turned_away(100, at(10)));
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn it_never_falls_below_the_floor_and_says_when_it_does_not_fall() {
-        let mut budget = Budget::new(CALM);
+        let mut budget = Budget::new(150, CALM);
         for n in 1..40 {
             budget.turned_away(budget.limit(), at(n * 10));
         }
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn it_grows_back_step_by_step_and_each_signal_puts_that_off() {
-        let mut budget = Budget::new(CALM);
+        let mut budget = Budget::new(150, CALM);
         budget.turned_away(100, at(10));
         assert_eq!(budget.due(), Some(at(190)));
         assert!(!budget.may_add(at(189)));
@@ -176,8 +176,48 @@ mod tests {
     }
 
     #[test]
+    fn the_ceiling_is_what_is_configured() {
+        for plain in [1, 5, 5_000] {
+            let mut budget = Budget::new(plain, CALM);
+            assert_eq!((budget.limit(), budget.reduced()), (plain, false));
+            assert!(
+                budget
+                    .to_string()
+                    .starts_with(&format!("max_watches = {plain} services"))
+            );
+            budget.turned_away(plain, at(10));
+            assert_eq!(budget.limit(), (plain - plain / 4).max(FLOOR).min(plain));
+            let mut now = at(10);
+            while budget.due().is_some() {
+                now += CALM;
+                budget.may_add(now);
+            }
+            assert_eq!(budget.limit(), plain);
+            budget.transport(true);
+            budget.transport(false);
+            assert_eq!(budget.limit(), plain);
+        }
+    }
+
+    #[test]
+    fn what_would_help_is_said() {
+        let mut budget = Budget::new(150, CALM);
+        let said = |budget: &Budget, word: &str| budget.to_string().contains(word);
+        let ways = ["use https", "http_max_conns_per_client", "max_watches"];
+        assert!(ways.iter().all(|way| said(&budget, way)), "{budget}");
+        budget.turned_away(100, at(10));
+        assert!(said(&budget, "75 services") && said(&budget, "https") && !said(&budget, "max_watches"));
+        budget.transport(true);
+        budget.turned_away(100, at(20));
+        assert!(
+            said(&budget, "http_max_conns") && !said(&budget, "https"),
+            "{budget}"
+        );
+    }
+
+    #[test]
     fn over_http2_there_is_no_bound_until_one_is_met() {
-        let mut budget = Budget::new(CALM);
+        let mut budget = Budget::new(150, CALM);
         budget.transport(true);
         assert_eq!(budget.limit(), usize::MAX);
         assert!(budget.turned_away(4000, at(10)));

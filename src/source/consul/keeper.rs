@@ -79,9 +79,9 @@ impl Watch {
 }
 
 impl Keeper {
-    pub(super) fn new(link: Arc<Link>, sink: Sink) -> Self {
+    pub(super) fn new(link: Arc<Link>, sink: Sink, max_watches: usize) -> Self {
         let slots = Slots::new(&link.client);
-        let budget = Budget::new(link.timing.grow);
+        let budget = Budget::new(max_watches, link.timing.grow);
         Self {
             link,
             sink,

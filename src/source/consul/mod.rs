@@ -92,7 +92,7 @@ impl ConsulWatcher {
         ));
         let (client, source) = (link.client.clone(), link.source.clone());
         tokio::select! {
-            ended = Keeper::new(link, sink).run(inbox, stop) => ended,
+            ended = Keeper::new(link, sink, self.config.max_watches).run(inbox, stop) => ended,
             () = files::follow(&client, &source, self.timing.look) => Ok(()), // never
         }
     }
@@ -115,6 +115,7 @@ impl ConsulWatcher {
             partition,
             peer,
             selection: _,
+            max_watches: _,
             tls,
             guard: _,
         } = self.config.clone();
