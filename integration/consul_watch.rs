@@ -1,6 +1,7 @@
 //! The Consul source and a real Consul: each kind of change gives exactly its own difference, nothing
 //! that comes and goes is missed, and services beyond the agent's connections are followed too.
 
+mod multiplexed;
 mod support;
 
 use std::time::Duration;

@@ -6,7 +6,13 @@
 
 #[path = "consul/answers.rs"]
 mod answers;
+#[path = "consul/away.rs"]
+mod away;
 mod consul_fake;
+#[path = "consul/multiplexed.rs"]
+mod multiplexed;
+#[path = "../integration/support/pki.rs"]
+mod pki;
 #[path = "consul/pressure.rs"]
 mod pressure;
 

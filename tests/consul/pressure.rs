@@ -10,7 +10,7 @@ use xds_bridge::source::consul::Timing;
 use crate::consul_fake::{Ask, Fake, Hub, Reply, Welcome, health, say, timing};
 use crate::settle;
 
-async fn services(count: usize) -> (std::sync::Arc<Fake>, String, Vec<String>) {
+pub async fn services(count: usize) -> (std::sync::Arc<Fake>, String, Vec<String>) {
     let (fake, address) = Fake::start().await;
     let names: Vec<String> = (0..count).map(|n| format!("s{n:04}")).collect();
     for name in &names {
@@ -19,7 +19,7 @@ async fn services(count: usize) -> (std::sync::Arc<Fake>, String, Vec<String>) {
     (fake, address, names)
 }
 
-fn swept(hub: &Hub) -> usize {
+pub fn swept(hub: &Hub) -> usize {
     let last = hub.measured.iter().rev().find_map(|m| match m {
         Measured::Swept(n) => Some(*n),
         Measured::Missed(_) => None,
@@ -27,7 +27,7 @@ fn swept(hub: &Hub) -> usize {
     last.unwrap_or(0)
 }
 
-fn missed(hub: &Hub) -> u64 {
+pub fn missed(hub: &Hub) -> u64 {
     let all = hub.measured.iter().map(|m| match m {
         Measured::Missed(n) => *n,
         Measured::Swept(_) => 0,
@@ -165,7 +165,9 @@ async fn nothing_moves_and_nothing_is_swept() {
     hub.until_live().await;
     hub.until("swept", |hub| swept(hub) == 20).await;
     hub.until("the mode", |hub| {
-        hub.note.as_deref().is_some_and(|n| n.contains("150 watches"))
+        hub.note
+            .as_deref()
+            .is_some_and(|n| n.contains("max_watches = 150"))
     })
     .await;
     hub.until_quiet(&fake, 154).await;

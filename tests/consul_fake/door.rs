@@ -2,7 +2,7 @@
 //! HTTP/1.1 or HTTP/2 over TLS on each. Never answers a request itself.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hyper::service::service_fn;
@@ -36,11 +36,24 @@ pub struct Door {
     room: AtomicUsize,
     open: AtomicUsize,
     refused: AtomicUsize,
+    served: AtomicUsize,
     tls: Mutex<Option<Arc<ServerConfig>>>,
-    /// Ends all connections of now: at once, or (over HTTP/2) with GOAWAY.
-    end: Mutex<(CancellationToken, CancellationToken)>,
+    /// On one connection of HTTP/2; the agent's own is 250.
+    streams: AtomicU32,
+    /// What happens to the connections of now.
+    fate: Mutex<Fate>,
     /// Whether anybody listens; the port stays ours.
     listening: watch::Sender<bool>,
+}
+
+/// Each counts for all connections that began before it.
+#[derive(Clone, Default)]
+struct Fate {
+    end: CancellationToken,
+    /// Of HTTP/2: GOAWAY.
+    go_away: CancellationToken,
+    /// Nothing is read or written any more.
+    freeze: CancellationToken,
 }
 
 impl Default for Door {
@@ -50,8 +63,10 @@ impl Default for Door {
             room: AtomicUsize::new(usize::MAX),
             open: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
+            served: AtomicUsize::new(0),
             tls: Mutex::default(),
-            end: Mutex::default(),
+            streams: AtomicU32::new(250),
+            fate: Mutex::default(),
             listening: watch::Sender::new(true),
         }
     }
@@ -76,12 +91,22 @@ impl Door {
 
     /// Ends all connections without a word.
     pub fn hang_up(&self) {
-        std::mem::take(&mut self.end.lock().unwrap().0).cancel();
+        std::mem::take(&mut self.fate.lock().unwrap().end).cancel();
     }
 
     /// Says GOAWAY on all connections, which serve what was asked on them to its end.
     pub fn go_away(&self) {
-        std::mem::take(&mut self.end.lock().unwrap().1).cancel();
+        std::mem::take(&mut self.fate.lock().unwrap().go_away).cancel();
+    }
+
+    /// Keeps all connections open, and does nothing on them any more.
+    pub fn freeze(&self) {
+        std::mem::take(&mut self.fate.lock().unwrap().freeze).cancel();
+    }
+
+    /// Allows so many streams on each new connection of HTTP/2.
+    pub fn streams(&self, most: u32) {
+        self.streams.store(most, Ordering::SeqCst);
     }
 
     /// The agent is gone: nobody listens and all connections end.
@@ -104,13 +129,23 @@ impl Door {
         self.open.load(Ordering::SeqCst)
     }
 
+    /// Connections that were served so far.
+    pub fn served(&self) -> usize {
+        self.served.load(Ordering::SeqCst)
+    }
+
     fn admit(&self) -> Welcome {
         let (all, others) = *self.welcome.lock().unwrap();
-        if all == Welcome::Serve && self.open() >= self.room.load(Ordering::SeqCst) {
+        let full = self.open() >= self.room.load(Ordering::SeqCst);
+        let welcome = if all == Welcome::Serve && full {
+            others
+        } else {
+            all
+        };
+        if welcome != Welcome::Serve {
             self.refused.fetch_add(1, Ordering::SeqCst);
-            return others;
         }
-        all
+        welcome
     }
 }
 
@@ -145,6 +180,7 @@ async fn listen(listener: TcpListener, address: SocketAddr, fake: Arc<Fake>) {
         match fake.door.admit() {
             Welcome::Serve => {
                 fake.door.open.fetch_add(1, Ordering::SeqCst);
+                fake.door.served.fetch_add(1, Ordering::SeqCst);
                 let fake = fake.clone();
                 tokio::spawn(async move {
                     serve(tcp, &fake).await;
@@ -178,21 +214,29 @@ async fn speak(
     multiplexed: bool,
     fake: &Arc<Fake>,
 ) {
-    let (end, go_away) = fake.door.end.lock().unwrap().clone();
+    let ends = fake.door.fate.lock().unwrap().clone();
+    let streams = fake.door.streams.load(Ordering::SeqCst);
     let io = TokioIo::new(stream);
     let answering = fake.clone();
     let service = service_fn(move |request| super::answer(answering.clone(), request));
     if multiplexed {
-        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        builder.max_concurrent_streams(streams);
         let mut connection = std::pin::pin!(builder.serve_connection(io, service));
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = end.cancelled() => return,
-            () = go_away.cancelled() => connection.as_mut().graceful_shutdown(),
+        let mut gone = false;
+        loop {
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = ends.end.cancelled() => return,
+                () = ends.freeze.cancelled() => return ends.end.cancelled().await,
+                () = ends.go_away.cancelled(), if !gone => {
+                    connection.as_mut().graceful_shutdown();
+                    gone = true;
+                }
+            }
         }
-        let _ = end.run_until_cancelled(connection).await;
     } else {
         let connection = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
-        let _ = end.run_until_cancelled(connection).await;
+        let _ = ends.end.run_until_cancelled(connection).await;
     }
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use rs_consul::{Config, Consul};
 use tokio::sync::watch;
 
+use super::departure::{self, Turns};
 use super::error::{Error, Failure};
 use super::query::{Mode, Query, Scope};
 use super::rights::{self, Right};
@@ -22,6 +23,8 @@ use super::transport::{Http, Pool, Transport};
 pub struct Client {
     agent: Arc<Agent>,
     pool: Pool,
+    /// Of blocking reads that share a connection.
+    turns: Option<Turns>,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,8 @@ struct Ask {
     /// Of the answer.
     longest: usize,
     deadline: Duration,
+    /// Its answer does not tell in time whether it has left.
+    blocks: bool,
 }
 
 /// Any answer.
@@ -77,6 +82,7 @@ impl Client {
         Self {
             agent: Arc::new(Agent { scope, token, slack }),
             pool: Pool::new(Arc::new(transport)),
+            turns: None,
         }
     }
 
@@ -86,6 +92,17 @@ impl Client {
         Self {
             agent: self.agent.clone(),
             pool: Pool::new(self.pool.transport().clone()),
+            turns: None,
+        }
+    }
+
+    /// The same for blocking reads that share one connection of HTTP/2: that there is no room for one more
+    /// on it is [`Failure::NotSent`].
+    #[must_use]
+    pub fn shared(&self) -> Self {
+        Self {
+            turns: Some(Turns::default()),
+            ..self.apart()
         }
     }
 
@@ -136,7 +153,7 @@ impl Client {
     /// # Errors
     /// [`Failure::Token`]
     pub async fn simple(&self) -> Result<Option<Consul>, Failure> {
-        let Http::Tcp(http) = self.pool.http() else {
+        let (Http::Tcp(http), _) = self.pool.http() else {
             return Ok(None);
         };
         let token = self.agent.token.get().await?;
@@ -159,6 +176,7 @@ impl Client {
             body: Bytes::new(),
             longest: query.longest(),
             deadline: mode.held() + self.agent.slack,
+            blocks: matches!(mode, Mode::Blocking { .. }),
         };
         let reply = self.ask(&ask).await;
         reply
@@ -182,6 +200,7 @@ impl Client {
                 body: rights::body(&self.agent.scope, some),
                 longest: rights::LONGEST,
                 deadline: self.agent.slack,
+                blocks: false,
             };
             let reply = self.ask(&ask).await;
             let lacking = reply
@@ -225,9 +244,24 @@ impl Client {
             value.set_sensitive(true);
             request = request.header("x-consul-token", value);
         }
-        let request = request.body(Full::new(ask.body.clone()).boxed())?;
+        let (http, underway) = self.pool.http();
+        let turns = self.turns.as_ref().filter(|_| ask.blocks);
+        let not_sent = || Failure::NotSent {
+            after: self.agent.slack,
+            shared: underway.any(),
+        };
+        let turn = match turns.map(|turns| turns.clone().lock_owned()) {
+            Some(turn) => Some(
+                tokio::time::timeout(self.agent.slack, turn)
+                    .await
+                    .map_err(|_| not_sent())?,
+            ),
+            None => None,
+        };
+        let (body, left) = departure::mark(ask.body.clone(), turn);
+        let request = request.body(body.boxed())?;
         let exchange = async {
-            let response = self.pool.http().request(request).await.map_err(Failure::Send)?;
+            let response = http.request(request).await.map_err(Failure::Send)?;
             let (head, body) = response.into_parts();
             let limit = ask.longest;
             let body = Limited::new(body, limit).collect().await.map_err(|error| {
@@ -244,9 +278,20 @@ impl Client {
                 body: body.to_bytes(),
             })
         };
-        tokio::time::timeout(ask.deadline, exchange)
-            .await
-            .map_err(|_| Failure::Deadline(ask.deadline))?
+        let waiting = async {
+            if turns.is_some() && tokio::time::timeout(self.agent.slack, left.wait()).await.is_err() {
+                return;
+            }
+            let _one = underway.begin();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            result = tokio::time::timeout(ask.deadline, exchange) => {
+                result.map_err(|_| Failure::Deadline(ask.deadline))?
+            }
+            () = waiting => Err(not_sent()),
+        }
     }
 }
 

@@ -70,6 +70,14 @@ pub enum Failure {
     /// Nothing for so long.
     #[error("no answer within {0:?}")]
     Deadline(Duration),
+    /// It never left: the connection that it shares with others was not made, or has no stream for it.
+    #[error("the request could not be sent within {after:?}")]
+    NotSent {
+        /// So long.
+        after: Duration,
+        /// Others are on their way on the same connections.
+        shared: bool,
+    },
     /// 403: the token is unknown, or may not read this.
     #[error("refused (403): {said}")]
     Refused {
@@ -197,7 +205,8 @@ const WANTED: &str =
 /// What would be right in the source's tls section.
 fn right(error: &rustls::Error) -> Option<&'static str> {
     match error {
-        rustls::Error::InvalidCertificate(Wrong::UnknownIssuer) => {
+        // An issuer of the same name and another key is unknown, too.
+        rustls::Error::InvalidCertificate(Wrong::UnknownIssuer | Wrong::BadSignature) => {
             Some("`ca` of its tls section must hold who signed the agent's certificate")
         }
         rustls::Error::InvalidCertificate(Wrong::NotValidForName | Wrong::NotValidForNameContext { .. }) => {

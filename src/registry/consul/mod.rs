@@ -10,6 +10,7 @@
 
 mod client;
 mod crowding;
+mod departure;
 mod error;
 mod query;
 mod rights;

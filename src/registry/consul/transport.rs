@@ -25,12 +25,15 @@ use rs_consul::HttpsClient;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::UnixStream;
 
+use super::departure::Underway;
 use super::error::Failure;
 use super::tls::{Tls, TlsFiles};
 
 /// A frozen agent is seen after two of these over HTTP/2; without, never.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(5);
+/// So many streams before the other end has said how many it allows: what is more than that it refuses.
+const FIRST_STREAMS: usize = 8;
 /// Agents count idle connections against the limit per client: few are kept, and not for long.
 const IDLE_CONNECTIONS: usize = 8;
 const IDLE_FOR: Duration = Duration::from_secs(10);
@@ -110,6 +113,7 @@ impl Transport {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_FOR)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .http2_initial_max_send_streams(FIRST_STREAMS)
             .http2_keep_alive_interval(KEEPALIVE)
             .http2_keep_alive_timeout(KEEPALIVE);
         let (generation, http) = match &self.way {
@@ -125,7 +129,11 @@ impl Transport {
                 (current.generation, Http::Tcp(connections))
             }
         };
-        Open { generation, http }
+        Open {
+            generation,
+            http,
+            underway: Underway::default(),
+        }
     }
 }
 
@@ -165,6 +173,7 @@ pub(super) struct Pool {
 struct Open {
     generation: u64,
     http: Http,
+    underway: Underway,
 }
 
 #[derive(Clone, Debug)]
@@ -183,16 +192,14 @@ impl Pool {
         &self.transport
     }
 
-    /// The connections of now.
-    pub(super) fn http(&self) -> Http {
-        let open = self.open.load();
-        if open.generation == self.transport.generation() {
-            return open.http.clone();
+    /// The connections of now, and what is on its way there.
+    pub(super) fn http(&self) -> (Http, Underway) {
+        let mut open = self.open.load_full();
+        if open.generation != self.transport.generation() {
+            open = Arc::new(self.transport.open());
+            self.open.store(open.clone());
         }
-        let fresh = self.transport.open();
-        let http = fresh.http.clone();
-        self.open.store(Arc::new(fresh));
-        http
+        (open.http.clone(), open.underway.clone())
     }
 }
 

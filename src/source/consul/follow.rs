@@ -141,6 +141,8 @@ pub(super) enum Next {
     Later,
     /// The agent has no room for this read; nothing was told.
     Crowded,
+    /// The connection has no room for it; another one may.
+    Full,
 }
 
 /// Why something is no longer followed.
@@ -149,6 +151,8 @@ pub(super) enum End {
     Unwanted,
     /// The agent has no room for it.
     Crowded,
+    /// Its connection has none.
+    Full,
 }
 
 /// Follows until `wanted` says no; asked between reads only.
@@ -175,10 +179,11 @@ pub(super) async fn follow(
             Next::Again => {}
             Next::Rest => tokio::time::sleep(link.timing.pace).await,
             Next::Crowded if subject.may_be_swept() => return End::Crowded,
-            Next::Later | Next::Crowded => {
+            Next::Full if subject.may_be_swept() => return End::Full,
+            Next::Later | Next::Crowded | Next::Full => {
                 let mut pause = link.timing.next(&mut delays);
                 // Without a watch, it is read in turns like the others.
-                if next == Next::Crowded || subject.unhurried() {
+                if next != Next::Later || subject.unhurried() {
                     pause = pause.min(link.timing.sweep);
                 }
                 tokio::time::sleep(pause).await;
@@ -355,6 +360,10 @@ async fn block(
         }
         let Err(error) = result else { return Ok(result) };
         match (&error.failure, error.crowding()) {
+            // It waits for a stream that the other end does not allow: of no meaning for the agent.
+            (Failure::NotSent { shared, .. }, _) => {
+                return Err(if *shared { Next::Full } else { Next::Again });
+            }
             // It was never served, or its connection is half open: whether the agent is there, the next read
             // tells. A shared connection is whole (it is pinged): there was no room on it.
             (Failure::Deadline(_), _) => {

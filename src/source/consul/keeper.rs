@@ -334,7 +334,7 @@ impl Keeper {
                     Next::Crowded if audit.is_none() => {
                         tokio::time::sleep(link.timing.next(&mut delays)).await;
                     }
-                    Next::Told | Next::Rest | Next::Later | Next::Crowded => break,
+                    Next::Told | Next::Rest | Next::Later | Next::Crowded | Next::Full => break,
                 }
             }
             audit.map_or(Ended::Other, |_| Ended::Audit)
@@ -346,6 +346,9 @@ impl Keeper {
             Ok(Ended::Watch(name, end)) => {
                 if let Some(watch) = self.watches.remove(&name) {
                     self.slots.give_back(watch.slot);
+                    if end == End::Full {
+                        self.slots.full(watch.slot);
+                    }
                 }
                 if !self.ledger.knows(&name) {
                     return;
