@@ -98,7 +98,7 @@ pub fn document(service: &str, body: &[u8]) -> Document {
         Ok([pair]) if pair.value.as_ref().is_some_and(|v| v.len() > MAX_BASE64) => {
             Document::too_long(service)
         }
-        Ok([pair]) => decoded(&pair),
+        Ok([pair]) => decoded(&key_of(service), &pair),
         Err(e) => Document::unread(service, &clip(&e.to_string())),
     }
 }
@@ -123,14 +123,15 @@ impl Document {
     }
 }
 
-fn decoded(pair: &Pair) -> Document {
+/// `key` is the one that was asked for: nobody else's word stands in an issue.
+fn decoded(key: &str, pair: &Pair) -> Document {
     let mut issues = Vec::new();
     let policy = object(pair.value.as_deref().unwrap_or_default()).map(|pairs| {
         let pairs: Vec<(&str, &str)> = pairs
             .iter()
-            .filter_map(|(k, v)| text(&pair.key, k, v.as_ref(), &mut issues))
+            .filter_map(|(k, v)| text(key, k, v.as_ref(), &mut issues))
             .collect();
-        declaration::parse(&pair.key, Spelling::Plain, pairs, &mut issues)
+        declaration::parse(key, Spelling::Plain, pairs, &mut issues)
     });
     match policy {
         Ok(declared) => {
@@ -141,18 +142,18 @@ fn decoded(pair: &Pair) -> Document {
             {
                 let reason =
                     "version, weight, zone and state belong to instances; ignored in a policy document";
-                issues.push(Issue::warning(&pair.key, reason));
+                issues.push(Issue::warning(key, reason));
             }
             Document {
                 policy: Some(declared.policy),
                 unread: false,
-                issues: entry::bounded(&pair.key, issues),
+                issues: entry::bounded(key, issues),
             }
         }
         Err(reason) => Document {
             policy: None,
             unread: false,
-            issues: vec![Issue::warning(&pair.key, reason)],
+            issues: vec![Issue::warning(key, reason)],
         },
     }
 }

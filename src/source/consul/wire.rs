@@ -90,7 +90,6 @@ pub(super) struct Check {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Pair {
-    pub(super) key: String,
     /// Base64; null when empty.
     #[serde(default)]
     pub(super) value: Option<String>,
