@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::model::declaration::{MAX_LABEL, MAX_ROUTES};
 use crate::model::route::clip;
 use crate::model::service::{address, check_name};
 use crate::model::{Health, MAX_WEIGHT, ServiceRecord};
@@ -215,6 +216,13 @@ fn servable(name: &str, record: &ServiceRecord) -> Result<(), String> {
         let least = u32::from(instance.health != Health::Off);
         if !(least..=MAX_WEIGHT).contains(&instance.weight) {
             return Err(wrong("its weight is out of bounds"));
+        }
+        // It stands in names of clusters.
+        if instance.version.len() > MAX_LABEL || instance.version.contains(['@', '/']) {
+            return Err(wrong("its version is no version"));
+        }
+        if instance.policy.routes.len() > MAX_ROUTES {
+            return Err(wrong("it has too many routes"));
         }
     }
     Ok(())

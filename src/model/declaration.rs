@@ -184,8 +184,10 @@ fn read_one(
     Ok(())
 }
 
+/// The longest version or zone that is declared, bytes.
+pub const MAX_LABEL: usize = 128;
 /// So many routes one entry may declare: Consul Meta holds no more than 64 pairs.
-const MAX_ROUTES: usize = 64;
+pub const MAX_ROUTES: usize = 64;
 
 fn weight(value: &str) -> Result<u32, String> {
     value
@@ -201,13 +203,13 @@ fn weight(value: &str) -> Result<u32, String> {
 }
 
 fn label(value: &str, what: &str) -> Result<Arc<str>, String> {
-    let fits = value.len() <= 128
+    let fits = value.len() <= MAX_LABEL
         && value
             .bytes()
             .all(|b| b.is_ascii_graphic() && b != b'@' && b != b'/');
     if !fits {
         return Err(format!(
-            "`{}` must be {what}: at most 128 visible ASCII characters, no @ or /; ignored",
+            "`{}` must be {what}: at most {MAX_LABEL} visible ASCII characters, no @ or /; ignored",
             clip(value)
         ));
     }
