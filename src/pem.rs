@@ -78,6 +78,12 @@ impl PemFile {
         &self.path
     }
 
+    /// What it holds.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// A chain, at least one.
     ///
     /// # Errors

@@ -1,16 +1,15 @@
 //! How a member is reached: its certificate, ours, and who we are. The files are read at each new
 //! connection, so that what was rotated is used. Never keeps a password or a key, never logs one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::error::Error;
 use super::{CALL_TIMEOUT, CONNECT_TIMEOUT, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT};
+use crate::pem::{PemError, PemFile};
 use crate::small_file;
 
 /// What each connection of a source is made with.
@@ -46,9 +45,9 @@ impl Access {
     /// Looks whether the files can be used; connects to nothing.
     ///
     /// # Errors
-    /// [`Error::File`]
+    /// [`Error::File`], [`Error::Pem`]
     pub async fn look_at_files(&self) -> Result<(), Error> {
-        self.tls.options().await?;
+        self.tls.clone().read_aside().await?;
         if let Some(login) = &self.login {
             login.password().await?;
         }
@@ -58,7 +57,7 @@ impl Access {
     /// What a connection to this endpoint is made with, but for the user.
     ///
     /// # Errors
-    /// [`Error::File`]
+    /// [`Error::Pem`]
     pub(super) async fn options(&self, endpoint: &str) -> Result<ConnectOptions, Error> {
         let options = ConnectOptions::new()
             .with_connect_timeout(CONNECT_TIMEOUT)
@@ -68,7 +67,7 @@ impl Access {
             // A member that lost its leader would go on to serve a silent watch.
             .with_require_leader(true);
         Ok(if endpoint.starts_with("https:") {
-            options.with_tls(self.tls.options().await?)
+            options.with_tls(self.tls.clone().read_aside().await?)
         } else {
             options
         })
@@ -85,7 +84,8 @@ impl Login {
             path: self.password_file.clone(),
             reason,
         };
-        let bytes = read(&self.password_file).await?;
+        let read = small_file::read_aside(&self.password_file).await;
+        let bytes = read.map_err(|error| wrong(error.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8".to_owned()))?;
         match text.trim_end_matches(['\r', '\n']) {
             "" => Err(wrong("it is empty and must hold the password".to_owned())),
@@ -95,20 +95,31 @@ impl Login {
 }
 
 impl Tls {
-    async fn options(&self) -> Result<TlsOptions, Error> {
+    /// The options where waiting for a disk would keep others waiting.
+    async fn read_aside(self) -> Result<TlsOptions, Error> {
+        let reading = tokio::task::spawn_blocking(move || self.options());
+        let done = reading.await.map_err(|error| Error::Unavailable {
+            reason: error.to_string(),
+        })?;
+        Ok(done?)
+    }
+
+    fn options(&self) -> Result<TlsOptions, PemError> {
         let mut options = TlsOptions::new().timeout(CONNECT_TIMEOUT);
         options = match &self.ca {
             Some(path) => {
-                let pem = read(path).await?;
-                trusted(path, &pem)?;
-                options.ca_certificate(Certificate::from_pem(pem))
+                let file = PemFile::read(path)?;
+                // The client library passes over what it cannot parse: then nobody would be trusted, and
+                // nobody told why.
+                file.roots()?;
+                options.ca_certificate(Certificate::from_pem(file.bytes()))
             }
             None => options.with_enabled_roots(),
         };
         if let Some((certificate, key)) = &self.identity {
-            let (chain, secret) = (read(certificate).await?, read(key).await?);
-            fits((certificate, &chain), (key, &secret))?;
-            options = options.identity(Identity::from_pem(chain, secret));
+            let (certificate, key) = (PemFile::read(certificate)?, PemFile::read(key)?);
+            fits(&certificate, &key)?;
+            options = options.identity(Identity::from_pem(certificate.bytes(), key.bytes()));
         }
         Ok(match &self.server_name {
             Some(name) => options.domain_name(name),
@@ -117,63 +128,19 @@ impl Tls {
     }
 }
 
-async fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    small_file::read_aside(path).await.map_err(|error| Error::File {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
-}
-
-/// The client library passes over what it cannot parse: then nobody would be trusted, and nobody told why.
-fn trusted(path: &Path, pem: &[u8]) -> Result<(), Error> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path, pem)? {
-        roots.add(certificate).map_err(|error| {
-            wrong(
-                path,
-                &format!("it holds a certificate that cannot sign others: {error}"),
-            )
-        })?;
-    }
-    Ok(())
-}
-
 /// Whether certificate and key belong together: told here with the names of their files.
-fn fits((certificate, chain): (&Path, &[u8]), (key, secret): (&Path, &[u8])) -> Result<(), Error> {
-    let chain = certificates(certificate, chain)?;
-    let secret = PrivateKeyDer::from_pem_slice(secret)
-        .map_err(|error| wrong(key, &format!("it must hold a private key in PEM: {error}")))?;
+fn fits(certificate: &PemFile, key: &PemFile) -> Result<(), PemError> {
+    let (chain, secret) = (certificate.certificates()?, key.key()?);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let pair = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map(|builder| builder.with_root_certificates(RootCertStore::empty()))
         .and_then(|builder| builder.with_client_auth_cert(chain, secret));
-    match pair {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let text = format!("it does not fit the key {}: {error}", key.display());
-            Err(wrong(certificate, &text))
-        }
-    }
-}
-
-fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(wrong(path, "it must hold a certificate in PEM")),
-        Err(error) => Err(wrong(
-            path,
-            &format!("it must hold a certificate in PEM: {error}"),
-        )),
-    }
-}
-
-fn wrong(path: &Path, reason: &str) -> Error {
-    Error::File {
-        path: path.to_owned(),
-        reason: reason.to_owned(),
-    }
+    pair.map(drop).map_err(|source| PemError::Pair {
+        certificate: certificate.path().to_owned(),
+        key: key.path().to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]
@@ -186,8 +153,8 @@ mod tests {
         (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
     }
 
-    #[tokio::test]
-    async fn each_wrong_file_is_named_with_what_is_wrong() {
+    #[test]
+    fn each_wrong_file_is_named_with_what_is_wrong() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);
@@ -204,24 +171,28 @@ mod tests {
             ..Tls::default()
         };
         for (tls, name, word) in [
-            (ca(folder.path().join("none")), "none", "No such file"),
-            (ca(file("text", "hello")), "text", "must hold a certificate"),
-            (ca(file("key", &key)), "key", "must hold a certificate"),
-            (identity("other", &chain, &other), "other", "does not fit the key"),
+            (ca(folder.path().join("none")), "none", "reading"),
+            (ca(file("text", "hello")), "text", "holds no certificate"),
+            (ca(file("key", &key)), "key", "holds no certificate"),
+            (identity("other", &chain, &other), "other", "be used together"),
             (
                 identity("swapped", &chain, &chain),
                 "swapped-key",
-                "must hold a private key",
+                "holds no private key",
             ),
-            (identity("no", &key, &key), "no", "must hold a certificate"),
+            (identity("no", &key, &key), "no", "holds no certificate"),
         ] {
-            let text = tls.options().await.unwrap_err().to_string();
+            let text = tls.options().unwrap_err().to_string();
             let path = folder.path().join(name).display().to_string();
-            assert!(text.starts_with(&path) && text.contains(word), "{text}");
+            assert!(
+                text.contains(&format!("{path} ")) || text.ends_with(&path),
+                "{text}"
+            );
+            assert!(text.contains(word), "{text}");
             assert!(!text.contains(&key[30..60]), "{text}");
         }
-        assert!(identity("right", &chain, &key).options().await.is_ok());
-        assert!(ca(file("ca", &chain)).options().await.is_ok());
+        assert!(identity("right", &chain, &key).options().is_ok());
+        assert!(ca(file("ca", &chain)).options().is_ok());
     }
 
     #[tokio::test]

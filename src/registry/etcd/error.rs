@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use tonic::Code;
 
+use crate::pem::PemError;
+
 /// An answer of etcd, or the lack of one.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -44,7 +46,10 @@ pub enum Error {
         /// etcd's own words.
         reason: String,
     },
-    /// A file of ours that a connection needs.
+    /// A certificate or key of ours, or the file of those we trust.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// The file of the password.
     #[error("{}: {reason}", path.display())]
     File {
         /// Which.

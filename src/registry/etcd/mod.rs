@@ -1,7 +1,7 @@
 //! A thin typed client for etcd v3: one range of keys listed and watched, over one member.
 //!
 //! Never retries, never sleeps, and never balances over members (a balanced channel keeps dead members in
-//! rotation): which member is used is the caller's choice. Imports nothing of ours.
+//! rotation): which member is used is the caller's choice. Imports `pem` only, of ours.
 
 mod access;
 mod error;
@@ -63,7 +63,7 @@ impl Connection {
     /// first call finds out whether anybody is there.
     ///
     /// # Errors
-    /// [`Error::File`] for ours; [`Error::Login`] when the password is wrong; else what the member answered.
+    /// [`Error::File`] and [`Error::Pem`] for ours; [`Error::Login`] when the password is wrong; else what the member answered.
     pub async fn open(endpoint: &str, access: &Access) -> Result<Self, Error> {
         let options = access.options(endpoint).await?;
         let connect = |options| async {

@@ -67,7 +67,7 @@ impl EtcdWatcher {
     /// Which cannot, and why.
     pub async fn look_at_files(&self) -> Result<(), String> {
         let look = link::access(&self.config).look_at_files().await;
-        look.map_err(|error| error.to_string())
+        look.map_err(|error| reason::explain(&error))
     }
 
     /// All prefixes at once, until the hub is gone.

@@ -2,8 +2,6 @@
 //!
 //! Never holds a value, a password or a token.
 
-use std::error::Error as _;
-
 use super::session::Break;
 use crate::registry::etcd::{Error, Side};
 
@@ -43,13 +41,13 @@ pub(super) fn reason(end: &Break, endpoint: &str, prefix: &str, user: Option<&st
                  and `key` in the source's [tls] of bridge.toml"
             )
         }
-        Error::File { .. } => format!("{text}; it is read again at each try"),
+        Error::File { .. } | Error::Pem(_) => format!("{text}; it is read again at each try"),
         _ => text,
     }
 }
 
 /// The error with its causes, on one line.
-fn explain(end: &Break) -> String {
+pub(super) fn explain(end: &dyn std::error::Error) -> String {
     let mut text = end.to_string();
     let mut cause = end.source();
     while let Some(error) = cause {
