@@ -5,7 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod certificates;
+mod members;
+mod prefixes;
 mod support;
+mod trouble;
 mod users;
 
 use std::collections::BTreeSet;

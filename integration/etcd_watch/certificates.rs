@@ -6,6 +6,7 @@ use etcd_client::{Certificate, Identity, TlsOptions};
 use xds_bridge::config::{ClientTls, EtcdSource};
 
 use super::support::{Bridge, Node, PREFIX, key, ports, value};
+use crate::support::bridge::Bridge as Process;
 use crate::support::pki::{Ca, loopback};
 
 /// How the test itself comes in.
@@ -154,6 +155,28 @@ async fn certificates_on_both_sides_are_rotated_without_a_loss() {
         .await;
     assert!(bridge.lost.is_empty(), "{:?}", bridge.lost);
     bridge.stop().await;
+}
+
+/// As a process: where the machine's roots are is said by its environment.
+#[tokio::test]
+async fn https_without_ca_trusts_the_roots_of_the_machine() {
+    let (ca, folder) = (Ca::new(), tempfile::tempdir().unwrap());
+    let [certificate, secret] = ca.sign(folder.path(), "server", loopback());
+    let roots = folder.path().join("roots.pem");
+    std::fs::write(&roots, &ca.pem).unwrap();
+    let tls = TlsOptions::new().ca_certificate(Certificate::from_pem(&ca.pem));
+    let args = ["--cert-file", &certificate, "--key-file", &secret];
+    let node = Node::with(folder, &args, Some(tls.clone())).await;
+    put(&node, tls, 1).await;
+    let source = format!(
+        "[sources.registry]\nkind = \"etcd\"\nendpoints = [\"{}\"]\n",
+        node.endpoint()
+    );
+    let before = format!("export SSL_CERT_FILE={}", roots.display());
+    let bridge = Process::start_after(&before, &source).await;
+    bridge
+        .metric_is("xds_bridge_source_up", &[("source", "registry")], |up| up == 1)
+        .await;
 }
 
 async fn put(node: &Node, tls: TlsOptions, port: usize) {

@@ -3,16 +3,13 @@
 //! Never uses a fixed port, and leaves no process behind.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions, GetOptions, TlsOptions};
+use etcd_client::{Client, ConnectOptions, GetOptions, MemberAddOptions, TlsOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use xds_bridge::config::EtcdSource;
 use xds_bridge::model::change::What;
@@ -20,34 +17,28 @@ use xds_bridge::model::{Catalog, Change, Event, Status};
 use xds_bridge::source::etcd::EtcdWatcher;
 use xds_bridge::source::{Sink, Source};
 
+use crate::support::bridge::Counted;
+use crate::support::http::Http;
+use crate::support::process::{self, Program, Start};
+use crate::support::wait;
+
 pub(super) const PREFIX: &str = "/services/";
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// One etcd with one member. Its ports stay the same over restarts, and so does its cluster id.
+/// One member of an etcd, mostly the only one. Its ports stay the same over restarts, and so does its
+/// cluster's id.
 pub(super) struct Node {
+    program: Program,
     pub(super) folder: tempfile::TempDir,
     pub(super) client: u16,
     peer: u16,
-    child: Option<Child>,
+    name: String,
+    /// `NAME=URL,…` of all members.
+    cluster: String,
     /// Beside the usual ones.
     args: Vec<String>,
     /// How it is reached where it has certificates.
     tls: Option<TlsOptions>,
-}
-
-pub(super) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
-fn binary() -> PathBuf {
-    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/etcd");
-    let path = std::env::var_os("ETCD_BIN").map_or(own, PathBuf::from);
-    assert!(path.exists(), "{} is missing: run `make tools`", path.display());
-    path
 }
 
 impl Node {
@@ -56,17 +47,109 @@ impl Node {
     }
 
     /// With further arguments, and with certificates where `tls` says how they are believed.
-    pub(super) async fn with(folder: tempfile::TempDir, args: &[&str], tls: Option<TlsOptions>) -> Self {
-        let mut node = Self {
-            folder,
-            client: free_port(),
-            peer: free_port(),
-            child: None,
-            args: args.iter().map(ToString::to_string).collect(),
-            tls,
-        };
-        node.run(node.client).await;
+    pub(super) async fn with(mut folder: tempfile::TempDir, args: &[&str], tls: Option<TlsOptions>) -> Self {
+        for _ in 0..process::TRIES {
+            let (client, peer) = (free_port(), free_port());
+            let cluster = format!("one=http://127.0.0.1:{peer}");
+            let mut node = Self::launch("one", [client, peer], cluster, folder, args, tls.clone());
+            if node.ready().await == Start::Ready {
+                return node;
+            }
+            let Self {
+                program, folder: its, ..
+            } = node;
+            drop(program);
+            folder = its;
+        }
+        panic!("etcd finds its ports taken");
+    }
+
+    /// The members of one cluster.
+    pub(super) async fn three() -> [Self; 3] {
+        'ports: for _ in 0..process::TRIES {
+            let ports: [[u16; 2]; 3] = std::array::from_fn(|_| process::ports());
+            let member = |n: usize| format!("m{n}=http://127.0.0.1:{}", ports[n][1]);
+            let cluster = [0, 1, 2].map(member).join(",");
+            // Processes die here, not machines; and a busy one must not lose its leader to that.
+            let args = [
+                "--unsafe-no-fsync",
+                "--heartbeat-interval=200",
+                "--election-timeout=2000",
+            ];
+            let mut nodes = [0, 1, 2].map(|n| {
+                let folder = tempfile::tempdir().unwrap();
+                Self::launch(&format!("m{n}"), ports[n], cluster.clone(), folder, &args, None)
+            });
+            for node in &mut nodes {
+                if node.ready().await == Start::Clash {
+                    continue 'ports;
+                }
+            }
+            return nodes;
+        }
+        panic!("etcd finds its ports taken");
+    }
+
+    /// A further member, which learns and does not vote; waits until it knows what the others know.
+    pub(super) async fn learner(&self) -> Self {
+        let [client, peer] = process::ports();
+        let url = format!("http://127.0.0.1:{peer}");
+        let mut etcd = self.connect().await;
+        // Members have to know one another for some seconds before one more may come.
+        wait::until(DEADLINE, "a learner may come", async || {
+            let learns = MemberAddOptions::new().with_is_learner();
+            let added = etcd.member_add([&url], Some(learns)).await;
+            added.map(drop).map_err(|e| e.to_string())
+        })
+        .await;
+        let revision = etcd.get("x", None).await.unwrap().header().unwrap().revision();
+        let cluster = format!("{},learner={url}", self.cluster);
+        let (folder, args) = (tempfile::tempdir().unwrap(), ["--initial-cluster-state=existing"]);
+        let mut node = Self::launch("learner", [client, peer], cluster, folder, &args, None);
+        let url = node.endpoint();
+        let caught_up = node.program.ready(async || {
+            let mut etcd = Client::connect([&url], Some(options(None)))
+                .await
+                .map_err(|e| e.to_string())?;
+            let status = etcd.status().await.map_err(|e| e.to_string())?;
+            let known = status.header().map_or(0, etcd_client::ResponseHeader::revision);
+            wait::holds(status.is_learner() && known >= revision, || {
+                format!("revision {known}")
+            })
+        });
+        assert!(caught_up.await == Start::Ready, "its ports are taken");
         node
+    }
+
+    fn launch(
+        name: &str,
+        [client, peer]: [u16; 2],
+        cluster: String,
+        folder: tempfile::TempDir,
+        args: &[&str],
+        tls: Option<TlsOptions>,
+    ) -> Self {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        let url = url(tls.is_some(), client);
+        let all = arguments(name, &folder, &url, peer, &cluster, &args);
+        let binary = process::tool("ETCD_BIN", "etcd");
+        Self {
+            program: Program::start(name, &binary, &all, folder.path()),
+            folder,
+            client,
+            peer,
+            name: name.to_owned(),
+            cluster,
+            args,
+            tls,
+        }
+    }
+
+    async fn ready(&mut self) -> Start {
+        let (url, tls) = (self.endpoint(), self.tls.clone());
+        self.program
+            .ready(async || answers(&url, tls.clone()).await)
+            .await
     }
 
     /// `kill -9`, and again as it was; from now on this is how it is believed.
@@ -76,72 +159,48 @@ impl Node {
         self.run(self.client).await;
     }
 
-    /// Runs the node, reachable at `port`.
+    /// Runs a node that has ended, reachable at `port`.
     pub(super) async fn run(&mut self, port: u16) {
-        let client = self.url(port);
-        let peer = format!("http://127.0.0.1:{}", self.peer);
-        let child = Command::new(binary())
-            .arg("--data-dir")
-            .arg(self.folder.path().join("data"))
-            .args([
-                "--listen-client-urls",
-                &client,
-                "--advertise-client-urls",
-                &client,
-            ])
-            .args([
-                "--listen-peer-urls",
-                &peer,
-                "--initial-advertise-peer-urls",
-                &peer,
-            ])
-            .args([
-                "--initial-cluster",
-                &format!("default={peer}"),
-                "--log-level",
-                "error",
-            ])
-            .args(&self.args)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.child = Some(child);
-        let ready = async {
-            while !self.answers(&client).await {
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(DEADLINE, ready).await.expect("etcd starts");
-    }
-
-    /// Whether it has a leader; one with users says that it wants to know ours.
-    async fn answers(&self, url: &str) -> bool {
-        let options = options(self.tls.clone());
-        let Ok(mut client) = Client::connect([url], Some(options)).await else {
-            return false;
-        };
-        match client.get("ready", None).await {
-            Ok(_) => true,
-            Err(error) => error.to_string().contains("user name is empty"),
-        }
-    }
-
-    fn url(&self, port: u16) -> String {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://127.0.0.1:{port}")
+        let (url, tls) = (url(self.tls.is_some(), port), self.tls.clone());
+        let args = arguments(
+            &self.name,
+            &self.folder,
+            &url,
+            self.peer,
+            &self.cluster,
+            &self.args,
+        );
+        self.program.set_args(&args);
+        self.program
+            .restart(async || answers(&url, tls.clone()).await)
+            .await;
     }
 
     /// `kill -9`.
     pub(super) fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        self.program.kill();
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub(super) async fn stop(&mut self) {
+        let _ended_by_the_signal = self.program.terminate().await;
+    }
+
+    /// Whether somebody watches over this member, as it counts itself; one that does not answer serves nobody.
+    pub(super) async fn is_watched(&self) -> bool {
+        let metrics = Http::fresh().text(&format!("{}/metrics", self.endpoint())).await;
+        let metrics = Counted::new(metrics.unwrap_or_default());
+        metrics.sum("etcd_debugging_mvcc_watcher_total", &[]) > Some(0)
+    }
+
+    /// Whether this member leads, as it says.
+    pub(super) async fn leads(&self) -> bool {
+        let status = self.connect().await.status().await;
+        status.is_ok_and(|s| s.header().is_some_and(|h| h.member_id() == s.leader()))
     }
 
     pub(super) fn endpoint(&self) -> String {
-        self.url(self.client)
+        url(self.tls.is_some(), self.client)
     }
 
     pub(super) async fn connect(&self) -> Client {
@@ -149,9 +208,43 @@ impl Node {
     }
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.kill();
+fn url(tls: bool, port: u16) -> String {
+    let scheme = if tls { "https" } else { "http" };
+    format!("{scheme}://127.0.0.1:{port}")
+}
+
+fn arguments(
+    name: &str,
+    folder: &tempfile::TempDir,
+    client: &str,
+    peer: u16,
+    cluster: &str,
+    more: &[String],
+) -> Vec<String> {
+    let data = folder.path().join("data").display().to_string();
+    let peer = url(false, peer);
+    let pairs = [
+        ("--name", name),
+        ("--data-dir", &data),
+        ("--listen-client-urls", client),
+        ("--advertise-client-urls", client),
+        ("--listen-peer-urls", &peer),
+        ("--initial-advertise-peer-urls", &peer),
+        ("--initial-cluster", cluster),
+        ("--log-level", "error"),
+    ];
+    let usual = pairs.into_iter().flat_map(|(key, value)| [key, value]);
+    usual.map(str::to_owned).chain(more.iter().cloned()).collect()
+}
+
+/// Whether it has a leader; one with users says that it wants to know ours.
+async fn answers(url: &str, tls: Option<TlsOptions>) -> Result<(), String> {
+    let connected = Client::connect([url], Some(options(tls))).await;
+    let mut client = connected.map_err(|e| e.to_string())?;
+    match client.get("ready", None).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.to_string().contains("user name is empty") => Ok(()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -167,6 +260,11 @@ pub(super) async fn connect(port: u16) -> Client {
     Client::connect([format!("http://127.0.0.1:{port}")], Some(options(None)))
         .await
         .unwrap()
+}
+
+pub(super) fn free_port() -> u16 {
+    let [port] = process::ports();
+    port
 }
 
 /// A source at work, and the hub's side of it.
@@ -212,6 +310,10 @@ impl Bridge {
             .await
             .expect("an event in time")
             .expect("no panic");
+        self.take(event)
+    }
+
+    fn take(&mut self, event: Event) -> Option<Change> {
         let before = self.ports();
         self.catalog.apply(event.clone(), Duration::ZERO);
         let after = self.ports();
@@ -256,6 +358,18 @@ impl Bridge {
 
     pub(super) async fn live(&mut self) {
         self.until("live", |b| b.status == Status::Live).await;
+    }
+
+    /// What it hears while this goes on; after each event `look` is called.
+    pub(super) async fn meanwhile<T>(&mut self, work: impl Future<Output = T>, look: impl Fn(&Self)) -> T {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                event = self.events.recv() => self.take(event.expect("no panic")),
+            };
+            look(self);
+        }
     }
 
     /// Away, for a reason with this in it.

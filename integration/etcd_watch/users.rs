@@ -13,7 +13,7 @@ use super::support::{Bridge, DEADLINE, Node, ports, value};
 const PASSWORD: &str = "correct horse";
 
 /// etcd with a user `bridge` that may read `/a/`; its root may do everything.
-async fn with_users(args: &[&str]) -> (Node, Client) {
+pub(super) async fn with_users(args: &[&str]) -> (Node, Client) {
     let args = [&["--bcrypt-cost", "4"], args].concat();
     let node = Node::with(tempfile::tempdir().unwrap(), &args, None).await;
     let mut client = node.connect().await;
@@ -28,7 +28,7 @@ async fn with_users(args: &[&str]) -> (Node, Client) {
     (node, root)
 }
 
-async fn root(node: &Node) -> Client {
+pub(super) async fn root(node: &Node) -> Client {
     let options = ConnectOptions::new()
         .with_user("root", "root")
         .with_timeout(Duration::from_secs(5))
@@ -36,7 +36,7 @@ async fn root(node: &Node) -> Client {
     Client::connect([node.endpoint()], Some(options)).await.unwrap()
 }
 
-async fn allow(client: &mut Client, prefix: &str) {
+pub(super) async fn allow(client: &mut Client, prefix: &str) {
     let permission = Permission::read(prefix).with_prefix();
     client.role_grant_permission("reader", permission).await.unwrap();
 }
@@ -52,7 +52,7 @@ fn password_file(folder: &Path) -> PathBuf {
     path
 }
 
-fn config(node: &Node, prefixes: &[&str]) -> EtcdSource {
+pub(super) fn config(node: &Node, prefixes: &[&str]) -> EtcdSource {
     EtcdSource {
         prefixes: prefixes.iter().map(|prefix| EtcdPrefix::native(prefix)).collect(),
         login: Some(EtcdLogin {
