@@ -330,8 +330,13 @@ async fn a_listing_of_several_pages_is_one_revision() {
             .collect();
         client.txn(Txn::new().and_then(puts)).await.unwrap();
     }
-    let (kvs, revision) = all(open(&node.endpoint()).await.list(PREFIX).await.unwrap()).await;
+    let pages = open(&node.endpoint()).await.list(PREFIX).await.unwrap();
+    // What comes and goes after the first page is not in the others.
+    client.put(key(0, "z"), "x", None).await.unwrap();
+    client.delete(key(0, 9_999), None).await.unwrap();
+    let (kvs, revision) = all(pages).await;
     assert_eq!((kvs.len(), revision), (25_000, 251));
+    assert!(kvs.iter().all(|kv| kv.key != key(0, "z").into_bytes()));
     assert!(kvs.is_sorted_by(|a, b| a.key < b.key), "each key once, in order");
 }
 

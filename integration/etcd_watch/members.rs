@@ -195,7 +195,11 @@ async fn write(client: &mut Client, n: u64) -> Result<(), String> {
     };
     let puts = [
         TxnOp::put(counter.as_str(), value(0, n), None),
-        TxnOp::put(key(1 + slot as usize % 10, slot), value(slot, n), None),
+        TxnOp::put(
+            format!("{PREFIX}s{}/instances/{slot}", 1 + slot % 10),
+            value(slot, n),
+            None,
+        ),
     ];
     let done = client
         .txn(Txn::new().when([unchanged]).and_then(puts))

@@ -1,10 +1,14 @@
 //! What a member's history can do to a watch: cuts, fragments, repetitions, compaction, backups.
 
+use std::time::Duration;
+
 use etcd_client::proto::{PbResponseHeader, PbWatchResponse};
 
 use super::fake::{Ask, Fake, OK, OUT_OF_RANGE, Reply, Then, UNAVAILABLE, created, told};
-use super::{break_then, config, hub, orders, put, ranges, watched};
+use super::source_hub::Hub;
+use super::{QUICK, break_then, config, hub, orders, put, ranges, watched};
 use xds_bridge::model::Status;
+use xds_bridge::source::etcd::{EtcdWatcher, Timing};
 
 #[tokio::test]
 async fn a_cut_between_two_fragments_applies_nothing_of_them() {
@@ -145,6 +149,34 @@ async fn a_lower_raft_term_or_index_is_a_restored_backup() {
         hub.until_ports("orders", &[39]).await;
         assert_eq!(ranges(&fake), 2);
     }
+}
+
+/// A watch may stand for weeks: the index of its beginning is passed by any backup.
+#[tokio::test]
+async fn a_backup_below_the_index_of_the_last_sign_of_life_is_told() {
+    let (fake, address) = Fake::start().await;
+    put(&fake, &[1]);
+    let probe = Duration::from_millis(20);
+    let mut hub = Hub::of(EtcdWatcher::new(&config(&[&address])).with_timing(Timing { probe, ..QUICK }));
+    hub.until_live().await;
+    let all: Vec<u16> = (1..30).collect();
+    for port in &all[1..] {
+        put(&fake, &[*port]);
+    }
+    hub.until_ports("orders", &all).await;
+    // The second one is asked for when the index that came with the first is known.
+    let signs = || fake.count(|ask| matches!(ask, Ask::Progress { .. }));
+    let before = signs();
+    while signs() < before + 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Past the index at which the watch began, and past our revision.
+    fake.wipe(2, 980);
+    for port in 100..140 {
+        fake.write_unseen(&[(&orders(9).0, Some(&orders(port).1))]);
+    }
+    fake.cut_watches(UNAVAILABLE);
+    hub.until_ports("orders", &[139]).await;
 }
 
 #[tokio::test]

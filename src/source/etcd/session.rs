@@ -235,7 +235,7 @@ impl Session {
                 _ = silence.tick() => return Err(Error::Silent.into()),
                 _ = probe.tick() => {
                     watch.request_progress().await?;
-                    self.remember(member.connection.raft_index().await?);
+                    self.remember(member.connection.raft_index().await?)?;
                     continue;
                 }
             };
@@ -251,10 +251,20 @@ impl Session {
     }
 
     /// A watch may stand for weeks: the index of its beginning would be passed by any restored backup.
-    const fn remember(&mut self, raft_index: Option<u64>) {
+    /// The channel finds its way to a member that was restored meanwhile before the watch is seen to end.
+    fn remember(&mut self, raft_index: Option<u64>) -> Result<(), Error> {
         if let Some(position) = &mut self.position {
-            position.origin.raft_index = raft_index;
+            let now = Origin {
+                raft_index,
+                ..position.origin
+            };
+            if !now.continues(position.origin) {
+                let known = position.revision;
+                return Err(Error::Rewound { known });
+            }
+            position.origin = now;
         }
+        Ok(())
     }
 
     /// Takes the whole prefix in, and delivers it as one complete change.
