@@ -65,12 +65,14 @@ fn store(folder: &Path, snapshot: &Snapshot) -> Result<(), CacheError> {
     );
     let _ = std::fs::remove_file(&fresh); // of a process of the same number that was killed
     let mut out = OpenOptions::new().write(true).create_new(true).open(&fresh)?;
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.sync_all());
+    let written = out
+        .write_all(text.as_bytes())
+        .and_then(|()| out.sync_all())
+        .and_then(|()| std::fs::rename(&fresh, path)); // fails where a folder has that name
     if let Err(error) = written {
         let _ = std::fs::remove_file(&fresh); // on a full disk its rest would be in the way
         return Err(error.into());
     }
-    std::fs::rename(fresh, path)?;
     File::open(folder)?.sync_all()?; // the new name, too, is on disk
     Ok(())
 }
@@ -204,6 +206,14 @@ mod tests {
         assert!(load("binary").is_none());
         std::os::unix::fs::symlink("nowhere", file(folder.path(), "dangling")).unwrap();
         assert!(load("dangling").is_none());
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_a_file_is_an_error_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(file(folder.path(), "etcd")).unwrap();
+        assert!(store(folder.path(), &snapshot()).is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
