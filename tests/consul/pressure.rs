@@ -326,3 +326,36 @@ async fn wake_ups_that_bring_nothing_are_no_change_and_no_busy_loop() {
     assert_eq!(hub.named(), [("sentinel".into(), Some(1))]);
     assert_eq!(hub.statuses, []);
 }
+
+/// With ten changes of weights a second, the names of 2,000 services were half of what Consul sent us.
+#[tokio::test]
+async fn names_that_only_repeat_are_asked_for_ever_less_often() {
+    let (fake, address, _) = services(3).await;
+    let timing = Timing {
+        pace: Duration::from_millis(50),
+        ..timing()
+    };
+    let mut hub = Hub::with(&ConsulSource::new(address), timing);
+    hub.until_live().await;
+    hub.forget();
+    fake.forget();
+    let names = r#"{"consul":[],"s0000":[],"s0001":[],"s0002":[]}"#;
+    // Both return at once, and bring nothing.
+    fake.script(move |ask| match (ask.path.as_str(), ask.index) {
+        ("/v1/catalog/services", Some(index)) => say(200, index + 1, names),
+        ("/v1/health/service/s0001", Some(index)) => say(200, index + 1, &health("s0001", &[1, 2])),
+        _ => None,
+    });
+    let of_names = |ask: &Ask| ask.path == "/v1/catalog/services" && ask.index.is_some();
+    fake.until_seen_times(9, of_names).await;
+    // 1 + 2 + … + 7 paces have passed; the service is read each pace.
+    let (names, service) = (
+        fake.count(of_names),
+        fake.count(|ask| ask.path.ends_with("/s0001")),
+    );
+    assert!(service > names, "{service} and {names} reads");
+    fake.script(|_| None);
+    fake.jump(10_000);
+    settle(&fake, &mut hub).await;
+    assert_eq!(hub.statuses, []);
+}

@@ -27,6 +27,9 @@ use super::link::{Audited, Fact, Link, News};
 use super::{gate, policies};
 use crate::registry::consul::{Answer, Client, Crowding, Error, Failure, Mode, Query, Right};
 
+/// The pause after an answer that only repeats grows to so many times the shortest: to a second.
+const MOST_REPEATS: u32 = 10;
+
 /// Something that can be followed.
 pub(super) trait Subject: Send {
     fn query(&self) -> &Query;
@@ -55,6 +58,10 @@ pub(super) trait Subject: Send {
     /// Whether its index tells that some service changed.
     fn detects(&self) -> bool {
         false
+    }
+    /// How often in a row the same was told though its index moved.
+    fn repeats(&self) -> u32 {
+        0
     }
     /// Whether to ask no more often than sweeps are made.
     fn unhurried(&self) -> bool {
@@ -172,8 +179,12 @@ pub(super) async fn follow(
         match next {
             Next::Told => {
                 delays = link.timing.delays();
-                if subject.unhurried() {
-                    tokio::time::sleep(link.timing.sweep).await;
+                let rest = match subject.repeats() {
+                    _ if subject.unhurried() => link.timing.sweep,
+                    repeats => link.timing.pace * repeats.min(MOST_REPEATS),
+                };
+                if !rest.is_zero() {
+                    tokio::time::sleep(rest).await;
                 }
             }
             Next::Again => {}

@@ -9,7 +9,7 @@ use super::follow::{Subject, Verdict};
 use super::gate::NO_CANARY;
 use super::known::Known;
 use super::link::{Fact, Link};
-use super::parse::{self, Found};
+use super::parse::{self, Found, Names};
 use crate::config::ConsulSelection;
 use crate::registry::consul::{Answer, Query, Right};
 
@@ -24,6 +24,8 @@ pub(super) struct NamesSubject {
     given: Option<BTreeSet<Arc<str>>>,
     /// Whether Consul's own service is among the names when all is well.
     canary: bool,
+    /// What was told last, and how often in a row.
+    told: Option<(Names, u32)>,
 }
 
 impl NamesSubject {
@@ -35,6 +37,7 @@ impl NamesSubject {
             selection: link.selection.clone(),
             given: scope.peer.is_some().then(|| given().collect()),
             canary: scope.holds_canary(),
+            told: None,
         }
     }
 }
@@ -51,6 +54,11 @@ impl Subject for NamesSubject {
                     names.names.clone_from(given);
                     names.stray.clear();
                 }
+                let times = match &self.told {
+                    Some((told, times)) if *told == names => times.saturating_add(1),
+                    _ => 0,
+                };
+                self.told = Some((names.clone(), times));
                 Verdict::Tell(Fact::Names(names))
             }
             Ok(_) => Verdict::Suspect(NO_CANARY.to_owned()),
@@ -64,6 +72,11 @@ impl Subject for NamesSubject {
 
     fn detects(&self) -> bool {
         true
+    }
+
+    /// Each change of a tag or a weight moves the index of all names, and an answer holds all of them.
+    fn repeats(&self) -> u32 {
+        self.told.as_ref().map_or(0, |(_, times)| *times)
     }
 }
 
