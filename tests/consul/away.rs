@@ -41,6 +41,7 @@ async fn ten_thousand_watches_and_an_agent_that_is_down_for_thirty_seconds() {
     assert_eq!(fake.count(|_| true), 0);
     hub.until_away("").await;
 
+    fake.slow();
     door.welcome(Welcome::Serve);
     hub.until_live().await;
     site.until_blocked(&mut hub).await;

@@ -281,6 +281,7 @@ async fn an_agent_that_is_away_is_asked_seldom_and_each_service_once_when_it_is_
     // And what was being read when it went away.
     assert!(during <= gate + 32, "{during} requests, of the gate {gate}");
     fake.forget();
+    fake.slow();
     fake.script(|_| None);
     hub.until_live().await;
     for name in &names {

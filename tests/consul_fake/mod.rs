@@ -11,7 +11,7 @@ mod hub;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -93,6 +93,7 @@ pub struct Fake {
     most: AtomicUsize,
     reads: AtomicUsize,
     most_reads: AtomicUsize,
+    slow: AtomicBool,
     /// Counts requests, and those that block once they do.
     asked: watch::Sender<u64>,
 }
@@ -135,6 +136,7 @@ impl Fake {
             most: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
             most_reads: AtomicUsize::new(0),
+            slow: AtomicBool::new(false),
             asked: watch::Sender::new(0),
         });
         let address = format!("http://{}", door::open(fake.clone()));
@@ -206,6 +208,11 @@ impl Fake {
     /// Blocking requests that wait.
     fn blocked(&self) -> usize {
         self.open.load(Ordering::SeqCst) - self.reads.load(Ordering::SeqCst)
+    }
+
+    /// From now on an answer takes a moment, so that [`Self::most_reads`] tells something.
+    pub fn slow(&self) {
+        self.slow.store(true, Ordering::SeqCst);
     }
 
     /// The most requests that did not block and were open at once.
@@ -312,6 +319,10 @@ async fn answer(fake: Arc<Fake>, request: Request<hyper::body::Incoming>) -> Res
     fake.log.lock().unwrap().push(ask.clone());
     fake.asked.send_modify(|n| *n += 1);
     let mut wake = fake.wake.subscribe();
+    if ask.index.is_none() && fake.slow.load(Ordering::SeqCst) {
+        // An answer takes a moment: else no two reads would ever be open at once.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     loop {
         let scripted = (fake.script.lock().unwrap())(&ask);
         let (status, index, body) = match scripted {
