@@ -174,7 +174,10 @@ fn at_least_one<T>(
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> Option<Vec<T>> {
     let missing = format!("is empty; for example {key} = {example}, or leave it out");
-    s.has(key).then(|| s.need_list(key, &missing, parse)).flatten()
+    if s.has(key) {
+        return s.need_list(key, &missing, parse);
+    }
+    s.list(key, parse) // nothing, and the key is known
 }
 
 /// An agent's, by TCP or by its unix socket.

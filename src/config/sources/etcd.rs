@@ -97,6 +97,7 @@ pub(super) fn read(s: &mut Section<'_>, base: &Path, formats: &Formats) -> Optio
 /// One, as `prefix`, or several, as `[[prefixes]]`. `None` only beside a mistake.
 fn prefixes(s: &mut Section<'_>, formats: &Formats) -> Option<Vec<EtcdPrefix>> {
     if !s.has("prefixes") {
+        s.tables("prefixes"); // none, and the key is known
         return Some(vec![prefix(s, formats)?]);
     }
     for key in ["prefix", "format"] {
