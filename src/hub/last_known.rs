@@ -12,6 +12,9 @@ use crate::cache::LastKnown;
 /// A source that has said nothing at all for so long is taken to be away.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Saved at least so often while its registry is there: what is saved is as old as its confirmation.
+const AT_LEAST: Duration = Duration::from_secs(600);
+
 /// Saved at most so often.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -23,6 +26,8 @@ pub(super) struct Memory {
     stale: BTreeMap<Arc<str>, Duration>,
     unsaved: BTreeSet<Arc<str>>,
     last_save: Option<Instant>,
+    /// When all was taken for changed last.
+    renewed: Instant,
 }
 
 impl Memory {
@@ -33,6 +38,7 @@ impl Memory {
             stale: BTreeMap::new(),
             unsaved: BTreeSet::new(),
             last_save: None,
+            renewed: began,
         }
     }
 
@@ -74,6 +80,17 @@ impl Memory {
     /// What is served of this source has changed.
     pub(super) fn changed(&mut self, source: &Arc<str>) {
         self.unsaved.insert(source.clone());
+    }
+
+    /// When what did not change is to be saved anew, with its new age.
+    pub(super) fn renewal(&self) -> Instant {
+        self.renewed + AT_LEAST
+    }
+
+    /// That time has come, for the sources that are live.
+    pub(super) fn renew(&mut self, live: impl IntoIterator<Item = Arc<str>>, now: Instant) {
+        self.renewed = now;
+        self.unsaved.extend(live);
     }
 
     /// When to save next, no sooner than after this rest.
@@ -136,6 +153,17 @@ mod tests {
         assert_eq!(memory.ageing(later), Some(now + Duration::from_secs(6)));
         memory.delivered("etcd");
         assert_eq!((memory.stale("etcd", now), memory.ageing(now)), (None, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_change_is_saved_anew_all_the_same() {
+        let now = crate::clock::now();
+        let mut memory = memory(now);
+        let due = memory.renewal();
+        assert_eq!(due, now + AT_LEAST);
+        memory.renew(["etcd".into()], due);
+        assert_eq!(memory.take_unsaved(due).as_deref(), Some("etcd"));
+        assert_eq!(memory.renewal(), due + AT_LEAST);
     }
 
     #[tokio::test(start_paused = true)]

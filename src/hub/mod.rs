@@ -132,8 +132,13 @@ impl Hub {
             let save = save.and_then(|writer| self.memory.save_at(clock::now(), writer.rest()));
             let patience = self.memory.patience();
             let ageing = self.memory.ageing(clock::now());
+            let renewal = Some(self.memory.renewal()).filter(|_| self.writer.is_some());
             tokio::select! {
-                () = stop.cancelled() => return self.save_all().await,
+                () = stop.cancelled() => {
+                    self.renew();
+                    return self.save_all().await;
+                }
+                () = at(renewal), if renewal.is_some() => self.renew(),
                 () = at(save), if save.is_some() => self.save(),
                 () = at(patience), if patience.is_some() => {
                     for source in self.memory.waiting() {
@@ -271,6 +276,16 @@ impl Hub {
         }
     }
 
+    /// What live sources say is true now, whenever it changed last.
+    fn renew(&mut self) {
+        let live = self
+            .catalog
+            .sources()
+            .filter(|(_, state)| *state.status() == Status::Live);
+        let live: Vec<Arc<str>> = live.map(|(name, _)| name.clone()).collect();
+        self.memory.renew(live, clock::now());
+    }
+
     /// What changed since it was saved last, at the end.
     async fn save_all(mut self) {
         let Some(writer) = self.writer.take() else { return };
@@ -297,6 +312,14 @@ impl Hub {
             self.compare_with_memory(&source);
         }
         let away = matches!(event.what, What::Status(Status::Away { .. }));
+        if away
+            && self
+                .catalog
+                .source(&source)
+                .is_some_and(|state| *state.status() == Status::Live)
+        {
+            self.memory.changed(&source); // until now it was true
+        }
         let by_source = BySource {
             source: source.to_string(),
         };
