@@ -6,7 +6,7 @@
 
 mod consul_fake;
 
-use consul_fake::{Fake, Hub, say};
+use consul_fake::{Fake, Hub, health, say};
 use xds_bridge::config::{ConsulSelection, ConsulSource};
 
 fn list(all: &[&str]) -> Vec<String> {
@@ -155,4 +155,25 @@ async fn the_named_services_of_a_peer_are_read() {
     hub.until_ports("users", &[3]).await;
     assert_eq!(hub.ports("local"), None);
     assert!(fake.seen(|ask| ask.path.ends_with("/consul") && !ask.query.contains("peer")));
+}
+
+/// Consul 1.8.7 takes no notice of `peer` and `partition`, and answers with what it has itself.
+#[tokio::test]
+async fn a_consul_that_does_not_know_peers_is_not_taken_for_one() {
+    let (fake, address) = Fake::start().await;
+    fake.set("orders", &[1]);
+    fake.script(|ask| {
+        let asked = ask.path.ends_with("/orders");
+        asked.then(|| say(200, 100, &health("orders", &[1]))).flatten()
+    });
+    let mut hub = Hub::of(&ConsulSource {
+        peer: Some("west".to_owned()),
+        selection: ConsulSelection {
+            services: list(&["orders"]),
+            ..ConsulSelection::default()
+        },
+        ..ConsulSource::new(address)
+    });
+    hub.until_away("this Consul does not know peers").await;
+    assert_eq!(hub.ports("orders"), None);
 }

@@ -346,6 +346,12 @@ async fn answer(fake: Arc<Fake>, request: Request<hyper::body::Incoming>) -> Res
                     continue;
                 }
                 let body = if ask.probe { "[]".to_owned() } else { body };
+                let body = [("peer=", "PeerName"), ("partition=", "Partition")]
+                    .into_iter()
+                    .filter_map(|(key, field)| Some((field, value(key)?)))
+                    .fold(body, |body, (field, of)| {
+                        body.replace(r#""Node":{"#, &format!(r#""Node":{{"{field}":"{of}","#))
+                    });
                 (status, index, body)
             }
         };

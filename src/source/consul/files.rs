@@ -44,7 +44,7 @@ impl Said {
             tracing::error!(
                 source,
                 error,
-                "the token of consul cannot be read again: the old one stays"
+                "the token of consul cannot be read: one that was read before stays in use"
             );
             self.0 = Some(error);
         }

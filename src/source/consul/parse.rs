@@ -152,6 +152,30 @@ fn bound(issues: &mut Vec<Issue>) {
     }
 }
 
+/// Why a body of `/v1/health/service/NAME` is not from where it was asked for: a Consul that does not know
+/// peers or partitions answers with what it has itself. `None`: nothing speaks against it.
+pub(super) fn elsewhere(body: &[u8], partition: Option<&str>, peer: Option<&str>) -> Option<String> {
+    if partition.is_none() && peer.is_none() {
+        return None;
+    }
+    let entries: Vec<Entry> = entries(body).ok()?.into_iter().filter_map(Result::ok).collect();
+    let other = |wanted: &&str, seen: fn(&Node) -> &str| {
+        entries
+            .iter()
+            .any(|entry| !seen(&entry.node).eq_ignore_ascii_case(wanted))
+    };
+    let peer = peer.filter(|wanted| other(wanted, |node| &node.peer_name));
+    let partition = partition.filter(|wanted| other(wanted, |node| &node.partition));
+    let (what, name, since) = match (peer, partition) {
+        (Some(name), _) => ("peer", name, "1.13"),
+        (None, Some(name)) => ("partition", name, "Enterprise 1.11"),
+        (None, None) => return None,
+    };
+    Some(format!(
+        "the answer is not of {what} `{name}`: this Consul does not know {what}s (that takes Consul {since} or newer)"
+    ))
+}
+
 type Bad = (Option<String>, String);
 
 /// All at once where they are well-formed; one by one where one is not.

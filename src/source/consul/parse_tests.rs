@@ -341,3 +341,29 @@ fn an_endless_list_is_cut() {
         .unwrap();
     assert_eq!(record.issues.len(), MAX_ISSUES);
 }
+
+#[test]
+fn an_answer_from_elsewhere_is_told() {
+    let body = |more: &str| {
+        format!(
+            r#"[{{"Node":{{"Node":"n","Address":"10.0.0.1"{more}}},"Service":{{"ID":"1","Port":80}},"Checks":[]}}]"#
+        )
+    };
+    let (plain, west) = (body(""), body(r#","PeerName":"west","Partition":"p1""#));
+    let told = |body: &str, partition, peer| elsewhere(body.as_bytes(), partition, peer);
+    assert_eq!(told(&plain, None, None), None);
+    assert_eq!(
+        told("[]", Some("p1"), Some("west")),
+        None,
+        "nothing speaks against it"
+    );
+    assert_eq!(told(&west, Some("P1"), Some("west")), None);
+    for (wanted, word) in [
+        ((None, Some("west")), "peer `west`"),
+        ((Some("p1"), None), "partition `p1`"),
+    ] {
+        let reason = told(&plain, wanted.0, wanted.1).unwrap();
+        assert!(reason.contains(word), "{reason}");
+    }
+    assert!(told(&west, None, Some("east")).is_some());
+}

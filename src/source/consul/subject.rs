@@ -128,6 +128,8 @@ pub(super) struct HealthSubject {
     probe: Query,
     name: Arc<str>,
     selection: Arc<ConsulSelection>,
+    partition: Option<String>,
+    peer: Option<String>,
     known: Arc<Known>,
     /// What is left once the loss is believed.
     left: Arc<BTreeSet<String>>,
@@ -140,6 +142,8 @@ impl HealthSubject {
             selection: link.selection.clone(),
             query: Query::Health(name.to_string()),
             probe: Query::Probe(name.to_string()),
+            partition: link.client.scope().partition.clone(),
+            peer: link.client.scope().peer.clone(),
             name,
             known: link.known.clone(),
             left: Arc::default(),
@@ -167,6 +171,10 @@ impl Subject for HealthSubject {
             Ok(found) => found,
             Err(error) => return self.unusable(error.to_string()),
         };
+        if let Some(reason) = parse::elsewhere(&answer.body, self.partition.as_deref(), self.peer.as_deref())
+        {
+            return Verdict::Suspect(reason);
+        }
         let empty = found.ids.is_empty();
         if empty && answer.filtered {
             return Verdict::Suspect(format!(

@@ -26,6 +26,10 @@ pub(super) struct Node {
     #[serde(default, deserialize_with = "or_default")]
     pub(super) datacenter: String,
     #[serde(default, deserialize_with = "or_default")]
+    pub(super) partition: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) peer_name: String,
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) tagged_addresses: BTreeMap<String, String>,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) meta: BTreeMap<String, String>,
