@@ -47,9 +47,11 @@ fn the_bridge_toml_is_right_and_the_bootstraps_are_made_by_the_commands_above_th
     let yaml = blocks(&text, "yaml");
     assert_eq!(yaml.len(), 3, "one file per adoption step");
     for (start, shown) in yaml.into_iter().rev() {
-        let comment = text[..start].rfind("<!-- ").expect("the command") + 5;
-        let command = &text[comment..comment + text[comment..].find(" -->").unwrap()];
-        new.replace_range(start..start + shown.len(), &made(command));
+        let program = "target/debug/xds-bridge bootstrap ";
+        let command = text[..start].rfind(program).expect("the command") + program.len();
+        let end = text[command..].find(" > envoy.yaml\n").expect("where it goes");
+        let command = format!("bootstrap {}", &text[command..command + end]);
+        new.replace_range(start..start + shown.len(), &made(&command));
     }
     if std::env::var_os("UPDATE_README").is_some() {
         fs::write(readme(), &new).unwrap();
