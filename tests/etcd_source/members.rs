@@ -38,8 +38,9 @@ async fn a_silent_member_is_left_for_the_next() {
     }
     silent.script(|ask| matches!(ask, Ask::Progress { .. }).then_some(Reply::Hang));
     let timing = Timing {
-        probe: Duration::from_millis(50),
-        silence: Duration::from_millis(200),
+        probe: Duration::from_millis(200),
+        // The other one must have answered by then, also on a machine that is busy.
+        silence: Duration::from_secs(2),
         ..QUICK
     };
     let mut hub = Hub::of(EtcdWatcher::new(&config(&[&a, &b])).with_timing(timing));
