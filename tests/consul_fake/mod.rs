@@ -8,6 +8,8 @@
 
 mod door;
 mod hub;
+#[path = "../source_hub/mod.rs"]
+mod source_hub;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,7 +25,8 @@ use tokio::sync::watch;
 #[allow(unused_imports, reason = "each test uses its part of it")]
 pub use door::{Door, Welcome};
 #[allow(unused_imports, reason = "each test uses its part of it")]
-pub use hub::{Hub, timing};
+pub use hub::timing;
+pub use source_hub::Hub;
 
 const DEADLINE: Duration = Duration::from_secs(40);
 

@@ -157,7 +157,7 @@ async fn a_backup_below_the_index_of_the_last_sign_of_life_is_told() {
     let (fake, address) = Fake::start().await;
     put(&fake, &[1]);
     let probe = Duration::from_millis(20);
-    let mut hub = Hub::of(EtcdWatcher::new(&config(&[&address])).with_timing(Timing { probe, ..QUICK }));
+    let mut hub = Hub::hearing(EtcdWatcher::new(&config(&[&address])).with_timing(Timing { probe, ..QUICK }));
     hub.until_live().await;
     let all: Vec<u16> = (1..30).collect();
     for port in &all[1..] {

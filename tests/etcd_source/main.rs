@@ -53,7 +53,7 @@ fn config(addresses: &[&String]) -> EtcdSource {
 }
 
 fn hub(config: &EtcdSource) -> Hub {
-    Hub::of(EtcdWatcher::new(config).with_timing(QUICK))
+    Hub::hearing(EtcdWatcher::new(config).with_timing(QUICK))
 }
 
 /// A member with port 1 of `orders`, and a source that watches it.

@@ -43,7 +43,7 @@ async fn a_silent_member_is_left_for_the_next() {
         silence: Duration::from_secs(2),
         ..QUICK
     };
-    let mut hub = Hub::of(EtcdWatcher::new(&config(&[&a, &b])).with_timing(timing));
+    let mut hub = Hub::hearing(EtcdWatcher::new(&config(&[&a, &b])).with_timing(timing));
     hub.until_away("does not answer").await;
     assert!(silent.count(|ask| matches!(ask, Ask::Progress { .. })) > 0);
     hub.until_live().await;
@@ -67,7 +67,7 @@ async fn an_idle_member_that_answers_is_kept() {
         }
         None
     });
-    let mut hub = Hub::of(EtcdWatcher::new(&config(&[&address])).with_timing(timing));
+    let mut hub = Hub::hearing(EtcdWatcher::new(&config(&[&address])).with_timing(timing));
     hub.until_live().await;
     asked.notified().await;
     put(&fake, &[1]);
@@ -100,7 +100,7 @@ async fn a_burst_that_waited_is_few_changes_and_an_equal_state_is_none() {
 async fn a_whole_cluster_down_for_15_minutes_is_tried_on_and_keeps_its_last_state() {
     let (fake, address) = Fake::start().await;
     put(&fake, &[1]);
-    let mut hub = Hub::of(EtcdWatcher::new(&config(&[&address])));
+    let mut hub = Hub::hearing(EtcdWatcher::new(&config(&[&address])));
     hub.until_live().await;
     tokio::time::pause();
     fake.set_down(true);

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use xds_bridge::model::change::What;
-use xds_bridge::model::{Catalog, Change, Event, Status};
+use xds_bridge::model::{Catalog, Change, Event, Measured, Status};
 use xds_bridge::source::{Sink, Source};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -20,15 +20,21 @@ pub struct Hub {
     pub changes: Vec<Change>,
     pub statuses: Vec<Status>,
     pub note: Option<String>,
+    pub measured: Vec<Measured>,
+    /// By which the source is asked to verify, and how often it did.
+    pub ask: watch::Sender<u64>,
+    pub verified: u64,
     _stop: DropGuard,
 }
 
 impl Hub {
     /// The hub of this source, which begins its work.
-    pub fn of(source: impl Source) -> Self {
+    pub fn hearing(source: impl Source) -> Self {
         let (hub, events) = mpsc::channel(16);
         let stop = CancellationToken::new();
-        tokio::spawn(Box::new(source).run(Sink::new("c".into(), hub), stop.clone()));
+        let ask = watch::Sender::new(0);
+        let sink = Sink::new("c".into(), hub).asked_by(ask.subscribe());
+        tokio::spawn(Box::new(source).run(sink, stop.clone()));
         let (changes, statuses) = (Vec::new(), Vec::new());
         Self {
             events,
@@ -36,6 +42,9 @@ impl Hub {
             changes,
             statuses,
             note: None,
+            measured: Vec::new(),
+            ask,
+            verified: 0,
             _stop: stop.drop_guard(),
         }
     }
@@ -53,7 +62,8 @@ impl Hub {
                 What::Change(change) => self.changes.push(change.clone()),
                 What::Status(status) => self.statuses.push(status.clone()),
                 What::Note(note) => self.note.clone_from(note),
-                What::Measured(_) | What::Verified(_) => {}
+                What::Measured(measured) => self.measured.push(*measured),
+                What::Verified(nth) => self.verified = *nth,
             }
             self.catalog.apply(event, Duration::ZERO);
         }
