@@ -21,6 +21,7 @@ test: build-deps cargo-lints tools ## formatting, lints, all tests, also against
 	$(CARGO) test --locked --lib --bins $(UNIT_TESTS)
 	$(CARGO) test --locked --doc
 	$(CARGO) test --locked --test integration -- --test-threads=2
+	@$(TOOLS) untested
 
 # As cargo-fuzz builds, with the stable compiler: the flags are LLVM's, and libFuzzer brings a main.
 FUZZ_SECONDS ?= 600

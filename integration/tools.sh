@@ -3,8 +3,9 @@
 # Brings what the build and the tests need and a fresh machine lacks.
 #
 #   integration/tools.sh fetch        etcd, etcdctl, consul and envoy into target/tools/bin (default)
-#   integration/tools.sh clients      gRPC's own xDS clients: grpc-python, grpc-node and grpc-rust, likewise;
-#                                     and ip, with which tests partition a network
+#   integration/tools.sh clients      gRPC's own xDS clients: grpc-python, grpc-node, grpc-rust, grpc-go and grpc-java,
+#                                     likewise; and ip, with which tests partition a network
+#   integration/tools.sh untested     prints what the tests leave out on this machine
 #   integration/tools.sh build-deps   protoc with its includes, and a C compiler
 #
 # fetch works without root and leaves the machine's own packages alone (as root it installs python3-pip
@@ -13,14 +14,14 @@
 # takes no time. Each can be replaced by a program of your own:
 #   ETCD_BIN, ETCDCTL_BIN, CONSUL_BIN, ENVOY_BIN
 #
-# clients needs python3 with pip, node with npm, ip, and cargo (as root on Debian it installs all but cargo). The
+# clients needs python3 with pip, node with npm, ip, cargo and go (as root on Debian it installs the first three). The
 # packages go into target/tools; grpc-python and grpc-node are a few lines of shell that start the machine's
-# interpreter with them. Your own: GRPC_PYTHON_BIN, GRPC_NODE_BIN (interpreters that find the packages) and
-# GRPC_RUST_BIN.
+# interpreter with them. grpc-java is built where mvn and java are on the PATH, and left out elsewhere. Your own:
+# GRPC_PYTHON_BIN, GRPC_NODE_BIN (interpreters that find the packages), GRPC_RUST_BIN, GRPC_GO_BIN and GRPC_JAVA_BIN.
 #
 # build-deps installs on Debian and its kin when run as root; otherwise it says what to install.
 #
-# Never: a host name. apt, pip, npm and cargo are asked as this machine has set them up.
+# Never: a host name. apt, pip, npm, cargo, go and mvn are asked as this machine has set them up.
 
 set -euo pipefail
 
@@ -40,7 +41,7 @@ grpcio_version=1.85.1
 typing_extensions_version=4.16.0 # which grpcio needs
 
 programs="etcd etcdctl consul envoy"
-clients="grpc-python grpc-node grpc-rust"
+clients="grpc-python grpc-node grpc-rust grpc-go grpc-java"
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tools=$root/target/tools
@@ -68,9 +69,11 @@ version_of() {
     consul) echo "$consul_version" ;;
     envoy) echo "$envoy_version" ;;
     grpc-python) echo "$grpcio_version" ;;
-    # Their lock files are the pins; the Rust one is built from what lies beside it.
+    # Their lock files are the pins; the last three are built from the sources beside them.
     grpc-node) sum_of "$sources/node/package-lock.json" ;;
     grpc-rust) sum_of "$sources"/rust/Cargo.{toml,lock} "$sources"/rust/src/*.rs ;;
+    grpc-go) sum_of "$sources"/go/go.{mod,sum} "$sources"/go/*.go ;;
+    grpc-java) sum_of "$sources"/java/pom.xml "$sources"/java/src/main/java/*.java ;;
     esac
 }
 
@@ -85,6 +88,8 @@ variable_of() {
     grpc-python) echo GRPC_PYTHON_BIN ;;
     grpc-node) echo GRPC_NODE_BIN ;;
     grpc-rust) echo GRPC_RUST_BIN ;;
+    grpc-go) echo GRPC_GO_BIN ;;
+    grpc-java) echo GRPC_JAVA_BIN ;;
     esac
 }
 
@@ -93,7 +98,7 @@ check_runs() {
     local flag=--version
     case $1 in
     consul | etcdctl) flag=version ;;
-    grpc-rust) return ;; # built here, and it has no such flag
+    grpc-rust | grpc-go | grpc-java) return ;; # built here, and they have no such flag
     esac
     quietly "$2" "$flag" || die "$1 does not run on this machine ($2 $flag, see above)." \
         "Set $(variable_of "$1") to one that does."
@@ -315,6 +320,40 @@ rust_client() {
     place grpc-rust "$work/rust/debug/grpc-rust"
 }
 
+go_client() {
+    command -v go >/dev/null || die "go is needed for the tests of gRPC clients, and is not here." \
+        "Install Go $(sed -n 's/^go //p' "$sources/go/go.mod") or newer, or set GRPC_GO_BIN."
+    (cd "$sources/go" && quietly go build -mod=readonly -trimpath -o "$work/grpc-go" .) \
+        || die "go could not build integration/grpc/go (see above). Try again, or set GRPC_GO_BIN."
+    place grpc-go "$work/grpc-go"
+}
+
+can_build_java() { command -v mvn >/dev/null && command -v java >/dev/null; }
+
+java_client() {
+    if ! can_build_java; then
+        say "grpc-java is left out: mvn and java are not both on the PATH" >&2
+        return
+    fi
+    mkdir -p "$work/java" "$work/grpc-java.place"
+    cp -R "$sources/java/pom.xml" "$sources/java/src" "$work/java"
+    quietly mvn -B -q -f "$work/java/pom.xml" package \
+        || die "mvn could not build integration/grpc/java (see above). Try again, or set GRPC_JAVA_BIN."
+    mv "$work/java/target/jars" "$work/grpc-java.place/jars"
+    # The small compiler and collector: it shares the machine with the other programs of a test.
+    printf '%s\n' '#!/bin/sh' 'here=$(dirname "$(readlink -f "$0")")' \
+        "exec '$(command -v java)' -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp \"\$here/jars/*\" Client \"\$@\"" \
+        >"$work/grpc-java"
+    place grpc-java "$work/grpc-java"
+}
+
+# The last lines of `make test`: silence, or what the run left out.
+untested() {
+    if [ -n "${GRPC_JAVA_BIN:-}" ] || [ -x "$bin/grpc-java" ]; then return; fi
+    printf '%s\n' '' "NOT TESTED: gRPC's client for Java. mvn and java are not both on the PATH (Debian: apt-get install" \
+        'NOT TESTED: maven default-jdk-headless), and GRPC_JAVA_BIN is not set. Everything else was tested.' >&2
+}
+
 # Network namespaces need root, too: the tests that make them say so.
 need_ip() {
     local PATH=$PATH:/usr/sbin:/sbin
@@ -340,7 +379,7 @@ fetch_clients() {
             "${name#grpc-}_client"
         fi
     done
-    say "grpc-python, grpc-node and grpc-rust are in target/tools/bin"
+    say "gRPC's clients are in target/tools/bin: $(cd "$bin" && echo grpc-*)"
 }
 
 # ---- the commands --------------------------------------------------------------------------------------
@@ -473,5 +512,6 @@ case ${1:-fetch} in
 fetch) fetch ;;
 clients) fetch_clients ;;
 build-deps) build_deps ;;
-*) die "usage: integration/tools.sh [fetch | clients | build-deps]" ;;
+untested) untested ;;
+*) die "usage: integration/tools.sh [fetch | clients | untested | build-deps]" ;;
 esac
