@@ -25,6 +25,8 @@ use xds_bridge::registry::consul::{Client, Scope, TlsFiles, Transport};
 use xds_bridge::source::consul::ConsulWatcher;
 use xds_bridge::source::{Sink, Source as _};
 
+use crate::support::consul_version;
+
 /// More than the watches that an agent's 200 connections allow, so that the sweep is in it too.
 const SERVICES: usize = 520;
 const INSTANCES: usize = 2;
@@ -48,7 +50,7 @@ impl Server {
     fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
         // All held at once, so that they differ.
-        let held: Vec<_> = (0..4)
+        let held: Vec<_> = (0..5)
             .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
         let ports: Vec<u16> = held.iter().map(|l| l.local_addr().unwrap().port()).collect();
@@ -72,6 +74,7 @@ impl Server {
 
 fn spawn(data: &TempDir, ports: &[u16]) -> Child {
     let port = |flag: &str, port: u16| format!("-{flag}-port={port}");
+    let grpc_tls = consul_version::has_grpc_tls().then(|| port("grpc-tls", ports[4]));
     Command::new(program())
         .args([
             "agent",
@@ -89,6 +92,7 @@ fn spawn(data: &TempDir, ports: &[u16]) -> Child {
         .arg(format!("-data-dir={}", data.path().display()))
         .args([port("http", ports[0]), port("server", ports[1])])
         .args([port("serf-lan", ports[2]), port("serf-wan", ports[3])])
+        .args(grpc_tls)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)

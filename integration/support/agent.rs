@@ -14,6 +14,7 @@ use xds_bridge::model::{Catalog, Event, Instance, Status};
 use xds_bridge::source::consul::{ConsulWatcher, Timing};
 use xds_bridge::source::{Sink, Source as _};
 
+use super::consul_version;
 use super::http::Http;
 use super::process::{self, Program, Start};
 use super::wait;
@@ -45,7 +46,7 @@ impl Agent {
         let binary = process::tool("CONSUL_BIN", "consul");
         for _ in 0..process::TRIES {
             let dir = tempfile::tempdir().expect("a folder");
-            let [http, https, server, lan, wan] = process::ports();
+            let [http, https, server, lan, wan, grpc_tls] = process::ports();
             let ports = Ports {
                 http,
                 https,
@@ -60,6 +61,7 @@ impl Agent {
                 "performance": { "raft_multiplier": 1 },
                 "log_level": "warn", "disable_update_check": true,
             });
+            consul_version::give_grpc_tls(&mut config, grpc_tls);
             put_over(&mut config, more(dir.path(), ports));
             let file = dir.path().join("consul.json");
             std::fs::write(&file, config.to_string()).expect("a file");

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
+use super::consul_version;
 use super::crowd::Entry;
 use super::http::Http;
 use super::process::{self, Program, Start};
@@ -40,16 +41,18 @@ pub(super) struct Ports {
     pub(super) server: u16,
     pub(super) lan: u16,
     pub(super) https: u16,
+    pub(super) grpc_tls: u16,
 }
 
 impl Ports {
     pub(super) fn free() -> Self {
-        let [http, server, lan, https] = process::ports();
+        let [http, server, lan, https, grpc_tls] = process::ports();
         Self {
             http,
             server,
             lan,
             https,
+            grpc_tls,
         }
     }
 }
@@ -416,13 +419,15 @@ fn config(dir: &Path, ports: Ports) -> Value {
     let Ports {
         http, server, lan, ..
     } = ports;
-    json!({
+    let mut config = json!({
         "server": true, "bootstrap_expect": 1, "node_name": "one", "data_dir": dir.join("data"),
         "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1",
         "ports": { "http": http, "server": server, "serf_lan": lan, "serf_wan": -1, "dns": -1, "grpc": -1 },
         "performance": { "raft_multiplier": 1 },
         "log_level": "warn", "disable_update_check": true,
-    })
+    });
+    consul_version::give_grpc_tls(&mut config, ports.grpc_tls);
+    config
 }
 
 /// Only `?consistent` tells a whole catalog from a part of it; the server itself is in it
