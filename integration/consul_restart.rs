@@ -93,6 +93,7 @@ fn spawn(data: &TempDir, ports: &[u16]) -> Child {
         .args([port("http", ports[0]), port("server", ports[1])])
         .args([port("serf-lan", ports[2]), port("serf-wan", ports[3])])
         .args(grpc_tls)
+        .args(consul_version::streaming().map(|on| format!("-hcl=use_streaming_backend = {on}")))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)

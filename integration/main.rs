@@ -26,6 +26,7 @@ mod grpc_clients;
 mod last_known;
 mod malformed;
 mod mass_removal;
+mod mixed_fleet;
 mod registry_restart;
 mod scale;
 mod tls;

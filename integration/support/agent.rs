@@ -62,6 +62,7 @@ impl Agent {
                 "log_level": "warn", "disable_update_check": true,
             });
             consul_version::give_grpc_tls(&mut config, grpc_tls);
+            consul_version::give_streaming(&mut config);
             put_over(&mut config, more(dir.path(), ports));
             let file = dir.path().join("consul.json");
             std::fs::write(&file, config.to_string()).expect("a file");

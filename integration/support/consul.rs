@@ -427,6 +427,7 @@ fn config(dir: &Path, ports: Ports) -> Value {
         "log_level": "warn", "disable_update_check": true,
     });
     consul_version::give_grpc_tls(&mut config, ports.grpc_tls);
+    consul_version::give_streaming(&mut config);
     config
 }
 

@@ -24,6 +24,24 @@ pub(crate) fn give_grpc_tls(config: &mut Value, port: u16) {
     }
 }
 
+/// `XDS_TEST_CONSUL_STREAMING`: whether agents answer blocking reads of health from their streaming backend, as
+/// they do from 1.10 on by default. Unset, this is left to the version.
+pub(crate) fn streaming() -> Option<bool> {
+    let wanted = std::env::var("XDS_TEST_CONSUL_STREAMING").ok()?;
+    match wanted.as_str() {
+        "0" => Some(false),
+        "1" => Some(true),
+        other => panic!("XDS_TEST_CONSUL_STREAMING is {other}, not 0 or 1"),
+    }
+}
+
+/// Writes it into an agent's configuration.
+pub(crate) fn give_streaming(config: &mut Value) {
+    if let Some(streaming) = streaming() {
+        config["use_streaming_backend"] = streaming.into();
+    }
+}
+
 /// Major and minor.
 fn version() -> (u32, u32) {
     let binary = process::tool("CONSUL_BIN", "consul");

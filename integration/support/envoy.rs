@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -38,9 +39,17 @@ impl Envoy {
     /// until it is ready. Requests go to its `listener`.
     pub(crate) async fn start(
         listener: SocketAddr,
+        bootstrap: impl AsyncFnMut(SocketAddr) -> String,
+    ) -> Self {
+        Self::start_program(&process::tool("ENVOY_BIN", "envoy"), listener, bootstrap).await
+    }
+
+    /// The same with this Envoy.
+    pub(crate) async fn start_program(
+        binary: &Path,
+        listener: SocketAddr,
         mut bootstrap: impl AsyncFnMut(SocketAddr) -> String,
     ) -> Self {
-        let binary = process::tool("ENVOY_BIN", "envoy");
         let http = Http::fresh();
         for _ in 0..process::TRIES {
             let dir = tempfile::tempdir().expect("a folder");
@@ -59,7 +68,7 @@ impl Envoy {
             ];
             let args = ["-c", &file, "--concurrency", "1", "--disable-hot-restart"];
             let args = args.into_iter().chain(quiet);
-            let mut program = Program::start("envoy", &binary, args, dir.path());
+            let mut program = Program::start("envoy", binary, args, dir.path());
             let url = format!("http://{admin}/ready");
             if program.ready(async || http.text(&url).await.map(drop)).await == Start::Ready {
                 return Self {
