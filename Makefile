@@ -10,7 +10,7 @@ UNIT_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) \
 
 .DEFAULT_GOAL := run
 .NOTPARALLEL:
-.PHONY: run test fuzz demo bench build lint fmt tools programs build-deps cargo cargo-lints clean-tools clean help
+.PHONY: run test compat fuzz demo bench build lint fmt tools programs build-deps cargo cargo-lints clean-tools clean help
 
 run: build-deps ## build and start with bridge.toml (the default)
 	$(CARGO) run --locked --bin xds-bridge -- run
@@ -22,6 +22,10 @@ test: build-deps cargo-lints tools ## formatting, lints, all tests, also against
 	$(CARGO) test --locked --doc
 	$(CARGO) test --locked --test integration -- --test-threads=2
 	@$(TOOLS) untested
+
+# Each release in integration/tools, one program at a time, and a fleet of all Envoys. COMPAT="consul-1.8.7 fleet": only these.
+compat: build-deps tools ## the tests against each version of Consul, etcd and Envoy (COMPAT=...: some); fills docs/compatibility.md
+	$(CARGO) run --locked --example compat -- $(COMPAT)
 
 # As cargo-fuzz builds, with the stable compiler: the flags are LLVM's, and libFuzzer brings a main.
 FUZZ_SECONDS ?= 600
@@ -60,7 +64,7 @@ lint: build-deps cargo-lints ## formatting and lints only
 fmt: cargo cargo-lints ## format the sources
 	$(CARGO) fmt
 
-tools: programs cargo ## etcd, etcdctl, consul, envoy and gRPC's own clients into target/tools/bin
+tools: programs cargo ## etcd, etcdctl, etcdutl, consul, envoy and gRPC's own clients into target/tools/bin
 	@$(TOOLS) clients
 
 programs:

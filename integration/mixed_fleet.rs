@@ -5,6 +5,7 @@
 //! there is one, the Envoy of all other tests.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -40,16 +41,16 @@ fn programs() -> Vec<PathBuf> {
 /// An instance of `orders` more or less; the rest has one of each that is written in another way: zones, weights,
 /// routes of every sort, timeouts, gRPC, HTTP/2, TCP, and what is taken out.
 fn catalog(orders: &[&Server], users: &Server) -> String {
-    let instances: String = orders
-        .iter()
-        .enumerate()
-        .map(|(n, server)| {
-            format!(
-                "[[services.orders.instances]]\nid = \"{}\"\naddress = \"127.0.0.1\"\nport = {}\nweight = {}\nzone = \"{}\"\nversion = \"v{n}\"\n",
-                server.id, server.address.port(), n + 1, ["a", "b"][n % 2],
-            )
-        })
-        .collect();
+    let mut instances = String::new();
+    for (n, server) in orders.iter().enumerate() {
+        let (id, port) = (&server.id, server.address.port());
+        let (weight, zone) = (n + 1, ["a", "b"][n % 2]);
+        let _ = write!(
+            instances,
+            "[[services.orders.instances]]\nid = \"{id}\"\naddress = \"127.0.0.1\"\nport = {port}\n\
+             weight = {weight}\nzone = \"{zone}\"\nversion = \"v{n}\"\n"
+        );
+    }
     let users = users.address.port();
     format!(
         "[services.orders]\nroute = \"path=/orders/ timeout=2s\"\nroute-2 = \"host=orders.example path=/ header=x-canary:1\"\n\

@@ -1,0 +1,106 @@
+//! Which tests prove which capability, and which program each capability depends on. The one table.
+
+/// A program of which several versions are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    Consul,
+    Etcd,
+    Envoy,
+    /// All Envoys at once.
+    Fleet,
+    /// gRPC's client for Java.
+    Java,
+}
+
+/// A capability.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group {
+    /// The head of its column.
+    pub(crate) name: &'static str,
+    /// Where another version may make a difference.
+    parts: &'static [Part],
+    /// How the paths of its tests begin. The longest beginning of all groups decides.
+    tests: &'static [&'static str],
+}
+
+const CONSUL: &[Part] = &[Part::Consul];
+const ETCD: &[Part] = &[Part::Etcd];
+const ALL: &[Part] = &[Part::Consul, Part::Etcd, Part::Envoy];
+
+/// In the order of the columns.
+pub(crate) const GROUPS: &[Group] = &[
+    Group::new("adoption in three steps", ALL, &["adoption_steps"]),
+    Group::new("Consul: changes and data", CONSUL, &["consul_"]),
+    Group::new("Consul: ACLs", CONSUL, &["consul_acl", "chaos::consul::rights"]),
+    Group::new("Consul: TLS", CONSUL, &["consul_tls"]),
+    Group::new(
+        "Consul: restarts and outages",
+        CONSUL,
+        &["consul_restart", "chaos::consul"],
+    ),
+    Group::new("etcd: changes and formats", ETCD, &["etcd_"]),
+    Group::new(
+        "etcd: users and TLS",
+        ETCD,
+        &[
+            "etcd_watch::users",
+            "etcd_watch::certificates",
+            "chaos::etcd::certificates",
+        ],
+    ),
+    Group::new(
+        "etcd: members, outages, restores",
+        ETCD,
+        &["etcd_watch::members", "etcd_watch::trouble", "chaos::etcd"],
+    ),
+    Group::new(
+        "guards: wrong, missing and unhealthy entries, last known state",
+        ALL,
+        &[
+            "configuration",
+            "last_known",
+            "malformed",
+            "mass_removal",
+            "registry_restart",
+            "unhealthy",
+            "union",
+        ],
+    ),
+    Group::new(
+        "xDS: protocol, restarts, TLS",
+        &[Part::Envoy],
+        &["envoy_protocol", "bridge_restart", "tls"],
+    ),
+    Group::new("gRPC clients", &[Part::Java], &["grpc_"]),
+    Group::new("thousands of services", &[Part::Consul, Part::Etcd], &["scale"]),
+    Group::new("mixed fleet", &[Part::Fleet], &["mixed_fleet"]),
+    // What the tests themselves are made of.
+    Group::new("support", &[], &["support"]),
+];
+
+impl Group {
+    const fn new(name: &'static str, parts: &'static [Part], tests: &'static [&'static str]) -> Self {
+        Self { name, parts, tests }
+    }
+
+    /// Whether another version of `part` may change what its tests find.
+    pub(crate) fn depends_on(&self, part: Part) -> bool {
+        self.parts.contains(&part)
+    }
+}
+
+/// The group of the test with this path. `None`: the table lacks a line.
+pub(crate) fn of(test: &str) -> Option<&'static Group> {
+    let fits = |group: &'static Group| {
+        let lengths = group.tests.iter().filter(|start| test.starts_with(**start));
+        lengths
+            .map(|start| start.len())
+            .max()
+            .map(|length| (length, group))
+    };
+    GROUPS
+        .iter()
+        .filter_map(fits)
+        .max_by_key(|(length, _)| *length)
+        .map(|(_, group)| group)
+}
