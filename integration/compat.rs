@@ -161,6 +161,11 @@ fn has_java(root: &Path) -> bool {
 fn cargo(root: &Path) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
+    // What the outer cargo says of this program; build scripts of dependencies would run again for it.
+    let of_this_program = |key: &str| key.starts_with("CARGO_PKG_") || key.starts_with("CARGO_MANIFEST_");
+    for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_str().is_some_and(of_this_program)) {
+        command.env_remove(key);
+    }
     command
         .current_dir(root)
         .args(["test", "--locked", "--test", "integration"]);
