@@ -19,8 +19,7 @@ use std::path::Path;
 use groups::Part;
 use page::Row;
 
-const RELEASES: &str =
-    "consul-1.14.11 default\nconsul-1.8.7\nenvoy-1.39.3\nenvoy-1.40.0 default\netcd-3.7.3 default\n";
+const RELEASES: &str = "consul-1.14.11 default\nconsul-1.8.7\nenvoy-1.39.3\nenvoy-1.40.0 default\netcd-3.10.0\netcd-3.7.3 default\n";
 
 fn all() -> Vec<runs::Run> {
     runs::all(RELEASES, Path::new("/tools"))
@@ -80,12 +79,17 @@ fn a_run_for_each_release_and_two_where_consul_streams() {
             "consul-1.8.7",
             "envoy-1.39.3",
             "envoy-1.40.0",
+            "etcd-3.10.0",
             "etcd-3.7.3",
+            "upgrade",
             "fleet",
             "java"
         ]
     );
-    let fleet = &all()[6];
+    let upgrade = &all()[7];
+    let members = "/tools/etcd-3.7.3/etcd:/tools/etcd-3.10.0/etcd".to_owned();
+    assert_eq!(upgrade.environment, [("ETCD_UPGRADE_BINS", members)]);
+    let fleet = &all()[8];
     assert_eq!(fleet.releases, ["envoy-1.39.3", "envoy-1.40.0"]);
     let envoys = "/tools/envoy-1.39.3/envoy:/tools/envoy-1.40.0/envoy".to_owned();
     assert_eq!(fleet.environment, [("XDS_TEST_ENVOYS", envoys)]);

@@ -8,6 +8,8 @@ pub(crate) enum Part {
     Envoy,
     /// All Envoys at once.
     Fleet,
+    /// A cluster of etcd that goes from one version to the next.
+    Upgrade,
     /// gRPC's client for Java.
     Java,
 }
@@ -52,6 +54,11 @@ pub(crate) const GROUPS: &[Group] = &[
         "etcd: members, outages, restores",
         ETCD,
         &["etcd_watch::members", "etcd_watch::trouble", "chaos::etcd"],
+    ),
+    Group::new(
+        "etcd: upgraded in place, under load",
+        &[Part::Upgrade],
+        &["chaos::etcd::upgrade"],
     ),
     Group::new(
         "guards: wrong, missing and unhealthy entries, last known state",

@@ -11,9 +11,13 @@ const BEGIN: &str = "<!-- compat: begin, written by `make compat` -->";
 const END: &str = "<!-- compat: end -->";
 
 /// A part, and the title of its table.
-const TABLES: [(Part, &str); 5] = [
+const TABLES: [(Part, &str); 6] = [
     (Part::Consul, "Consul"),
     (Part::Etcd, "etcd"),
+    (
+        Part::Upgrade,
+        "etcd, three members upgraded through all these versions",
+    ),
     (Part::Envoy, "Envoy"),
     (Part::Fleet, "Envoys of all these versions on one bridge"),
     (Part::Java, "gRPC clients, Java among them"),

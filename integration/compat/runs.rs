@@ -30,17 +30,25 @@ pub(crate) struct Run {
 pub(crate) fn all(releases: &str, tools: &Path) -> Vec<Run> {
     let names = || releases.lines().filter_map(|line| line.split_whitespace().next());
     let mut runs: Vec<Run> = names().flat_map(|name| of(name, tools)).collect();
-    let envoys: Vec<String> = names()
-        .filter(|name| name.starts_with("envoy-"))
-        .map(str::to_owned)
-        .collect();
-    let programs: Vec<String> = envoys.iter().map(|name| program(tools, name, "envoy")).collect();
-    runs.push(Run {
-        name: "fleet".to_owned(),
-        part: Part::Fleet,
-        releases: envoys,
-        environment: vec![("XDS_TEST_ENVOYS", programs.join(":"))],
-    });
+    let together = |name: &str, part, program_name: &str, variable| {
+        let mut releases: Vec<String> = names()
+            .filter(|name| name.starts_with(&format!("{program_name}-")))
+            .map(str::to_owned)
+            .collect();
+        releases.sort_by_key(|release| release.split_once('-').and_then(|(_, version)| numbers(version)));
+        let programs: Vec<String> = releases
+            .iter()
+            .map(|name| program(tools, name, program_name))
+            .collect();
+        Run {
+            name: name.to_owned(),
+            part,
+            releases,
+            environment: vec![(variable, programs.join(":"))],
+        }
+    };
+    runs.push(together("upgrade", Part::Upgrade, "etcd", "ETCD_UPGRADE_BINS"));
+    runs.push(together("fleet", Part::Fleet, "envoy", "XDS_TEST_ENVOYS"));
     runs.push(Run {
         name: "java".to_owned(),
         part: Part::Java,
