@@ -18,7 +18,7 @@ mod tls;
 mod token;
 mod transport;
 
-pub use client::{Answer, Client};
+pub use client::{Answer, Backend, Client};
 pub use crowding::Crowding;
 pub use error::{Error, Failure, chain};
 pub use query::{Mode, Query, Scope};

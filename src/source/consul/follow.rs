@@ -23,9 +23,10 @@ use tokio::time::Instant;
 
 use super::circuit::Phase;
 use super::gate::Doubt;
-use super::link::{Audited, Fact, Link, News};
+use super::link::{Audited, Fact, Link, News, fell};
+use super::stream::{After, Stream, Worth};
 use super::{gate, policies};
-use crate::registry::consul::{Answer, Client, Crowding, Error, Failure, Mode, Query, Right};
+use crate::registry::consul::{Answer, Backend, Client, Crowding, Error, Failure, Mode, Query, Right};
 
 /// The pause after an answer that only repeats grows to so many times the shortest: to a second.
 const MOST_REPEATS: u32 = 10;
@@ -99,6 +100,7 @@ pub(super) enum Verdict {
 pub(super) struct Belief {
     /// Epoch and index; `None`: to be confirmed.
     confirmed: Option<(u64, u64)>,
+    stream: Stream,
     /// A blocking read of an epoch that is over, and the index it waits to pass.
     parked: Option<(u64, Blocked)>,
     /// What it tells is the audit's.
@@ -254,16 +256,16 @@ pub(super) async fn step(
             belief.hold(epoch, answer.index);
             return Next::Rest;
         }
-        Ok(answer) if last.is_some_and(|last| answer.index < last) => {
-            let what = subject.query().subject();
-            (
-                answer.index,
-                Verdict::Suspect(format!(
-                    "the index of {what} fell: a server restarted or was restored"
-                )),
-            )
+        Ok(answer) => {
+            let reached = link.newest(epoch);
+            link.saw(epoch, &answer);
+            let verdict = match belief.stream.judge(epoch, last, &answer, reached) {
+                Worth::Content => subject.read(&answer, last.is_none()),
+                Worth::Nothing => Verdict::Confirm,
+                Worth::Fell => Verdict::Suspect(fell(&subject.query().subject())),
+            };
+            (answer.index, verdict)
         }
-        Ok(answer) => (answer.index, subject.read(&answer, last.is_none())),
         Err(e) if e.is_local() => (0, subject.unusable(e.chain())),
         Err(e) if e.is_refused() && subject.may_be_refused() => (0, subject.refused(e.chain())),
         Err(error) if link.is_crowded(&error).await => return Next::Crowded,
@@ -301,6 +303,11 @@ pub(super) async fn step(
     match verdict {
         Verdict::Tell(fact) => {
             link.tell(news(fact)).await;
+            let (index, next) = match belief.stream.delivered(index, last.is_none()) {
+                After::Follow(index) => (index, Next::Told),
+                After::Pause(index) => (index, Next::Rest),
+                After::Retry(index) => (index, Next::Later),
+            };
             belief.hold(epoch, index);
             if !pause.is_zero() {
                 tokio::select! {
@@ -308,7 +315,7 @@ pub(super) async fn step(
                     () = link.circuit.over(epoch) => {}
                 }
             }
-            Next::Told
+            next
         }
         Verdict::TellAgain(fact) => {
             link.tell(news(fact)).await;
@@ -369,7 +376,16 @@ async fn block(
             }
             return Err(Next::Again);
         }
-        let Err(error) = result else { return Ok(result) };
+        let error = match result {
+            Ok(answer) => {
+                if answer.index == index && answer.backend == Backend::Servers {
+                    #[expect(clippy::disallowed_methods, reason = "the other end of the same measurement")]
+                    link.waited(query, begun.elapsed());
+                }
+                return Ok(Ok(answer));
+            }
+            Err(error) => error,
+        };
         match (&error.failure, error.crowding()) {
             // It waits for a stream that the other end does not allow: of no meaning for the agent.
             (Failure::NotSent { shared, .. }, _) => {

@@ -276,9 +276,7 @@ impl Keeper {
             _ => return,
         };
         if news.index < known {
-            let what = thing.as_deref().unwrap_or("the names of services");
-            let reason = format!("the index of {what} fell: a server restarted or was restored");
-            self.link.suspect(news.epoch, &reason);
+            self.link.audit_fell(news.epoch, thing.as_deref(), differs);
         } else if differs && news.index >= held {
             let until = self.now() + self.link.timing.grace * grace;
             self.audit.differed(thing, news.index, until);

@@ -1,7 +1,8 @@
 //! What all tasks of one Consul source share: the client, the circuit, the limits on
 //! reads, the times, and the way to the keeper.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -13,8 +14,9 @@ use super::flights::Flights;
 use super::known::Known;
 use super::parse::{Found, Names};
 use super::reads::Reads;
+use super::waits::Waits;
 use crate::config::ConsulSelection;
-use crate::registry::consul::{Answer, Client, Crowding, Error, Mode, Query, Right};
+use crate::registry::consul::{Answer, Backend, Client, Crowding, Error, Mode, Query, Right};
 
 /// Reads at once beside those of the watches.
 pub(super) const ASIDES: usize = 16;
@@ -100,6 +102,11 @@ pub(super) struct News {
     pub(super) audit: Option<Audited>,
 }
 
+/// Why the agent is not trusted after an index went back.
+pub(super) fn fell(what: &str) -> String {
+    format!("the index of {what} fell: a server restarted or was restored")
+}
+
 /// What was known when an audit asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Audited {
@@ -141,6 +148,11 @@ pub(super) struct Link {
     /// Counts requests that were turned away for want of room.
     pub(super) turned_away: watch::Sender<u64>,
     reads: Reads,
+    waits: Mutex<Waits>,
+    /// The agent streams: an index of its watches may be higher than that of an audit.
+    streams: AtomicBool,
+    /// An epoch, and the highest index of any answer in it that was not streamed.
+    newest: Mutex<(u64, u64)>,
     news: mpsc::Sender<News>,
 }
 
@@ -165,6 +177,9 @@ impl Link {
             moves: watch::Sender::new(0),
             turned_away: watch::Sender::new(0),
             reads: Reads::new(),
+            waits: Mutex::new(Waits::new(timing.wait)),
+            streams: AtomicBool::new(false),
+            newest: Mutex::default(),
             news,
         }
     }
@@ -224,6 +239,55 @@ impl Link {
             self.turned_away.send_modify(|n| *n += 1);
             !self.reads.starved()
         }
+    }
+
+    /// A blocking read that was not streamed ended after this time with the index that it began with. Before
+    /// its wait is over that means a restored snapshot: everything is read again, and stays meanwhile.
+    pub(super) fn waited(&self, what: &Query, time: Duration) {
+        let early = self
+            .waits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .ended(time);
+        if early {
+            let (what, time) = (what.subject(), time.as_millis());
+            self.verify(&format!(
+                "a blocking read of {what} ended after {time} ms without a change"
+            ));
+        }
+    }
+
+    /// An audit read a lower index than is held of this service (`None`: of the names). A watch that is
+    /// streamed may hold the higher index of the same state.
+    pub(super) fn audit_fell(&self, epoch: u64, service: Option<&str>, differs: bool) {
+        let reason = fell(service.unwrap_or("the names of services"));
+        if service.is_none() || !self.streams.load(Ordering::Relaxed) {
+            self.suspect(epoch, &reason);
+        } else if differs {
+            self.verify(&reason);
+        }
+    }
+
+    /// Something that is no outage speaks for a restored snapshot.
+    pub(super) fn verify(&self, reason: &str) {
+        tracing::info!(source = %self.source, reason, "verifying everything that is known of consul");
+        self.verify.notify_one();
+    }
+
+    /// Any answer of this epoch.
+    pub(super) fn saw(&self, epoch: u64, answer: &Answer) {
+        if answer.backend == Backend::Stream {
+            self.streams.store(true, Ordering::Relaxed);
+            return;
+        }
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = (*newest).max((epoch, answer.index));
+    }
+
+    /// The highest index in this epoch of an answer that was not streamed: the servers have reached it.
+    pub(super) fn newest(&self, epoch: u64) -> u64 {
+        let (of, index) = *self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if of == epoch { index } else { 0 }
     }
 
     /// Something changed, whatever it was: who reads in turns has something to do.

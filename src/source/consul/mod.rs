@@ -30,8 +30,10 @@ mod policies;
 mod reads;
 mod select;
 mod slots;
+mod stream;
 mod subject;
 mod sweep;
+mod waits;
 mod wire;
 
 use std::sync::Arc;

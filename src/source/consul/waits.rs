@@ -1,0 +1,77 @@
+//! How long blocking reads last that end without a change. Consul never ends one before its wait is over, except
+//! when a snapshot was restored. But a lower `max_query_time` ends all of them early: that is learned
+//! from one false alarm. Pure: durations go in, the verdict comes out.
+
+use std::time::Duration;
+
+/// Waits that differ by less are the same; Consul adds up to 1/16.
+const SAME: Duration = Duration::from_secs(1);
+const SHARE: u32 = 10;
+
+#[derive(Debug)]
+pub(super) struct Waits {
+    asked: Duration,
+    /// How long the last one took that ended early.
+    early: Option<Duration>,
+}
+
+impl Waits {
+    pub(super) const fn new(asked: Duration) -> Self {
+        Self { asked, early: None }
+    }
+
+    /// One ended after this time. True: before its time, and not as the last one that did.
+    pub(super) fn ended(&mut self, time: Duration) -> bool {
+        if let Some(early) = self.early {
+            let about = SAME.max(early / SHARE);
+            if early.abs_diff(time) <= about {
+                return false;
+            }
+            if time > early {
+                self.early = None; // nobody caps the waits
+            }
+        }
+        let is_early = time + self.asked / SHARE < self.asked;
+        if is_early {
+            self.early = Some(time);
+        }
+        is_early
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn only_what_ends_before_its_wait_is_an_alarm() {
+        let mut waits = Waits::new(s(300));
+        assert!(!waits.ended(s(300)) && !waits.ended(s(318)));
+        assert!(waits.ended(s(7)), "a restore");
+        assert!(!waits.ended(s(300)));
+        assert!(waits.ended(s(7)), "waits last longer, so this is another restore");
+        assert!(waits.ended(s(200)) && waits.ended(s(20)));
+    }
+
+    #[test]
+    fn waits_that_are_capped_alarm_once() {
+        let mut waits = Waits::new(s(300));
+        let ends = [60, 63, 61, 60, 62];
+        assert_eq!(
+            ends.map(|time| waits.ended(s(time))),
+            [true, false, false, false, false]
+        );
+        assert!(waits.ended(s(30)), "a restore under such a cap");
+    }
+
+    #[test]
+    fn reads_that_end_at_once_alarm_once() {
+        let mut waits = Waits::new(s(300));
+        let ends = [1, 40, 3, 900].map(Duration::from_millis);
+        assert_eq!(ends.map(|time| waits.ended(time)), [true, false, false, false]);
+    }
+}
