@@ -15,6 +15,8 @@ mod multiplexed;
 mod pki;
 #[path = "consul/pressure.rs"]
 mod pressure;
+#[path = "consul/streamed.rs"]
+mod streamed;
 
 use consul_fake::{Fake, Hub, Reply, health, say};
 use xds_bridge::model::{Severity, Status};

@@ -97,6 +97,7 @@ pub struct Fake {
     reads: AtomicUsize,
     most_reads: AtomicUsize,
     slow: AtomicBool,
+    streams: AtomicBool,
     /// Counts requests, and those that block once they do.
     asked: watch::Sender<u64>,
 }
@@ -140,6 +141,7 @@ impl Fake {
             reads: AtomicUsize::new(0),
             most_reads: AtomicUsize::new(0),
             slow: AtomicBool::new(false),
+            streams: AtomicBool::new(false),
             asked: watch::Sender::new(0),
         });
         let address = format!("http://{}", door::open(fake.clone()));
@@ -216,6 +218,11 @@ impl Fake {
     /// From now on an answer takes a moment, so that [`Self::most_reads`] tells something.
     pub fn slow(&self) {
         self.slow.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on health reads with an index are answered as Consul's streaming backend does.
+    pub fn streams(&self) {
+        self.streams.store(true, Ordering::SeqCst);
     }
 
     /// The most requests that did not block and were open at once.
@@ -358,12 +365,29 @@ async fn answer(fake: Arc<Fake>, request: Request<hyper::body::Incoming>) -> Res
                 (status, index, body)
             }
         };
-        let headers = [
-            ("x-consul-index", index.to_string()),
-            ("x-consul-knownleader", "true".to_owned()),
-        ];
+        let streamed = fake.streams.load(Ordering::SeqCst)
+            && ask.index.is_some()
+            && ask.path.starts_with("/v1/health/service/");
+        let headers = if streamed {
+            streamed_headers(index)
+        } else {
+            vec![
+                ("x-consul-index", index.to_string()),
+                ("x-consul-knownleader", "true".to_owned()),
+            ]
+        };
         return Ok(odd(status, &headers, body, Rest::Nothing));
     }
+}
+
+/// Of the streaming backend: it never knows a leader.
+pub fn streamed_headers(index: u64) -> Vec<(&'static str, String)> {
+    vec![
+        ("x-consul-index", index.to_string()),
+        ("x-consul-knownleader", "false".to_owned()),
+        ("x-consul-lastcontact", "0".to_owned()),
+        ("x-consul-query-backend", "streaming".to_owned()),
+    ]
 }
 
 fn odd(status: u16, headers: &[(&'static str, String)], body: String, rest: Rest) -> Response {
