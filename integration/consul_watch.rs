@@ -2,6 +2,7 @@
 //! that comes and goes is missed, and services beyond the agent's connections are followed too.
 
 mod multiplexed;
+mod streaming;
 mod support;
 
 use std::time::Duration;

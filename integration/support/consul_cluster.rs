@@ -33,8 +33,17 @@ impl Consul {
 
     /// A client agent of these servers.
     pub(crate) async fn agent_of(servers: &[Self]) -> Self {
+        Self::agent_with(servers, &json!({ "node_name": "agent" })).await
+    }
+
+    /// The same with these keys in its configuration, a `node_name` among them.
+    pub(crate) async fn agent_with(servers: &[Self], more: &Value) -> Self {
         for _ in 0..process::TRIES {
-            let mut agent = Self::launch(Ports::free(), &client(servers, "agent"));
+            let mut config = client(servers, "");
+            for (key, value) in more.as_object().into_iter().flatten() {
+                config[key] = value.clone();
+            }
+            let mut agent = Self::launch(Ports::free(), &config);
             if agent.came_up().await == Start::Ready {
                 return agent;
             }

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::sync::OnceLock;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::process;
 
@@ -11,10 +11,21 @@ use super::process;
 /// second agent of the machine would not start.
 const GRPC_TLS: (u32, u32) = (1, 14);
 
+/// From this version on an agent may stream.
+const STREAMING: (u32, u32) = (1, 10);
+
+/// Keys that turn streaming off, where there is any.
+pub(crate) fn unstreamed() -> Value {
+    if version() >= STREAMING {
+        json!({ "use_streaming_backend": false })
+    } else {
+        json!({})
+    }
+}
+
 /// Whether this Consul has the port.
 pub(crate) fn has_grpc_tls() -> bool {
-    static KNOWN: OnceLock<bool> = OnceLock::new();
-    *KNOWN.get_or_init(|| version() >= GRPC_TLS)
+    version() >= GRPC_TLS
 }
 
 /// Gives an agent's configuration a port of its own for it, where there is one.
@@ -44,6 +55,11 @@ pub(crate) fn give_streaming(config: &mut Value) {
 
 /// Major and minor.
 fn version() -> (u32, u32) {
+    static KNOWN: OnceLock<(u32, u32)> = OnceLock::new();
+    *KNOWN.get_or_init(ask)
+}
+
+fn ask() -> (u32, u32) {
     let binary = process::tool("CONSUL_BIN", "consul");
     let output = Command::new(&binary).arg("version").output();
     let output = output.unwrap_or_else(|e| panic!("starting {}: {e}", binary.display()));

@@ -16,6 +16,7 @@ pub(crate) mod bridge;
 pub(crate) mod client;
 pub(crate) mod consul;
 pub(crate) mod consul_cluster;
+pub(crate) mod consul_snapshot;
 pub(crate) mod consul_version;
 pub(crate) mod crowd;
 pub(crate) mod envoy;
