@@ -5,4 +5,5 @@ mod cluster;
 mod restart;
 mod rights;
 mod scene;
+mod streaming;
 mod wiped;
