@@ -177,11 +177,30 @@ pub fn assemble(registered: &Registered<'_>, declared: Declared) -> Instance {
     }
 }
 
+/// What is wrong with a server on a unix socket, and what would be right.
+pub const UNIX_SOCKET: &str = "a unix socket, which no other host can connect to; register the IP address and the \
+                               port (1 to 65535) of a listener beside it";
+
+/// Refuses an address that is a unix socket: a path, or a URL such as `unix:///run/orders.sock`.
+///
+/// # Errors
+/// What is wrong, and what would be right.
+pub fn not_a_socket(address: &str) -> Result<(), String> {
+    let address = address.trim();
+    let scheme = address.split(':').next().unwrap_or_default();
+    let socket = scheme.eq_ignore_ascii_case("unix") || scheme.eq_ignore_ascii_case("unix-abstract");
+    if socket || address.starts_with('/') {
+        return Err(format!("address `{}` is {UNIX_SOCKET}", clip(address)));
+    }
+    Ok(())
+}
+
 /// Checks host and port of an instance: an IP address (IPv6 bare or in brackets) and a port.
 ///
 /// # Errors
 /// What is wrong, and what would be right.
 pub fn address(host: &str, port: u64) -> Result<SocketAddr, String> {
+    not_a_socket(host)?;
     let bare = host
         .strip_prefix('[')
         .and_then(|h| h.strip_suffix(']'))
@@ -355,12 +374,15 @@ mod tests {
     fn addresses_are_checked() {
         assert_eq!(address("10.0.0.7", 80).unwrap().to_string(), "10.0.0.7:80");
         assert_eq!(address("fd00::7", 80).unwrap(), address("[fd00::7]", 80).unwrap());
+        assert_eq!(not_a_socket("unixes:80"), Ok(()));
         for (host, port, word) in [
             ("db.local", 80, "no host names"),
             ("", 80, "not an IP"),
             ("10.0.0.7", 0, "1 to 65535"),
             ("10.0.0.7", 65_536, "1 to 65535"),
             ("0.0.0.0", 80, "cannot be connected"),
+            ("/run/orders.sock", 0, "unix socket"),
+            ("unix:/run/orders.sock", 80, "unix socket"),
         ] {
             let message = address(host, port).unwrap_err();
             assert!(message.contains(word), "{host}:{port} → {message}");

@@ -98,7 +98,10 @@ fn declared(entry: &str, table: &Table, skip: &[&str], issues: &mut Vec<Issue>) 
 fn address(table: &Table) -> Result<SocketAddr, String> {
     const EXAMPLE: &str = "such as {\"address\":\"10.0.0.7\",\"port\":8080}";
     let host = match table.get("address") {
-        Some(Value::String(host)) => host.trim(),
+        Some(Value::String(host)) => {
+            service::not_a_socket(host)?; // before the port that it does not have
+            host.trim()
+        }
         Some(other) => return Err(format!("address is {}, must be a string, {EXAMPLE}", kind(other))),
         None => return Err(format!("address is missing, {EXAMPLE}")),
     };
@@ -197,6 +200,7 @@ mod tests {
             (r#"{"address":"10.0.0.7","port":80.5}"#, "1 to 65535"),
             (r#"{"address":"10.0.0.7","port":[80]}"#, "port is a list"),
             (r#"{"address":"db.local","port":80}"#, "no host names"),
+            (r#"{"address":"/run/orders.sock"}"#, "unix socket"),
         ] {
             let reason = read(json).unwrap_err();
             assert!(reason.contains(word), "{json} → {reason}");

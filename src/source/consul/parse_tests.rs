@@ -102,6 +102,23 @@ fn the_address_follows_its_precedence() {
 }
 
 #[test]
+fn a_unix_socket_is_named_and_a_port_beside_it_is_served() {
+    // As Consul 1.14 answers: without a `Port`.
+    let alone = br#"[{"Node":{"Node":"n1","Address":"10.0.0.1"},
+        "Service":{"ID":"orders-1","Address":"","SocketPath":"/run/orders.sock"}}]"#;
+    let issues = health(alone).unwrap().record.unwrap().issues;
+    assert!(
+        issues[0].reason.contains("`SocketPath` is a unix socket"),
+        "{issues:?}"
+    );
+    let both = String::from_utf8_lossy(alone).replace(r#""Address":"","#, r#""Port":8080,"#);
+    let both = health(both.as_bytes()).unwrap().record.unwrap();
+    assert_eq!(both.instances[0].address.to_string(), "10.0.0.1:8080");
+    let address = reason(r#""Address":"unix:/run/orders.sock""#);
+    assert!(address.contains("unix socket"), "{address}");
+}
+
+#[test]
 fn the_preferred_address_is_looked_for_in_the_service_then_in_its_node() {
     let node = r#""TaggedAddresses":{"lan":"10.5.5.5","wan":"1.5.5.5","lan_ipv6":"fd00::5"}"#;
     let address = |service: &str, preferred: &str| {

@@ -47,6 +47,8 @@ pub(super) struct Service {
     #[serde(default, deserialize_with = "or_default")]
     pub(super) port: i64,
     #[serde(default, deserialize_with = "or_default")]
+    pub(super) socket_path: String,
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) tagged_addresses: BTreeMap<String, Tagged>,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) tags: Vec<String>,

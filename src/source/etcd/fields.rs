@@ -171,13 +171,13 @@ impl<'a> Scope<'a> {
             return Err("must be an address or a table".to_owned());
         }
         match self.own(field) {
-            Some(Json::String(text)) => Ok(place::parse(text)),
+            Some(Json::String(text)) => service::not_a_socket(text).map(|()| place::parse(text)),
             Some(other) => Err(format!(
                 "{field} is {}, must be a string such as 10.0.0.7:8080",
                 entry::kind(other)
             )),
             None => match item.address {
-                Some(text) => Ok(place::parse(text)),
+                Some(text) => service::not_a_socket(text).map(|()| place::parse(text)),
                 None => Err(format!("{field} is missing")),
             },
         }
