@@ -143,7 +143,7 @@ async fn a_token_that_is_narrowed_takes_nothing_away() {
         )
         .await;
 
-    // One node.
+    // One node; what is on the others goes on.
     key.may("key", &format!("{ALL} node \"n2\" {{ policy = \"deny\" }}"))
         .await;
     agent.enter("orders", 7, json!({})).await;
@@ -151,6 +151,18 @@ async fn a_token_that_is_narrowed_takes_nothing_away() {
         .until("an issue", |w| {
             w.issues().iter().any(|i| i.contains("node:read of n2"))
         })
+        .await;
+    watched
+        .until_served(
+            "orders",
+            &[
+                "10.9.0.1:1",
+                "10.9.0.1:2",
+                "10.9.0.1:4",
+                "10.9.0.1:5",
+                "10.9.0.1:7",
+            ],
+        )
         .await;
     key.may("key", ALL).await;
     watched
@@ -208,4 +220,47 @@ async fn a_token_that_is_revoked_or_rotated_takes_nothing_away() {
         .await;
     assert_eq!(watched.lost, [""; 0]);
     silent(&watched, &[&few, &all, &next]);
+}
+
+/// All of a service, at once, while nothing else moves: nobody is woken when the right comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_hidden_comes_back_by_itself_and_keeps_its_policy() {
+    const KEYS: &str = "key_prefix \"xds/\" { policy = \"read\" }";
+    let agent = agent().await;
+    for service in ["orders", "users"] {
+        let path = format!("/v1/kv/xds/{service}/policy");
+        agent.send("PUT", &path, &json!({ "protocol": "grpc" })).await;
+    }
+    let key = Key::new(&agent, "key", &format!("{ALL} {KEYS}")).await;
+    let mut watched = key.watch();
+    watched.until_live().await;
+    let denied = "service \"orders\" { policy = \"deny\" } key \"xds/orders/policy\" { policy = \"deny\" }";
+    key.may("key", &format!("{ALL} {KEYS} {denied}")).await;
+    agent.enter("orders", 4, json!({})).await;
+    agent
+        .send("PUT", "/v1/kv/xds/users/policy", &json!({ "protocol": "http2" }))
+        .await;
+    watched
+        .until("both are named", |w| {
+            let all = w.issues();
+            let named = |word: &str| all.iter().any(|i| i.contains(word));
+            named("service:read of orders") && named("xds/orders/policy")
+        })
+        .await;
+    watched
+        .until("the other policy", |w| w.protocol("users") == "http2")
+        .await;
+    assert_eq!(watched.addresses("orders"), ["10.9.0.1:1", "10.9.0.1:2"]);
+    assert_eq!(watched.protocol("orders"), "grpc");
+    key.may("key", &format!("{ALL} {KEYS}")).await;
+    watched
+        .until_served("orders", &["10.9.0.1:1", "10.9.0.1:2", "10.9.0.1:4"])
+        .await;
+    watched.until("no issue", |w| w.issues().is_empty()).await;
+    assert_eq!(watched.protocol("orders"), "grpc");
+    assert_eq!(
+        (&watched.statuses[..], watched.lost.len()),
+        (&[Status::Live][..], 0)
+    );
+    silent(&watched, &[&key]);
 }

@@ -6,6 +6,7 @@ use xds_bridge::config::{ConsulSelection, ConsulSource};
 use xds_bridge::model::Health;
 
 use crate::support::agent::{Agent, Watched};
+use crate::support::consul_version;
 
 fn selected(agent: &Agent, selection: ConsulSelection) -> Watched {
     Watched::start(&ConsulSource {
@@ -183,4 +184,31 @@ async fn what_is_selected_is_served_and_nothing_else() {
     proxies.until_live().await;
     assert_eq!(proxies.addresses("shop-a-proxy"), ["10.9.0.1:4"]);
     assert!(proxies.addresses("shop-b").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_on_a_unix_socket_is_named() {
+    if consul_version::lacks("services on a unix socket (SocketPath)", (1, 10)) {
+        return;
+    }
+    let agent = Agent::start(|_, _| json!({})).await;
+    let alone = json!({ "Node": "n1", "Address": "10.9.0.1",
+        "Service": { "ID": "orders-1", "Service": "orders", "SocketPath": "/run/orders.sock" } });
+    agent.send("PUT", "/v1/catalog/register", &alone).await;
+    agent
+        .enter(
+            "orders",
+            2,
+            json!({ "Service": { "SocketPath": "/run/orders.sock" } }),
+        )
+        .await;
+    let mut watched = Watched::start(&ConsulSource::new(agent.address()));
+    watched.until_live().await;
+    assert_eq!(watched.addresses("orders"), ["10.9.0.1:2"]);
+    let issues = watched.issues();
+    assert_eq!(issues.len(), 1, "{issues:?}");
+    assert!(
+        issues[0].starts_with("orders-1@n1: ") && issues[0].contains("unix socket"),
+        "{issues:?}"
+    );
 }

@@ -16,6 +16,8 @@ mod configuration;
 mod consul_acl;
 mod consul_data;
 mod consul_datacenters;
+mod consul_limits;
+mod consul_peering;
 mod consul_restart;
 mod consul_tls;
 mod consul_watch;

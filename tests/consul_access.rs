@@ -5,6 +5,8 @@
 #![allow(unreachable_pub, reason = "the fake is a module of this test alone")]
 
 mod consul_fake;
+#[path = "consul/hidden.rs"]
+mod hidden;
 
 use std::time::Duration;
 

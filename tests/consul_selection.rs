@@ -5,6 +5,8 @@
 #![allow(unreachable_pub, reason = "the fake is a module of this test alone")]
 
 mod consul_fake;
+#[path = "consul/peers.rs"]
+mod peers;
 
 use consul_fake::{Fake, Hub, health, say};
 use xds_bridge::config::{ConsulSelection, ConsulSource};
@@ -150,7 +152,7 @@ async fn the_named_services_of_a_peer_are_read() {
     });
     hub.until_live().await;
     assert_eq!(hub.ports("orders"), Some(vec![1]));
-    assert_eq!(hub.ports("users"), Some(vec![]), "not exported yet");
+    assert_eq!(hub.ports("users"), None, "not exported yet");
     fake.set("users", &[3]);
     hub.until_ports("users", &[3]).await;
     assert_eq!(hub.ports("local"), None);

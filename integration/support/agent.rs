@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use xds_bridge::config::ConsulSource;
 use xds_bridge::model::change::What;
-use xds_bridge::model::{Catalog, Event, Instance, Status};
+use xds_bridge::model::{Catalog, Event, Instance, Measured, Status};
 use xds_bridge::source::consul::{ConsulWatcher, Timing};
 use xds_bridge::source::{Sink, Source as _};
 
@@ -36,7 +36,7 @@ pub(crate) struct Ports {
     pub(crate) http: u16,
     pub(crate) https: u16,
     server: u16,
-    lan: u16,
+    pub(crate) lan: u16,
     pub(crate) wan: u16,
 }
 
@@ -104,6 +104,12 @@ impl Agent {
         self.program.restart(async || whole(&http, &url).await).await;
     }
 
+    /// Whatever the answer is.
+    pub(crate) async fn ask(&self, method: &str, path: &str) {
+        let reply = self.http.send(method, &self.url(path), None, String::new()).await;
+        drop(reply.expect("an answer of Consul"));
+    }
+
     /// Anything but 200 is a failure. Its answer.
     pub(crate) async fn send(&self, method: &str, path: &str, body: &Value) -> Value {
         let reply = self
@@ -169,6 +175,9 @@ pub(crate) struct Watched {
     catalog: Catalog,
     /// In their order.
     pub(crate) statuses: Vec<Status>,
+    /// What to know of a source that works.
+    pub(crate) note: Option<String>,
+    pub(crate) measured: Vec<Measured>,
     /// Services that a change took away, or left with fewer instances than they had.
     pub(crate) lost: Vec<String>,
     _stop: DropGuard,
@@ -189,6 +198,8 @@ impl Watched {
             events,
             catalog: Catalog::new([("c".into(), None)]),
             statuses: Vec::new(),
+            note: None,
+            measured: Vec::new(),
             lost: Vec::new(),
             _stop: stop.drop_guard(),
         }
@@ -210,6 +221,8 @@ impl Watched {
             let event = self.events.recv().await.expect("the source ended");
             match &event.what {
                 What::Status(status) => self.statuses.push(status.clone()),
+                What::Note(note) => self.note.clone_from(note),
+                What::Measured(measured) => self.measured.push(*measured),
                 What::Change(change) => {
                     for (name, record) in &change.services {
                         let before = self.instances(name).len();

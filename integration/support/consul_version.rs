@@ -1,5 +1,6 @@
 //! What the configuration of an agent may hold depends on its version: an agent ends at a key that it does not know.
 
+use std::io::Write as _;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -51,6 +52,23 @@ pub(crate) fn give_streaming(config: &mut Value) {
     if let Some(streaming) = streaming() {
         config["use_streaming_backend"] = streaming.into();
     }
+}
+
+/// Whether this Consul lacks something that a test needs, by the version that has it; said by name, so that
+/// nobody takes the test for a proof.
+pub(crate) fn lacks(what: &str, since: (u32, u32)) -> bool {
+    let (major, minor) = version();
+    let lacks = (major, minor) < since;
+    if lacks {
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        let (since_major, since_minor) = since;
+        // Not by a macro: what these print is hidden of a test that passes.
+        let line = format!(
+            "NOT PROVEN with Consul {major}.{minor}, which lacks {what} (since {since_major}.{since_minor}): {test}\n"
+        );
+        drop(std::io::stderr().write_all(line.as_bytes()));
+    }
+    lacks
 }
 
 /// Major and minor.

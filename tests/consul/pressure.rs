@@ -7,7 +7,7 @@ use xds_bridge::config::ConsulSource;
 use xds_bridge::model::{Measured, Status};
 use xds_bridge::source::consul::Timing;
 
-use crate::consul_fake::{Ask, Fake, Hub, Reply, Welcome, health, say, timing};
+use crate::consul_fake::{Ask, Fake, Hub, Reply, TOO_MANY_CONNECTIONS, Welcome, health, say, timing};
 use crate::settle;
 
 pub async fn services(count: usize) -> (std::sync::Arc<Fake>, String, Vec<String>) {
@@ -81,7 +81,7 @@ async fn connections_answered_with_429_are_no_outage() {
 async fn a_429_to_a_watch_moves_it_to_the_sweep() {
     let (fake, address, names) = services(5).await;
     fake.script(|ask| match ask.index {
-        Some(_) if ask.path.ends_with("/s0003") => say(429, 1, "too many requests"),
+        Some(_) if ask.path.ends_with("/s0003") => say(429, 1, TOO_MANY_CONNECTIONS),
         _ => None,
     });
     let mut hub = Hub::watch(&address, None);

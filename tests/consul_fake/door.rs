@@ -16,6 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Fake;
 
+/// What Consul says to a client with too many of them.
+pub const TOO_MANY_CONNECTIONS: &str =
+    "Your IP is issuing too many concurrent connections, please rate limit your calls\n";
+
 /// What becomes of a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Welcome {
@@ -189,8 +193,11 @@ async fn listen(listener: TcpListener, address: SocketAddr, fake: Arc<Fake>) {
             }
             Welcome::Close => drop(tcp),
             Welcome::Busy => {
-                let text = "HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\
-                            Connection: close\r\n\r\nbusy";
+                let length = TOO_MANY_CONNECTIONS.len();
+                let text = format!(
+                    "HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\
+                     Connection: close\r\n\r\n{TOO_MANY_CONNECTIONS}"
+                );
                 tokio::spawn(async move { tcp.write_all(text.as_bytes()).await });
             }
             Welcome::Ignore => held.push(tcp),

@@ -19,6 +19,7 @@ pub fn timing() -> Timing {
         sweep: Duration::from_millis(20),
         look: Duration::from_millis(10),
         settle: Duration::from_millis(100),
+        peering: Duration::from_millis(20),
         audit_pace: (Duration::from_secs(3600), Duration::from_secs(3600)),
         ..Timing::default()
     }

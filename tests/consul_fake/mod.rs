@@ -23,7 +23,7 @@ use futures::StreamExt as _;
 use tokio::sync::watch;
 
 #[allow(unused_imports, reason = "each test uses its part of it")]
-pub use door::{Door, Welcome};
+pub use door::{Door, TOO_MANY_CONNECTIONS, Welcome};
 #[allow(unused_imports, reason = "each test uses its part of it")]
 pub use hub::timing;
 pub use source_hub::Hub;
@@ -81,6 +81,21 @@ pub fn say(status: u16, index: u64, body: &str) -> Option<Reply> {
         status,
         index,
         body: body.to_owned(),
+    })
+}
+
+/// A health answer from which the token hides something, as Consul 1.11 and newer say.
+#[allow(clippy::unnecessary_wraps, reason = "a script answers or does not")]
+pub fn filtered(index: u64, body: &str) -> Option<Reply> {
+    Some(Reply::Odd {
+        status: 200,
+        headers: vec![
+            ("x-consul-index", index.to_string()),
+            ("x-consul-knownleader", "true".to_owned()),
+            ("x-consul-results-filtered-by-acls", "true".to_owned()),
+        ],
+        body: body.to_owned(),
+        rest: Rest::Nothing,
     })
 }
 

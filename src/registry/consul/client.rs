@@ -13,8 +13,9 @@ use tokio::sync::watch;
 
 use super::departure::{self, Turns};
 use super::error::{Error, Failure};
+use super::peering::{self, Peering};
 use super::query::{Mode, Query, Scope};
-use super::rights::{self, Right};
+use super::rights::{self, Grant, Right};
 use super::token::{Secret, Token};
 use super::transport::{Http, Pool, Transport};
 
@@ -205,15 +206,15 @@ impl Client {
             .map_err(|failure| self.error(query.subject(), &ask.path, failure))
     }
 
-    /// The first of these that the token does not give. `None` too where nobody can tell: without ACLs,
-    /// by agents that do not know the question (before 1.7), or by something in between that forbids it.
+    /// Which of these the token gives. Nobody can tell of what a peer exports: that is under other rules.
     ///
     /// # Errors
     /// When there is no answer, or the token is not known.
-    pub async fn lacks(&self, rights: &[Right]) -> Result<Option<Right>, Error> {
+    pub async fn grant(&self, rights: &[Right]) -> Result<Grant, Error> {
         if self.agent.scope.peer.is_some() {
-            return Ok(None); // what a peer exports is under the peer's rules, too
+            return Ok(Grant::Unknown);
         }
+        let mut grant = Grant::All;
         for some in rights.chunks(rights::MOST) {
             let ask = Ask {
                 method: Method::POST,
@@ -224,14 +225,31 @@ impl Client {
                 blocks: false,
             };
             let reply = self.ask(&ask).await;
-            let lacking = reply
-                .and_then(|reply| rights::lacking(some, reply.status, &reply.body))
+            let part = reply
+                .and_then(|reply| rights::grant(some, reply.status, &reply.body))
                 .map_err(|failure| self.error("the rights of the token".to_owned(), &ask.path, failure))?;
-            if lacking.is_some() {
-                return Ok(lacking);
-            }
+            grant = grant.and(part);
         }
-        Ok(None)
+        Ok(grant)
+    }
+
+    /// How the peering is whose services are read.
+    ///
+    /// # Errors
+    /// When there is no answer, or none that says anything of it.
+    pub async fn peering(&self, name: &str) -> Result<Peering, Error> {
+        let ask = Ask {
+            method: Method::GET,
+            path: peering::path(&self.agent.scope, name),
+            body: Bytes::new(),
+            longest: peering::LONGEST,
+            deadline: self.agent.slack,
+            blocks: false,
+        };
+        let reply = self.ask(&ask).await;
+        reply
+            .and_then(|reply| peering::read(reply.status, &reply.body))
+            .map_err(|failure| self.error(format!("peering {name}"), &ask.path, failure))
     }
 
     fn error(&self, subject: String, path: &str, failure: Failure) -> Error {

@@ -1,13 +1,31 @@
-//! Whether a request failed because the agent has no room for one more: said by a status, by HTTP/2,
-//! or by closing a new connection without a byte. Never decides whether the agent is there at all:
+//! Whether a request failed because of a limit: the agent has no room for one more connection (said by a
+//! status, by HTTP/2, or by closing a new connection without a byte), or requests are limited by the second. Never decides whether the agent is there at all:
 //! one that has just died closes its connections too.
 
 use std::error::Error;
 use std::io::ErrorKind;
 
+use http::StatusCode;
 use hyper_util::client::legacy;
 
 use super::error::Failure;
+
+/// In the text that Consul sends at accept, when a client has too many connections.
+const CONNECTIONS: &str = "concurrent connections";
+/// In the text of `limits.request_limits` (Consul 1.15 and newer), with 429 or, by a leader, 503; and in that
+/// of `limits.rpc_rate`, which the agent logs and does not send.
+const RATE: &str = "rate limit";
+
+/// Whether a status that is no answer means a limit by the second. 429 does, but for the one at accept.
+pub(super) fn is_rate_limit(status: StatusCode, said: &str) -> bool {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => !said.contains(CONNECTIONS),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR => {
+            said.to_ascii_lowercase().contains(RATE)
+        }
+        _ => false,
+    }
+}
 
 /// How an agent without room shows itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,4 +77,32 @@ fn sent(error: &legacy::Error) -> Option<Crowding> {
         next = error.source();
     }
     closed.then_some(Crowding::Closed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_by_the_second_is_told_from_one_of_connections() {
+        let at_accept = "Your IP is issuing too many concurrent connections, please rate limit your calls";
+        for (status, said, rate) in [
+            (429, at_accept, false),
+            (429, "", true),
+            (429, "RPC rate limit exceeded", true),
+            (429, "rate limit exceeded, try a different server", true),
+            (503, "rate limit exceeded, try again later", true),
+            (
+                500,
+                "rpc error: code = ResourceExhausted desc = rate limit exceeded",
+                true,
+            ),
+            (503, "", false),
+            (500, "No cluster leader", false),
+            (400, "rate limit", false),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(is_rate_limit(status, said), rate, "{status} {said}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use rustls::CertificateError as Wrong;
 
-use super::crowding::Crowding;
+use super::crowding::{self, Crowding};
 use crate::pem::PemError;
 
 /// Of an error's body, for the message.
@@ -84,6 +84,19 @@ pub enum Failure {
         /// The first words of the body.
         said: String,
     },
+    /// 429 with another text than that of too many connections, or 503 that says so: requests are limited by
+    /// the second, whatever they ask for.
+    #[error(
+        "the rate limit of the agent or its servers is reached (status {status}{}{said}); raise limits.rpc_rate \
+         and limits.rpc_max_burst of the agent, or (Consul 1.15 and newer) limits.request_limits of the servers",
+        if said.is_empty() { "" } else { ": " }
+    )]
+    RateLimited {
+        /// The status.
+        status: u16,
+        /// The first words of the body.
+        said: String,
+    },
     /// Any other status than 200 (or 404 where that is an answer).
     #[error("status {status}: {said}")]
     Status {
@@ -115,6 +128,12 @@ impl Error {
         Crowding::of(&self.failure)
     }
 
+    /// Whether requests are limited by the second.
+    #[must_use]
+    pub const fn is_rate_limited(&self) -> bool {
+        matches!(self.failure, Failure::RateLimited { .. })
+    }
+
     /// Whether there is not even the head of an answer.
     #[must_use]
     pub const fn is_unsent(&self) -> bool {
@@ -140,6 +159,10 @@ impl Failure {
         let said = words(body);
         match status {
             StatusCode::FORBIDDEN => Self::Refused { said },
+            status if crowding::is_rate_limit(status, &said) => Self::RateLimited {
+                status: status.as_u16(),
+                said,
+            },
             status => Self::Status {
                 status: status.as_u16(),
                 said,

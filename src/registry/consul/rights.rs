@@ -2,6 +2,8 @@
 //! gone (200 with `[]`). `/v1/internal/acl/authorize` is what Consul's own page asks; it is there since 1.7.
 //! Never sends anything.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,32 @@ pub(super) const MOST: usize = 64;
 pub(super) const LONGEST: usize = 128 * 1024;
 /// Consul's words for a token that it does not know. Something else that forbids is between us.
 const UNKNOWN: &str = "ACL not found";
+
+/// What the token gives of what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// Each right.
+    All,
+    /// All but these.
+    Without(BTreeSet<Right>),
+    /// Nobody can tell: without ACLs, by agents that do not know the question (before 1.7), or by something
+    /// in between that forbids it.
+    Unknown,
+}
+
+impl Grant {
+    /// Of two parts of one question.
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Without(some), Self::Without(more)) => {
+                Self::Without(some.into_iter().chain(more).collect())
+            }
+            (Self::Without(some), _) | (_, Self::Without(some)) => Self::Without(some),
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+            (Self::All, Self::All) => Self::All,
+        }
+    }
+}
 
 /// Something that may be read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,24 +111,32 @@ pub(super) fn body(scope: &Scope, rights: &[Right]) -> Bytes {
         .into()
 }
 
-pub(super) fn lacking(rights: &[Right], status: StatusCode, body: &[u8]) -> Result<Option<Right>, Failure> {
-    let nobody_can_tell = match status {
-        StatusCode::OK => false,
-        StatusCode::FORBIDDEN => !String::from_utf8_lossy(body).contains(UNKNOWN),
-        // 401: ACLs are off.
-        status => status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS,
-    };
-    if nobody_can_tell {
-        return Ok(None);
-    }
+pub(super) fn grant(rights: &[Right], status: StatusCode, body: &[u8]) -> Result<Grant, Failure> {
     if status != StatusCode::OK {
-        return Err(Failure::of(status, body));
+        let failure = Failure::of(status, body);
+        let nobody_can_tell = match &failure {
+            Failure::RateLimited { .. } => false,
+            Failure::Refused { .. } => !String::from_utf8_lossy(body).contains(UNKNOWN),
+            // 401: ACLs are off.
+            _ => status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS,
+        };
+        return if nobody_can_tell {
+            Ok(Grant::Unknown)
+        } else {
+            Err(failure)
+        };
     }
     let Ok(given) = serde_json::from_slice::<Vec<Given>>(body) else {
-        return Ok(None); // not Consul's answer
+        return Ok(Grant::Unknown); // not Consul's answer
     };
-    let lacking = rights.iter().zip(given).find(|(_, given)| !given.allow);
-    Ok(lacking.map(|(right, _)| right.clone()))
+    let whole = given.len() == rights.len();
+    let denied = rights.iter().zip(given).filter(|(_, given)| !given.allow);
+    let denied: BTreeSet<Right> = denied.map(|(right, _)| right.clone()).collect();
+    Ok(match denied.is_empty() {
+        false => Grant::Without(denied),
+        true if whole => Grant::All,
+        true => Grant::Unknown,
+    })
 }
 
 #[cfg(test)]
@@ -127,31 +163,41 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_is_not_given_is_lacking() {
-        let told = |status: u16, body: &str| {
+    fn each_that_is_not_given_is_named() {
+        let asked = |status: u16, body: &str| {
             let status = StatusCode::from_u16(status).unwrap();
-            lacking(&rights(), status, body.as_bytes())
-                .map(|right| right.map(|r| r.to_string()))
-                .map_err(|failure| failure.to_string())
+            grant(&rights(), status, body.as_bytes()).map_err(|failure| failure.to_string())
         };
-        let given = |a: bool, b: bool| told(200, &format!(r#"[{{"Allow":{a}}},{{"Allow":{b},"New":1}}]"#));
-        assert_eq!(given(true, true), Ok(None));
-        assert_eq!(given(true, false), Ok(Some("node:read of n1".into())));
-        assert_eq!(given(false, false), Ok(Some("service:read of a b".into())));
+        let given = |a: bool, b: bool| asked(200, &format!(r#"[{{"Allow":{a}}},{{"Allow":{b},"New":1}}]"#));
+        let without = |rights: &[Right]| Ok(Grant::Without(rights.iter().cloned().collect()));
+        assert_eq!(given(true, true), Ok(Grant::All));
+        assert_eq!(given(true, false), without(&rights()[1..]));
+        assert_eq!(given(false, false), without(&rights()));
         for (status, body) in [
             (401, "ACL support disabled"),
             (404, ""),
             (403, "by a proxy"),
             (200, "<html>"),
+            (200, "[]"),
         ] {
-            assert_eq!(told(status, body), Ok(None), "{status}");
+            assert_eq!(asked(status, body), Ok(Grant::Unknown), "{status}");
         }
         assert!(
-            told(403, "rpc error making call: ACL not found")
+            asked(403, "rpc error making call: ACL not found")
                 .unwrap_err()
                 .contains("403")
         );
-        assert!(told(500, "No cluster leader").unwrap_err().contains("500"));
-        assert!(told(429, "").unwrap_err().contains("429"));
+        assert!(asked(500, "No cluster leader").unwrap_err().contains("500"));
+        assert!(asked(429, "").unwrap_err().contains("429"));
+    }
+
+    #[test]
+    fn parts_of_a_question_add_up() {
+        let [a, b] = rights().map(|right| Grant::Without([right].into()));
+        let both = Grant::Without(rights().into());
+        assert_eq!(a.clone().and(b), both);
+        assert_eq!(a.clone().and(Grant::Unknown), a);
+        assert_eq!(Grant::All.and(Grant::Unknown), Grant::Unknown);
+        assert_eq!(Grant::All.and(Grant::All), Grant::All);
     }
 }

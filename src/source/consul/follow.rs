@@ -15,88 +15,24 @@
 //! the service is read in turns), a connection that somebody cut while others live, and a blocking read
 //! that got lost on the way. After each the thing is confirmed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::circuit::Phase;
-use super::gate::Doubt;
-use super::link::{Audited, Fact, Link, News, fell};
+use super::gate::{Doubt, Fate};
+use super::link::{Audited, Fact, LIMITED_TRIES, Link, News, fell};
+use super::pace::Rank;
 use super::stream::{After, Stream, Worth};
+use super::verdict::{Subject, Verdict};
 use super::{gate, policies};
-use crate::registry::consul::{Answer, Backend, Client, Crowding, Error, Failure, Mode, Query, Right};
+use crate::registry::consul::{Answer, Backend, Client, Crowding, Error, Failure, Mode, Query};
 
 /// The pause after an answer that only repeats grows to so many times the shortest: to a second.
 const MOST_REPEATS: u32 = 10;
 
-/// Something that can be followed.
-pub(super) trait Subject: Send {
-    fn query(&self) -> &Query;
-    /// Judges a good answer; `confirmed`: read by `?consistent`, at most as old as the question.
-    fn read(&mut self, answer: &Answer, confirmed: bool) -> Verdict;
-    /// The agent is well, but this answer is of no use.
-    fn unusable(&mut self, reason: String) -> Verdict;
-    /// What was lost is told.
-    fn believed(&mut self) {}
-    /// Whether 403 says something of this subject only.
-    fn may_be_refused(&self) -> bool {
-        false
-    }
-    /// That 403.
-    fn refused(&mut self, reason: String) -> Verdict {
-        self.unusable(reason)
-    }
-    /// What tells by its index alone whether there is something to read.
-    fn probe(&self) -> Option<&Query> {
-        None
-    }
-    /// Whether it need not be watched where there is no room.
-    fn may_be_swept(&self) -> bool {
-        false
-    }
-    /// Whether its index tells that some service changed.
-    fn detects(&self) -> bool {
-        false
-    }
-    /// How often in a row the same was told though its index moved.
-    fn repeats(&self) -> u32 {
-        0
-    }
-    /// Whether to ask no more often than sweeps are made.
-    fn unhurried(&self) -> bool {
-        false
-    }
-}
-
-/// What an answer means.
-pub(super) enum Verdict {
-    Tell(Fact),
-    /// The keys of these services' policies are there: to be told with their values.
-    ReadDocuments(Vec<Arc<str>>),
-    /// Something got lost: to be told when we may read it, and the canary lives if nothing is left.
-    TellIfGone {
-        fact: Fact,
-        rights: Vec<Right>,
-        empty: bool,
-    },
-    /// To be told for the sake of its index: the same as before.
-    TellAgain(Fact),
-    /// Only that it moved.
-    Moved,
-    /// Nothing to tell; to be read again after a while.
-    Useless,
-    /// Something got lost: ask again by `?consistent`.
-    Confirm,
-    /// To be told, then to be read again after a while.
-    Unusable(Fact),
-    /// Not to be trusted.
-    Suspect(String),
-}
-
 /// What was confirmed, and when.
-#[derive(Default)]
 pub(super) struct Belief {
     /// Epoch and index; `None`: to be confirmed.
     confirmed: Option<(u64, u64)>,
@@ -105,17 +41,39 @@ pub(super) struct Belief {
     parked: Option<(u64, Blocked)>,
     /// What it tells is the audit's.
     audit: Option<Audited>,
+    /// Of the next read that confirms it.
+    rank: Rank,
 }
 
 type Blocked = BoxFuture<'static, Result<Answer, Error>>;
 
 impl Belief {
+    fn ranked(rank: Rank) -> Self {
+        Self {
+            confirmed: None,
+            stream: Stream::default(),
+            parked: None,
+            audit: None,
+            rank,
+        }
+    }
+
     /// Of a read beside the watch.
     pub(super) fn of_audit(audit: Option<Audited>) -> Self {
+        let rank = if audit.is_some() {
+            Rank::Round
+        } else {
+            Rank::Change
+        };
         Self {
             audit,
-            ..Self::default()
+            ..Self::ranked(rank)
         }
+    }
+
+    /// Of reads in turns.
+    pub(super) fn swept() -> Self {
+        Self::ranked(Rank::Round)
     }
 
     /// Takes out the index heard last in this epoch; `None`: to be confirmed. Each way out of a
@@ -134,6 +92,9 @@ impl Belief {
 
     const fn hold(&mut self, epoch: u64, index: u64) {
         self.confirmed = Some((epoch, index));
+        if matches!(self.rank, Rank::Change) && self.audit.is_none() {
+            self.rank = Rank::Start; // should an epoch begin
+        }
     }
 }
 
@@ -152,6 +113,10 @@ pub(super) enum Next {
     Crowded,
     /// The connection has no room for it; another one may.
     Full,
+    /// Requests are limited by the second; nothing was told.
+    Limited,
+    /// Something is hidden from the token.
+    Hidden,
 }
 
 /// Why something is no longer followed.
@@ -171,7 +136,7 @@ pub(super) async fn follow(
     mut subject: impl Subject,
     wanted: impl Fn() -> bool + Send,
 ) -> End {
-    let mut belief = Belief::default();
+    let mut belief = Belief::ranked(Rank::Start);
     let mut delays = link.timing.delays();
     while wanted() {
         let next = step(link, Some(client), &mut subject, &mut belief).await;
@@ -193,7 +158,8 @@ pub(super) async fn follow(
             Next::Rest => tokio::time::sleep(link.timing.pace).await,
             Next::Crowded if subject.may_be_swept() => return End::Crowded,
             Next::Full if subject.may_be_swept() => return End::Full,
-            Next::Later | Next::Crowded | Next::Full => {
+            Next::Hidden => tokio::time::sleep(link.hidden_pause()).await,
+            Next::Later | Next::Crowded | Next::Full | Next::Limited => {
                 let mut pause = link.timing.next(&mut delays);
                 // Without a watch, it is read in turns like the others.
                 if next != Next::Later || subject.unhurried() {
@@ -225,13 +191,13 @@ pub(super) async fn step(
         }
         (Some(index), None) => {
             let probed = match subject.probe() {
-                Some(probe) => Some(link.read(probe, Mode::Plain).await),
+                Some(probe) => Some(link.read_as(belief.rank, probe, Mode::Plain).await),
                 None => None,
             };
             match probed {
                 Some(Ok(answer)) if answer.index <= index || answer.known_leader == Some(false) => Ok(answer),
                 Some(Err(error)) if !error.is_local() => Err(error),
-                _ => link.read(subject.query(), Mode::Plain).await,
+                _ => link.read_as(belief.rank, subject.query(), Mode::Plain).await,
             }
         }
         (None, _) => {
@@ -241,7 +207,7 @@ pub(super) async fn step(
             } else {
                 None
             };
-            link.read(subject.query(), Mode::Consistent).await
+            link.read_as(belief.rank, subject.query(), Mode::Consistent).await
         }
     };
     if !link.circuit.holds(epoch) {
@@ -268,6 +234,7 @@ pub(super) async fn step(
         }
         Err(e) if e.is_local() => (0, subject.unusable(e.chain())),
         Err(e) if e.is_refused() && subject.may_be_refused() => (0, subject.refused(e.chain())),
+        Err(error) if link.is_limited(&error) => return Next::Limited,
         Err(error) if link.is_crowded(&error).await => return Next::Crowded,
         Err(error) => (0, Verdict::Suspect(error.chain())),
     };
@@ -279,23 +246,30 @@ pub(super) async fn step(
     };
     let mut pause = Duration::ZERO;
     let verdict = match verdict {
-        Verdict::TellIfGone { fact, rights, empty } => match gate::hidden(link, &rights, empty).await {
-            Ok(None) => {
+        Verdict::TellIfGone { fact, loss } => match gate::fate(link, &loss).await {
+            Ok(Fate::Gone) => {
                 subject.believed();
                 Verdict::Tell(fact)
             }
-            Ok(Some(right)) => subject.unusable(format!(
-                "what is missing is hidden: the token lacks {right}; what is known stays"
-            )),
+            Ok(Fate::Hidden(lacking)) => subject.hidden(&lacking),
+            Ok(Fate::Unclear(why)) => subject.unclear(format!("{why}; what is known stays")),
             Err(Doubt::Crowded) => return Next::Crowded,
+            Err(Doubt::Limited) => return Next::Limited,
             Err(Doubt::Suspect(reason)) => Verdict::Suspect(reason),
         },
         Verdict::ReadDocuments(services) => match policies::read(link, services).await {
             Ok((documents, wait)) => {
                 pause = wait;
-                Verdict::Tell(Fact::Documents(Some(documents)))
+                let hidden = subject.documents(&documents);
+                let fact = Fact::Documents(Some(documents));
+                if hidden {
+                    Verdict::Hidden(fact)
+                } else {
+                    Verdict::Tell(fact)
+                }
             }
             Err(Doubt::Crowded) => return Next::Crowded,
+            Err(Doubt::Limited) => return Next::Limited,
             Err(Doubt::Suspect(reason)) => Verdict::Suspect(reason),
         },
         other => other,
@@ -327,7 +301,18 @@ pub(super) async fn step(
             Next::Told
         }
         Verdict::Useless => Next::Later,
-        Verdict::Confirm | Verdict::ReadDocuments(_) | Verdict::TellIfGone { .. } => Next::Again,
+        Verdict::Confirm => {
+            if belief.rank == Rank::Start {
+                belief.rank = Rank::Change;
+            }
+            Next::Again
+        }
+        Verdict::ReadDocuments(_) | Verdict::TellIfGone { .. } => Next::Again,
+        Verdict::Hidden(fact) => {
+            link.tell(news(fact)).await;
+            tokio::time::sleep(pause).await;
+            Next::Hidden
+        }
         Verdict::Unusable(fact) => {
             link.tell(news(fact)).await;
             Next::Later
@@ -355,6 +340,7 @@ async fn block(
     let resumed = parked.is_some();
     let mut read = parked.map_or_else(|| send(client, query, mode), |(_, read)| read);
     let mut tried = false;
+    let mut tries = 0;
     loop {
         let flight = link.flights.begin(); // not of one that is parked: nobody would notice its end
         #[expect(
@@ -386,6 +372,18 @@ async fn block(
             }
             Err(error) => error,
         };
+        if link.is_limited(&error) && tries < LIMITED_TRIES {
+            // The watch stays, and is asked for again in its turn. Agents do not count streamed reads.
+            tries += 1;
+            link.pace.limited();
+            drop(flight);
+            tokio::select! {
+                () = link.pace.turn(Rank::Change) => {}
+                () = link.circuit.over(epoch) => return Err(Next::Again),
+            }
+            read = send(client, query, mode);
+            continue;
+        }
         match (&error.failure, error.crowding()) {
             // It waits for a stream that the other end does not allow: of no meaning for the agent.
             (Failure::NotSent { shared, .. }, _) => {

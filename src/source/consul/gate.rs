@@ -7,11 +7,13 @@
 //! that holds Consul's own service; and the health of that service, which takes `node:read`.
 //! Missing rights are 200 with `{}` or `[]` in Consul, so only such canaries show them.
 
+use std::collections::BTreeSet;
+
 use rs_consul::{ConsulError, QueryOptions};
 
 use super::link::Link;
 use super::parse;
-use crate::registry::consul::{Mode, Query, Right, chain};
+use crate::registry::consul::{Error, Grant, Mode, Query, Right, chain};
 
 /// Tries the gate whenever the circuit is open. Never returns.
 pub(super) async fn keep(link: &Link) {
@@ -73,6 +75,7 @@ async fn questions(link: &Link) -> Result<bool, String> {
     match canary(link).await {
         Ok(()) => Ok(answer.multiplexed),
         Err(Doubt::Crowded) => Err("consul has no room for our requests".to_owned()),
+        Err(Doubt::Limited) => Err("consul limits requests by the second".to_owned()),
         Err(Doubt::Suspect(reason)) => Err(reason),
     }
 }
@@ -93,8 +96,8 @@ async fn check(link: &Link) -> Result<(), String> {
     // rs-consul's timeout ends with the answer's head; this one with its body.
     let names = simple.get_all_registered_service_names(Some(options));
     match tokio::time::timeout(link.timing.slack, names).await {
-        Ok(Err(ConsulError::UnexpectedResponseCode(status, _))) if status == 403 => {
-            Ok(()) // the next read says it better
+        Ok(Err(ConsulError::UnexpectedResponseCode(status, _))) if status == 403 || status == 429 => {
+            Ok(()) // the next read says it better, or waits for its turn
         }
         // What the names are, and whether they can be read, is judged by the consistent read.
         Ok(Ok(_) | Err(ConsulError::ResponseDeserializationFailed(_))) => Ok(()),
@@ -112,8 +115,7 @@ pub(super) async fn canary(link: &Link) -> Result<(), Doubt> {
     }
     let answer = match link.read(&Query::Canary, Mode::Consistent).await {
         Ok(answer) => answer,
-        Err(error) if link.is_crowded(&error).await => return Err(Doubt::Crowded),
-        Err(error) => return Err(Doubt::Suspect(hint(&error))),
+        Err(error) => return Err(doubt(link, &error).await),
     };
     let found = parse::health(&answer.body, &link.selection).map_err(|e| Doubt::Suspect(e.to_string()))?;
     if found.ids.is_empty() {
@@ -122,16 +124,62 @@ pub(super) async fn canary(link: &Link) -> Result<(), Doubt> {
     Ok(())
 }
 
-/// Whether what is missing is gone, and not only hidden from our token, which looks the same; the right that
-/// is lacking. `empty`: nothing is left.
-pub(super) async fn hidden(link: &Link, rights: &[Right], empty: bool) -> Result<Option<Right>, Doubt> {
-    if empty {
+/// Something of a service is missing.
+#[derive(Clone, Debug)]
+pub(super) struct Loss {
+    /// What the token must give for it to be gone.
+    pub(super) rights: Vec<Right>,
+    /// Nothing is left.
+    pub(super) empty: bool,
+    /// The answer says that the token hides something.
+    pub(super) filtered: bool,
+    /// Something was known before.
+    pub(super) known: bool,
+}
+
+/// What became of it.
+pub(super) enum Fate {
+    Gone,
+    /// Hidden from our token; the rights that are lacking, none where nobody can tell which.
+    Hidden(BTreeSet<Right>),
+    /// It cannot be known; why.
+    Unclear(String),
+}
+
+/// Whether what is missing is gone, and not only hidden from our token, which looks the same, or of a peering
+/// that is no longer there.
+pub(super) async fn fate(link: &Link, loss: &Loss) -> Result<Fate, Doubt> {
+    // An answer that says itself why it is empty needs no canary.
+    if loss.empty && !loss.filtered {
         canary(link).await?;
     }
-    match link.lacks(rights).await {
-        Ok(lacking) => Ok(lacking),
-        Err(error) if link.is_crowded(&error).await => Err(Doubt::Crowded),
-        Err(error) => Err(Doubt::Suspect(hint(&error))),
+    let grant = match link.grant(&loss.rights).await {
+        Ok(grant) => grant,
+        Err(error) => return Err(doubt(link, &error).await),
+    };
+    match grant {
+        Grant::Without(rights) => return Ok(Fate::Hidden(rights)),
+        Grant::Unknown if loss.filtered => return Ok(Fate::Hidden(BTreeSet::new())),
+        Grant::All if loss.filtered && !loss.known => return Ok(Fate::Hidden(BTreeSet::new())),
+        Grant::All | Grant::Unknown => {}
+    }
+    let Some(peer) = link.client.scope().peer.as_deref().filter(|_| loss.empty) else {
+        return Ok(Fate::Gone);
+    };
+    // Read after what was read of the service: a peering is told to be deleted before its services are.
+    match link.peering(peer).await {
+        Ok(peering) => Ok(peering.problem(peer).map_or(Fate::Gone, Fate::Unclear)),
+        Err(error) => Err(doubt(link, &error).await),
+    }
+}
+
+async fn doubt(link: &Link, error: &Error) -> Doubt {
+    if link.is_limited(error) {
+        Doubt::Limited
+    } else if link.is_crowded(error).await {
+        Doubt::Crowded
+    } else {
+        Doubt::Suspect(hint(error))
     }
 }
 
@@ -139,6 +187,8 @@ pub(super) async fn hidden(link: &Link, rights: &[Right], empty: bool) -> Result
 pub(super) enum Doubt {
     /// The agent has no room now.
     Crowded,
+    /// Requests are limited by the second.
+    Limited,
     /// Not to be trusted.
     Suspect(String),
 }
@@ -148,7 +198,7 @@ const NO_NODES: &str = "the health of the service `consul` is empty: the token n
 pub(super) const NO_CANARY: &str = "the catalog does not hold the service `consul`: the token needs service:read \
                                     (also of `consul`), or the catalog is not whole";
 
-fn hint(error: &crate::registry::consul::Error) -> String {
+fn hint(error: &Error) -> String {
     let more = if error.is_refused() {
         "; the token is not known or lacks rights (token_file)"
     } else {

@@ -15,15 +15,20 @@ use tokio_util::sync::CancellationToken;
 use super::audit::{self, Audit, Thing};
 use super::budget::Budget;
 use super::circuit::Phase;
-use super::follow::{Belief, End, Next, Subject, follow, step};
+use super::follow::{Belief, End, Next, follow, step};
 use super::gate;
 use super::ledger::Ledger;
 use super::link::{Audited, Fact, Link, News};
+use super::peering;
 use super::slots::Slots;
 use super::subject::{DocumentsSubject, HealthSubject, NamesSubject};
 use super::sweep::{Swept, sweep};
-use crate::model::{Measured, Status};
+use super::verdict::Subject;
+use crate::model::Status;
 use crate::source::{HubGone, Sink};
+
+#[path = "room.rs"]
+mod room;
 
 /// Reads of the audit at once: an agent that is slow is audited more slowly.
 const AUDITS: usize = 2;
@@ -51,6 +56,10 @@ pub(super) struct Keeper {
     /// When the next read of the audit is due.
     audit_at: Duration,
     names_index: u64,
+    /// What is hidden from the token: what was read last of it, and when the next read is due.
+    hidden: Option<(Thing, Duration)>,
+    /// What to know of the peering.
+    peering: watch::Receiver<Option<String>>,
     /// Changes that watches have missed, to be told.
     missed: u64,
     began: Instant,
@@ -82,6 +91,7 @@ impl Keeper {
     pub(super) fn new(link: Arc<Link>, sink: Sink, max_watches: usize) -> Self {
         let slots = Slots::new(&link.client);
         let budget = Budget::new(max_watches, link.timing.grow);
+        let peering = link.peering_note.subscribe();
         Self {
             link,
             sink,
@@ -95,6 +105,8 @@ impl Keeper {
             audits: 0,
             audit_at: Duration::ZERO,
             names_index: 0,
+            hidden: None,
+            peering,
             missed: 0,
             began: now(),
             told: Told {
@@ -125,6 +137,7 @@ impl Keeper {
                 Some(ended) = self.tasks.join_next() => self.ended(ended),
                 Ok(()) = turned_away.changed() => self.turned_away(),
                 Ok(()) = circuit.changed() => {}
+                Ok(()) = self.peering.changed() => {}
                 Ok(()) = asked.changed() => {
                     self.verifying = Some((*asked.borrow_and_update(), self.link.circuit.state().epoch));
                     self.link.verify.notify_one();
@@ -158,7 +171,8 @@ impl Keeper {
 
     /// When [`Self::tick`] has something to do.
     fn due(&self) -> Instant {
-        let dues = [Some(self.audit_at), self.audit.due(), self.budget.due()];
+        let hidden = self.hidden.as_ref().map(|(_, at)| *at);
+        let dues = [Some(self.audit_at), self.audit.due(), self.budget.due(), hidden];
         self.began + dues.into_iter().flatten().min().unwrap_or(self.audit_at)
     }
 
@@ -173,6 +187,7 @@ impl Keeper {
         if self.budget.may_add(now) {
             self.fill();
         }
+        self.look_at_hidden(now, epoch);
         if now >= self.audit_at {
             let timing = self.link.timing;
             self.audit_at = now + audit::pace(self.ledger.services(), timing.audit, timing.audit_pace);
@@ -200,6 +215,11 @@ impl Keeper {
         let link = self.link.clone();
         self.tasks.spawn(async move {
             gate::keep(&link).await;
+            Ended::Other
+        });
+        let link = self.link.clone();
+        self.tasks.spawn(async move {
+            peering::keep(&link).await;
             Ended::Other
         });
         let (link, client) = (self.link.clone(), self.slots.fixed());
@@ -247,8 +267,12 @@ impl Keeper {
                     self.read_once(HealthSubject::new(&self.link, name), None);
                 }
             }
-            Fact::Service { name, found } => {
-                self.ledger.service(news.epoch, news.index, &name, found);
+            Fact::Service { name, found, hidden } => {
+                let (epoch, index) = (news.epoch, news.index);
+                match hidden {
+                    Some(hidden) => self.ledger.hidden(epoch, index, &name, found, hidden),
+                    None => self.ledger.service(epoch, index, &name, found),
+                }
                 if watched {
                     self.audit.heard(&Some(name), news.index);
                 }
@@ -264,6 +288,7 @@ impl Keeper {
             Fact::Service {
                 name,
                 found: Ok(found),
+                hidden: None,
             } => {
                 let grace = if self.swept.borrow().contains(name) {
                     SWEPT_GRACE
@@ -329,10 +354,16 @@ impl Keeper {
                 drop(permit);
                 match next {
                     Next::Again => {}
-                    Next::Crowded if audit.is_none() => {
+                    Next::Crowded | Next::Limited if audit.is_none() => {
                         tokio::time::sleep(link.timing.next(&mut delays)).await;
                     }
-                    Next::Told | Next::Rest | Next::Later | Next::Crowded | Next::Full => break,
+                    Next::Told
+                    | Next::Rest
+                    | Next::Later
+                    | Next::Crowded
+                    | Next::Full
+                    | Next::Limited
+                    | Next::Hidden => break,
                 }
             }
             audit.map_or(Ended::Other, |_| Ended::Audit)
@@ -362,62 +393,6 @@ impl Keeper {
             Err(error) => {
                 tracing::error!(source = %self.link.source, %error, "a task of the consul source failed");
             }
-        }
-    }
-
-    /// The agent has no room for some request. Watches beyond what it allows go over to the sweep; each
-    /// keeps its connection until its read ends.
-    fn turned_away(&mut self) {
-        let now = self.now();
-        if !self.budget.turned_away(self.watches.len(), now) {
-            return;
-        }
-        let all = self.watches.values().filter(|watch| watch.is_wanted()).count();
-        let excess = all.saturating_sub(self.budget.limit());
-        let moved = self
-            .watches
-            .iter()
-            .filter(|(_, watch)| watch.is_wanted())
-            .take(excess);
-        let moved: Vec<Arc<str>> = moved
-            .map(|(name, watch)| {
-                watch.wanted.store(false, Ordering::Release);
-                name.clone()
-            })
-            .collect();
-        self.swept.send_modify(|swept| swept.extend(moved));
-    }
-
-    /// Gives watches to services that are swept, where there is room: first to those whose last read still
-    /// has its connection.
-    fn fill(&mut self) {
-        if self.swept.borrow().is_empty() {
-            return;
-        }
-        let limit = self.budget.limit();
-        let mut wanted = self.watches.values().filter(|watch| watch.is_wanted()).count();
-        let all: Vec<Arc<str>> = self.swept.borrow().iter().cloned().collect();
-        let (held, other): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|name| self.watches.contains_key(name));
-        let mut filled = Vec::new();
-        for name in held.into_iter().take(limit.saturating_sub(wanted)) {
-            if let Some(watch) = self.watches.get(&name) {
-                watch.wanted.store(true, Ordering::Release);
-            }
-            wanted += 1;
-            filled.push(name);
-        }
-        for name in other {
-            if wanted >= limit || self.watches.len() >= limit {
-                break;
-            }
-            self.start_watch(name.clone());
-            wanted += 1;
-            filled.push(name);
-        }
-        if !filled.is_empty() {
-            self.swept
-                .send_modify(|swept| swept.retain(|name| !filled.contains(name)));
         }
     }
 
@@ -455,25 +430,6 @@ impl Keeper {
             self.sink.verified(nth).await?;
         }
         self.deliver_mode().await
-    }
-
-    /// Whether all services have a watch.
-    async fn deliver_mode(&mut self) -> Result<(), HubGone> {
-        let missed = std::mem::take(&mut self.missed);
-        if missed > 0 {
-            self.sink.measured(Measured::Missed(missed)).await?;
-        }
-        let swept = self.swept.borrow().len();
-        if swept != self.told.swept {
-            self.told.swept = swept;
-            self.sink.measured(Measured::Swept(swept)).await?;
-        }
-        let note = (swept > 0).then(|| self.budget.to_string());
-        if note != self.told.note {
-            self.told.note.clone_from(&note);
-            self.sink.note(note).await?;
-        }
-        Ok(())
     }
 
     /// Lets the watches of services end that the ledger no longer knows.

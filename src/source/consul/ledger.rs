@@ -12,6 +12,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::document::Documents;
+use super::link::Hidden;
 use super::parse::{Found, Names};
 use crate::model::guard::kept;
 use crate::model::{Change, Issue, ServiceRecord};
@@ -25,6 +26,8 @@ pub(super) struct Ledger {
     documents_epoch: u64,
     /// The newest epoch in which anything was heard.
     newest_epoch: u64,
+    /// The names are no listing: a service without an instance is among them.
+    configured: bool,
     /// To be heard of in the epoch of the names.
     waiting: HashSet<Arc<str>>,
     dirty: BTreeSet<Arc<str>>,
@@ -32,6 +35,8 @@ pub(super) struct Ledger {
     held: BTreeSet<Arc<str>>,
     /// Why a service's health cannot be read; what was found of it stays.
     unreadable: BTreeMap<Arc<str>, String>,
+    /// Those of them that may be read again without anything moving: when a right comes back.
+    hidden: BTreeSet<Arc<str>>,
     stray: Vec<Issue>,
     delivered_stray: Vec<Issue>,
     started: bool,
@@ -78,6 +83,7 @@ impl Ledger {
         self.names_epoch = epoch;
         self.newest_epoch = self.newest_epoch.max(epoch);
         self.stray = names.stray;
+        self.configured = !names.listing;
         for (name, entry) in &mut self.entries {
             let was_listed = std::mem::replace(&mut entry.listed, names.names.contains(name));
             let gone = entry.is_gone(epoch);
@@ -124,6 +130,7 @@ impl Ledger {
         if !fresh {
             return;
         }
+        self.hidden.remove(name);
         entry.epoch = epoch;
         match found {
             Ok(found) => {
@@ -133,6 +140,24 @@ impl Ledger {
             Err(reason) => drop(self.unreadable.insert(name.clone(), reason)),
         }
         self.dirty.insert(name.clone());
+    }
+
+    /// One service of which something is hidden from the token: that stays as it was known.
+    pub(super) fn hidden(
+        &mut self,
+        epoch: u64,
+        index: u64,
+        name: &Arc<str>,
+        found: Result<Arc<Found>, String>,
+        hidden: Hidden,
+    ) {
+        let held = self.entries.get(name).and_then(|entry| entry.found.clone());
+        let found = found.map(|found| with_hidden(found, held.as_deref(), &hidden));
+        self.service(epoch, index, name, found);
+        if self.knows(name) {
+            self.unreadable.insert(name.clone(), hidden.reason);
+            self.hidden.insert(name.clone());
+        }
     }
 
     /// The policy documents, anew; `None` leaves those known in force.
@@ -181,6 +206,18 @@ impl Ledger {
         rest.next().map(|(name, _)| name.clone())
     }
 
+    /// A service of which something is hidden, after this one in the order of names, or the first.
+    pub(super) fn hidden_after(&self, name: Option<&Arc<str>>) -> Option<Arc<str>> {
+        let from = name.map_or(Bound::Unbounded, |name| Bound::Excluded(name.clone()));
+        let next = self.hidden.range((from, Bound::Unbounded)).next();
+        next.or_else(|| self.hidden.first()).cloned()
+    }
+
+    /// How many services have something hidden.
+    pub(super) fn hidden_services(&self) -> u32 {
+        u32::try_from(self.hidden.len()).unwrap_or(u32::MAX)
+    }
+
     /// How many services are known.
     pub(super) fn services(&self) -> usize {
         self.entries.len()
@@ -217,8 +254,8 @@ impl Ledger {
             let Some(entry) = self.entries.get(&name) else {
                 continue;
             };
-            let mut record = shown(entry, self.documents.get(&name));
-            let doubtful = !all_heard || entry.is_contradicted();
+            let mut record = shown(entry, self.configured, self.documents.get(&name));
+            let doubtful = !all_heard || (!self.configured && entry.is_contradicted());
             let delivered = entry.delivered.as_ref().filter(|_| doubtful);
             let held = delivered.map(|d| kept(d, record.as_ref()));
             let instances = |r: &Option<ServiceRecord>| r.as_ref().map_or(0, |r| r.instances.len());
@@ -235,6 +272,7 @@ impl Ledger {
             if !later && !entry.listed && entry.found.as_ref().is_none_or(|found| found.ids.is_empty()) {
                 self.entries.remove(&name);
                 self.unreadable.remove(&name);
+                self.hidden.remove(&name);
                 self.waiting.remove(&name); // what comes of it is of a name that nobody listed
                 self.forgotten.push(name);
             } else if let Some(entry) = self.entries.get_mut(&name) {
@@ -263,9 +301,13 @@ impl Ledger {
 }
 
 /// What the hub should hold of a service. The emptiness of `found` is always a confirmed one.
-fn shown(entry: &Entry, document: Option<&super::document::Document>) -> Option<ServiceRecord> {
+fn shown(
+    entry: &Entry,
+    configured: bool,
+    document: Option<&super::document::Document>,
+) -> Option<ServiceRecord> {
     let found = entry.found.as_ref()?;
-    if !entry.listed && found.ids.is_empty() {
+    if (configured || !entry.listed) && found.ids.is_empty() {
         return None;
     }
     let mut record = found.record.clone()?;
@@ -274,6 +316,24 @@ fn shown(entry: &Entry, document: Option<&super::document::Document>) -> Option<
         record.issues.extend(document.issues.iter().cloned());
     }
     Some(record)
+}
+
+/// What was found, and of what is hidden what was known.
+fn with_hidden(found: Arc<Found>, known: Option<&Found>, hidden: &Hidden) -> Arc<Found> {
+    let Some(known) = known else { return found };
+    let mut all = Arc::unwrap_or_clone(found);
+    all.ids.extend(known.ids.intersection(&hidden.ids).cloned());
+    let held = known.record.iter().flat_map(|record| &record.instances);
+    let held = held
+        .filter(|instance| hidden.ids.contains(&*instance.id))
+        .cloned();
+    let held: Vec<_> = held.collect();
+    if !held.is_empty() {
+        let record = all.record.get_or_insert_default();
+        record.instances.extend(held);
+        record.instances.sort_by(|a, b| a.id.cmp(&b.id));
+    }
+    Arc::new(all)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ fn names(all: &[&str]) -> Names {
     Names {
         names: all.iter().map(|n| (*n).into()).collect(),
         canary: true,
-        stray: Vec::new(),
+        ..Names::default()
     }
 }
 
@@ -218,4 +218,54 @@ fn a_new_epoch_must_confirm_all() {
     ledger.service(2, 1, &"a".into(), found(&["1", "2"]));
     assert!(ledger.current(2));
     assert_eq!(text(ledger.take()), "-");
+}
+
+#[test]
+fn the_last_instance_of_a_configured_service_leaves_and_comes_back() {
+    let of_a_peer = || Names {
+        listing: false,
+        ..names(&["a", "b"])
+    };
+    let mut ledger = Ledger::default();
+    assert_eq!(ledger.names(1, of_a_peer()).started.len(), 2);
+    ledger.service(1, 5, &"a".into(), found(&["1", "2"]));
+    ledger.service(1, 5, &"b".into(), found(&[]));
+    ledger.documents(1, None);
+    assert_eq!(text(ledger.take()), "all: a2");
+    ledger.service(1, 6, &"a".into(), found(&[]));
+    assert_eq!(text(ledger.take()), "-a");
+    assert!(ledger.knows("a"), "its watch goes on");
+    ledger.service(1, 7, &"a".into(), found(&["1"]));
+    ledger.service(1, 7, &"b".into(), found(&["1"]));
+    assert_eq!(text(ledger.take()), "a1 b1");
+}
+
+#[test]
+fn what_is_hidden_stays_as_it_was_and_the_rest_goes_on() {
+    let mut ledger = started();
+    let hidden = |ids: &[&str]| Hidden {
+        ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        reason: "a right".to_owned(),
+    };
+    ledger.hidden(1, 6, &"a".into(), found(&["3"]), hidden(&["2"]));
+    let change = ledger.take().unwrap();
+    let record = change.services[0].1.as_ref().unwrap();
+    let ids: Vec<&str> = record.instances.iter().map(|i| &*i.id).collect();
+    assert_eq!(ids, ["2", "3"]);
+    assert_eq!(change.stray.unwrap()[0].reason, "a right");
+    assert_eq!(ledger.hidden_after(None).as_deref(), Some("a"));
+    // All of it.
+    ledger.hidden(1, 7, &"a".into(), Err("a right".to_owned()), hidden(&[]));
+    assert_eq!(text(ledger.take()), "-");
+    // The right is there again, and what is gone is gone.
+    ledger.service(1, 8, &"a".into(), found(&["3"]));
+    let change = ledger.take().unwrap();
+    assert_eq!(
+        (
+            change.services[0].1.as_ref().unwrap().instances.len(),
+            change.stray
+        ),
+        (1, Some(vec![]))
+    );
+    assert_eq!((ledger.hidden_after(None), ledger.hidden_services()), (None, 0));
 }

@@ -1,27 +1,34 @@
 //! What all tasks of one Consul source share: the client, the circuit, the limits on
 //! reads, the times, and the way to the keeper.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures::future::BoxFuture;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::circuit::Circuit;
 use super::document::Documents;
 use super::flights::Flights;
 use super::known::Known;
+use super::pace::{Pace, Rank};
 use super::parse::{Found, Names};
 use super::reads::Reads;
 use super::waits::Waits;
 use crate::config::ConsulSelection;
-use crate::registry::consul::{Answer, Backend, Client, Crowding, Error, Mode, Query, Right};
+use crate::registry::consul::{Answer, Backend, Client, Crowding, Error, Grant, Mode, Peering, Query, Right};
 
 /// Reads at once beside those of the watches.
 pub(super) const ASIDES: usize = 16;
-/// How often a read is tried that the agent turns away.
+/// How often a read is tried that the agent turns away for want of room.
 const TRIES: u32 = 5;
+/// The same when requests are limited by the second: each try waits for its turn.
+pub(super) const LIMITED_TRIES: u32 = 20;
+/// What is hidden from the token is read again by so many reads a second at most.
+const HIDDEN_READS: u32 = 20;
 
 /// How long things take. The default is right for real agents; tests shorten it.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +59,8 @@ pub struct Timing {
     pub audit_pace: (Duration, Duration),
     /// So long may a watch be behind such a read.
     pub grace: Duration,
+    /// From one look at the state of a peering to the next.
+    pub peering: Duration,
 }
 
 impl Default for Timing {
@@ -71,6 +80,7 @@ impl Default for Timing {
             // The longest is also what finds an agent over HTTP/1.1 that takes requests and never answers.
             audit_pace: (Duration::from_millis(200), Duration::from_secs(10)),
             grace: Duration::from_secs(10),
+            peering: Duration::from_secs(5),
         }
     }
 }
@@ -121,9 +131,20 @@ pub(super) enum Fact {
     Service {
         name: Arc<str>,
         found: Result<Arc<Found>, String>,
+        /// What is missing there because the token may not read it.
+        hidden: Option<Hidden>,
     },
     /// `None`: they cannot be read; those known stay.
     Documents(Option<Documents>),
+}
+
+/// Entries of a service that were known and cannot be read any more; they stay as they were.
+#[derive(Clone, Debug)]
+pub(super) struct Hidden {
+    /// `<node>/<service id>` of each.
+    pub(super) ids: BTreeSet<String>,
+    /// For people.
+    pub(super) reason: String,
 }
 
 #[derive(Debug)]
@@ -147,6 +168,12 @@ pub(super) struct Link {
     pub(super) moves: watch::Sender<u64>,
     /// Counts requests that were turned away for want of room.
     pub(super) turned_away: watch::Sender<u64>,
+    /// How many services have something that the token may not read.
+    pub(super) hidden: AtomicU32,
+    /// What to know of the peering, for people.
+    pub(super) peering_note: watch::Sender<Option<String>>,
+    /// When requests may leave, where they are limited by the second.
+    pub(super) pace: Pace,
     reads: Reads,
     waits: Mutex<Waits>,
     /// The agent streams: an index of its watches may be higher than that of an audit.
@@ -176,6 +203,9 @@ impl Link {
             flights: Arc::default(),
             moves: watch::Sender::new(0),
             turned_away: watch::Sender::new(0),
+            hidden: AtomicU32::new(0),
+            peering_note: watch::Sender::new(None),
+            pace: Pace::new(timing.grow, timing.slack * 3),
             reads: Reads::new(),
             waits: Mutex::new(Waits::new(timing.wait)),
             streams: AtomicBool::new(false),
@@ -184,18 +214,35 @@ impl Link {
         }
     }
 
+    /// One read that does not block, and that others wait for.
+    pub(super) async fn read(&self, query: &Query, mode: Mode) -> Result<Answer, Error> {
+        self.read_as(Rank::Change, query, mode).await
+    }
+
     /// One read that does not block; waits for its turn. What is turned away for want of room is tried
-    /// again, by fewer at once: also an idle connection that was just closed looks like that.
-    pub(super) async fn read(&self, query: &Query, mut mode: Mode) -> Result<Answer, Error> {
+    /// again, by fewer at once: also an idle connection that was just closed looks like that. What meets a
+    /// limit by the second is tried again more slowly.
+    pub(super) async fn read_as(&self, rank: Rank, query: &Query, mut mode: Mode) -> Result<Answer, Error> {
         let mut pause = self.timing.pace;
-        let mut tried = 1;
+        let (mut tried, mut limited) = (1, 1);
         loop {
+            self.pace.turn(rank).await;
             let permit = self.reads.turn().await;
             let result = self.client.read(query, mode).await;
             let crowded = match &result {
                 Ok(_) => {
                     self.reads.answered();
+                    self.pace.answered();
                     return result;
+                }
+                Err(error) if error.is_rate_limited() => {
+                    drop(permit);
+                    self.pace.limited();
+                    if limited >= LIMITED_TRIES || self.pace.starved() {
+                        return result;
+                    }
+                    limited += 1;
+                    continue;
                 }
                 Err(error) => error.crowding().is_some(),
             };
@@ -216,10 +263,42 @@ impl Link {
         }
     }
 
-    /// The first of these that the token does not give.
-    pub(super) async fn lacks(&self, rights: &[Right]) -> Result<Option<Right>, Error> {
-        let _permit = self.reads.turn().await;
-        self.client.lacks(rights).await
+    /// Which of these rights the token gives.
+    pub(super) async fn grant(&self, rights: &[Right]) -> Result<Grant, Error> {
+        self.ask(|| Box::pin(self.client.grant(rights))).await
+    }
+
+    /// How the peering of this name is.
+    pub(super) async fn peering(&self, name: &str) -> Result<Peering, Error> {
+        self.ask(|| Box::pin(self.client.peering(name))).await
+    }
+
+    async fn ask<'a, T>(&self, ask: impl Fn() -> BoxFuture<'a, Result<T, Error>> + Send) -> Result<T, Error> {
+        let mut tried = 1;
+        loop {
+            self.pace.turn(Rank::Change).await;
+            let _permit = self.reads.turn().await;
+            match ask().await {
+                Err(error) if self.is_limited(&error) && tried < LIMITED_TRIES => {
+                    self.pace.limited();
+                    tried += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// The pause before something that is hidden from the token is read again: rights move no index.
+    pub(super) fn hidden_pause(&self) -> Duration {
+        let services = self.hidden.load(Ordering::Relaxed);
+        self.timing
+            .sweep
+            .max(Duration::from_secs(1) / HIDDEN_READS * services)
+    }
+
+    /// Whether this error only says that requests are limited by the second, and some are answered.
+    pub(super) fn is_limited(&self, error: &Error) -> bool {
+        error.is_rate_limited() && !self.pace.starved()
     }
 
     /// Whether this error only says that the agent has no room for one request more: it says so, or other

@@ -25,7 +25,9 @@ mod keeper;
 mod known;
 mod ledger;
 mod link;
+mod pace;
 mod parse;
+mod peering;
 mod policies;
 mod reads;
 mod select;
@@ -33,6 +35,7 @@ mod slots;
 mod stream;
 mod subject;
 mod sweep;
+mod verdict;
 mod waits;
 mod wire;
 

@@ -11,7 +11,7 @@ use super::wire::{Check, Entry, Node, Service};
 use crate::config::ConsulSelection;
 use crate::model::declaration::{self, Declared, Spelling};
 use crate::model::route::clip;
-use crate::model::service::{Registered, address, assemble, check_name};
+use crate::model::service::{Registered, UNIX_SOCKET, address, assemble, check_name};
 use crate::model::{Health, Instance, Issue, MAX_WEIGHT, ServiceRecord};
 
 /// Of one service; Envoy is not served assignments of this size in one cluster.
@@ -45,14 +45,27 @@ pub struct Found {
 }
 
 /// The names in the catalog.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
     /// Those selected, without Consul's own.
     pub names: BTreeSet<Arc<str>>,
     /// Whether Consul's own service is there: without it the catalog is not whole, or not all readable.
     pub canary: bool,
+    /// Whether a service that is gone leaves the names; those of a peer are configured.
+    pub listing: bool,
     /// Names that cannot be served.
     pub stray: Vec<Issue>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            names: BTreeSet::new(),
+            canary: false,
+            listing: true,
+            stray: Vec::new(),
+        }
+    }
 }
 
 /// The tags of a name: not read here, each instance has its own.
@@ -210,6 +223,9 @@ fn instance(entry: &Entry, preferred: &str, issues: &mut Vec<Issue>) -> Result<I
         return Err("a service id has 1 to 1024 bytes, as has a node's name".to_owned());
     }
     let (host, port) = place(node, service, preferred);
+    if port == 0 {
+        return Err(no_port(service));
+    }
     let (health, weight) = judge(&entry.checks, service);
     let zone = node
         .meta
@@ -224,6 +240,15 @@ fn instance(entry: &Entry, preferred: &str, issues: &mut Vec<Issue>) -> Result<I
         zone,
     };
     Ok(assemble(&registered, declared(entry, issues)))
+}
+
+/// Consul takes a service without a port, and answers with none or with 0.
+fn no_port(service: &Service) -> String {
+    if service.socket_path.is_empty() {
+        "it has no port (port 0): register one from 1 to 65535".to_owned()
+    } else {
+        format!("`SocketPath` is {UNIX_SOCKET}")
+    }
 }
 
 /// Meta over tags, key by key.

@@ -56,6 +56,7 @@ async fn one(link: &Link, service: Arc<str>) -> Result<Option<(Arc<str>, Documen
                 Document::unread(&service, &error.chain())
             }
             Failure::Refused { .. } => Document::unread(&service, &error.chain()),
+            _ if link.is_limited(&error) => return Err(Doubt::Limited),
             _ if link.is_crowded(&error).await => return Err(Doubt::Crowded),
             _ => return Err(Doubt::Suspect(error.chain())),
         },

@@ -4,15 +4,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::document::Documents;
 use super::document::{self, PREFIX};
-use super::follow::{Subject, Verdict};
-use super::gate::NO_CANARY;
+use super::gate::{Loss, NO_CANARY};
 use super::known::Known;
-use super::link::{Fact, Link};
+use super::link::{Fact, Hidden, Link};
 use super::parse::{self, Found, Names};
+use super::verdict::{Subject, Verdict};
 use crate::config::ConsulSelection;
 use crate::registry::consul::{Answer, Query, Right};
 
+/// Rights that one message names.
+const MAX_NAMED: usize = 5;
 /// Policy documents that are read: each change of one of them means to read all of them.
 const MAX_DOCUMENTS: usize = 10_000;
 
@@ -52,6 +55,7 @@ impl Subject for NamesSubject {
             Ok(mut names) if names.canary || !self.canary => {
                 if let Some(given) = &self.given {
                     names.names.clone_from(given);
+                    names.listing = false;
                     names.stray.clear();
                 }
                 let times = match &self.told {
@@ -151,6 +155,38 @@ impl HealthSubject {
         }
     }
 
+    fn fact(&self, found: Result<Arc<Found>, String>, hidden: Option<Hidden>) -> Fact {
+        Fact::Service {
+            name: self.name.clone(),
+            found,
+            hidden,
+        }
+    }
+
+    /// Why something is hidden, and what would be right.
+    fn hides(&self, lacking: &BTreeSet<Right>) -> String {
+        if self.peer.is_some() {
+            return "what is missing is hidden: what a peer exports takes a token with service:read of all services \
+                    and node:read of all nodes, or with service:write of any; what is known stays"
+                .to_owned();
+        }
+        let mut names = lacking
+            .iter()
+            .take(MAX_NAMED)
+            .map(ToString::to_string)
+            .collect::<Vec<_>>();
+        if lacking.len() > MAX_NAMED {
+            names.push(format!("{} more", lacking.len() - MAX_NAMED));
+        }
+        if names.is_empty() {
+            names.push(format!("service:read of {} or node:read of its nodes", self.name));
+        }
+        format!(
+            "what is missing is hidden: the token lacks {}; what is known stays",
+            names.join(", ")
+        )
+    }
+
     /// What the token must give for the rest to be gone: the service itself, and the nodes of what is lost.
     fn rights(&self, known: &BTreeSet<String>) -> Vec<Right> {
         let lost = known.difference(&self.left).filter_map(|id| id.split_once('/'));
@@ -176,12 +212,6 @@ impl Subject for HealthSubject {
             return Verdict::Suspect(reason);
         }
         let empty = found.ids.is_empty();
-        if empty && answer.filtered {
-            return Verdict::Suspect(format!(
-                "the token may not read the nodes of service {}",
-                self.name
-            ));
-        }
         let known = self.known.of(&self.name);
         let loses = !found.ids.is_superset(&known);
         // What is not confirmed comes after something that was: `told` is of this epoch.
@@ -197,13 +227,15 @@ impl Subject for HealthSubject {
         if !same {
             self.told = Arc::new(found);
         }
-        let fact = Fact::Service {
-            name: self.name.clone(),
-            found: Ok(self.told.clone()),
-        };
+        let fact = self.fact(Ok(self.told.clone()), None);
         if confirmed && (loses || empty) {
-            let rights = self.rights(&known);
-            return Verdict::TellIfGone { fact, rights, empty };
+            let loss = Loss {
+                rights: self.rights(&known),
+                empty,
+                filtered: answer.filtered,
+                known: !known.is_empty(),
+            };
+            return Verdict::TellIfGone { fact, loss };
         }
         if !confirmed && same {
             return Verdict::TellAgain(fact);
@@ -216,6 +248,24 @@ impl Subject for HealthSubject {
         self.known.hold(&self.name, self.left.clone());
     }
 
+    /// What is lost on a node that can be read is gone; the rest stays.
+    fn hidden(&mut self, lacking: &BTreeSet<Right>) -> Verdict {
+        let reason = self.hides(lacking);
+        let known = self.known.of(&self.name);
+        let whole = lacking.is_empty() || lacking.contains(&Right::Service(self.name.to_string()));
+        let denied = |id: &&String| {
+            let node = id.split_once('/').map(|(node, _)| Right::Node(node.to_owned()));
+            whole || node.is_some_and(|node| lacking.contains(&node))
+        };
+        let ids: BTreeSet<String> = known.difference(&self.left).filter(denied).cloned().collect();
+        if self.left.is_empty() && ids.len() == known.len() {
+            return Verdict::Hidden(self.fact(Err(reason.clone()), Some(Hidden { ids, reason })));
+        }
+        self.left = Arc::new(self.left.union(&ids).cloned().collect());
+        self.believed();
+        Verdict::Hidden(self.fact(Ok(self.told.clone()), Some(Hidden { ids, reason })))
+    }
+
     fn probe(&self) -> Option<&Query> {
         Some(&self.probe)
     }
@@ -224,11 +274,13 @@ impl Subject for HealthSubject {
         true
     }
 
+    fn unclear(&mut self, reason: String) -> Verdict {
+        let ids = BTreeSet::new();
+        Verdict::Hidden(self.fact(Err(reason.clone()), Some(Hidden { ids, reason })))
+    }
+
     fn unusable(&mut self, reason: String) -> Verdict {
-        Verdict::Unusable(Fact::Service {
-            name: self.name.clone(),
-            found: Err(reason),
-        })
+        Verdict::Unusable(self.fact(Err(reason), None))
     }
 }
 
@@ -239,6 +291,8 @@ pub(super) struct DocumentsSubject {
     source: Arc<str>,
     selection: Arc<ConsulSelection>,
     held: BTreeSet<Arc<str>>,
+    /// In the list that was read last.
+    listed: BTreeSet<Arc<str>>,
     /// Read once.
     known: bool,
     /// Said once in a row, not at each try.
@@ -252,6 +306,7 @@ impl DocumentsSubject {
             source: link.source.clone(),
             selection: link.selection.clone(),
             held: BTreeSet::new(),
+            listed: BTreeSet::new(),
             known: false,
             said: false,
         }
@@ -281,16 +336,22 @@ impl Subject for DocumentsSubject {
         }
         self.said = false;
         self.known = true;
-        // Those known go first: nobody's policy falls out because others were put before it.
-        let (mut wanted, new): (Vec<_>, Vec<_>) = named.iter().cloned().partition(|n| self.held.contains(n));
-        wanted.extend(new);
+        // Those known go first: nobody's policy falls out because others were put before it. One that is not
+        // listed any more is asked for as well: what a token may not read is not listed, and says so itself.
+        let mut wanted: Vec<_> = self.held.iter().cloned().collect();
+        wanted.extend(named.difference(&self.held).cloned());
         if wanted.len() > MAX_DOCUMENTS {
             let (read, left_out) = (MAX_DOCUMENTS, wanted.len() - MAX_DOCUMENTS);
             tracing::warn!(source = %self.source, read, left_out, "more policy documents than are read");
             wanted.truncate(MAX_DOCUMENTS);
         }
-        self.held = wanted.iter().cloned().collect();
+        self.listed = named;
         Verdict::ReadDocuments(wanted)
+    }
+
+    fn documents(&mut self, documents: &Documents) -> bool {
+        self.held = documents.keys().cloned().collect();
+        !self.held.is_subset(&self.listed)
     }
 
     /// Before they were read once there are none to stay in force: a start without them would take
@@ -307,7 +368,12 @@ impl Subject for DocumentsSubject {
         if !std::mem::replace(&mut self.said, true) {
             tracing::warn!(source = %self.source, reason, "policy documents cannot be read; those known stay in force");
         }
-        Verdict::Unusable(Fact::Documents(None))
+        let fact = Fact::Documents(None);
+        if self.known {
+            Verdict::Hidden(fact)
+        } else {
+            Verdict::Unusable(fact)
+        }
     }
 
     fn may_be_refused(&self) -> bool {

@@ -56,7 +56,7 @@ async fn rounds(link: &Link, mut swept: watch::Receiver<Swept>) {
         for name in names {
             known
                 .entry(name.clone())
-                .or_insert_with(|| (HealthSubject::new(link, name), Belief::default()));
+                .or_insert_with(|| (HealthSubject::new(link, name), Belief::swept()));
         }
         let epoch = link.circuit.live().await;
         let begun = now();

@@ -1,0 +1,234 @@
+//! When requests may leave an agent that limits them by the second (`limits.rpc_rate` of the agent,
+//! `limits.request_limits` of the servers). How many it allows is learned: a refusal cuts the rate to what was
+//! answered, each answer raises it a little. What a change waits for goes before what a start waits for, and
+//! both before sweeps and audits. Without a refusal nothing waits.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Which requests go first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// What a change is confirmed by.
+    #[default]
+    Change,
+    /// What is confirmed because an epoch began.
+    Start,
+    /// Sweeps and audits.
+    Round,
+}
+
+const RANKS: usize = 3;
+/// Requests a second, at least.
+const LEAST: f64 = 0.5;
+/// A refusal leaves so much of what was answered.
+const CUT: f64 = 0.8;
+/// Each answer raises the rate so much: by a tenth in a second, whatever the rate is.
+const RAISE: f64 = 0.1;
+/// Refusals this soon after a cut have the same cause.
+const BURST: Duration = Duration::from_secs(1);
+/// What was answered in this time is what the agent allows.
+const WINDOW: Duration = Duration::from_secs(1);
+/// So many refusals in a row, in a time that is long enough, and nothing can be read at all.
+const STARVED: u32 = 4;
+
+/// The rate, and what it follows from. Pure: the time goes in.
+#[derive(Debug)]
+struct Rate {
+    /// Requests a second; `None`: no limit was met.
+    limit: Option<f64>,
+    /// Requests that may leave at once, below a second's worth.
+    saved: f64,
+    counted: Duration,
+    answered: VecDeque<Duration>,
+    cut: Option<Duration>,
+    refused: Option<Duration>,
+    /// Since nothing was answered: the first refusal, and how many there were.
+    row: Option<(Duration, u32)>,
+    /// So long without a refusal, and there is no limit any more.
+    calm: Duration,
+}
+
+impl Rate {
+    const fn new(calm: Duration) -> Self {
+        Self {
+            limit: None,
+            saved: 0.0,
+            counted: Duration::ZERO,
+            answered: VecDeque::new(),
+            cut: None,
+            refused: None,
+            row: None,
+            calm,
+        }
+    }
+
+    fn answered(&mut self, now: Duration) {
+        self.answered.push_back(now);
+        self.forget(now);
+        self.row = None;
+        if let Some(limit) = &mut self.limit {
+            *limit += RAISE;
+        }
+    }
+
+    fn refused(&mut self, now: Duration) {
+        self.refused = Some(now);
+        let (since, times) = self.row.unwrap_or((now, 0));
+        self.row = Some((since, times.saturating_add(1)));
+        if self.cut.is_some_and(|cut| now < cut + BURST) {
+            return;
+        }
+        self.forget(now);
+        #[allow(clippy::cast_precision_loss, reason = "requests of one second")]
+        let answered = self.answered.len() as f64 / WINDOW.as_secs_f64();
+        let limit = self
+            .limit
+            .map_or(answered, |limit| limit.min(answered.max(LEAST)));
+        self.limit = Some((limit * CUT).max(LEAST));
+        self.cut = Some(now);
+        self.saved = 0.0;
+        self.counted = now;
+    }
+
+    /// `None`: it may leave now, and is counted. Else when to ask again.
+    fn leave(&mut self, now: Duration) -> Option<Duration> {
+        self.limit = self.limit.filter(|_| !self.is_calm(now));
+        let limit = self.limit?;
+        let passed = now.saturating_sub(self.counted).as_secs_f64();
+        self.saved = (self.saved + passed * limit).min(limit.max(1.0));
+        self.counted = now;
+        if self.saved >= 1.0 {
+            self.saved -= 1.0;
+            return None;
+        }
+        Some(Duration::from_secs_f64((1.0 - self.saved) / limit))
+    }
+
+    /// Whether nothing was answered for so long.
+    fn is_starved(&self, now: Duration, long: Duration) -> bool {
+        let long_ago = |(since, times): (Duration, u32)| times >= STARVED && now >= since + long;
+        self.row.is_some_and(long_ago)
+    }
+
+    fn is_calm(&self, now: Duration) -> bool {
+        self.refused.is_none_or(|refused| now >= refused + self.calm)
+    }
+
+    fn forget(&mut self, now: Duration) {
+        while self.answered.front().is_some_and(|at| *at + WINDOW < now) {
+            self.answered.pop_front();
+        }
+    }
+}
+
+/// The same for many requests at once.
+#[derive(Debug)]
+pub(super) struct Pace {
+    rate: Mutex<Rate>,
+    /// The first of each rank asks when to leave, the others wait for it, in their order.
+    first: [tokio::sync::Mutex<()>; RANKS],
+    waiting: [AtomicUsize; RANKS],
+    /// So long without any answer, and the agent must be taken for away.
+    patience: Duration,
+    began: Instant,
+}
+
+/// One that waits; no longer when dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Pace {
+    pub(super) fn new(calm: Duration, patience: Duration) -> Self {
+        Self {
+            rate: Mutex::new(Rate::new(calm)),
+            first: Default::default(),
+            waiting: Default::default(),
+            patience,
+            began: now(),
+        }
+    }
+
+    /// Waits until a request of this rank may leave.
+    pub(super) async fn turn(&self, rank: Rank) {
+        if self.rate().limit.is_none() {
+            return;
+        }
+        let waiting = &self.waiting[rank as usize];
+        waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(waiting);
+        let _first = self.first[rank as usize].lock().await;
+        loop {
+            let before = &self.waiting[..rank as usize];
+            let after_others = before.iter().any(|waiting| waiting.load(Ordering::Relaxed) > 0);
+            let pause = {
+                let mut rate = self.rate();
+                let now = self.now();
+                if after_others {
+                    // The first of those takes what is free.
+                    rate.limit.map(|limit| Duration::from_secs_f64(1.0 / limit))
+                } else {
+                    rate.leave(now)
+                }
+            };
+            let Some(pause) = pause else { return };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    pub(super) fn answered(&self) {
+        let now = self.now();
+        self.rate().answered(now);
+    }
+
+    pub(super) fn limited(&self) {
+        let now = self.now();
+        self.rate().refused(now);
+    }
+
+    /// Whether nothing was answered for so long that the agent must be taken for away.
+    pub(super) fn starved(&self) -> bool {
+        let now = self.now();
+        self.rate().is_starved(now, self.patience)
+    }
+
+    /// For people, while there is a limit: what helps.
+    pub(super) fn note(&self) -> Option<&'static str> {
+        let now = self.now();
+        let rate = self.rate();
+        (rate.limit.is_some() && !rate.is_calm(now)).then_some(NOTE)
+    }
+
+    fn now(&self) -> Duration {
+        now() - self.began
+    }
+
+    fn rate(&self) -> MutexGuard<'_, Rate> {
+        self.rate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const NOTE: &str = "the agent or its servers limit requests by the second (429), so reads wait for their turn and \
+                    changes may come late; raise limits.rpc_rate and limits.rpc_max_burst of the agent, or (Consul \
+                    1.15 and newer) limits.request_limits of the servers";
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the shell's clock: the pure part is given the time"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+#[path = "pace_tests.rs"]
+mod tests;
