@@ -35,6 +35,8 @@ pub struct Document {
     pub policy: Option<Policy>,
     /// The key is there and its value is not: what was read of it last stays in force.
     pub unread: bool,
+    /// The token may not read it now.
+    pub refused: bool,
     /// What is wrong with it.
     pub issues: Vec<Issue>,
 }
@@ -110,7 +112,16 @@ impl Document {
         Self {
             policy: None,
             unread: true,
+            refused: false,
             issues: vec![Issue::warning(key_of(service), reason)],
+        }
+    }
+
+    /// A document that the token may not read.
+    pub(super) fn refused(service: &str, reason: &str) -> Self {
+        Self {
+            refused: true,
+            ..Self::unread(service, reason)
         }
     }
 
@@ -147,12 +158,14 @@ fn decoded(key: &str, pair: &Pair) -> Document {
             Document {
                 policy: Some(declared.policy),
                 unread: false,
+                refused: false,
                 issues: entry::bounded(key, issues),
             }
         }
         Err(reason) => Document {
             policy: None,
             unread: false,
+            refused: false,
             issues: vec![Issue::warning(key, reason)],
         },
     }

@@ -190,6 +190,7 @@ fn a_document_that_cannot_be_had_stays_as_it_was() {
         let document = super::super::document::Document {
             policy,
             unread,
+            refused: false,
             issues,
         };
         Some([("a".into(), document), ("b".into(), good)].into())

@@ -55,7 +55,7 @@ async fn one(link: &Link, service: Arc<str>) -> Result<Option<(Arc<str>, Documen
             Failure::Status { status, .. } if (300..500).contains(status) && *status != 429 => {
                 Document::unread(&service, &error.chain())
             }
-            Failure::Refused { .. } => Document::unread(&service, &error.chain()),
+            Failure::Refused { .. } => Document::refused(&service, &error.chain()),
             _ if link.is_limited(&error) => return Err(Doubt::Limited),
             _ if link.is_crowded(&error).await => return Err(Doubt::Crowded),
             _ => return Err(Doubt::Suspect(error.chain())),

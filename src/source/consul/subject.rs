@@ -351,7 +351,8 @@ impl Subject for DocumentsSubject {
 
     fn documents(&mut self, documents: &Documents) -> bool {
         self.held = documents.keys().cloned().collect();
-        !self.held.is_subset(&self.listed)
+        // Also one that was listed while it could be read.
+        !self.held.is_subset(&self.listed) || documents.values().any(|document| document.refused)
     }
 
     /// Before they were read once there are none to stay in force: a start without them would take
