@@ -55,6 +55,27 @@ async fn a_client_agent_with_five_requests_a_second_is_no_outage() {
     server.leave(&name(0), 200).await;
     watched.until_served(&name(0), &[]).await;
     println!("the last two seen after {:?}", began.elapsed());
+    // Many at once.
+    let began = std::time::Instant::now();
+    for n in 10..30 {
+        server.enter(&name(n), 400 + n, json!({})).await;
+    }
+    watched
+        .until("twenty more", |w| {
+            (10..30).all(|n| w.addresses(&name(n)).len() == 3)
+        })
+        .await;
+    println!("twenty at once seen after {:?}", began.elapsed());
+    let began = std::time::Instant::now();
+    for n in 10..30 {
+        server.leave(&name(n), 400 + n).await;
+    }
+    watched
+        .until("twenty fewer", |w| {
+            (10..30).all(|n| w.addresses(&name(n)).len() == 2)
+        })
+        .await;
+    println!("twenty removals at once seen after {:?}", began.elapsed());
     let swept = |m: &Measured| matches!(m, Measured::Swept(n) if *n > 0);
     assert!(!watched.measured.iter().any(swept), "each keeps its watch");
     assert_eq!(watched.statuses, [Status::Live]);

@@ -231,7 +231,7 @@ impl Watched {
                         }
                     }
                 }
-                _ => {}
+                What::Verified(_) => {}
             }
             self.catalog.apply(event, Duration::ZERO);
         }

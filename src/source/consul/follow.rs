@@ -340,7 +340,7 @@ async fn block(
     let resumed = parked.is_some();
     let mut read = parked.map_or_else(|| send(client, query, mode), |(_, read)| read);
     let mut tried = false;
-    let mut tries = 0;
+    let mut refusals = 0;
     loop {
         let flight = link.flights.begin(); // not of one that is parked: nobody would notice its end
         #[expect(
@@ -372,9 +372,9 @@ async fn block(
             }
             Err(error) => error,
         };
-        if link.is_limited(&error) && tries < LIMITED_TRIES {
+        if link.is_limited(&error) && refusals < LIMITED_TRIES {
             // The watch stays, and is asked for again in its turn. Agents do not count streamed reads.
-            tries += 1;
+            refusals += 1;
             link.pace.limited();
             drop(flight);
             tokio::select! {

@@ -22,7 +22,7 @@ impl Bucket {
     }
 
     fn allows(&mut self, now: Duration) -> bool {
-        self.tokens = (self.tokens + (now - self.at).as_secs_f64() * self.rate).min(self.burst);
+        self.tokens = (self.tokens + now.saturating_sub(self.at).as_secs_f64() * self.rate).min(self.burst);
         self.at = now;
         let allowed = self.tokens >= 1.0;
         if allowed {

@@ -213,10 +213,10 @@ impl Subject for HealthSubject {
         }
         let empty = found.ids.is_empty();
         let known = self.known.of(&self.name);
-        let loses = !found.ids.is_superset(&known);
+        let lacks = !found.ids.is_superset(&known);
         // What is not confirmed comes after something that was: `told` is of this epoch.
         let same = found == *self.told;
-        if !confirmed && (loses || (empty && !same)) {
+        if !confirmed && (lacks || (empty && !same)) {
             return Verdict::Confirm;
         }
         self.left = if *known == found.ids {
@@ -228,7 +228,7 @@ impl Subject for HealthSubject {
             self.told = Arc::new(found);
         }
         let fact = self.fact(Ok(self.told.clone()), None);
-        if confirmed && (loses || empty) {
+        if confirmed && (lacks || empty) {
             let loss = Loss {
                 rights: self.rights(&known),
                 empty,
