@@ -7,6 +7,7 @@
 mod certificates;
 mod members;
 mod prefixes;
+mod proxy;
 mod support;
 mod trouble;
 mod users;
@@ -314,7 +315,7 @@ async fn a_long_catch_up_comes_whole() {
     watch.request_progress().await.unwrap();
     assert_eq!(
         timeout(DEADLINE, watch.next()).await.unwrap().unwrap(),
-        Message::Alive
+        Message::Progress(201)
     );
     let error = etcd.watch(PREFIX, 1000).await.unwrap_err();
     assert!(matches!(error, Error::Rewound { known: 999 }), "{error:?}");

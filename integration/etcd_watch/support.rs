@@ -186,6 +186,16 @@ impl Node {
         let _ended_by_the_signal = self.program.terminate().await;
     }
 
+    /// SIGSTOP: its connections stay, and nobody answers.
+    pub(super) fn freeze(&self) {
+        self.program.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub(super) fn thaw(&self) {
+        self.program.signal("CONT");
+    }
+
     /// Whether somebody watches over this member, as it counts itself; one that does not answer serves nobody.
     pub(super) async fn is_watched(&self) -> bool {
         let metrics = Http::fresh().text(&format!("{}/metrics", self.endpoint())).await;
@@ -265,6 +275,62 @@ pub(super) async fn connect(port: u16) -> Client {
 pub(super) fn free_port() -> u16 {
     let [port] = process::ports();
     port
+}
+
+/// `etcd grpc-proxy`, which answers for some members and balances over them.
+pub(super) struct Proxy {
+    program: Program,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Proxy {
+    /// In front of these.
+    pub(super) async fn before(nodes: &[&Node]) -> Self {
+        let members: Vec<String> = nodes.iter().map(|n| format!("127.0.0.1:{}", n.client)).collect();
+        for _ in 0..process::TRIES {
+            let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+            let data = folder.path().join("proxy").display().to_string();
+            let args = [
+                "grpc-proxy".to_owned(),
+                "start".to_owned(),
+                format!("--endpoints={}", members.join(",")),
+                format!("--listen-addr=127.0.0.1:{port}"),
+                format!("--data-dir={data}"),
+            ];
+            let binary = process::tool("ETCD_BIN", "etcd");
+            let mut proxy = Self {
+                program: Program::start("proxy", &binary, args, folder.path()),
+                port,
+                _folder: folder,
+            };
+            let url = proxy.endpoint();
+            if proxy.program.ready(async || answers(&url, None).await).await == Start::Ready {
+                return proxy;
+            }
+        }
+        panic!("etcd grpc-proxy finds its port taken");
+    }
+
+    pub(super) fn endpoint(&self) -> String {
+        url(false, self.port)
+    }
+
+    /// `kill -9`.
+    pub(super) fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    /// Runs it again.
+    pub(super) async fn run(&mut self) {
+        let url = self.endpoint();
+        self.program.restart(async || answers(&url, None).await).await;
+    }
+
+    /// How often its log has this in it.
+    pub(super) fn logged(&self, word: &str) -> usize {
+        self.program.log().matches(word).count()
+    }
 }
 
 /// A source at work, and the hub's side of it.
@@ -347,12 +413,18 @@ impl Bridge {
     }
 
     pub(super) async fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        self.until_within(DEADLINE, what, done).await;
+    }
+
+    /// The same, where it takes several of the bridge's own bounds of time.
+    pub(super) async fn until_within(&mut self, time: Duration, what: &str, done: impl Fn(&Self) -> bool) {
         let wait = async {
             while !done(self) {
-                self.next().await;
+                let event = self.events.recv().await.expect("no panic");
+                self.take(event);
             }
         };
-        let last = timeout(DEADLINE, wait).await;
+        let last = timeout(time, wait).await;
         assert!(last.is_ok(), "{what}: {:?} {:?}", self.status, self.ports());
     }
 

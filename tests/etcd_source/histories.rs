@@ -165,7 +165,7 @@ async fn a_backup_below_the_index_of_the_last_sign_of_life_is_told() {
     }
     hub.until_ports("orders", &all).await;
     // The second one is asked for when the index that came with the first is known.
-    let signs = || fake.count(|ask| matches!(ask, Ask::Progress { .. }));
+    let signs = || fake.count(|ask| matches!(ask, Ask::Head { .. }));
     let before = signs();
     while signs() < before + 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -9,6 +9,7 @@ mod histories;
 mod login;
 mod members;
 mod prefixes;
+mod quiet;
 #[path = "../source_hub/mod.rs"]
 mod source_hub;
 
@@ -23,8 +24,8 @@ use xds_bridge::source::etcd::{EtcdWatcher, Timing};
 
 const QUICK: Timing = Timing {
     probe: Duration::from_secs(10),
+    answer: Duration::from_secs(4),
     silence: Duration::from_secs(20),
-    healthy: Duration::from_secs(60),
     backoff_min: Duration::from_millis(5),
     backoff_max: Duration::from_millis(20),
 };

@@ -1,14 +1,11 @@
-//! Members that fall silent, are of another cluster, or are all away.
+//! Members that are of another cluster or all away, and a burst of events.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::fake::{Ask, Fake, Reply, Then, UNAVAILABLE, created, told};
+use super::fake::{Fake, Reply, Then, UNAVAILABLE, created, told};
 use super::source_hub::Hub;
-use super::{QUICK, break_then, config, hub, instance, orders, put, ranges, watched};
-use xds_bridge::model::Status;
-use xds_bridge::source::etcd::{EtcdWatcher, Timing};
+use super::{break_then, config, hub, instance, orders, put, ranges, watched};
+use xds_bridge::source::etcd::EtcdWatcher;
 
 #[tokio::test]
 async fn an_endpoint_of_another_cluster_is_refused_until_all_are_of_one() {
@@ -28,52 +25,6 @@ async fn an_endpoint_of_another_cluster_is_refused_until_all_are_of_one() {
     ours.set_cluster_id(88);
     ours.cut_watches(UNAVAILABLE);
     hub.until_ports("orders", &[2]).await;
-}
-
-#[tokio::test]
-async fn a_silent_member_is_left_for_the_next() {
-    let ((silent, a), (other, b)) = (Fake::start().await, Fake::start().await);
-    for fake in [&silent, &other] {
-        put(fake, &[1]);
-    }
-    silent.script(|ask| matches!(ask, Ask::Progress { .. }).then_some(Reply::Hang));
-    let timing = Timing {
-        probe: Duration::from_millis(200),
-        // The other one must have answered by then, also on a machine that is busy.
-        silence: Duration::from_secs(2),
-        ..QUICK
-    };
-    let mut hub = Hub::hearing(EtcdWatcher::new(&config(&[&a, &b])).with_timing(timing));
-    hub.until_away("does not answer").await;
-    assert!(silent.count(|ask| matches!(ask, Ask::Progress { .. })) > 0);
-    hub.until_live().await;
-    assert_eq!(other.watched_from(), [3], "from where we were");
-    assert_eq!(ranges(&other), 0);
-}
-
-#[tokio::test]
-async fn an_idle_member_that_answers_is_kept() {
-    let (fake, address) = Fake::start().await;
-    let timing = Timing {
-        probe: Duration::from_millis(100),
-        silence: Duration::from_secs(2),
-        ..QUICK
-    };
-    let (asked, times) = (Arc::new(tokio::sync::Notify::new()), AtomicUsize::new(0));
-    let told = asked.clone();
-    fake.script(move |ask| {
-        if matches!(ask, Ask::Progress { .. }) && times.fetch_add(1, Ordering::SeqCst) == 30 {
-            told.notify_one();
-        }
-        None
-    });
-    let mut hub = Hub::hearing(EtcdWatcher::new(&config(&[&address])).with_timing(timing));
-    hub.until_live().await;
-    asked.notified().await;
-    put(&fake, &[1]);
-    hub.until_ports("orders", &[1]).await;
-    assert_eq!(fake.watched_from().len(), 1);
-    assert_eq!(hub.statuses, [Status::Live]);
 }
 
 #[tokio::test]

@@ -131,8 +131,13 @@ impl From<etcd_client::Error> for Error {
         let text = status.message();
         let reason = text.to_owned();
         match status.code() {
-            Code::OutOfRange if text.contains("compacted") => Self::Compacted { before: 0 },
-            Code::OutOfRange if text.contains("future revision") => Self::Rewound { known: 0 },
+            // `etcd grpc-proxy` keeps the text and loses the code.
+            Code::OutOfRange | Code::Unknown if text.contains("revision has been compacted") => {
+                Self::Compacted { before: 0 }
+            }
+            Code::OutOfRange | Code::Unknown if text.contains("future revision") => {
+                Self::Rewound { known: 0 }
+            }
             Code::OutOfRange | Code::ResourceExhausted if text.contains("large") => Self::TooLarge { reason },
             // A call that etcd's own parts made in between keeps the text and loses the code.
             _ => Self::refusal(text).unwrap_or_else(|| {
@@ -231,6 +236,9 @@ mod tests {
         ));
         let future = "etcdserver: mvcc: required revision is a future revision";
         assert!(matches!(of(Status::out_of_range(future)), Error::Rewound { .. }));
+        // By way of `etcd grpc-proxy`.
+        assert!(matches!(of(Status::unknown(compacted)), Error::Compacted { .. }));
+        assert!(matches!(of(Status::unknown(future)), Error::Rewound { .. }));
         let large = "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes";
         assert!(matches!(of(Status::out_of_range(large)), Error::TooLarge { .. }));
         assert!(of(Status::out_of_range(large)).needs_listing());

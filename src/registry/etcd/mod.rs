@@ -5,10 +5,13 @@
 
 mod access;
 mod error;
+mod head;
 mod kv;
 mod pages;
 mod watch;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use etcd_client::Client;
@@ -16,6 +19,7 @@ use tokio::time::timeout;
 
 pub use access::{Access, Login, Tls};
 pub use error::{Error, Side};
+pub use head::{Compared, Head};
 pub use kv::{Event, Kv, MAX_VALUE};
 pub use pages::Pages;
 pub use watch::{Message, Watch};
@@ -56,6 +60,8 @@ impl Origin {
 #[derive(Clone)]
 pub struct Connection {
     client: Client,
+    /// Whether the peer is known to answer no progress requests.
+    mute: Arc<AtomicBool>,
 }
 
 impl Connection {
@@ -76,12 +82,29 @@ impl Connection {
                 // A cluster whose authentication is still off, or off for a while.
                 Err(etcd_client::Error::GRpcStatus(status))
                     if status.message().contains("authentication is not enabled") => {}
-                connected => return Ok(Self { client: connected? }),
+                connected => return connected.map(Self::of).map_err(Error::from),
             }
         }
-        Ok(Self {
-            client: connect(options).await??,
-        })
+        Ok(Self::of(connect(options).await??))
+    }
+
+    fn of(client: Client) -> Self {
+        Self {
+            client,
+            mute: Arc::default(),
+        }
+    }
+
+    /// Whether this peer is known to answer no progress requests, as `etcd grpc-proxy`, which logs an error for
+    /// each one instead.
+    #[must_use]
+    pub fn is_mute(&self) -> bool {
+        self.mute.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that, or the contrary, for all clones; whether it is news.
+    pub fn set_mute(&self, mute: bool) -> bool {
+        self.mute.swap(mute, Ordering::Relaxed) != mute
     }
 
     /// Lists all keys that begin with `prefix`, page by page. Reads the first page.
@@ -90,13 +113,7 @@ impl Connection {
     /// What the member answered.
     pub async fn list(&self, prefix: &str) -> Result<Pages, Error> {
         let client = self.client.kv_client();
-        // No key is empty, and etcd refuses to look for one: all keys begin with the least.
-        let start = if prefix.is_empty() {
-            &[0]
-        } else {
-            prefix.as_bytes()
-        };
-        Pages::open(client, start, prefix_end(prefix.as_bytes())).await
+        Pages::open(client, prefix_start(prefix), prefix_end(prefix.as_bytes())).await
     }
 
     /// Watches all keys that begin with `prefix`, from the revision `from` on (inclusive).
@@ -110,6 +127,16 @@ impl Connection {
         let mut watch = timeout(CALL_TIMEOUT, Watch::open(client, prefix, end, from))
             .await
             .map_err(|_| Error::Silent)??;
+        if watch.origin.cluster_id == 0 {
+            // `etcd grpc-proxy` confirms a watch itself when another client watches the same range already.
+            // Its header names no cluster and no term, and repeats our revision, whatever the store's is.
+            let head = timeout(CALL_TIMEOUT, self.head(prefix));
+            let head = head.await.map_err(|_| Error::Silent)??;
+            if head.revision < from - 1 {
+                return Err(Error::Rewound { known: from - 1 });
+            }
+            watch.origin = head.origin;
+        }
         watch.origin.raft_index = self.raft_index().await?;
         Ok(watch)
     }
@@ -134,6 +161,15 @@ impl Connection {
                 error => Err(error),
             },
         }
+    }
+}
+
+/// The least key that begins with `prefix`. No key is empty, and etcd refuses to look for one.
+const fn prefix_start(prefix: &str) -> &[u8] {
+    if prefix.is_empty() {
+        &[0]
+    } else {
+        prefix.as_bytes()
     }
 }
 

@@ -13,7 +13,9 @@ use super::{Event, Kv, Origin};
 pub enum Message {
     /// Changes in their order; a revision (one transaction) is never torn apart.
     Events(Vec<Event>),
-    /// Nothing to apply: progress, or a fragment whose rest is to follow.
+    /// The store is at this revision, and the watch has delivered what concerns it up to there.
+    Progress(i64),
+    /// Nothing to apply yet: a fragment whose rest is to follow.
     Alive,
 }
 
@@ -80,13 +82,18 @@ impl Watch {
         for event in response.events {
             self.parts.extend(typed(event)?);
         }
-        if more || self.parts.is_empty() {
+        if more {
             return Ok(Message::Alive);
+        }
+        if self.parts.is_empty() {
+            // Without a header it proves nothing beyond a sign of life.
+            let revision = response.header.map(|header| header.revision);
+            return Ok(revision.map_or(Message::Alive, Message::Progress));
         }
         Ok(Message::Events(std::mem::take(&mut self.parts)))
     }
 
-    /// Asks etcd for a sign of life, which comes as [`Message::Alive`].
+    /// Asks for a [`Message::Progress`]. Not every peer sends one (`source::etcd::pulse` lists which do not).
     ///
     /// # Errors
     /// When the watch is over.

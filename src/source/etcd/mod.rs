@@ -1,13 +1,14 @@
 //! The etcd source: list at a revision, watch from the next one, and again after each break.
 //!
-//! Never removes anything because etcd cannot be reached, and never trusts a header for where to resume:
-//! only the last event tells (a header ran 1,300 revisions ahead of it).
+//! Never removes anything because etcd cannot be reached, never takes a quiet store for one that is away, and
+//! never trusts a header for where to resume: only the last event tells (a header ran 1,300 revisions ahead of it).
 //!
 //! ```text
-//! link (member, connection) ← session per prefix (state) ─┐
-//!                           ← session per prefix (state) ─┴→ union (pure) → Sink
+//! link (member, connection) ← session per prefix (state, pulse) ─┐
+//!                           ← session per prefix (state, pulse) ─┴→ union (pure) → Sink
 //! ```
 
+mod attend;
 mod backoff;
 mod fields;
 mod foreign;
@@ -15,6 +16,7 @@ mod items;
 mod keys;
 mod link;
 mod place;
+mod pulse;
 mod reason;
 mod session;
 mod state;

@@ -5,9 +5,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use futures::FutureExt as _;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{interval, sleep};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
@@ -17,35 +16,33 @@ use super::state::State;
 use super::timing::Timing;
 use crate::config::EtcdPrefix;
 use crate::model::{Change, Status};
-use crate::registry::etcd::{Error, Event, Message, Origin, Watch};
+use crate::registry::etcd::{Error, Event, Origin};
 use crate::source::HubGone;
 
-/// Events taken together when the watch is ahead of us.
-const MAX_GATHERED: usize = 10_000;
-/// The same in bytes of their values.
-const MAX_GATHERED_BYTES: usize = 16 * 1024 * 1024;
 /// Listed keys decoded before other tasks get their turn.
 const DECODED_AT_ONCE: usize = 1_000;
 
 /// One prefix at work.
 pub(super) struct Session {
-    link: Arc<Link>,
+    pub(super) link: Arc<Link>,
     /// In use since the last break.
     member: Option<Member>,
-    prefix: Arc<str>,
-    outlet: Outlet,
-    source: Arc<str>,
+    pub(super) prefix: Arc<str>,
+    pub(super) outlet: Outlet,
+    pub(super) source: Arc<str>,
     state: State,
-    timing: Timing,
-    backoff: Backoff,
+    pub(super) timing: Timing,
+    pub(super) backoff: Backoff,
     /// Where to watch on; `None`: list first.
-    position: Option<Position>,
+    pub(super) position: Option<Position>,
     /// Has listed once.
     delivered: bool,
     /// The cluster whose facts we hold.
-    cluster: Option<u64>,
-    /// Listed anew already, and no message since: the next time waits.
-    relisted: bool,
+    pub(super) cluster: Option<u64>,
+    /// Listed anew already, and not found well since: the next time waits.
+    pub(super) relisted: bool,
+    /// Watched anew already because a watch was dead, and not found well since: the next time is an outage.
+    pub(super) rewatched: bool,
     /// Logged in anew already, and not believed since: the next time waits.
     renewed: bool,
 }
@@ -70,10 +67,10 @@ pub(super) enum News {
 
 /// How far we are.
 #[derive(Clone, Copy, Debug)]
-struct Position {
-    /// Of the listing, then of the last event.
-    revision: i64,
-    origin: Origin,
+pub(super) struct Position {
+    /// Of the listing, then of the last event, or of a later comparison that found nothing new.
+    pub(super) revision: i64,
+    pub(super) origin: Origin,
 }
 
 /// Why a watch is over.
@@ -83,6 +80,11 @@ pub(super) enum Break {
     Etcd(#[from] Error),
     #[error("the hub wants to know whether what is gone is really gone")]
     Asked,
+    #[error(
+        "the watch says nothing of what has changed below the prefix, though reads are answered: what stands \
+         between us and etcd does not pass it on"
+    )]
+    Dead,
     #[error("this endpoint belongs to cluster {seen:x}, our facts are from cluster {known:x}")]
     OtherCluster { seen: u64, known: u64 },
     #[error(transparent)]
@@ -105,6 +107,7 @@ impl Session {
             delivered: false,
             cluster: None,
             relisted: false,
+            rewatched: false,
             renewed: false,
         }
     }
@@ -140,6 +143,16 @@ impl Session {
             info!(source = %self.source, prefix = %self.prefix, endpoint, "listing anew: {end}");
             self.position = None;
             return Ok(());
+        }
+        if let Break::Dead = end {
+            if !std::mem::replace(&mut self.rewatched, true) {
+                info!(source = %self.source, prefix = %self.prefix, endpoint, "watching again at once: {end}");
+                return Ok(());
+            }
+        }
+        if self.rewatched && matches!(end, Break::Dead | Break::Etcd(Error::Silent)) {
+            // Another watch was no better. A listing shows at least how things are now.
+            self.position = None;
         }
         if let Break::Etcd(error) = end
             && self.at_once(error)
@@ -197,7 +210,9 @@ impl Session {
             Some(position) => position,
             None => self.list(member).await?,
         };
-        let from = position.revision + 1;
+        // After a dead watch one revision earlier, which changes nothing that we hold: `etcd grpc-proxy` would add
+        // a watch from the next revision to its own dead one.
+        let from = position.revision + i64::from(!self.rewatched);
         let mut watch = member.connection.watch(&self.prefix, from).await?;
         self.renewed = false;
         self.recognise(member, watch.origin()).await?;
@@ -214,57 +229,7 @@ impl Session {
         info!(source = %self.source, prefix = %self.prefix, endpoint = %member.endpoint, from, "watching etcd");
         self.outlet.tell(News::Status(Status::Live)).await?;
 
-        let (mut probe, mut silence, mut healthy) = (
-            interval(self.timing.probe),
-            interval(self.timing.silence),
-            interval(self.timing.healthy),
-        );
-        probe.reset();
-        silence.reset();
-        healthy.reset();
-        loop {
-            let message = tokio::select! {
-                // What etcd said comes before the complaint that it says nothing.
-                biased;
-                message = watch.next() => message?,
-                Ok(()) = self.outlet.asked.changed() => return Err(Break::Asked),
-                _ = healthy.tick() => {
-                    self.backoff.reset();
-                    continue;
-                }
-                _ = silence.tick() => return Err(Error::Silent.into()),
-                _ = probe.tick() => {
-                    watch.request_progress().await?;
-                    self.remember(member.connection.raft_index().await?)?;
-                    continue;
-                }
-            };
-            self.relisted = false;
-            if let Message::Events(events) = message {
-                let (events, end) = gather(&mut watch, events);
-                self.apply(events).await?;
-                end?;
-            }
-            // Only now: time spent waiting for the hub is not etcd's silence.
-            silence.reset();
-        }
-    }
-
-    /// A watch may stand for weeks: the index of its beginning would be passed by any restored backup.
-    /// The channel finds its way to a member that was restored meanwhile before the watch is seen to end.
-    fn remember(&mut self, raft_index: Option<u64>) -> Result<(), Error> {
-        if let Some(position) = &mut self.position {
-            let now = Origin {
-                raft_index,
-                ..position.origin
-            };
-            if !now.continues(position.origin) {
-                let known = position.revision;
-                return Err(Error::Rewound { known });
-            }
-            position.origin = now;
-        }
-        Ok(())
+        self.attend(member, &mut watch).await
     }
 
     /// Takes the whole prefix in, and delivers it as one complete change.
@@ -298,7 +263,7 @@ impl Session {
         Ok(position)
     }
 
-    async fn apply(&mut self, events: Vec<Event>) -> Result<(), HubGone> {
+    pub(super) async fn apply(&mut self, events: Vec<Event>) -> Result<(), HubGone> {
         let last = events.iter().map(Event::mod_revision).max();
         let change = self.state.apply(events);
         if !change.services.is_empty() || change.stray.is_some() {
@@ -311,7 +276,7 @@ impl Session {
     }
 
     /// Refuses a member of another cluster, unless ours was rebuilt: then all is listed anew.
-    async fn recognise(&mut self, member: &Member, origin: Origin) -> Result<(), Break> {
+    pub(super) async fn recognise(&mut self, member: &Member, origin: Origin) -> Result<(), Break> {
         let seen = origin.cluster_id;
         self.link
             .recognise(member, seen)
@@ -330,22 +295,4 @@ impl Outlet {
     async fn tell(&self, news: News) -> Result<(), HubGone> {
         self.union.send((self.nth, news)).await.map_err(|_| HubGone)
     }
-}
-
-/// Takes what is queued already, so that a burst becomes one change. An error waits until that is applied.
-fn gather(watch: &mut Watch, mut events: Vec<Event>) -> (Vec<Event>, Result<(), Error>) {
-    let weight = |events: &[Event]| -> usize { events.iter().map(Event::weight).sum() };
-    let mut bytes = weight(&events);
-    while events.len() < MAX_GATHERED && bytes < MAX_GATHERED_BYTES {
-        match watch.next().now_or_never() {
-            Some(Ok(Message::Events(more))) => {
-                bytes += weight(&more);
-                events.extend(more);
-            }
-            Some(Ok(Message::Alive)) => {}
-            Some(Err(error)) => return (events, Err(error)),
-            None => break,
-        }
-    }
-    (events, Ok(()))
 }

@@ -1,16 +1,16 @@
-//! How long things take with etcd. Never a bound of a single request: those are the client's.
+//! How long things take with etcd. Never a bound of a request that lists or opens a watch: those are the client's.
 
 use std::time::Duration;
 
 /// The default is right for real clusters; tests shorten it.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// How often etcd is asked for a sign of life.
+    /// How often etcd is asked where it is, beside the watch.
     pub probe: Duration,
-    /// Two unanswered probes: the member is frozen or cut off.
+    /// How long an answer to that may take, progress that was asked for, and an event that is known to exist.
+    pub answer: Duration,
+    /// After so long without an answer or a message the member is frozen or cut off.
     pub silence: Duration,
-    /// After so long without a break the next one is a first one.
-    pub healthy: Duration,
     /// The longest first pause after a break; each is drawn evenly from zero on.
     pub backoff_min: Duration,
     /// The longest pause of all.
@@ -21,8 +21,8 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             probe: Duration::from_secs(10),
+            answer: Duration::from_secs(4),
             silence: Duration::from_secs(20),
-            healthy: Duration::from_secs(60),
             backoff_min: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),
         }

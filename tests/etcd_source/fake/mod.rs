@@ -5,6 +5,7 @@
 //!
 //! Long because the parts of one member share one history.
 
+mod range;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -13,8 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use etcd_client::proto::{
-    PbAuthenticateResponse, PbEvent, PbKeyValue, PbRangeResponse, PbResponseHeader, PbStatusResponse,
-    PbWatchResponse,
+    PbAuthenticateResponse, PbEvent, PbKeyValue, PbResponseHeader, PbStatusResponse, PbWatchResponse,
 };
 use http::{Request, Response};
 use http_body::Frame;
@@ -53,6 +53,15 @@ pub enum Ask {
     },
     Progress {
         key: String,
+    },
+    /// A read of one key.
+    Head {
+        key: String,
+    },
+    /// A read of a range that wants no keys, or only those that were written since.
+    Compare {
+        key: String,
+        since: i64,
     },
     Login {
         user: String,
@@ -267,14 +276,12 @@ impl Fake {
                 let Some(request) = asked.next::<RangeRequest>().await else {
                     return Ok(response(frames));
                 };
-                let ask = Ask::Range {
-                    key: text(&request.key),
-                    revision: request.revision,
-                    token,
-                };
-                match self.asked(ask) {
+                match self.asked(range::ask(&request, token)) {
                     Some(reply) => plain(&reply, to),
-                    None => once(&to, &self.data.lock().unwrap().range(&request)),
+                    None => match self.data.lock().unwrap().range(&request) {
+                        Some(response) => once(&to, &response),
+                        None => fail(&to, OUT_OF_RANGE, range::COMPACTED),
+                    },
                 }
             }
             "/etcdserverpb.Auth/Authenticate" => {
@@ -399,18 +406,6 @@ impl Data {
         }
         self.history.extend(events.iter().cloned());
         events
-    }
-
-    fn range(&self, request: &RangeRequest) -> PbRangeResponse {
-        let inside = |kv: &&PbKeyValue| kv.key >= request.key && kv.key < request.end;
-        let all: Vec<_> = self.keys.values().filter(inside).cloned().collect();
-        let limit = usize::try_from(request.limit).unwrap();
-        PbRangeResponse {
-            header: Some(self.header()),
-            more: all.len() > limit,
-            count: i64::try_from(all.len()).unwrap(),
-            kvs: all.into_iter().take(limit).collect(),
-        }
     }
 
     /// `created`, history from there (a message for each revision), and what is to come.

@@ -26,6 +26,10 @@ pub(super) struct RangeRequest {
     pub(super) limit: i64,
     #[prost(int64, tag = "4")]
     pub(super) revision: i64,
+    #[prost(bool, tag = "9")]
+    pub(super) count_only: bool,
+    #[prost(int64, tag = "10")]
+    pub(super) written_since: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
