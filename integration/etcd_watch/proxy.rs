@@ -122,7 +122,7 @@ async fn a_backup_that_is_restored_behind_a_proxy_is_found() {
     let mut client = node.connect().await;
     client.put(key(7, "a"), value(9), None).await.unwrap();
     bridge
-        .until("the restored state", |b| b.ports() == ports([("s7", &[9])]))
+        .timed("restored behind a proxy", |b| b.ports() == ports([("s7", &[9])]))
         .await;
     bridge.live().await;
     client.put(key(7, "b"), value(10), None).await.unwrap();
@@ -159,12 +159,18 @@ async fn a_member_that_freezes_behind_a_proxy_is_found() {
         written.map(drop).map_err(|e| e.to_string())
     })
     .await;
-    for bridge in [&mut several, &mut alone] {
+    let begun = xds_bridge::clock::now();
+    for (bridge, way) in [
+        (&mut several, "another endpoint"),
+        (&mut alone, "the proxy alone"),
+    ] {
         bridge
             .until_within(PATIENCE, "what was written meanwhile", |b| {
                 b.ports() == ports([("s0", &[1])])
             })
             .await;
+        let took = xds_bridge::clock::now().duration_since(begun);
+        eprintln!("frozen behind a proxy, by way of {way}: {took:?}");
     }
     several
         .until_within(PATIENCE, "watched elsewhere", |b| b.status == Status::Live)

@@ -428,6 +428,14 @@ impl Bridge {
         assert!(last.is_ok(), "{what}: {:?} {:?}", self.status, self.ports());
     }
 
+    /// The same, and prints how long it took: what docs/etcd-outages.md says comes from here.
+    pub(super) async fn timed(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        let begun = xds_bridge::clock::now();
+        self.until(what, done).await;
+        let took = xds_bridge::clock::now().duration_since(begun);
+        eprintln!("{what}: {took:?}");
+    }
+
     pub(super) async fn live(&mut self) {
         self.until("live", |b| b.status == Status::Live).await;
     }

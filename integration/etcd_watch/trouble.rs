@@ -27,7 +27,9 @@ async fn a_full_etcd_is_served_on_and_followed_when_it_has_room_again() {
     assert!(client.put(key(0, 4), value(4), None).await.is_err());
     client.delete(key(0, 1), None).await.unwrap();
     bridge
-        .until("a deletion", |b| b.ports() == ports([("s0", &[2, 3])]))
+        .timed("deleted in a full etcd", |b| {
+            b.ports() == ports([("s0", &[2, 3])])
+        })
         .await;
     let mut second = Bridge::start(&[&node]);
     second.live().await;
@@ -48,7 +50,9 @@ async fn a_full_etcd_is_served_on_and_followed_when_it_has_room_again() {
     client.put(key(0, 4), value(4), None).await.unwrap();
     for mut bridge in [bridge, second] {
         bridge
-            .until("a registration", |b| b.ports() == ports([("s0", &[2, 3, 4])]))
+            .timed("registered when etcd has room again", |b| {
+                b.ports() == ports([("s0", &[2, 3, 4])])
+            })
             .await;
         bridge.live().await;
         bridge.stop().await;

@@ -111,6 +111,11 @@ impl Program {
         self.args = args.iter().map(Into::into).collect();
     }
 
+    /// Another program from the next start on, with the same arguments.
+    pub(crate) fn set_binary(&mut self, binary: &Path) {
+        binary.clone_into(&mut self.binary);
+    }
+
     /// Starts it again as it was. It must have ended.
     pub(crate) fn start_again(&mut self) {
         assert!(self.exited().is_some(), "{} still runs", self.name);

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::network::Network;
 use crate::support::etcd::{answers, connect};
+use crate::support::http::Http;
 use crate::support::process::{self, Program, Start};
 use crate::support::wait;
 
@@ -47,21 +48,25 @@ pub(super) struct Tls {
 impl Cluster {
     /// Three members on loopback.
     pub(super) async fn start() -> Self {
-        Self::launch(None, None).await
+        Self::launch(&etcd(), None, None).await
+    }
+
+    /// The same of this version of etcd.
+    pub(super) async fn start_as(binary: &Path) -> Self {
+        Self::launch(binary, None, None).await
     }
 
     /// Three members, each in its own part of this network.
     pub(super) async fn start_in(network: Network) -> Self {
-        Self::launch(Some(network), None).await
+        Self::launch(&etcd(), Some(network), None).await
     }
 
     /// Three members that the bridge reaches by mTLS.
     pub(super) async fn start_with_tls(tls: &Tls) -> Self {
-        Self::launch(None, Some(tls)).await
+        Self::launch(&etcd(), None, Some(tls)).await
     }
 
-    async fn launch(network: Option<Network>, tls: Option<&Tls>) -> Self {
-        let binary = process::tool("ETCD_BIN", "etcd");
+    async fn launch(binary: &Path, network: Option<Network>, tls: Option<&Tls>) -> Self {
         'ports: for _ in 0..process::TRIES {
             let dir = tempfile::tempdir().expect("a folder");
             let ports = process::ports::<{ 3 * MEMBERS }>();
@@ -103,8 +108,8 @@ impl Cluster {
                     args.push("--client-cert-auth".to_owned());
                 }
                 let (binary, args) = match &network {
-                    None => (binary.clone(), args),
-                    Some(net) => net.inside(n, &binary, args),
+                    None => (binary.to_owned(), args),
+                    Some(net) => net.inside(n, binary, args),
                 };
                 members.push(Member {
                     program: Program::start(&name, &binary, &args, dir.path()),
@@ -153,6 +158,11 @@ impl Cluster {
     /// SIGTERM, and waits for its end.
     pub(super) async fn stop(&mut self, member: usize) {
         let _ended_by_the_signal = self.members[member].program.terminate().await;
+    }
+
+    /// Another version of etcd from the member's next start on.
+    pub(super) fn upgrade(&mut self, member: usize, binary: &Path) {
+        self.members[member].program.set_binary(binary);
     }
 
     /// SIGSTOP: its connections stay, and nobody answers.
@@ -223,8 +233,14 @@ impl Cluster {
             .iter()
             .map(|m| format!("{}={}", m.name, m.peer))
             .collect();
+        // The one that has the version of etcdctl, which is etcd's, before one that may be newer.
+        let tool = if self.etcdctl_restores() {
+            process::tool("ETCDCTL_BIN", "etcdctl")
+        } else {
+            process::tool("ETCDUTL_BIN", "etcdutl")
+        };
         for member in &self.members {
-            self.etcdctl(&[
+            let args = [
                 "snapshot",
                 "restore",
                 &snapshot.display().to_string(),
@@ -238,8 +254,16 @@ impl Cluster {
                 "proof",
                 "--initial-advertise-peer-urls",
                 &member.peer,
-            ]);
+            ];
+            self.execute(&tool, args.map(str::to_owned).into());
         }
+    }
+
+    /// Whether this etcdctl still has `snapshot restore`: from 3.6 on it is etcdutl's.
+    fn etcdctl_restores(&self) -> bool {
+        let binary = process::tool("ETCDCTL_BIN", "etcdctl");
+        let help = self.execute(&binary, vec!["help".into(), "snapshot".into(), "restore".into()]);
+        help.contains("--initial-cluster-token")
     }
 
     /// Writes a key (`None`: deletes it) right at a member, also where this test cannot reach it.
@@ -262,14 +286,33 @@ impl Cluster {
             (Some(network), Some(member)) => network.inside(member, &binary, owned),
             _ => (binary, owned),
         };
+        self.execute(&binary, owned);
+    }
+
+    /// Runs a tool of etcd, which must succeed, and gives what it printed.
+    fn execute(&self, binary: &Path, args: Vec<String>) -> String {
         let output = std::process::Command::new(binary)
-            .args(owned)
+            .args(&args)
             .current_dir(self.dir.path())
             .env("ETCDCTL_API", "3")
             .output()
-            .expect("running etcdctl");
+            .expect("running a tool of etcd");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "etcdctl {args:?}: {said}");
+        assert!(output.status.success(), "{} {args:?}: {said}", binary.display());
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Waits until the members have agreed on a version of at least this one (`3.6.0`), as each of them says.
+    pub(super) async fn agrees_on(&self, version: &str) {
+        let wanted = format!("\"etcdcluster\":\"{version}\"");
+        for member in &self.members {
+            let what = format!("{} runs in a cluster of {version}", member.name);
+            wait::until(PATIENCE, &what, async || {
+                let text = Http::fresh().text(&format!("{}/version", member.url)).await?;
+                wait::holds(text.contains(&wanted), || text)
+            })
+            .await;
+        }
     }
 
     /// Which member leads now, as one of these says; waits until there is one.
@@ -293,4 +336,8 @@ impl Cluster {
         let id = status.header().map_or(0, etcd_client::ResponseHeader::member_id);
         Ok((id, status.leader()))
     }
+}
+
+fn etcd() -> PathBuf {
+    process::tool("ETCD_BIN", "etcd")
 }

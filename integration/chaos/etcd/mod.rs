@@ -13,3 +13,4 @@ mod outage;
 mod owners;
 mod partition;
 mod scene;
+mod upgrade;
