@@ -31,6 +31,7 @@ mod mass_removal;
 mod mixed_fleet;
 mod registry_restart;
 mod scale;
+mod slips;
 mod tls;
 mod unhealthy;
 mod union;

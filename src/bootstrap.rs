@@ -278,7 +278,7 @@ fn service(fixed: &StaticService) -> Service {
         policy: Policy {
             protocol: Some(fixed.protocol),
             expose: None,
-            routes: fixed.routes.clone(),
+            routes: (1..).zip(fixed.routes.iter().cloned()).collect(),
             ..Policy::default()
         },
         ..Service::default()
@@ -298,11 +298,12 @@ fn inline(
         .map(|s| {
             let on = Expose::On(vec![listener.exposure.to_string()]);
             let inside = &*listener.exposure == "internal";
-            let here = |r: &&RouteRule| match &r.host {
+            let here = |rule: &RouteRule| match &rule.host {
                 None => inside,
                 Some(host) => inside != named_outside(config, host),
             };
-            let routes = s.policy.routes.iter().filter(here).cloned().collect();
+            let mut routes = s.policy.routes.clone();
+            routes.retain(|_, rule| here(rule));
             let policy = Policy {
                 expose: Some(on),
                 routes,
@@ -346,7 +347,7 @@ fn check_routes(
                     .any(|v| own(&v.name) && *v.name != *service.name)
             })
         };
-        if !service.policy.routes.iter().all(placed) {
+        if !service.policy.routes.values().all(placed) {
             return Err(BootstrapError::Nowhere(service.name.to_string()));
         }
     }

@@ -91,8 +91,13 @@ mod tests {
         let policy = Policy {
             protocol: Some(Protocol::Grpc),
             expose: Some(Expose::On(vec!["edge".into()])),
-            routes: vec![RouteRule::parse("grpc=shop.Orders/Get header=x:1 timeout=2s").unwrap()],
+            routes: [(
+                2,
+                RouteRule::parse("grpc=shop.Orders/Get header=x:1 timeout=2s").unwrap(),
+            )]
+            .into(),
             all_unhealthy: Some(crate::model::OnAllUnhealthy::Drop),
+            ..Policy::default()
         };
         let instance = Instance {
             id: "orders-7".into(),
@@ -102,11 +107,12 @@ mod tests {
             zone: "a".into(),
             version: "9f31c2a".into(),
             policy: Arc::new(policy.clone()),
+            own: None,
         };
         let record = ServiceRecord {
             instances: vec![instance],
             policy: Some(policy),
-            issues: Vec::new(),
+            ..ServiceRecord::default()
         };
         Snapshot {
             source: "etcd".into(),

@@ -184,6 +184,8 @@ pub struct Metrics {
     pub source_changes: Family<BySource, Counter>,
     /// Instances that a source no longer knows, served until that is certain.
     pub withheld: Family<BySource, Gauge>,
+    /// Values kept from an earlier declaration, since the present one cannot be read.
+    pub last_good: Family<BySource, Gauge>,
     /// Services that a source reads in turns, because its registry does not allow a watch for each.
     pub swept: Family<BySource, Gauge>,
     /// Services of which a watch had missed a change that an audit found.
@@ -246,6 +248,7 @@ impl Default for Metrics {
             source_instances: Family::default(),
             source_changes: Family::default(),
             withheld: Family::default(),
+            last_good: Family::default(),
             swept: Family::default(),
             missed: Family::default(),
             stale: Family::default(),
@@ -307,6 +310,8 @@ impl Default for Metrics {
         r.register("cache_write_failures", text, m.cache_failures.clone());
         let text = "Instances a source no longer knows, served until that is certain";
         r.register("source_withheld_instances", text, m.withheld.clone());
+        let text = "Values kept from an earlier declaration, since the present one cannot be read";
+        r.register("source_last_good_values", text, m.last_good.clone());
         r.register(
             "source_entries_rejected",
             "Registry entries that are not served",

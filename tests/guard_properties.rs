@@ -36,6 +36,7 @@ fn record(numbers: impl Iterator<Item = u16>) -> ServiceRecord {
         zone: "".into(),
         version: "".into(),
         policy: Arc::new(Policy::default()),
+        own: None,
     };
     ServiceRecord {
         instances: numbers.map(instance).collect(),

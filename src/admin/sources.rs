@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::hub::{Detail, Held, Overview, SourceDetail, SourceView};
+use crate::hub::{Detail, Held, LastGood, Overview, SourceDetail, SourceView};
 use crate::model::{Condition, Issue};
 
 /// So many names stand in one line.
@@ -134,6 +134,10 @@ fn source(detail: &SourceDetail, now: Instant) -> Value {
             "services": detail.held.0,
             "first": detail.held.1.iter().map(|h| held(h, now)).collect::<Vec<_>>(),
         },
+        "last_good_values": {
+            "count": detail.last_good.0,
+            "first": detail.last_good.1.iter().map(last_good).collect::<Vec<_>>(),
+        },
         "entries": { "rejected": detail.rejected, "warnings": detail.warnings, "first": issues(&detail.issues) },
     })
 }
@@ -144,6 +148,15 @@ fn held(held: &Held, now: Instant) -> Value {
         "instances": held.instances,
         "since_seconds": now.saturating_duration_since(held.since).as_secs(),
         "believed_in_seconds": held.believed_at.map(|at| at.saturating_duration_since(now).as_secs()),
+    })
+}
+
+/// A key that is `null` stands for the whole entry, an instance that is `null` for the policy document.
+fn last_good(kept: &LastGood) -> Value {
+    json!({
+        "service": &*kept.service,
+        "instance": (!kept.instance.is_empty()).then_some(&*kept.instance),
+        "key": kept.key.map(|key| key.to_string()),
     })
 }
 

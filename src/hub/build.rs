@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{Catalog, Clusters, Exposure, Issue, Listener};
+use crate::model::{Catalog, Clusters, Conflict, Exposure, Issue, Listener, Policy};
 use crate::translate::cluster::cluster;
 use crate::translate::dialled::{dialled, is_dialled};
 use crate::translate::endpoints::endpoints;
@@ -29,8 +29,10 @@ pub struct Network {
 pub(super) struct Builder {
     network: Network,
     claimed: BTreeMap<Arc<str>, Claimed>,
-    /// Services whose versions disagree, with the sentence about it.
-    conflicts: BTreeMap<Arc<str>, Issue>,
+    /// What the instances of a service declare together: a tie keeps it.
+    elected: BTreeMap<Arc<str>, Policy>,
+    /// Services whose versions disagree, with a sentence about each key.
+    conflicts: BTreeMap<Arc<str>, Vec<Issue>>,
     /// Claims that lost against equal ones.
     contested: Vec<Issue>,
     /// Services with failing instances and no healthy one.
@@ -49,6 +51,7 @@ impl Builder {
         Self {
             network,
             claimed: BTreeMap::new(),
+            elected: BTreeMap::new(),
             conflicts: BTreeMap::new(),
             contested: Vec::new(),
             all_unhealthy: BTreeSet::new(),
@@ -84,7 +87,7 @@ impl Builder {
         self.claimed
             .values()
             .flat_map(|c| &c.issues)
-            .chain(self.conflicts.values())
+            .chain(self.conflicts.values().flatten())
             .chain(&self.contested)
     }
 
@@ -98,10 +101,15 @@ impl Builder {
         let mut updates = Vec::new();
         let mut exposures: BTreeSet<Arc<str>> = BTreeSet::new();
         for name in touched {
-            let claimed = catalog.service(name).map(|service| {
+            let service = catalog.service_after(name, self.elected.get(name));
+            match &service {
+                Some(service) => drop(self.elected.insert(name.clone(), service.elected.clone())),
+                None => drop(self.elected.remove(name)),
+            }
+            let claimed = service.map(|service| {
                 updates.push(Update::Put(cluster(&service, &self.network.clusters)));
                 updates.push(Update::Put(endpoints(&service, &self.network.clusters)));
-                self.note_conflict(name, service.conflict.as_ref());
+                self.note_conflicts(name, &service.conflicts);
                 self.note_health(name, service.all_unhealthy());
                 let mut claimed = claims(&service, &self.network.exposures);
                 claimed
@@ -112,7 +120,7 @@ impl Builder {
             if claimed.is_none() {
                 updates.push(Update::Remove(Kind::Endpoints, name.clone()));
                 updates.push(Update::Remove(Kind::Cluster, name.clone()));
-                self.note_conflict(name, None);
+                self.note_conflicts(name, &[]);
                 self.note_health(name, false);
                 self.dial(name, false, &mut updates);
             }
@@ -203,38 +211,44 @@ impl Builder {
         }
     }
 
-    fn note_conflict(&mut self, name: &Arc<str>, conflict: Option<&crate::model::Conflict>) {
-        let issue = conflict.map(|conflict| {
-            let version = |v: &Arc<str>| {
-                if v.is_empty() {
-                    "(none)".to_owned()
-                } else {
-                    v.to_string()
-                }
-            };
-            let losers: Vec<String> = conflict.losers.iter().map(version).collect();
-            let within = conflict.losers == [conflict.winner.clone()];
-            let reason = if within {
-                let version = version(&conflict.winner);
-                format!("instances of version {version} declare different policies: the most common one is in force")
-            } else {
-                format!(
-                    "versions declare different policies: that of {} is in force, not that of {}",
-                    version(&conflict.winner),
-                    losers.join(", ")
-                )
-            };
-            Issue::warning(&**name, reason)
-        });
-        if self.conflicts.get(name) == issue.as_ref() {
+    fn note_conflicts(&mut self, name: &Arc<str>, conflicts: &[Conflict]) {
+        let issues: Vec<Issue> = conflicts
+            .iter()
+            .map(|conflict| disagreement(name, conflict))
+            .collect();
+        if self.conflicts.get(name).map_or(&[][..], Vec::as_slice) == issues {
             return;
         }
         self.news = true;
-        match issue {
-            Some(issue) => drop(self.conflicts.insert(name.clone(), issue)),
-            None => drop(self.conflicts.remove(name)),
+        if issues.is_empty() {
+            self.conflicts.remove(name);
+        } else {
+            self.conflicts.insert(name.clone(), issues);
         }
     }
+}
+
+/// The sentence about a key that instances declare differently.
+fn disagreement(service: &str, conflict: &Conflict) -> Issue {
+    let version = |version: &Arc<str>| match &**version {
+        "" => "(none)".to_owned(),
+        version => version.to_owned(),
+    };
+    let Conflict { key, winner, losers } = conflict;
+    let reason = if *losers == [winner.clone()] {
+        format!(
+            "{key}: instances of version {} declare different values: the most common one is in force",
+            version(winner)
+        )
+    } else {
+        let losers: Vec<String> = losers.iter().map(version).collect();
+        format!(
+            "{key}: versions declare different values: that of {} is in force, not that of {}",
+            version(winner),
+            losers.join(", ")
+        )
+    };
+    Issue::warning(service, reason)
 }
 
 #[cfg(test)]
@@ -265,6 +279,7 @@ mod tests {
                 zone: "".into(),
                 version: "".into(),
                 policy: Arc::new(policy),
+                own: None,
             }],
             ..ServiceRecord::default()
         });

@@ -21,7 +21,7 @@ pub use build::Network;
 use last_known::Memory;
 use quota::Quota;
 use settle::Settle;
-pub use view::{Detail, Held, Order, Overview, SourceDetail, SourceInfo, SourceView};
+pub use view::{Detail, Held, LastGood, Order, Overview, SourceDetail, SourceInfo, SourceView};
 
 use crate::cache::{LastKnown, Snapshot, Writer};
 use crate::clock;
@@ -85,6 +85,7 @@ impl Hub {
                         .filter(|(_, info)| info.ask.is_some())
                         .map(|(name, _)| name.clone()),
                 )
+                .with_exposures(&network.exposures.keys().cloned().collect())
                 .with_priorities(
                     sources
                         .iter()

@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Hub;
-use super::view::{Detail, Held, Overview, SourceDetail, SourceView};
+use super::view::{Detail, Held, LastGood, Overview, SourceDetail, SourceView};
 use crate::clock;
 use crate::metrics::{ByEntry, ByService, BySource, ByState, MAX_ENTRIES, SourceKind, count};
 use crate::model::guard::Withheld;
-use crate::model::{Condition, Issue, Severity, SourceState, Status};
+use crate::model::{Condition, Issue, Key, Severity, SourceState, Status};
 
 impl Hub {
     /// Tells the rest of the program how the sources are.
@@ -145,6 +145,8 @@ impl Hub {
                 .entries_rejected
                 .get_or_create(&by_source)
                 .set(count(rejected));
+            let kept = state.last_good().count();
+            self.metrics.last_good.get_or_create(&by_source).set(count(kept));
         }
         for issue in &self.seen_issues {
             name("catalog", issue);
@@ -160,6 +162,11 @@ impl Hub {
                 since: self.instant(w.first),
                 believed_at: state.believed_at(w).map(|at| self.instant(at)),
             };
+            let last_good = |(service, instance, key): (&Arc<str>, &Arc<str>, Option<Key>)| LastGood {
+                service: service.clone(),
+                instance: instance.clone(),
+                key,
+            };
             let rejected = |issue: &&Issue| issue.severity == Severity::Rejected;
             let rejected = state.issues().filter(rejected).count();
             SourceDetail {
@@ -172,6 +179,10 @@ impl Hub {
                 rejected,
                 warnings: state.issues().count() - rejected,
                 issues: state.issues().take(MAX_ENTRIES).cloned().collect(),
+                last_good: (
+                    state.last_good().count(),
+                    state.last_good().take(MAX_ENTRIES).map(last_good).collect(),
+                ),
             }
         };
         Detail {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::model::{Condition, GuardRule, Issue};
+use crate::model::{Condition, GuardRule, Issue, Key};
 
 /// How the sources and their services are, for `/readyz`; bounded, and refreshed with each generation.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +80,20 @@ pub struct SourceDetail {
     pub warnings: usize,
     /// The first hundred of both.
     pub issues: Vec<Issue>,
+    /// Values kept from an earlier declaration, since the present one cannot be read: how many, and the first
+    /// hundred.
+    pub last_good: (usize, Vec<LastGood>),
+}
+
+/// A value that is in force although what is registered now cannot be read.
+#[derive(Clone, Debug)]
+pub struct LastGood {
+    /// The service.
+    pub service: Arc<str>,
+    /// Id of the instance, `""` for the policy document.
+    pub instance: Arc<str>,
+    /// The key; `None`: the whole entry.
+    pub key: Option<Key>,
 }
 
 /// A service of which instances are withheld.

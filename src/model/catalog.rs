@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::change::{Event, Issue, What};
+use super::declaration::Policy;
 use super::guard::GuardRule;
+use super::last_good::Exposures;
 use super::service::{Service, ServiceRecord};
 use super::source_state::SourceState;
 
@@ -47,6 +49,15 @@ impl Catalog {
     #[must_use]
     pub fn with_priorities(mut self, priorities: BTreeMap<Arc<str>, u32>) -> Self {
         self.priorities = priorities;
+        self
+    }
+
+    /// The exposures that the operator defines: a declaration that names another one is a slip.
+    #[must_use]
+    pub fn with_exposures(mut self, exposures: &Exposures) -> Self {
+        for state in self.sources.values_mut() {
+            state.exposures.clone_from(exposures);
+        }
         self
     }
 
@@ -122,6 +133,12 @@ impl Catalog {
     /// one of the lesser priority is right, then the one of the lesser name.
     #[must_use]
     pub fn service(&self, name: &Arc<str>) -> Option<Service> {
+        self.service_after(name, None)
+    }
+
+    /// The same; `before`: what its instances declared until now ([`Service::elected`]), which a tie keeps.
+    #[must_use]
+    pub fn service_after(&self, name: &Arc<str>, before: Option<&Policy>) -> Option<Service> {
         let priority = |source| self.priorities.get(source).copied().unwrap_or(0);
         let mut records: Vec<(u32, &ServiceRecord)> = self
             .sources
@@ -130,7 +147,7 @@ impl Catalog {
             .filter(|(_, r)| !(r.instances.is_empty() && r.policy.is_none()) || r.issues.is_empty())
             .collect();
         records.sort_by_key(|(priority, _)| *priority); // stable: names stay in their order
-        (!records.is_empty()).then(|| Service::merge(name, &records))
+        (!records.is_empty()).then(|| Service::merge(name, &records, before))
     }
 }
 
@@ -169,6 +186,7 @@ mod tests {
             zone: "".into(),
             version: "".into(),
             policy: Arc::new(Policy::default()),
+            own: None,
         };
         ServiceRecord {
             instances: vec![instance],

@@ -1,14 +1,15 @@
 //! The keys a server declares: one flat table of strings, the same in Consul
 //! Meta (`xds-KEY`), Consul tags (`xds.KEY=value`) and etcd JSON (`"KEY"`).
 //!
-//! A bad value costs its own key only: the default is taken, an [`Issue`] says
-//! so, and the instance stays.
+//! A bad value costs its own key only: the key is noted as a slip, an [`Issue`] names it, and
+//! the instance stays. What takes its place is decided by [`super::last_good`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::change::Issue;
 use super::instance::{MAX_WEIGHT, Protocol};
+use super::key::{Key, nearest};
 use super::network::OnAllUnhealthy;
 use super::route::{RouteRule, clip};
 
@@ -23,6 +24,8 @@ pub struct Declared {
     pub zone: Option<Arc<str>>,
     /// `state`
     pub state: Option<State>,
+    /// Instance keys that are there and cannot be read.
+    pub slips: BTreeSet<Key>,
     /// The service policy among the keys.
     pub policy: Policy,
 }
@@ -36,10 +39,14 @@ pub struct Policy {
     pub protocol: Option<Protocol>,
     /// `expose`: exposures by name, comma separated; `none` = no route at all.
     pub expose: Option<Expose>,
-    /// `route`, `route-2`, …, in the order of their keys.
-    pub routes: Vec<RouteRule>,
+    /// `route` (1), `route-2`, … by their number.
+    #[serde(with = "super::numbered")]
+    pub routes: BTreeMap<u32, RouteRule>,
     /// `all-unhealthy`
     pub all_unhealthy: Option<OnAllUnhealthy>,
+    /// Policy keys that are there and cannot be read.
+    #[serde(skip)]
+    pub slips: BTreeSet<Key>,
 }
 
 /// `expose`, read.
@@ -52,7 +59,7 @@ pub enum Expose {
 }
 
 /// `state`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum State {
     /// Takes traffic (the default).
     Up,
@@ -94,6 +101,8 @@ impl Spelling {
 }
 
 const KNOWN: &str = "version, weight, zone, state, protocol, expose, route, all-unhealthy, share, needs";
+/// What becomes of a key whose value cannot be read.
+const SLIP: &str = "not used: the last good value stays in force; a new instance takes the default";
 
 /// Reads a table of keys (already without their prefix). `entry` is the
 /// registry's name of it and stands in each issue.
@@ -104,84 +113,75 @@ pub fn parse<'a>(
     issues: &mut Vec<Issue>,
 ) -> Declared {
     let mut declared = Declared::default();
-    let mut routes: BTreeMap<u32, RouteRule> = BTreeMap::new();
-    for (key, value) in pairs {
-        if let Err(reason) = read_one(&mut declared, &mut routes, key, value) {
+    let mut misspelt = BTreeSet::new();
+    for (name, value) in pairs {
+        let mut warn = |reason: String| {
             let prefix = spelling.prefix();
-            issues.push(Issue::warning(entry, format!("{prefix}{}: {reason}", clip(key))));
+            issues.push(Issue::warning(entry, format!("{prefix}{}: {reason}", clip(name))));
+        };
+        let Some(key) = Key::parse(name) else {
+            warn(match nearest(name) {
+                Some(key) => {
+                    misspelt.insert(key);
+                    format!("is not a key of ours; `{}{key}` is. {SLIP}", spelling.prefix())
+                }
+                None if matches!(name, "share" | "needs") => {
+                    "is a key of the declaration language that this version does not act on yet".to_owned()
+                }
+                None => format!("not a key of ours, ignored (known: {KNOWN}, route-2, …)"),
+            });
+            continue;
+        };
+        match read_one(&mut declared, key, value.trim()) {
+            Ok(warnings) => warnings.into_iter().for_each(warn),
+            Err(reason) => {
+                declared.slip(key);
+                warn(format!("{reason}; {SLIP}"));
+            }
         }
     }
-    declared.policy.routes = routes.into_values().collect();
+    for key in misspelt {
+        if !declared.says(key) {
+            declared.slip(key);
+        }
+    }
     declared
 }
 
-fn read_one(
-    declared: &mut Declared,
-    routes: &mut BTreeMap<u32, RouteRule>,
-    key: &str,
-    value: &str,
-) -> Result<(), String> {
-    let value = value.trim();
+/// Reads the value of one key; the answer is what to warn of in a value that counts all the same.
+fn read_one(declared: &mut Declared, key: Key, value: &str) -> Result<Vec<String>, String> {
+    let policy = &mut declared.policy;
     match key {
-        "version" => declared.version = Some(label(value, "a commit id or release")?),
-        "zone" => declared.zone = Some(label(value, "a zone name")?),
-        "weight" => declared.weight = Some(weight(value)?),
-        "state" => {
+        Key::Version => declared.version = Some(label(value, "a commit id or release")?),
+        Key::Zone => declared.zone = Some(label(value, "a zone name")?),
+        Key::Weight => declared.weight = Some(weight(value)?),
+        Key::State => {
             declared.state = Some(match value {
                 "up" => State::Up,
                 "drain" => State::Drain,
                 "off" => State::Off,
-                _ => {
-                    return Err(format!("`{}` must be up, drain or off; taken as up", clip(value)));
-                }
+                _ => return Err(format!("`{}` must be up, drain or off", clip(value))),
             });
         }
-        "protocol" => {
-            let wrong = || {
-                format!(
-                    "`{}` must be http1, http2, grpc or tcp; taken as http1",
-                    clip(value)
-                )
-            };
-            declared.policy.protocol = Some(Protocol::parse(value).ok_or_else(wrong)?);
+        Key::Protocol => {
+            let wrong = || format!("`{}` must be http1, http2, grpc or tcp", clip(value));
+            policy.protocol = Some(Protocol::parse(value).ok_or_else(wrong)?);
         }
-        "expose" => declared.policy.expose = Some(expose(value)?),
-        "all-unhealthy" => {
-            let wrong = || {
-                format!(
-                    "`{}` must be open, closed or drop; clusters.on_all_unhealthy of bridge.toml is taken",
-                    clip(value)
-                )
-            };
-            declared.policy.all_unhealthy = Some(OnAllUnhealthy::parse(value).ok_or_else(wrong)?);
+        Key::Expose => policy.expose = Some(expose(value)?),
+        Key::AllUnhealthy => {
+            let wrong = || format!("`{}` must be open, closed or drop", clip(value));
+            policy.all_unhealthy = Some(OnAllUnhealthy::parse(value).ok_or_else(wrong)?);
         }
-        "share" | "needs" => {
-            return Err(
-                "is a key of the declaration language that this version does not act on yet".to_owned(),
-            );
-        }
-        _ => {
-            let number = match key.strip_prefix("route") {
-                Some("") => Some(1),
-                Some(rest) => rest
-                    .strip_prefix('-')
-                    .and_then(|n| n.parse::<u32>().ok())
-                    .filter(|n| *n >= 2),
-                None => None,
-            };
-            let Some(number) = number else {
-                return Err(format!("not a key of ours, ignored (known: {KNOWN}, route-2, …)"));
-            };
-            if routes.len() >= MAX_ROUTES && !routes.contains_key(&number) {
-                return Err(format!("more than {MAX_ROUTES} routes; this one is ignored"));
+        Key::Route(number) => {
+            if policy.routes.len() >= MAX_ROUTES && !policy.routes.contains_key(&number) {
+                return Err(format!("more than {MAX_ROUTES} routes"));
             }
-            routes.insert(
-                number,
-                RouteRule::parse(value).map_err(|e| format!("{e}; this route is ignored"))?,
-            );
+            let (rule, warnings) = RouteRule::read(value)?;
+            policy.routes.insert(number, rule);
+            return Ok(warnings);
         }
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// The longest version or zone that is declared, bytes.
@@ -194,12 +194,7 @@ fn weight(value: &str) -> Result<u32, String> {
         .parse::<u32>()
         .ok()
         .filter(|w| *w <= MAX_WEIGHT)
-        .ok_or_else(|| {
-            format!(
-                "`{}` must be a whole number from 0 to {MAX_WEIGHT}; the default is taken",
-                clip(value)
-            )
-        })
+        .ok_or_else(|| format!("`{}` must be a whole number from 0 to {MAX_WEIGHT}", clip(value)))
 }
 
 fn label(value: &str, what: &str) -> Result<Arc<str>, String> {
@@ -209,7 +204,7 @@ fn label(value: &str, what: &str) -> Result<Arc<str>, String> {
             .all(|b| b.is_ascii_graphic() && b != b'@' && b != b'/');
     if !fits {
         return Err(format!(
-            "`{}` must be {what}: at most {MAX_LABEL} visible ASCII characters, no @ or /; ignored",
+            "`{}` must be {what}: at most {MAX_LABEL} visible ASCII characters, no @ or /",
             clip(value)
         ));
     }
@@ -233,7 +228,7 @@ fn expose(value: &str) -> Result<Expose, String> {
     };
     if names.is_empty() || names.len() > 16 || !names.iter().all(word) {
         return Err(format!(
-            "`{}` must be none, or names of exposures separated by commas; ignored",
+            "`{}` must be none, or names of exposures separated by commas",
             clip(value)
         ));
     }
@@ -241,23 +236,65 @@ fn expose(value: &str) -> Result<Expose, String> {
 }
 
 impl Declared {
-    /// Takes what `self` does not say from `weaker` (policy document over Meta over tag over field).
+    /// Takes what `self` does not say from `weaker` (policy document over Meta over tag over field). A slip of
+    /// the stronger place stays a slip, with the weaker value until there is a last good one.
     #[must_use]
-    pub fn over(self, weaker: Self) -> Self {
+    pub fn over(mut self, weaker: Self) -> Self {
+        let overruled = |key: &Key| !self.says(*key);
+        let slips: Vec<Key> = weaker.slips.into_iter().filter(overruled).collect();
+        self.slips.extend(slips);
         Self {
             version: self.version.or(weaker.version),
             weight: self.weight.or(weaker.weight),
             zone: self.zone.or(weaker.zone),
             state: self.state.or(weaker.state),
+            slips: self.slips,
             policy: self.policy.over(&weaker.policy),
+        }
+    }
+
+    /// Notes that a key is there and cannot be read.
+    pub fn slip(&mut self, key: Key) {
+        if key.is_policy() {
+            self.policy.slips.insert(key);
+        } else {
+            self.slips.insert(key);
+        }
+    }
+
+    /// The same for the name of a key whose value is not even text.
+    pub fn slip_named(&mut self, name: &str) {
+        if let Some(key) = Key::parse(name)
+            .or_else(|| nearest(name))
+            .filter(|key| !self.says(*key))
+        {
+            self.slip(key);
+        }
+    }
+
+    /// Whether a key has a value.
+    #[must_use]
+    pub fn says(&self, key: Key) -> bool {
+        match key {
+            Key::Version => self.version.is_some(),
+            Key::Weight => self.weight.is_some(),
+            Key::Zone => self.zone.is_some(),
+            Key::State => self.state.is_some(),
+            _ => self.policy.says(key),
         }
     }
 }
 
 impl Policy {
-    /// Takes what `self` does not say from `weaker`.
+    /// Takes what `self` does not say from `weaker`; the routes of one place are one answer.
     #[must_use]
-    pub fn over(self, weaker: &Self) -> Self {
+    pub fn over(mut self, weaker: &Self) -> Self {
+        let overruled = |key: &Key| match key {
+            Key::Route(_) => self.routes.is_empty(),
+            key => !self.says(*key),
+        };
+        let slips: Vec<Key> = weaker.slips.iter().copied().filter(overruled).collect();
+        self.slips.extend(slips);
         Self {
             protocol: self.protocol.or(weaker.protocol),
             expose: self.expose.or_else(|| weaker.expose.clone()),
@@ -267,7 +304,35 @@ impl Policy {
                 self.routes
             },
             all_unhealthy: self.all_unhealthy.or(weaker.all_unhealthy),
+            slips: self.slips,
         }
+    }
+
+    /// Whether a key has a value; false for the keys of instances.
+    #[must_use]
+    pub fn says(&self, key: Key) -> bool {
+        match key {
+            Key::Protocol => self.protocol.is_some(),
+            Key::Expose => self.expose.is_some(),
+            Key::AllUnhealthy => self.all_unhealthy.is_some(),
+            Key::Route(number) => self.routes.contains_key(&number),
+            Key::Version | Key::Weight | Key::Zone | Key::State => false,
+        }
+    }
+
+    /// Takes the value of one key from another policy, where that has one. True when it had.
+    pub fn take(&mut self, key: Key, from: &Self) -> bool {
+        match key {
+            Key::Protocol if from.protocol.is_some() => self.protocol = from.protocol,
+            Key::Expose if from.expose.is_some() => self.expose.clone_from(&from.expose),
+            Key::AllUnhealthy if from.all_unhealthy.is_some() => self.all_unhealthy = from.all_unhealthy,
+            Key::Route(number) => match from.routes.get(&number) {
+                Some(rule) => drop(self.routes.insert(number, rule.clone())),
+                None => return false,
+            },
+            _ => return false,
+        }
+        true
     }
 }
 
@@ -303,7 +368,7 @@ mod tests {
             Some(Expose::On(vec!["edge".into(), "internal".into()]))
         );
         assert!(matches!(
-            declared.policy.routes[0].matcher,
+            declared.policy.routes[&1].matcher,
             crate::model::Matcher::Grpc(_)
         ));
         assert_eq!(declared.policy.routes.len(), 2);
@@ -328,8 +393,54 @@ mod tests {
             (None, None, None)
         );
         assert_eq!(declared.policy.all_unhealthy, None);
+        let slips: Vec<String> = declared
+            .slips
+            .iter()
+            .chain(&declared.policy.slips)
+            .map(Key::to_string)
+            .collect();
+        assert_eq!(
+            slips,
+            ["weight", "state", "protocol", "expose", "all-unhealthy", "route"]
+        );
         assert_eq!(issues.len(), 8, "{issues:?}");
         assert!(issues.iter().all(|i| i.starts_with("xds-")), "{issues:?}");
+    }
+
+    #[test]
+    fn a_misspelt_key_is_a_slip_of_the_one_that_was_meant() {
+        let (declared, issues) = read(&[
+            ("Route", "path=/x"),
+            ("wieght", "9"),
+            ("expose", "edge"),
+            ("Expose", "x"),
+        ]);
+        assert_eq!(declared.policy.slips, [Key::Route(1)].into());
+        assert_eq!(declared.slips, [Key::Weight].into());
+        assert!(issues[0].contains("`xds-route` is"), "{issues:?}");
+    }
+
+    #[test]
+    fn a_word_of_later_versions_leaves_the_rest_of_a_route() {
+        let (declared, issues) = read(&[("route", "path=/a rewrite=/b"), ("route-2", "path=/a method=GET")]);
+        assert_eq!(declared.policy.routes[&1], RouteRule::parse("path=/a").unwrap());
+        assert_eq!(
+            declared.policy.slips,
+            [Key::Route(2)].into(),
+            "it might match more than it should"
+        );
+        assert!(issues[0].contains("`rewrite=` is not acted on"), "{issues:?}");
+    }
+
+    #[test]
+    fn a_slip_is_overruled_by_a_stronger_place_only() {
+        let (bad, _) = read(&[("weight", "x"), ("expose", "")]);
+        let (good, _) = read(&[("weight", "9"), ("expose", "edge")]);
+        let stronger = good.clone().over(bad.clone());
+        assert!(stronger.slips.is_empty() && stronger.policy.slips.is_empty());
+        let weaker = bad.over(good);
+        assert_eq!((weaker.weight, weaker.slips), (Some(9), [Key::Weight].into()));
+        assert_eq!(weaker.policy.slips, [Key::Expose].into());
     }
 
     #[test]

@@ -387,6 +387,7 @@ mod tests {
                     zone: "".into(),
                     version: "".into(),
                     policy: Arc::default(),
+                    own: None,
                 })
                 .collect(),
             ..ServiceRecord::default()

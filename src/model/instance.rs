@@ -1,11 +1,13 @@
 //! One server process, as a registry knows it. Never a hostname: EDS carries
 //! addresses only (Envoy refuses a whole assignment that holds a hostname).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::declaration::Policy;
+use super::declaration::{Policy, State};
+use super::key::Key;
 
 /// The largest weight an instance may have. Envoy adds the weights of a
 /// locality up in 32 bits; this leaves room for 32,000 instances of the largest.
@@ -28,6 +30,32 @@ pub struct Instance {
     pub version: Arc<str>,
     /// The service policy this instance declares (it may differ between versions).
     pub policy: Arc<Policy>,
+    /// What it declares of itself, where it declares anything: the fields above have it already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<Arc<Own>>,
+}
+
+/// What an instance declares of itself, apart from what its registry says. Kept so that a key that becomes
+/// unreadable can keep its last good value while the registry's own facts go on changing.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Own {
+    /// `weight`
+    pub weight: Option<u32>,
+    /// `state`
+    pub state: Option<State>,
+    /// `zone`
+    pub zone: Option<Arc<str>>,
+    /// `version`
+    pub version: Option<Arc<str>>,
+    /// The registry's own health.
+    pub health: Health,
+    /// The registry's own weight.
+    pub registered_weight: u32,
+    /// The registry's own zone.
+    pub registered_zone: Arc<str>,
+    /// Keys of the instance that are there and cannot be read.
+    #[serde(skip)]
+    pub slips: BTreeSet<Key>,
 }
 
 /// Health as Envoy's EDS knows it (`envoy.config.core.v3.HealthStatus`).

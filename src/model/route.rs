@@ -34,16 +34,50 @@ pub struct GrpcMethod {
     pub method: Option<String>,
 }
 
+/// Words of later versions that change what becomes of a request and not which service gets it: without them
+/// no request goes to a wrong place. Any other unknown word might narrow the match.
+const HARMLESS: [&str; 20] = [
+    "rewrite",
+    "prefix-rewrite",
+    "regex-rewrite",
+    "host-rewrite",
+    "retry",
+    "retries",
+    "retry-on",
+    "per-try-timeout",
+    "idle-timeout",
+    "stream-idle-timeout",
+    "max-stream-duration",
+    "hash",
+    "cors",
+    "upgrade",
+    "compress",
+    "mirror",
+    "set-header",
+    "add-header",
+    "remove-header",
+    "set-response-header",
+];
+
 impl RouteRule {
     /// Reads one `route` value: words of `key=value`, separated by spaces.
     ///
     /// # Errors
     /// A sentence naming the word that is wrong and what would be right.
     pub fn parse(text: &str) -> Result<Self, String> {
+        Self::read(text).map(|(rule, _)| rule)
+    }
+
+    /// The same, with what to warn of in a route that counts all the same.
+    ///
+    /// # Errors
+    /// As those of [`Self::parse`].
+    pub fn read(text: &str) -> Result<(Self, Vec<String>), String> {
         let mut host = None;
         let mut matcher = None;
         let mut headers = Vec::new();
         let mut timeout = None;
+        let mut warnings = Vec::new();
         for word in text.split_whitespace() {
             let Some((key, value)) = word.split_once('=') else {
                 return Err(format!(
@@ -63,6 +97,11 @@ impl RouteRule {
                 "header" => headers.push(parse_header(value)?),
                 "timeout" if timeout.is_some() => return Err(twice()),
                 "timeout" => timeout = Some(parse_duration(value)?),
+                _ if HARMLESS.contains(&key) => {
+                    warnings.push(format!(
+                        "`{key}=` is not acted on by this version; the rest of the route counts"
+                    ));
+                }
                 _ => {
                     return Err(format!(
                         "`{}=` is not known in a route (host=, path=, grpc=, header=, timeout=)",
@@ -77,12 +116,13 @@ impl RouteRule {
             (None, None) => return Err("a route needs `host=`, `path=` or `grpc=`".to_owned()),
         };
         headers.sort();
-        Ok(Self {
+        let rule = Self {
             host,
             matcher,
             headers,
             timeout,
-        })
+        };
+        Ok((rule, warnings))
     }
 }
 

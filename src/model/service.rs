@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use super::change::Issue;
 use super::declaration::{Declared, Policy, State};
-use super::instance::{Health, Instance, Protocol};
+use super::instance::{Health, Instance, Own, Protocol};
+use super::key::Key;
 use super::network::OnAllUnhealthy;
 use super::route::clip;
+use super::vote::{self, Conflict};
 
 /// All that one source says of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -20,6 +22,13 @@ pub struct ServiceRecord {
     /// What is wrong with entries of this service.
     #[serde(skip)]
     pub issues: Vec<Issue>,
+    /// Entries that are there and cannot be read at all: ids of instances, `""` for the policy document.
+    #[serde(skip)]
+    pub unread: Vec<Arc<str>>,
+    /// Keys that keep their last good value, since what is registered now cannot be read: by the id of the
+    /// instance, `""` for the policy document. `None`: the whole entry.
+    #[serde(skip)]
+    pub stale: Vec<(Arc<str>, Option<Key>)>,
 }
 
 /// A service as it is served: the union of its instances in all sources.
@@ -33,25 +42,19 @@ pub struct Service {
     pub behind: BTreeMap<SocketAddr, u32>,
     /// The policy in force.
     pub policy: Policy,
-    /// Set when instances disagree about the policy.
-    pub conflict: Option<Conflict>,
-}
-
-/// Instances of one service that declare different policies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    /// The version whose policy is in force.
-    pub winner: Arc<str>,
-    /// The others, by version.
-    pub losers: Vec<Arc<str>>,
+    /// What the instances declare, before policy documents: what a later tie keeps.
+    pub elected: Policy,
+    /// Keys that instances declare differently.
+    pub conflicts: Vec<Conflict>,
 }
 
 impl Service {
     /// Merges what the sources say, each with its priority. Records come strongest first: for an
     /// address that two sources know, the first one's facts count, and a policy document
-    /// of the first one wins key by key. An address within one record counts once.
+    /// of the first one wins key by key. An address within one record counts once. `before`: what the
+    /// instances declared until now, for ties.
     #[must_use]
-    pub fn merge(name: &Arc<str>, records: &[(u32, &ServiceRecord)]) -> Self {
+    pub fn merge(name: &Arc<str>, records: &[(u32, &ServiceRecord)], before: Option<&Policy>) -> Self {
         let mut by_address: BTreeMap<SocketAddr, &Instance> = BTreeMap::new();
         let mut behind = BTreeMap::new();
         for (priority, record) in records {
@@ -64,18 +67,19 @@ impl Service {
             }
         }
         let instances: Vec<Instance> = by_address.into_values().cloned().collect();
-        let (declared, conflict) = choose(&instances);
+        let (elected, conflicts) = vote::elect(&instances, before);
         let policy = records
             .iter()
             .filter_map(|(_, r)| r.policy.as_ref())
             .fold(Policy::default(), Policy::over)
-            .over(&declared);
+            .over(&elected);
         Self {
             name: name.clone(),
             instances,
             behind,
             policy,
-            conflict,
+            elected,
+            conflicts,
         }
     }
 
@@ -100,46 +104,6 @@ impl Service {
     }
 }
 
-/// The policy of the version with most serving instances wins (then most
-/// instances, then the lesser name, so that all replicas agree). Each rolling
-/// deploy passes through a disagreement: nothing is dropped for it.
-fn choose(instances: &[Instance]) -> (Policy, Option<Conflict>) {
-    let mut by_policy: BTreeMap<(&Policy, &Arc<str>), (usize, usize)> = BTreeMap::new();
-    let mut by_version: BTreeMap<&Arc<str>, (usize, usize)> = BTreeMap::new();
-    for instance in instances {
-        let serves = usize::from(instance.health.serves());
-        for count in [
-            by_policy
-                .entry((&*instance.policy, &instance.version))
-                .or_default(),
-            by_version.entry(&instance.version).or_default(),
-        ] {
-            count.0 += serves;
-            count.1 += 1;
-        }
-    }
-    let Some((winner, _)) = by_version.iter().max_by(|a, b| a.1.cmp(b.1).then(b.0.cmp(a.0))) else {
-        return (Policy::default(), None);
-    };
-    let policy = by_policy
-        .iter()
-        .filter(|((_, version), _)| version == winner)
-        .max_by(|a, b| a.1.cmp(b.1).then(b.0.cmp(a.0)))
-        .map_or_else(Policy::default, |((policy, _), _)| (*policy).clone());
-    let mut losers: Vec<Arc<str>> = by_policy
-        .keys()
-        .filter(|(p, _)| **p != policy)
-        .map(|(_, version)| (*version).clone())
-        .collect();
-    losers.sort();
-    losers.dedup();
-    let conflict = (!losers.is_empty()).then(|| Conflict {
-        winner: (*winner).clone(),
-        losers,
-    });
-    (policy, conflict)
-}
-
 /// What a registry itself says of one instance, before its declaration is looked at.
 #[derive(Clone, Debug)]
 pub struct Registered<'a> {
@@ -159,21 +123,52 @@ pub struct Registered<'a> {
 /// stays known: when all of a service do, its routes and protocol are still there.
 #[must_use]
 pub fn assemble(registered: &Registered<'_>, declared: Declared) -> Instance {
-    let weight = declared.weight.unwrap_or(registered.weight);
-    let health = match declared.state {
-        _ if weight == 0 => Health::Off,
-        Some(State::Off) => Health::Off,
-        Some(State::Drain) => Health::Draining,
-        Some(State::Up) | None => registered.health,
+    let Declared {
+        version,
+        weight,
+        zone,
+        state,
+        slips,
+        policy,
+    } = declared;
+    let own = Own {
+        weight,
+        state,
+        zone,
+        version,
+        health: registered.health,
+        registered_weight: registered.weight,
+        registered_zone: registered.zone.into(),
+        slips,
     };
-    Instance {
+    let silent = own.weight.is_none() && own.state.is_none() && own.zone.is_none() && own.slips.is_empty();
+    let mut instance = Instance {
         id: registered.id.into(),
         address: registered.address,
-        health,
-        weight,
-        zone: declared.zone.unwrap_or_else(|| registered.zone.into()),
-        version: declared.version.unwrap_or_default(),
-        policy: Arc::new(declared.policy),
+        health: registered.health,
+        weight: registered.weight,
+        zone: "".into(),
+        version: "".into(),
+        policy: Arc::new(policy),
+        own: None,
+    };
+    instance.follow(&own);
+    instance.own = (!silent).then(|| Arc::new(own));
+    instance
+}
+
+impl Instance {
+    /// Takes the facts that the registry and the declaration say together.
+    pub(super) fn follow(&mut self, own: &Own) {
+        self.weight = own.weight.unwrap_or(own.registered_weight);
+        self.health = match own.state {
+            _ if self.weight == 0 => Health::Off,
+            Some(State::Off) => Health::Off,
+            Some(State::Drain) => Health::Draining,
+            Some(State::Up) | None => own.health,
+        };
+        self.zone = own.zone.clone().unwrap_or_else(|| own.registered_zone.clone());
+        self.version = own.version.clone().unwrap_or_default();
     }
 }
 
@@ -264,6 +259,7 @@ mod tests {
                 protocol: Some(protocol),
                 ..Policy::default()
             }),
+            own: None,
         }
     }
 
@@ -281,10 +277,10 @@ mod tests {
             instance("b", 1, "", Health::Unhealthy, Protocol::Http1),
             instance("c", 2, "", Health::Healthy, Protocol::Http1),
         ]);
-        let merged = Service::merge(&"orders".into(), &[(0, &a), (0, &b)]);
+        let merged = Service::merge(&"orders".into(), &[(0, &a), (0, &b)], None);
         let seen: Vec<_> = merged.instances.iter().map(|i| (&*i.id, i.health)).collect();
         assert_eq!(seen, [("a", Health::Healthy), ("c", Health::Healthy)]);
-        assert_eq!(merged.conflict, None);
+        assert_eq!(merged.conflicts, []);
     }
 
     #[test]
@@ -303,7 +299,7 @@ mod tests {
                 .zip(1..)
                 .map(|(h, n)| instance("i", n, "", *h, Protocol::Http1));
             let record = record(instances.collect());
-            let merged = Service::merge(&"x".into(), &[(0, &record)]);
+            let merged = Service::merge(&"x".into(), &[(0, &record)], None);
             assert_eq!(merged.all_unhealthy(), expected, "{healths:?}");
         }
     }
@@ -315,7 +311,7 @@ mod tests {
             instance("b", 1, "", Health::Healthy, Protocol::Http1),
             instance("c", 2, "", Health::Healthy, Protocol::Http1),
         ]);
-        let merged = Service::merge(&"orders".into(), &[(0, &here), (7, &there)]);
+        let merged = Service::merge(&"orders".into(), &[(0, &here), (7, &there)], None);
         assert_eq!(merged.instances[0].health, Health::Unhealthy);
         assert_eq!(merged.behind, BTreeMap::from([(merged.instances[1].address, 7)]));
     }
@@ -335,14 +331,16 @@ mod tests {
                     instance("5", 5, "new", Unhealthy, Protocol::Grpc),
                 ]),
             )],
+            None,
         );
         assert_eq!(merged.protocol(), Protocol::Http1);
         assert_eq!(
-            merged.conflict,
-            Some(Conflict {
+            merged.conflicts,
+            [Conflict {
+                key: Key::Protocol,
                 winner: "old".into(),
                 losers: vec!["new".into()]
-            })
+            }]
         );
         assert_eq!(merged.instances.len(), 5, "a disagreement drops nobody");
     }
@@ -355,7 +353,7 @@ mod tests {
             ..Policy::default()
         });
         assert_eq!(
-            Service::merge(&"x".into(), &[(0, &doc)]).protocol(),
+            Service::merge(&"x".into(), &[(0, &doc)], None).protocol(),
             Protocol::Http2
         );
     }

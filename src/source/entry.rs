@@ -75,24 +75,26 @@ pub(super) fn policy(entry: &str, table: &Table) -> Decoded<Policy> {
 
 fn declared(entry: &str, table: &Table, skip: &[&str], issues: &mut Vec<Issue>) -> Declared {
     let mut pairs = Vec::with_capacity(table.len());
+    let mut unread = Vec::new();
     for (key, value) in table.iter().filter(|(key, _)| !skip.contains(&key.as_str())) {
         match text(value) {
             Ok(text) => pairs.push((key.as_str(), text)),
             Err(kind) => {
+                unread.push(key.as_str());
                 let key = clip(key);
                 issues.push(Issue::warning(
                     entry,
-                    format!("{key}: is {kind}, must be a string or a number; ignored"),
+                    format!("{key}: is {kind}, must be a string or a number; not used"),
                 ));
             }
         }
     }
-    declaration::parse(
-        entry,
-        Spelling::Plain,
-        pairs.iter().map(|(k, v)| (*k, v.as_ref())),
-        issues,
-    )
+    let pairs = pairs.iter().map(|(k, v)| (*k, v.as_ref()));
+    let mut declared = declaration::parse(entry, Spelling::Plain, pairs, issues);
+    for key in unread {
+        declared.slip_named(key);
+    }
+    declared
 }
 
 fn address(table: &Table) -> Result<SocketAddr, String> {

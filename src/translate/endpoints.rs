@@ -151,6 +151,7 @@ mod tests {
             zone: zone.into(),
             version: "".into(),
             policy: Arc::new(Policy::default()),
+            own: None,
         }
     }
 

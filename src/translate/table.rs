@@ -98,7 +98,7 @@ pub fn claims(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>) -> Cl
 }
 
 fn declared(service: &Service, name: &Arc<str>, exposure: &Exposure, claimed: &mut Claimed) {
-    for rule in &service.policy.routes {
+    for rule in service.policy.routes.values() {
         match hosts_of(rule, exposure).and_then(|hosts| allowed(service, rule, exposure).map(|()| hosts)) {
             Ok(hosts) => claimed.claims.extend(
                 hosts
@@ -180,7 +180,9 @@ mod tests {
     use crate::model::Policy;
 
     fn service(expose: Option<Expose>, routes: &[&str]) -> Service {
-        let routes = routes.iter().map(|r| RouteRule::parse(r).unwrap()).collect();
+        let routes = (1..)
+            .zip(routes.iter().map(|r| RouteRule::parse(r).unwrap()))
+            .collect();
         Service {
             name: "Orders".into(),
             policy: Policy {

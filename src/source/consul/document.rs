@@ -1,5 +1,5 @@
 //! Policy documents in Consul's KV: `xds/<service>/policy`, a JSON object of the plain keys.
-//! Pure: a malformed document is ignored with a warning, never a reason to drop its service.
+//! Pure: a malformed document is a warning, and what was read of it last stays in force.
 //!
 //! The names of the keys are read apart from their values, and only values of keys of this shape:
 //! whatever else somebody keeps below `xds/`, however much of it, costs the policies nothing.
@@ -137,12 +137,15 @@ impl Document {
 /// `key` is the one that was asked for: nobody else's word stands in an issue.
 fn decoded(key: &str, pair: &Pair) -> Document {
     let mut issues = Vec::new();
-    let policy = object(pair.value.as_deref().unwrap_or_default()).map(|pairs| {
-        let pairs: Vec<(&str, &str)> = pairs
+    let policy = object(pair.value.as_deref().unwrap_or_default()).map(|object| {
+        let pairs: Vec<(&str, &str)> = object
             .iter()
             .filter_map(|(k, v)| text(key, k, v.as_ref(), &mut issues))
             .collect();
-        declaration::parse(key, Spelling::Plain, pairs, &mut issues)
+        let mut declared = declaration::parse(key, Spelling::Plain, pairs, &mut issues);
+        let unread = object.iter().filter(|(_, value)| value.is_none());
+        unread.for_each(|(name, _)| declared.slip_named(name));
+        declared
     });
     match policy {
         Ok(declared) => {
@@ -164,7 +167,7 @@ fn decoded(key: &str, pair: &Pair) -> Document {
         }
         Err(reason) => Document {
             policy: None,
-            unread: false,
+            unread: true,
             refused: false,
             issues: vec![Issue::warning(key, reason)],
         },
@@ -175,10 +178,10 @@ fn decoded(key: &str, pair: &Pair) -> Document {
 fn object(base64: &str) -> Result<Vec<(String, Option<String>)>, String> {
     let bytes = STANDARD
         .decode(base64)
-        .map_err(|_| "the value is not base64; ignored".to_owned())?;
+        .map_err(|_| "the value is not base64; what was read of it last stays in force".to_owned())?;
     let object: BTreeMap<String, Value> = serde_json::from_slice(&bytes).map_err(|e| {
         format!(
-            "must be a JSON object such as {{\"expose\": \"edge\"}} ({}); ignored",
+            "must be a JSON object such as {{\"expose\": \"edge\"}} ({}); what was read of it last stays in force",
             clip(&e.to_string())
         )
     })?;
@@ -202,7 +205,7 @@ fn text<'a>(
     if value.is_none() {
         issues.push(Issue::warning(
             entry,
-            format!("{}: must be text or a number; ignored", clip(key)),
+            format!("{}: must be text or a number; not used", clip(key)),
         ));
     }
     value.map(|value| (key, value.as_str()))
@@ -228,17 +231,20 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_one_is_ignored_with_a_warning() {
+    fn a_malformed_one_leaves_the_last_one_in_force() {
         for value in ["", "[]", "{", "null", "\u{0}"] {
             let document = read(value);
-            assert_eq!((&document.policy, document.issues.len()), (&None, 1), "{value}");
-            assert!(!document.unread, "{value}");
+            assert_eq!(
+                (&document.policy, document.unread, document.issues.len()),
+                (&None, true, 1),
+                "{value}"
+            );
         }
         let document = read(r#"{"protocol":["grpc"],"weight":3,"expose":"edge"}"#);
         assert_eq!(document.issues.len(), 2);
         assert!(document.policy.as_ref().unwrap().expose.is_some());
         let null = document_of(r#"[{"Key":"xds/orders/policy","Value":null}]"#);
-        assert!(null.policy.is_none() && !null.unread);
+        assert!(null.policy.is_none() && null.unread);
     }
 
     fn document_of(body: &str) -> Document {

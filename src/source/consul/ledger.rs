@@ -313,6 +313,9 @@ fn shown(
     let mut record = found.record.clone()?;
     if let Some(document) = document {
         record.policy.clone_from(&document.policy);
+        record
+            .unread
+            .extend((document.unread && document.policy.is_none()).then(|| "".into()));
         record.issues.extend(document.issues.iter().cloned());
     }
     Some(record)

@@ -22,6 +22,7 @@ fn found(ids: &[&str]) -> Result<Arc<Found>, String> {
         zone: "".into(),
         version: "".into(),
         policy: Arc::default(),
+        own: None,
     };
     let instances = ids.iter().map(instance).collect();
     Ok(Arc::new(Found {

@@ -260,7 +260,7 @@ fn declared(entry: &Entry, issues: &mut Vec<Issue>) -> Declared {
         .iter()
         .filter_map(|(k, v)| Some((Spelling::Meta.strip(k)?, v.as_str())));
     let meta = declaration::parse(&label, Spelling::Meta, meta, issues);
-    let mut pairs = Vec::new();
+    let (mut pairs, mut unread) = (Vec::new(), Vec::new());
     for tag in entry
         .service
         .tags
@@ -269,13 +269,20 @@ fn declared(entry: &Entry, issues: &mut Vec<Issue>) -> Declared {
     {
         match tag.split_once('=') {
             Some(pair) => pairs.push(pair),
-            None => issues.push(Issue::warning(
-                &label,
-                format!("tag `xds.{}` must be xds.KEY=value; ignored", clip(tag)),
-            )),
+            None => {
+                unread.push(tag);
+                issues.push(Issue::warning(
+                    &label,
+                    format!("tag `xds.{}` must be xds.KEY=value; not used", clip(tag)),
+                ));
+            }
         }
     }
-    meta.over(declaration::parse(&label, Spelling::Tag, pairs, issues))
+    let mut tags = declaration::parse(&label, Spelling::Tag, pairs, issues);
+    for key in unread {
+        tags.slip_named(key);
+    }
+    meta.over(tags)
 }
 
 /// The preferred address of the service, its own, the preferred one of its node, the node's.

@@ -211,7 +211,10 @@ impl<'a> Scope<'a> {
             .iter()
             .filter_map(|(key, text)| Some((*key, text.as_deref()?)));
         let pairs = pairs.chain(weight.as_deref().map(|weight| ("weight", weight)));
-        let fields = declaration::parse(self.entry, Spelling::Plain, pairs, &mut found);
+        let mut fields = declaration::parse(self.entry, Spelling::Plain, pairs, &mut found);
+        if item.weight.is_some() && weight.is_none() {
+            fields.slip_named("weight");
+        }
 
         let metadata = self.metadata();
         let read = |spelling: Spelling, found: &mut Vec<Issue>| {
@@ -254,7 +257,7 @@ impl<'a> Scope<'a> {
         let text = match item.weight {
             Some(value) => scalar(value).or_else(|| {
                 let reason = format!(
-                    "the weight of one is {}, must be a number; 1 is taken",
+                    "the weight of one is {}, must be a number; not used",
                     entry::kind(value)
                 );
                 issues.insert(Issue::warning(self.entry, reason));

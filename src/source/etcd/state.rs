@@ -161,9 +161,11 @@ impl State {
         let mut record = ServiceRecord::default();
         if let Some(entry) = &entries.policy {
             record.policy = entry.good.as_ref().map(|g| g.content.clone());
+            record.unread.extend(record.policy.is_none().then(|| "".into()));
             entry.tell(&mut record.issues);
         }
-        for entry in entries.instances.values() {
+        for (id, entry) in &entries.instances {
+            record.unread.extend(entry.good.is_none().then(|| id.clone()));
             let good = entry.good.iter().flat_map(|g| &g.content);
             record.instances.extend(good.cloned());
             entry.tell(&mut record.issues);

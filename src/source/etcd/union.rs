@@ -190,6 +190,7 @@ mod tests {
                 zone: "".into(),
                 version: "".into(),
                 policy: Arc::new(Policy::default()),
+                own: None,
             }
         };
         ServiceRecord {
