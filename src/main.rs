@@ -86,6 +86,15 @@ fn run(config: Config, file: &Path) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut hangup = signal(SignalKind::hangup())?;
+        let hangups = tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                tracing::info!(
+                    signal = "SIGHUP",
+                    "ignored: bridge.toml is read at the start only; restart the bridge for a change of it"
+                );
+            }
+        });
         let on_signal = stop.clone();
         let signals = tokio::spawn(async move {
             let name = tokio::select! {
@@ -97,6 +106,7 @@ fn run(config: Config, file: &Path) -> Result<(), Failure> {
         });
         let outcome = app::run(config, stop, move |config| greet(config, &file)).await;
         signals.abort();
+        hangups.abort();
         tracing::info!("stopped");
         Ok(outcome?)
     });
