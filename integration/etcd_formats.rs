@@ -48,7 +48,11 @@ const SHAPES: [Shape; 10] = [
         key: "/micro/registry/greeter/greeter-",
         value: |at| {
             let node = json!({"id": "greeter-1", "address": at, "metadata": {"protocol": "http"}});
-            json!({"name": "greeter", "version": "latest", "metadata": null, "endpoints": [], "nodes": [node]})
+            // It describes each handler: 40 of them are 109 KB.
+            let handler =
+                json!({"name": "Greeter.Hello", "request": {"name": "x".repeat(2_000)}, "metadata": {}});
+            let endpoints = vec![handler; 600];
+            json!({"name": "greeter", "version": "latest", "metadata": null, "endpoints": endpoints, "nodes": [node]})
                 .to_string()
         },
     },

@@ -97,6 +97,7 @@ mod tests {
             )]
             .into(),
             all_unhealthy: Some(crate::model::OnAllUnhealthy::Drop),
+            idle_timeout: Some(Duration::from_secs(2)),
             ..Policy::default()
         };
         let instance = Instance {

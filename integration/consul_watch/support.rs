@@ -131,7 +131,8 @@ pub(super) async fn health_of(consul: &Consul) -> BTreeMap<Arc<str>, ServiceReco
         .filter(|name| *name != "consul")
     {
         let body = consul.get(&format!("/v1/health/service/{name}?consistent")).await;
-        let found = health(body.to_string().as_bytes(), &ConsulSelection::default()).expect("its health");
+        let body = body.to_string();
+        let found = health(name, body.as_bytes(), &ConsulSelection::default()).expect("its health");
         all.insert(name.as_str().into(), found.record.expect("a service"));
     }
     all

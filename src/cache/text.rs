@@ -178,9 +178,9 @@ pub fn decode(
     if age > max_age {
         return Err(CacheError::Old(age));
     }
-    let services: BTreeMap<Arc<str>, ServiceRecord> =
+    let mut services: BTreeMap<Arc<str>, ServiceRecord> =
         serde_json::from_str(body).map_err(|e| damaged(&clip(&e.to_string())))?;
-    for (name, record) in &services {
+    for (name, record) in &mut services {
         servable(name, record).map_err(|reason| damaged(&reason))?;
     }
     Ok(LastKnown {
@@ -207,12 +207,15 @@ fn bounded(text: &str) -> String {
 }
 
 /// A checksum says that a file is as it was written, not that it was written by us.
-fn servable(name: &str, record: &ServiceRecord) -> Result<(), String> {
+fn servable(name: &str, record: &mut ServiceRecord) -> Result<(), String> {
     check_name(name)?;
-    for instance in &record.instances {
-        let wrong = |reason: &str| format!("{}, {}: {reason}", clip(name), clip(&instance.id));
+    for instance in &mut record.instances {
         let place = instance.address;
-        address(&place.ip().to_string(), place.port().into()).map_err(|reason| wrong(&reason))?;
+        let read = address(&place.ip().to_string(), place.port().into());
+        // Earlier versions wrote `::ffff:10.0.0.1` as it was registered.
+        instance.address =
+            read.map_err(|reason| format!("{}, {}: {reason}", clip(name), clip(&instance.id)))?;
+        let wrong = |reason: &str| format!("{}, {}: {reason}", clip(name), clip(&instance.id));
         let least = u32::from(instance.health != Health::Off);
         if !(least..=MAX_WEIGHT).contains(&instance.weight) {
             return Err(wrong("its weight is out of bounds"));

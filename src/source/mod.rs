@@ -8,6 +8,8 @@ pub mod consul;
 mod entry;
 pub mod etcd;
 pub mod file;
+mod newest;
+mod place;
 
 use std::sync::Arc;
 

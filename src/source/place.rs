@@ -1,6 +1,9 @@
 //! Addresses as others write them: `10.0.0.5:9000`, `[fd00::7]:80`, `grpc://10.0.0.5:9000?isSecure=false`.
 //! Pure; whether host and port can be connected to is judged by the model.
 
+/// Said of a server that wants TLS.
+pub(super) const SECURE: &str = "the server wants TLS (isSecure=true), and clusters here are plaintext";
+
 /// An address taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place<'a> {

@@ -201,6 +201,17 @@ impl Format {
 
     /// The fields that it reads or knows to say nothing, as they stand outermost.
     pub fn known(&self) -> impl Iterator<Item = &str> {
+        self.read().chain(self.ignore.iter().map(String::as_str))
+    }
+
+    /// Whether a field of a value, as it stands outermost, needs no look at all.
+    #[must_use]
+    pub fn skips(&self, field: &str) -> bool {
+        let ignored = |name: &String| name == field || name == "*";
+        self.ignore.iter().any(ignored) && !self.read().any(|known| known == field)
+    }
+
+    fn read(&self) -> impl Iterator<Item = &str> {
         let places = [
             &self.instances,
             &self.id,
@@ -218,7 +229,6 @@ impl Format {
             .chain([&self.address])
             .chain(conditions.into_iter().flatten().map(|condition| &condition.field))
             .filter_map(|field| field.0.first())
-            .chain(&self.ignore)
             .map(String::as_str)
     }
 }

@@ -112,6 +112,26 @@ impl Pattern {
         self.parts.iter().any(fits)
     }
 
+    /// The key below its prefix that names this.
+    #[must_use]
+    pub fn write(&self, service: &str, id: &str) -> String {
+        let one = |part: &Part| match part {
+            Part::Literal(word) => word.clone(),
+            Part::Hole {
+                what: Hole::Service, ..
+            } => service.to_owned(),
+            Part::Hole {
+                what: Hole::Domain, ..
+            } => {
+                let mut labels: Vec<&str> = service.split('.').collect();
+                labels.reverse();
+                labels.join("/")
+            }
+            Part::Hole { what: Hole::Id, .. } => id.to_owned(),
+        };
+        self.parts.iter().map(one).collect::<Vec<_>>().join("/")
+    }
+
     /// Reads the part of a key below its prefix; `None`: it does not fit.
     ///
     /// # Errors
@@ -232,6 +252,11 @@ mod tests {
             ),
         ] {
             assert_eq!(read(pattern, key), wanted, "{key} as {pattern}");
+            let pattern = Pattern::parse(pattern).unwrap();
+            if let Ok(Some(Named { service, id })) = pattern.read(key) {
+                let again = pattern.write(service.as_deref().unwrap_or_default(), id.unwrap_or_default());
+                assert_eq!(again, key);
+            }
         }
         assert!(read("{service}/{id}", &format!("a/{}", "x".repeat(257))).contains("1 to 256"));
         assert!(read("{id}", &"x/".repeat(1000)).contains("more than 1024"));

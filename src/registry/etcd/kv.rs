@@ -1,14 +1,15 @@
 //! Keys and their changes as they are handed on. Pure: the decoders need nothing else of etcd.
 
-/// The longest value that is kept, bytes; a declaration has a few hundred.
-pub const MAX_VALUE: usize = 64 * 1024;
+/// The longest value that is kept, bytes: etcd's default limit of a request. A declaration has a few hundred;
+/// go-micro's values describe each handler of a server, and have a hundred thousand.
+pub const MAX_VALUE: usize = 1536 * 1024;
 
 /// One key, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kv {
     /// Bytes: etcd's keys need not be UTF-8.
     pub key: Vec<u8>,
-    /// Bytes; empty when there are more than [`MAX_VALUE`] (etcd's default limit is 1.5 MiB).
+    /// Bytes; empty when there are more than [`MAX_VALUE`].
     pub value: Vec<u8>,
     /// How many bytes the value has in etcd.
     pub size: usize,
@@ -19,7 +20,7 @@ pub struct Kv {
 }
 
 impl Kv {
-    /// Without a value that nobody would read: five hundred of them are 800 MB.
+    /// Without a value that nobody would read.
     pub(super) fn new(key: Vec<u8>, value: Vec<u8>, (mod_revision, create_revision): (i64, i64)) -> Self {
         let size = value.len();
         Self {

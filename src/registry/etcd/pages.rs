@@ -150,8 +150,8 @@ mod tests {
     fn a_value_beyond_the_cap_leaves_its_size_only() {
         let kv = |len| Kv::new(b"k".to_vec(), vec![b'x'; len], (7, 5));
         let (fits, beyond) = (kv(super::super::MAX_VALUE), kv(super::super::MAX_VALUE + 1));
-        assert_eq!((fits.value.len(), fits.size), (65_536, 65_536));
-        assert_eq!((beyond.value.len(), beyond.size), (0, 65_537));
+        assert_eq!((fits.value.len(), fits.size), (1_572_864, 1_572_864));
+        assert_eq!((beyond.value.len(), beyond.size), (0, 1_572_865));
         assert_eq!((beyond.mod_revision, beyond.create_revision), (7, 5));
     }
 }

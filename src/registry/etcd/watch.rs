@@ -8,6 +8,10 @@ use etcd_client::{WatchClient, WatchOptions, WatchStream};
 use super::error::Error;
 use super::{Event, Kv, Origin};
 
+/// Fragments of one answer are put together up to so many bytes of values: a catch-up holds up to a thousand
+/// revisions, each with a value of up to [`super::MAX_VALUE`].
+const MAX_HELD: usize = 16 * 1024 * 1024;
+
 /// What a watch says. Any of them is a sign of life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -82,6 +86,14 @@ impl Watch {
         for event in response.events {
             self.parts.extend(typed(event)?);
         }
+        if more && self.parts.iter().map(Event::weight).sum::<usize>() >= MAX_HELD {
+            let whole = whole(&mut self.parts);
+            return Ok(if whole.is_empty() {
+                Message::Alive
+            } else {
+                Message::Events(whole)
+            });
+        }
         if more {
             return Ok(Message::Alive);
         }
@@ -100,6 +112,14 @@ impl Watch {
     pub async fn request_progress(&mut self) -> Result<(), Error> {
         Ok(self.stream.request_progress().await?)
     }
+}
+
+/// Takes out all revisions but the last, of which more may follow.
+fn whole(parts: &mut Vec<Event>) -> Vec<Event> {
+    let last = parts.last().map(Event::mod_revision);
+    let end = parts.iter().rposition(|event| Some(event.mod_revision()) != last);
+    let rest = parts.split_off(end.map_or(0, |at| at + 1));
+    std::mem::replace(parts, rest)
 }
 
 /// Cancellation comes inside the stream, and the stream stays open.
@@ -159,6 +179,19 @@ mod tests {
         ));
         assert!(matches!(canceled("watch closed", 0), Error::Canceled { .. }));
         assert!(check(&PbWatchResponse::default()).is_ok());
+    }
+
+    #[test]
+    fn a_long_catch_up_is_handed_on_by_whole_revisions() {
+        let event = |mod_revision| Event::Delete {
+            key: vec![b'k'],
+            mod_revision,
+        };
+        let mut parts: Vec<Event> = [1, 2, 2, 3, 3].map(event).into();
+        assert_eq!(whole(&mut parts), [1, 2, 2].map(event));
+        assert_eq!(parts, [3, 3].map(event));
+        assert_eq!(whole(&mut parts), [], "one revision is never torn apart");
+        assert_eq!(parts.len(), 2);
     }
 
     #[test]

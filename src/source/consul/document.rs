@@ -100,6 +100,10 @@ pub fn document(service: &str, body: &[u8]) -> Document {
         Ok([pair]) if pair.value.as_ref().is_some_and(|v| v.len() > MAX_BASE64) => {
             Document::too_long(service)
         }
+        // Consul compares keys byte by byte; what stands before it may not.
+        Ok([pair]) if !pair.key.is_empty() && pair.key != key_of(service) => {
+            Document::unread(service, "the answer is of another key")
+        }
         Ok([pair]) => decoded(&key_of(service), &pair),
         Err(e) => Document::unread(service, &clip(&e.to_string())),
     }
@@ -257,6 +261,7 @@ mod tests {
         assert!(read(&fits).policy.is_some(), "{}", fits.len());
         for document in [
             read(&format!("{fits}   ")),
+            document_of(r#"[{"Key":"xds/Orders/policy","Value":"e30="}]"#),
             document_of("<html>"),
             document_of("[]"),
         ] {

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use rs_consul::{ConsulError, QueryOptions};
 
 use super::link::Link;
-use super::parse;
+use super::parse::{self, CANARY};
 use crate::registry::consul::{Error, Grant, Mode, Query, Right, chain};
 
 /// Tries the gate whenever the circuit is open. Never returns.
@@ -117,7 +117,8 @@ pub(super) async fn canary(link: &Link) -> Result<(), Doubt> {
         Ok(answer) => answer,
         Err(error) => return Err(doubt(link, &error).await),
     };
-    let found = parse::health(&answer.body, &link.selection).map_err(|e| Doubt::Suspect(e.to_string()))?;
+    let found =
+        parse::health(CANARY, &answer.body, &link.selection).map_err(|e| Doubt::Suspect(e.to_string()))?;
     if found.ids.is_empty() {
         return Err(Doubt::Suspect(NO_NODES.to_owned()));
     }

@@ -12,14 +12,16 @@ use crate::config::ConsulSelection;
 use crate::model::declaration::{self, Declared, Spelling};
 use crate::model::route::clip;
 use crate::model::service::{Registered, UNIX_SOCKET, address, assemble, check_name};
-use crate::model::{Health, Instance, Issue, MAX_WEIGHT, ServiceRecord};
+use crate::model::{Health, Instance, Issue, MAX_WEIGHT, Policy, Protocol, ServiceRecord};
+use crate::source::newest::{Registered as Dated, newest};
+use crate::source::place as url;
 
 /// Of one service; Envoy is not served assignments of this size in one cluster.
 const MAX_ENTRIES: usize = 10_000;
 /// Issues of one answer; the last one says how many more there are.
 const MAX_ISSUES: usize = 100;
 /// The service that Consul itself registers: a catalog without it is not the whole catalog.
-const CANARY: &str = "consul";
+pub(super) const CANARY: &str = "consul";
 
 /// A body that cannot be read at all.
 #[derive(Debug, thiserror::Error)]
@@ -109,15 +111,17 @@ fn check_path(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads `/v1/health/service/NAME`.
+/// Reads `/v1/health/service/NAME`. Consul looks a name up without regard to case: entries of another
+/// spelling are those of another service, and as if they were not there.
 ///
 /// # Errors
 /// [`Unreadable`] when the body is not a list.
-pub fn health(body: &[u8], selection: &ConsulSelection) -> Result<Found, Unreadable> {
+pub fn health(name: &str, body: &[u8], selection: &ConsulSelection) -> Result<Found, Unreadable> {
     let mut found = Found::default();
     let mut record = ServiceRecord::default();
+    let mut instances = Vec::new();
     let (mut ours, mut others) = (0_usize, 0_usize);
-    for (number, entry) in entries(body)?.into_iter().enumerate() {
+    for (number, entry) in entries(body, Some(name))?.into_iter().enumerate() {
         let entry = match entry {
             Ok(entry) => entry,
             Err((id, reason)) => {
@@ -142,7 +146,10 @@ pub fn health(body: &[u8], selection: &ConsulSelection) -> Result<Found, Unreada
             continue;
         }
         match instance(&entry, &selection.preferred_address, &mut record.issues) {
-            Ok(instance) => record.instances.push(instance),
+            Ok(instance) => instances.push(Dated {
+                instance,
+                created: entry.service.create_index,
+            }),
             Err(reason) => record.issues.push(Issue::rejected(label(&entry), reason)),
         }
     }
@@ -150,8 +157,14 @@ pub fn health(body: &[u8], selection: &ConsulSelection) -> Result<Found, Unreada
         let reason = format!("{ours} instances; those after the first {MAX_ENTRIES} are left out");
         record.issues.insert(0, Issue::warning("(all)", reason));
     }
+    instances.sort_by(|a, b| a.instance.id.cmp(&b.instance.id));
+    let (instances, doubled) = newest(instances, |instance: &Instance| {
+        let (node, id) = instance.id.split_once('/').unwrap_or_default();
+        format!("{}@{}", clip(id), clip(node))
+    });
+    record.instances = instances;
+    record.issues.extend(doubled);
     bound(&mut record.issues);
-    record.instances.sort_by(|a, b| a.id.cmp(&b.id));
     found.record = (ours > 0 || others == 0).then_some(record);
     Ok(found)
 }
@@ -171,7 +184,8 @@ pub(super) fn elsewhere(body: &[u8], partition: Option<&str>, peer: Option<&str>
     if partition.is_none() && peer.is_none() {
         return None;
     }
-    let entries: Vec<Entry> = entries(body).ok()?.into_iter().filter_map(Result::ok).collect();
+    let entries = entries(body, None).ok()?.into_iter();
+    let entries: Vec<Entry> = entries.filter_map(Result::ok).collect();
     let other = |wanted: &&str, seen: fn(&Node) -> &str| {
         entries
             .iter()
@@ -191,12 +205,19 @@ pub(super) fn elsewhere(body: &[u8], partition: Option<&str>, peer: Option<&str>
 
 type Bad = (Option<String>, String);
 
-/// All at once where they are well-formed; one by one where one is not.
-fn entries(body: &[u8]) -> Result<Vec<Result<Entry, Bad>>, Unreadable> {
-    if let Ok(all) = serde_json::from_slice::<Vec<Entry>>(body) {
+/// All at once where they are well-formed; one by one where one is not. Those of the service of this name.
+fn entries(body: &[u8], name: Option<&str>) -> Result<Vec<Result<Entry, Bad>>, Unreadable> {
+    // Each entry of an agent carries one.
+    let is_other = |found: &str| !found.is_empty() && name.is_some_and(|name| name != found);
+    if let Ok(mut all) = serde_json::from_slice::<Vec<Entry>>(body) {
+        all.retain(|entry| !is_other(&entry.service.name));
         return Ok(all.into_iter().map(Ok).collect());
     }
-    let values: Vec<Value> = read(body, "/v1/health/service")?;
+    let mut values: Vec<Value> = read(body, "/v1/health/service")?;
+    values.retain(|value| {
+        let found = value.pointer("/Service/Service").and_then(Value::as_str);
+        !found.is_some_and(is_other)
+    });
     let one = |value: Value| {
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let id = text("/Service/ID").map(|id| format!("{id}@{}", text("/Node/Node").unwrap_or_default()));
@@ -222,8 +243,8 @@ fn instance(entry: &Entry, preferred: &str, issues: &mut Vec<Issue>) -> Result<I
     if service.id.is_empty() || service.id.len() > 1024 || node.name.len() > 1024 {
         return Err("a service id has 1 to 1024 bytes, as has a node's name".to_owned());
     }
-    let (host, port) = place(node, service, preferred);
-    if port == 0 {
+    let place = place(node, service, preferred)?;
+    if place.port == 0 {
         return Err(no_port(service));
     }
     let (health, weight) = judge(&entry.checks, service);
@@ -234,12 +255,19 @@ fn instance(entry: &Entry, preferred: &str, issues: &mut Vec<Issue>) -> Result<I
         .unwrap_or(&node.datacenter);
     let registered = Registered {
         id: &format!("{}/{}", node.name, service.id),
-        address: address(host, u64::try_from(port).unwrap_or(0))?,
+        address: address(place.host, place.port)?,
         health,
         weight,
         zone,
     };
-    Ok(assemble(&registered, declared(entry, issues)))
+    let scheme = Declared {
+        policy: Policy {
+            protocol: place.protocol,
+            ..Policy::default()
+        },
+        ..Declared::default()
+    };
+    Ok(assemble(&registered, declared(entry, issues).over(scheme)))
 }
 
 /// Consul takes a service without a port, and answers with none or with 0.
@@ -285,8 +313,46 @@ fn declared(entry: &Entry, issues: &mut Vec<Issue>) -> Declared {
     meta.over(tags)
 }
 
-/// The preferred address of the service, its own, the preferred one of its node, the node's.
-fn place<'a>(node: &'a Node, service: &'a Service, preferred: &str) -> (&'a str, i64) {
+/// Where a server listens.
+struct Place<'a> {
+    host: &'a str,
+    port: u64,
+    /// Of a URL.
+    protocol: Option<Protocol>,
+}
+
+/// The preferred address of the service, its own, the preferred one of its node, the node's. Any of them may be
+/// a URL, as kratos registers them.
+fn place<'a>(node: &'a Node, service: &'a Service, preferred: &str) -> Result<Place<'a>, String> {
+    let (host, port) = registered(node, service, preferred);
+    let port = u64::try_from(port).unwrap_or(0);
+    if !host.contains("://") {
+        let protocol = None;
+        return Ok(Place { host, port, protocol });
+    }
+    let url = url::parse(host);
+    if url.secure {
+        return Err(url::SECURE.to_owned());
+    }
+    let scheme = url.scheme.unwrap_or_default();
+    let protocol = Protocol::parse(&scheme.to_ascii_lowercase()).ok_or_else(|| {
+        format!(
+            "the scheme `{}` is none of http, http2, grpc, tcp; clusters here are plaintext",
+            clip(scheme)
+        )
+    })?;
+    let port = match url.port {
+        Some(port) => port.map_err(|()| "the port of the URL must be a whole number from 1 to 65535")?,
+        None => port,
+    };
+    Ok(Place {
+        host: url.host,
+        port,
+        protocol: Some(protocol),
+    })
+}
+
+fn registered<'a>(node: &'a Node, service: &'a Service, preferred: &str) -> (&'a str, i64) {
     let tagged = service
         .tagged_addresses
         .get(preferred)

@@ -5,7 +5,7 @@ use crate::model::{Protocol, Severity};
 
 /// With the default selection.
 fn health(body: &[u8]) -> Result<Found, Unreadable> {
-    super::health(body, &ConsulSelection::default())
+    super::health("orders", body, &ConsulSelection::default())
 }
 
 fn services(body: &[u8]) -> Result<Names, Unreadable> {
@@ -130,7 +130,7 @@ fn the_preferred_address_is_looked_for_in_the_service_then_in_its_node() {
             preferred_address: preferred.to_owned(),
             ..ConsulSelection::default()
         };
-        let found = super::health(format!("[{entry}]").as_bytes(), &selection).unwrap();
+        let found = super::health("orders", format!("[{entry}]").as_bytes(), &selection).unwrap();
         found.record.unwrap().instances[0].address.to_string()
     };
     let wan = r#""TaggedAddresses":{"wan":{"Address":"1.2.3.4","Port":81},"wan_ipv4":{"Address":"1.2.3.5"}}"#;
@@ -162,7 +162,12 @@ fn what_is_not_selected_is_left_out_without_a_word() {
                 .replace("orders-1", &format!("i{n}"))
         };
         let entries: Vec<_> = entries.iter().enumerate().map(|(n, s)| entry(n, s)).collect();
-        super::health(format!("[{}]", entries.join(",")).as_bytes(), &selection).unwrap()
+        super::health(
+            "orders",
+            format!("[{}]", entries.join(",")).as_bytes(),
+            &selection,
+        )
+        .unwrap()
     };
     let right = r#","Tags":["eu","x","prod"],"Meta":{"env":"a=b"}"#;
     let others = [
@@ -193,14 +198,16 @@ fn the_kinds_that_are_asked_for_are_served() {
     let body = format!(
         "[{},{}]",
         entry(r#","Kind":"mesh-gateway""#, "[]"),
-        entry(r#","Kind":"""#, "[]").replace("orders-1", "orders-2")
+        entry(r#","Kind":"""#, "[]")
+            .replace("orders-1", "orders-2")
+            .replace("8080", "8081")
     );
     let served = |kinds: &[&'static str]| {
         let selection = ConsulSelection {
             kinds: kinds.to_vec(),
             ..ConsulSelection::default()
         };
-        let found = super::health(body.as_bytes(), &selection).unwrap();
+        let found = super::health("orders", body.as_bytes(), &selection).unwrap();
         found.record.map_or(0, |r| r.instances.len())
     };
     assert_eq!(
@@ -383,4 +390,99 @@ fn an_answer_from_elsewhere_is_told() {
         assert!(reason.contains(word), "{reason}");
     }
     assert!(told(&west, None, Some("east")).is_some());
+}
+
+#[test]
+fn an_entry_counts_only_for_the_name_that_it_carries() {
+    let other = entry("", "[]")
+        .replace(r#""Service":"orders""#, r#""Service":"Orders""#)
+        .replace("orders-1", "orders-2")
+        .replace("8080", "8081");
+    let body = format!("[{},{other}]", entry("", "[]"));
+    let ids = |body: &str| {
+        health(body.as_bytes())
+            .unwrap()
+            .ids
+            .into_iter()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&body), ["n1/orders-1"]);
+    assert_eq!(
+        ids(&format!("[{other}]")),
+        [""; 0],
+        "gone, whatever else is there"
+    );
+    let broken = other.replace("8081", "\"eighty\"");
+    assert_eq!(ids(&format!("[{},{broken}]", entry("", "[]"))), ["n1/orders-1"]);
+}
+
+#[test]
+fn of_two_registrations_of_an_address_the_newest_counts() {
+    let old =
+        entry(r#","CreateIndex":7"#, r#"[{"CheckID":"c","Status":"critical"}]"#).replace("orders-1", "0-old");
+    let new = entry(r#","CreateIndex":9"#, "[]");
+    for body in [format!("[{old},{new}]"), format!("[{new},{old}]")] {
+        let found = health(body.as_bytes()).unwrap();
+        assert_eq!(found.ids.len(), 2, "both are there, and each may be missed");
+        let record = found.record.unwrap();
+        let seen: Vec<_> = record.instances.iter().map(|i| (&*i.id, i.health)).collect();
+        assert_eq!(seen, [("n1/orders-1", Health::Healthy)]);
+        let [issue] = &record.issues[..] else {
+            panic!("{record:?}")
+        };
+        assert!(
+            issue.entry == "0-old@n1" && issue.reason.contains("`orders-1@n1`"),
+            "{issue:?}"
+        );
+    }
+}
+
+/// As kratos registers (`contrib/registry/consul`): a URL for each scheme, with its port once more.
+#[test]
+fn a_url_in_the_tagged_addresses_is_an_address_and_a_protocol() {
+    let kratos = r#""TaggedAddresses":{
+        "grpc":{"Address":"grpc://10.0.0.4:9000?isSecure=false","Port":9000},
+        "http":{"Address":"http://[fd00::4]:8000?isSecure=false","Port":8000},
+        "bare":{"Address":"grpc://10.0.0.4","Port":9001},
+        "grpcs":{"Address":"grpc://10.0.0.4:9000?isSecure=true","Port":9000},
+        "ws":{"Address":"ws://10.0.0.4:9000","Port":9000},
+        "odd":{"Address":"grpc://db.local:9000","Port":9000}}"#;
+    let text = entry("", "[]").replacen(
+        r#""Port":8080,
+            "TaggedAddresses":null"#,
+        &format!(r#""Port":8080,{kratos}"#),
+        1,
+    );
+    let read = |preferred: &str, meta: &str| {
+        let selection = ConsulSelection {
+            preferred_address: preferred.to_owned(),
+            ..ConsulSelection::default()
+        };
+        let text = text.replacen(
+            r#""Meta":null,"Address""#,
+            &format!(r#""Meta":{meta},"Address""#),
+            1,
+        );
+        let record = super::health("orders", format!("[{text}]").as_bytes(), &selection)
+            .unwrap()
+            .record
+            .unwrap();
+        let one = |i: &Instance| format!("{} {:?}", i.address, i.policy.protocol);
+        record
+            .instances
+            .first()
+            .map_or_else(|| record.issues[0].reason.clone(), one)
+    };
+    assert_eq!(read("grpc", "null"), "10.0.0.4:9000 Some(Grpc)");
+    assert_eq!(read("http", "null"), "[fd00::4]:8000 Some(Http1)");
+    assert_eq!(read("bare", "null"), "10.0.0.4:9001 Some(Grpc)");
+    assert_eq!(read("lan", "null"), "10.0.0.1:8080 None");
+    assert_eq!(
+        read("grpc", r#"{"xds-protocol":"http2"}"#),
+        "10.0.0.4:9000 Some(Http2)",
+        "declared"
+    );
+    assert!(read("grpcs", "null").contains("TLS"), "{}", read("grpcs", "null"));
+    assert!(read("ws", "null").contains("`ws`"));
+    assert!(read("odd", "null").contains("no host names"));
 }

@@ -203,7 +203,7 @@ impl Subject for HealthSubject {
     }
 
     fn read(&mut self, answer: &Answer, confirmed: bool) -> Verdict {
-        let found = match parse::health(&answer.body, &self.selection) {
+        let found = match parse::health(&self.name, &answer.body, &self.selection) {
             Ok(found) => found,
             Err(error) => return self.unusable(error.to_string()),
         };

@@ -40,6 +40,10 @@ pub(super) struct Node {
 pub(super) struct Service {
     #[serde(rename = "ID")]
     pub(super) id: String,
+    #[serde(default, rename = "Service", deserialize_with = "or_default")]
+    pub(super) name: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) create_index: u64,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) kind: String,
     #[serde(default, deserialize_with = "or_default")]
@@ -96,6 +100,8 @@ pub(super) struct Check {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Pair {
+    #[serde(default)]
+    pub(super) key: String,
     /// Base64; null when empty.
     #[serde(default)]
     pub(super) value: Option<String>,

@@ -8,13 +8,13 @@ use std::net::SocketAddr;
 use serde_json::Value as Json;
 
 use super::items::{Item, at, own_id, scalar};
-use super::place::{self, Place};
 use crate::config::{Condition, Field, Format, Scheme};
 use crate::model::declaration::{self, Declared};
 use crate::model::route::clip;
 use crate::model::service::{self, Registered};
 use crate::model::{Health, Instance, Issue, Policy, Protocol, Spelling};
 use crate::source::entry::{self, Table};
+use crate::source::place::{self, Place};
 
 /// The weight of an instance that gives none.
 const DEFAULT_WEIGHT: u32 = 1;
@@ -130,7 +130,7 @@ impl<'a> Scope<'a> {
     ) -> Result<Instance, String> {
         let format = self.format;
         if place.secure {
-            return Err("the server wants TLS (isSecure=true), and clusters here are plaintext".to_owned());
+            return Err(place::SECURE.to_owned());
         }
         let address = self.address(place)?;
         let declared = self.declared(item, protocol, issues);

@@ -50,7 +50,7 @@ pub(super) fn read(format: &Format, entry: &str, id: &str, kv: &Kv) -> Result<Re
             return Ok(here(entry::instance(
                 entry,
                 Some(id).filter(|i| !i.is_empty()),
-                &table(kv)?,
+                &table(kv, |_| false)?,
             )?));
         }
         Value::None => (None, vec![Item::alone(id, Some(id))]),
@@ -65,7 +65,7 @@ pub(super) fn read(format: &Format, entry: &str, id: &str, kv: &Kv) -> Result<Re
             (None, vec![Item::alone(id, Some(address))])
         }
         Value::Json => {
-            value = table(kv)?;
+            value = table(kv, |field| format.skips(field))?;
             let items = match &format.instances {
                 None => vec![Item::alone(id, None)],
                 Some(field) => items(field, id, &value)?,

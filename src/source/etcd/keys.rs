@@ -49,6 +49,11 @@ impl Keys {
         &self.format
     }
 
+    /// The key of an instance, for messages.
+    pub(super) fn name(&self, service: &str, id: &str) -> String {
+        shown(format!("{}{}", self.prefix, self.format.key.write(service, id)).as_bytes())
+    }
+
     /// Reads a key. `Ok(None)`: the key of the prefix itself, by which some mark a folder.
     ///
     /// # Errors

@@ -15,7 +15,6 @@ mod foreign;
 mod items;
 mod keys;
 mod link;
-mod place;
 mod pulse;
 mod reason;
 mod session;

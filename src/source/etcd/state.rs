@@ -15,6 +15,7 @@ use crate::config::EtcdPrefix;
 use crate::model::{Change, Instance, Issue, Policy, ServiceRecord};
 use crate::registry::etcd::{Event, Kv};
 use crate::source::entry::{self, Decoded};
+use crate::source::newest::{Registered, newest};
 
 /// So many keys that fit no pattern are named one by one.
 const MAX_STRAY: usize = 100;
@@ -164,12 +165,19 @@ impl State {
             record.unread.extend(record.policy.is_none().then(|| "".into()));
             entry.tell(&mut record.issues);
         }
+        let mut all = Vec::with_capacity(entries.instances.len());
         for (id, entry) in &entries.instances {
             record.unread.extend(entry.good.is_none().then(|| id.clone()));
             let good = entry.good.iter().flat_map(|g| &g.content);
-            record.instances.extend(good.cloned());
+            all.extend(good.map(|instance| Registered {
+                instance: (instance, id),
+                created: u64::try_from(entry.create_revision).unwrap_or_default(),
+            }));
             entry.tell(&mut record.issues);
         }
+        let (all, doubled) = newest(all, |(_, id)| self.keys.name(service, id));
+        record.instances = all.into_iter().map(|(instance, _)| instance.clone()).collect();
+        record.issues.extend(entry::bounded(service, doubled));
         // Ids of one value do not always sort as its key does.
         record.instances.sort_by(|a, b| a.id.cmp(&b.id));
         Some(record)

@@ -143,7 +143,7 @@ fn a_bad_newcomer_is_rejected_alone() {
     let mut state = state();
     let huge = format!(
         "{{\"address\":\"10.0.0.7\",\"port\":80,\"x\":\"{}\"}}",
-        "x".repeat(1 << 20)
+        "x".repeat(2 << 20)
     );
     let change = state.apply([
         put(format!("{ORDERS}a"), good(1)),
@@ -253,7 +253,7 @@ fn the_hub_finds_nothing_new_in_an_equal_listing() {
 
 #[test]
 fn a_key_of_megabytes_is_not_kept() {
-    let key = |last: &str| format!("/services/{}{last}", "x".repeat(1 << 20));
+    let key = |last: &str| format!("/services/{}{last}", "x".repeat(2 << 20));
     let mut state = state();
     let change = state.apply([put(key("a"), ""), put(key("b"), "")]);
     assert_eq!(change.stray.unwrap().len(), 2, "they differ beyond what is kept");

@@ -190,6 +190,7 @@ fn record(place: &str, mut table: Table) -> ServiceRecord {
         record.issues.extend(policy.issues);
     }
     let mut by_id = BTreeMap::new();
+    let mut places = BTreeMap::new();
     for (index, value) in instances.into_iter().enumerate() {
         let place = format!("{place}.instances[{index}]");
         let decoded = match value {
@@ -204,6 +205,10 @@ fn record(place: &str, mut table: Table) -> ServiceRecord {
                 if by_id.contains_key(&instance.id) {
                     let reason = format!("another instance is called `{}` already", clip(&instance.id));
                     record.issues.push(Issue::rejected(place, reason));
+                } else if let Some(other) = places.insert(instance.address, instance.id.clone()) {
+                    let reason = format!("{} is that of the instance `{}`", instance.address, clip(&other));
+                    record.issues.push(Issue::rejected(place, reason));
+                    places.insert(instance.address, other);
                 } else {
                     by_id.insert(instance.id.clone(), instance);
                 }

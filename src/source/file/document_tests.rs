@@ -64,6 +64,30 @@ fn bad_syntax_tells_the_line() {
 }
 
 #[test]
+fn an_address_stands_once_in_a_service() {
+    let document = json(
+        r#"{"services":{"orders":{"instances":[
+                {"id":"a","address":"127.0.0.1","port":1}, {"id":"b","address":"::ffff:127.0.0.1","port":1},
+                {"id":"c","address":"127.0.0.1","port":2}]},
+            "users":{"instances":[{"id":"a","address":"127.0.0.1","port":1}]}}}"#,
+    )
+    .unwrap();
+    let orders = &document.services["orders"];
+    assert_eq!(
+        orders.instances.iter().map(|i| &*i.id).collect::<Vec<_>>(),
+        ["a", "c"]
+    );
+    assert_eq!(orders.issues.len(), 1, "{:?}", orders.issues);
+    assert_eq!(orders.issues[0].entry, "shop.json: services.orders.instances[1]");
+    assert_eq!(orders.issues[0].reason, "127.0.0.1:1 is that of the instance `a`");
+    assert_eq!(
+        document.services["users"].issues,
+        [],
+        "another service may be the same server"
+    );
+}
+
+#[test]
 fn what_is_wrong_costs_itself_only() {
     let document = json(
         r#"{"version":1,"services":{

@@ -131,15 +131,19 @@ impl Files {
         parts.peek()?;
         let mut union = ServiceRecord::default();
         let mut ids = BTreeSet::new();
+        let mut places = BTreeSet::new();
         for (file, part) in parts {
             for instance in &part.instances {
-                if ids.insert(instance.id.clone()) {
+                let new = !ids.contains(&instance.id) && !places.contains(&instance.address);
+                if new {
+                    ids.insert(instance.id.clone());
+                    places.insert(instance.address);
                     union.instances.push(instance.clone());
                 } else {
                     let entry = format!("{}: services.{service}", shown(file));
                     let reason = format!(
-                        "the instance `{}` stands in another file too; left out here",
-                        instance.id
+                        "the instance `{}`, or its address {}, stands in another file too; left out here",
+                        instance.id, instance.address
                     );
                     union.issues.push(Issue::rejected(entry, reason));
                 }
@@ -225,6 +229,13 @@ mod tests {
         let mut files = Files::default();
         update(&mut files, &[("a", &one("orders", 1)), ("b", &one("orders", 2))]);
         assert_eq!(names(Some(files.complete())), ["orders2"]);
+        let named = one("orders", 1).replace(r#""port""#, r#""id":"x","port""#);
+        update(&mut files, &[("a", &one("orders", 1)), ("b", &named)]);
+        assert_eq!(
+            names(Some(files.complete())),
+            ["orders1"],
+            "the same address under another id"
+        );
         update(&mut files, &[("a", &one("orders", 1)), ("b", &one("orders", 1))]);
         let record = files.record(&"orders".into()).unwrap();
         assert_eq!(

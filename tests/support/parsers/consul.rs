@@ -25,7 +25,7 @@ pub(crate) fn consul_catalog(body: &[u8]) {
 /// `/v1/health/service/NAME`
 pub(crate) fn consul_health(body: &[u8]) {
     let selection = ConsulSelection::default();
-    let Ok(found) = health(body, &selection) else {
+    let Ok(found) = health("orders", body, &selection) else {
         return;
     };
     if let Some(record) = &found.record {
@@ -39,7 +39,7 @@ pub(crate) fn consul_health(body: &[u8]) {
         return;
     };
     let same = |entries: &[Value]| {
-        let again = health(json!(entries).to_string().as_bytes(), &selection).unwrap();
+        let again = health("orders", json!(entries).to_string().as_bytes(), &selection).unwrap();
         assert_eq!(
             super::sorted(again.record.as_ref()),
             super::sorted(found.record.as_ref())
