@@ -33,10 +33,11 @@ pub use tls::{TlsMistake, TlsWish};
 
 use crate::config::Config;
 use crate::model::declaration::Expose;
-use crate::model::{Bind, Listener, Policy, Protocol, RouteRule, Service};
+use crate::model::network::is_below;
+use crate::model::{Bind, Listener, Matcher, Policy, Protocol, RouteRule, Service};
 use crate::render::{self, RenderError};
 use crate::translate::endpoints::socket;
-use crate::translate::listener::Routes;
+use crate::translate::listener::{Routes, bound};
 use crate::translate::{self, Claim, cluster, pack, proto_duration};
 
 pub mod grpc;
@@ -144,12 +145,21 @@ impl FromStr for StaticService {
             Some(word) => Protocol::parse(word)
                 .ok_or_else(|| format!("protocol `{word}` must be http1, http2, grpc or tcp"))?,
         };
-        let routes = parts
+        let routes: Vec<RouteRule> = parts
             .next()
             .map(RouteRule::parse)
             .transpose()?
             .into_iter()
             .collect();
+        let grpc = routes
+            .iter()
+            .any(|route| matches!(route.matcher, Matcher::Grpc(_)));
+        if grpc && !matches!(protocol, Protocol::Grpc | Protocol::Http2) {
+            return Err(format!(
+                "protocol `{}` cannot carry a route `grpc=`; say {name}:grpc:…",
+                protocol.as_str()
+            ));
+        }
         Ok(Self {
             name: name.to_owned(),
             protocol,
@@ -209,6 +219,11 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
             return Err(BootstrapError::Twice(service.name.clone()));
         }
     }
+    let wish = &Wish {
+        admin: canonical(wish.admin),
+        bridge: canonical(wish.bridge),
+        ..wish.clone()
+    };
     if wish.bridge.ip().is_unspecified() {
         return Err(BootstrapError::Unspecified(wish.bridge));
     }
@@ -236,7 +251,7 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
             let clusters = services.iter();
             fixed
                 .clusters
-                .extend(clusters.map(|s| cluster::message(&s.name, s.protocol(), &config.clusters)));
+                .extend(clusters.map(|s| cluster::message(s, &config.clusters)));
         }
     }
     Ok(Bootstrap {
@@ -251,7 +266,7 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
             ..Node::default()
         }),
         admin: Some(Admin {
-            address: Some(socket(wish.admin)),
+            address: Some(bound(wish.admin)),
             ..Admin::default()
         }),
         dynamic_resources: Some(DynamicResources {
@@ -270,6 +285,11 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
             .collect(),
         ..Bootstrap::default()
     })
+}
+
+/// Envoy cannot connect to `::ffff:10.0.0.1`.
+const fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn service(fixed: &StaticService) -> Service {
@@ -323,10 +343,7 @@ fn named_outside(config: &Config, host: &str) -> bool {
     let others = config.exposures.iter().filter(|(name, _)| &***name != "internal");
     others
         .flat_map(|(_, e)| &e.hosts)
-        .any(|pattern| match pattern.strip_prefix('*') {
-            Some(suffix) => host.ends_with(suffix),
-            None => pattern == host,
-        })
+        .any(|pattern| is_below(pattern, host))
 }
 
 /// Each declared route must be on some listener: a file that silently leaves one out helps nobody.
@@ -416,5 +433,36 @@ fn bridge(address: SocketAddr) -> Cluster {
             ..ClusterLoadAssignment::default()
         }),
         ..Cluster::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_static_service_cannot_contradict_itself() {
+        for right in [
+            "a",
+            "a:grpc:grpc=shop.A",
+            "a:http2:grpc=shop.A",
+            "a:http1:path=/a",
+        ] {
+            assert!(right.parse::<StaticService>().is_ok(), "{right}");
+        }
+        for wrong in [
+            "a:http1:grpc=shop.A",
+            "a:tcp:grpc=shop.A",
+            "a:spdy",
+            "a:http1:path=a",
+        ] {
+            assert!(wrong.parse::<StaticService>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_is_written_as_ipv4() {
+        let mapped = "[::ffff:10.0.0.1]:80".parse().unwrap();
+        assert_eq!(canonical(mapped).to_string(), "10.0.0.1:80");
     }
 }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+#[path = "configuration/network.rs"]
+mod network;
+
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -178,12 +181,12 @@ fn wrong_types_are_told() {
         &text,
         &[],
         expect![[r#"
-        4 mistakes in the configuration
-          etc/bridge.toml:5: xds.max_names: `many` must be a whole number from 1 to 10000000
-          etc/bridge.toml:6: xds.settle: `10` is not a duration such as 250ms, 2s or 1m (at most 24h)
-          etc/bridge.toml:7: xds.listen: must be a single value
-          etc/bridge.toml:9: log.format: `true` must be "text" or "json"
-    "#]],
+            4 mistakes in the configuration
+              etc/bridge.toml:5: xds.max_names: `many` must be a whole number from 1 to 10000000
+              etc/bridge.toml:6: xds.settle: `10` is not a duration such as 250ms, 2s or 1m (0s, or from 1ms to 24h)
+              etc/bridge.toml:7: xds.listen: must be a single value
+              etc/bridge.toml:9: log.format: `true` must be "text" or "json"
+        "#]],
     );
 }
 

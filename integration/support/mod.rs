@@ -30,6 +30,7 @@ pub(crate) mod mirror;
 pub(crate) mod pki;
 pub(crate) mod process;
 pub(crate) mod procfs;
+pub(crate) mod raw;
 pub(crate) mod registry;
 pub(crate) mod served;
 pub(crate) mod servers;

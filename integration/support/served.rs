@@ -4,14 +4,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use xds_bridge::fanout::Fanout;
 use xds_bridge::metrics::Metrics;
-use xds_bridge::model::{Clusters, OnAllUnhealthy, Protocol, Service};
+use xds_bridge::model::{Clusters, Service};
 use xds_bridge::translate::{cluster::message, endpoints::endpoints};
 use xds_bridge::xds::Update;
 use xds_bridge::{clock, grpc};
@@ -31,14 +30,14 @@ pub(crate) struct Served {
 
 /// The clusters of the generator, as it makes them by default.
 pub(crate) fn cluster(name: &str) -> envoy_types::pb::envoy::config::cluster::v3::Cluster {
-    message(name, Protocol::Http1, &DEFAULTS)
+    let service = Service {
+        name: name.into(),
+        ..Service::default()
+    };
+    message(&service, &DEFAULTS)
 }
 
-const DEFAULTS: Clusters = Clusters {
-    connect_timeout: Duration::from_secs(1),
-    on_all_unhealthy: OnAllUnhealthy::Open,
-    retries: 2,
-};
+const DEFAULTS: Clusters = Clusters::DEFAULT;
 
 /// The endpoints of a service without instances.
 pub(crate) fn no_endpoints(name: &str) -> Update {

@@ -11,12 +11,13 @@ use config::{Environment, File, FileFormat, Source as _};
 use toml::de::DeTable;
 
 use crate::model::route::clip;
+use crate::model::service::check_name;
 
 use super::formats::Formats;
 use super::reader::{Lines, Mistake, Section, Shared};
 use super::{
-    Admin, Bind, Cache, Clusters, Config, Exposure, Listener, Log, LogFormat, OnAllUnhealthy, parse, sources,
-    xds,
+    Admin, Bind, Cache, Clusters, Config, Exposure, Listener, Log, LogFormat, OnAllUnhealthy, Owner, parse,
+    sources, xds,
 };
 
 /// Why there is no configuration.
@@ -256,11 +257,13 @@ fn clusters(mut s: Section<'_>) -> Clusters {
         ]),
     );
     let retries = s.get_or("retries", 2, parse::count(0, 10));
+    let idle_timeout = s.get_or("idle_timeout", Clusters::DEFAULT.idle_timeout, parse::duration);
     s.finish();
     Clusters {
         connect_timeout,
         on_all_unhealthy,
         retries: u32::try_from(retries).unwrap_or(10),
+        idle_timeout,
     }
 }
 
@@ -279,7 +282,15 @@ fn exposures(root: &mut Section<'_>) -> BTreeMap<Arc<str>, Exposure> {
             let missing = "which hosts may services claim? for example hosts = [\"api.example.com\"]";
             s.need_list("hosts", missing, parse::host_pattern)
         };
+        let owners = s.lists("owners", parse::place, check_name_of).into_iter();
+        let owner = |((host, paths), services)| Owner {
+            host,
+            paths,
+            services,
+        };
+        let owners = owners.map(owner).collect();
         let exposure = Exposure {
+            owners,
             hosts: hosts.unwrap_or(default.hosts),
             paths: s.list("paths", parse::path_pattern).unwrap_or(default.paths),
             grpc: s.list("grpc", parse::grpc_pattern).unwrap_or(default.grpc),
@@ -295,6 +306,10 @@ fn exposures(root: &mut Section<'_>) -> BTreeMap<Arc<str>, Exposure> {
         s.finish();
     }
     exposures
+}
+
+fn check_name_of(service: &str) -> Result<String, String> {
+    check_name(service).map(|()| service.to_owned())
 }
 
 fn listeners(
@@ -332,6 +347,8 @@ fn listeners(
         let fleets = s
             .list("fleets", |text| parse::text(text).map(Arc::from))
             .unwrap_or_default();
+        let http10 = s.get_or("http10", true, parse::switch);
+        let upgrades = s.list("upgrades", parse::upgrade);
         let bind = if internal {
             Some(Bind::Internal)
         } else {
@@ -339,32 +356,48 @@ fn listeners(
         };
         if let Some(bind @ Bind::Address(_)) = bind {
             let clash = listeners.iter().find(|(_, other)| {
-                other.bind == bind
+                (other.bind == bind || both_any(other.bind, bind))
                     && (other.fleets.is_empty()
                         || fleets.is_empty()
                         || other.fleets.iter().any(|f| fleets.contains(f)))
             });
             if let Some((other, _)) = clash {
-                s.mistake(
-                    "address",
-                    format!("is the same as that of listeners.{other}, for the same fleets"),
-                );
+                let text = if listeners[other].bind == bind {
+                    format!("is the same as that of listeners.{other}, for the same fleets")
+                } else {
+                    format!(
+                        "takes the port of listeners.{other}, too, as [::] takes IPv4; [::] alone is enough"
+                    )
+                };
+                s.mistake("address", text);
             }
         }
         match bind {
-            Some(bind) => drop(listeners.insert(
-                s.name().into(),
-                Listener {
-                    bind,
-                    exposure,
+            Some(bind) => {
+                let default = Listener::new(bind, exposure);
+                let listener = Listener {
                     fleets,
-                },
-            )),
+                    http10,
+                    upgrades: upgrades.unwrap_or(default.upgrades),
+                    ..default
+                };
+                listeners.insert(s.name().into(), listener);
+            }
             None => whole = false,
         }
         s.finish();
     }
     whole.then_some(listeners)
+}
+
+/// `[::]` takes IPv4, too: beside `0.0.0.0` of the same port each would get some of the connections.
+fn both_any(one: Bind, other: Bind) -> bool {
+    match (one, other) {
+        (Bind::Address(a), Bind::Address(b)) => {
+            a.port() == b.port() && a.ip().is_unspecified() && b.ip().is_unspecified()
+        }
+        _ => false,
+    }
 }
 
 /// Names stand in variables, metrics and resource names.

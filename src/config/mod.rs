@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::model::network::{Bind, Clusters, Exposure, Listener, OnAllUnhealthy};
+pub use crate::model::network::{Bind, Clusters, Exposure, Listener, OnAllUnhealthy, Owner};
 pub use formats::{Condition, Field, Format, Named, PRESETS, Pattern, Scheme, Value};
 pub use load::{ConfigError, load, load_str};
 pub use reader::Mistake;

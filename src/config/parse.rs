@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::model::Paths;
 use crate::model::route::{is_host, parse_duration};
 
 pub(super) fn text(value: &str) -> Result<String, String> {
@@ -15,7 +16,9 @@ pub(super) fn text(value: &str) -> Result<String, String> {
 
 pub(super) fn socket(value: &str) -> Result<SocketAddr, String> {
     value
-        .parse()
+        .parse::<SocketAddr>()
+        // `::ffff:127.0.0.1` is `127.0.0.1`.
+        .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
         .map_err(|_| format!("`{value}` must be IP:PORT, such as 127.0.0.1:18000 or [::1]:18000"))
 }
 
@@ -136,12 +139,28 @@ pub(super) fn san_pattern(value: &str) -> Result<String, String> {
     ))
 }
 
-pub(super) fn path_pattern(value: &str) -> Result<String, String> {
-    if value.starts_with('/') && value.bytes().all(|b| b.is_ascii_graphic()) {
+pub(super) fn path_pattern(value: &str) -> Result<Paths, String> {
+    Paths::parse(value).map_err(|e| format!("{e}; such as / or /{{service}}/"))
+}
+
+/// A part of an exposure: `orders`, `orders/login` or `*.shop.example/login`.
+pub(super) fn place(value: &str) -> Result<(String, Paths), String> {
+    let at = value.find('/').unwrap_or(value.len());
+    let (host, path) = value.split_at(at);
+    let paths = if path.is_empty() { "/" } else { path };
+    Ok((host_pattern(host)?, Paths::parse(paths)?))
+}
+
+/// A protocol in the header `Upgrade`.
+pub(super) fn upgrade(value: &str) -> Result<String, String> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(&b);
+    let right = (1..=64).contains(&value.len()) && value.bytes().all(token);
+    // CONNECT is a method, and h2c would take the connection out of Envoy's hands.
+    if right && !value.eq_ignore_ascii_case("connect") && !value.eq_ignore_ascii_case("h2c") {
         return Ok(value.to_owned());
     }
     Err(format!(
-        "`{value}` must be a path prefix such as / or /{{service}}/"
+        "`{value}` must be a protocol that a request is upgraded to, such as websocket"
     ))
 }
 

@@ -273,6 +273,37 @@ impl<'a> Section<'a> {
         Some(read)
     }
 
+    /// A table whose keys are the operator's own, each with one value or a list of them; in the order of the keys.
+    pub(super) fn lists<K, T>(
+        &mut self,
+        key: &'static str,
+        named: impl Fn(&str) -> Result<K, String>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<(K, Vec<T>)> {
+        let Some(inner) = self.optional(key) else {
+            return Vec::new();
+        };
+        let mut entries: Vec<(&String, &Value)> = inner.table.iter().collect();
+        entries.sort_by_key(|(name, _)| *name);
+        let mut all = Vec::new();
+        for (name, value) in entries {
+            let items = match &value.kind {
+                ValueKind::Array(items) => items.as_slice(),
+                _ => std::slice::from_ref(value),
+            };
+            let one = |item: &Value| match &item.kind {
+                ValueKind::String(text) => parse(text),
+                _ => Err("must be a string or a list of strings".to_owned()),
+            };
+            let read = items.iter().map(one).collect::<Result<Vec<T>, String>>();
+            match read.and_then(|items| Ok((named(name)?, items))) {
+                Ok(pair) => all.push(pair),
+                Err(text) => inner.blame(name, text, value.origin()),
+            }
+        }
+        all
+    }
+
     /// Like [`Self::list`], and absent or empty is a mistake; `missing` says what would be
     /// right. Items that are wrong are reported as such, and not once more as missing.
     pub(super) fn need_list<T>(

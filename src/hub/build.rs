@@ -257,9 +257,7 @@ mod tests {
 
     use super::*;
     use crate::model::change::What;
-    use crate::model::{
-        Bind, Change, Event, Health, Instance, OnAllUnhealthy, Policy, Protocol, ServiceRecord,
-    };
+    use crate::model::{Bind, Change, Event, Health, Instance, Policy, Protocol, ServiceRecord};
 
     fn event(name: &str, port: Option<u16>) -> Event {
         event_of(name, port, None)
@@ -303,13 +301,8 @@ mod tests {
     }
 
     fn network() -> Network {
-        let clusters = Clusters {
-            connect_timeout: Duration::from_secs(1),
-            on_all_unhealthy: OnAllUnhealthy::Open,
-            retries: 2,
-        };
         Network {
-            clusters,
+            clusters: Clusters::DEFAULT,
             exposures: BTreeMap::from([("internal".into(), Exposure::internal())]),
             listeners: BTreeMap::new(),
         }
@@ -354,7 +347,7 @@ mod tests {
         );
         assert_eq!(
             step(Some(2), Some(Protocol::Http2)),
-            ["+cds a", "+eds a", "+lds a"]
+            ["+cds a", "+eds a", "+lds a", "+rds internal"]
         );
         assert_eq!(step(None, None), ["-eds a", "-cds a", "-lds a", "+rds internal"]);
     }
@@ -362,11 +355,7 @@ mod tests {
     #[test]
     fn a_configured_listener_keeps_its_name() {
         let mut network = network();
-        let listener = Listener {
-            bind: Bind::Internal,
-            exposure: "internal".into(),
-            fleets: Vec::new(),
-        };
+        let listener = Listener::new(Bind::Internal, "internal".into());
         network.listeners.insert("a".into(), listener);
         let mut catalog = Catalog::new([("s".into(), None)]);
         let mut builder = Builder::new(network);

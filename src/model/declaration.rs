@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::change::Issue;
 use super::instance::{MAX_WEIGHT, Protocol};
 use super::key::{Key, nearest};
 use super::network::OnAllUnhealthy;
-use super::route::{RouteRule, clip};
+use super::route::{RouteRule, clip, parse_duration};
 
 /// All that one entry declares, read. `None` means: not declared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,12 @@ pub struct Policy {
     pub routes: BTreeMap<u32, RouteRule>,
     /// `all-unhealthy`
     pub all_unhealthy: Option<OnAllUnhealthy>,
+    /// `timeout`: of each route that says none; zero: none.
+    pub timeout: Option<Duration>,
+    /// `stream-idle-timeout`: of each route that says none; zero: never.
+    pub stream_idle_timeout: Option<Duration>,
+    /// `idle-timeout`: of connections from Envoy to its servers; zero: never.
+    pub idle_timeout: Option<Duration>,
     /// Policy keys that are there and cannot be read.
     #[serde(skip)]
     pub slips: BTreeSet<Key>,
@@ -100,7 +107,8 @@ impl Spelling {
     }
 }
 
-const KNOWN: &str = "version, weight, zone, state, protocol, expose, route, all-unhealthy, share, needs";
+const KNOWN: &str = "version, weight, zone, state, protocol, expose, route, all-unhealthy, timeout, \
+                     stream-idle-timeout, idle-timeout, share, needs";
 /// What becomes of a key whose value cannot be read.
 const SLIP: &str = "not used: the last good value stays in force; a new instance takes the default";
 
@@ -172,6 +180,9 @@ fn read_one(declared: &mut Declared, key: Key, value: &str) -> Result<Vec<String
             let wrong = || format!("`{}` must be open, closed or drop", clip(value));
             policy.all_unhealthy = Some(OnAllUnhealthy::parse(value).ok_or_else(wrong)?);
         }
+        Key::Timeout => policy.timeout = Some(parse_duration(value)?),
+        Key::StreamIdleTimeout => policy.stream_idle_timeout = Some(parse_duration(value)?),
+        Key::IdleTimeout => policy.idle_timeout = Some(parse_duration(value)?),
         Key::Route(number) => {
             if policy.routes.len() >= MAX_ROUTES && !policy.routes.contains_key(&number) {
                 return Err(format!("more than {MAX_ROUTES} routes"));
@@ -304,6 +315,9 @@ impl Policy {
                 self.routes
             },
             all_unhealthy: self.all_unhealthy.or(weaker.all_unhealthy),
+            timeout: self.timeout.or(weaker.timeout),
+            stream_idle_timeout: self.stream_idle_timeout.or(weaker.stream_idle_timeout),
+            idle_timeout: self.idle_timeout.or(weaker.idle_timeout),
             slips: self.slips,
         }
     }
@@ -315,6 +329,9 @@ impl Policy {
             Key::Protocol => self.protocol.is_some(),
             Key::Expose => self.expose.is_some(),
             Key::AllUnhealthy => self.all_unhealthy.is_some(),
+            Key::Timeout => self.timeout.is_some(),
+            Key::StreamIdleTimeout => self.stream_idle_timeout.is_some(),
+            Key::IdleTimeout => self.idle_timeout.is_some(),
             Key::Route(number) => self.routes.contains_key(&number),
             Key::Version | Key::Weight | Key::Zone | Key::State => false,
         }
@@ -326,6 +343,11 @@ impl Policy {
             Key::Protocol if from.protocol.is_some() => self.protocol = from.protocol,
             Key::Expose if from.expose.is_some() => self.expose.clone_from(&from.expose),
             Key::AllUnhealthy if from.all_unhealthy.is_some() => self.all_unhealthy = from.all_unhealthy,
+            Key::Timeout if from.timeout.is_some() => self.timeout = from.timeout,
+            Key::StreamIdleTimeout if from.stream_idle_timeout.is_some() => {
+                self.stream_idle_timeout = from.stream_idle_timeout;
+            }
+            Key::IdleTimeout if from.idle_timeout.is_some() => self.idle_timeout = from.idle_timeout,
             Key::Route(number) => match from.routes.get(&number) {
                 Some(rule) => drop(self.routes.insert(number, rule.clone())),
                 None => return false,
@@ -356,6 +378,9 @@ mod tests {
             ("protocol", "grpc"),
             ("expose", "edge, internal"),
             ("all-unhealthy", "drop"),
+            ("timeout", "2s"),
+            ("stream-idle-timeout", "1h"),
+            ("idle-timeout", "0s"),
             ("route-2", "path=/x"),
             ("route", "grpc=shop.Orders"),
         ]);
@@ -363,6 +388,18 @@ mod tests {
         assert_eq!(declared.weight, Some(10));
         assert_eq!(declared.state, Some(State::Drain));
         assert_eq!(declared.policy.all_unhealthy, Some(OnAllUnhealthy::Drop));
+        assert_eq!(
+            (
+                declared.policy.timeout,
+                declared.policy.stream_idle_timeout,
+                declared.policy.idle_timeout
+            ),
+            (
+                Some(Duration::from_secs(2)),
+                Some(Duration::from_secs(3600)),
+                Some(Duration::ZERO)
+            )
+        );
         assert_eq!(
             declared.policy.expose,
             Some(Expose::On(vec!["edge".into(), "internal".into()]))
@@ -386,6 +423,7 @@ mod tests {
             ("route", "path=x"),
             ("expose", ""),
             ("all-unhealthy", "panic"),
+            ("idle-timeout", "0.4ms"),
         ]);
         assert_eq!(declared.version.as_deref(), Some("v1"));
         assert_eq!(
@@ -401,9 +439,17 @@ mod tests {
             .collect();
         assert_eq!(
             slips,
-            ["weight", "state", "protocol", "expose", "all-unhealthy", "route"]
+            [
+                "weight",
+                "state",
+                "protocol",
+                "expose",
+                "all-unhealthy",
+                "timeout",
+                "route"
+            ]
         );
-        assert_eq!(issues.len(), 8, "{issues:?}");
+        assert_eq!(issues.len(), 9, "{issues:?}");
         assert!(issues.iter().all(|i| i.starts_with("xds-")), "{issues:?}");
     }
 

@@ -19,12 +19,18 @@ pub enum Key {
     Expose,
     /// `all-unhealthy`
     AllUnhealthy,
+    /// `timeout`
+    Timeout,
+    /// `stream-idle-timeout`
+    StreamIdleTimeout,
+    /// `idle-timeout`
+    IdleTimeout,
     /// `route` (1), `route-2`, …
     Route(u32),
 }
 
 /// The keys without a number.
-const NAMES: [(&str, Key); 7] = [
+const NAMES: [(&str, Key); 10] = [
     ("version", Key::Version),
     ("weight", Key::Weight),
     ("zone", Key::Zone),
@@ -32,6 +38,9 @@ const NAMES: [(&str, Key); 7] = [
     ("protocol", Key::Protocol),
     ("expose", Key::Expose),
     ("all-unhealthy", Key::AllUnhealthy),
+    ("timeout", Key::Timeout),
+    ("stream-idle-timeout", Key::StreamIdleTimeout),
+    ("idle-timeout", Key::IdleTimeout),
 ];
 
 impl Key {

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::path::Paths;
+
 /// What holds for each generated cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clusters {
@@ -14,6 +16,20 @@ pub struct Clusters {
     pub on_all_unhealthy: OnAllUnhealthy,
     /// How often a request that never reached a server is tried on another one.
     pub retries: u32,
+    /// Connections to HTTP/1 servers that are idle for so long are closed by Envoy; zero: never. A server
+    /// that closes them itself, as the next request comes, fails that request.
+    pub idle_timeout: Duration,
+}
+
+impl Clusters {
+    /// What holds where nothing is said.
+    pub const DEFAULT: Self = Self {
+        connect_timeout: Duration::from_secs(1),
+        on_all_unhealthy: OnAllUnhealthy::Open,
+        retries: 2,
+        // Below the 5 s of many servers.
+        idle_timeout: Duration::from_secs(4),
+    };
 }
 
 /// What becomes of a service that is all unhealthy ([`super::Service::all_unhealthy`]).
@@ -46,25 +62,56 @@ pub struct Exposure {
     /// Hosts that services may claim, also the hosts of routes that name none:
     /// exact, `*.example.com`, or `*`.
     pub hosts: Vec<String>,
-    /// Path prefixes that services may claim; `{service}` stands for their name.
-    pub paths: Vec<String>,
+    /// Paths that services may claim; `{service}` stands for their name.
+    pub paths: Vec<Paths>,
     /// gRPC services that may be claimed: exact, `shop.*`, or `*`.
     pub grpc: Vec<String>,
     /// Each service gets a route for these hosts without declaring one; `{service}` stands for its name.
     pub service_hosts: Vec<String>,
+    /// What the operator gives to services by name.
+    pub owners: Vec<Owner>,
+}
+
+/// A part of an exposure that belongs to these services, whatever others claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Exact, `*.example.com`, or `*`.
+    pub host: String,
+    /// Below that host.
+    pub paths: Paths,
+    /// By name.
+    pub services: Vec<String>,
 }
 
 impl Exposure {
+    /// Whether the operator gives these requests to the service.
+    #[must_use]
+    pub fn gives(&self, host: &str, paths: &Paths, service: &str) -> bool {
+        let fits = |owner: &&Owner| is_below(&owner.host, host) && owner.paths.hold(paths);
+        let named = |owner: &Owner| owner.services.iter().any(|name| name == service);
+        self.owners.iter().filter(fits).any(named)
+    }
+
     /// The built-in `internal` exposure: everything, and each service by its name.
     #[must_use]
     pub fn internal() -> Self {
         let all = || vec!["*".to_owned()];
         Self {
             hosts: all(),
-            paths: vec!["/".to_owned()],
+            paths: vec![Paths::Segments("/".to_owned())],
             grpc: all(),
             service_hosts: vec!["{service}".to_owned()],
+            owners: Vec::new(),
         }
+    }
+}
+
+/// Whether a pattern (exact, `*.example.com`, or `*`) holds a host.
+#[must_use]
+pub fn is_below(pattern: &str, host: &str) -> bool {
+    match pattern.strip_prefix('*') {
+        Some(suffix) => suffix.is_empty() || (host.ends_with(suffix) && host.len() > suffix.len()),
+        None => pattern == host,
     }
 }
 
@@ -77,6 +124,24 @@ pub struct Listener {
     pub exposure: Arc<str>,
     /// The fleets (`node.cluster`) that get it; empty: all.
     pub fleets: Vec<Arc<str>>,
+    /// HTTP/1.0 is accepted.
+    pub http10: bool,
+    /// Protocols that a request may be upgraded to, where the service speaks HTTP/1.
+    pub upgrades: Vec<String>,
+}
+
+impl Listener {
+    /// With nothing said but where, and which exposure.
+    #[must_use]
+    pub fn new(bind: Bind, exposure: Arc<str>) -> Self {
+        Self {
+            bind,
+            exposure,
+            fleets: Vec::new(),
+            http10: true,
+            upgrades: vec!["websocket".to_owned()],
+        }
+    }
 }
 
 /// Where a listener listens.

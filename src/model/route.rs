@@ -1,7 +1,14 @@
-//! One declared route: `host=api.x path=/orders/ header=x-canary:1 timeout=2s` or
+//! One declared route: `host=api.x path=/orders header=x-canary:1 timeout=2s` or
 //! `grpc=shop.Orders/Get`. Parsing names the word that is wrong and what would be right.
 
 use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use super::path::{self, Paths};
+
+/// The words of a route.
+const WORDS: &str = "host=, path=, grpc=, header=, timeout=, stream-idle-timeout=";
 
 /// A route that a service declares for itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -12,15 +19,20 @@ pub struct RouteRule {
     pub matcher: Matcher,
     /// Headers that must all match exactly, lower-case names.
     pub headers: Vec<(String, String)>,
-    /// Response timeout; `None`: the default of the protocol.
+    /// Response timeout; zero: none. `None`: as the service says.
     pub timeout: Option<Duration>,
+    /// How long nothing may pass in either direction; zero: for ever. `None`: as the service says.
+    pub stream_idle_timeout: Option<Duration>,
 }
 
 /// What of a request is compared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Matcher {
-    /// Path prefix, starts with `/`.
+    /// This path and what is below it; starts with `/`, and ends with none unless it is the root.
+    #[serde(deserialize_with = "segments")]
     Prefix(String),
+    /// All paths that begin with these characters, `path=/orders*`.
+    Characters(String),
     /// A gRPC service, or one method of it.
     Grpc(GrpcMethod),
 }
@@ -36,7 +48,7 @@ pub struct GrpcMethod {
 
 /// Words of later versions that change what becomes of a request and not which service gets it: without them
 /// no request goes to a wrong place. Any other unknown word might narrow the match.
-const HARMLESS: [&str; 20] = [
+const HARMLESS: [&str; 19] = [
     "rewrite",
     "prefix-rewrite",
     "regex-rewrite",
@@ -46,7 +58,6 @@ const HARMLESS: [&str; 20] = [
     "retry-on",
     "per-try-timeout",
     "idle-timeout",
-    "stream-idle-timeout",
     "max-stream-duration",
     "hash",
     "cors",
@@ -58,6 +69,26 @@ const HARMLESS: [&str; 20] = [
     "remove-header",
     "set-response-header",
 ];
+
+/// Last known states of earlier versions hold the path as it was declared.
+fn segments<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    String::deserialize(deserializer).map(|path| path::normal(&path))
+}
+
+impl Matcher {
+    /// Which paths it takes. Different words for the same paths are equal here.
+    #[must_use]
+    pub fn paths(&self) -> Paths {
+        match self {
+            Self::Prefix(path) => Paths::Segments(path.clone()),
+            Self::Characters(path) => Paths::Characters(path.clone()),
+            Self::Grpc(GrpcMethod { service, method }) => match method {
+                Some(method) => Paths::Exactly(format!("/{service}/{method}")),
+                None => Paths::Characters(format!("/{service}/")),
+            },
+        }
+    }
+}
 
 impl RouteRule {
     /// Reads one `route` value: words of `key=value`, separated by spaces.
@@ -78,12 +109,10 @@ impl RouteRule {
         let mut headers = Vec::new();
         let mut timeout = None;
         let mut warnings = Vec::new();
+        let mut stream_idle_timeout = None;
         for word in text.split_whitespace() {
             let Some((key, value)) = word.split_once('=') else {
-                return Err(format!(
-                    "`{}` is not key=value (host=, path=, grpc=, header=, timeout=)",
-                    clip(word)
-                ));
+                return Err(format!("`{}` is not key=value ({WORDS})", clip(word)));
             };
             let twice = || format!("`{key}=` stands twice in one route; use route-2 for another");
             match key {
@@ -92,21 +121,20 @@ impl RouteRule {
                 "path" | "grpc" if matcher.is_some() => {
                     return Err("a route has one `path=` or one `grpc=`; use route-2 for another".to_owned());
                 }
-                "path" => matcher = Some(Matcher::Prefix(parse_path(value)?)),
+                "path" => matcher = Some(parse_path(value)?),
                 "grpc" => matcher = Some(Matcher::Grpc(GrpcMethod::parse(value)?)),
                 "header" => headers.push(parse_header(value)?),
                 "timeout" if timeout.is_some() => return Err(twice()),
                 "timeout" => timeout = Some(parse_duration(value)?),
+                "stream-idle-timeout" if stream_idle_timeout.is_some() => return Err(twice()),
+                "stream-idle-timeout" => stream_idle_timeout = Some(parse_duration(value)?),
                 _ if HARMLESS.contains(&key) => {
                     warnings.push(format!(
                         "`{key}=` is not acted on by this version; the rest of the route counts"
                     ));
                 }
                 _ => {
-                    return Err(format!(
-                        "`{}=` is not known in a route (host=, path=, grpc=, header=, timeout=)",
-                        clip(key)
-                    ));
+                    return Err(format!("`{}=` is not known in a route ({WORDS})", clip(key)));
                 }
             }
         }
@@ -121,6 +149,7 @@ impl RouteRule {
             matcher,
             headers,
             timeout,
+            stream_idle_timeout,
         };
         Ok((rule, warnings))
     }
@@ -178,15 +207,11 @@ fn parse_host(text: &str) -> Result<String, String> {
     Ok(text.to_ascii_lowercase())
 }
 
-fn parse_path(text: &str) -> Result<String, String> {
-    let visible = text.bytes().all(|b| b.is_ascii_graphic());
-    if !text.starts_with('/') || text.len() > 256 || !visible || text.contains(['?', '#']) {
-        return Err(format!(
-            "`path={}` must start with / and hold no ?, # or space",
-            clip(text)
-        ));
+fn parse_path(text: &str) -> Result<Matcher, String> {
+    match Paths::parse(text).map_err(|e| e.replacen('`', "`path=", 1))? {
+        Paths::Exactly(path) | Paths::Segments(path) => Ok(Matcher::Prefix(path)),
+        Paths::Characters(path) => Ok(Matcher::Characters(path)),
     }
-    Ok(text.to_owned())
 }
 
 fn parse_header(text: &str) -> Result<(String, String), String> {
@@ -203,14 +228,14 @@ fn parse_header(text: &str) -> Result<(String, String), String> {
     Ok((name.to_ascii_lowercase(), value.to_owned()))
 }
 
-/// Reads `250ms`, `2s`, `1.5s`, `3m`, `1h`; at most a day.
+/// Reads `250ms`, `2s`, `1.5s`, `3m`, `1h`; 0, or from a millisecond to a day.
 ///
 /// # Errors
 /// A sentence that says what would be right.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let bad = || {
         format!(
-            "`{}` is not a duration such as 250ms, 2s or 1m (at most 24h)",
+            "`{}` is not a duration such as 250ms, 2s or 1m (0s, or from 1ms to 24h)",
             clip(text)
         )
     };
@@ -229,7 +254,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .flatten()
         .ok_or_else(bad)?
         * factor;
-    if !(0.0..=86_400.0).contains(&seconds) {
+    // Less than a millisecond would become 0, which means "never" in many places.
+    if seconds != 0.0 && !(0.001..=86_400.0).contains(&seconds) {
         return Err(bad());
     }
     // Whole milliseconds: what a person writes, and the same on each machine.
@@ -258,11 +284,35 @@ mod tests {
 
     #[test]
     fn a_full_route_is_read() {
-        let rule = RouteRule::parse("host=API.x path=/orders/ header=X-Canary:1 timeout=2s").unwrap();
+        let rule =
+            RouteRule::parse("host=API.x path=/orders/ header=X-Canary:1 timeout=2s stream-idle-timeout=0s")
+                .unwrap();
         assert_eq!(rule.host.as_deref(), Some("api.x"));
-        assert_eq!(rule.matcher, Matcher::Prefix("/orders/".into()));
+        assert_eq!(rule.matcher, Matcher::Prefix("/orders".into()));
         assert_eq!(rule.headers, vec![("x-canary".to_owned(), "1".to_owned())]);
         assert_eq!(rule.timeout, Some(Duration::from_secs(2)));
+        assert_eq!(rule.stream_idle_timeout, Some(Duration::ZERO));
+        let rule = RouteRule::parse("path=/orders*").unwrap();
+        assert_eq!(rule.matcher, Matcher::Characters("/orders".into()));
+    }
+
+    #[test]
+    fn equal_paths_are_equal_however_they_are_written() {
+        let paths = |text: &str| RouteRule::parse(text).unwrap().matcher.paths();
+        assert_eq!(paths("path=/orders/"), paths("path=/orders"));
+        assert_eq!(paths("host=x"), paths("path=/*"));
+        assert_eq!(paths("grpc=shop.Orders"), paths("path=/shop.Orders/*"));
+    }
+
+    #[test]
+    fn a_path_of_an_earlier_last_known_state_is_normalised() {
+        let read: Matcher = serde_json::from_str(r#"{"Prefix":"/orders/"}"#).unwrap();
+        assert_eq!(read, Matcher::Prefix("/orders".into()));
+        let old = r#"{"host":null,"matcher":{"Prefix":"/"},"headers":[],"timeout":null}"#;
+        assert_eq!(
+            serde_json::from_str::<RouteRule>(old).unwrap(),
+            RouteRule::parse("path=/").unwrap()
+        );
     }
 
     #[test]
@@ -290,6 +340,12 @@ mod tests {
             ("timeout=2 path=/", "duration"),
             ("timeout=99h path=/", "duration"),
             ("timeout=. path=/", "duration"),
+            ("timeout=0.4ms path=/", "from 1ms"),
+            ("timeout=0.0005s path=/", "from 1ms"),
+            ("stream-idle-timeout=2 path=/", "duration"),
+            ("timeout=1s timeout=2s path=/", "twice"),
+            ("path=/a*b", "last character"),
+            ("path=/a//b", "//"),
             ("weight=2 path=/", "not known"),
         ] {
             let message = RouteRule::parse(text).unwrap_err();

@@ -9,7 +9,7 @@ use super::declaration::{Declared, Policy, State};
 use super::instance::{Health, Instance, Own, Protocol};
 use super::key::Key;
 use super::network::OnAllUnhealthy;
-use super::route::clip;
+use super::route::{Matcher, clip};
 use super::vote::{self, Conflict};
 
 /// All that one source says of one service.
@@ -97,10 +97,26 @@ impl Service {
         self.policy.all_unhealthy.unwrap_or(default)
     }
 
-    /// The protocol in force.
+    /// The protocol in force: as declared, or as its routes say.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
-        self.policy.protocol.unwrap_or_default()
+        let routed = || {
+            if self.has_grpc_route() {
+                Protocol::Grpc
+            } else {
+                Protocol::default()
+            }
+        };
+        self.policy.protocol.unwrap_or_else(routed)
+    }
+
+    /// Whether one of its routes is a gRPC service.
+    #[must_use]
+    pub fn has_grpc_route(&self) -> bool {
+        self.policy
+            .routes
+            .values()
+            .any(|route| matches!(route.matcher, Matcher::Grpc(_)))
     }
 }
 
@@ -206,6 +222,8 @@ pub fn address(host: &str, port: u64) -> Result<SocketAddr, String> {
             clip(host)
         )
     })?;
+    // `::ffff:10.0.0.1` is `10.0.0.1`, and Envoy cannot connect to it in that form.
+    let ip = ip.to_canonical();
     if ip.is_unspecified() || ip.is_multicast() {
         return Err(format!(
             "address {ip} cannot be connected to; register the address of the server"
@@ -359,6 +377,25 @@ mod tests {
     }
 
     #[test]
+    fn a_grpc_route_makes_the_protocol_unless_one_is_declared() {
+        let service = |protocol, routes: &[&str]| Service {
+            policy: Policy {
+                protocol,
+                routes: (1..)
+                    .zip(routes.iter().map(|r| crate::model::RouteRule::parse(r).unwrap()))
+                    .collect(),
+                ..Policy::default()
+            },
+            ..Service::default()
+        };
+        let both = &["path=/x", "grpc=shop.Orders"][..];
+        assert_eq!(service(None, both).protocol(), Protocol::Grpc);
+        assert_eq!(service(None, &both[..1]).protocol(), Protocol::Http1);
+        assert_eq!(service(Some(Protocol::Http2), both).protocol(), Protocol::Http2);
+        assert_eq!(service(Some(Protocol::Http1), both).protocol(), Protocol::Http1);
+    }
+
+    #[test]
     fn names_are_checked() {
         for name in ["", "*", "a\nb", BRIDGE_CLUSTER, &"x".repeat(201)] {
             assert!(check_name(name).is_err(), "{name}");
@@ -373,6 +410,14 @@ mod tests {
         assert_eq!(address("10.0.0.7", 80).unwrap().to_string(), "10.0.0.7:80");
         assert_eq!(address("fd00::7", 80).unwrap(), address("[fd00::7]", 80).unwrap());
         assert_eq!(not_a_socket("unixes:80"), Ok(()));
+        for mapped in [
+            "::ffff:10.0.0.7",
+            "[::FFFF:10.0.0.7]",
+            "::ffff:a00:7",
+            "0:0:0:0:0:ffff:10.0.0.7",
+        ] {
+            assert_eq!(address(mapped, 80), address("10.0.0.7", 80), "{mapped}");
+        }
         for (host, port, word) in [
             ("db.local", 80, "no host names"),
             ("", 80, "not an IP"),
@@ -381,6 +426,8 @@ mod tests {
             ("0.0.0.0", 80, "cannot be connected"),
             ("/run/orders.sock", 0, "unix socket"),
             ("unix:/run/orders.sock", 80, "unix socket"),
+            ("::ffff:0.0.0.0", 80, "cannot be connected"),
+            ("::ffff:224.0.0.1", 80, "cannot be connected"),
         ] {
             let message = address(host, port).unwrap_err();
             assert!(message.contains(word), "{host}:{port} → {message}");

@@ -55,6 +55,27 @@ pub(super) fn elect(instances: &[Instance], before: Option<&Policy>) -> (Policy,
             |p| p.all_unhealthy.as_ref(),
             &mut conflicts,
         ),
+        timeout: one(
+            instances,
+            before,
+            Key::Timeout,
+            |p| p.timeout.as_ref(),
+            &mut conflicts,
+        ),
+        stream_idle_timeout: one(
+            instances,
+            before,
+            Key::StreamIdleTimeout,
+            |p| p.stream_idle_timeout.as_ref(),
+            &mut conflicts,
+        ),
+        idle_timeout: one(
+            instances,
+            before,
+            Key::IdleTimeout,
+            |p| p.idle_timeout.as_ref(),
+            &mut conflicts,
+        ),
         ..Policy::default()
     };
     for number in numbers {

@@ -92,6 +92,7 @@ mod tests {
             zone: "".into(),
             version: "".into(),
             policy: Arc::new(Policy::default()),
+            own: None,
         };
         Registered { instance, created }
     }

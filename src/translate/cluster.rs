@@ -10,7 +10,8 @@ use envoy_types::pb::envoy::config::cluster::v3::cluster::{
 use envoy_types::pb::envoy::config::cluster::v3::{CircuitBreakers, Cluster};
 use envoy_types::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use envoy_types::pb::envoy::config::core::v3::{
-    AggregatedConfigSource, ApiVersion, ConfigSource, Http2ProtocolOptions,
+    AggregatedConfigSource, ApiVersion, ConfigSource, Http1ProtocolOptions, Http2ProtocolOptions,
+    HttpProtocolOptions as CommonHttpOptions,
 };
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
@@ -32,14 +33,10 @@ const MAX_RETRIES: u32 = 1_000;
 /// The cluster of a service.
 #[must_use]
 pub fn cluster(service: &Service, defaults: &Clusters) -> Draft {
-    let own = Clusters {
-        on_all_unhealthy: service.on_all_unhealthy(defaults.on_all_unhealthy),
-        ..defaults.clone()
-    };
     Draft {
         kind: Kind::Cluster,
         name: service.name.clone(),
-        body: message(&service.name, service.protocol(), &own).encode_to_vec(),
+        body: message(service, defaults).encode_to_vec(),
         needs: vec![Arc::clone(&service.name)],
         reach: Reach::All,
     }
@@ -47,14 +44,14 @@ pub fn cluster(service: &Service, defaults: &Clusters) -> Draft {
 
 /// The same as a message, for static resources.
 #[must_use]
-pub fn message(name: &str, protocol: Protocol, defaults: &Clusters) -> Cluster {
-    let panic = match defaults.on_all_unhealthy {
+pub fn message(service: &Service, defaults: &Clusters) -> Cluster {
+    let panic = match service.on_all_unhealthy(defaults.on_all_unhealthy) {
         // Without endpoints there is no panic; those that only drain still get what there is.
         OnAllUnhealthy::Open | OnAllUnhealthy::Drop => 1.0,
         OnAllUnhealthy::Closed => 0.0,
     };
     Cluster {
-        name: name.to_owned(),
+        name: service.name.to_string(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
         eds_cluster_config: Some(EdsClusterConfig {
             eds_config: Some(ads()),
@@ -76,28 +73,41 @@ pub fn message(name: &str, protocol: Protocol, defaults: &Clusters) -> Cluster {
             }],
             ..CircuitBreakers::default()
         }),
-        typed_extension_protocol_options: http_options(protocol),
+        typed_extension_protocol_options: http_options(service, defaults),
         ..Cluster::default()
     }
 }
 
-/// One entry or none: see the module's note on maps.
-fn http_options(protocol: Protocol) -> HashMap<String, envoy_types::pb::google::protobuf::Any> {
-    match protocol {
-        Protocol::Http1 | Protocol::Tcp => HashMap::new(),
-        Protocol::Http2 | Protocol::Grpc => {
-            let http2 = ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default());
-            let options = HttpProtocolOptions {
-                upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
-                    ExplicitHttpConfig {
-                        protocol_config: Some(http2),
-                    },
-                )),
-                ..HttpProtocolOptions::default()
-            };
-            HashMap::from([(HTTP_OPTIONS.to_owned(), pack(&options))])
-        }
-    }
+/// One entry or none: see the module's note on maps. HTTP/1 servers close connections that are idle, and
+/// a request that meets this on its way fails, or would have to be sent twice: Envoy closes them before.
+/// HTTP/2 servers announce it by GOAWAY.
+fn http_options(
+    service: &Service,
+    defaults: &Clusters,
+) -> HashMap<String, envoy_types::pb::google::protobuf::Any> {
+    let (protocol, idle) = match service.protocol() {
+        Protocol::Tcp => return HashMap::new(),
+        Protocol::Http1 => (
+            ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default()),
+            Some(defaults.idle_timeout),
+        ),
+        Protocol::Http2 | Protocol::Grpc => (
+            ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default()),
+            None,
+        ),
+    };
+    let idle = service.policy.idle_timeout.or(idle);
+    let options = HttpProtocolOptions {
+        common_http_protocol_options: idle.map(|idle| CommonHttpOptions {
+            idle_timeout: Some(duration(idle)),
+            ..CommonHttpOptions::default()
+        }),
+        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
+            protocol_config: Some(protocol),
+        })),
+        ..HttpProtocolOptions::default()
+    };
+    HashMap::from([(HTTP_OPTIONS.to_owned(), pack(&options))])
 }
 
 /// "From the same stream as everything else."
@@ -107,5 +117,46 @@ pub fn ads() -> ConfigSource {
         resource_api_version: ApiVersion::V3 as i32,
         config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
         ..ConfigSource::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::Policy;
+
+    #[test]
+    fn envoy_closes_idle_connections_to_http1_servers_first() {
+        let idle = |protocol, idle_timeout| {
+            let service = Service {
+                policy: Policy {
+                    protocol,
+                    idle_timeout,
+                    ..Policy::default()
+                },
+                ..Service::default()
+            };
+            let any = message(&service, &Clusters::DEFAULT)
+                .typed_extension_protocol_options
+                .remove(HTTP_OPTIONS)?;
+            let options = HttpProtocolOptions::decode(&*any.value).unwrap();
+            Some(options.common_http_protocol_options?.idle_timeout?.seconds)
+        };
+        let two = Some(Duration::from_secs(2));
+        assert_eq!((idle(None, None), idle(None, two)), (Some(4), Some(2)));
+        assert_eq!(idle(None, Some(Duration::ZERO)), Some(0), "never");
+        for (protocol, declared) in [
+            (Protocol::Grpc, Some(2)),
+            (Protocol::Http2, Some(2)),
+            (Protocol::Tcp, None),
+        ] {
+            assert_eq!(
+                (idle(Some(protocol), None), idle(Some(protocol), two)),
+                (None, declared),
+                "{protocol:?}"
+            );
+        }
     }
 }

@@ -155,11 +155,7 @@ mod tests {
         }
     }
 
-    const DEFAULTS: Clusters = Clusters {
-        connect_timeout: std::time::Duration::from_secs(1),
-        on_all_unhealthy: OnAllUnhealthy::Open,
-        retries: 2,
-    };
+    const DEFAULTS: Clusters = Clusters::DEFAULT;
 
     fn assignment(instances: Vec<Instance>) -> ClusterLoadAssignment {
         of(&Service {

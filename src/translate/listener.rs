@@ -1,13 +1,19 @@
 //! A listener with an HTTP connection manager whose routes come by RDS, named as the listener.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use envoy_types::pb::envoy::config::core::v3::address::Address as AddressKind;
+use envoy_types::pb::envoy::config::core::v3::{Address, Http1ProtocolOptions};
 use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType as FilterConfig;
 use envoy_types::pb::envoy::config::listener::v3::listener::{InternalListenerConfig, ListenerSpecifier};
 use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener as EnvoyListener};
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
+    RouteSpecifier, UpgradeConfig,
+};
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType as HttpFilterConfig;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, Rds,
@@ -15,11 +21,15 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::google::protobuf::BoolValue;
 use prost::Message as _;
 
-use super::any::pack;
+use super::any::{duration, pack};
 use super::cluster::ads;
 use super::endpoints::socket;
 use crate::model::{Bind, Listener};
 use crate::xds::{Draft, Kind, Reach};
+
+/// A request or stream may be silent for so long, unless its route says otherwise. Envoy's own default,
+/// written down: it is all that ends a request of which no timeout is declared.
+const STREAM_IDLE: Duration = Duration::from_secs(300);
 
 /// Where a listener's routes come from.
 #[derive(Clone, Debug)]
@@ -61,6 +71,23 @@ pub(super) fn router() -> HttpFilter {
     }
 }
 
+fn upgrade(name: &str) -> UpgradeConfig {
+    UpgradeConfig {
+        upgrade_type: name.to_owned(),
+        ..UpgradeConfig::default()
+    }
+}
+
+/// An address to listen on: `[::]` takes IPv4, too, as everybody expects of it.
+#[must_use]
+pub fn bound(address: SocketAddr) -> Address {
+    let mut bound = socket(address);
+    if let Some(AddressKind::SocketAddress(socket)) = &mut bound.address {
+        socket.ipv4_compat = matches!(address.ip(), IpAddr::V6(ip) if ip.is_unspecified());
+    }
+    bound
+}
+
 /// The same as a message, for static resources.
 #[must_use]
 pub fn message(name: &str, listener: &Listener, routes: Routes) -> EnvoyListener {
@@ -81,10 +108,18 @@ pub fn message(name: &str, listener: &Listener, routes: Routes) -> EnvoyListener
         }),
         normalize_path: Some(BoolValue { value: true }),
         merge_slashes: true,
+        // `Host: orders.` is the host `orders`.
+        strip_trailing_host_dot: true,
+        stream_idle_timeout: Some(duration(STREAM_IDLE)),
+        http_protocol_options: listener.http10.then(|| Http1ProtocolOptions {
+            accept_http_10: true,
+            ..Http1ProtocolOptions::default()
+        }),
+        upgrade_configs: listener.upgrades.iter().map(|name| upgrade(name)).collect(),
         ..HttpConnectionManager::default()
     };
     let (address, specifier) = match listener.bind {
-        Bind::Address(address) => (Some(socket(address)), None),
+        Bind::Address(address) => (Some(bound(address)), None),
         Bind::Internal => (
             None,
             Some(ListenerSpecifier::InternalListener(InternalListenerConfig {})),
@@ -102,5 +137,44 @@ pub fn message(name: &str, listener: &Listener, routes: Routes) -> EnvoyListener
             ..FilterChain::default()
         }],
         ..EnvoyListener::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_address_of_ipv6_takes_ipv4_too() {
+        let compat = |text: &str| match bound(text.parse().unwrap()).address {
+            Some(AddressKind::SocketAddress(socket)) => socket.ipv4_compat,
+            other => panic!("{other:?}"),
+        };
+        assert!(compat("[::]:80"));
+        assert!(!compat("[::1]:80") && !compat("0.0.0.0:80"));
+    }
+
+    #[test]
+    fn what_an_operator_turns_off_is_not_there() {
+        let manager = |listener: &Listener| {
+            let mut message = message("edge", listener, Routes::Discovered);
+            let filter = message.filter_chains.remove(0).filters.remove(0);
+            let Some(FilterConfig::TypedConfig(any)) = filter.config_type else {
+                panic!("no manager")
+            };
+            let manager = HttpConnectionManager::decode(&*any.value).unwrap();
+            (
+                manager.http_protocol_options.is_some(),
+                manager.upgrade_configs.len(),
+            )
+        };
+        let listener = Listener::new(Bind::Internal, "internal".into());
+        assert_eq!(manager(&listener), (true, 1));
+        let strict = Listener {
+            http10: false,
+            upgrades: Vec::new(),
+            ..listener
+        };
+        assert_eq!(manager(&strict), (false, 0));
     }
 }

@@ -9,7 +9,9 @@ use envoy_types::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecif
 use envoy_types::pb::envoy::config::route::v3::retry_policy::RetryHostPredicate;
 use envoy_types::pb::envoy::config::route::v3::retry_policy::retry_host_predicate::ConfigType;
 use envoy_types::pb::envoy::config::route::v3::route::Action;
-use envoy_types::pb::envoy::config::route::v3::route_action::{ClusterSpecifier, MaxStreamDuration};
+use envoy_types::pb::envoy::config::route::v3::route_action::{
+    ClusterSpecifier, MaxStreamDuration, UpgradeConfig,
+};
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::config::route::v3::{
     HeaderMatcher, RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
@@ -17,12 +19,12 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
-use envoy_types::pb::google::protobuf::UInt32Value;
+use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
 use prost::Message as _;
 
 use super::any::{duration, pack};
-use super::table::Claim;
-use crate::model::{Clusters, Issue, Matcher};
+use super::table::{Claim, Kin, describe};
+use crate::model::{Clusters, Issue, Paths};
 use crate::xds::{Draft, Kind, Reach};
 
 /// A gRPC stream may be silent for so long; Envoy's default of five minutes cuts quiet watches.
@@ -59,27 +61,12 @@ pub fn message(name: &str, claims: &[&Claim], defaults: &Clusters) -> (RouteConf
     let retry = retry_policy(defaults);
     let virtual_hosts = hosts
         .into_iter()
-        .map(|(host, mut claims)| {
-            claims.sort_by_key(|c| specificity(c));
-            claims.dedup_by(|later, first| {
-                let equal = later.matcher == first.matcher && later.headers == first.headers;
-                if equal && later.cluster != first.cluster {
-                    let reason = format!(
-                        "route: {} on host `{host}` is claimed by `{}` too, which keeps it",
-                        describe(&later.matcher),
-                        first.cluster
-                    );
-                    issues.push(Issue::warning(&*later.cluster, reason));
-                }
-                equal
-            });
-            VirtualHost {
-                name: host.to_owned(),
-                domains: vec![host.to_owned()],
-                routes: claims.into_iter().map(one).collect(),
-                retry_policy: retry.clone(),
-                ..VirtualHost::default()
-            }
+        .map(|(host, claims)| VirtualHost {
+            name: host.to_owned(),
+            domains: vec![host.to_owned()],
+            routes: kept(host, claims, &mut issues).into_iter().map(one).collect(),
+            retry_policy: retry.clone(),
+            ..VirtualHost::default()
         })
         .collect();
     let configuration = RouteConfiguration {
@@ -92,50 +79,90 @@ pub fn message(name: &str, claims: &[&Claim], defaults: &Clusters) -> (RouteConf
     (configuration, issues)
 }
 
+/// The claims on one host that count, most specific first, and issues of the others: those on the host
+/// of another service, and those that others have equal ones of.
+fn kept<'a>(host: &str, mut claims: Vec<&'a Claim>, issues: &mut Vec<Issue>) -> Vec<&'a Claim> {
+    let related = claims
+        .iter()
+        .filter(|c| matches!(c.kin, Kin::Own | Kin::Namesake));
+    if let Some((_, owner)) = related.map(|c| (c.kin, c.cluster.clone())).min() {
+        claims.retain(|claim| {
+            let allowed = claim.cluster == owner || claim.kin == Kin::Given;
+            if !allowed {
+                issues.push(not_the_owner(host, claim, &owner));
+            }
+            allowed
+        });
+    }
+    claims.sort_by_cached_key(|c| specificity(c));
+    claims.dedup_by(|later, first| {
+        let equal = later.headers == first.headers && later.matcher.paths() == first.matcher.paths();
+        if equal && later.cluster != first.cluster {
+            let reason = format!(
+                "route: {} on host `{host}` is claimed by `{}` too, which keeps it",
+                describe(&later.matcher),
+                first.cluster
+            );
+            issues.push(Issue::warning(&*later.cluster, reason));
+        }
+        equal
+    });
+    claims
+}
+
+fn not_the_owner(host: &str, claim: &Claim, owner: &str) -> Issue {
+    let reason = if claim.kin == Kin::Namesake {
+        format!(
+            "the names `{}` and `{owner}` differ by case only, which hosts do not: host `{host}` is that of `{owner}`",
+            claim.cluster
+        )
+    } else {
+        format!(
+            "route: host `{host}` is that of the service `{owner}`, and {} may not be claimed there \
+             ([exposures.{}.owners] in bridge.toml can allow it); this route is left out",
+            describe(&claim.matcher),
+            claim.exposure
+        )
+    };
+    Issue::warning(&*claim.cluster, reason)
+}
+
 /// Most specific first: Envoy takes the first route that matches. Equal claims: whose host it is,
 /// then the lesser service name; of one service's, the one that says more than its bare name does.
 fn specificity(claim: &Claim) -> impl Ord + use<> {
-    let (exact, length) = match &claim.matcher {
-        Matcher::Grpc(grpc) => (
-            grpc.method.is_some(),
-            grpc.service.len() + 2 + grpc.method.as_ref().map_or(0, String::len),
-        ),
-        Matcher::Prefix(path) => (false, path.len()),
-    };
+    let paths = claim.matcher.paths();
     (
-        Reverse((exact, length, claim.headers.len())),
-        claim.matcher.clone(),
+        Reverse((matches!(paths, Paths::Exactly(_)), paths.text().len())),
+        matches!(paths, Paths::Characters(_)),
+        Reverse(claim.headers.len()),
+        paths,
         claim.headers.clone(),
         claim.kin,
         claim.cluster.clone(),
         (claim.timeout.is_none(), claim.timeout),
+        (claim.stream_idle_timeout.is_none(), claim.stream_idle_timeout),
     )
 }
 
-fn describe(matcher: &Matcher) -> String {
-    match matcher {
-        Matcher::Prefix(path) => format!("path={path}"),
-        Matcher::Grpc(grpc) => match &grpc.method {
-            Some(method) => format!("grpc={}/{method}", grpc.service),
-            None => format!("grpc={}", grpc.service),
-        },
-    }
-}
-
 fn one(claim: &Claim) -> Route {
-    let path = match &claim.matcher {
-        Matcher::Prefix(path) => PathSpecifier::Prefix(path.clone()),
-        Matcher::Grpc(grpc) => match &grpc.method {
-            Some(method) => PathSpecifier::Path(format!("/{}/{method}", grpc.service)),
-            None => PathSpecifier::Prefix(format!("/{}/", grpc.service)),
-        },
+    let path = match claim.matcher.paths() {
+        Paths::Exactly(path) => PathSpecifier::Path(path),
+        // What Envoy calls a separated prefix ends with no slash; everything is below the root.
+        Paths::Segments(path) if path != "/" => PathSpecifier::PathSeparatedPrefix(path),
+        Paths::Segments(path) | Paths::Characters(path) => PathSpecifier::Prefix(path),
     };
-    // A gRPC client brings its own deadline, which Envoy keeps; a stream may take as long as it likes.
-    let timeout = match (claim.timeout, claim.grpc) {
-        (Some(timeout), _) => Some(duration(timeout)),
-        (None, true) => Some(duration(Duration::ZERO)),
-        (None, false) => None,
-    };
+    // Envoy would cut every answer after 15 s; what is silent ends by the idle timeout. A gRPC client
+    // brings its own deadline, which Envoy keeps.
+    let timeout = claim.timeout.unwrap_or(Duration::ZERO);
+    let idle = claim
+        .stream_idle_timeout
+        .or_else(|| claim.grpc.then_some(GRPC_IDLE));
+    // A listener lets requests be upgraded; to a cluster of HTTP/2 that would be a broken stream, not a refusal.
+    let upgrade_configs = claim.http2.then(|| UpgradeConfig {
+        upgrade_type: "websocket".to_owned(),
+        enabled: Some(BoolValue { value: false }),
+        ..UpgradeConfig::default()
+    });
     let max_stream_duration = claim.grpc.then(|| MaxStreamDuration {
         grpc_timeout_header_max: Some(duration(Duration::ZERO)),
         ..MaxStreamDuration::default()
@@ -152,9 +179,10 @@ fn one(claim: &Claim) -> Route {
         }),
         action: Some(Action::Route(RouteAction {
             cluster_specifier: Some(ClusterSpecifier::Cluster(claim.cluster.to_string())),
-            timeout,
-            idle_timeout: claim.grpc.then(|| duration(GRPC_IDLE)),
+            timeout: Some(duration(timeout)),
+            idle_timeout: idle.map(duration),
             max_stream_duration,
+            upgrade_configs: upgrade_configs.into_iter().collect(),
             ..RouteAction::default()
         })),
         ..Route::default()

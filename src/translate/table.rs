@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::declaration::Expose;
+use crate::model::network::is_below;
 use crate::model::route::is_host;
-use crate::model::{Exposure, GrpcMethod, Issue, Matcher, Protocol, RouteRule, Service};
+use crate::model::{Exposure, GrpcMethod, Issue, Matcher, Paths, Protocol, RouteRule, Service};
 
 /// One service's wish for some requests on one exposure.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,10 +23,14 @@ pub struct Claim {
     pub headers: Vec<(String, String)>,
     /// The cluster that gets them.
     pub cluster: Arc<str>,
-    /// A gRPC service: no response timeout of Envoy's own.
+    /// A gRPC service: its calls bring their own deadlines, and may be silent for longer.
     pub grpc: bool,
+    /// The cluster speaks HTTP/2, where no request can be upgraded.
+    pub http2: bool,
     /// Declared response timeout.
     pub timeout: Option<Duration>,
+    /// Declared time without anything sent either way.
+    pub stream_idle_timeout: Option<Duration>,
     /// Whose host it is: of equal claims the nearest is kept.
     pub kin: Kin,
 }
@@ -34,7 +39,9 @@ pub struct Claim {
 /// name could take over the host of a service by naming it, or by its name in capitals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kin {
-    /// The operator gives it to services of this name.
+    /// The operator gives these requests to this service by its name (`exposures.NAME.owners`).
+    Given,
+    /// The operator gives the host to services of this name.
     Own,
     /// The same, but for the case of letters.
     Namesake,
@@ -55,6 +62,13 @@ pub struct Claimed {
 #[must_use]
 pub fn claims(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>) -> Claimed {
     let mut claimed = Claimed::default();
+    if service.has_grpc_route() && matches!(service.protocol(), Protocol::Http1 | Protocol::Tcp) {
+        let reason = format!(
+            "protocol: `{}` cannot carry its route `grpc=`; declare grpc, or leave protocol out",
+            service.protocol().as_str()
+        );
+        claimed.issues.push(Issue::warning(&*service.name, reason));
+    }
     if service.policy.expose == Some(Expose::Nothing) || service.protocol() == Protocol::Tcp {
         return claimed;
     }
@@ -75,22 +89,30 @@ pub fn claims(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>) -> Cl
     }
     // By its own name, wherever the operator wants that; being exposed at the edge
     // does not take a service away from its callers inside.
+    let mut nameless = false;
     for (name, exposure) in exposures {
         let hosts: BTreeSet<String> = exposure
             .service_hosts
             .iter()
             .map(|h| h.replace("{service}", &service.name))
             .collect();
+        nameless |= hosts.iter().any(|h| !is_host(h));
         for host in hosts.into_iter().filter(|h| is_host(h)) {
             let rule = RouteRule {
                 host: Some(host.to_ascii_lowercase()),
                 matcher: Matcher::Prefix("/".to_owned()),
                 headers: Vec::new(),
                 timeout: None,
+                stream_idle_timeout: None,
             };
             let host = host.to_ascii_lowercase();
             claimed.claims.push(claim(service, name, exposure, host, &rule));
         }
+    }
+    if nameless {
+        let reason = "the name is no host name (letters, digits, -, _ and dots between them): it has no route by its \
+                      name, only those it declares with host=";
+        claimed.issues.push(Issue::warning(&*service.name, reason));
     }
     claimed.claims.sort();
     claimed.claims.dedup();
@@ -114,19 +136,26 @@ fn declared(service: &Service, name: &Arc<str>, exposure: &Exposure, claimed: &m
 }
 
 fn claim(service: &Service, name: &Arc<str>, exposure: &Exposure, host: String, rule: &RouteRule) -> Claim {
+    let protocol = service.protocol();
+    let policy = &service.policy;
     Claim {
         exposure: name.clone(),
-        kin: kin(service, exposure, &host),
+        kin: kin(service, exposure, &host, &rule.matcher),
         host,
         matcher: rule.matcher.clone(),
         headers: rule.headers.clone(),
         cluster: service.name.clone(),
-        grpc: service.protocol() == Protocol::Grpc || matches!(rule.matcher, Matcher::Grpc(_)),
-        timeout: rule.timeout,
+        grpc: protocol == Protocol::Grpc || matches!(rule.matcher, Matcher::Grpc(_)),
+        http2: matches!(protocol, Protocol::Http2 | Protocol::Grpc),
+        timeout: rule.timeout.or(policy.timeout),
+        stream_idle_timeout: rule.stream_idle_timeout.or(policy.stream_idle_timeout),
     }
 }
 
-fn kin(service: &Service, exposure: &Exposure, host: &str) -> Kin {
+fn kin(service: &Service, exposure: &Exposure, host: &str, matcher: &Matcher) -> Kin {
+    if exposure.gives(host, &matcher.paths(), &service.name) {
+        return Kin::Given;
+    }
     let own = |pattern: &String| match pattern.replace("{service}", &service.name) {
         own if own == host => Some(Kin::Own),
         own if own.eq_ignore_ascii_case(host) => Some(Kin::Namesake),
@@ -141,11 +170,7 @@ fn hosts_of(rule: &RouteRule, exposure: &Exposure) -> Result<Vec<String>, String
     let Some(host) = &rule.host else {
         return Ok(exposure.hosts.clone());
     };
-    let fits = |pattern: &String| match pattern.strip_prefix('*') {
-        Some(suffix) => suffix.is_empty() || (host.ends_with(suffix) && host.len() > suffix.len()),
-        None => pattern == host,
-    };
-    if exposure.hosts.iter().any(fits) {
+    if exposure.hosts.iter().any(|pattern| is_below(pattern, host)) {
         return Ok(vec![host.clone()]);
     }
     Err(format!("host `{host}` may not be claimed"))
@@ -153,11 +178,12 @@ fn hosts_of(rule: &RouteRule, exposure: &Exposure) -> Result<Vec<String>, String
 
 fn allowed(service: &Service, rule: &RouteRule, exposure: &Exposure) -> Result<(), String> {
     match &rule.matcher {
-        Matcher::Prefix(path) => {
-            let fits = |p: &String| path.starts_with(&p.replace("{service}", &service.name));
+        Matcher::Prefix(_) | Matcher::Characters(_) => {
+            let wanted = rule.matcher.paths();
+            let fits = |allowed: &Paths| allowed.of_service(&service.name).hold(&wanted);
             let ok = exposure.paths.iter().any(fits);
             ok.then_some(())
-                .ok_or_else(|| format!("path `{path}` may not be claimed"))
+                .ok_or_else(|| format!("{} may not be claimed", describe(&rule.matcher)))
         }
         Matcher::Grpc(GrpcMethod { service: grpc, .. }) => {
             let fits = |p: &String| match p.strip_suffix('*') {
@@ -171,139 +197,18 @@ fn allowed(service: &Service, rule: &RouteRule, exposure: &Exposure) -> Result<(
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use envoy_types::pb::envoy::config::route::v3::route::Action;
-    use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
-
-    use super::*;
-    use crate::model::Policy;
-
-    fn service(expose: Option<Expose>, routes: &[&str]) -> Service {
-        let routes = (1..)
-            .zip(routes.iter().map(|r| RouteRule::parse(r).unwrap()))
-            .collect();
-        Service {
-            name: "Orders".into(),
-            policy: Policy {
-                expose,
-                routes,
-                ..Policy::default()
-            },
-            ..Service::default()
-        }
-    }
-
-    fn exposures() -> BTreeMap<Arc<str>, Exposure> {
-        let edge = Exposure {
-            hosts: vec!["api.example.com".into(), "*.shop.example".into()],
-            paths: vec!["/{service}/".into()],
-            grpc: vec!["shop.*".into()],
-            service_hosts: Vec::new(),
-        };
-        BTreeMap::from([("internal".into(), Exposure::internal()), ("edge".into(), edge)])
-    }
-
-    fn seen(claimed: &Claimed) -> Vec<String> {
-        let one = |c: &Claim| format!("{} {} {:?}", c.exposure, c.host, c.matcher);
-        claimed.claims.iter().map(one).collect()
-    }
-
-    #[test]
-    fn nothing_declared_is_reachable_by_name_inside() {
-        let claimed = claims(&service(None, &[]), &exposures());
-        assert_eq!(seen(&claimed), [r#"internal orders Prefix("/")"#]);
-    }
-
-    #[test]
-    fn only_what_the_operator_allows_can_be_claimed() {
-        let edge = Some(Expose::On(vec!["edge".into()]));
-        for (route, word) in [
-            ("host=evil.example path=/Orders/", "host `evil.example`"),
-            ("host=shop.example path=/Orders/", "host `shop.example`"),
-            ("path=/", "path `/`"),
-            ("grpc=bank.Accounts", "gRPC service `bank.Accounts`"),
-        ] {
-            let claimed = claims(&service(edge.clone(), &[route]), &exposures());
-            assert_eq!(claimed.claims.len(), 1, "{route}: only the name inside is left");
-            assert!(
-                claimed.issues[0].reason.contains(word),
-                "{route} → {:?}",
-                claimed.issues
-            );
-        }
-        let good = claims(
-            &service(edge, &["path=/Orders/", "host=a.shop.example grpc=shop.Orders"]),
-            &exposures(),
-        );
-        assert_eq!(good.issues, []);
-        assert_eq!(good.claims.len(), 4, "{:?}", seen(&good));
-    }
-
-    #[test]
-    fn an_unknown_exposure_and_none() {
-        let claimed = claims(
-            &service(Some(Expose::On(vec!["egde".into()])), &["path=/"]),
-            &exposures(),
-        );
-        assert!(
-            claimed.issues[0].reason.contains("there are: edge, internal"),
-            "{:?}",
-            claimed.issues
-        );
-        assert_eq!(
-            claims(&service(Some(Expose::Nothing), &["path=/"]), &exposures()),
-            Claimed::default()
-        );
-    }
-
-    /// Cluster and timeout of the route of `/` on a host inside.
-    fn keeps(host: &str, services: &[(&str, &[&str])]) -> (String, Option<i64>) {
-        let all: Vec<Claim> = services
-            .iter()
-            .flat_map(|(name, routes)| {
-                let mut service = service(None, routes);
-                service.name = (*name).into();
-                claims(&service, &exposures()).claims
-            })
-            .filter(|claim| &*claim.exposure == "internal")
-            .collect();
-        let clusters = crate::model::Clusters {
-            connect_timeout: Duration::from_secs(1),
-            on_all_unhealthy: crate::model::OnAllUnhealthy::Open,
-            retries: 0,
-        };
-        let (message, _) =
-            crate::translate::route::message("internal", &all.iter().collect::<Vec<_>>(), &clusters);
-        let host = message
-            .virtual_hosts
-            .into_iter()
-            .find(|h| h.name == host)
-            .unwrap();
-        let Some(Action::Route(action)) = host.routes[0].action.clone() else {
-            panic!("no route")
-        };
-        let Some(ClusterSpecifier::Cluster(cluster)) = action.cluster_specifier else {
-            panic!("no cluster")
-        };
-        (cluster, action.timeout.map(|t| t.seconds))
-    }
-
-    #[test]
-    fn nobody_takes_over_the_host_of_another_service() {
-        let orders: (&str, &[&str]) = ("orders", &[]);
-        assert_eq!(keeps("orders", &[("ORDERS", &[]), orders]).0, "orders");
-        let thief: (&str, &[&str]) = ("a", &["host=orders path=/"]);
-        assert_eq!(keeps("orders", &[thief, orders]).0, "orders");
-        assert_eq!(keeps("orders", &[thief, ("ORDERS", &[])]).0, "ORDERS");
-        assert_eq!(keeps("orders", &[thief, ("b", &["host=orders"])]).0, "a");
-    }
-
-    #[test]
-    fn a_timeout_declared_for_the_own_host_counts() {
-        assert_eq!(
-            keeps("orders", &[("orders", &["host=orders timeout=2s"])]),
-            ("orders".to_owned(), Some(2))
-        );
+/// As it is declared.
+pub(super) fn describe(matcher: &Matcher) -> String {
+    match matcher {
+        Matcher::Prefix(path) => format!("path={path}"),
+        Matcher::Characters(path) => format!("path={path}*"),
+        Matcher::Grpc(grpc) => match &grpc.method {
+            Some(method) => format!("grpc={}/{method}", grpc.service),
+            None => format!("grpc={}", grpc.service),
+        },
     }
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -1,0 +1,341 @@
+//! Who gets which requests.
+
+use envoy_types::pb::envoy::config::route::v3::route::Action;
+use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
+
+use super::*;
+use crate::model::{Owner, Policy};
+
+fn service(expose: Option<Expose>, routes: &[&str]) -> Service {
+    let routes = (1..)
+        .zip(routes.iter().map(|r| RouteRule::parse(r).unwrap()))
+        .collect();
+    Service {
+        name: "Orders".into(),
+        policy: Policy {
+            expose,
+            routes,
+            ..Policy::default()
+        },
+        ..Service::default()
+    }
+}
+
+fn exposures() -> BTreeMap<Arc<str>, Exposure> {
+    let edge = Exposure {
+        hosts: vec!["api.example.com".into(), "*.shop.example".into()],
+        paths: vec![Paths::parse("/{service}/").unwrap()],
+        grpc: vec!["shop.*".into()],
+        service_hosts: Vec::new(),
+        owners: Vec::new(),
+    };
+    BTreeMap::from([("internal".into(), Exposure::internal()), ("edge".into(), edge)])
+}
+
+fn seen(claimed: &Claimed) -> Vec<String> {
+    let one = |c: &Claim| format!("{} {} {:?}", c.exposure, c.host, c.matcher);
+    claimed.claims.iter().map(one).collect()
+}
+
+#[test]
+fn nothing_declared_is_reachable_by_name_inside() {
+    let claimed = claims(&service(None, &[]), &exposures());
+    assert_eq!(seen(&claimed), [r#"internal orders Prefix("/")"#]);
+}
+
+#[test]
+fn only_what_the_operator_allows_can_be_claimed() {
+    let edge = Some(Expose::On(vec!["edge".into()]));
+    for (route, word) in [
+        ("host=evil.example path=/Orders/", "host `evil.example`"),
+        ("host=shop.example path=/Orders/", "host `shop.example`"),
+        ("path=/", "path=/ may not"),
+        ("grpc=bank.Accounts", "gRPC service `bank.Accounts`"),
+    ] {
+        let claimed = claims(&service(edge.clone(), &[route]), &exposures());
+        assert_eq!(claimed.claims.len(), 1, "{route}: only the name inside is left");
+        assert!(
+            claimed.issues[0].reason.contains(word),
+            "{route} → {:?}",
+            claimed.issues
+        );
+    }
+    let good = claims(
+        &service(edge, &["path=/Orders/", "host=a.shop.example grpc=shop.Orders"]),
+        &exposures(),
+    );
+    assert_eq!(good.issues, []);
+    assert_eq!(good.claims.len(), 4, "{:?}", seen(&good));
+}
+
+#[test]
+fn an_unknown_exposure_and_none() {
+    let claimed = claims(
+        &service(Some(Expose::On(vec!["egde".into()])), &["path=/"]),
+        &exposures(),
+    );
+    assert!(
+        claimed.issues[0].reason.contains("there are: edge, internal"),
+        "{:?}",
+        claimed.issues
+    );
+    assert_eq!(
+        claims(&service(Some(Expose::Nothing), &["path=/"]), &exposures()),
+        Claimed::default()
+    );
+}
+
+/// Cluster and timeout of the route of `/` on a host inside.
+fn keeps(host: &str, services: &[(&str, &[&str])]) -> (String, Option<i64>) {
+    let all: Vec<Claim> = services
+        .iter()
+        .flat_map(|(name, routes)| {
+            let mut service = service(None, routes);
+            service.name = (*name).into();
+            claims(&service, &exposures()).claims
+        })
+        .filter(|claim| &*claim.exposure == "internal")
+        .collect();
+    let clusters = crate::model::Clusters::DEFAULT;
+    let (message, _) =
+        crate::translate::route::message("internal", &all.iter().collect::<Vec<_>>(), &clusters);
+    let host = message
+        .virtual_hosts
+        .into_iter()
+        .find(|h| h.name == host)
+        .unwrap();
+    let Some(Action::Route(action)) = host.routes[0].action.clone() else {
+        panic!("no route")
+    };
+    let Some(ClusterSpecifier::Cluster(cluster)) = action.cluster_specifier else {
+        panic!("no cluster")
+    };
+    (cluster, action.timeout.map(|t| t.seconds))
+}
+
+#[test]
+fn nobody_takes_over_the_host_of_another_service() {
+    let orders: (&str, &[&str]) = ("orders", &[]);
+    assert_eq!(keeps("orders", &[("ORDERS", &[]), orders]).0, "orders");
+    let thief: (&str, &[&str]) = ("a", &["host=orders path=/"]);
+    assert_eq!(keeps("orders", &[thief, orders]).0, "orders");
+    assert_eq!(keeps("orders", &[thief, ("ORDERS", &[])]).0, "ORDERS");
+    assert_eq!(keeps("orders", &[thief, ("b", &["host=orders"])]).0, "a");
+}
+
+#[test]
+fn a_timeout_declared_for_the_own_host_counts() {
+    assert_eq!(
+        keeps("orders", &[("orders", &["host=orders timeout=2s"])]),
+        ("orders".to_owned(), Some(2))
+    );
+}
+
+/// Who gets `path` on a host inside, of services and their routes; and what is said about it.
+fn served(owners: &[Owner], host: &str, services: &[(&str, &[&str])]) -> (Vec<String>, Vec<String>) {
+    let mut exposures = exposures();
+    exposures.get_mut("internal").unwrap().owners = owners.to_vec();
+    let claimed: Vec<Claimed> = services
+        .iter()
+        .map(|(name, routes)| {
+            let mut service = service(None, routes);
+            service.name = (*name).into();
+            claims(&service, &exposures)
+        })
+        .collect();
+    let all: Vec<&Claim> = claimed
+        .iter()
+        .flat_map(|c| &c.claims)
+        .filter(|c| &*c.exposure == "internal")
+        .collect();
+    let (message, issues) =
+        crate::translate::route::message("internal", &all, &crate::model::Clusters::DEFAULT);
+    let hosts = message.virtual_hosts.into_iter().filter(|h| h.name == host);
+    let one = |route: envoy_types::pb::envoy::config::route::v3::Route| {
+        let path = route.r#match.unwrap().path_specifier.unwrap();
+        let Some(Action::Route(action)) = route.action else {
+            panic!("no route")
+        };
+        let Some(ClusterSpecifier::Cluster(cluster)) = action.cluster_specifier else {
+            panic!("no cluster")
+        };
+        format!("{path:?} {cluster}")
+    };
+    (
+        hosts.flat_map(|h| h.routes).map(one).collect(),
+        issues
+            .into_iter()
+            .map(|i| format!("{}: {}", i.entry, i.reason))
+            .collect(),
+    )
+}
+
+#[test]
+fn only_the_owner_of_a_host_claims_paths_there() {
+    let web: (&str, &[&str]) = ("web", &["host=web path=/own"]);
+    let others: [(&str, &[&str]); 2] = [
+        ("a", &["host=web path=/login", "host=web grpc=shop.Web"]),
+        ("auth", &["host=web path=/auth/token", "host=web path=/auth*"]),
+    ];
+    let (routes, issues) = served(&[], "web", &[others[0], others[1], web]);
+    assert_eq!(routes, ["PathSeparatedPrefix(\"/own\") web", "Prefix(\"/\") web"]);
+    assert_eq!(issues.len(), 4, "{issues:?}");
+    assert!(
+        issues[0].starts_with("a: route: host `web` is that of the service `web`"),
+        "{issues:?}"
+    );
+    assert!(issues[0].contains("[exposures.internal.owners]"), "{issues:?}");
+    // Who is not there has no host, and the operator may say otherwise.
+    let (routes, issues) = served(&[], "web", &others);
+    assert_eq!((routes.len(), issues.len()), (4, 0), "{routes:?} {issues:?}");
+    let owner = Owner {
+        host: "web".into(),
+        paths: Paths::parse("/auth").unwrap(),
+        services: vec!["auth".into()],
+    };
+    let (routes, issues) = served(&[owner], "web", &[others[0], others[1], web]);
+    assert_eq!(
+        routes,
+        [
+            "PathSeparatedPrefix(\"/auth/token\") auth",
+            "PathSeparatedPrefix(\"/own\") web",
+            "Prefix(\"/\") web"
+        ]
+    );
+    assert_eq!(issues.len(), 3, "characters do not get past segments: {issues:?}");
+}
+
+#[test]
+fn two_names_that_differ_by_case_only_are_named() {
+    let (routes, issues) = served(&[], "redis", &[("Redis", &[]), ("redis", &[])]);
+    assert_eq!(routes, ["Prefix(\"/\") redis"]);
+    assert!(
+        issues[0].starts_with("Redis: the names `Redis` and `redis` differ by case only"),
+        "{issues:?}"
+    );
+    assert_eq!(issues.len(), 1);
+}
+
+#[test]
+fn the_narrower_path_comes_first_and_equal_ones_are_equal_however_they_are_written() {
+    let edge = |name: &'static str, routes: &'static [&'static str]| (name, routes);
+    let (routes, issues) = served(
+        &[],
+        "*",
+        &[
+            edge("a", &["path=/orders*", "path=/", "grpc=shop.Orders"]),
+            edge(
+                "b",
+                &["path=/orders/", "path=/orders/7 header=x:1", "path=/orders/7"],
+            ),
+            edge(
+                "c",
+                &[
+                    "path=/orders",
+                    "path=/*",
+                    "path=/shop.Orders/*",
+                    "path=/shop.Orders/Get",
+                ],
+            ),
+        ],
+    );
+    assert_eq!(
+        routes,
+        [
+            "PathSeparatedPrefix(\"/shop.Orders/Get\") c",
+            "Prefix(\"/shop.Orders/\") a",
+            "PathSeparatedPrefix(\"/orders/7\") b",
+            "PathSeparatedPrefix(\"/orders/7\") b",
+            "PathSeparatedPrefix(\"/orders\") b",
+            "Prefix(\"/orders\") a",
+            "Prefix(\"/\") a",
+        ]
+    );
+    assert_eq!(issues.len(), 3, "{issues:?}");
+}
+
+#[test]
+fn what_may_be_claimed_is_judged_by_whole_segments() {
+    let edge = || Some(Expose::On(vec!["edge".into()]));
+    for route in [
+        "path=/Orders",
+        "path=/Orders/",
+        "path=/Orders/7",
+        "path=/Orders/*",
+        "path=/Orders/7*",
+    ] {
+        assert_eq!(
+            claims(&service(edge(), &[route]), &exposures()).issues,
+            [],
+            "{route}"
+        );
+    }
+    for route in [
+        "path=/Orders-internal",
+        "path=/Orders*",
+        "path=/Orders-*",
+        "path=/orders",
+        "path=/Order",
+    ] {
+        assert_eq!(
+            claims(&service(edge(), &[route]), &exposures()).issues.len(),
+            1,
+            "{route}"
+        );
+    }
+}
+
+#[test]
+fn what_a_name_or_a_protocol_cannot_do_is_said_once() {
+    let mut odd = service(None, &["host=x"]);
+    odd.name = "shop/orders".into();
+    let claimed = claims(&odd, &exposures());
+    assert_eq!(
+        (claimed.claims.len(), claimed.issues.len()),
+        (1, 1),
+        "{claimed:?}"
+    );
+    assert!(claimed.issues[0].reason.contains("no host name"), "{claimed:?}");
+    odd.policy.expose = Some(Expose::Nothing);
+    assert_eq!(
+        claims(&odd, &exposures()),
+        Claimed::default(),
+        "it wants no route"
+    );
+    for (protocol, wrong) in [
+        (None, false),
+        (Some(Protocol::Grpc), false),
+        (Some(Protocol::Http2), false),
+        (Some(Protocol::Http1), true),
+        (Some(Protocol::Tcp), true),
+    ] {
+        let mut service = service(None, &["grpc=shop.Orders"]);
+        service.policy.protocol = protocol;
+        let issues = claims(&service, &exposures()).issues;
+        assert_eq!(issues.len(), usize::from(wrong), "{protocol:?} {issues:?}");
+        assert!(issues.iter().all(|i| i.reason.contains("grpc=")), "{issues:?}");
+    }
+}
+
+#[test]
+fn a_route_says_more_than_its_service_about_time() {
+    let mut service = service(
+        None,
+        &[
+            "host=x path=/a timeout=0s",
+            "host=x path=/b stream-idle-timeout=1s",
+        ],
+    );
+    service.policy.timeout = Some(Duration::from_secs(9));
+    let claimed = claims(&service, &exposures()).claims;
+    let times: Vec<_> = claimed
+        .iter()
+        .map(|c| {
+            (
+                c.timeout.map(|t| t.as_secs()),
+                c.stream_idle_timeout.map(|t| t.as_secs()),
+            )
+        })
+        .collect();
+    assert_eq!(times, [(Some(9), None), (Some(0), None), (Some(9), Some(1))]);
+}
