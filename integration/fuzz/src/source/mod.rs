@@ -5,3 +5,7 @@ pub mod consul;
 mod entry;
 pub mod etcd;
 pub mod file;
+#[path = "../../../../src/source/newest.rs"]
+mod newest;
+#[path = "../../../../src/source/place.rs"]
+mod place;

@@ -8,8 +8,6 @@ mod foreign;
 mod items;
 #[path = "../../../../../src/source/etcd/keys.rs"]
 mod keys;
-#[path = "../../../../../src/source/etcd/place.rs"]
-mod place;
 #[path = "../../../../../src/source/etcd/state.rs"]
 mod state;
 #[path = "../../../../../src/source/etcd/value.rs"]
