@@ -134,6 +134,25 @@ mod tests {
         );
     }
 
+    /// As versions wrote it that knew fewer keys, read paths as characters and addresses as they stood.
+    #[test]
+    fn a_state_of_an_earlier_version_is_read() {
+        let policy = r#"{"protocol":null,"expose":null,"all_unhealthy":null,
+            "routes":[{"host":null,"matcher":{"Prefix":"/orders/"},"headers":[],"timeout":null}]}"#;
+        let instance = format!(
+            r#"{{"id":"1","address":"[::ffff:10.0.0.7]:80","health":"Healthy","weight":1,"zone":"","version":"","policy":{policy}}}"#
+        );
+        let body = format!(r#"{{"orders":{{"instances":[{instance}],"policy":null}}}}"#).replace('\n', " ");
+        let text = sealed("etcd", "etcd /services/", 1_000, &body).unwrap();
+        let read = decode(&text, "etcd", "etcd /services/", 1_060, DAY).unwrap();
+        let instance = &read.services[0].1.instances[0];
+        assert_eq!(instance.address.to_string(), "10.0.0.7:80");
+        assert_eq!(
+            instance.policy.routes,
+            [RouteRule::parse("path=/orders").unwrap()]
+        );
+    }
+
     #[test]
     fn what_is_wrong_is_refused_with_a_word() {
         let text = encode(&snapshot(), 1_000).unwrap();
