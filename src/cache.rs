@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(instance.address.to_string(), "10.0.0.7:80");
         assert_eq!(
             instance.policy.routes,
-            [RouteRule::parse("path=/orders").unwrap()]
+            [(1, RouteRule::parse("path=/orders").unwrap())].into()
         );
     }
 
