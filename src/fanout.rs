@@ -18,7 +18,9 @@ use tokio::time::Instant;
 
 pub use opinions::{LastNack, Poll, Rejected, StreamStatus, TypeStatus};
 
-use crate::xds::{Changed, Generation, Heard, Index, NameId, Names, Stream, StreamId, Update, Verdicts};
+use crate::xds::{
+    Changed, Generation, Gone, Heard, Index, NameId, Names, Stream, StreamId, Update, Verdicts,
+};
 
 /// The newest generation and everybody who wants to hear of the next.
 #[derive(Debug)]
@@ -109,6 +111,13 @@ impl Fanout {
             max_streams,
             doubting: AtomicBool::new(false),
         }
+    }
+
+    /// What gRPC's own clients get in place of a resource that is gone.
+    pub fn when_gone(&self, gone: Gone) {
+        let mut shared = lock(&self.shared);
+        let generation = (*shared.generation).clone().with_gone(gone);
+        shared.generation = Arc::new(generation);
     }
 
     /// Makes the next generation from these updates and tells the streams concerned.

@@ -10,7 +10,7 @@ use roaring::RoaringBitmap;
 use tokio::time::Instant;
 
 use super::{Fanout, Shared, lock};
-use crate::xds::{Kind, Matter, NameId, PerKind, Ruling, StreamId, Version, Voter};
+use crate::xds::{Client, Kind, Matter, NameId, PerKind, Ruling, StreamId, Version, Voter};
 
 /// So many questions wait at one stream; further ones are not asked of it.
 const POLLS: usize = 1_000;
@@ -159,7 +159,10 @@ impl Fanout {
             .filter(|(_, doubt)| doubt.rejected())
             .filter_map(|(matter, doubt)| {
                 let present = shared.generation.get(matter.kind, matter.id)?;
-                let given = shared.generation.get_for(&matter.fleet, matter.kind, matter.id)?;
+                let given =
+                    shared
+                        .generation
+                        .get_for(&matter.fleet, Client::Envoy, matter.kind, matter.id)?;
                 Some(Rejected {
                     fleet: matter.fleet.clone(),
                     kind: matter.kind,

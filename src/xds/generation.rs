@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
+use super::client::Client;
 use super::kind::{Kind, PerKind};
 use super::names::{NameId, Names};
-use super::resource::{Draft, Resource, Version};
+use super::resource::{Draft, Reach, Resource, Version};
 use super::stream::Variant;
 use super::table::Table;
 
@@ -19,7 +20,15 @@ pub enum Update {
     Put(Draft),
     /// It is gone.
     Remove(Kind, Arc<str>),
+    /// These clients get something else than the others.
+    PutFor(Client, Draft),
+    /// These clients get the same as the others again.
+    RemoveFor(Client, Kind, Arc<str>),
 }
+
+/// The content that makes a client of gRPC stop using a resource which is gone, where removing it does not:
+/// most of them go on with what they hold. `None`: there is no such content.
+pub type Gone = fn(Client, Kind, &str) -> Option<Vec<u8>>;
 
 /// The names that a new generation changed, by type.
 pub type Changed = PerKind<RoaringBitmap>;
@@ -30,6 +39,10 @@ pub struct Generation {
     /// Counts up with each one; says nothing across processes.
     pub number: u64,
     tables: PerKind<Table>,
+    /// What gRPC's own clients get in place of the others' content, by [`Client::variant`].
+    variants: [PerKind<Table>; Client::GRPC.len()],
+    /// What they get in place of a resource that is gone.
+    gone: Option<Gone>,
     /// What a name held before its present content, where that is kept; see [`Generation::keeping`].
     previous: Option<PerKind<Table>>,
     /// Fleets that get something else than the present content of a name.
@@ -49,30 +62,83 @@ impl Generation {
         };
         let mut changed = Changed::default();
         for update in updates {
-            let (kind, id, resource) = match update {
-                Update::Put(draft) => {
-                    let id = names.publish(&draft.name);
-                    let same = next.get(draft.kind, id).is_some_and(|old| {
-                        old.version == Version::of(&draft.body) && old.reach == draft.reach
-                    });
-                    if same {
-                        continue;
-                    }
-                    let mut needs: Vec<NameId> = draft.needs.iter().map(|n| names.publish(n)).collect();
-                    needs.sort_unstable();
-                    needs.dedup();
-                    (draft.kind, id, Some(Arc::new(Resource::new(draft, needs.into()))))
+            let (client, kind, id, draft) = match update {
+                Update::Put(draft) => (Client::Envoy, draft.kind, names.publish(&draft.name), Some(draft)),
+                Update::PutFor(client, draft) => {
+                    (*client, draft.kind, names.publish(&draft.name), Some(draft))
                 }
                 Update::Remove(kind, name) => match names.find(name) {
-                    Some(id) if next.get(*kind, id).is_some() => (*kind, id, None),
-                    _ => continue,
+                    Some(id) => (Client::Envoy, *kind, id, None),
+                    None => continue,
+                },
+                Update::RemoveFor(client, kind, name) => match names.find(name) {
+                    Some(id) => (*client, *kind, id, None),
+                    None => continue,
                 },
             };
-            next.keep(kind, id, resource.is_some());
-            next.tables.get_mut(kind).set(id, resource);
+            let old = next.table(client, kind).get(id);
+            let same = match (old, draft) {
+                (Some(old), Some(new)) => old.version == Version::of(&new.body) && old.reach == new.reach,
+                (None, None) => true,
+                _ => false,
+            };
+            if same {
+                continue;
+            }
+            let resource = draft.map(|draft| {
+                let mut needs: Vec<NameId> = draft.needs.iter().map(|n| names.publish(n)).collect();
+                needs.sort_unstable();
+                needs.dedup();
+                Arc::new(Resource::new(draft, needs.into()))
+            });
+            if client == Client::Envoy {
+                next.keep(kind, id, resource.is_some());
+            }
+            next.table_mut(client, kind).set(id, resource);
             changed.get_mut(kind).insert(id);
         }
         (next, changed)
+    }
+
+    /// What these clients get in place of the others' content; Envoy: the content itself.
+    fn table(&self, client: Client, kind: Kind) -> &Table {
+        let tables = client.variant().and_then(|at| self.variants.get(at));
+        tables.unwrap_or(&self.tables).get(kind)
+    }
+
+    fn table_mut(&mut self, client: Client, kind: Kind) -> &mut Table {
+        let tables = client.variant().and_then(|at| self.variants.get_mut(at));
+        tables.unwrap_or(&mut self.tables).get_mut(kind)
+    }
+
+    /// The same, and what gRPC's own clients get in place of a resource that is gone.
+    #[must_use]
+    pub fn with_gone(mut self, gone: Gone) -> Self {
+        self.gone = Some(gone);
+        self
+    }
+
+    /// What this client, which may hold a resource that is gone, gets in its place; see [`Gone`].
+    ///
+    /// A listener whose endpoints are gone too is left to those, where the client stops by them: only they
+    /// can carry the reason.
+    pub(super) fn gone(&self, client: Client, kind: Kind, id: NameId, name: &Arc<str>) -> Option<Resource> {
+        let by_endpoints =
+            client == Client::GrpcDrops && kind == Kind::Listener && self.get(Kind::Endpoints, id).is_none();
+        if client == Client::Envoy || by_endpoints {
+            return None;
+        }
+        let body = (self.gone?)(client, kind, name)?;
+        Some(Resource::new(
+            &Draft {
+                kind,
+                name: name.clone(),
+                body,
+                needs: Vec::new(),
+                reach: Reach::ByName,
+            },
+            Box::default(),
+        ))
     }
 
     /// An empty generation whose successors keep what a name held before, so that a fleet
@@ -135,13 +201,19 @@ impl Generation {
             ..Self::default()
         };
         only.tables.get_mut(kind).clone_from(self.tables.get(kind));
+        for (mine, all) in only.variants.iter_mut().zip(&self.variants) {
+            mine.get_mut(kind).clone_from(all.get(kind));
+        }
         only
     }
 
-    /// One resource as this fleet gets it.
+    /// One resource as this client of this fleet gets it.
     #[must_use]
-    pub fn get_for(&self, fleet: &str, kind: Kind, id: NameId) -> Option<&Arc<Resource>> {
-        let present = self.get(kind, id)?;
+    pub fn get_for(&self, fleet: &str, client: Client, kind: Kind, id: NameId) -> Option<&Arc<Resource>> {
+        let present = self.get_as(client, kind, id)?;
+        if client.variant().is_some() && self.table(client, kind).get(id).is_some() {
+            return Some(present);
+        }
         if self.stand_ins.is_empty() {
             return Some(present);
         }
@@ -152,7 +224,15 @@ impl Generation {
         )
     }
 
-    /// One resource.
+    /// One resource, whatever this client's fleet gets in place of its present content.
+    #[must_use]
+    pub fn get_as(&self, client: Client, kind: Kind, id: NameId) -> Option<&Arc<Resource>> {
+        let present = self.get(kind, id)?;
+        let own = client.variant().and_then(|_| self.table(client, kind).get(id));
+        Some(own.unwrap_or(present))
+    }
+
+    /// One resource as Envoy, and whoever has no variant of it, gets it.
     #[must_use]
     pub fn get(&self, kind: Kind, id: NameId) -> Option<&Arc<Resource>> {
         self.tables.get(kind).get(id)
@@ -190,7 +270,6 @@ impl Generation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::xds::Reach;
 
     fn put(name: &str, body: &[u8]) -> Update {
         Update::Put(Draft {

@@ -9,6 +9,7 @@
 //! - A route or listener never reaches a client before the clusters it names.
 //! - A version that a client refused is not sent to it again until the content changes.
 
+mod client;
 pub mod generation;
 pub mod index;
 pub mod kind;
@@ -23,7 +24,8 @@ mod table;
 pub mod verdict;
 mod wire;
 
-pub use generation::{Changed, Generation, Update};
+pub use client::Client;
+pub use generation::{Changed, Generation, Gone, Update};
 pub use index::{Index, StreamId};
 pub use kind::{Kind, PerKind};
 pub use names::{NameId, Names};

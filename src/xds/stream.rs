@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
+use super::client::Client;
 use super::generation::{Changed, Generation};
 use super::kind::{Kind, PerKind};
 use super::names::{NameId, Names, set};
@@ -19,6 +20,7 @@ use super::subscription::{Flight, Subscription};
 mod answer;
 mod delta;
 mod sotw;
+mod whole;
 
 /// The two variants of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,6 +127,8 @@ pub struct Stream {
     only: Option<Kind>,
     limits: Limits,
     node: Option<Node>,
+    /// By what the node says.
+    client: Client,
     types: PerKind<Subscription>,
     nonce: u64,
     /// Clusters were asked for before endpoints: the client is not stuck in warming (rule 41).
@@ -140,6 +144,7 @@ impl Stream {
             only,
             limits,
             node: None,
+            client: Client::default(),
             types: PerKind::default(),
             nonce: 0,
             clusters_first: false,
@@ -186,12 +191,9 @@ impl Stream {
         self.node.as_ref().map_or("", |node| node.cluster.as_str())
     }
 
-    /// Envoy, unless the client says that it is something else: gRPC's own clients
-    /// understand removals, and take an empty resource for a real one.
+    /// gRPC's own clients understand removals, and take an empty resource for a real one.
     fn is_envoy(&self) -> bool {
-        self.node
-            .as_ref()
-            .is_none_or(|node| !node.user_agent.to_ascii_lowercase().starts_with("grpc"))
+        self.client == Client::Envoy
     }
 
     /// Rules 2 to 4: who and which type. `None`: a type that is not ours.
@@ -199,6 +201,7 @@ impl Stream {
         if self.node.is_none() {
             let node = node.ok_or(Refusal::NoNode)?;
             short("the node", [&node.id, &node.cluster, &node.user_agent])?;
+            self.client = Client::of(&node.user_agent);
             self.node = Some(node);
         }
         let kind = Kind::parse(type_url);
@@ -296,7 +299,9 @@ impl Stream {
         if sub.refused.get(&id) == Some(&version) {
             return Some(false);
         }
-        let present = generation.get(kind, id).is_some_and(|r| r.version == version);
+        let present = generation
+            .get_as(self.client, kind, id)
+            .is_some_and(|r| r.version == version);
         let settled = sub.held.contains(id) && !sub.dirty.contains(id) && !sub.suspects.contains(id);
         let answered = !sub.flight.iter().any(|f| f.names.iter().any(|(n, _)| *n == id));
         (present && settled && answered).then_some(true)

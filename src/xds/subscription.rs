@@ -1,11 +1,12 @@
 //! What one client wants of one type, what it holds, and what is still to be said.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
+use super::client::Client;
 use super::generation::Generation;
 use super::kind::Kind;
 use super::names::NameId;
@@ -34,6 +35,11 @@ pub(super) struct Subscription {
     pub(super) again: RoaringBitmap,
     /// Owed an answer even if that is empty.
     pub(super) owed: bool,
+    /// State of the world, gRPC's own clients: what was sent in place of listeners that are gone.
+    pub(super) gone: BTreeMap<NameId, Arc<Resource>>,
+    /// State of the world: named when the stream began by a client that holds resources of this type from an
+    /// earlier one, so maybe these.
+    pub(super) claimed: RoaringBitmap,
     /// Versions this client refused.
     pub(super) refused: HashMap<NameId, Version>,
     /// State of the world: the whole response that was refused.
@@ -97,9 +103,9 @@ impl Subscription {
         generation: &'g Generation,
         kind: Kind,
         id: NameId,
-        fleet: &str,
+        (client, fleet): (Client, &str),
     ) -> Option<&'g Arc<Resource>> {
-        let resource = generation.get_for(fleet, kind, id)?;
+        let resource = generation.get_for(fleet, client, kind, id)?;
         let wanted = self.names.contains(id) || (self.wildcard && resource.reach.in_wildcard());
         (wanted && resource.reach.admits(fleet)).then_some(resource)
     }
@@ -110,9 +116,9 @@ impl Subscription {
         generation: &'g Generation,
         kind: Kind,
         id: NameId,
-        fleet: &str,
+        who: (Client, &str),
     ) -> Todo<'g> {
-        match self.visible(generation, kind, id, fleet) {
+        match self.visible(generation, kind, id, who) {
             Some(resource) if self.refused.get(&id) == Some(&resource.version) => Todo::Nothing,
             Some(resource) => Todo::Put(resource),
             None if self.held.contains(id) => Todo::Gone,
@@ -140,6 +146,8 @@ impl Subscription {
         for set in [&mut self.held, &mut self.absent, &mut self.dirty, &mut self.again] {
             set.remove(id);
         }
+        self.claimed.remove(id);
+        self.gone.remove(&id);
         self.refused.remove(&id);
         self.suspects.remove(id);
     }

@@ -16,6 +16,8 @@
 //! | `auto` | from now on ACK each response at once |
 //! | `want cds * a` | state of the world: a request with this list, answering the last response of the type |
 //! | `want cds! a` | the same with an empty nonce |
+//! | `resume cds a` | state of the world: a first request of a client that accepted something before |
+//! | `vary java eds a=2`, `unvary java eds a` | what one of gRPC's own clients gets in place of the others' content |
 //! | `wait 10s` | time goes by |
 //!
 //! Transcript: `cds#1 +a=1 -b` is a response of type cds with nonce 1; `+a=∅` an empty resource,
@@ -39,8 +41,8 @@ use std::time::Duration;
 
 use xds_bridge::xds::request::Error;
 use xds_bridge::xds::{
-    Claim, DeltaRequest, Draft, Generation, Heard, Kind, Limits, Names, Node, Reach, Refusal, Response,
-    SotwRequest, Stream, Update, Variant, Version,
+    Claim, Client, DeltaRequest, Draft, Generation, Heard, Kind, Limits, Names, Node, Reach, Refusal,
+    Response, SotwRequest, Stream, Update, Variant, Version,
 };
 
 pub struct Script {
@@ -67,6 +69,15 @@ pub fn run(variant: Variant, script: &str) -> String {
 impl Script {
     pub fn new(variant: Variant, only: Option<Kind>, agent: &str) -> Self {
         Self::with_limits(variant, only, agent, Limits::default())
+    }
+
+    /// gRPC's own clients get `gone` in place of endpoints and listeners that are gone.
+    pub fn for_grpc(agent: &str) -> Self {
+        let mut script = Self::new(Variant::Sotw, None, agent);
+        script.generation = Generation::default().with_gone(|_, kind, _| {
+            matches!(kind, Kind::Endpoints | Kind::Listener).then(|| b"gone".to_vec())
+        });
+        script
     }
 
     pub fn with_limits(variant: Variant, only: Option<Kind>, agent: &str, limits: Limits) -> Self {
@@ -124,6 +135,8 @@ impl Script {
             "ack" | "nack" => self.answer(rest, command == "nack"),
             "sub" | "unsub" | "claim" => self.delta(command, rest),
             "want" => self.want(rest),
+            "resume" => self.resume(rest),
+            "vary" | "unvary" => self.vary(command, rest),
             other => panic!("no such command: {other}"),
         }
     }
@@ -217,6 +230,38 @@ impl Script {
             self.last.get(&kind).cloned().unwrap_or_default()
         };
         self.send_sotw(kind, nonce, None);
+    }
+
+    fn resume(&mut self, rest: &str) {
+        let (kind, list) = kind(rest);
+        let list: Vec<String> = list.split_whitespace().map(str::to_owned).collect();
+        self.lists.insert(kind, list.clone());
+        let request = SotwRequest {
+            version: "of an earlier stream".into(),
+            node: self.node.take(),
+            names: list,
+            type_url: kind.type_url().into(),
+            ..SotwRequest::default()
+        };
+        let heard = self.stream.on_sotw(request, &mut self.names, &self.generation);
+        self.note(heard);
+    }
+
+    fn vary(&mut self, command: &str, rest: &str) {
+        let (client, rest) = rest.split_once(' ').expect("a client");
+        let client = Client::of(&format!("gRPC {client}"));
+        let command = if command == "vary" { "put" } else { "del" };
+        let updates = Self::updates(&format!("{command} {rest}")).into_iter();
+        let updates: Vec<Update> = updates
+            .map(|update| match update {
+                Update::Put(draft) => Update::PutFor(client, draft),
+                Update::Remove(kind, name) => Update::RemoveFor(client, kind, name),
+                other => other,
+            })
+            .collect();
+        let (next, changed) = self.generation.next(&mut self.names, &updates);
+        self.generation = next;
+        self.stream.mark(&changed);
     }
 
     fn send_sotw(&mut self, kind: Kind, nonce: String, error: Option<Error>) {

@@ -217,6 +217,7 @@ impl World {
                     self.say(&format!("del {} {name}", kind.short()));
                     self.vanishes(*kind, name);
                 }
+                Update::PutFor(..) | Update::RemoveFor(..) => {}
             }
         }
         let (next, changed) = self.generation.next(&mut self.names, &updates);

@@ -1,5 +1,5 @@
 //! What to say next: the steps of [`ORDER`], each looking only at names that may
-//! have changed.
+//! have changed. Responses that always carry the whole set are in `whole`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,13 +30,13 @@ fn shut(gate: Option<&RoaringBitmap>, resource: &Resource) -> bool {
 
 /// What a step found to say.
 #[derive(Default)]
-struct Found {
-    puts: Vec<(NameId, Arc<Resource>)>,
+pub(super) struct Found {
+    pub(super) puts: Vec<(NameId, Arc<Resource>)>,
     removed: Vec<Arc<str>>,
     /// State of the world, gRPC's own clients: there is none of this name.
     missing: Vec<Arc<str>>,
     /// Something waits for another type.
-    gated: bool,
+    pub(super) gated: bool,
     /// The response is full; more of the same follows.
     more: bool,
 }
@@ -144,11 +144,11 @@ impl Stream {
         kind: Kind,
         gate: Option<&RoaringBitmap>,
     ) -> (Option<(NameId, Arc<Resource>)>, bool) {
-        let fleet = self.fleet().to_owned();
+        let (client, fleet) = (self.client, self.fleet().to_owned());
         let sub = self.types.get_mut(kind);
         let mut waiting = false;
         for id in sub.suspects.clone() {
-            match sub.judge(generation, kind, id, &fleet) {
+            match sub.judge(generation, kind, id, (client, &fleet)) {
                 Todo::Put(resource) if shut(gate, resource) => waiting = true,
                 Todo::Put(resource) => {
                     sub.suspects.remove(id);
@@ -162,7 +162,7 @@ impl Stream {
 
     /// Looks at each dirty name: what is to be sent is returned, what is gone stays
     /// dirty for the way down, the rest is settled.
-    fn changed(
+    pub(super) fn changed(
         &mut self,
         generation: &Generation,
         kind: Kind,
@@ -170,7 +170,7 @@ impl Stream {
         waiting: bool,
         now: Duration,
     ) -> Found {
-        let fleet = self.fleet().to_owned();
+        let (client, fleet) = (self.client, self.fleet().to_owned());
         // A whole set is never split: each change in it counts.
         let whole = self.variant == Variant::Sotw && kind.full_state();
         let limit = if whole {
@@ -183,7 +183,7 @@ impl Stream {
         let mut settled = RoaringBitmap::new();
         let mut bytes = 0;
         for id in &sub.dirty {
-            match sub.judge(generation, kind, id, &fleet) {
+            match sub.judge(generation, kind, id, (client, &fleet)) {
                 Todo::Put(_) if sub.suspects.contains(id) => {} // goes alone
                 Todo::Put(resource) if shut(gate, resource) => found.gated = true,
                 Todo::Put(resource) => {
@@ -212,7 +212,7 @@ impl Stream {
 
     /// Rule 47: the clusters that a listener or route must wait for; `None`: no waiting
     /// (another type, a client that asks for no clusters, or it has waited long enough).
-    fn gate(&self, generation: &Generation, kind: Kind, now: Duration) -> Option<RoaringBitmap> {
+    pub(super) fn gate(&self, generation: &Generation, kind: Kind, now: Duration) -> Option<RoaringBitmap> {
         let clusters = self.types.get(Kind::Cluster);
         let waits = matches!(kind, Kind::Listener | Kind::Route) && clusters.requested;
         let expired = self
@@ -242,7 +242,7 @@ impl Stream {
         if self.still_named(kind, now) {
             return None;
         }
-        let fleet = self.fleet().to_owned();
+        let (client, fleet) = (self.client, self.fleet().to_owned());
         let (envoy, variant, limit) = (self.is_envoy(), self.variant, self.limits.response_bytes);
         let sub = self.types.get_mut(kind);
         let mut found = Found::default();
@@ -256,7 +256,7 @@ impl Stream {
         let gone: Vec<NameId> = sub
             .dirty
             .iter()
-            .filter(|id| matches!(sub.judge(generation, kind, *id, &fleet), Todo::Gone))
+            .filter(|id| matches!(sub.judge(generation, kind, *id, (client, &fleet)), Todo::Gone))
             .collect();
         for id in gone {
             if bytes >= limit {
@@ -265,7 +265,7 @@ impl Stream {
             // Rules 33 to 36: Envoy ignores the removal of endpoints, and waits for a missing route
             // configuration; a missing assignment is told by state of the world in no other way. Nor can
             // gRPC's own clients be told in that variant that endpoints they hold are gone.
-            let held = sub.held.contains(id);
+            let held = sub.held.contains(id) || (!envoy && sub.claimed.contains(id));
             let sotw = variant == Variant::Sotw;
             let by_empty = kind.empty_when_gone()
                 && if envoy {
@@ -291,7 +291,8 @@ impl Stream {
             let Some(name) = name_of(id) else { continue };
             bytes += name.len() + NAME_OVERHEAD;
             if by_empty {
-                let empty = Resource::empty(kind, &name);
+                let gone = generation.gone(client, kind, id, &name);
+                let empty = gone.unwrap_or_else(|| Resource::empty(kind, &name));
                 bytes += empty.len();
                 found.puts.push((id, Arc::new(empty)));
             } else if variant == Variant::Delta {
@@ -309,7 +310,7 @@ impl Stream {
     }
 
     /// Endpoints and clusters go only after the routes and listeners that named them are on their way.
-    fn still_named(&mut self, kind: Kind, now: Duration) -> bool {
+    pub(super) fn still_named(&mut self, kind: Kind, now: Duration) -> bool {
         if !matches!(kind, Kind::Cluster | Kind::Endpoints) {
             return false;
         }
@@ -330,106 +331,9 @@ impl Stream {
         waits
     }
 
-    /// State of the world, a type whose response is always the whole set.
-    fn whole(
-        &mut self,
-        generation: &Generation,
-        kind: Kind,
-        way: Way,
-        name_of: &impl NameOf,
-        now: Duration,
-    ) -> Option<Response> {
-        let gate = self.gate(generation, kind, now);
-        let found = self.changed(generation, kind, gate.as_ref(), false, now);
-        let fleet = self.fleet().to_owned();
-        let sub = self.types.get(kind);
-        let gone: Vec<NameId> = sub
-            .dirty
-            .iter()
-            .filter(|id| matches!(sub.judge(generation, kind, *id, &fleet), Todo::Gone))
-            .collect();
-        let ready = match way {
-            Way::Up => sub.owed || !found.puts.is_empty(),
-            Way::Down => !gone.is_empty() && !self.still_named(kind, now),
-        };
-        // One that waits for its clusters would be in the set: all of it waits, also a removal.
-        if found.gated || !ready {
-            return None;
-        }
-        // Rule 44: what is absent is removed; so a cluster stays in while a route may still name it.
-        let stays = way == Way::Up && !gone.is_empty() && self.still_named(kind, now);
-        let sub = self.types.get_mut(kind);
-        let earlier = |id: NameId| {
-            let kept = sub.kept.iter().find(|(kept, _)| *kept == id).map(|(_, r)| r);
-            // What was published last may have been for another fleet only, and never been sent here.
-            let sent = || {
-                sub.before
-                    .get_for(&fleet, kind, id)
-                    .filter(|r| r.reach.admits(&fleet))
-            };
-            let resource = kept.or_else(sent)?;
-            sub.held.contains(id).then(|| (id, resource.clone()))
-        };
-        let kept: Vec<(NameId, Arc<Resource>)> = if stays {
-            gone.iter().filter_map(|id| earlier(*id)).collect()
-        } else {
-            Vec::new()
-        };
-        let mut ids: RoaringBitmap = sub.names.clone();
-        if sub.wildcard {
-            ids |= super::everything(generation, kind, &fleet);
-        }
-        let mut set: Vec<(NameId, Arc<Resource>)> = ids
-            .iter()
-            .filter_map(|id| Some((id, sub.visible(generation, kind, id, &fleet)?.clone())))
-            .collect();
-        set.extend(kept.iter().cloned());
-        let there: RoaringBitmap = set.iter().map(|(id, _)| *id).collect();
-        let version = set_version(&set);
-        let asked = std::mem::take(&mut sub.owed) || !sub.again.is_empty() || !gone.is_empty();
-        // Also what was new in a set that was not sent, because it had been refused.
-        let mut news = set.clone();
-        news.retain(|(id, resource)| {
-            let before = sub.before.get_for(&fleet, kind, *id).map(|r| r.version);
-            sub.again.contains(*id) || !sub.held.contains(*id) || before != Some(resource.version)
-        });
-        sub.dirty = kept.iter().map(|(id, _)| *id).collect();
-        sub.again.clear();
-        sub.absent = &sub.names - &there;
-        if sub.refused_set == Some(version) || (sub.last_set == Some(version) && !asked) {
-            return None;
-        }
-        // The content has changed since: what was refused may be tried again after this one,
-        // whether or not this one is ever answered.
-        sub.refused_set = None;
-        sub.kept = kept; // only now: what was not sent replaces nothing that was
-        sub.held = there;
-        sub.held.optimize();
-        if kind == Kind::Cluster {
-            sub.before = generation.only(kind);
-            self.endpoints_follow(&news);
-        }
-        let only = if let [(id, resource)] = &found.puts[..] {
-            Some((*id, resource.version))
-        } else {
-            None
-        };
-        let missing = if self.is_envoy() {
-            Vec::new()
-        } else {
-            self.types.get(kind).absent.iter().filter_map(name_of).collect()
-        };
-        let mut response = self.say(generation, kind, set, Vec::new(), false, false);
-        response.missing = missing;
-        if let Some(flight) = self.types.get_mut(kind).flight.back_mut() {
-            flight.only = only;
-        }
-        Some(response)
-    }
-
     /// Rule 45: each cluster that is sent is followed by its endpoints, changed or not:
     /// Envoy does not ask again, and would warm for 15 s.
-    fn endpoints_follow(&mut self, clusters: &[(NameId, Arc<Resource>)]) {
+    pub(super) fn endpoints_follow(&mut self, clusters: &[(NameId, Arc<Resource>)]) {
         let endpoints = self.types.get_mut(Kind::Endpoints);
         if !endpoints.requested {
             return;
@@ -440,7 +344,7 @@ impl Stream {
         endpoints.ask_all_again(&following);
     }
 
-    fn say(
+    pub(super) fn say(
         &mut self,
         generation: &Generation,
         kind: Kind,
@@ -479,7 +383,7 @@ impl Stream {
 }
 
 /// The version of a set: the same for the same names and versions, in whatever order.
-fn set_version(set: &[(NameId, Arc<Resource>)]) -> Version {
+pub(super) fn set_version(set: &[(NameId, Arc<Resource>)]) -> Version {
     let sum = set
         .iter()
         .map(|(_, r)| xxh3_64_with_seed(r.name.as_bytes(), r.version.0));

@@ -151,7 +151,7 @@ fn give_up_wildcard(stream: &mut Stream, kind: Kind, generation: &Generation, he
 
 /// Rules 40 and 41: what the client says it holds from before.
 fn claims(stream: &mut Stream, kind: Kind, claims: &[Claim], names: &Names, generation: &Generation) {
-    let fleet = stream.fleet().to_owned();
+    let (client, fleet) = (stream.client, stream.fleet().to_owned());
     // An Envoy that asks for endpoints before clusters is in the middle of warming: it must hear them again.
     let trusted = kind != Kind::Endpoints || stream.clusters_first;
     let sub = stream.types.get_mut(kind);
@@ -165,7 +165,7 @@ fn claims(stream: &mut Stream, kind: Kind, claims: &[Claim], names: &Names, gene
             }
             continue;
         };
-        match sub.visible(generation, kind, id, &fleet) {
+        match sub.visible(generation, kind, id, (client, &fleet)) {
             Some(resource) => {
                 held.push(id);
                 if trusted && resource.version.is(version) {

@@ -33,6 +33,9 @@ pub(super) fn hear(
 
     let (added, removed) = adopt(stream, kind, &request.names, first, names, generation, &mut heard)?;
     let sub = stream.types.get_mut(kind);
+    if first && !request.version.is_empty() {
+        sub.claimed.clone_from(&sub.names);
+    }
     if request.nonce.is_empty() && !first {
         // Rule 11: a (re)subscription on a known type. Only additions, if it only adds; else all that is named.
         if removed || added.is_empty() {
@@ -100,7 +103,7 @@ fn adopt(
     generation: &Generation,
     heard: &mut Heard,
 ) -> Result<(RoaringBitmap, bool), Refusal> {
-    let fleet = stream.fleet().to_owned();
+    let (client, fleet) = (stream.client, stream.fleet().to_owned());
     let listed = || {
         let names = list.iter().map(String::as_str);
         names.filter(|n| !n.is_empty() && *n != "*")
@@ -155,7 +158,7 @@ fn adopt(
         removed = true;
         if matches!(stream.unsubscribe(kind, id, names, heard), Dropped::UnderWildcard) {
             let sub = stream.types.get_mut(kind);
-            if sub.visible(generation, kind, id, &fleet).is_none() {
+            if sub.visible(generation, kind, id, (client, &fleet)).is_none() {
                 sub.dirty.insert(id); // it had been there by its name alone
             }
         }
