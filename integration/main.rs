@@ -26,6 +26,7 @@ mod envoy_protocol;
 mod etcd_formats;
 mod etcd_watch;
 mod grpc_clients;
+mod grpc_nobody;
 mod last_known;
 mod malformed;
 mod mass_removal;

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::grpc::GrpcClients;
 use crate::model::{Catalog, Clusters, Conflict, Exposure, Issue, Listener, Policy};
 use crate::translate::cluster::cluster;
-use crate::translate::dialled::{dialled, is_dialled};
 use crate::translate::endpoints::endpoints;
 use crate::translate::listener::{listener, reach};
 use crate::translate::route::route;
@@ -39,8 +39,8 @@ pub(super) struct Builder {
     all_unhealthy: BTreeSet<Arc<str>>,
     /// Those that became so, or are so no longer, since this was last asked.
     health: Vec<(Arc<str>, bool)>,
-    /// Services that have a listener for gRPC clients.
-    dialled: BTreeSet<Arc<str>>,
+    /// What gRPC clients dial.
+    grpc: GrpcClients,
     started: bool,
     /// What [`Self::issues`] says may have changed.
     news: bool,
@@ -56,7 +56,7 @@ impl Builder {
             contested: Vec::new(),
             all_unhealthy: BTreeSet::new(),
             health: Vec::new(),
-            dialled: BTreeSet::new(),
+            grpc: GrpcClients::new(),
             started: false,
             news: false,
         }
@@ -98,7 +98,7 @@ impl Builder {
 
     /// The updates for these services. The first call adds listeners and all route configurations.
     pub(super) fn build(&mut self, catalog: &Catalog, touched: &BTreeSet<Arc<str>>) -> Vec<Update> {
-        let mut updates = Vec::new();
+        let (mut updates, mut grpc_updates) = (Vec::new(), Vec::new());
         let mut exposures: BTreeSet<Arc<str>> = BTreeSet::new();
         for name in touched {
             let service = catalog.service_after(name, self.elected.get(name));
@@ -108,13 +108,16 @@ impl Builder {
             }
             let claimed = service.map(|service| {
                 updates.push(Update::Put(cluster(&service, &self.network.clusters)));
-                updates.push(Update::Put(endpoints(&service, &self.network.clusters)));
+                let endpoints = endpoints(&service, &self.network.clusters);
+                let grpc = self
+                    .grpc
+                    .follow(&service, &endpoints, &self.network, &mut grpc_updates);
+                updates.push(Update::Put(endpoints));
+                updates.append(&mut grpc_updates);
                 self.note_conflicts(name, &service.conflicts);
                 self.note_health(name, service.all_unhealthy());
                 let mut claimed = claims(&service, &self.network.exposures);
-                claimed
-                    .issues
-                    .extend(self.dial(name, is_dialled(&service), &mut updates));
+                claimed.issues.extend(grpc);
                 claimed
             });
             if claimed.is_none() {
@@ -122,7 +125,7 @@ impl Builder {
                 updates.push(Update::Remove(Kind::Cluster, name.clone()));
                 self.note_conflicts(name, &[]);
                 self.note_health(name, false);
-                self.dial(name, false, &mut updates);
+                self.grpc.forget(name, &mut updates);
             }
             let old = match &claimed {
                 Some(claimed) if self.claimed.get(name) == Some(claimed) => continue,
@@ -146,26 +149,6 @@ impl Builder {
             self.routes(&exposures, &mut updates);
         }
         updates
-    }
-
-    /// The listener by which gRPC clients dial a service; an issue where the operator's listener has its name.
-    fn dial(&mut self, name: &Arc<str>, wanted: bool, updates: &mut Vec<Update>) -> Option<Issue> {
-        let taken = self.network.listeners.contains_key(name);
-        if !wanted || taken {
-            if self.dialled.remove(name) {
-                updates.push(Update::Remove(Kind::Listener, name.clone()));
-            }
-            return (wanted && taken).then(|| {
-                let reason = format!(
-                    "gRPC clients cannot dial `xds:///{name}`: [listeners.{name}] has that name, and keeps it"
-                );
-                Issue::warning(&**name, reason)
-            });
-        }
-        if self.dialled.insert(name.clone()) {
-            updates.push(Update::Put(dialled(name)));
-        }
-        None
     }
 
     /// One route configuration per listener, and one per exposure by its own name, for
@@ -296,6 +279,8 @@ mod tests {
         let one = |u: &Update| match u {
             Update::Put(d) => format!("+{} {}", d.kind.short(), d.name),
             Update::Remove(kind, name) => format!("-{} {name}", kind.short()),
+            Update::PutFor(client, d) => format!("+{} {} for {client:?}", d.kind.short(), d.name),
+            Update::RemoveFor(client, kind, name) => format!("-{} {name} for {client:?}", kind.short()),
         };
         updates.iter().map(one).collect()
     }
@@ -350,6 +335,54 @@ mod tests {
             ["+cds a", "+eds a", "+lds a", "+rds internal"]
         );
         assert_eq!(step(None, None), ["-eds a", "-cds a", "-lds a", "+rds internal"]);
+    }
+
+    #[test]
+    fn what_differs_for_grpc_clients_comes_and_goes_with_the_reason() {
+        let mut catalog = Catalog::new([("s".into(), None)]);
+        let mut builder = Builder::new(network());
+        let mut step = |health, port, protocol| {
+            let mut event = event_of("a", port, protocol);
+            if let What::Change(change) = &mut event.what {
+                for (_, record) in &mut change.services {
+                    for instance in record.iter_mut().flat_map(|r| &mut r.instances) {
+                        instance.health = health;
+                    }
+                }
+            }
+            let touched = catalog.apply(event, Duration::ZERO);
+            let kinds = kinds(&builder.build(&catalog, &touched.services));
+            let own = kinds.into_iter().filter(|k| k.contains(" for "));
+            own.collect::<Vec<String>>()
+        };
+        let (one, grpc) = (Some(1), Some(Protocol::Grpc));
+        assert_eq!(step(Health::Healthy, one, grpc), [""; 0]);
+        assert_eq!(
+            step(Health::Draining, one, grpc),
+            ["+eds a for GrpcDrops", "+eds a for Tonic", "+eds a for Grpc",]
+        );
+        assert_eq!(
+            step(Health::Off, one, grpc),
+            [
+                "+eds a for GrpcDrops",
+                "-eds a for Tonic",
+                "-eds a for Grpc",
+                "+lds a for Tonic",
+                "+lds a for Grpc"
+            ]
+        );
+        let none = [
+            "-eds a for GrpcDrops",
+            "-eds a for Tonic",
+            "-eds a for Grpc",
+            "-lds a for Tonic",
+            "-lds a for Grpc",
+        ];
+        assert_eq!(step(Health::Healthy, one, grpc), none);
+        assert_eq!(step(Health::Healthy, Some(2), grpc), [""; 0], "once");
+        assert_eq!(step(Health::Off, one, grpc).len(), 3);
+        assert_eq!(step(Health::Off, one, None).len(), 6, "no longer for them");
+        assert_eq!(step(Health::Off, None, None), [""; 0]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! moment, and publishes what changed. Nothing here talks to a registry or to Envoy.
 
 mod build;
+mod grpc;
 mod last_known;
 mod quota;
 mod report;
@@ -76,6 +77,7 @@ impl Hub {
         metrics: Arc<Metrics>,
     ) -> (Self, watch::Receiver<Overview>) {
         let (overview, seen) = watch::channel(Overview::default());
+        fanout.when_gone(crate::translate::grpc::gone);
         let began = clock::now();
         let hub = Self {
             catalog: Catalog::new(sources.iter().map(|(name, info)| (name.clone(), info.guard)))

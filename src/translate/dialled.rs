@@ -35,19 +35,69 @@ pub fn is_dialled(service: &Service) -> bool {
 /// sent once and never again.
 #[must_use]
 pub fn dialled(name: &Arc<str>) -> Draft {
+    let host = VirtualHost {
+        name: name.to_string(),
+        domains: vec!["*".to_owned()],
+        routes: followed(vec![to_cluster(name)]),
+        ..VirtualHost::default()
+    };
+    draft(name, host, vec![name.clone()])
+}
+
+/// The same, while there is nobody to call: no host of it is the one that is dialled. Each client of gRPC
+/// fails calls by that, and Go, Java, the C core and tonic-xds name the service that is missing. The route
+/// stays: tonic-xds never again follows a cluster that no route named for a while.
+#[must_use]
+pub(super) fn stopped(name: &Arc<str>, why: &str) -> Draft {
+    let host = VirtualHost {
+        name: why.to_owned(), // for who looks into what a client holds
+        domains: vec![NOBODY.to_owned()],
+        routes: followed(vec![to_cluster(name)]),
+        ..VirtualHost::default()
+    };
+    draft(name, host, Vec::new())
+}
+
+/// A host that nobody dials (RFC 2606). A configuration without any host is refused by tonic-xds.
+const NOBODY: &str = "nobody-to-call.invalid";
+
+fn draft(name: &Arc<str>, host: VirtualHost, needs: Vec<Arc<str>>) -> Draft {
     Draft {
         kind: Kind::Listener,
         name: name.clone(),
-        body: message(name).encode_to_vec(),
-        needs: vec![name.clone()],
+        body: message(name, host).encode_to_vec(),
+        needs,
         reach: Reach::ByName,
     }
 }
 
-/// The routes stand in the listener: one answer less before the first call. A call's own
-/// deadline is its only one, and retries are the client's to declare.
-fn message(name: &str) -> Listener {
-    let route = Route {
+/// The routes that gRPC's own clients follow, all of them: a single route with another action (a redirect,
+/// a response of its own) makes Java, Node and tonic-xds refuse all others with it, and a matcher that one
+/// of them ignores would catch calls of others.
+fn followed(routes: Vec<Route>) -> Vec<Route> {
+    let path = |m: &RouteMatch| {
+        matches!(
+            m.path_specifier,
+            Some(PathSpecifier::Prefix(_) | PathSpecifier::Path(_) | PathSpecifier::SafeRegex(_))
+        ) && m.query_parameters.is_empty()
+    };
+    let target = |a: &RouteAction| {
+        matches!(
+            a.cluster_specifier,
+            Some(ClusterSpecifier::Cluster(_) | ClusterSpecifier::WeightedClusters(_))
+        )
+    };
+    let follows = |route: &Route| {
+        route.r#match.as_ref().is_some_and(path)
+            && matches!(&route.action, Some(Action::Route(action)) if target(action))
+    };
+    routes.into_iter().filter(follows).collect()
+}
+
+/// Every call goes to the cluster of this name. A call's own deadline is its only one, and retries are the
+/// client's to declare.
+fn to_cluster(name: &str) -> Route {
+    Route {
         r#match: Some(RouteMatch {
             path_specifier: Some(PathSpecifier::Prefix(String::new())),
             ..RouteMatch::default()
@@ -57,15 +107,14 @@ fn message(name: &str) -> Listener {
             ..RouteAction::default()
         })),
         ..Route::default()
-    };
+    }
+}
+
+/// The routes stand in the listener: one answer less before the first call.
+fn message(name: &str, host: VirtualHost) -> Listener {
     let routes = RouteConfiguration {
         name: name.to_owned(),
-        virtual_hosts: vec![VirtualHost {
-            name: name.to_owned(),
-            domains: vec!["*".to_owned()],
-            routes: vec![route],
-            ..VirtualHost::default()
-        }],
+        virtual_hosts: vec![host],
         ..RouteConfiguration::default()
     };
     let manager = HttpConnectionManager {
@@ -171,6 +220,74 @@ mod tests {
             action.cluster_specifier,
             Some(ClusterSpecifier::Cluster("orders".into()))
         );
+    }
+
+    fn routes_of(draft: &Draft) -> RouteConfiguration {
+        let listener = Listener::decode(&*draft.body).unwrap();
+        let any = listener.api_listener.unwrap().api_listener.unwrap();
+        let manager = HttpConnectionManager::decode(&*any.value).unwrap();
+        let Some(RouteSpecifier::RouteConfig(routes)) = manager.route_specifier else {
+            panic!("the routes are not inline");
+        };
+        routes
+    }
+
+    #[test]
+    fn a_stopped_service_has_no_host_and_keeps_its_cluster() {
+        let stopped = stopped(&"orders".into(), "all of them are off");
+        assert_eq!(stopped.reach, Reach::ByName);
+        assert_eq!(stopped.needs, [""; 0].map(Arc::from), "it waits for nothing");
+        let routes = routes_of(&stopped);
+        let [host] = &routes.virtual_hosts[..] else {
+            panic!("without any, tonic-xds refuses it")
+        };
+        assert_eq!(host.domains, [NOBODY]);
+        assert_eq!(
+            host.routes,
+            routes_of(&dialled(&"orders".into())).virtual_hosts[0].routes,
+            "tonic-xds goes on watching the cluster"
+        );
+    }
+
+    /// One route that a client does not follow would cost it all of them.
+    #[test]
+    fn only_routes_that_grpc_clients_follow_are_in_their_tables() {
+        use envoy_types::pb::envoy::config::route::v3::{
+            DirectResponseAction, NonForwardingAction, QueryParameterMatcher, RedirectAction, WeightedCluster,
+        };
+        let good = to_cluster("orders");
+        let with = |change: fn(&mut Route)| {
+            let mut route = good.clone();
+            change(&mut route);
+            route
+        };
+        let on_match = |change: fn(&mut RouteMatch)| {
+            let mut route = good.clone();
+            change(route.r#match.as_mut().unwrap());
+            route
+        };
+        let weighted = with(|r| {
+            r.action = Some(Action::Route(RouteAction {
+                cluster_specifier: Some(ClusterSpecifier::WeightedClusters(WeightedCluster::default())),
+                ..RouteAction::default()
+            }));
+        });
+        let method = on_match(|m| m.path_specifier = Some(PathSpecifier::Path("/a.B/C".into())));
+        let bad = vec![
+            with(|r| r.action = Some(Action::Redirect(RedirectAction::default()))),
+            with(|r| r.action = Some(Action::DirectResponse(DirectResponseAction::default()))),
+            with(|r| r.action = Some(Action::NonForwardingAction(NonForwardingAction::default()))),
+            with(|r| r.action = Some(Action::Route(RouteAction::default()))),
+            with(|r| r.action = None),
+            with(|r| r.r#match = None),
+            on_match(|m| m.path_specifier = None),
+            on_match(|m| m.path_specifier = Some(PathSpecifier::PathSeparatedPrefix("/a".into()))),
+            on_match(|m| m.query_parameters = vec![QueryParameterMatcher::default()]),
+        ];
+        for bad in bad {
+            let routes = vec![weighted.clone(), bad, method.clone(), good.clone()];
+            assert_eq!(followed(routes), [weighted.clone(), method.clone(), good.clone()]);
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A service's endpoints: one locality per zone and priority, health as the registry says.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::address::Address as AddressKind;
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
@@ -19,6 +20,21 @@ use crate::xds::{Draft, Kind, Reach};
 /// The assignment of a service's cluster; without instances it is empty, never missing.
 #[must_use]
 pub fn endpoints(service: &Service, defaults: &Clusters) -> Draft {
+    let reported = |instance: &Instance| match instance.health {
+        Health::Healthy => HealthStatus::Healthy,
+        Health::Draining => HealthStatus::Draining,
+        Health::Unhealthy | Health::Off => HealthStatus::Unhealthy,
+    };
+    draft(&service.name, &assignment(service, defaults, reported))
+}
+
+/// The instances that are not off, each with its status. One that was never set would not be equal to
+/// `HEALTHY` where a client compares them, so each is.
+pub(super) fn assignment(
+    service: &Service,
+    defaults: &Clusters,
+    status: impl Fn(&Instance) -> HealthStatus,
+) -> ClusterLoadAssignment {
     let mut localities: BTreeMap<(u32, &str), Vec<&Instance>> = BTreeMap::new();
     let dropped = service.all_unhealthy()
         && service.on_all_unhealthy(defaults.on_all_unhealthy) == OnAllUnhealthy::Drop;
@@ -34,23 +50,58 @@ pub fn endpoints(service: &Service, defaults: &Clusters) -> Draft {
     let used: BTreeSet<u32> = localities.keys().map(|(priority, _)| *priority).collect();
     let ranks: BTreeMap<u32, u32> = used.into_iter().zip(0..).collect();
     let scale = Scale::of(&service.instances);
-    let assignment = ClusterLoadAssignment {
+    ClusterLoadAssignment {
         cluster_name: service.name.to_string(),
         endpoints: localities
             .into_iter()
             .map(|((priority, zone), instances)| LocalityLbEndpoints {
+                locality: Some(place(zone, priority)),
                 priority: ranks.get(&priority).copied().unwrap_or(0),
-                ..locality(zone, &instances, scale)
+                ..locality(&instances, scale, &status)
             })
             .collect(),
         ..ClusterLoadAssignment::default()
-    };
+    }
+}
+
+/// The resource of an assignment.
+pub(super) fn draft(name: &Arc<str>, assignment: &ClusterLoadAssignment) -> Draft {
     Draft {
         kind: Kind::Endpoints,
-        name: service.name.clone(),
+        name: name.clone(),
         body: assignment.encode_to_vec(),
         needs: Vec::new(),
         reach: Reach::All,
+    }
+}
+
+/// Where instances stand. Those of a source behind others have a sub-zone of their own, by the priority that
+/// the source declares: gRPC's Java client keeps one entry of equal localities, whatever their priorities, and
+/// would send all calls to the spare. It does not depend on what else is there: a locality that changes its
+/// name would be another one, with new connections.
+fn place(zone: &str, priority: u32) -> Locality {
+    Locality {
+        zone: zone.to_owned(),
+        sub_zone: if priority > 0 {
+            format!("priority-{priority}")
+        } else {
+            String::new()
+        },
+        ..Locality::default()
+    }
+}
+
+/// A locality with one endpoint that seems healthy, and where nobody listens.
+pub(super) fn placeholder() -> LocalityLbEndpoints {
+    LocalityLbEndpoints {
+        locality: Some(Locality::default()),
+        lb_endpoints: vec![lb_endpoint(
+            SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            1,
+            HealthStatus::Healthy,
+        )],
+        load_balancing_weight: Some(UInt32Value { value: 1 }),
+        ..LocalityLbEndpoints::default()
     }
 }
 
@@ -86,35 +137,31 @@ impl Scale {
 
 /// gRPC clients silently drop a locality without a weight, and share calls out among localities by it:
 /// it is the sum over the instances that take calls, so that each gets its part wherever it stands.
-fn locality(zone: &str, instances: &[&Instance], scale: Scale) -> LocalityLbEndpoints {
+fn locality(
+    instances: &[&Instance],
+    scale: Scale,
+    status: impl Fn(&Instance) -> HealthStatus,
+) -> LocalityLbEndpoints {
     let weight = instances
         .iter()
-        .filter(|i| i.health == Health::Healthy)
+        .filter(|i| status(i) == HealthStatus::Healthy)
         .fold(0_u32, |sum, i| sum.saturating_add(scale.weight(i)));
     LocalityLbEndpoints {
-        locality: Some(Locality {
-            zone: zone.to_owned(),
-            ..Locality::default()
-        }),
-        lb_endpoints: instances.iter().map(|i| endpoint(i, scale)).collect(),
+        lb_endpoints: instances
+            .iter()
+            .map(|i| lb_endpoint(i.address, scale.weight(i), status(i)))
+            .collect(),
         load_balancing_weight: Some(UInt32Value { value: weight.max(1) }),
         ..LocalityLbEndpoints::default()
     }
 }
 
-fn endpoint(instance: &Instance, scale: Scale) -> LbEndpoint {
-    let health = match instance.health {
-        Health::Healthy => HealthStatus::Healthy,
-        Health::Draining => HealthStatus::Draining,
-        Health::Unhealthy | Health::Off => HealthStatus::Unhealthy,
-    };
+fn lb_endpoint(address: SocketAddr, weight: u32, health: HealthStatus) -> LbEndpoint {
     LbEndpoint {
         health_status: health as i32,
-        load_balancing_weight: Some(UInt32Value {
-            value: scale.weight(instance),
-        }),
+        load_balancing_weight: Some(UInt32Value { value: weight }),
         host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
-            address: Some(socket(instance.address)),
+            address: Some(socket(address)),
             ..Endpoint::default()
         })),
         ..LbEndpoint::default()
@@ -135,8 +182,6 @@ pub fn socket(address: SocketAddr) -> Address {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use expect_test::expect;
 
     use super::*;
@@ -188,7 +233,11 @@ mod tests {
                 format!("{port} {}", e.health_status().as_str_name().to_lowercase())
             };
             let all: Vec<String> = l.lb_endpoints.iter().map(one).collect();
-            format!("{} {zone} {weight}: {}\n", l.priority, all.join(", "))
+            let sub_zone = match &*l.locality.as_ref().unwrap().sub_zone {
+                "" => String::new(),
+                sub_zone => format!("/{sub_zone}"),
+            };
+            format!("{} {zone}{sub_zone} {weight}: {}\n", l.priority, all.join(", "))
         };
         let lines: Vec<String> = assignment.endpoints.iter().map(line).collect();
         lines.concat()
@@ -238,13 +287,19 @@ mod tests {
         let three = || vec![healthy(1, "a"), healthy(2, "b"), healthy(3, "a"), healthy(4, "a")];
         expect![[r#"
             0 b 5: 2 healthy
-            1 a 5: 1 healthy
-            2 a 10: 3 healthy, 4 healthy
+            1 a/priority-3 5: 1 healthy
+            2 a/priority-9 10: 3 healthy, 4 healthy
         "#]]
         .assert_eq(&of(three(), &[(0, 3), (2, 9), (3, 9)]));
-        expect!["0 a 5: 1 healthy\n"].assert_eq(&of(vec![healthy(1, "a")], &[(0, 1)]));
+        expect![[r#"
+            0 a/priority-1 5: 1 healthy
+        "#]]
+        .assert_eq(&of(vec![healthy(1, "a")], &[(0, 1)]));
         let off = vec![instance(1, "a", 0, Health::Off), healthy(2, "a")];
-        expect!["0 a 5: 2 healthy\n"].assert_eq(&of(off, &[(1, 2)]));
+        expect![[r#"
+            0 a/priority-2 5: 2 healthy
+        "#]]
+        .assert_eq(&of(off, &[(1, 2)]));
     }
 
     /// Section 8 of the protocol notes: what a gRPC client demands of endpoints.
@@ -265,6 +320,11 @@ mod tests {
                 let weight = l.load_balancing_weight.expect("dropped without a weight");
                 assert_eq!(l.priority, 0, "priorities are contiguous");
                 for endpoint in &l.lb_endpoints {
+                    assert_ne!(
+                        endpoint.health_status(),
+                        HealthStatus::Unknown,
+                        "an explicit status"
+                    );
                     assert!(endpoint.load_balancing_weight.expect("a weight").value >= 1);
                 }
                 (&*locality.zone, weight.value)

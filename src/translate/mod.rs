@@ -6,6 +6,7 @@ mod any;
 pub mod cluster;
 pub mod dialled;
 pub mod endpoints;
+pub mod grpc;
 pub mod listener;
 pub mod route;
 pub mod table;
