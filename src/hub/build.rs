@@ -386,6 +386,40 @@ mod tests {
     }
 
     #[test]
+    fn endpoints_that_grpc_clients_cannot_receive_are_a_warning_until_they_fit() {
+        let mut catalog = Catalog::new([("s".into(), None)]);
+        let mut builder = Builder::new(network());
+        let mut step = |instances: u32| {
+            let mut event = event_of("a", Some(1), Some(Protocol::Grpc));
+            if let What::Change(change) = &mut event.what
+                && let Some(record) = &mut change.services[0].1
+            {
+                let one = record.instances[0].clone();
+                record.instances = (0..instances)
+                    .map(|n| Instance {
+                        id: n.to_string().into(),
+                        address: (std::net::Ipv4Addr::from(0x0a00_0000 + n), 8080).into(),
+                        ..one.clone()
+                    })
+                    .collect();
+            }
+            let touched = catalog.apply(event, Duration::ZERO);
+            drop(builder.build(&catalog, &touched.services));
+            let issues = builder.issues().map(|i| format!("{}: {}", i.entry, i.reason));
+            issues.collect::<Vec<String>>()
+        };
+        assert_eq!(step(1_000), [""; 0]);
+        let [said] = &step(150_000)[..] else {
+            panic!("one warning")
+        };
+        assert!(
+            said.starts_with("a: its endpoints take") && said.contains("4 MiB"),
+            "{said}"
+        );
+        assert_eq!(step(1_000), [""; 0]);
+    }
+
+    #[test]
     fn a_configured_listener_keeps_its_name() {
         let mut network = network();
         let listener = Listener::new(Bind::Internal, "internal".into());

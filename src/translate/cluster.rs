@@ -124,6 +124,8 @@ pub fn ads() -> ConfigSource {
 mod tests {
     use std::time::Duration;
 
+    use envoy_types::pb::envoy::config::cluster::v3::cluster::LbPolicy;
+
     use super::*;
     use crate::model::Policy;
 
@@ -158,5 +160,43 @@ mod tests {
                 "{protocol:?}"
             );
         }
+    }
+
+    /// What one of gRPC's own clients refuses, all others do without: the cluster is shared with them.
+    #[test]
+    fn the_cluster_is_what_each_grpc_client_accepts() {
+        let service = Service {
+            policy: Policy {
+                protocol: Some(Protocol::Grpc),
+                ..Policy::default()
+            },
+            ..Service::default()
+        };
+        let cluster = message(&service, &Clusters::DEFAULT);
+        assert_eq!(
+            cluster.lb_policy(),
+            LbPolicy::RoundRobin,
+            "the C core refuses LEAST_REQUEST"
+        );
+        if let Some(list) = &cluster.load_balancing_policy {
+            let last = list
+                .policies
+                .last()
+                .and_then(|p| p.typed_extension_config.as_ref());
+            assert!(last.is_some_and(|p| p.name.ends_with(".round_robin")));
+        }
+        if let Some(outlier) = &cluster.outlier_detection {
+            // Node's process can end without one of them.
+            assert!(outlier.success_rate_minimum_hosts.is_some());
+            assert!(outlier.success_rate_request_volume.is_some());
+            assert!(outlier.success_rate_stdev_factor.is_some());
+            assert!(outlier.enforcing_success_rate.is_some());
+        }
+        assert!(
+            cluster.transport_socket.is_none(),
+            "Go and Java refuse an explicit raw_buffer"
+        );
+        let from = cluster.eds_cluster_config.and_then(|eds| eds.eds_config);
+        assert_eq!(from, Some(ads()));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
+use super::super::client::Client;
 use super::super::generation::Generation;
 use super::super::kind::Kind;
 use super::super::names::NameId;
@@ -66,9 +67,13 @@ impl Stream {
             ids |= everything(generation, kind, &fleet);
         }
         // gRPC's own clients keep a listener that is gone: what they get in its place stays in the set.
-        for id in gone.iter().copied() {
-            let holds = sub.held.contains(id) || sub.claimed.contains(id);
-            if let Some(name) = name_of(id).filter(|_| holds && sub.names.contains(id))
+        let holds = |id: &NameId| {
+            client != Client::Envoy
+                && sub.names.contains(*id)
+                && (sub.held.contains(*id) || sub.claimed.contains(*id))
+        };
+        for id in gone.iter().copied().filter(holds).collect::<Vec<_>>() {
+            if let Some(name) = name_of(id)
                 && let Some(resource) = generation.gone(client, kind, id, &name)
             {
                 sub.gone.insert(id, Arc::new(resource));
