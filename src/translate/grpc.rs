@@ -175,7 +175,6 @@ pub fn too_large(draft: &Draft) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
-    use std::time::Duration;
 
     use envoy_types::pb::envoy::config::endpoint::v3::LbEndpoint;
     use expect_test::expect;
@@ -183,11 +182,7 @@ mod tests {
     use super::*;
     use crate::model::Policy as Declared;
 
-    const DEFAULTS: Clusters = Clusters {
-        connect_timeout: Duration::from_secs(1),
-        on_all_unhealthy: OnAllUnhealthy::Open,
-        retries: 2,
-    };
+    const DEFAULTS: Clusters = Clusters::DEFAULT;
 
     /// One instance for each letter: healthy, draining, unhealthy, off; a capital stands in priority 1.
     fn service(healths: &str, all_unhealthy: Option<OnAllUnhealthy>) -> Service {
@@ -213,6 +208,7 @@ mod tests {
                 zone: "".into(),
                 version: "".into(),
                 policy: Arc::default(),
+                own: None,
             };
             if letter.is_ascii_uppercase() {
                 service.behind.insert(instance.address, 1);
