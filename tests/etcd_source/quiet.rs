@@ -266,6 +266,20 @@ async fn a_restored_backup_is_found_while_the_watch_stands() {
     }
 }
 
+/// The only endpoint is a proxy, and what stands behind it is another cluster now. The watch is as silent as before.
+#[tokio::test]
+async fn another_cluster_is_found_while_the_watch_stands() {
+    let (fake, address) = Fake::start().await;
+    put(&fake, &[1]);
+    fake.script(mute);
+    let mut hub = attentive(&config(&[&address]));
+    hub.until_live().await;
+    fake.set_cluster_id(88);
+    fake.write_unseen(&[(&orders(1).0, None), (&orders(2).0, Some(&orders(2).1))]);
+    hub.until_ports("orders", &[2]).await;
+    assert_eq!(ranges(&fake), 2);
+}
+
 /// `etcd grpc-proxy` confirms the second watch of a range itself: no cluster, no term, and our own revision.
 #[tokio::test]
 async fn a_watch_that_is_confirmed_without_an_origin_is_taken_for_no_other_cluster() {

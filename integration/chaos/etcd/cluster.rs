@@ -48,25 +48,25 @@ pub(super) struct Tls {
 impl Cluster {
     /// Three members on loopback.
     pub(super) async fn start() -> Self {
-        Self::launch(&etcd(), None, None).await
+        Self::launch(&etcd(), &[], None, None).await
     }
 
-    /// The same of this version of etcd.
-    pub(super) async fn start_as(binary: &Path) -> Self {
-        Self::launch(binary, None, None).await
+    /// The same of this version of etcd, with further arguments.
+    pub(super) async fn start_as(binary: &Path, more: &[&str]) -> Self {
+        Self::launch(binary, more, None, None).await
     }
 
     /// Three members, each in its own part of this network.
     pub(super) async fn start_in(network: Network) -> Self {
-        Self::launch(&etcd(), Some(network), None).await
+        Self::launch(&etcd(), &[], Some(network), None).await
     }
 
     /// Three members that the bridge reaches by mTLS.
     pub(super) async fn start_with_tls(tls: &Tls) -> Self {
-        Self::launch(&etcd(), None, Some(tls)).await
+        Self::launch(&etcd(), &[], None, Some(tls)).await
     }
 
-    async fn launch(binary: &Path, network: Option<Network>, tls: Option<&Tls>) -> Self {
+    async fn launch(binary: &Path, more: &[&str], network: Option<Network>, tls: Option<&Tls>) -> Self {
         'ports: for _ in 0..process::TRIES {
             let dir = tempfile::tempdir().expect("a folder");
             let ports = process::ports::<{ 3 * MEMBERS }>();
@@ -98,6 +98,7 @@ impl Cluster {
                 .collect();
                 // Processes die here, not machines: what was written is never lost.
                 args.push("--unsafe-no-fsync".to_owned());
+                args.extend(more.iter().map(|arg| (*arg).to_owned()));
                 if let Some(tls) = tls {
                     let given = [
                         ("--cert-file", &tls.certificate),
@@ -255,14 +256,14 @@ impl Cluster {
                 "--initial-advertise-peer-urls",
                 &member.peer,
             ];
-            self.execute(&tool, args.map(str::to_owned).into());
+            self.execute(&tool, &args.map(str::to_owned));
         }
     }
 
     /// Whether this etcdctl still has `snapshot restore`: from 3.6 on it is etcdutl's.
     fn etcdctl_restores(&self) -> bool {
         let binary = process::tool("ETCDCTL_BIN", "etcdctl");
-        let help = self.execute(&binary, vec!["help".into(), "snapshot".into(), "restore".into()]);
+        let help = self.execute(&binary, &["help", "snapshot", "restore"].map(str::to_owned));
         help.contains("--initial-cluster-token")
     }
 
@@ -286,13 +287,13 @@ impl Cluster {
             (Some(network), Some(member)) => network.inside(member, &binary, owned),
             _ => (binary, owned),
         };
-        self.execute(&binary, owned);
+        self.execute(&binary, &owned);
     }
 
     /// Runs a tool of etcd, which must succeed, and gives what it printed.
-    fn execute(&self, binary: &Path, args: Vec<String>) -> String {
+    fn execute(&self, binary: &Path, args: &[String]) -> String {
         let output = std::process::Command::new(binary)
-            .args(&args)
+            .args(args)
             .current_dir(self.dir.path())
             .env("ETCDCTL_API", "3")
             .output()

@@ -118,8 +118,8 @@ impl Session {
             }
             Message::Alive => pulse.message(None),
         }
-        self.relisted = false;
-        self.rewatched = false;
+        self.tried.listing = false;
+        self.tried.watch = false;
         Ok(())
     }
 
@@ -196,8 +196,8 @@ impl Session {
     /// The watch has delivered everything: whatever breaks next is a first break.
     fn is_well(&mut self) {
         self.backoff.reset();
-        self.relisted = false;
-        self.rewatched = false;
+        self.tried.listing = false;
+        self.tried.watch = false;
     }
 
     /// Whether the store that answers is the one that we know, only later. Beside that, this remembers how far

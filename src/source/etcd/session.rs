@@ -39,12 +39,18 @@ pub(super) struct Session {
     delivered: bool,
     /// The cluster whose facts we hold.
     pub(super) cluster: Option<u64>,
-    /// Listed anew already, and not found well since: the next time waits.
-    pub(super) relisted: bool,
-    /// Watched anew already because a watch was dead, and not found well since: the next time is an outage.
-    pub(super) rewatched: bool,
-    /// Logged in anew already, and not believed since: the next time waits.
-    renewed: bool,
+    pub(super) tried: Tried,
+}
+
+/// What was tried at once after a break, and has not been proved right since: the next time it is an outage.
+#[derive(Debug, Default)]
+pub(super) struct Tried {
+    /// Another listing.
+    pub(super) listing: bool,
+    /// Another watch, because one was dead.
+    pub(super) watch: bool,
+    /// Another login.
+    login: bool,
 }
 
 /// The way to the source's union: what it is told, and of which of its prefixes.
@@ -106,9 +112,7 @@ impl Session {
             position: None,
             delivered: false,
             cluster: None,
-            relisted: false,
-            rewatched: false,
-            renewed: false,
+            tried: Tried::default(),
         }
     }
 
@@ -144,13 +148,11 @@ impl Session {
             self.position = None;
             return Ok(());
         }
-        if let Break::Dead = end {
-            if !std::mem::replace(&mut self.rewatched, true) {
-                info!(source = %self.source, prefix = %self.prefix, endpoint, "watching again at once: {end}");
-                return Ok(());
-            }
+        if matches!(end, Break::Dead) && !std::mem::replace(&mut self.tried.watch, true) {
+            info!(source = %self.source, prefix = %self.prefix, endpoint, "watching again at once: {end}");
+            return Ok(());
         }
-        if self.rewatched && matches!(end, Break::Dead | Break::Etcd(Error::Silent)) {
+        if self.tried.watch && matches!(end, Break::Dead | Break::Etcd(Error::Silent)) {
             // Another watch was no better. A listing shows at least how things are now.
             self.position = None;
         }
@@ -170,15 +172,15 @@ impl Session {
     fn at_once(&mut self, error: &Error) -> bool {
         if error.needs_listing() {
             self.position = None;
-            return !std::mem::replace(&mut self.relisted, true);
+            return !std::mem::replace(&mut self.tried.listing, true);
         }
         if let Error::Denied { .. } = error {
             // It knew who we are.
-            self.renewed = false;
+            self.tried.login = false;
         }
         matches!(error, Error::Expired { .. })
             && self.link.user().is_some()
-            && !std::mem::replace(&mut self.renewed, true)
+            && !std::mem::replace(&mut self.tried.login, true)
     }
 
     async fn away(&mut self, endpoint: &str, end: &Break) -> Result<(), HubGone> {
@@ -212,9 +214,9 @@ impl Session {
         };
         // After a dead watch one revision earlier, which changes nothing that we hold: `etcd grpc-proxy` would add
         // a watch from the next revision to its own dead one.
-        let from = position.revision + i64::from(!self.rewatched);
+        let from = position.revision + i64::from(!self.tried.watch);
         let mut watch = member.connection.watch(&self.prefix, from).await?;
-        self.renewed = false;
+        self.tried.login = false;
         self.recognise(member, watch.origin()).await?;
         if self.position.is_none() || !watch.origin().continues(position.origin) {
             return Err(Error::Rewound {
