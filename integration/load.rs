@@ -4,9 +4,10 @@
 //! - `load program`: size of the binary, resident memory, time from start to ready;
 //! - `load latency`: a write to the registry → Envoy's ACK;
 //! - `load streams`: many discovery streams at once, here or at any other xDS server;
+//! - `load agent`: changes behind a client agent of Consul, beside a plain watcher of the same agent;
 //! - `load registries`: what the bridge costs a registry of thousands of services.
 //!
-//! Without a word: all four. `--quick`: a small part of each, in less than a minute.
+//! Without a word: all five. `--quick`: a small part of each, in less than a minute.
 #![allow(clippy::print_stdout, reason = "its tables go to a person, or into a file")]
 #![allow(
     clippy::unwrap_used,
@@ -18,6 +19,8 @@
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "load/agent.rs"]
+mod agent;
 #[path = "load/agents.rs"]
 mod agents;
 #[path = "load/awaited.rs"]
@@ -64,11 +67,13 @@ async fn main() {
         Some(What::Program) => program::measure(quick).await,
         Some(What::Latency { changes }) => Box::pin(latency::measure(if quick { 30 } else { changes })).await,
         Some(What::Streams(wish)) => streams::measure(&wish, quick).await,
+        Some(What::Agent) => Box::pin(agent::measure(quick)).await,
         Some(What::Registries { only }) => Box::pin(registries::measure(only, quick)).await,
         None => {
             program::measure(quick).await;
             Box::pin(latency::measure(if quick { 30 } else { options::CHANGES })).await;
             streams::measure(&options::StreamArgs::default(), quick).await;
+            Box::pin(agent::measure(quick)).await;
             Box::pin(registries::measure(None, quick)).await;
         }
     }

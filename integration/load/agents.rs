@@ -218,7 +218,12 @@ async fn change(catalog: &Catalog, extent: Extent, changes: usize, awaited: Opti
 
 /// What a plain client does: for each service a blocking query, again and again; after an error from the
 /// beginning, a second later. Returns when each was read once.
-async fn watch_all(tasks: &mut JoinSet<()>, agent: SocketAddr, services: usize, awaited: &Awaited) {
+pub(crate) async fn watch_all(
+    tasks: &mut JoinSet<()>,
+    agent: SocketAddr,
+    services: usize,
+    awaited: &Awaited,
+) {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let mut first = Vec::new();
     for service in 0..services {

@@ -29,6 +29,8 @@ pub(crate) enum What {
     },
     /// Many discovery streams at once
     Streams(StreamArgs),
+    /// Changes behind a client agent of Consul in default settings → served, beside a plain watcher
+    Agent,
     /// Thousands of services in Consul and etcd: changes, requests, CPU, and a registry that is away
     Registries {
         /// Only this one: consul, etcd

@@ -38,6 +38,13 @@ impl Server {
         (server, log)
     }
 
+    /// Starts it with its warnings in a pipe.
+    pub(crate) async fn start_warning(sources: &str) -> (Self, ChildStderr) {
+        let mut server = Self::start_with(sources, "warn", Stdio::piped()).await;
+        let log = server.child.stderr.take().expect("a pipe");
+        (server, log)
+    }
+
     async fn start_with(sources: &str, filter: &str, stderr: Stdio) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let [xds, admin, listener] = process::ports().map(|p| SocketAddr::from(([127, 0, 0, 1], p)));
