@@ -5,30 +5,19 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use envoy_types::pb::envoy::config::bootstrap::v3::bootstrap::{DynamicResources, StaticResources};
 use envoy_types::pb::envoy::config::bootstrap::v3::{Admin, Bootstrap};
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
-use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
-use envoy_types::pb::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
-use envoy_types::pb::envoy::config::core::v3::{
-    ApiConfigSource, ApiVersion, BackoffStrategy, GrpcService, Http2ProtocolOptions, KeepaliveSettings,
-    Locality, Node, RetryPolicy, TypedExtensionConfig, api_config_source::ApiType,
-};
-use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
-use envoy_types::pb::envoy::config::endpoint::v3::{
-    ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
-};
+use envoy_types::pb::envoy::config::core::v3::{Locality, Node, TypedExtensionConfig};
 use envoy_types::pb::envoy::extensions::bootstrap::internal_listener::v3::InternalListener;
-use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
-use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
-    ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
-};
 use prost::{Message as _, Name as _};
 
+mod address;
+mod bridge;
 mod tls;
 
+pub use address::BridgeAddress;
 pub use tls::{TlsMistake, TlsWish};
 
 use crate::config::Config;
@@ -38,7 +27,7 @@ use crate::model::{Bind, Listener, Matcher, Policy, Protocol, RouteRule, Service
 use crate::render::{self, RenderError};
 use crate::translate::endpoints::socket;
 use crate::translate::listener::{Routes, bound};
-use crate::translate::{self, Claim, cluster, pack, proto_duration};
+use crate::translate::{self, Claim, cluster, pack};
 
 pub mod grpc;
 
@@ -85,8 +74,8 @@ pub struct Wish {
     pub zone: String,
     /// Envoy's own admin port.
     pub admin: SocketAddr,
-    /// Where the bridge listens.
-    pub bridge: SocketAddr,
+    /// Where the client reaches the bridge, or several of them; at least one.
+    pub bridges: Vec<BridgeAddress>,
     /// For [`Step::Endpoints`].
     pub services: Vec<StaticService>,
     /// Files on the Envoy's machine.
@@ -103,9 +92,12 @@ pub enum BootstrapError {
     NoListener(String),
     /// An address to listen on is none to connect to.
     #[error(
-        "xds.listen is {0}, where nobody can connect to: say where the Envoy reaches the bridge by --bridge IP:PORT"
+        "{0} is an address to listen on, where nobody can connect to: say where the client reaches the bridge by --bridge HOST:PORT"
     )]
-    Unspecified(SocketAddr),
+    Unspecified(BridgeAddress),
+    /// The same bridge twice.
+    #[error("--bridge {0} is given twice")]
+    BridgeTwice(BridgeAddress),
     /// Services belong to one step.
     #[error(
         "--service is for step `endpoints` only: in step `{0}` the bridge's own sources say which there are"
@@ -131,6 +123,9 @@ pub enum BootstrapError {
     /// Printing.
     #[error("printing YAML")]
     Yaml(#[from] serde_yaml_ng::Error),
+    /// Printing.
+    #[error("printing JSON")]
+    Json(#[from] serde_json::Error),
 }
 
 impl FromStr for StaticService {
@@ -178,9 +173,6 @@ impl fmt::Display for Step {
     }
 }
 
-/// The cluster by which Envoy reaches the bridge.
-const BRIDGE: &str = crate::model::service::BRIDGE_CLUSTER;
-
 /// The bootstrap as YAML.
 ///
 /// # Errors
@@ -220,18 +212,15 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
         }
     }
     let wish = &Wish {
-        admin: canonical(wish.admin),
-        bridge: canonical(wish.bridge),
+        admin: address::canonical(wish.admin),
         ..wish.clone()
     };
-    if wish.bridge.ip().is_unspecified() {
-        return Err(BootstrapError::Unspecified(wish.bridge));
-    }
+    address::check(&wish.bridges)?;
     let internal = listeners.iter().any(|(_, l)| l.bind == Bind::Internal);
     let mut fixed = StaticResources {
         clusters: vec![Cluster {
-            transport_socket: tls::socket(config.xds.tls.as_ref(), &wish.tls, wish.bridge)?,
-            ..bridge(wish.bridge)
+            transport_socket: tls::socket(config.xds.tls.as_ref(), &wish.tls, &wish.bridges)?,
+            ..bridge::cluster(&wish.bridges)
         }],
         ..StaticResources::default()
     };
@@ -270,7 +259,7 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
             ..Admin::default()
         }),
         dynamic_resources: Some(DynamicResources {
-            ads_config: Some(ads()),
+            ads_config: Some(bridge::ads()),
             cds_config: (wish.step != Step::Endpoints).then(cluster::ads),
             lds_config: (wish.step == Step::Listeners).then(cluster::ads),
             ..DynamicResources::default()
@@ -285,11 +274,6 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
             .collect(),
         ..Bootstrap::default()
     })
-}
-
-/// Envoy cannot connect to `::ffff:10.0.0.1`.
-const fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn service(fixed: &StaticService) -> Service {
@@ -371,71 +355,6 @@ fn check_routes(
     Ok(())
 }
 
-/// Delta ADS, and a reconnect backoff of 0.2 to 2 s: by default an Envoy that lost its bridge
-/// for 10 s takes 1.5 to 9.3 s more to come back (measured).
-fn ads() -> ApiConfigSource {
-    let retry = RetryPolicy {
-        retry_back_off: Some(BackoffStrategy {
-            base_interval: Some(proto_duration(Duration::from_millis(200))),
-            max_interval: Some(proto_duration(Duration::from_secs(2))),
-        }),
-        ..RetryPolicy::default()
-    };
-    ApiConfigSource {
-        api_type: ApiType::DeltaGrpc as i32,
-        transport_api_version: ApiVersion::V3 as i32,
-        set_node_on_first_message_only: true,
-        grpc_services: vec![GrpcService {
-            target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
-                cluster_name: BRIDGE.to_owned(),
-                retry_policy: Some(retry),
-                ..EnvoyGrpc::default()
-            })),
-            ..GrpcService::default()
-        }],
-        ..ApiConfigSource::default()
-    }
-}
-
-fn bridge(address: SocketAddr) -> Cluster {
-    let http2 = Http2ProtocolOptions {
-        connection_keepalive: Some(KeepaliveSettings {
-            interval: Some(proto_duration(Duration::from_secs(30))),
-            timeout: Some(proto_duration(Duration::from_secs(5))),
-            ..KeepaliveSettings::default()
-        }),
-        ..Http2ProtocolOptions::default()
-    };
-    let options = HttpProtocolOptions {
-        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
-            protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(http2)),
-        })),
-        ..HttpProtocolOptions::default()
-    };
-    let endpoint = LbEndpoint {
-        host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
-            address: Some(socket(address)),
-            ..Endpoint::default()
-        })),
-        ..LbEndpoint::default()
-    };
-    Cluster {
-        name: BRIDGE.to_owned(),
-        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static as i32)),
-        connect_timeout: Some(proto_duration(Duration::from_secs(1))),
-        typed_extension_protocol_options: [(cluster::HTTP_OPTIONS.to_owned(), pack(&options))].into(),
-        load_assignment: Some(ClusterLoadAssignment {
-            cluster_name: BRIDGE.to_owned(),
-            endpoints: vec![LocalityLbEndpoints {
-                lb_endpoints: vec![endpoint],
-                ..LocalityLbEndpoints::default()
-            }],
-            ..ClusterLoadAssignment::default()
-        }),
-        ..Cluster::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -458,11 +377,5 @@ mod tests {
         ] {
             assert!(wrong.parse::<StaticService>().is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_mapped_address_is_written_as_ipv4() {
-        let mapped = "[::ffff:10.0.0.1]:80".parse().unwrap();
-        assert_eq!(canonical(mapped).to_string(), "10.0.0.1:80");
     }
 }

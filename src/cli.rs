@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::bootstrap::{For, StaticService, Step};
+use crate::bootstrap::{BridgeAddress, For, StaticService, Step};
 
 /// Serves the services of Consul, etcd or files to Envoy by xDS.
 #[derive(Debug, Parser)]
@@ -49,8 +49,13 @@ Examples:
   xds-bridge bootstrap --step endpoints --service web --service 'orders:grpc:grpc=shop.Orders' > envoy.yaml
   xds-bridge bootstrap --for grpc --zone a > grpc.json && GRPC_XDS_BOOTSTRAP=grpc.json ./program-that-dials xds:///orders
 
-For gRPC clients only --bridge, --node-id, --node-cluster, --region and --zone count. They dial a service of protocol
-grpc or http2 by its registered name, xds:///orders; the credentials are insecure.
+gRPC clients dial a service of protocol grpc or http2 by its registered name, xds:///orders. --step, --service, --admin
+and --sni mean nothing to them.
+
+Several bridges: Envoy leaves one that is gone within 10 s, whether each is named (an IP address or a DNS name) or one
+name has all addresses. A running gRPC client is helped by one name with several addresses only.
+  xds-bridge bootstrap --bridge 10.0.0.7:18000 --bridge 10.0.0.8:18000 > envoy.yaml
+  xds-bridge bootstrap --for grpc --bridge bridge.internal:18000 > grpc.json
 
 With [xds.tls] in bridge.toml (README, \"TLS\", makes these files):
   xds-bridge bootstrap --ca tls/ca.pem --cert tls/envoy.pem --key tls/envoy-key.pem > envoy.yaml && envoy -c envoy.yaml";
@@ -79,22 +84,22 @@ pub struct BootstrapArgs {
     /// Envoy's own admin port
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9901")]
     pub admin: SocketAddr,
-    /// Where the client reaches the bridge [default: xds.listen of the configuration]
-    #[arg(long, value_name = "IP:PORT")]
-    pub bridge: Option<SocketAddr>,
+    /// Where the client reaches the bridge, may be repeated [default: xds.listen of the configuration]
+    #[arg(long = "bridge", value_name = "HOST:PORT")]
+    pub bridges: Vec<BridgeAddress>,
     /// A service that stays in Envoy's file (step `endpoints`), may be repeated
     #[arg(long = "service", value_name = "NAME[:PROTOCOL[:ROUTE]]")]
     pub services: Vec<StaticService>,
-    /// With [xds.tls]: the CA of the bridge's certificate, a file on the Envoy's machine
+    /// With [xds.tls]: the CA of the bridge's certificate, a file on the client's machine
     #[arg(long, value_name = "FILE")]
     pub ca: Option<String>,
-    /// With `client_ca` in [xds.tls]: the certificate the Envoy shows
+    /// With `client_ca` in [xds.tls]: the certificate the client shows
     #[arg(long, value_name = "FILE")]
     pub cert: Option<String>,
     /// The key of that certificate
     #[arg(long, value_name = "FILE")]
     pub key: Option<String>,
-    /// The DNS name in the bridge's certificate [default: it carries the IP address of --bridge]
+    /// For Envoy: the DNS name in the bridge's certificate [default: it carries the host of --bridge]
     #[arg(long, value_name = "NAME")]
     pub sni: Option<String>,
 }

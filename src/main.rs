@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use xds_bridge::bootstrap::{self, For, Step, TlsMistake, TlsWish, Wish};
+use xds_bridge::bootstrap::{self, BridgeAddress, For, Step, TlsWish, Wish};
 use xds_bridge::cli::{BootstrapArgs, Cli, Command, DumpArgs};
 use xds_bridge::config::{self, Config, Log, LogFormat, SourceConfig};
 use xds_bridge::source::consul::ConsulWatcher;
@@ -171,7 +171,11 @@ fn print_bootstrap(config: &Config, args: BootstrapArgs) -> Result<(), Failure> 
         region: args.region,
         zone: args.zone,
         admin: args.admin,
-        bridge: args.bridge.unwrap_or(config.xds.listen),
+        bridges: if args.bridges.is_empty() {
+            vec![BridgeAddress::Ip(config.xds.listen)]
+        } else {
+            args.bridges
+        },
         services: args.services,
         tls: TlsWish {
             ca: args.ca,
@@ -182,19 +186,18 @@ fn print_bootstrap(config: &Config, args: BootstrapArgs) -> Result<(), Failure> 
     };
     match args.whose {
         For::Envoy => say(&bootstrap::yaml(config, &wish)?),
-        For::Grpc if config.xds.tls.is_some() => Err(TlsMistake::Grpc.into()),
-        For::Grpc if not_for_grpc(&wish) => {
-            Err("--for grpc takes --bridge, --node-id, --node-cluster, --region and --zone only".into())
+        For::Grpc if !wish.services.is_empty() || wish.step != Step::Listeners => Err(
+            "--for grpc knows neither --step nor --service: gRPC clients get everything from the bridge"
+                .into(),
+        ),
+        For::Grpc => {
+            let made = bootstrap::grpc::bootstrap(config.xds.tls.as_ref(), &wish)?;
+            for note in made.notes {
+                eprintln!("xds-bridge: note: {note}");
+            }
+            say(&made.json)
         }
-        For::Grpc => say(&bootstrap::grpc::json(&wish)?),
     }
-}
-
-/// Flags that would be dropped silently.
-fn not_for_grpc(wish: &Wish) -> bool {
-    let tls = &wish.tls;
-    let files = [&tls.ca, &tls.certificate, &tls.key, &tls.sni];
-    !wish.services.is_empty() || wish.step != Step::Listeners || files.into_iter().any(Option::is_some)
 }
 
 fn dump(config: &Config, args: &DumpArgs) -> Result<(), Failure> {

@@ -1,40 +1,105 @@
 //! A bootstrap for gRPC's own xDS clients: the JSON file that `GRPC_XDS_BOOTSTRAP` names
 //! (gRFC A27). It says where the bridge is and who the client is; nothing else.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::Wish;
+use super::tls::Files;
+use super::{BootstrapError, BridgeAddress, TlsMistake, Wish, address};
+use crate::config::TlsFiles;
 
-/// The bootstrap as JSON. Credentials are `insecure`: of those with TLS not each client knows one.
+/// What is printed.
+#[derive(Debug)]
+pub struct GrpcBootstrap {
+    /// The file.
+    pub json: String,
+    /// What its reader should know; JSON has no comments.
+    pub notes: Vec<&'static str>,
+}
+
+const SEVERAL: &str = "a gRPC client uses a second entry of xds_servers only when it starts while the first is \
+    away; a running one stays with the first. One DNS name with all addresses (--bridge NAME:PORT) helps both \
+    (docs/clients.md, \"Several bridges\")";
+
+const TLS: &str = "the credentials of type tls are for Go, C core (Python, C++, Ruby, ...) and Rust; Node's \
+    grpc-js-xds knows no such type, and Java's client ignores the files: it verifies the bridge by the JVM's trust \
+    store (-Djavax.net.ssl.trustStore=FILE -Djavax.net.ssl.trustStorePassword=WORD)";
+
+const MTLS: &str = "Java's xDS client shows no certificate, so xds.tls.client_ca shuts it out: give Java's clients \
+    a bridge of their own without client_ca";
+
+/// The bootstrap as JSON.
 ///
 /// # Errors
-/// Printing.
-pub fn json(wish: &Wish) -> Result<String, serde_json::Error> {
-    let bootstrap = json!({
-        "xds_servers": [{
-            "server_uri": wish.bridge.to_string(),
-            "channel_creds": [{ "type": "insecure" }],
+/// [`BootstrapError`]
+pub fn bootstrap(tls: Option<&TlsFiles>, wish: &Wish) -> Result<GrpcBootstrap, BootstrapError> {
+    address::check(&wish.bridges)?;
+    let files = Files::of(tls, &wish.tls)?;
+    if wish.tls.sni.is_some() {
+        return Err(TlsMistake::GrpcSni.into());
+    }
+    let credentials = credentials(files.as_ref());
+    let server = |bridge: &BridgeAddress| {
+        json!({
+            "server_uri": target(bridge),
+            "channel_creds": [credentials],
             // Older clients speak the protocol's second version without the first word. The second (gRFC A53):
             // a service without instances is one that has no endpoints now, which the bridge says as well.
             // Otherwise grpc-js-xds never notices that a service came back which is as it was before.
             "server_features": ["xds_v3", "ignore_resource_deletion"],
-        }],
+        })
+    };
+    let bootstrap = json!({
+        "xds_servers": wish.bridges.iter().map(server).collect::<Vec<_>>(),
         "node": {
             "id": wish.node_id,
             "cluster": wish.fleet,
             "locality": { "region": wish.region, "zone": wish.zone },
         },
     });
-    Ok(serde_json::to_string_pretty(&bootstrap)? + "\n")
+    let notes = [
+        (wish.bridges.len() > 1, SEVERAL),
+        (files.is_some(), TLS),
+        (files.is_some_and(|f| f.pair.is_some()), MTLS),
+    ];
+    Ok(GrpcBootstrap {
+        json: serde_json::to_string_pretty(&bootstrap)? + "\n",
+        notes: notes
+            .into_iter()
+            .filter(|(due, _)| *due)
+            .map(|(_, note)| note)
+            .collect(),
+    })
+}
+
+/// The scheme makes each language resolve all addresses of a name; an IP address needs none.
+fn target(bridge: &BridgeAddress) -> String {
+    match bridge {
+        BridgeAddress::Ip(address) => address.to_string(),
+        BridgeAddress::Name { .. } => format!("dns:///{bridge}"),
+    }
+}
+
+/// gRFC A65.
+fn credentials(files: Option<&Files<'_>>) -> Value {
+    let Some(Files { ca, pair }) = files else {
+        return json!({ "type": "insecure" });
+    };
+    match pair {
+        None => json!({ "type": "tls", "config": { "ca_certificate_file": ca } }),
+        Some([certificate, key]) => json!({ "type": "tls", "config": {
+            "ca_certificate_file": ca,
+            "certificate_file": certificate,
+            "private_key_file": key,
+        } }),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bootstrap::Step;
+    use crate::bootstrap::{Step, TlsWish};
 
-    #[test]
-    fn it_names_the_bridge_and_the_client() {
+    fn made(bridges: &[&str]) -> (Value, Vec<&'static str>) {
         let wish = Wish {
             step: Step::Listeners,
             node_id: "web-1".into(),
@@ -42,13 +107,18 @@ mod tests {
             region: "eu1".into(),
             zone: "a".into(),
             admin: ([127, 0, 0, 1], 9901).into(),
-            bridge: ([127, 0, 0, 1], 18000).into(),
+            bridges: bridges.iter().map(|b| b.parse().unwrap()).collect(),
             services: Vec::new(),
-            tls: super::super::TlsWish::default(),
+            tls: TlsWish::default(),
         };
-        let text = json(&wish).unwrap();
-        assert!(text.ends_with("}\n"));
-        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let made = bootstrap(None, &wish).unwrap();
+        assert!(made.json.ends_with("}\n"));
+        (serde_json::from_str(&made.json).unwrap(), made.notes)
+    }
+
+    #[test]
+    fn it_names_the_bridge_and_the_client() {
+        let (read, notes) = made(&["127.0.0.1:18000"]);
         let server = &read["xds_servers"][0];
         assert_eq!(server["server_uri"], "127.0.0.1:18000");
         assert_eq!(server["channel_creds"][0]["type"], "insecure");
@@ -59,5 +129,19 @@ mod tests {
         assert_eq!(read["node"]["id"], "web-1");
         assert_eq!(read["node"]["cluster"], "web");
         assert_eq!(read["node"]["locality"], json!({ "region": "eu1", "zone": "a" }));
+        assert!(notes.is_empty());
+    }
+
+    #[test]
+    fn a_name_is_resolved_and_several_bridges_get_a_warning() {
+        let (read, notes) = made(&["bridge.internal:18000"]);
+        assert_eq!(
+            read["xds_servers"][0]["server_uri"],
+            "dns:///bridge.internal:18000"
+        );
+        assert!(notes.is_empty());
+        let (read, notes) = made(&["127.0.0.1:18000", "127.0.0.2:18000"]);
+        assert_eq!(read["xds_servers"][1]["server_uri"], "127.0.0.2:18000");
+        assert_eq!(notes, [SEVERAL]);
     }
 }

@@ -1,7 +1,5 @@
-//! How an Envoy speaks TLS to the bridge. The files are on its machine: they are named
+//! How a client speaks TLS to the bridge. The files are on its machine: they are named
 //! here, and never opened.
-
-use std::net::SocketAddr;
 
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
 use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
@@ -14,6 +12,7 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
 use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 
+use super::address::BridgeAddress;
 use crate::config::TlsFiles;
 use crate::translate::pack;
 
@@ -22,11 +21,11 @@ use crate::translate::pack;
 pub struct TlsWish {
     /// Who signed the bridge.
     pub ca: Option<String>,
-    /// The Envoy's chain.
+    /// The client's chain.
     pub certificate: Option<String>,
     /// Its key.
     pub key: Option<String>,
-    /// The bridge's DNS name; else its certificate must carry its IP address.
+    /// The bridge's DNS name; else its certificate must carry the host that is connected to.
     pub sni: Option<String>,
 }
 
@@ -38,60 +37,73 @@ pub enum TlsMistake {
     NoCa,
     /// A flag is missing.
     #[error(
-        "bridge.toml has xds.tls.client_ca: say which certificate the Envoy shows, --cert FILE --key FILE"
+        "bridge.toml has xds.tls.client_ca: say which certificate the client shows, --cert FILE --key FILE"
     )]
     NoCertificate,
     /// One without the other.
     #[error("--cert and --key go together")]
     Half,
-    /// Nothing that was tried.
-    #[error("with [xds.tls] no bootstrap for gRPC clients is printed yet: add tls credentials to it by hand")]
-    Grpc,
+    /// gRPC looks for what it connects to.
+    #[error(
+        "--sni is for Envoy: a gRPC client looks for the host of --bridge in the bridge's certificate, so name that host there"
+    )]
+    GrpcSni,
     /// A flag too many.
     #[error("--ca, --cert, --key and --sni need [xds.tls] in bridge.toml: without it the port has no TLS")]
     NoTls,
+}
+
+/// The files that fit bridge.toml; `None` without TLS.
+pub(super) struct Files<'a> {
+    pub(super) ca: &'a str,
+    /// Certificate and key.
+    pub(super) pair: Option<[&'a str; 2]>,
+}
+
+impl<'a> Files<'a> {
+    pub(super) fn of(tls: Option<&TlsFiles>, wish: &'a TlsWish) -> Result<Option<Self>, TlsMistake> {
+        let given = [&wish.ca, &wish.certificate, &wish.key, &wish.sni];
+        let Some(tls) = tls else {
+            return if given.into_iter().any(Option::is_some) {
+                Err(TlsMistake::NoTls)
+            } else {
+                Ok(None)
+            };
+        };
+        let ca = wish.ca.as_deref().ok_or(TlsMistake::NoCa)?;
+        let pair = match (&wish.certificate, &wish.key) {
+            (Some(certificate), Some(key)) => Some([certificate.as_str(), key.as_str()]),
+            (None, None) if tls.client_ca.is_some() => return Err(TlsMistake::NoCertificate),
+            (None, None) => None,
+            _ => return Err(TlsMistake::Half),
+        };
+        Ok(Some(Self { ca, pair }))
+    }
 }
 
 /// The transport socket of the bridge's cluster.
 pub(super) fn socket(
     tls: Option<&TlsFiles>,
     wish: &TlsWish,
-    bridge: SocketAddr,
+    bridges: &[BridgeAddress],
 ) -> Result<Option<TransportSocket>, TlsMistake> {
-    let said = [&wish.ca, &wish.certificate, &wish.key, &wish.sni];
-    let Some(tls) = tls else {
-        return if said.into_iter().any(Option::is_some) {
-            Err(TlsMistake::NoTls)
-        } else {
-            Ok(None)
-        };
+    let Some(files) = Files::of(tls, wish)? else {
+        return Ok(None);
     };
-    let ca = wish.ca.as_deref().ok_or(TlsMistake::NoCa)?;
-    let pair = match (&wish.certificate, &wish.key) {
-        (Some(certificate), Some(key)) => Some(TlsCertificate {
-            certificate_chain: Some(file(certificate)),
-            private_key: Some(file(key)),
-            ..TlsCertificate::default()
-        }),
-        (None, None) if tls.client_ca.is_some() => return Err(TlsMistake::NoCertificate),
-        (None, None) => None,
-        _ => return Err(TlsMistake::Half),
-    };
+    let pair = files.pair.map(|[certificate, key]| TlsCertificate {
+        certificate_chain: Some(file(certificate)),
+        private_key: Some(file(key)),
+        ..TlsCertificate::default()
+    });
     // Without a name to look for, Envoy would take any certificate of that CA for the bridge.
-    let (san_type, name) = match &wish.sni {
-        Some(name) => (SanType::Dns, name.clone()),
-        None => (SanType::IpAddress, bridge.ip().to_string()),
+    // One of several is enough: the bridges behind one cluster are interchangeable.
+    let names = match &wish.sni {
+        Some(name) => vec![san(SanType::Dns, name.clone())],
+        None => bridges.iter().map(san_of).collect(),
     };
     let validation = CertificateValidationContext {
-        trusted_ca: Some(file(ca)),
-        match_typed_subject_alt_names: vec![SubjectAltNameMatcher {
-            san_type: san_type as i32,
-            matcher: Some(StringMatcher {
-                match_pattern: Some(MatchPattern::Exact(name)),
-                ..StringMatcher::default()
-            }),
-            ..SubjectAltNameMatcher::default()
-        }],
+        trusted_ca: Some(file(files.ca)),
+        match_typed_subject_alt_names: names,
         ..CertificateValidationContext::default()
     };
     let context = UpstreamTlsContext {
@@ -101,13 +113,45 @@ pub(super) fn socket(
             alpn_protocols: vec!["h2".to_owned()],
             ..CommonTlsContext::default()
         }),
-        sni: wish.sni.clone().unwrap_or_default(),
+        sni: wish
+            .sni
+            .clone()
+            .or_else(|| only_name(bridges))
+            .unwrap_or_default(),
         ..UpstreamTlsContext::default()
     };
     Ok(Some(TransportSocket {
         name: "envoy.transport_sockets.tls".to_owned(),
         config_type: Some(ConfigType::TypedConfig(pack(&context))),
     }))
+}
+
+/// What the certificate of the bridge at this address carries.
+fn san_of(bridge: &BridgeAddress) -> SubjectAltNameMatcher {
+    match bridge {
+        BridgeAddress::Ip(address) => san(SanType::IpAddress, address.ip().to_string()),
+        // In certificates names have no dot at the end.
+        BridgeAddress::Name { host, .. } => san(SanType::Dns, host.trim_end_matches('.').to_owned()),
+    }
+}
+
+fn san(san_type: SanType, exact: String) -> SubjectAltNameMatcher {
+    SubjectAltNameMatcher {
+        san_type: san_type as i32,
+        matcher: Some(StringMatcher {
+            match_pattern: Some(MatchPattern::Exact(exact)),
+            ..StringMatcher::default()
+        }),
+        ..SubjectAltNameMatcher::default()
+    }
+}
+
+/// One cluster sends one SNI.
+fn only_name(bridges: &[BridgeAddress]) -> Option<String> {
+    match bridges {
+        [BridgeAddress::Name { host, .. }] => Some(host.trim_end_matches('.').to_owned()),
+        _ => None,
+    }
 }
 
 fn file(path: &str) -> DataSource {

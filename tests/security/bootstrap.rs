@@ -31,7 +31,12 @@ fn flags_fit_the_configuration() {
     let ask = |tls, flags| bootstrap(folder.path(), tls, flags);
     assert!(!ask("", "").unwrap().contains("transport_socket"));
     assert!(ask("", "--ca ca.pem").unwrap_err().contains("need [xds.tls]"));
-    assert!(ask(TLS, "--for grpc").unwrap_err().contains("by hand"));
+    assert!(ask(TLS, "--for grpc").unwrap_err().contains("--ca FILE"));
+    assert!(
+        ask(TLS, "--for grpc --ca ca.pem --sni bridge.example")
+            .unwrap_err()
+            .contains("--sni is for Envoy")
+    );
     assert!(ask(TLS, "").unwrap_err().contains("--ca FILE"));
     let one_sided = ask(TLS, "--ca ca.pem --sni bridge.example").unwrap();
     assert!(one_sided.contains("sni: bridge.example") && one_sided.contains("san_type: DNS"));
