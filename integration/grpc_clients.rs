@@ -2,98 +2,102 @@
 //! its instances, and outlive a restart of the bridge without a failed call. What one of
 //! them cannot do stands in docs/clients.md, and in its test.
 
+mod bridges;
+mod choice;
+mod follow;
+mod tls;
+
 use std::time::Duration;
 
 use crate::support::bridge::Bridge;
 use crate::support::grpc::{Caller, Language};
-use crate::support::registry::{Kind, Registry};
+use crate::support::registry::{Kind, Registered, Registry};
 use crate::support::servers::Server;
 
 /// Long enough to outlive the test.
-const TTL: Duration = Duration::from_secs(60);
+const TTL: Duration = Duration::from_secs(120);
 
 const ORDERS: [(&str, &str); 1] = [("protocol", "grpc")];
 const LEAVING: [(&str, &str); 2] = [("protocol", "grpc"), ("state", "drain")];
 
-/// A client gives up a call after 20 s: of a service that has gone it hears before.
-const TOLD_AT_ONCE: Duration = Duration::from_secs(10);
-
-async fn follow(language: Language) {
-    let registry = Registry::start(Kind::Etcd).await;
-    let mut bridge = Bridge::start(&registry.source("registry")).await;
-    let mut bootstrap = bridge.grpc_bootstrap("client-1");
-    if language == Language::Rust {
-        // This alpha takes an address without a scheme for a wrong one when credentials are insecure.
-        bootstrap = bootstrap.replace("\"server_uri\": \"", "\"server_uri\": \"http://");
-    }
-    let client = Caller::start(language, &bootstrap, "xds:///orders", "/shop.Orders/Get");
-
-    // Nobody is there yet: the first call waits, and is answered when somebody comes.
-    bridge
-        .metric_is("xds_bridge_streams", &[], |streams| streams == 1)
-        .await;
-    let mut servers = Vec::new();
-    for name in ["orders-1", "orders-2", "orders-3"] {
-        servers.push(Server::grpc(name, "shop.Orders").await);
-    }
-    let [one, two, three] = &servers[..] else {
-        unreachable!("three servers")
+/// Each scene as a test of each language.
+macro_rules! in_each_language {
+    ($($scene:path as $name:ident),+ $(,)?) => {
+        in_each_language!(@ python Python $($scene as $name),+);
+        in_each_language!(@ node Node $($scene as $name),+);
+        in_each_language!(@ rust Rust $($scene as $name),+);
+        in_each_language!(@ go Go $($scene as $name),+);
+        in_each_language!(@ java Java $($scene as $name),+);
     };
-    let register = async |server| registry.register_for("orders", server, &ORDERS, TTL).await;
-    let (first, second) = (register(one).await, register(two).await);
-    client.reaches(&["orders-1", "orders-2"]).await;
-
-    // No call fails. One instance more, then one less: it drains, then it is gone.
-    let third = register(three).await;
-    client.reaches(&["orders-1", "orders-2", "orders-3"]).await;
-    let leaving = registry.register_for("orders", two, &LEAVING, TTL).await;
-    client.reaches(&["orders-1", "orders-3"]).await;
-    leaving.remove().await;
-    second.remove().await;
-    client.assert_clean();
-
-    // Without the bridge it goes on, and hears of what changed meanwhile.
-    bridge.kill();
-    client.goes_on(50).await;
-    let second = register(two).await;
-    bridge.restart().await;
-    client.reaches(&["orders-1", "orders-2", "orders-3"]).await;
-    client.assert_clean();
-
-    // The last instances go, which is said at once (their servers live on), and the service comes back.
-    for registered in [first, second, third] {
-        registered.remove().await;
-    }
-    bridge
-        .metric_is("xds_bridge_services", &[], |services| services == 0)
-        .await;
-    let why = client.fails(TOLD_AT_ONCE).await;
-    let code = if language == Language::Rust {
-        "UNKNOWN"
-    } else {
-        "UNAVAILABLE"
+    (@ $module:ident $language:ident $($scene:path as $name:ident),+) => {
+        mod $module {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    if Language::$language.is_here() {
+                        $scene(Language::$language).await;
+                    }
+                }
+            )+
+        }
     };
-    assert!(why.to_ascii_uppercase().starts_with(code), "{why}");
-    assert!(why.contains("orders"), "the service is not named: {why}");
-    let _one = register(one).await;
-    client.reaches(&["orders-1"]).await;
-    let log = bridge.log();
-    let connected = log.lines().find(|line| line.contains("client connected"));
-    assert!(connected.is_some_and(|line| line.contains("client-1")), "{log}");
-    bridge.assert_no_nacks().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn python() {
-    follow(Language::Python).await;
+in_each_language! {
+    follow::instances as follows_instances,
+    follow::a_rolling_replacement as loses_no_call_in_a_rolling_replacement,
+    follow::streams_that_end as loses_no_call_when_streams_end_by_age,
+    choice::a_spare_source as calls_a_spare_source_only_when_the_first_has_nobody,
+    choice::the_last_one_drains as calls_the_only_instance_though_it_drains,
+    choice::nobody as fails_at_once_with_nobody_to_call_and_recovers,
+    choice::declared_routes as is_dialled_by_name_whatever_routes_are_declared,
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn node() {
-    follow(Language::Node).await;
+/// A registry, a bridge, and a client of `xds:///orders`.
+struct Scene {
+    registry: Registry,
+    bridge: Bridge,
+    client: Caller,
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rust() {
-    follow(Language::Rust).await;
+impl Scene {
+    async fn start(language: Language) -> Self {
+        Self::start_with(language, "").await
+    }
+
+    /// The same; a shell does `before` before it starts the bridge.
+    async fn start_with(language: Language, before: &str) -> Self {
+        let registry = Registry::start(Kind::Etcd).await;
+        let bridge = Bridge::start_after(before, &registry.source("registry")).await;
+        let client = call(language, &bridge);
+        Self {
+            registry,
+            bridge,
+            client,
+        }
+    }
+
+    async fn register(&self, server: &Server) -> Registered {
+        self.registry.register_for("orders", server, &ORDERS, TTL).await
+    }
+
+    /// Registered again, as one that drains.
+    async fn drain(&self, server: &Server) -> Registered {
+        self.registry.register_for("orders", server, &LEAVING, TTL).await
+    }
+}
+
+/// A client of `xds:///orders` by this bridge.
+fn call(language: Language, bridge: &Bridge) -> Caller {
+    let bootstrap = bridge.grpc_bootstrap("client-1");
+    Caller::start(language, &bootstrap, "xds:///orders", "/shop.Orders/Get")
+}
+
+/// Servers of `shop.Orders`, not registered yet.
+async fn servers<const N: usize>(names: [&str; N]) -> [Server; N] {
+    futures::future::join_all(names.map(|name| Server::grpc(name, "shop.Orders")))
+        .await
+        .try_into()
+        .unwrap_or_else(|_| unreachable!("as many servers as names"))
 }

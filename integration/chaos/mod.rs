@@ -3,4 +3,4 @@
 //! real Envoy under load all the time, and the bridge itself killed in the worst moment.
 
 mod consul;
-mod etcd;
+pub(crate) mod etcd;

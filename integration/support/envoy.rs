@@ -41,12 +41,32 @@ impl Envoy {
         listener: SocketAddr,
         bootstrap: impl AsyncFnMut(SocketAddr) -> String,
     ) -> Self {
-        Self::start_program(&process::tool("ENVOY_BIN", "envoy"), listener, bootstrap).await
+        Self::start_by(&[], listener, bootstrap).await
     }
 
     /// The same with this Envoy.
     pub(crate) async fn start_program(
         binary: &Path,
+        listener: SocketAddr,
+        bootstrap: impl AsyncFnMut(SocketAddr) -> String,
+    ) -> Self {
+        Self::start_words(&[binary.display().to_string()], listener, bootstrap).await
+    }
+
+    /// The same; its command line begins with `before`, a program that starts the next.
+    pub(crate) async fn start_by(
+        before: &[String],
+        listener: SocketAddr,
+        bootstrap: impl AsyncFnMut(SocketAddr) -> String,
+    ) -> Self {
+        let binary = process::tool("ENVOY_BIN", "envoy").display().to_string();
+        let words: Vec<String> = before.iter().cloned().chain([binary]).collect();
+        Self::start_words(&words, listener, bootstrap).await
+    }
+
+    /// These words begin its command line.
+    async fn start_words(
+        words: &[String],
         listener: SocketAddr,
         mut bootstrap: impl AsyncFnMut(SocketAddr) -> String,
     ) -> Self {
@@ -67,8 +87,8 @@ impl Envoy {
                 "upstream:info,config:info",
             ];
             let args = ["-c", &file, "--concurrency", "1", "--disable-hot-restart"];
-            let args = args.into_iter().chain(quiet);
-            let mut program = Program::start("envoy", binary, args, dir.path());
+            let args = words.iter().map(String::as_str).chain(args).chain(quiet);
+            let mut program = Program::start("envoy", Path::new("env"), args, dir.path());
             let url = format!("http://{admin}/ready");
             if program.ready(async || http.text(&url).await.map(drop)).await == Start::Ready {
                 return Self {

@@ -190,16 +190,32 @@ fn spawn(binary: &Path, args: &[OsString], log: &Path) -> Child {
         .unwrap_or_else(|e| panic!("starting {}: {e}", binary.display()))
 }
 
-/// The program `name`: the variable's, or the one that `make tools` fetched.
-pub(crate) fn tool(variable: &str, name: &str) -> PathBuf {
-    let path = std::env::var_os(variable).map_or_else(
+/// Where the program `name` must be: the variable's, or the one that `make tools` fetched.
+fn place(variable: &str, name: &str) -> PathBuf {
+    std::env::var_os(variable).map_or_else(
         || {
             let root = std::env::var_os("CARGO_MANIFEST_DIR")
                 .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
             root.join("target/tools/bin").join(name)
         },
         PathBuf::from,
-    );
+    )
+}
+
+/// Whether it is there.
+pub(crate) fn is_there(variable: &str, name: &str) -> bool {
+    place(variable, name).is_file()
+}
+
+/// Whether a program of the machine's own is found by its name.
+pub(crate) fn is_on_path(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(name).is_file())
+}
+
+/// The program `name`.
+pub(crate) fn tool(variable: &str, name: &str) -> PathBuf {
+    let path = place(variable, name);
     let missing = format!(
         "{name} is not there ({}): `make tools` fetches it; or set {variable} to one of your own",
         path.display()

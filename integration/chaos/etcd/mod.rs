@@ -8,7 +8,7 @@ mod cluster;
 mod floor;
 mod history;
 mod members;
-mod network;
+pub(crate) mod network;
 mod outage;
 mod owners;
 mod partition;

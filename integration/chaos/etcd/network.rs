@@ -15,7 +15,7 @@ use super::cluster::MEMBERS;
 const NETWORKS: u8 = 64;
 
 /// The namespaces; they end with the test.
-pub(super) struct Network {
+pub(crate) struct Network {
     ip: PathBuf,
     number: u8,
     /// Held as long as we live, also when we are killed.
@@ -24,7 +24,7 @@ pub(super) struct Network {
 
 /// One end of a way through the router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// This test and all it started on the machine itself: the bridge.
     Here,
     /// A member.
@@ -35,7 +35,7 @@ impl Network {
     /// Makes the namespaces, and a way from here to each of them.
     ///
     /// Panics with the sentence that says what is missing.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let ip = find_ip();
         let id = Command::new("id").arg("-u").output().expect("running id").stdout;
         assert!(
@@ -88,12 +88,12 @@ impl Network {
     }
 
     /// Where a member is.
-    pub(super) const fn address(&self, member: usize) -> Ipv4Addr {
+    pub(crate) const fn address(&self, member: usize) -> Ipv4Addr {
         self.end(End::Member(member))
     }
 
     /// The program and arguments that run `binary` at a member.
-    pub(super) fn inside(&self, member: usize, binary: &Path, args: Vec<String>) -> (PathBuf, Vec<String>) {
+    pub(crate) fn inside(&self, member: usize, binary: &Path, args: Vec<String>) -> (PathBuf, Vec<String>) {
         let place = ["netns".to_owned(), "exec".to_owned(), self.namespace(member + 1)];
         let binary = binary.display().to_string();
         let args = place.into_iter().chain([binary]).chain(args).collect();
@@ -101,12 +101,12 @@ impl Network {
     }
 
     /// From now on nothing gets through between these two, in neither direction.
-    pub(super) fn cut(&self, one: End, other: End) {
+    pub(crate) fn cut(&self, one: End, other: End) {
         self.rule("add", one, other);
     }
 
     /// It does again.
-    pub(super) fn heal(&self, one: End, other: End) {
+    pub(crate) fn heal(&self, one: End, other: End) {
         self.rule("del", one, other);
     }
 
