@@ -12,7 +12,13 @@ use crate::support::grpc::{Caller, Language};
 use crate::support::servers::Server;
 use crate::support::wait;
 
-const LANGUAGES: [Language; 3] = [Language::Python, Language::Node, Language::Rust];
+const LANGUAGES: [Language; 5] = [
+    Language::Python,
+    Language::Node,
+    Language::Rust,
+    Language::Go,
+    Language::Java,
+];
 
 /// So many calls in a row show what becomes of them.
 const SAMPLE: usize = 20;
@@ -35,15 +41,11 @@ impl Scene {
         .await;
         let server = Server::grpc("orders-1", "shop.Orders").await;
         let start = |language| {
-            let mut bootstrap = bridge.grpc_bootstrap("client-1");
-            if language == Language::Rust {
-                // This alpha takes an address without a scheme for a wrong one when credentials are insecure.
-                bootstrap = bootstrap.replace("\"server_uri\": \"", "\"server_uri\": \"http://");
-            }
+            let bootstrap = bridge.grpc_bootstrap("client-1");
             let caller = Caller::start(language, &bootstrap, "xds:///orders", "/shop.Orders/Get");
             (language, caller)
         };
-        let clients = LANGUAGES.map(start).into();
+        let clients = LANGUAGES.into_iter().filter(|l| l.is_here()).map(start).collect();
         let scene = Self {
             consul,
             bridge,
@@ -84,7 +86,8 @@ impl Scene {
     async fn nobody_is_called(&self, reason: &str) {
         for (language, client) in &self.clients {
             let words = match language {
-                Language::Python | Language::Node => reason,
+                Language::Python | Language::Node | Language::Java => reason,
+                Language::Go => "could not find VirtualHost for \"orders\"",
                 Language::Rust => "no matching virtual host for authority 'orders'",
             };
             let before = client.calls();

@@ -25,7 +25,6 @@ use crate::model::declaration::Expose;
 use crate::model::network::is_below;
 use crate::model::{Bind, Listener, Matcher, Policy, Protocol, RouteRule, Service};
 use crate::render::{self, RenderError};
-use crate::translate::endpoints::socket;
 use crate::translate::listener::{Routes, bound};
 use crate::translate::{self, Claim, cluster, pack};
 

@@ -78,7 +78,11 @@ pub(super) async fn nobody(language: Language) {
         .await
         .unwrap_or_default();
         // tonic-xds calls a request that no route takes UNKNOWN.
-        let code = if language == Language::Rust { "UNKNOWN" } else { "UNAVAILABLE" };
+        let code = if language == Language::Rust {
+            "UNKNOWN"
+        } else {
+            "UNAVAILABLE"
+        };
         assert!(why.to_ascii_uppercase().starts_with(code), "{why}");
         assert!(why.contains("orders"), "the service is not named: {why}");
         scene.client.fails_on(20).await;
