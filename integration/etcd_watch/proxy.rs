@@ -7,7 +7,8 @@ use etcd_client::CompactionOptions;
 use xds_bridge::config::EtcdSource;
 use xds_bridge::model::Status;
 
-use super::support::{Bridge, Node, PREFIX, Proxy, connect, key, ports, value};
+use super::grpc_proxy::Proxy;
+use super::support::{Bridge, Node, PREFIX, connect, key, ports, value};
 use crate::support::wait;
 
 /// Several of the bridge's own bounds, one after the other: a probe, a comparison, a watch that is not confirmed.
