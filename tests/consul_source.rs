@@ -431,6 +431,33 @@ async fn what_else_lies_below_the_prefix_costs_the_policies_nothing() {
     assert_eq!(hub.statuses, [], "never away");
 }
 
+/// Consul 1.21.5 lists such keys and refuses to read them, with a 500.
+#[tokio::test]
+async fn a_policy_key_that_consul_refuses_costs_that_policy_only() {
+    let (fake, address) = Fake::start().await;
+    fake.set("a b", &[1]);
+    fake.set("orders", &[2]);
+    fake.set_key("xds/a b/policy", Some(r#"{"protocol":"grpc"}"#));
+    fake.set_key("xds/orders/policy", Some(r#"{"protocol":"grpc"}"#));
+    fake.script(|ask| {
+        let refused = ask.path == "/v1/kv/xds/a b/policy";
+        refused
+            .then(|| say(500, 1, "invalid key name, keys should respect a format"))
+            .flatten()
+    });
+    let mut hub = Hub::watch(&address, None);
+    hub.until_live().await;
+    let protocol = |name: &str| hub.catalog().service(&name.into()).unwrap().protocol().as_str();
+    assert_eq!((protocol("a b"), protocol("orders")), ("http1", "grpc"));
+    let (_, state) = hub.catalog().sources().next().unwrap();
+    let named = state
+        .issues()
+        .any(|i| i.entry == "xds/a b/policy" && i.reason.contains("invalid key name"));
+    assert!(named, "{:?}", state.issues().collect::<Vec<_>>());
+    let away = hub.statuses.iter().any(|status| matches!(status, Status::Away { .. }));
+    assert!(!away, "{:?}", hub.statuses);
+}
+
 #[tokio::test]
 async fn a_start_without_the_policy_documents_is_no_start() {
     let (fake, address) = Fake::start().await;

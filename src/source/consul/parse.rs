@@ -248,11 +248,13 @@ fn instance(entry: &Entry, preferred: &str, issues: &mut Vec<Issue>) -> Result<I
         return Err(no_port(service));
     }
     let (health, weight) = judge(&entry.checks, service);
-    let zone = node
-        .meta
-        .get("zone")
-        .filter(|zone| !zone.is_empty())
-        .unwrap_or(&node.datacenter);
+    let zones = [
+        node.meta.get("zone"),
+        Some(&service.locality.zone),
+        Some(&node.locality.zone),
+    ];
+    let zone = zones.into_iter().flatten().find(|zone| !zone.is_empty());
+    let zone = zone.unwrap_or(&node.datacenter);
     let registered = Registered {
         id: &format!("{}/{}", node.name, service.id),
         address: address(place.host, place.port)?,
@@ -272,10 +274,13 @@ fn instance(entry: &Entry, preferred: &str, issues: &mut Vec<Issue>) -> Result<I
 
 /// Consul takes a service without a port, and answers with none or with 0.
 fn no_port(service: &Service) -> String {
-    if service.socket_path.is_empty() {
-        "it has no port (port 0): register one from 1 to 65535".to_owned()
-    } else {
+    if !service.socket_path.is_empty() {
         format!("`SocketPath` is {UNIX_SOCKET}")
+    } else if service.ports.is_empty() {
+        "it has no port (port 0): register one from 1 to 65535 (several `Ports` take agents of Consul 1.22 or newer)"
+            .to_owned()
+    } else {
+        "none of its `Ports` from 1 to 65535 is the default: mark one with \"Default\": true".to_owned()
     }
 }
 
@@ -352,6 +357,12 @@ fn place<'a>(node: &'a Node, service: &'a Service, preferred: &str) -> Result<Pl
     })
 }
 
+/// `Port`, or the one of `Ports` that is the default.
+fn own_port(service: &Service) -> i64 {
+    let default = service.ports.iter().find(|port| port.default);
+    default.map_or(service.port, |port| port.port)
+}
+
 fn registered<'a>(node: &'a Node, service: &'a Service, preferred: &str) -> (&'a str, i64) {
     let tagged = service
         .tagged_addresses
@@ -359,20 +370,20 @@ fn registered<'a>(node: &'a Node, service: &'a Service, preferred: &str) -> (&'a
         .filter(|tagged| !tagged.address.is_empty());
     if let Some(tagged) = tagged {
         let port = if tagged.port == 0 {
-            service.port
+            own_port(service)
         } else {
             tagged.port
         };
         return (&tagged.address, port);
     }
     if !service.address.is_empty() {
-        return (&service.address, service.port);
+        return (&service.address, own_port(service));
     }
     let of_node = node
         .tagged_addresses
         .get(preferred)
         .filter(|host| !host.is_empty());
-    (of_node.unwrap_or(&node.address), service.port)
+    (of_node.unwrap_or(&node.address), own_port(service))
 }
 
 /// All checks count, those of the node too, and the worst decides; maintenance is no failure.

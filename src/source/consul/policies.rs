@@ -55,6 +55,10 @@ async fn one(link: &Link, service: Arc<str>) -> Result<Option<(Arc<str>, Documen
             Failure::Status { status, .. } if (300..500).contains(status) && *status != 429 => {
                 Document::unread(&service, &error.chain())
             }
+            // Consul 1.21.5 and some later ones refuse keys that are listed, with a 500.
+            Failure::Status { said, .. } if said.contains("invalid key name") => {
+                Document::unread(&service, &error.chain())
+            }
             Failure::Refused { .. } => Document::refused(&service, &error.chain()),
             _ if link.is_limited(&error) => return Err(Doubt::Limited),
             _ if link.is_crowded(&error).await => return Err(Doubt::Crowded),

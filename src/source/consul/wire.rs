@@ -28,6 +28,8 @@ pub(super) struct Node {
     #[serde(default, deserialize_with = "or_default")]
     pub(super) partition: String,
     #[serde(default, deserialize_with = "or_default")]
+    pub(super) locality: Locality,
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) peer_name: String,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) tagged_addresses: BTreeMap<String, String>,
@@ -50,8 +52,13 @@ pub(super) struct Service {
     pub(super) address: String,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) port: i64,
+    /// In place of `Port`, from Consul 1.22 on.
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) ports: Vec<NamedPort>,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) socket_path: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) locality: Locality,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) tagged_addresses: BTreeMap<String, Tagged>,
     #[serde(default, deserialize_with = "or_default")]
@@ -69,6 +76,23 @@ pub(super) struct Tagged {
     pub(super) address: String,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) port: i64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct NamedPort {
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) port: i64,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) default: bool,
+}
+
+/// From Consul 1.16 on (Enterprise).
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Locality {
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) zone: String,
 }
 
 /// Consul's own default is 1 and 1.
