@@ -265,7 +265,16 @@ impl Session {
         Ok(position)
     }
 
-    pub(super) async fn apply(&mut self, events: Vec<Event>) -> Result<(), HubGone> {
+    /// Up to etcd 3.6.1 a watch is set back when its member takes a snapshot from the leader: what is older than
+    /// what we have is older than what we hold.
+    pub(super) async fn apply(&mut self, mut events: Vec<Event>) -> Result<(), HubGone> {
+        let known = self.position.map_or(0, |position| position.revision);
+        let mut newest = known;
+        events.retain(|event| {
+            let revision = event.mod_revision();
+            newest = newest.max(revision);
+            revision > known && revision == newest
+        });
         let last = events.iter().map(Event::mod_revision).max();
         let change = self.state.apply(events);
         if !change.services.is_empty() || change.stray.is_some() {
