@@ -104,13 +104,12 @@ async fn what_belongs_to_a_peering_that_is_not_active_is_held_and_named() {
             hub.note.as_ref().is_some_and(|note| note.contains(word))
         })
         .await;
-        fake.script(|ask| (ask.path == PEERING).then(|| peering("ACTIVE", true)).flatten());
+        // First the instances: a peering that is active with none is a removal.
         fake.set("orders", &[1, 2]);
         fake.set("users", &[3]);
-        hub.until("no issue and no note", |hub| {
-            issues(hub).is_empty() && hub.note.is_none()
-        })
-        .await;
+        hub.until("no issue", |hub| issues(hub).is_empty()).await;
+        fake.script(|ask| (ask.path == PEERING).then(|| peering("ACTIVE", true)).flatten());
+        hub.until("no note", |hub| hub.note.is_none()).await;
     }
     assert_eq!(
         (hub.named(), hub.statuses.len()),
