@@ -382,6 +382,7 @@ async fn block(
                 () = link.circuit.over(epoch) => return Err(Next::Again),
             }
             read = send(client, query, mode);
+            link.pace.sent();
             continue;
         }
         match (&error.failure, error.crowding()) {

@@ -25,8 +25,9 @@ pub(super) enum Rank {
 const RANKS: usize = 3;
 /// Requests a second, at least.
 const LEAST: f64 = 0.5;
-/// A refusal leaves so much of what was answered.
+/// A refusal leaves so much of the rate; or, when far more was refused than answered, so much.
 const CUT: f64 = 0.8;
+const DEEP_CUT: f64 = 0.5;
 /// Each answer raises the rate so much: by a tenth in a second, whatever the rate is.
 const RAISE: f64 = 0.1;
 /// Refusals this soon after a cut have the same cause.
@@ -47,6 +48,8 @@ struct Rate {
     answered: VecDeque<Duration>,
     cut: Option<Duration>,
     refused: Option<Duration>,
+    /// Refusals since the last cut.
+    refusals: usize,
     /// Since nothing was answered: the first refusal, and how many there were.
     row: Option<(Duration, u32)>,
     /// So long without a refusal, and there is no limit any more.
@@ -62,15 +65,21 @@ impl Rate {
             answered: VecDeque::new(),
             cut: None,
             refused: None,
+            refusals: 0,
             row: None,
             calm,
         }
     }
 
     fn answered(&mut self, now: Duration) {
+        self.row = None;
+        self.taken(now);
+    }
+
+    /// The agent has probably counted a request whose answer comes late.
+    fn taken(&mut self, now: Duration) {
         self.answered.push_back(now);
         self.forget(now);
-        self.row = None;
         if let Some(limit) = &mut self.limit {
             *limit += RAISE;
         }
@@ -80,16 +89,24 @@ impl Rate {
         self.refused = Some(now);
         let (since, times) = self.row.unwrap_or((now, 0));
         self.row = Some((since, times.saturating_add(1)));
+        self.refusals += 1;
         if self.cut.is_some_and(|cut| now < cut + BURST) {
             return;
         }
         self.forget(now);
+        let answered = self.answered.len();
+        let cut = if self.refusals > answered + 2 {
+            DEEP_CUT
+        } else {
+            CUT
+        };
         #[allow(clippy::cast_precision_loss, reason = "requests of one second")]
-        let answered = self.answered.len() as f64 / WINDOW.as_secs_f64();
-        let limit = self
-            .limit
-            .map_or(answered, |limit| limit.min(answered.max(LEAST)));
-        self.limit = Some((limit * CUT).max(LEAST));
+        let limit = match self.limit {
+            Some(limit) => limit * cut,
+            None => answered as f64 / WINDOW.as_secs_f64() * CUT,
+        };
+        self.limit = Some(limit.max(LEAST));
+        self.refusals = 0;
         self.cut = Some(now);
         self.saved = 0.0;
         self.counted = now;
@@ -188,6 +205,12 @@ impl Pace {
     pub(super) fn answered(&self) {
         let now = self.now();
         self.rate().answered(now);
+    }
+
+    /// A blocking read left in its turn: it is answered when something changes.
+    pub(super) fn sent(&self) {
+        let now = self.now();
+        self.rate().taken(now);
     }
 
     pub(super) fn limited(&self) {
