@@ -27,6 +27,7 @@ fn all() -> Vec<runs::Run> {
 
 fn row(date: &str, cells: &[(&str, &str)], notes: &[&str]) -> Row {
     Row {
+        passed: notes.is_empty(),
         date: date.to_owned(),
         cells: cells
             .iter()
@@ -121,6 +122,20 @@ fn what_did_not_pass_has_failed() {
     assert_eq!(tls.cell(), "**1 of 4**");
     let guards = &results["guards: wrong, missing and unhealthy entries, last known state"];
     assert_eq!(guards.cell(), "1 of 1");
+}
+
+#[test]
+fn what_a_version_lacks_is_neither_passed_nor_failed() {
+    let wanted = ["consul_peering::a", "consul_peering::b", "consul_tls::c"].map(str::to_owned);
+    let output = "NOT PROVEN with Consul 1.8, which lacks cluster peering (since 1.14): consul_peering::a\n\
+                  NOT PROVEN with Consul 1.8, which lacks all (since 1.14): consul_tls::c\n\
+                  test consul_peering::a ... ok\ntest consul_peering::b ... ok\ntest consul_tls::c ... ok\n";
+    let results = results::read(output, &wanted);
+    let data = &results["Consul: changes and data"];
+    assert_eq!((data.passed, data.failed.len()), (1, 0));
+    let what = "`consul_peering::a` is not proven with Consul 1.8, which lacks cluster peering (since 1.14)";
+    assert_eq!(data.lacking, [what]);
+    assert_eq!(results["Consul: TLS"].cell(), "–");
 }
 
 #[test]

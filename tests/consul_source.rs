@@ -454,7 +454,10 @@ async fn a_policy_key_that_consul_refuses_costs_that_policy_only() {
         .issues()
         .any(|i| i.entry == "xds/a b/policy" && i.reason.contains("invalid key name"));
     assert!(named, "{:?}", state.issues().collect::<Vec<_>>());
-    let away = hub.statuses.iter().any(|status| matches!(status, Status::Away { .. }));
+    let away = hub
+        .statuses
+        .iter()
+        .any(|status| matches!(status, Status::Away { .. }));
     assert!(!away, "{:?}", hub.statuses);
 }
 

@@ -29,7 +29,9 @@ pub(crate) struct Row {
     pub(crate) date: String,
     /// By the names of the groups.
     pub(crate) cells: BTreeMap<String, String>,
-    /// What stands below the table: failures, or why it did not run.
+    /// Whether all was run and nothing failed. The page does not say it in one word.
+    pub(crate) passed: bool,
+    /// What stands below the table: failures, what the version lacks, or why it did not run.
     pub(crate) notes: Vec<String>,
 }
 
