@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod certificates;
-mod grpc_proxy;
 mod members;
 mod prefixes;
 mod proxy;

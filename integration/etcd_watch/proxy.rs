@@ -7,8 +7,8 @@ use etcd_client::CompactionOptions;
 use xds_bridge::config::EtcdSource;
 use xds_bridge::model::Status;
 
-use super::grpc_proxy::Proxy;
-use super::support::{Bridge, Node, PREFIX, connect, key, ports, value};
+use super::support::{Bridge, Node, PREFIX, answers, connect, free_port, key, ports, url, value};
+use crate::support::process::{self, Program, Start};
 use crate::support::wait;
 
 /// Several of the bridge's own bounds, one after the other: a probe, a comparison, a watch that is not confirmed.
@@ -16,6 +16,64 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What the proxy says of a progress request.
 const REFUSED: &str = "not supported request type";
+
+/// `etcd grpc-proxy`, which answers for some members and balances over them.
+struct Proxy {
+    program: Program,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Proxy {
+    /// In front of these.
+    async fn before(nodes: &[&Node]) -> Self {
+        let members: Vec<String> = nodes.iter().map(|n| format!("127.0.0.1:{}", n.client)).collect();
+        for _ in 0..process::TRIES {
+            let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+            let data = folder.path().join("proxy").display().to_string();
+            let args = [
+                "grpc-proxy".to_owned(),
+                "start".to_owned(),
+                format!("--endpoints={}", members.join(",")),
+                format!("--listen-addr=127.0.0.1:{port}"),
+                // It connects to this one, too, and ends after 5 s when nobody is there.
+                format!("--advertise-client-url=127.0.0.1:{port}"),
+                format!("--data-dir={data}"),
+            ];
+            let binary = process::tool("ETCD_BIN", "etcd");
+            let mut proxy = Self {
+                program: Program::start("proxy", &binary, args, folder.path()),
+                port,
+                _folder: folder,
+            };
+            let url = proxy.endpoint();
+            if proxy.program.ready(async || answers(&url, None).await).await == Start::Ready {
+                return proxy;
+            }
+        }
+        panic!("etcd grpc-proxy finds its port taken");
+    }
+
+    fn endpoint(&self) -> String {
+        url(false, self.port)
+    }
+
+    /// `kill -9`.
+    fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    /// Runs it again.
+    async fn run(&mut self) {
+        let url = self.endpoint();
+        self.program.restart(async || answers(&url, None).await).await;
+    }
+
+    /// How often its log has this in it.
+    fn logged(&self, word: &str) -> usize {
+        self.program.log().matches(word).count()
+    }
+}
 
 fn through(proxy: &Proxy) -> Bridge {
     Bridge::of(&EtcdSource::new(vec![proxy.endpoint()], PREFIX))

@@ -31,6 +31,7 @@ async fn each_member_is_upgraded_from_version_to_version() {
             let id = format!("news-{nth}");
             let begun = clock::now();
             scene.cluster.stop(member).await;
+            let ended = clock::now().duration_since(begun);
             scene.cluster.upgrade(member, binary);
             // While it is away, and again when it is back.
             scene.registers(&id).await;
@@ -43,7 +44,8 @@ async fn each_member_is_upgraded_from_version_to_version() {
             let back = clock::now().duration_since(begun);
             scene.goes_on().await;
             eprintln!(
-                "{version}, member {member}{}: registered {away:?} after SIGTERM, deregistered within {back:?}",
+                "{version}, member {member}{}: ended {ended:?} and registered {away:?} after SIGTERM, \
+                 deregistered within {back:?}",
                 if watched { ", which is watched" } else { "" }
             );
         }
