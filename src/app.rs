@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,9 @@ pub enum AppError {
     },
 }
 
+/// Connections that nobody has accepted yet.
+const BACKLOG: u32 = 1024;
+
 /// Tasks by name.
 #[derive(Default)]
 struct Tasks {
@@ -89,8 +92,8 @@ pub async fn run(
     ready: impl FnOnce(&Config) + Send + 'static,
 ) -> Result<(), AppError> {
     let port = port(&config.xds)?;
-    let xds = listen(config.xds.listen, "Envoys", "xds.listen").await?;
-    let admin_listener = listen(config.admin.listen, "operators", "admin.listen").await?;
+    let xds = reserve(config.xds.listen, "Envoys", "xds.listen")?;
+    let admin_listener = reserve(config.admin.listen, "operators", "admin.listen")?.listen()?;
     let metrics = Arc::new(Metrics::default());
     let fanout = Arc::new(Fanout::new(config.xds.max_streams, config.xds.hold_rejected));
     let info = |(name, source): (&Arc<str>, &SourceConfig)| {
@@ -153,10 +156,16 @@ pub async fn run(
         "admin port",
         report("admin port", admin::serve(admin_listener, admin, child())),
     );
-    tasks.spawn(
-        "discovery port",
-        report("discovery port", grpc::serve(xds, fanout, metrics, port, child())),
-    );
+    let (is_ready, stopped) = (overview.clone(), child());
+    tasks.spawn("discovery port", async move {
+        if stopped.run_until_cancelled(until_ready(is_ready)).await != Some(true) {
+            return;
+        }
+        match xds.listen() {
+            Ok(xds) => report("discovery port", grpc::serve(xds, fanout, metrics, port, stopped)).await,
+            Err(error) => tracing::error!(error = crate::render::chain(&error), "cannot listen"),
+        }
+    });
     let timeout = config.xds.shutdown_timeout;
     tasks.spawn("greeting", greet(overview, config, ready));
 
@@ -214,15 +223,40 @@ async fn last_known(
     tokio::task::spawn_blocking(load).await.unwrap_or_default()
 }
 
-async fn listen(address: SocketAddr, what: &'static str, key: &'static str) -> Result<TcpListener, AppError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| AppError::Listen {
-            address,
-            what,
-            key,
-            source,
-        })
+/// A port that is ours, and closed: connections are refused until it listens.
+struct Reserved {
+    socket: TcpSocket,
+    refused: Box<dyn Fn(std::io::Error) -> AppError + Send>,
+}
+
+impl Reserved {
+    fn listen(self) -> Result<TcpListener, AppError> {
+        self.socket.listen(BACKLOG).map_err(self.refused)
+    }
+}
+
+/// Takes a port, so that one that another program has is found at once.
+fn reserve(address: SocketAddr, what: &'static str, key: &'static str) -> Result<Reserved, AppError> {
+    let refused = move |source| AppError::Listen {
+        address,
+        what,
+        key,
+        source,
+    };
+    let bound = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        // A bridge that was killed leaves connections behind, which do not block its successor.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(socket)
+    };
+    Ok(Reserved {
+        socket: bound().map_err(refused)?,
+        refused: Box::new(refused),
+    })
 }
 
 /// Until `stop`, or a task that ends before its time.
@@ -269,8 +303,17 @@ async fn report<E: std::error::Error>(name: &str, serving: impl Future<Output = 
     }
 }
 
-async fn greet(mut overview: watch::Receiver<Overview>, config: Config, ready: impl FnOnce(&Config)) {
-    if overview.wait_for(|o| o.ready).await.is_ok() {
+/// Until each source has delivered: before that the discovery port refuses connections. A client with the
+/// addresses of several bridges takes the next one then; a stream that is refused on a connection that
+/// stands makes most gRPC clients ask the same bridge again, for ever (docs/clients.md).
+///
+/// False when that will never be.
+async fn until_ready(mut overview: watch::Receiver<Overview>) -> bool {
+    overview.wait_for(|o| o.ready).await.is_ok()
+}
+
+async fn greet(overview: watch::Receiver<Overview>, config: Config, ready: impl FnOnce(&Config)) {
+    if until_ready(overview).await {
         ready(&config);
     }
 }
