@@ -190,6 +190,8 @@ pub struct Metrics {
     pub swept: Family<BySource, Gauge>,
     /// Services of which a watch had missed a change that an audit found.
     pub missed: Family<BySource, Counter>,
+    /// Blocking reads that something on the way to the registry ended.
+    pub cut: Family<BySource, Counter>,
     /// How old the last known state is that is served of a source; 0: what it says itself.
     pub stale: Family<BySource, Gauge>,
     /// Last known states that could not be written.
@@ -251,6 +253,7 @@ impl Default for Metrics {
             last_good: Family::default(),
             swept: Family::default(),
             missed: Family::default(),
+            cut: Family::default(),
             stale: Family::default(),
             cache_failures: Counter::default(),
             entries_rejected: Family::default(),
@@ -306,6 +309,8 @@ impl Default for Metrics {
         r.register("source_swept_services", text, m.swept.clone());
         let text = "Services of which a watch had missed a change that an audit found";
         r.register("source_missed_changes", text, m.missed.clone());
+        let text = "Blocking reads that something on the way to the registry ended";
+        r.register("source_cut_reads", text, m.cut.clone());
         let text = "Last known states that could not be written";
         r.register("cache_write_failures", text, m.cache_failures.clone());
         let text = "Instances a source no longer knows, served until that is certain";

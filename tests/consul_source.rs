@@ -9,6 +9,8 @@ mod answers;
 #[path = "consul/away.rs"]
 mod away;
 mod consul_fake;
+#[path = "consul/cut.rs"]
+mod cut;
 #[path = "consul/limited.rs"]
 mod limited;
 #[path = "consul/multiplexed.rs"]

@@ -336,6 +336,9 @@ impl Hub {
             What::Measured(Measured::Missed(n)) => {
                 self.metrics.missed.get_or_create(&by_source).inc_by(*n);
             }
+            What::Measured(Measured::Cut(n)) => {
+                self.metrics.cut.get_or_create(&by_source).inc_by(*n);
+            }
             What::Note(note) => log_note(&source, note.as_deref()),
             What::Status(_) | What::Verified(_) => {}
         }

@@ -99,6 +99,7 @@ impl Hub {
         // There from the start: an alert needs the step from 0.
         drop(m.swept.get_or_create(&by_source));
         drop(m.missed.get_or_create(&by_source));
+        drop(m.cut.get_or_create(&by_source));
         let up = i64::from(matches!(view.condition, Condition::Live | Condition::Empty));
         if m.source_up.get_or_create(&labels).set(up) != up {
             tracing::info!(source = %view.name, kind = view.kind, state = view.condition.as_str(), "source");

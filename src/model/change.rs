@@ -37,6 +37,8 @@ pub enum Measured {
     Swept(usize),
     /// So many more services of which a watch had missed a change.
     Missed(u64),
+    /// Blocking reads that something on the way to the registry has ended since.
+    Cut(u64),
 }
 
 /// Facts of one source. Each record replaces all that the source said of that service before.

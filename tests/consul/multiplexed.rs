@@ -130,10 +130,13 @@ async fn goaway_while_watches_are_blocked_is_no_outage() {
 async fn goaway_and_an_end_soon_after_is_confirmed_and_loses_nothing() {
     let site = Site::of(260).await;
     let mut hub = site.watched(timing()).await;
+    site.fake.forget();
     site.fake.door.go_away();
     site.fake.door.hang_up();
-    hub.until_away("").await;
-    hub.until_live().await;
+    let confirmed =
+        |fake: &Fake| fake.count(|ask| ask.consistent && ask.path.starts_with("/v1/health/service/s"));
+    hub.until("each is confirmed", |_| confirmed(&site.fake) >= 260)
+        .await;
     assert_eq!(hub.named().len(), 260, "only the first change");
     site.changes(&mut hub, 3).await;
     assert_lossless(&hub);

@@ -22,7 +22,7 @@ pub async fn services(count: usize) -> (std::sync::Arc<Fake>, String, Vec<String
 pub fn swept(hub: &Hub) -> usize {
     let last = hub.measured.iter().rev().find_map(|m| match m {
         Measured::Swept(n) => Some(*n),
-        Measured::Missed(_) => None,
+        Measured::Missed(_) | Measured::Cut(_) => None,
     });
     last.unwrap_or(0)
 }
@@ -30,7 +30,7 @@ pub fn swept(hub: &Hub) -> usize {
 pub fn missed(hub: &Hub) -> u64 {
     let all = hub.measured.iter().map(|m| match m {
         Measured::Missed(n) => *n,
-        Measured::Swept(_) => 0,
+        Measured::Swept(_) | Measured::Cut(_) => 0,
     });
     all.sum()
 }

@@ -113,6 +113,8 @@ pub struct Fake {
     most_reads: AtomicUsize,
     slow: AtomicBool,
     streams: AtomicBool,
+    /// How a read ends that has blocked this long.
+    cut: Mutex<Option<(Duration, Reply)>>,
     /// Counts requests, and those that block once they do.
     asked: watch::Sender<u64>,
 }
@@ -157,6 +159,7 @@ impl Fake {
             most_reads: AtomicUsize::new(0),
             slow: AtomicBool::new(false),
             streams: AtomicBool::new(false),
+            cut: Mutex::default(),
             asked: watch::Sender::new(0),
         });
         let address = format!("http://{}", door::open(fake.clone()));
@@ -238,6 +241,11 @@ impl Fake {
     /// From now on health reads with an index are answered as Consul's streaming backend does.
     pub fn streams(&self) {
         self.streams.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on something on the way ends a read like this that has blocked this long.
+    pub fn cut_after(&self, time: Duration, reply: Reply) {
+        *self.cut.lock().unwrap() = Some((time, reply));
     }
 
     /// The most requests that did not block and were open at once.
@@ -367,17 +375,31 @@ async fn answer(fake: Arc<Fake>, request: Request<hyper::body::Incoming>) -> Res
                 let (index, status, body) = fake.own(&ask.path);
                 if ask.index.is_some_and(|asked| index <= asked) {
                     fake.asked.send_modify(|n| *n += 1);
-                    let _ = wake.changed().await;
-                    continue;
+                    let cut = fake.cut.lock().unwrap().clone();
+                    let Some((time, reply)) = cut else {
+                        let _ = wake.changed().await;
+                        continue;
+                    };
+                    let wait = value("wait=").map(|w| w.trim_end_matches("ms").parse().unwrap());
+                    let wait = wait.map_or(time, |wait| time.min(Duration::from_millis(wait)));
+                    match tokio::time::timeout(wait, wake.changed()).await {
+                        Ok(_) => continue,
+                        Err(_) if wait < time => (200, index, body),
+                        Err(_) => match reply {
+                            Reply::Say { status, index, body } => (status, index, body),
+                            _ => return Err(h2::Reason::INTERNAL_ERROR.into()),
+                        },
+                    }
+                } else {
+                    let body = if ask.probe { "[]".to_owned() } else { body };
+                    let body = [("peer=", "PeerName"), ("partition=", "Partition")]
+                        .into_iter()
+                        .filter_map(|(key, field)| Some((field, value(key)?)))
+                        .fold(body, |body, (field, of)| {
+                            body.replace(r#""Node":{"#, &format!(r#""Node":{{"{field}":"{of}","#))
+                        });
+                    (status, index, body)
                 }
-                let body = if ask.probe { "[]".to_owned() } else { body };
-                let body = [("peer=", "PeerName"), ("partition=", "Partition")]
-                    .into_iter()
-                    .filter_map(|(key, field)| Some((field, value(key)?)))
-                    .fold(body, |body, (field, of)| {
-                        body.replace(r#""Node":{"#, &format!(r#""Node":{{"{field}":"{of}","#))
-                    });
-                (status, index, body)
             }
         };
         let streamed = fake.streams.load(Ordering::SeqCst)

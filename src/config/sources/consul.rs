@@ -1,6 +1,7 @@
 //! `kind = "consul"`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::super::parse;
 use super::super::reader::Section;
@@ -26,6 +27,8 @@ pub struct ConsulSource {
     pub selection: ConsulSelection,
     /// Services that have a watch of their own over HTTP/1.1, at most; each takes a connection.
     pub max_watches: usize,
+    /// How long a blocking read may block, where something on the way ends longer ones.
+    pub wait: Option<Duration>,
     /// `[sources.NAME.tls]`
     pub tls: Option<ClientTls>,
     /// `max_removal`, `max_removal_hold`
@@ -89,6 +92,7 @@ impl ConsulSource {
             peer: None,
             selection: ConsulSelection::default(),
             max_watches: MAX_WATCHES,
+            wait: None,
             tls: None,
             guard: GuardRule::default(),
         }
@@ -129,6 +133,7 @@ pub(super) fn read(s: &mut Section<'_>, base: &Path) -> Option<ConsulSource> {
         );
     }
     let max_watches = s.get_or("max_watches", MAX_WATCHES, parse::count(1, 100_000));
+    let wait = s.get("wait", wait);
     let https = address.as_ref().is_some_and(|a| a.starts_with("https:"));
     let tls = tls::read(s, base, https);
     let guard = guard(s);
@@ -141,9 +146,17 @@ pub(super) fn read(s: &mut Section<'_>, base: &Path) -> Option<ConsulSource> {
         peer,
         selection,
         max_watches,
+        wait,
         tls,
         guard,
     })
+}
+
+fn wait(value: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(600);
+    let wait = parse::duration(value)?;
+    let wrong = || format!("`{value}` must be from 1s to 10m (5m where it is not set)");
+    Some(wait).filter(|wait| bounds.contains(wait)).ok_or_else(wrong)
 }
 
 fn selection(s: &mut Section<'_>) -> ConsulSelection {

@@ -134,6 +134,18 @@ impl Error {
         matches!(self.failure, Failure::RateLimited { .. })
     }
 
+    /// Whether a read that lasted may have been ended by something between us and the agent: a gateway that
+    /// gave up, a stream that was reset, an answer that broke off.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        match &self.failure {
+            Failure::Status { status, .. } => matches!(status, 408 | 502 | 503 | 504),
+            Failure::Send(error) => self.crowding().is_none() && !error.is_connect(),
+            Failure::Body(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether there is not even the head of an answer.
     #[must_use]
     pub const fn is_unsent(&self) -> bool {

@@ -334,7 +334,7 @@ async fn block(
 ) -> Result<Result<Answer, Error>, Next> {
     let mode = Mode::Blocking {
         index,
-        wait: link.timing.wait,
+        wait: link.wait(),
     };
     let parked = belief.parked.take().filter(|(parked, _)| *parked == index);
     let resumed = parked.is_some();
@@ -399,17 +399,31 @@ async fn block(
                 }
                 return Err(Next::Again);
             }
-            (_, Some(Crowding::Closed)) => {
+            (_, crowding) if crowding == Some(Crowding::Closed) || error.is_cut() => {
                 drop(flight);
+                #[expect(clippy::disallowed_methods, reason = "the other end of the same measurement")]
+                let lasted = begun.elapsed();
                 let mark = link.flights.now();
                 tokio::time::sleep(link.timing.settle).await;
-                if !link.flights.alive_since(mark) || !link.circuit.holds(epoch) {
-                    return Ok(Err(error)); // they all ended: it is the agent's end
+                let others = link.flights.alive_since(mark);
+                if !link.circuit.holds(epoch) {
+                    return Ok(Err(error));
                 }
-                #[expect(clippy::disallowed_methods, reason = "the other end of the same measurement")]
-                let lived = begun.elapsed() > link.timing.settle * 4;
-                if lived {
-                    return Err(Next::Again); // cut by somebody on the way
+                if lasted > link.timing.settle * 4 {
+                    // Ended by the agent's own end, or by something on the way to a living one.
+                    if !link.answers(epoch).await {
+                        return Ok(Err(error));
+                    }
+                    link.cut(query, lasted, &error);
+                    if !others {
+                        // It may be another agent by now: what got lost is judged as a whole, in a new epoch.
+                        link.verify("all blocking reads ended, and it answers");
+                        link.circuit.over(epoch).await;
+                    }
+                    return Err(Next::Again);
+                }
+                if crowding.is_none() || !others {
+                    return Ok(Err(error)); // they all ended: it is the agent's end
                 }
                 // An idle connection that was just closed looks the same, once.
                 if std::mem::replace(&mut tried, true) {

@@ -127,7 +127,8 @@ impl Keeper {
         self.start_fixed();
         let mut circuit = self.link.circuit.subscribe();
         let mut asked = self.sink.asked();
-        let mut turned_away = self.link.turned_away.subscribe();
+        let link = self.link.clone();
+        let mut turned_away = link.turned_away.subscribe();
         let mut epoch = 0;
         loop {
             let due = self.due();
@@ -136,6 +137,7 @@ impl Keeper {
                 Some(news_item) = news.recv() => self.hear(news_item),
                 Some(ended) = self.tasks.join_next() => self.ended(ended),
                 Ok(()) = turned_away.changed() => self.turned_away(),
+                () = link.was_cut.notified() => {} // counted when all is delivered
                 Ok(()) = circuit.changed() => {}
                 Ok(()) = self.peering.changed() => {}
                 Ok(()) = asked.changed() => {

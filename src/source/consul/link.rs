@@ -9,8 +9,10 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::future::BoxFuture;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::time::Instant;
 
 use super::circuit::Circuit;
+use super::cuts::Cuts;
 use super::document::Documents;
 use super::flights::Flights;
 use super::known::Known;
@@ -176,6 +178,11 @@ pub(super) struct Link {
     pub(super) pace: Pace,
     reads: Reads,
     waits: Mutex<Waits>,
+    cuts: Mutex<Cuts>,
+    /// The keeper has a read to count that was ended on the way.
+    pub(super) was_cut: Notify,
+    /// When a plain read last asked whether somebody is there, and whether there was.
+    answered: tokio::sync::Mutex<Option<(Instant, bool)>>,
     /// The agent streams: an index of its watches may be higher than that of an audit.
     streams: AtomicBool,
     /// An epoch, and the highest index of any answer in it that was not streamed.
@@ -208,6 +215,9 @@ impl Link {
             pace: Pace::new(timing.grow, timing.slack * 3),
             reads: Reads::new(),
             waits: Mutex::new(Waits::new(timing.wait)),
+            was_cut: Notify::new(),
+            cuts: Mutex::new(Cuts::new(timing.wait)),
+            answered: tokio::sync::Mutex::default(),
             streams: AtomicBool::new(false),
             newest: Mutex::default(),
             news,
@@ -320,6 +330,60 @@ impl Link {
         }
     }
 
+    /// How long a blocking read may block.
+    pub(super) fn wait(&self) -> Duration {
+        self.cuts.lock().unwrap_or_else(PoisonError::into_inner).wait()
+    }
+
+    /// Something on the way ended a blocking read after this time; the agent is well.
+    pub(super) fn cut(&self, what: &Query, lasted: Duration, error: &Error) {
+        let wait = self
+            .cuts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .cut(lasted);
+        self.was_cut.notify_one();
+        let Some(wait) = wait else { return };
+        self.waits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .asks(wait);
+        tracing::warn!(
+            source = %self.source,
+            what = what.subject(),
+            ?lasted,
+            ?wait,
+            reason = error.chain(),
+            "blocking reads are ended on the way to consul; shorter ones from now on (sources.NAME.wait)"
+        );
+    }
+
+    /// Reads that were ended since this was asked last.
+    pub(super) fn take_cuts(&self) -> u64 {
+        self.cuts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take_count()
+    }
+
+    /// Whether the agent answers a read that does not block. One read is enough for all who ask at a time.
+    pub(super) async fn answers(&self, epoch: u64) -> bool {
+        let asked = now();
+        let mut answered = self.answered.lock().await;
+        if !self.circuit.holds(epoch) {
+            return false;
+        }
+        if let Some((at, answers)) = *answered
+            && at >= asked
+        {
+            return answers;
+        }
+        let at = now();
+        let answers = self.client.read(&Query::Nodes, Mode::Plain).await.is_ok();
+        *answered = Some((at, answers));
+        answers
+    }
+
     /// A blocking read that was not streamed ended after this time with the index that it began with. Before
     /// its wait is over that means a restored snapshot: everything is read again, and stays meanwhile.
     pub(super) fn waited(&self, what: &Query, time: Duration) {
@@ -385,4 +449,12 @@ impl Link {
     pub(super) async fn tell(&self, news: News) {
         let _ = self.news.send(news).await;
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "which read began before which, in the shell"
+)]
+fn now() -> Instant {
+    Instant::now()
 }

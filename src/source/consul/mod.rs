@@ -16,6 +16,7 @@
 mod audit;
 mod budget;
 mod circuit;
+mod cuts;
 mod document;
 mod files;
 mod flights;
@@ -88,11 +89,15 @@ impl ConsulWatcher {
             return Ok(());
         };
         let (news, inbox) = mpsc::channel(NEWS);
+        let timing = Timing {
+            wait: self.config.wait.unwrap_or(self.timing.wait),
+            ..self.timing
+        };
         let link = Arc::new(Link::new(
             sink.source().clone(),
             client,
             self.config.selection.clone(),
-            self.timing,
+            timing,
             news,
         ));
         let (client, source) = (link.client.clone(), link.source.clone());
@@ -121,6 +126,7 @@ impl ConsulWatcher {
             peer,
             selection: _,
             max_watches: _,
+            wait: _,
             tls,
             guard: _,
         } = self.config.clone();

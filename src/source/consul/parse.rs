@@ -406,3 +406,7 @@ fn judge(checks: &[Check], service: &Service) -> (Health, u32) {
 #[cfg(test)]
 #[path = "parse_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "parse_newer_tests.rs"]
+mod newer_tests;

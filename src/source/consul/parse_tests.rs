@@ -4,7 +4,7 @@ use super::*;
 use crate::model::{Protocol, Severity};
 
 /// With the default selection.
-fn health(body: &[u8]) -> Result<Found, Unreadable> {
+pub(super) fn health(body: &[u8]) -> Result<Found, Unreadable> {
     super::health("orders", body, &ConsulSelection::default())
 }
 
@@ -13,7 +13,7 @@ fn services(body: &[u8]) -> Result<Names, Unreadable> {
 }
 
 /// One entry of 1.8.7, with `service` fields put over the usual ones.
-fn entry(service: &str, checks: &str) -> String {
+pub(super) fn entry(service: &str, checks: &str) -> String {
     format!(
         r#"{{"Node":{{"ID":"","Node":"n1","Address":"10.0.0.1","Datacenter":"dc1","TaggedAddresses":null,
             "Meta":null,"CreateIndex":15,"ModifyIndex":15}},
@@ -485,60 +485,4 @@ fn a_url_in_the_tagged_addresses_is_an_address_and_a_protocol() {
     assert!(read("grpcs", "null").contains("TLS"), "{}", read("grpcs", "null"));
     assert!(read("ws", "null").contains("`ws`"));
     assert!(read("odd", "null").contains("no host names"));
-}
-
-/// As Consul 1.22 answers for a service with several ports.
-#[test]
-fn of_several_ports_the_default_is_served() {
-    let of = |service: &str| {
-        let body = format!(
-            r#"[{{"Node":{{"Node":"n1","Address":"10.0.0.1"}},"Service":{{"ID":"orders-1","Service":"orders",{service}}}}}]"#
-        );
-        let record = health(body.as_bytes()).unwrap().record.unwrap();
-        match &record.instances[..] {
-            [one] => Ok(one.address.to_string()),
-            _ => Err(record.issues[0].reason.clone()),
-        }
-    };
-    let two =
-        r#""Ports":[{"Name":"admin","Port":1,"Default":false},{"Name":"http","Port":8080,"Default":true}]"#;
-    assert_eq!(of(two).unwrap(), "10.0.0.1:8080");
-    let tagged = r#""TaggedAddresses":{"lan":{"Address":"10.9.9.9","Port":0}}"#;
-    assert_eq!(of(&format!("{two},{tagged}")).unwrap(), "10.9.9.9:8080");
-    assert_eq!(of(&format!(r#"{two},"Port":9"#)).unwrap(), "10.0.0.1:8080");
-    for none in [r#""Ports":null"#, r#""Ports":[]"#] {
-        assert_eq!(of(&format!(r#"{none},"Port":9"#)).unwrap(), "10.0.0.1:9");
-        assert!(
-            of(none).unwrap_err().contains("Consul 1.22"),
-            "older agents drop them"
-        );
-    }
-    for wrong in [
-        r#""Ports":[{"Name":"a","Port":7}]"#,
-        r#""Ports":[{"Port":0,"Default":true}]"#,
-    ] {
-        assert!(of(wrong).unwrap_err().contains("is the default"), "{wrong}");
-    }
-    assert!(
-        of(r#""Ports":[{"Port":70000,"Default":true}]"#)
-            .unwrap_err()
-            .contains("1 to 65535")
-    );
-}
-
-#[test]
-fn the_zone_follows_its_precedence() {
-    let zone = |service: &str, node: &str| {
-        let entry = entry(service, "[]").replacen(
-            r#""Datacenter":"dc1""#,
-            &format!(r#""Datacenter":"dc1"{node}"#),
-            1,
-        );
-        let record = health(format!("[{entry}]").as_bytes()).unwrap().record.unwrap();
-        record.instances[0].zone.to_string()
-    };
-    let here = r#","Locality":{"Region":"eu","Zone":"eu-1"}"#;
-    assert_eq!(zone("", ""), "dc1");
-    assert_eq!(zone("", r#","Locality":null"#), "dc1");
-    assert_eq!(zone("", here), "eu-1");
 }

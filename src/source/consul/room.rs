@@ -93,6 +93,10 @@ impl Keeper {
         if missed > 0 {
             self.sink.measured(Measured::Missed(missed)).await?;
         }
+        let cut = self.link.take_cuts();
+        if cut > 0 {
+            self.sink.measured(Measured::Cut(cut)).await?;
+        }
         let swept = self.swept.borrow().len();
         if swept != self.told.swept {
             self.told.swept = swept;

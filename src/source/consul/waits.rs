@@ -20,6 +20,12 @@ impl Waits {
         Self { asked, early: None }
     }
 
+    /// From now on shorter ones are asked for.
+    pub(super) const fn asks(&mut self, wait: Duration) {
+        self.asked = wait;
+        self.early = None;
+    }
+
     /// One ended after this time. True: before its time, and not as the last one that did.
     pub(super) fn ended(&mut self, time: Duration) -> bool {
         if let Some(early) = self.early {
