@@ -76,7 +76,7 @@ impl Watched {
                         *self.changed.entry(name.to_string()).or_default() += 1;
                     }
                 }
-                What::Verified(_) => {}
+                What::Verified(_) | What::Measured(Measured::Cut(_)) => {}
                 What::Note(note) => self.note.clone_from(note),
                 What::Measured(Measured::Swept(n)) => self.swept = *n,
                 What::Measured(Measured::Missed(n)) => self.missed += n,
