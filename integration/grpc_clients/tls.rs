@@ -37,8 +37,8 @@ async fn by_tls(language: Language, side: Side) {
     let mut tls = format!("[xds.tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n");
     let mut flags = vec!["--ca", &ca_file];
     if side == Side::Both {
-        tls += &format!(
-            "client_ca = \"{ca_file}\"\n\n[[xds.clients]]\nsan = \"spiffe://shop/ns/proof/*\"\n\
+        tls = format!(
+            "{tls}client_ca = \"{ca_file}\"\n\n[[xds.clients]]\nsan = \"spiffe://shop/ns/proof/*\"\n\
              node_ids = [\"client-*\"]\nfleets = [\"proof\"]\n"
         );
         flags.extend(["--cert", &own, "--key", &own_key]);
