@@ -10,6 +10,7 @@ use crate::support::envoy::Envoy;
 use crate::support::load::Load;
 use crate::support::registry::{Kind, Registry};
 use crate::support::servers::Server;
+use crate::support::wait;
 
 /// Long enough to outlive the test.
 const TTL: Duration = Duration::from_secs(60);
@@ -111,10 +112,14 @@ async fn restart_without_registry(kind: Kind) {
     registry.kill();
     bridge.kill();
     bridge.restart_unready().await;
-    // Envoy comes back, again and again, and is told to wait.
-    bridge
-        .metric_is("xds_bridge_streams_refused_total", &[], |n| n >= 2)
-        .await;
+    // Envoy comes back, again and again, and finds the port closed.
+    let refused = "cluster.xds-bridge.upstream_cx_connect_fail";
+    let before = envoy.stat(refused).await;
+    wait::until(wait::PATIENCE, "Envoy finds the port closed", async || {
+        let refused = envoy.stat(refused).await;
+        wait::holds(refused >= before + 2, || format!("{refused} times"))
+    })
+    .await;
     assert!(
         bridge.text("/readyz").await.is_err(),
         "ready without having heard of its registry"
