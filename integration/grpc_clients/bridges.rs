@@ -327,7 +327,7 @@ mod two_bridges {
     each_trouble! {
         one_is_killed: Killed [] for python Python, node Node, rust Rust, go Go, java Java;
         one_is_not_ready: NotReady [] for python Python, node Node, rust Rust, go Go, java Java;
-        // Java and Rust connect to the frozen one again, and wait for its first word without end.
+        // Not Java and Rust: they had not left a frozen bridge after 450 s (docs/clients.md).
         one_is_frozen: Frozen [ignore = "minutes: gRPC clients ping every five"] for
             python Python, node Node, go Go;
         one_is_cut_off: CutOff [ignore = "minutes: gRPC clients ping every five"] for
