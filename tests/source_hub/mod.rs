@@ -11,7 +11,7 @@ use xds_bridge::model::change::What;
 use xds_bridge::model::{Catalog, Change, Event, Measured, Status};
 use xds_bridge::source::{Sink, Source};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Holds what a source delivered, as the real hub would.
 pub struct Hub {

@@ -411,7 +411,7 @@ async fn block(
                 }
                 if lasted > link.timing.settle * 4 {
                     // Ended by the agent's own end, or by something on the way to a living one.
-                    if !link.answers(epoch).await {
+                    if !link.answers(epoch, begun + lasted).await {
                         return Ok(Err(error));
                     }
                     link.cut(query, lasted, &error);

@@ -366,15 +366,15 @@ impl Link {
             .take_count()
     }
 
-    /// Whether the agent answers a read that does not block. One read is enough for all who ask at a time.
-    pub(super) async fn answers(&self, epoch: u64) -> bool {
-        let asked = now();
+    /// Whether the agent answers a read that does not block, since this moment. One read is enough for all whose
+    /// reads ended before it.
+    pub(super) async fn answers(&self, epoch: u64, since: Instant) -> bool {
         let mut answered = self.answered.lock().await;
         if !self.circuit.holds(epoch) {
             return false;
         }
         if let Some((at, answers)) = *answered
-            && at >= asked
+            && at >= since
         {
             return answers;
         }
