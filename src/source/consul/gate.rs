@@ -150,8 +150,8 @@ pub(super) enum Fate {
 /// Whether what is missing is gone, and not only hidden from our token, which looks the same, or of a peering
 /// that is no longer there.
 pub(super) async fn fate(link: &Link, loss: &Loss) -> Result<Fate, Doubt> {
-    // An answer that says itself why it is empty needs no canary.
-    if loss.empty && !loss.filtered {
+    // Also where the answer says itself that something is hidden: without any right to read nodes all is.
+    if loss.empty {
         canary(link).await?;
     }
     let grant = match link.grant(&loss.rights).await {
