@@ -78,7 +78,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group::new(
         "xDS: protocol, restarts, TLS",
         &[Part::Envoy],
-        &["envoy_protocol", "bridge_restart", "edge", "tls"],
+        &["envoy_protocol", "bridge_restart", "tls"],
     ),
     Group::new("listeners and routes", &[Part::Envoy], &["edge"]),
     Group::new("gRPC clients", &[Part::Java], &["grpc_"]),

@@ -26,11 +26,20 @@ pub fn fill(record: &mut ServiceRecord, before: Option<&ServiceRecord>, exposure
         if id.is_empty() && record.policy.is_none() {
             record.policy = before.and_then(|before| before.policy.clone());
             stale.extend(record.policy.is_some().then(|| (id.clone(), None)));
-        } else if let Some(last) = known.iter().find(|last| last.id == *id)
-            && !record.instances.iter().any(|instance| instance.id == *id)
-        {
-            record.instances.push(last.clone());
-            stale.push((id.clone(), None));
+        }
+    }
+    let lost = record.unread.iter().filter(|id| !id.is_empty());
+    let lost: BTreeSet<&Arc<str>> = lost.collect();
+    if !lost.is_empty() {
+        let mut ids: BTreeSet<Arc<str>> = record.instances.iter().map(|i| i.id.clone()).collect();
+        // One that was registered again under another id is there already.
+        let mut places: BTreeSet<_> = record.instances.iter().map(|i| i.address).collect();
+        for last in known.iter().filter(|last| lost.contains(&last.id)) {
+            if !ids.contains(&last.id) && places.insert(last.address) {
+                ids.insert(last.id.clone());
+                stale.push((last.id.clone(), None));
+                record.instances.push(last.clone());
+            }
         }
     }
     record.instances.sort_by(|a, b| a.id.cmp(&b.id));
@@ -266,6 +275,18 @@ mod tests {
             next.instances[0].policy.expose,
             Some(Expose::On(vec!["egde".into()]))
         );
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_does_not_stand_beside_its_newer_registration() {
+        let first = record(&[("state", "drain")], Health::Healthy);
+        let mut next = record(&[], Health::Healthy);
+        next.instances[0].id = "x-2".into();
+        next.unread = vec!["x-1".into()];
+        fill(&mut next, Some(&first), &exposures());
+        let seen: Vec<_> = next.instances.iter().map(|i| (&*i.id, i.health)).collect();
+        assert_eq!(seen, [("x-2", Health::Healthy)]);
+        assert!(next.stale.is_empty());
     }
 
     #[test]

@@ -100,6 +100,22 @@ impl Site {
     }
 }
 
+/// Services that were read by `?consistent`.
+fn confirmed(fake: &Fake) -> usize {
+    fake.count(|ask| ask.consistent && ask.path.starts_with("/v1/health/service/s"))
+}
+
+/// Waits for a level of the fake that no event of the source tells of.
+async fn until(what: &str, done: impl Fn() -> bool) {
+    let wait = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(60), wait).await;
+    assert!(in_time.is_ok(), "{what}");
+}
+
 /// Nothing was away, lost or missed.
 fn assert_calm(hub: &Hub) {
     assert_eq!((&hub.statuses[..], missed(hub)), (&[Status::Live][..], 0));
@@ -133,10 +149,7 @@ async fn goaway_and_an_end_soon_after_is_confirmed_and_loses_nothing() {
     site.fake.forget();
     site.fake.door.go_away();
     site.fake.door.hang_up();
-    let confirmed =
-        |fake: &Fake| fake.count(|ask| ask.consistent && ask.path.starts_with("/v1/health/service/s"));
-    hub.until("each is confirmed", |_| confirmed(&site.fake) >= 260)
-        .await;
+    until("each is confirmed", || confirmed(&site.fake) >= 260).await;
     assert_eq!(hub.named().len(), 260, "only the first change");
     site.changes(&mut hub, 3).await;
     assert_lossless(&hub);
@@ -188,9 +201,8 @@ async fn fewer_streams_than_expected_are_more_connections() {
         site.changes(&mut hub, port).await;
         site.until_blocked(&mut hub).await;
     }
-    // 460 / 90, that of the names, and that of the reads.
-    let open = site.fake.door.open();
-    assert!(open <= 6 + 2, "{open} connections");
+    // 460 / 90, that of the names, and that of the reads; those in between end a moment later.
+    until("few connections are left", || site.fake.door.open() <= 6 + 2).await;
     assert_calm(&hub);
 }
 
@@ -244,9 +256,9 @@ async fn a_frozen_connection_is_seen_by_its_silence() {
     let site = Site::of(260).await;
     let mut hub = site.watched(timing()).await;
     hub.forget();
+    site.fake.forget();
     site.fake.door.freeze();
-    hub.until_away("keep-alive timed out").await;
-    hub.until_live().await;
+    until("each is confirmed", || confirmed(&site.fake) >= 260).await;
     assert_eq!(hub.named(), []);
     site.changes(&mut hub, 3).await;
     assert_lossless(&hub);

@@ -364,9 +364,11 @@ async fn block(
         }
         let error = match result {
             Ok(answer) => {
+                #[expect(clippy::disallowed_methods, reason = "the other end of the same measurement")]
+                let lasted = begun.elapsed();
+                link.lasted(lasted);
                 if answer.index == index && answer.backend == Backend::Servers {
-                    #[expect(clippy::disallowed_methods, reason = "the other end of the same measurement")]
-                    link.waited(query, begun.elapsed());
+                    link.waited(query, lasted);
                 }
                 return Ok(Ok(answer));
             }
@@ -414,7 +416,7 @@ async fn block(
                     if !link.answers(epoch, begun + lasted).await {
                         return Ok(Err(error));
                     }
-                    link.cut(query, lasted, &error);
+                    link.cut(query, begun, lasted, &error);
                     if !others {
                         // It may be another agent by now: what got lost is judged as a whole, in a new epoch.
                         link.verify("all blocking reads ended, and it answers");

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 
+use futures::FutureExt as _;
 use rs_consul::{ConsulError, QueryOptions};
 
 use super::link::Link;
@@ -21,6 +22,8 @@ pub(super) async fn keep(link: &Link) {
     let mut rotations = link.client.rotations();
     loop {
         rotations.mark_unchanged();
+        // Who asked before this pass is answered by it: one restore is noticed by many reads.
+        let _ = link.verify.notified().now_or_never();
         match pass(link).await {
             Ok(multiplexed) => {
                 let epoch = link.circuit.close(multiplexed);
@@ -75,7 +78,7 @@ async fn questions(link: &Link) -> Result<bool, String> {
     match canary(link).await {
         Ok(()) => Ok(answer.multiplexed),
         Err(Doubt::Crowded) => Err("consul has no room for our requests".to_owned()),
-        Err(Doubt::Limited) => Err("consul limits requests by the second".to_owned()),
+        Err(Doubt::Limited) => Err("consul limits requests per second".to_owned()),
         Err(Doubt::Suspect(reason)) => Err(reason),
     }
 }

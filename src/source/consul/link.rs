@@ -179,6 +179,8 @@ pub(super) struct Link {
     reads: Reads,
     waits: Mutex<Waits>,
     cuts: Mutex<Cuts>,
+    /// What the times of [`Cuts`] count from.
+    began: Instant,
     /// The keeper has a read to count that was ended on the way.
     pub(super) was_cut: Notify,
     /// When a plain read last asked whether somebody is there, and whether there was.
@@ -217,6 +219,7 @@ impl Link {
             waits: Mutex::new(Waits::new(timing.wait)),
             was_cut: Notify::new(),
             cuts: Mutex::new(Cuts::new(timing.wait)),
+            began: now(),
             answered: tokio::sync::Mutex::default(),
             streams: AtomicBool::new(false),
             newest: Mutex::default(),
@@ -335,13 +338,21 @@ impl Link {
         self.cuts.lock().unwrap_or_else(PoisonError::into_inner).wait()
     }
 
-    /// Something on the way ended a blocking read after this time; the agent is well.
-    pub(super) fn cut(&self, what: &Query, lasted: Duration, error: &Error) {
+    /// A blocking read was answered after this time.
+    pub(super) fn lasted(&self, time: Duration) {
+        self.cuts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .answered(time);
+    }
+
+    /// Something on the way ended a blocking read that began then, after this time; the agent is well.
+    pub(super) fn cut(&self, what: &Query, begun: Instant, lasted: Duration, error: &Error) {
         let wait = self
             .cuts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .cut(lasted);
+            .cut(begun.saturating_duration_since(self.began), lasted);
         self.was_cut.notify_one();
         let Some(wait) = wait else { return };
         self.waits
@@ -379,7 +390,16 @@ impl Link {
             return answers;
         }
         let at = now();
-        let answers = self.client.read(&Query::Nodes, Mode::Plain).await.is_ok();
+        let answers = match self.client.read(&Query::Nodes, Mode::Plain).await {
+            Ok(_) => true,
+            // Who refuses or limits us is there; what that means for us, the next read says.
+            Err(error) => {
+                if error.is_rate_limited() {
+                    self.pace.limited();
+                }
+                error.is_rate_limited() || error.is_refused() || error.crowding() == Some(Crowding::Said)
+            }
+        };
         *answered = Some((at, answers));
         answers
     }

@@ -34,6 +34,9 @@ const RAISE: f64 = 0.1;
 const BURST: Duration = Duration::from_secs(1);
 /// What was answered in this time is what the agent allows.
 const WINDOW: Duration = Duration::from_secs(1);
+/// The first of a rank lets those of higher ranks pass for so long, and then takes its turn like them: otherwise
+/// changes that never end would keep a start, or services that are read in turns, waiting for ever.
+const YIELDS: Duration = Duration::from_secs(2);
 /// So many refusals in a row, in a time that is long enough, and nothing can be read at all.
 const STARVED: u32 = 4;
 
@@ -184,9 +187,11 @@ impl Pace {
         waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(waiting);
         let _first = self.first[rank as usize].lock().await;
+        let since = self.now();
         loop {
             let before = &self.waiting[..rank as usize];
-            let after_others = before.iter().any(|waiting| waiting.load(Ordering::Relaxed) > 0);
+            let others = before.iter().any(|waiting| waiting.load(Ordering::Relaxed) > 0);
+            let after_others = others && self.now() < since + YIELDS;
             let pause = {
                 let mut rate = self.rate();
                 let now = self.now();
@@ -240,7 +245,7 @@ impl Pace {
     }
 }
 
-const NOTE: &str = "the agent or its servers limit requests by the second (429), so reads wait for their turn and \
+const NOTE: &str = "the agent or its servers limit requests per second (429), so reads wait for their turn and \
                     changes may come late; raise limits.rpc_rate and limits.rpc_max_burst of the agent, or (Consul \
                     1.15 and newer) limits.request_limits of the servers";
 
