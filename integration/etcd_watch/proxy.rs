@@ -197,19 +197,33 @@ async fn a_backup_that_is_restored_behind_a_proxy_is_found() {
 async fn a_member_that_freezes_behind_a_proxy_is_found() {
     let nodes = Node::three().await;
     let proxy = Proxy::before(&nodes.each_ref()).await;
-    let watched = wait::until(PATIENCE, "the proxy watches a member", async || {
-        for (n, node) in nodes.iter().enumerate() {
-            if node.is_watched().await {
-                return Ok(n);
-            }
-        }
-        Err("none is watched".to_owned())
+    // It has watches of its own to begin with, perhaps on another member.
+    let watches = async || {
+        [
+            nodes[0].watches().await,
+            nodes[1].watches().await,
+            nodes[2].watches().await,
+        ]
+    };
+    let (mut before, mut same) = ([0; 3], 0);
+    wait::until(PATIENCE, "the proxy has its own watches", async || {
+        let now = watches().await;
+        same = if now == before { same + 1 } else { 0 };
+        before = now;
+        wait::holds(same >= 20 && now != [0; 3], || format!("{now:?}"))
+    })
+    .await;
+    let mut alone = through(&proxy);
+    alone.live().await;
+    let watched = wait::until(PATIENCE, "one member is watched for us", async || {
+        let now = watches().await;
+        let more = (0..3).find(|n| now[*n] > before[*n]);
+        more.ok_or_else(|| format!("{before:?} and {now:?}"))
     })
     .await;
     let (frozen, other) = (&nodes[watched], &nodes[(watched + 1) % 3]);
-    let mut alone = through(&proxy);
-    let mut several = Bridge::of(&EtcdSource::new(vec![proxy.endpoint(), other.endpoint()], PREFIX));
-    alone.live().await;
+    let endpoints = vec![proxy.endpoint(), other.endpoint()];
+    let mut several = Bridge::of(&EtcdSource::new(endpoints, PREFIX));
     several.live().await;
     frozen.freeze();
     wait::until(PATIENCE, "there is a leader, perhaps a new one", async || {

@@ -198,9 +198,14 @@ impl Node {
 
     /// Whether somebody watches over this member, as it counts itself; one that does not answer serves nobody.
     pub(super) async fn is_watched(&self) -> bool {
+        self.watches().await > 0
+    }
+
+    /// How many watches it serves, as it counts them itself.
+    pub(super) async fn watches(&self) -> i64 {
         let metrics = Http::fresh().text(&format!("{}/metrics", self.endpoint())).await;
         let metrics = Counted::new(metrics.unwrap_or_default());
-        metrics.sum("etcd_debugging_mvcc_watcher_total", &[]) > Some(0)
+        metrics.sum("etcd_debugging_mvcc_watcher_total", &[]).unwrap_or(0)
     }
 
     /// Whether this member leads, as it says.

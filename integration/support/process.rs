@@ -93,6 +93,11 @@ impl Program {
     /// SIGTERM, and the status it ended with. Panics when it does not end.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
         self.signal("TERM");
+        self.ended().await
+    }
+
+    /// Waits for its end after a signal, and gives its status. Panics when it does not end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         let what = format!("{} has ended after SIGTERM", self.name);
         wait::until(Duration::from_secs(20), &what, async || {
             self.exited().ok_or_else(|| "it runs".to_owned())

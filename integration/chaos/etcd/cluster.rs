@@ -161,6 +161,16 @@ impl Cluster {
         let _ended_by_the_signal = self.members[member].program.terminate().await;
     }
 
+    /// SIGTERM: it takes its time to end.
+    pub(super) fn ask_to_stop(&self, member: usize) {
+        self.members[member].program.signal("TERM");
+    }
+
+    /// Waits for the end of one that was asked to stop.
+    pub(super) async fn ended(&mut self, member: usize) {
+        let _ended_by_the_signal = self.members[member].program.ended().await;
+    }
+
     /// Another version of etcd from the member's next start on.
     pub(super) fn upgrade(&mut self, member: usize, binary: &Path) {
         self.members[member].program.set_binary(binary);

@@ -30,22 +30,29 @@ async fn each_member_is_upgraded_from_version_to_version() {
             nth += 1;
             let id = format!("news-{nth}");
             let begun = clock::now();
-            scene.cluster.stop(member).await;
-            let ended = clock::now().duration_since(begun);
-            scene.cluster.upgrade(member, binary);
-            // While it is away, and again when it is back.
+            scene.cluster.ask_to_stop(member);
+            // While it ends, while it is away, and when it is back.
             scene.registers(&id).await;
             scene.news_are(&["news-0", &id]).await;
+            let seen = clock::now().duration_since(begun);
+            scene.cluster.ended(member).await;
+            let ended = clock::now().duration_since(begun);
+            scene.cluster.upgrade(member, binary);
+            let more = format!("more-{nth}");
+            let begun = clock::now();
+            scene.registers(&more).await;
+            scene.news_are(&["news-0", &id, &more]).await;
             let away = clock::now().duration_since(begun);
             scene.cluster.restart(&[member]).await;
             let begun = clock::now();
             scene.deregisters(&id).await;
+            scene.deregisters(&more).await;
             scene.news_are(&["news-0"]).await;
             let back = clock::now().duration_since(begun);
             scene.goes_on().await;
             eprintln!(
-                "{version}, member {member}{}: ended {ended:?} and registered {away:?} after SIGTERM, \
-                 deregistered within {back:?}",
+                "{version}, member {member}{}: registered within {seen:?} of SIGTERM, ended after {ended:?}, \
+                 registered within {away:?}, back and deregistered within {back:?}",
                 if watched { ", which is watched" } else { "" }
             );
         }

@@ -72,23 +72,28 @@ impl Session {
                 answer = question.answer() => {
                     match self.understand(answer, member, watch, &mut pulse).await? {
                         Ok(next) => {
-                            clocks.silence.reset();
                             trouble = None;
                             self.go_on(next, member, watch, &mut clocks, &mut question).await?;
                         }
                         Err(error) => {
                             trouble = Some(error);
                             // One member of several behind a proxy may be frozen: the next try may meet another.
-                            clocks.probe.reset_after(self.timing.answer);
+                            clocks.probe.reset_after(self.timing.answer / 3);
                         }
                     }
                 }
                 _ = clocks.overdue.tick(), if pulse.waits() => {
                     self.go_on(pulse.overdue(), member, watch, &mut clocks, &mut question).await?;
                 }
-                _ = clocks.silence.tick() => return Err(trouble.unwrap_or(Error::Silent).into()),
+                // Somebody answers, and nobody can say that nothing was kept back.
+                _ = clocks.silence.tick() => return Err(match trouble {
+                    _ if pulse.is_behind() => Break::Dead,
+                    trouble => trouble.unwrap_or(Error::Silent).into(),
+                }),
                 _ = clocks.probe.tick() => {
-                    if question.0.is_none() {
+                    if question.0.is_none() && pulse.compares() {
+                        question = self.ask_to_compare(&member.connection);
+                    } else if question.0.is_none() {
                         question = self.ask_head(&member.connection);
                     }
                 }
@@ -145,19 +150,17 @@ impl Session {
                 return Ok(Ok(next));
             }
             Answer::Compared(Err(Error::Compacted { .. })) => return Ok(Ok(pulse.compared(None))),
-            Answer::Compared(Err(error)) => {
-                pulse.unanswered();
-                error
-            }
-            Answer::Head(Err(error)) => error,
+            Answer::Compared(Err(error)) if error.needs_listing() => return Err(error.into()),
+            Answer::Compared(Err(error)) | Answer::Head(Err(error)) => error,
         };
         match error {
             // Its token has run out, and a new watch needs one, too.
             Error::Expired { .. } if self.link.user().is_some() => Err(error.into()),
-            // A watch that stands is not asked for its rights, and goes on: whoever refuses is there.
+            // A watch that stands is not asked for its rights, and goes on: whoever refuses is there, and no more
+            // can be asked.
             Error::Expired { .. } | Error::Denied { .. } | Error::Login { .. } => {
                 watch.request_progress().await?;
-                Ok(Ok(Next::Nothing))
+                Ok(Ok(Next::Well))
             }
             error => Ok(Err(error)),
         }
@@ -175,9 +178,9 @@ impl Session {
         match next {
             Next::Nothing => {}
             Next::Wait => clocks.overdue.reset(),
-            Next::Well => self.is_well(),
+            Next::Well => self.is_well(clocks),
             Next::WellButMute => {
-                self.is_well();
+                self.is_well(clocks);
                 if member.connection.set_mute(true) {
                     info!(source = %self.source, prefix = %self.prefix, endpoint = %member.endpoint,
                         "no progress requests are answered here: reading keys instead while the watch is silent");
@@ -194,7 +197,8 @@ impl Session {
     }
 
     /// The watch has delivered everything: whatever breaks next is a first break.
-    fn is_well(&mut self) {
+    fn is_well(&mut self, clocks: &mut Clocks) {
+        clocks.silence.reset();
         self.backoff.reset();
         self.tried.listing = false;
         self.tried.watch = false;

@@ -21,6 +21,8 @@ pub(super) struct Pulse {
     /// What happened up to here has been delivered, or is not below the prefix.
     delivered: i64,
     waits: Waits,
+    /// The store has moved since the watch said something, and nothing has explained that yet.
+    behind: bool,
 }
 
 /// What the watch owes.
@@ -62,7 +64,18 @@ impl Pulse {
         Self {
             delivered,
             waits: Waits::Nothing,
+            behind: false,
         }
+    }
+
+    /// Whether the watch may have kept something back.
+    pub(super) const fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// Whether the keys are to be compared, again if that was not answered.
+    pub(super) const fn compares(&self) -> bool {
+        matches!(self.waits, Waits::Compared { .. })
     }
 
     /// Whether the watch owes an answer.
@@ -74,11 +87,13 @@ impl Pulse {
     pub(super) fn message(&mut self, delivered: Option<i64>) {
         self.delivered = self.delivered.max(delivered.unwrap_or(0));
         self.waits = Waits::Nothing;
+        self.behind = false;
     }
 
     /// The store is at this revision. `mute`: the peer is known to answer no progress requests.
     pub(super) fn head(&mut self, revision: i64, mute: bool) -> Next {
-        if revision <= self.delivered {
+        self.behind = revision > self.delivered;
+        if !self.behind {
             self.waits = Waits::Nothing;
             return Next::Well;
         }
@@ -126,11 +141,6 @@ impl Pulse {
             None => Next::Dead,
         }
     }
-
-    /// The keys could not be compared now: the next probe begins again.
-    pub(super) const fn unanswered(&mut self) {
-        self.waits = Waits::Nothing;
-    }
 }
 
 #[cfg(test)]
@@ -149,9 +159,9 @@ mod tests {
     fn a_write_elsewhere_is_settled_by_progress() {
         let mut pulse = Pulse::new(7);
         assert_eq!(pulse.head(9, false), Next::Progress);
-        assert!(pulse.waits());
+        assert!(pulse.waits() && pulse.is_behind());
         pulse.message(Some(9));
-        assert!(!pulse.waits());
+        assert!(!pulse.waits() && !pulse.is_behind());
         assert_eq!(pulse.head(9, false), Next::Well);
     }
 
@@ -160,6 +170,7 @@ mod tests {
         let mut pulse = Pulse::new(7);
         assert_eq!(pulse.head(9, false), Next::Progress);
         assert_eq!(pulse.overdue(), Next::Compare);
+        assert!(pulse.compares() && pulse.is_behind(), "until that is answered");
         assert_eq!(
             pulse.compared(Some(Compared::Unchanged { at: 10 })),
             Next::WellButMute

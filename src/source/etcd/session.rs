@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
@@ -150,6 +150,10 @@ impl Session {
         }
         if matches!(end, Break::Dead) && !std::mem::replace(&mut self.tried.watch, true) {
             info!(source = %self.source, prefix = %self.prefix, endpoint, "watching again at once: {end}");
+            // The next endpoint, or a new connection where there is one only: a balancer may choose better.
+            if let Some(member) = self.member.take() {
+                self.link.leave(&member).await;
+            }
             return Ok(());
         }
         if self.tried.watch && matches!(end, Break::Dead | Break::Etcd(Error::Silent)) {
@@ -215,7 +219,14 @@ impl Session {
         // After a dead watch one revision earlier, which changes nothing that we hold: `etcd grpc-proxy` would add
         // a watch from the next revision to its own dead one.
         let from = position.revision + i64::from(!self.tried.watch);
-        let mut watch = member.connection.watch(&self.prefix, from).await?;
+        let opening = member.connection.watch(&self.prefix, from);
+        let mut watch = if self.tried.watch {
+            // What kept the last one back may never confirm this one.
+            let opening = timeout(self.timing.answer, opening).await;
+            opening.unwrap_or(Err(Error::Silent))?
+        } else {
+            opening.await?
+        };
         self.tried.login = false;
         self.recognise(member, watch.origin()).await?;
         if self.position.is_none() || !watch.origin().continues(position.origin) {

@@ -9,7 +9,8 @@ pub struct Timing {
     pub probe: Duration,
     /// How long an answer to that may take, progress that was asked for, and an event that is known to exist.
     pub answer: Duration,
-    /// After so long without an answer or a message the member is frozen or cut off.
+    /// After so long without a message, or a proof that there is none to come, the member is frozen or cut off,
+    /// or the watch is dead.
     pub silence: Duration,
     /// The longest first pause after a break; each is drawn evenly from zero on.
     pub backoff_min: Duration,
@@ -20,8 +21,8 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            probe: Duration::from_secs(10),
-            answer: Duration::from_secs(4),
+            probe: Duration::from_secs(6),
+            answer: Duration::from_secs(3),
             silence: Duration::from_secs(20),
             backoff_min: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),
