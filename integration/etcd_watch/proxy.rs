@@ -198,7 +198,7 @@ async fn a_member_that_freezes_behind_a_proxy_is_found() {
     let nodes = Node::three().await;
     let proxy = Proxy::before(&nodes.each_ref()).await;
     // It has watches of its own to begin with, perhaps on another member.
-    let watches = async || {
+    let counts = async || {
         [
             nodes[0].watches().await,
             nodes[1].watches().await,
@@ -207,7 +207,7 @@ async fn a_member_that_freezes_behind_a_proxy_is_found() {
     };
     let (mut before, mut same) = ([0; 3], 0);
     wait::until(PATIENCE, "the proxy has its own watches", async || {
-        let now = watches().await;
+        let now = counts().await;
         same = if now == before { same + 1 } else { 0 };
         before = now;
         wait::holds(same >= 20 && now != [0; 3], || format!("{now:?}"))
@@ -216,7 +216,7 @@ async fn a_member_that_freezes_behind_a_proxy_is_found() {
     let mut alone = through(&proxy);
     alone.live().await;
     let watched = wait::until(PATIENCE, "one member is watched for us", async || {
-        let now = watches().await;
+        let now = counts().await;
         let more = (0..3).find(|n| now[*n] > before[*n]);
         more.ok_or_else(|| format!("{before:?} and {now:?}"))
     })

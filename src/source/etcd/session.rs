@@ -87,8 +87,8 @@ pub(super) enum Break {
     #[error("the hub wants to know whether what is gone is really gone")]
     Asked,
     #[error(
-        "the watch says nothing of what has changed below the prefix, though reads are answered: what stands \
-         between us and etcd does not pass it on"
+        "etcd has moved on and the watch delivers nothing, though reads are answered: what stands between us and \
+         etcd does not pass it on"
     )]
     Dead,
     #[error("this endpoint belongs to cluster {seen:x}, our facts are from cluster {known:x}")]
