@@ -1,0 +1,126 @@
+# Sourced by the scripts beside it: a folder for one run, ports, processes that end with it, and the programs.
+# No program is called here from another place than its public package, or than the variable that names it.
+
+set -euo pipefail
+
+run=$(mktemp -d)
+started=()
+index=
+
+finish() {
+    local code=$? pid
+    trap - EXIT
+    for pid in "${started[@]}"; do kill -9 "$pid" 2>/dev/null || true; done
+    wait 2>/dev/null || true
+    chmod -R u+w "$run" 2>/dev/null || true # Go's module cache is read-only
+    rm -rf "$run"
+    exit "$code"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+say() { printf '%s\n' "$*"; }
+
+# changed WORDS: the finding is not what it was.
+changed() {
+    printf 'CHANGED: %s\n' "$*" >&2
+    exit 1
+}
+
+# expect WHAT SEEN WANTED
+expect() {
+    printf '  %-66s %s\n' "$1" "$2"
+    [ "$2" = "$3" ] || changed "$1: this was '$3', and is '$2' now"
+}
+
+broken() {
+    printf 'The script could not run: %s\n' "$*" >&2
+    exit 2
+}
+
+# ports N: N free ports of the loopback, as the kernel chose them.
+ports() {
+    python3 - "$1" <<'PY'
+import socket, sys
+held = [socket.socket() for _ in range(int(sys.argv[1]))]
+for s in held: s.bind(("127.0.0.1", 0))
+print(*(s.getsockname()[1] for s in held))
+PY
+}
+
+# start LOG COMMAND...: in the background, until the script ends. Its id is in $started_id.
+start() {
+    local log=$1
+    shift
+    "$@" >"$log" 2>&1 </dev/null &
+    started_id=$!
+    started+=("$started_id")
+}
+
+# until_true SECONDS COMMAND...: runs it again and again until it succeeds.
+until_true() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        if [ "$SECONDS" -ge "$end" ]; then return 1; fi
+        sleep 0.1
+    done
+}
+
+# go_program OUTPUT MODULE VERSION PACKAGE: builds a public Go module's program at that version.
+go_program() {
+    command -v go >/dev/null || broken "go is needed to build $4, or a variable that names the program"
+    say "building $4 $3, which can take minutes"
+    mkdir -p "$run/build"
+    printf 'module build\n\ngo 1.20\n\nrequire %s %s\n' "$2" "$3" >"$run/build/go.mod"
+    (cd "$run/build" && env CGO_ENABLED=0 GOFLAGS='-mod=mod -modcacherw' GOWORK=off go build -o "$1" "$4") \
+        >"$run/build/log" 2>&1 || {
+        cat "$run/build/log" >&2
+        broken "go could not build $4"
+    }
+}
+
+# Leaves the program in $consul: CONSUL_BIN, or built.
+need_consul() {
+    consul=${CONSUL_BIN:-}
+    if [ -z "$consul" ]; then
+        consul=$run/consul
+        go_program "$consul" github.com/hashicorp/consul v1.14.11 github.com/hashicorp/consul
+    fi
+    say "$("$consul" version | head -1)"
+}
+
+# consul_server NAME [EXTRA JSON MEMBERS]: one server agent, default settings, with a leader. Its address is in
+# $consul_at and its gRPC port in $consul_grpc.
+consul_server() {
+    local http server serf grpc
+    read -r http server serf grpc <<<"$(ports 4)"
+    mkdir -p "$run/$1"
+    printf '{"server":true,"bootstrap_expect":1,"node_name":"%s","data_dir":"%s","bind_addr":"127.0.0.1",
+        "disable_update_check":true,"performance":{"raft_multiplier":1},%s
+        "ports":{"http":%s,"server":%s,"serf_lan":%s,"serf_wan":-1,"dns":-1,"grpc":-1,"grpc_tls":%s}}' \
+        "$1" "$run/$1" "${2:-}" "$http" "$server" "$serf" "$grpc" >"$run/$1.json"
+    start "$run/$1.log" "$consul" agent -config-file "$run/$1.json"
+    consul_at=127.0.0.1:$http
+    consul_grpc=$grpc
+    until_true 60 consul_leads "$consul_at" || {
+        tail "$run/$1.log" >&2
+        broken "Consul has no leader after 60 s"
+    }
+}
+
+# Itself in the catalog: it leads, and has written what it writes at its start.
+consul_leads() { curl -sf "$1/v1/health/service/consul?consistent" | grep -q '"passing"'; }
+
+# field JSON_EXPRESSION: of the JSON on standard input, `it` in the expression.
+field() { python3 -c 'import json, sys; it = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
+
+# index_in FILE: the X-Consul-Index of an answer's head.
+index_in() { sed -n 's/^X-Consul-Index: \([0-9]*\).*/\1/Ip' "$1"; }
+
+# read_consul URL: the answer's body into $run/body, its index into $index.
+read_consul() {
+    curl -sS -m 90 -D "$run/head" -o "$run/body" "$1" || return 1
+    index=$(index_in "$run/head")
+}
