@@ -81,6 +81,16 @@ go_program() {
     }
 }
 
+# Leaves the program in $etcd: ETCD_BIN, or built.
+need_etcd() {
+    etcd=${ETCD_BIN:-}
+    if [ -z "$etcd" ]; then
+        etcd=$run/etcd
+        go_program "$etcd" go.etcd.io/etcd/server/v3 v3.7.3 go.etcd.io/etcd/server/v3
+    fi
+    say "$("$etcd" --version | head -1)"
+}
+
 # Leaves the program in $consul: CONSUL_BIN, or built.
 need_consul() {
     consul=${CONSUL_BIN:-}
