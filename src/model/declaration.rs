@@ -131,10 +131,13 @@ pub fn parse<'a>(
             warn(match nearest(name) {
                 Some(key) => {
                     misspelt.insert(key);
-                    format!("is not a key of ours; `{}{key}` is. {SLIP}", spelling.prefix())
+                    format!(
+                        "unknown key; did you mean `{}{key}`? It is {SLIP}",
+                        spelling.prefix()
+                    )
                 }
                 None if matches!(name, "share" | "needs") => {
-                    "is a key of the declaration language that this version does not act on yet".to_owned()
+                    "reserved, has no effect in this version".to_owned()
                 }
                 None => format!("not a key of ours, ignored (known: {KNOWN}, route-2, …)"),
             });

@@ -103,7 +103,7 @@ fn a_misspelt_key_is_a_slip_of_the_one_that_was_meant() {
     ]);
     assert_eq!(declared.policy.slips, [Key::Route(1)].into());
     assert_eq!(declared.slips, [Key::Weight].into());
-    assert!(issues[0].contains("`xds-route` is"), "{issues:?}");
+    assert!(issues[0].contains("did you mean `xds-route`?"), "{issues:?}");
 }
 
 #[test]

@@ -28,13 +28,13 @@ pub fn fill(record: &mut ServiceRecord, before: Option<&ServiceRecord>, exposure
             stale.extend(record.policy.is_some().then(|| (id.clone(), None)));
         }
     }
-    let lost = record.unread.iter().filter(|id| !id.is_empty());
-    let lost: BTreeSet<&Arc<str>> = lost.collect();
-    if !lost.is_empty() {
+    let unreadable = record.unread.iter().filter(|id| !id.is_empty());
+    let unreadable: BTreeSet<&Arc<str>> = unreadable.collect();
+    if !unreadable.is_empty() {
         let mut ids: BTreeSet<Arc<str>> = record.instances.iter().map(|i| i.id.clone()).collect();
         // One that was registered again under another id is there already.
         let mut places: BTreeSet<_> = record.instances.iter().map(|i| i.address).collect();
-        for last in known.iter().filter(|last| lost.contains(&last.id)) {
+        for last in known.iter().filter(|last| unreadable.contains(&last.id)) {
             if !ids.contains(&last.id) && places.insert(last.address) {
                 ids.insert(last.id.clone());
                 stale.push((last.id.clone(), None));
