@@ -134,3 +134,45 @@ read_consul() {
     curl -sS -m 90 -D "$run/head" -o "$run/body" "$1" || return 1
     index=$(index_in "$run/head")
 }
+
+# Fetches what grpc_lab.py needs, and the clients of gRPC in the tests' own pins (integration/grpc): each is given
+# by GRPC_GO_BIN, GRPC_NODE_BIN and GRPC_JAVA_BIN, or built. Leaves in $commands how each starts, as JSON.
+need_grpc() {
+    local sources
+    sources=$(cd "$(dirname "${BASH_SOURCE[0]}")/../integration/grpc" && pwd)
+    say "fetching grpcio 1.85.1 and xds-protos 1.85.0"
+    python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --only-binary=:all: \
+        --target "$run/python" grpcio==1.85.1 xds-protos==1.85.0 || broken "pip could not get grpcio and xds-protos"
+    export PYTHONPATH=$run/python:$(dirname "${BASH_SOURCE[0]}")
+    if [ -z "${GRPC_NODE_BIN:-}" ]; then
+        say "fetching the client for Node"
+        mkdir "$run/node"
+        cp "$sources"/node/package{,-lock}.json "$run/node"
+        (cd "$run/node" && npm ci --ignore-scripts --no-audit --no-fund --silent) || broken "npm could not get it"
+        printf '#!/bin/sh\nexport NODE_PATH=%s\nexec node "$@"\n' "$run/node/node_modules" >"$run/grpc-node"
+        chmod 755 "$run/grpc-node"
+        GRPC_NODE_BIN=$run/grpc-node
+    fi
+    if [ -z "${GRPC_GO_BIN:-}" ]; then
+        say "building the client for Go"
+        GRPC_GO_BIN=$run/grpc-go
+        (cd "$sources/go" && env GOFLAGS='-mod=readonly -modcacherw' GOWORK=off go build -o "$GRPC_GO_BIN" .) \
+            || broken "go could not build it"
+    fi
+    if [ -z "${GRPC_JAVA_BIN:-}" ]; then
+        say "building the client for Java"
+        mkdir "$run/java"
+        cp -R "$sources/java/pom.xml" "$sources/java/src" "$run/java"
+        mvn -B -q -f "$run/java/pom.xml" package || broken "mvn could not build it"
+        printf '#!/bin/sh\nexec java -cp "%s/*" Client "$@"\n' "$run/java/target/jars" >"$run/grpc-java"
+        chmod 755 "$run/grpc-java"
+        GRPC_JAVA_BIN=$run/grpc-java
+    fi
+    commands=$(python3 - "$GRPC_GO_BIN" "$GRPC_JAVA_BIN" "$GRPC_NODE_BIN" "$sources" <<'PY'
+import json, sys
+go, java, node, sources = sys.argv[1:]
+print(json.dumps({"go": [go], "java": [java], "python": [sys.executable, sources + "/python/client.py"],
+                  "node": [node, sources + "/node/client.js"]}))
+PY
+)
+}
