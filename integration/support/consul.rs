@@ -193,9 +193,19 @@ impl Consul {
         self.ask("GET", path, String::new()).await
     }
 
-    /// PUT of a path; anything but 200 is a failure.
+    /// PUT of a path; any answer but 200 is a failure. An agent without room for one more connection says so
+    /// before it is asked: that is tried again.
     pub(crate) async fn put(&self, path: &str, body: &Value) {
-        self.ask("PUT", path, body.to_string()).await;
+        let url = format!("{}{path}", self.url);
+        let what = format!("PUT {path}");
+        let answer = wait::until(wait::PATIENCE, &what, async || {
+            let token = self.token.as_deref();
+            match send(&self.http, "PUT", &url, token, body.to_string()).await {
+                Err(error) if error.contains("client error") => Err(error),
+                answer => Ok(answer),
+            }
+        });
+        answer.await.expect("an answer of Consul");
     }
 
     /// The answer to a request, as JSON; anything but 200 is a failure.

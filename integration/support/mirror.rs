@@ -36,14 +36,16 @@ impl Mirror {
         xds: SocketAddr,
         mut hear: impl FnMut(&str, &BTreeMap<SocketAddr, bool>) + Send + 'static,
     ) -> Self {
-        let channel = Endpoint::from_shared(format!("http://{xds}"))
+        let endpoint = Endpoint::from_shared(format!("http://{xds}"))
             .expect("a plain address")
             .initial_stream_window_size(16 << 20)
             .initial_connection_window_size(16 << 20)
-            .tcp_nodelay(true)
-            .connect()
-            .await
-            .expect("the discovery port");
+            .tcp_nodelay(true);
+        // Closed until each source has delivered.
+        let channel = wait::until(wait::PATIENCE, "the discovery port", async || {
+            endpoint.connect().await.map_err(|error| error.to_string())
+        })
+        .await;
         let (say, said) = mpsc::unbounded_channel();
         let mut client = tonic::client::Grpc::new(channel).max_decoding_message_size(usize::MAX);
         client.ready().await.expect("the discovery port");
