@@ -191,8 +191,11 @@ async fn a_service_that_is_no_longer_for_grpc_clients_is_not_called() {
     let scene = Scene::start().await;
     for keys in [("expose", "none"), ("protocol", "http1")] {
         scene.declare(&[keys]).await;
-        scene.nobody_is_called("").await;
-        scene.declare(&[]).await;
+        scene.nobody_is_called("orders is not for gRPC clients").await;
+        // Its endpoints change meanwhile, and again as it comes back.
+        scene.declare(&[keys, ("weight", "7")]).await;
+        scene.nobody_is_called("orders is not for gRPC clients").await;
+        scene.declare(&[("weight", "9")]).await;
         scene.all_are_answered().await;
     }
     scene.bridge.assert_no_nacks().await;

@@ -328,11 +328,29 @@ mod tests {
         assert_eq!(step(Some(2), grpc), ["+cds a", "+eds a"], "it is sent once");
         assert_eq!(
             step(Some(2), http1),
-            ["+cds a", "+eds a", "-lds a", "+rds internal"]
+            [
+                "+cds a",
+                "+eds a",
+                "-lds a",
+                "+eds a for GrpcDrops",
+                "+rds internal"
+            ],
+            "their endpoints stop those that drop calls"
         );
+        assert_eq!(step(Some(3), http1), ["+cds a", "+eds a"], "once");
         assert_eq!(
-            step(Some(2), Some(Protocol::Http2)),
-            ["+cds a", "+eds a", "+lds a", "+rds internal"]
+            step(Some(3), Some(Protocol::Http2)),
+            [
+                "+cds a",
+                "+eds a",
+                "-eds a for GrpcDrops",
+                "-eds a for Tonic",
+                "-eds a for Grpc",
+                "-lds a for Tonic",
+                "-lds a for Grpc",
+                "+lds a",
+                "+rds internal"
+            ]
         );
         assert_eq!(step(None, None), ["-eds a", "-cds a", "-lds a", "+rds internal"]);
     }
@@ -381,8 +399,12 @@ mod tests {
         assert_eq!(step(Health::Healthy, one, grpc), none);
         assert_eq!(step(Health::Healthy, Some(2), grpc), [""; 0], "once");
         assert_eq!(step(Health::Off, one, grpc).len(), 3);
-        assert_eq!(step(Health::Off, one, None).len(), 6, "no longer for them");
-        assert_eq!(step(Health::Off, None, None), [""; 0]);
+        assert_eq!(step(Health::Off, one, None).len(), 7, "no longer for them");
+        assert_eq!(
+            step(Health::Off, None, None).len(),
+            6,
+            "with the service goes what stopped them"
+        );
     }
 
     #[test]

@@ -125,12 +125,21 @@ fn nearest(service: &Service) -> Option<Service> {
     Some(near)
 }
 
+/// What stops clients that drop calls from calling a service which is there, and no longer for gRPC clients.
+#[must_use]
+pub fn undialled(name: &Arc<str>) -> Draft {
+    draft(name, &dropping(name, &format!("{name} is not for gRPC clients")))
+}
+
 /// What stops a client of gRPC from using a resource that is gone, or was never there; see [`crate::xds::Gone`].
 #[must_use]
 pub fn gone(client: Client, kind: Kind, name: &str) -> Option<Vec<u8>> {
     let why = || format!("{name} is not registered, or not for gRPC clients");
     match (client, kind) {
         (Client::Envoy, _) | (_, Kind::Cluster | Kind::Route) => None,
+        // Their endpoints stop them ([`undialled`]). Node's process ends when endpoints change behind a listener
+        // without its host.
+        (Client::GrpcDrops, Kind::Listener) => Some(dialled::dialled(&Arc::from(name)).body),
         (_, Kind::Listener) => Some(dialled::stopped(&Arc::from(name), &why()).body),
         (_, Kind::Endpoints) => Some(dropping(name, &format!("{name} is not registered")).encode_to_vec()),
     }
