@@ -5,6 +5,7 @@ import json
 import os
 import queue
 import subprocess
+import sys
 import threading
 import time
 from concurrent import futures
@@ -130,7 +131,8 @@ def wait(what, seconds, is_true):
     end = time.monotonic() + seconds
     while not is_true():
         if time.monotonic() > end:
-            raise SystemExit(f"The script could not run: {what} not within {seconds} s")
+            print(f"The script could not run: {what} not within {seconds} s", file=sys.stderr)
+            raise SystemExit(2)
         time.sleep(0.05)
 
 

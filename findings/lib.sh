@@ -12,7 +12,6 @@ finish() {
     trap - EXIT
     for pid in "${started[@]}"; do kill -9 "$pid" 2>/dev/null || true; done
     wait 2>/dev/null || true
-    chmod -R u+w "$run" 2>/dev/null || true # Go's module cache is read-only
     rm -rf "$run"
     exit "$code"
 }
@@ -49,13 +48,12 @@ print(*(s.getsockname()[1] for s in held))
 PY
 }
 
-# start LOG COMMAND...: in the background, until the script ends. Its id is in $started_id.
+# start LOG COMMAND...: in the background, until the script ends.
 start() {
     local log=$1
     shift
     "$@" >"$log" 2>&1 </dev/null &
-    started_id=$!
-    started+=("$started_id")
+    started+=($!)
 }
 
 # until_true SECONDS COMMAND...: runs it again and again until it succeeds.
@@ -102,7 +100,7 @@ need_consul() {
 }
 
 # consul_server NAME [EXTRA JSON MEMBERS]: one server agent, default settings, with a leader. Its address is in
-# $consul_at and its gRPC port in $consul_grpc.
+# $consul_at.
 consul_server() {
     local http server serf grpc
     read -r http server serf grpc <<<"$(ports 4)"
@@ -113,7 +111,6 @@ consul_server() {
         "$1" "$run/$1" "${2:-}" "$http" "$server" "$serf" "$grpc" >"$run/$1.json"
     start "$run/$1.log" "$consul" agent -config-file "$run/$1.json"
     consul_at=127.0.0.1:$http
-    consul_grpc=$grpc
     until_true 60 consul_leads "$consul_at" || {
         tail "$run/$1.log" >&2
         broken "Consul has no leader after 60 s"
