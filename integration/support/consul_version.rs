@@ -24,6 +24,11 @@ pub(crate) fn unstreamed() -> Value {
     }
 }
 
+/// Whether agents answer blocking reads of health from their streaming backend.
+pub(crate) fn streams() -> bool {
+    streaming().unwrap_or_else(|| version() >= STREAMING)
+}
+
 /// Whether this Consul has the port.
 pub(crate) fn has_grpc_tls() -> bool {
     version() >= GRPC_TLS
