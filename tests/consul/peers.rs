@@ -116,6 +116,23 @@ async fn what_belongs_to_a_peering_that_is_not_active_is_held_and_named() {
         (vec![], 0),
         "nothing was away or changed"
     );
+    // Instances of a deleted peering go node by node.
+    fake.script(|ask| (ask.path == PEERING).then(|| peering("DELETING", true)).flatten());
+    fake.set("orders", &[2]);
+    hub.until("a part is held", |hub| {
+        issues(hub)
+            .iter()
+            .any(|issue| issue.contains("its state is DELETING"))
+    })
+    .await;
+    assert_eq!(hub.ports("orders"), Some(vec![1, 2]));
+    fake.set("orders", &[1, 2]);
+    hub.until("no issue", |hub| issues(hub).is_empty()).await;
+    // Nobody can tell how the peering is: one of several that leaves is believed.
+    let refused = say(403, 1, "Permission denied: lacks permission 'peering:read'");
+    fake.script(move |ask| (ask.path == PEERING).then(|| refused.clone()).flatten());
+    fake.set("orders", &[2]);
+    hub.until_ports("orders", &[2]).await;
     // What was held leaves as soon as the peering is active, though nothing else moves.
     fake.script(|ask| (ask.path == PEERING).then(|| peering("FAILING", true)).flatten());
     fake.set("users", &[]);

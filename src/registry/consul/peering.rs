@@ -1,6 +1,7 @@
 //! How a peering is, from `/v1/peering/NAME` (Consul 1.13 and newer). Consul answers the health of a service
 //! of a peer with `[]` also where the peering is unknown, deleted or new: only that of an active one, that
-//! has been so for a while, means that the service is gone. Never sends anything.
+//! has been so for a while, means that the service is gone. Where a peering is
+//! deleted, its instances go node by node. Never sends anything.
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -31,6 +32,12 @@ pub enum Peering {
 }
 
 impl Peering {
+    /// Nobody can tell us how it is. An instance that leaves while others stay is an ordinary change then.
+    #[must_use]
+    pub const fn is_unknown(&self) -> bool {
+        matches!(self, Self::Refused | Self::Unsupported)
+    }
+
     /// What to know of one that is not active, for people.
     #[must_use]
     pub fn problem(&self, name: &str) -> Option<String> {

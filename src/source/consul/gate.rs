@@ -167,11 +167,13 @@ pub(super) async fn fate(link: &Link, loss: &Loss) -> Result<Fate, Doubt> {
         Grant::All if loss.filtered && !loss.known => return Ok(Fate::Hidden(BTreeSet::new())),
         Grant::All | Grant::Unknown => {}
     }
-    let Some(peer) = link.client.scope().peer.as_deref().filter(|_| loss.empty) else {
+    let Some(peer) = link.client.scope().peer.as_deref() else {
         return Ok(Fate::Gone);
     };
-    // Read after what was read of the service: a peering is told to be deleted before its services are.
+    // Read after what was read of the service: a peering is told to be deleted before its services are. Consul
+    // deletes those node by node, so some may be left when the service is read.
     match link.peering(peer).await {
+        Ok(peering) if !loss.empty && peering.is_unknown() => Ok(Fate::Gone),
         Ok(peering) => Ok(peering.problem(peer).map_or(Fate::Gone, Fate::Unclear)),
         Err(error) => Err(doubt(link, &error).await),
     }
