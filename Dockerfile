@@ -1,10 +1,10 @@
 # syntax=docker/dockerfile:1
 #
 #   docker build -t xds-bridge .
-#   docker run --rm -p 18000:18000 -p 18001:18001 xds-bridge
+#   docker run --rm -p 18000:18000 -p 18001:18001 -v "$PWD/bridge.toml:/etc/xds-bridge/bridge.toml:ro" xds-bridge
 #
-# Your own configuration: mount it over /etc/xds-bridge (bridge.toml and what it names by relative paths),
-# or override single keys with variables, as below.
+# The image's own bridge.toml names no source: mount yours over it (with what it names by relative paths), or mount
+# a whole folder over /etc/xds-bridge. Single keys can be overridden with variables, as below.
 
 FROM rust:1-bookworm AS build
 RUN apt-get update \
@@ -32,7 +32,6 @@ COPY LICENSE /usr/share/doc/xds-bridge/LICENSE
 # Relative paths in bridge.toml start here.
 WORKDIR /etc/xds-bridge
 COPY bridge.toml ./
-COPY examples/catalog examples/catalog
 
 # bridge.toml listens on loopback, which nothing outside the container reaches.
 ENV XDS_BRIDGE__XDS__LISTEN=0.0.0.0:18000 \

@@ -12,8 +12,8 @@ UNIT_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) \
 .NOTPARALLEL:
 .PHONY: run test compat fuzz demo bench build lint fmt tools programs build-deps cargo cargo-lints clean-tools clean help
 
-run: build-deps ## build and start with bridge.toml (the default)
-	$(CARGO) run --locked --bin xds-bridge -- run
+run: build-deps ## build and start with the sample catalog, by examples/bridge.toml (the default)
+	$(CARGO) run --locked --bin xds-bridge -- run --config examples/bridge.toml
 
 test: build-deps cargo-lints tools ## formatting, lints, all tests, also against the real etcd, Consul and Envoy
 	$(CARGO) fmt --check

@@ -58,6 +58,6 @@ fn five_mistakes_are_five_lines() {
 #[test]
 fn the_sample_is_right() {
     let root = env!("CARGO_MANIFEST_DIR").as_ref();
-    let output = run(&["check", "--config", "bridge.toml"], root);
+    let output = run(&["check", "--config", "examples/bridge.toml"], root);
     assert!(output.status.success(), "{}", output.stderr);
 }

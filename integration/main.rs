@@ -31,6 +31,7 @@ mod last_known;
 mod malformed;
 mod mass_removal;
 mod mixed_fleet;
+mod readme;
 mod registrations;
 mod registry_restart;
 mod scale;

@@ -57,7 +57,7 @@ name has all addresses. A running gRPC client is helped by one name with several
   xds-bridge bootstrap --bridge 10.0.0.7:18000 --bridge 10.0.0.8:18000 > envoy.yaml
   xds-bridge bootstrap --for grpc --bridge bridge.internal:18000 > grpc.json
 
-With [xds.tls] in bridge.toml (README, \"TLS\", makes these files):
+With [xds.tls] in bridge.toml (docs/tls.md makes these files):
   xds-bridge bootstrap --ca tls/ca.pem --cert tls/envoy.pem --key tls/envoy-key.pem > envoy.yaml && envoy -c envoy.yaml";
 
 /// What the bootstrap is for.

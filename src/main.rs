@@ -144,7 +144,7 @@ fn greet(config: &Config, file: &Path) {
     let bootstrap = match &config.xds.tls {
         None => format!("{program} bootstrap{other} > envoy.yaml && envoy -c envoy.yaml"),
         Some(_) => format!(
-            "{program} bootstrap{other} --ca CA.pem, and --cert and --key with client_ca (README, TLS)"
+            "{program} bootstrap{other} --ca CA.pem, and --cert and --key with client_ca (docs/tls.md)"
         ),
     };
     eprintln!(

@@ -32,8 +32,8 @@ fn wrong(text: &str, variables: &[(&str, &str)], wanted: Expect) {
 const SAMPLE: &str = "[sources.sample]\nkind = \"file\"\npath = \"catalog\"\n";
 
 #[test]
-fn the_file_that_we_ship_is_right() {
-    let config = read(include_str!("../bridge.toml"), &[]).unwrap();
+fn the_sample_is_right() {
+    let config = read(include_str!("../examples/bridge.toml"), &[]).unwrap();
     assert_eq!(config.listeners.len(), 2);
     assert_eq!(config.exposures.len(), 2);
 }
@@ -150,7 +150,7 @@ fn something_must_be_watched() {
         &[],
         expect![[r#"
         1 mistake in the configuration
-          etc/bridge.toml: sources: at least one is needed; for example [sources.sample] with kind = "file"
+          etc/bridge.toml: sources: at least one is needed: [sources.consul] with kind = "consul" and address, or [sources.etcd] with kind = "etcd", endpoints and prefix
     "#]],
     );
 }

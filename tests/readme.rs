@@ -1,17 +1,37 @@
-//! What the README shows is what the program does: its files are read, and its
-//! bootstraps are made again. `UPDATE_README=1` writes them.
+//! What the README and the documents show is what the program does: the bootstraps are made again
+//! (`UPDATE_DOCUMENTS=1` writes them), commands, make targets and links exist. `integration/readme.rs` pastes the rest.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn readme() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")
+/// So long is the README at most: what is more belongs into a document.
+const LINES: usize = 250;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The fenced blocks of a language, with where they begin and end.
+fn read(name: &str) -> String {
+    fs::read_to_string(root().join(name)).expect(name)
+}
+
+/// The README, CONTRIBUTING.md and all of `docs/`.
+fn documents() -> Vec<(PathBuf, String)> {
+    let mut files = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
+    for entry in fs::read_dir(root().join("docs")).unwrap() {
+        files.push(entry.unwrap().path());
+    }
+    files.retain(|file| file.extension().is_some_and(|e| e == "md"));
+    assert!(files.len() > 5, "docs/ is not where it was");
+    let read = |file: PathBuf| (file.clone(), fs::read_to_string(file).unwrap());
+    files.into_iter().map(read).collect()
+}
+
+/// The fenced blocks of a language, with where they begin.
 fn blocks<'a>(text: &'a str, language: &str) -> Vec<(usize, &'a str)> {
     let fence = format!("```{language}\n");
     text.match_indices(&fence)
@@ -23,73 +43,155 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<(usize, &'a str)> {
         .collect()
 }
 
+fn program(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_xds-bridge"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_readme_stays_short() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= LINES, "README.md has {lines} lines");
+}
+
 #[test]
 fn the_bridge_toml_is_right_and_the_bootstraps_are_made_by_the_commands_above_them() {
-    let text = fs::read_to_string(readme()).unwrap();
+    let (readme, text) = (read("README.md"), read("docs/adoption.md"));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bridge.toml");
-    fs::write(&file, blocks(&text, "toml").first().expect("a bridge.toml").1).unwrap();
-    let made = |arguments: &str| {
-        let output = Command::new(env!("CARGO_BIN_EXE_xds-bridge"))
-            .args(arguments.split_whitespace())
-            .arg("--config")
-            .arg(&file)
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).unwrap()
-    };
+    fs::write(&file, blocks(&readme, "toml").first().expect("a bridge.toml").1).unwrap();
+    let file = file.to_str().unwrap();
     let mut new = text.clone();
     let yaml = blocks(&text, "yaml");
-    assert_eq!(yaml.len(), 3, "one file per adoption step");
-    for (start, shown) in yaml.into_iter().rev() {
-        let program = "target/debug/xds-bridge bootstrap ";
-        let command = text[..start].rfind(program).expect("the command") + program.len();
+    let made = yaml
+        .into_iter()
+        .filter(|(_, shown)| shown.starts_with("# An Envoy for xds-bridge"));
+    let made: Vec<_> = made.collect();
+    assert_eq!(made.len(), 3, "one file per adoption step");
+    for (start, shown) in made.into_iter().rev() {
+        let name = "target/debug/xds-bridge bootstrap ";
+        let command = text[..start].rfind(name).expect("the command") + name.len();
         let end = text[command..].find(" > envoy.yaml\n").expect("where it goes");
-        let command = format!("bootstrap {}", &text[command..command + end]);
-        new.replace_range(start..start + shown.len(), &made(&command));
+        let mut arguments = vec!["bootstrap", "--config", file];
+        arguments.extend(text[command..command + end].split_whitespace());
+        new.replace_range(start..start + shown.len(), &program(&arguments));
     }
-    if std::env::var_os("UPDATE_README").is_some() {
-        fs::write(readme(), &new).unwrap();
+    if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
+        fs::write(root().join("docs/adoption.md"), &new).unwrap();
     } else {
         assert!(
             new == text,
-            "the README's bootstraps are old: UPDATE_README=1 cargo test --test readme"
+            "the bootstraps of docs/adoption.md are old: UPDATE_DOCUMENTS=1 cargo test --test readme"
         );
+    }
+}
+
+/// Nothing but the registry of whoever uses it: a sample beside it would be merged with real services.
+#[test]
+fn the_shipped_bridge_toml_has_no_source_and_is_right_with_either() {
+    let text = read("bridge.toml");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bridge.toml");
+    let check = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xds-bridge"));
+        let output = command.arg("check").arg("--config").arg(&file).output().unwrap();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = check(&text);
+    assert!(
+        said.contains("1 mistake") && said.contains("sources: at least one"),
+        "{said}"
+    );
+    for kind in ["consul", "etcd"] {
+        let begin = text.find(&format!("#[sources.{kind}]")).expect(kind);
+        let length = text[begin..].find("\n\n").expect("the end of a section");
+        let section = text[begin..begin + length].lines().map(|line| &line[1..]);
+        // The token is only for those who have one.
+        let section = section.map(|line| if line.starts_with("token_file") { "" } else { line });
+        let section: Vec<&str> = section.collect();
+        let said = check(&format!("{text}\n{}\n", section.join("\n")));
+        assert!(!said.contains("mistake"), "{kind}: {said}");
     }
 }
 
 #[test]
 fn each_command_and_target_that_is_named_exists() {
-    let text = fs::read_to_string(readme()).unwrap();
-    let makefile = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Makefile")).unwrap();
-    for (at, _) in text.match_indices("make ") {
-        let target: String = text[at + 5..]
-            .chars()
-            .take_while(char::is_ascii_lowercase)
-            .collect();
-        let before = text[..at].chars().last().unwrap_or('\n');
-        if matches!(before, '`' | '\n') && !target.is_empty() {
-            assert!(makefile.contains(&format!("\n{target}:")), "make {target}");
+    let (makefile, help) = (read("Makefile"), program(&["--help"]));
+    let named = |text: &str, before: &str, word: &str| -> Vec<String> {
+        let at = text.match_indices(word).filter(|(at, _)| {
+            let previous = text[..*at].chars().last().unwrap_or('\n');
+            before.contains(previous)
+        });
+        at.map(|(at, _)| {
+            let rest = text[at + word.len()..].chars();
+            rest.take_while(char::is_ascii_lowercase).collect()
+        })
+        .filter(|name: &String| !name.is_empty())
+        .collect()
+    };
+    for (file, text) in documents() {
+        let file = file.display();
+        for target in named(&text, "`\n", "make ") {
+            assert!(
+                makefile.contains(&format!("\n{target}:")),
+                "{file}: make {target}"
+            );
+        }
+        for command in named(&text, "/`", "xds-bridge ") {
+            assert!(
+                help.contains(&format!("\n  {command} ")),
+                "{file}: xds-bridge {command}"
+            );
         }
     }
-    let help = Command::new(env!("CARGO_BIN_EXE_xds-bridge"))
-        .arg("--help")
-        .output()
-        .unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
-    for (at, _) in text.match_indices("xds-bridge ") {
-        let word: String = text[at + 11..]
-            .chars()
-            .take_while(char::is_ascii_lowercase)
-            .collect();
-        let before = text[..at].chars().last().unwrap_or(' ');
-        if matches!(before, '/' | '`') && !word.is_empty() {
-            assert!(help.contains(&format!("\n  {word} ")), "xds-bridge {word}");
+}
+
+/// `[text](FILE#HEADING)`, for files of this project.
+#[test]
+fn each_link_leads_somewhere() {
+    let mut seen = 0;
+    for (file, text) in documents() {
+        for (at, _) in text.match_indices("](") {
+            let link = &text[at + 2..];
+            let link = &link[..link.find(')').expect("the end of a link")];
+            if link.starts_with("http") {
+                continue;
+            }
+            seen += 1;
+            let (name, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if name.is_empty() {
+                file.clone()
+            } else {
+                file.parent().unwrap().join(name)
+            };
+            let found = fs::read_to_string(&target);
+            let found = found.unwrap_or_else(|_| panic!("{}: no file {name}", file.display()));
+            assert!(
+                heading.is_empty() || headings(&found).contains(heading),
+                "{}: {name} has no heading #{heading}",
+                file.display()
+            );
         }
     }
+    assert!(seen > 20, "links are not found");
+}
+
+/// As they are written in links.
+fn headings(text: &str) -> BTreeSet<String> {
+    let lines = text.lines().filter(|line| line.starts_with('#'));
+    lines
+        .map(|line| {
+            let words = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = words
+                .chars()
+                .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+        })
+        .collect()
 }

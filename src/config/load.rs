@@ -54,7 +54,7 @@ impl fmt::Display for ConfigError {
             Self::Unreadable { path, .. } => {
                 write!(
                     f,
-                    "reading the configuration {} (name another with --config FILE; README, \"Adopting it\", has one to start from)",
+                    "reading the configuration {} (name another with --config FILE; the README has one to start from)",
                     path.display()
                 )
             }

@@ -89,7 +89,7 @@ pub(super) fn read(root: &mut Section<'_>, base: &Path, formats: &Formats) -> Op
     if sections.is_empty() {
         root.mistake(
             "sources",
-            "at least one is needed; for example [sources.sample] with kind = \"file\"",
+            "at least one is needed: [sources.consul] with kind = \"consul\" and address, or [sources.etcd] with kind = \"etcd\", endpoints and prefix",
         );
         return None;
     }
