@@ -9,6 +9,7 @@
 
 mod support;
 
+mod adoption_between;
 mod adoption_steps;
 mod bridge_restart;
 mod chaos;

@@ -102,9 +102,10 @@ pub fn message(name: &str, listener: &Listener, routes: Routes) -> EnvoyListener
         stat_prefix: name.to_owned(),
         route_specifier: Some(route_specifier),
         http_filters: vec![router()],
-        // At the edge the caller is whoever connects, not whoever a header names.
+        // At the edge the caller is whoever connects, not whoever a header names. An internal listener is called by
+        // one in the same Envoy, which has seen to that.
         use_remote_address: Some(BoolValue {
-            value: &*listener.exposure != "internal",
+            value: &*listener.exposure != "internal" && listener.bind != Bind::Internal,
         }),
         normalize_path: Some(BoolValue { value: true }),
         merge_slashes: true,
