@@ -1,5 +1,5 @@
-//! Between the steps of adoption: what docs/adoption.md adds to the bootstrap keeps routes in Envoy's file that nobody
-//! can declare, and leads all others to the bridge's listener inside the same Envoy.
+//! Between the steps of adoption: what docs/adoption.md adds to a bootstrap. Routes that nobody can declare stay in
+//! Envoy's file and all others lead to the bridge's listener inside the same Envoy; clusters of one's own take the endpoints.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,32 +13,34 @@ use crate::support::process;
 use crate::support::registry::{Kind, Registry};
 use crate::support::servers::Server;
 
-/// What the document adds, with this listener and this legacy server.
-fn addition(listener: SocketAddr, legacy: SocketAddr) -> Value {
+/// The YAML below a heading of the document, with what stands in the place of what is shown.
+fn addition(heading: &str, places: &[(&str, String)]) -> Value {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/adoption.md");
     let text = std::fs::read_to_string(file).unwrap();
-    let (_, part) = text.split_once("## Routes that cannot be declared").unwrap();
+    let (_, part) = text.split_once(heading).unwrap();
     let (_, block) = part.split_once("```yaml\n").unwrap();
     let (block, _) = block.split_once("```").unwrap();
-    let port = |shown: &str, port: u16| format!("{}{port}", shown.trim_end_matches(char::is_numeric));
     let mut block = block.to_owned();
-    for (shown, address) in [("port_value: 10000", listener), ("port_value: 8081", legacy)] {
+    for (shown, instead) in places {
         assert_eq!(block.matches(shown).count(), 1, "{shown}");
-        block = block.replace(shown, &port(shown, address.port()));
+        block = block.replace(shown, instead);
     }
     serde_yaml_ng::from_str(&block).unwrap()
 }
 
-/// Puts the lists of `more` behind those of `static_resources`.
+/// Puts the lists of `more` into those of `static_resources`, in the place of what has the same name.
 fn added(bootstrap: &str, more: &Value) -> String {
     let mut whole: Value = serde_yaml_ng::from_str(bootstrap).unwrap();
     let resources = whole["static_resources"].as_mapping_mut().unwrap();
-    for (name, list) in more.as_mapping().unwrap() {
+    for (kind, list) in more.as_mapping().unwrap() {
         let all = resources
-            .entry(name.clone())
+            .entry(kind.clone())
             .or_insert(Value::Sequence(Vec::new()));
-        let list = list.as_sequence().unwrap().clone();
-        all.as_sequence_mut().unwrap().extend(list);
+        let all = all.as_sequence_mut().unwrap();
+        for one in list.as_sequence().unwrap() {
+            all.retain(|other| other["name"] != one["name"]);
+            all.push(one.clone());
+        }
     }
     serde_yaml_ng::to_string(&whole).unwrap()
 }
@@ -64,7 +66,16 @@ async fn what_nobody_can_declare_stays_in_the_file() {
 
     let [port] = process::ports();
     let listener = SocketAddr::from(([127, 0, 0, 1], port));
-    let more = addition(listener, legacy.address);
+    let more = addition(
+        "## Routes that cannot be declared",
+        &[
+            ("port_value: 10000", format!("port_value: {port}")),
+            (
+                "port_value: 8081",
+                format!("port_value: {}", legacy.address.port()),
+            ),
+        ],
+    );
     let envoy = Envoy::start(listener, async |admin| {
         added(&bridge.bootstrap(Step::Listeners, admin, &[]), &more)
     })
@@ -78,4 +89,24 @@ async fn what_nobody_can_declare_stays_in_the_file() {
     };
     client.reaches(&old, &["legacy"]).await;
     bridge.assert_no_nacks().await;
+}
+
+/// A server that was deregistered, and is well, is out of traffic although Envoy checks it itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_of_ones_own_that_checks_health_follows_who_leaves() {
+    let registry = Registry::start(Kind::Etcd).await;
+    let bridge = Bridge::start(&registry.source("registry")).await;
+    let (one, two) = (Server::http("one").await, Server::http("two").await);
+    let _one = registry.register("web", &one, &[]).await;
+    let leaves = registry.register("web", &two, &[]).await;
+    let interval = ("interval: 5s", "interval: 600s".to_owned()); // no check will notice
+    let more = addition("### Clusters of your own", &[interval]);
+    let envoy = Envoy::start(bridge.listener, async |admin| {
+        added(&bridge.bootstrap(Step::Endpoints, admin, &["web"]), &more)
+    })
+    .await;
+    let (client, web) = (envoy.client(), Call::http("web"));
+    client.reaches(&web, &["one", "two"]).await;
+    leaves.remove().await;
+    client.reaches(&web, &["one"]).await;
 }

@@ -172,6 +172,15 @@ impl fmt::Display for Step {
     }
 }
 
+/// For those who keep their own clusters and take only the endpoints from the bridge.
+const OWN_CLUSTERS: &str = "\
+# A cluster of your own keeps its settings; it only becomes `type: EDS`, as below. Two that it then needs:
+#   ignore_health_on_host_removal: true
+#       with active health checks; else a server that was deregistered keeps its traffic until a check fails
+#   common_lb_config: { healthy_panic_threshold: { value: 1 } }
+#       else Envoy calls unhealthy servers, too, once more than half of them are
+";
+
 /// The bootstrap as YAML.
 ///
 /// # Errors
@@ -182,8 +191,11 @@ pub fn yaml(config: &Config, wish: &Wish) -> Result<String, BootstrapError> {
     let mut text = format!(
         "# An Envoy for xds-bridge, step `{}`. Start it with: envoy -c FILE\n",
         wish.step
-    )
-    .into_bytes();
+    );
+    if wish.step == Step::Endpoints {
+        text.push_str(OWN_CLUSTERS);
+    }
+    let mut text = text.into_bytes();
     let mut serializer = serde_yaml_ng::Serializer::new(&mut text);
     message.serialize_with_options(&mut serializer, &render::options())?;
     drop(serializer);
