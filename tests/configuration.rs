@@ -54,6 +54,21 @@ fn a_source_can_stand_behind_the_others() {
 }
 
 #[test]
+fn mistakes_below_a_wrong_kind_are_shown_too() {
+    wrong(
+        "[sources.a]\nkind = \"etdc\"\nendpoints = [\"nowhere\"]\nprefx = \"/a/\"\n[sources.b]\nkind = \"zookeeper\"\nservers = \"x\"\n",
+        &[],
+        expect![[r#"
+            4 mistakes in the configuration
+              etc/bridge.toml:2: sources.a.kind: `etdc` must be "file" or "etcd" or "consul"
+              etc/bridge.toml:3: sources.a.endpoints: `nowhere` must be http://HOST:PORT or https://HOST:PORT
+              etc/bridge.toml:4: sources.a.prefx: is not a known key; did you mean `prefix`?
+              etc/bridge.toml:6: sources.b.kind: `zookeeper` must be "file" or "etcd" or "consul"
+        "#]],
+    );
+}
+
+#[test]
 fn defaults_and_relative_paths() {
     let config = read(SAMPLE, &[]).unwrap();
     assert_eq!(config.xds.listen.to_string(), "127.0.0.1:18000");

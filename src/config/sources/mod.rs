@@ -75,16 +75,31 @@ pub struct FileSource {
     pub path: PathBuf,
 }
 
+#[derive(Clone, Copy)]
+enum Kind {
+    File,
+    Etcd,
+    Consul,
+}
+
+impl Kind {
+    fn by_keys(s: &Section<'_>) -> Option<Self> {
+        [
+            ("path", Self::File),
+            ("endpoints", Self::Etcd),
+            ("prefix", Self::Etcd),
+            ("prefixes", Self::Etcd),
+            ("address", Self::Consul),
+        ]
+        .into_iter()
+        .find_map(|(key, kind)| s.has(key).then_some(kind))
+    }
+}
+
 /// All sources by name, and the `priority` of those that declare one above 0.
 type Sources = (BTreeMap<Arc<str>, SourceConfig>, BTreeMap<Arc<str>, u32>);
 
 pub(super) fn read(root: &mut Section<'_>, base: &Path, formats: &Formats) -> Option<Sources> {
-    #[derive(Clone, Copy)]
-    enum Kind {
-        File,
-        Etcd,
-        Consul,
-    }
     let sections = root.sections("sources");
     if sections.is_empty() {
         root.mistake(
@@ -107,8 +122,9 @@ pub(super) fn read(root: &mut Section<'_>, base: &Path, formats: &Formats) -> Op
                 ("consul", Kind::Consul),
             ]),
         );
-        let Some(kind) = kind else {
-            whole = false; // without a kind no key of it can be judged
+        whole &= kind.is_some();
+        // Where the word is wrong the keys tell what is meant, so that they can be judged, too.
+        let Some(kind) = kind.or_else(|| Kind::by_keys(&s)) else {
             continue;
         };
         let priority = s.get_or("priority", 0, parse::count(0, MOST_BEHIND));
