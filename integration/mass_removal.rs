@@ -119,7 +119,7 @@ async fn a_wiped_registry_is_withheld_until_it_is_accepted() {
         })
         .await;
     let log = impatient.log();
-    let (asked, listed) = (log.find("its registry is asked anew"), log.rfind("listed etcd"));
+    let (asked, listed) = (log.find("its registry is asked again"), log.rfind("listed etcd"));
     let believed = log.find("removals withheld until now are believed");
     assert!(asked.is_some() && asked < listed && listed < believed, "{log}");
     client.reaches(&orders, &["orders-1"]).await;

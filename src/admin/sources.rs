@@ -40,6 +40,13 @@ pub(super) fn words(overview: &Overview, now: Instant) -> String {
             names.join(", ")
         );
     }
+    if overview.declared > 0 {
+        let _ = writeln!(
+            text,
+            "{} about what services declare together (see /sources)",
+            counted(overview.declared, "warning")
+        );
+    }
     text
 }
 
@@ -79,13 +86,14 @@ fn line(source: &SourceView, now: Instant) -> String {
         }
         None => {}
     }
+    text += &wrong(source.entries);
     if source.withheld > 0 {
         let until = match source.believed_at {
-            _ if source.verifying => "its registry is being asked anew".to_owned(),
+            _ if source.verifying => "its registry is being asked again".to_owned(),
             None => "until it is reachable".to_owned(),
             Some(at) => {
                 let left = at.saturating_duration_since(now).as_secs();
-                format!("believed in {left} s if its registry, asked anew, still says so")
+                format!("believed in {left} s if its registry, asked again, still says so")
             }
         };
         let _ = write!(
@@ -95,6 +103,30 @@ fn line(source: &SourceView, now: Instant) -> String {
         );
     }
     text
+}
+
+/// Rejected entries, and those with warnings.
+fn wrong((rejected, warnings): (usize, usize)) -> String {
+    let entries = |n| {
+        if n == 1 {
+            "1 entry".to_owned()
+        } else {
+            format!("{n} entries")
+        }
+    };
+    let parts = [
+        (rejected, format!("{} not served", entries(rejected))),
+        (warnings, counted(warnings, "warning")),
+    ];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(_, text)| text)
+        .collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!("; {} (see /sources)", parts.join(", "))
 }
 
 fn counted(n: usize, noun: &str) -> String {
@@ -187,6 +219,7 @@ mod tests {
             delivered: true,
             services: 2,
             instances: 21,
+            entries: (0, 0),
             withheld: 0,
             believed_at: None,
             verifying: false,
@@ -210,6 +243,7 @@ mod tests {
             },
             SourceView {
                 note: Some("reads in turns".into()),
+                entries: (1, 2),
                 ..view("live", Condition::Live)
             },
             SourceView {
@@ -237,16 +271,18 @@ mod tests {
             sources,
             all_unhealthy: 12,
             all_unhealthy_names: (0..12).map(|n| format!("s{n}").into()).collect(),
+            declared: 1,
         };
         expect![[r#"
             ready
             new (etcd): connecting for 34 s, not delivered yet
-            live (etcd): live, 2 services, 21 instances; reads in turns
+            live (etcd): live, 2 services, 21 instances; reads in turns; 1 entry not served, 2 warnings (see /sources)
             empty (etcd): reachable and empty
-            wiped (etcd): reachable and empty; 21 removed instances withheld, believed in 26 s if its registry, asked anew, still says so; let go at once by: xds-bridge accept wiped
+            wiped (etcd): reachable and empty; 21 removed instances withheld, believed in 26 s if its registry, asked again, still says so; let go at once by: xds-bridge accept wiped
             away (etcd): away for 34 s: 10.0.0.1: refused; what it said last stays: 2 services, 21 instances; 3 removed instances withheld, until it is reachable; let go at once by: xds-bridge accept away
             away (etcd): away for 34 s: 10.0.0.1: refused, not delivered yet; its last known state is served, 3600 s old: 2 services, 21 instances
             no instance is healthy in 12 services: s0, s1, s2, s3, s4, s5, s6, s7, s8, s9 and 2 more
+            1 warning about what services declare together (see /sources)
         "#]].assert_eq(&words(&overview, now));
     }
 }

@@ -90,6 +90,8 @@ pub struct Hub {
     /// Issues came or went since they were counted.
     uncounted: bool,
     quotas: Quotas,
+    /// Of each source: entries that are not served, and entries with something else wrong.
+    wrong: BTreeMap<Arc<str>, (usize, usize)>,
     memory: Memory,
     /// Where states are saved, if they are.
     writer: Option<Writer>,
@@ -108,7 +110,7 @@ impl Hub {
         let (overview, seen) = watch::channel(Overview::default());
         fanout.when_gone(crate::translate::grpc::gone);
         let began = clock::now();
-        let hub = Self {
+        let mut hub = Self {
             catalog: Catalog::new(sources.iter().map(|(name, info)| (name.clone(), info.guard)))
                 .with_verifying(
                     sources
@@ -137,6 +139,7 @@ impl Hub {
             seen_issues: BTreeSet::new(),
             uncounted: false,
             quotas: Quotas::default(),
+            wrong: BTreeMap::new(),
         };
         hub.report();
         hub.count_issues(); // each source's gauge is there from the start
@@ -199,7 +202,7 @@ impl Hub {
     /// Has sources ask their registries whether what is gone is really gone.
     fn ask(&self, sources: &[(Arc<str>, u64)]) {
         for (source, nth) in sources {
-            tracing::info!(%source, "removals were withheld long enough: its registry is asked anew");
+            tracing::info!(%source, "removals were withheld long enough: its registry is asked again");
             if let Some(ask) = self.sources.get(source).and_then(|info| info.ask.as_ref()) {
                 ask.send_replace(*nth);
             }
@@ -502,6 +505,7 @@ impl Hub {
     fn recount(&mut self) {
         if std::mem::take(&mut self.uncounted) {
             self.count_issues();
+            self.report();
         }
     }
 }

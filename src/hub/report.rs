@@ -36,6 +36,7 @@ impl Hub {
                 .collect(),
             all_unhealthy: sick.len(),
             all_unhealthy_names: sick.iter().take(MAX_ENTRIES).cloned().collect(),
+            declared: self.seen_issues.len(),
         }
     }
 
@@ -55,6 +56,7 @@ impl Hub {
             delivered: state.delivered(),
             services: state.services(),
             instances: state.instances(),
+            entries: self.wrong.get(name).copied().unwrap_or_default(),
             withheld: state.withheld().map(|(_, w)| w.missing).sum(),
             believed_at: state.due().map(|due| self.instant(due)),
             verifying: state.is_verifying(),
@@ -119,7 +121,7 @@ impl Hub {
 
     /// Counts and names what is wrong: with entries of sources, and with what services
     /// declare together (source `catalog`).
-    pub(super) fn count_issues(&self) {
+    pub(super) fn count_issues(&mut self) {
         self.metrics.entry_issue.clear();
         let mut named = 0;
         let mut name = |source: &str, issue: &Issue| {
@@ -134,11 +136,15 @@ impl Hub {
             }
         };
         for (source, state) in self.catalog.sources() {
-            let mut rejected = 0;
+            let (mut rejected, mut warnings) = (0, 0);
             for issue in state.issues() {
-                rejected += usize::from(issue.severity == Severity::Rejected);
+                match issue.severity {
+                    Severity::Rejected => rejected += 1,
+                    Severity::Warning => warnings += 1,
+                }
                 name(source, issue);
             }
+            self.wrong.insert(source.clone(), (rejected, warnings));
             let by_source = BySource {
                 source: source.to_string(),
             };

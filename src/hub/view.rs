@@ -19,6 +19,8 @@ pub struct Overview {
     pub all_unhealthy: usize,
     /// The first hundred of them.
     pub all_unhealthy_names: Vec<Arc<str>>,
+    /// What is wrong with what services declare together, such as contested routes.
+    pub declared: usize,
 }
 
 /// How one source is.
@@ -44,6 +46,8 @@ pub struct SourceView {
     pub services: usize,
     /// Instances that are served of it.
     pub instances: usize,
+    /// Entries of it that are not served, and entries with something else wrong.
+    pub entries: (usize, usize),
     /// Instances that it no longer knows, and that are served until that is certain.
     pub withheld: usize,
     /// When the next of them are believed to be gone; `None`: nothing is withheld, or it is not reachable.
