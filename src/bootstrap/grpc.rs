@@ -27,6 +27,9 @@ const TLS: &str = "the credentials of type tls are for Go, C core (Python, C++, 
 const MTLS: &str = "Java's xDS client shows no certificate, so xds.tls.client_ca shuts it out: give Java's clients \
     a bridge of their own without client_ca";
 
+const RUST: &str = "Rust's tonic-xds takes server_uri without TLS only as http://HOST:PORT, which the others do not \
+    take: change it in the file for a Rust program";
+
 /// The bootstrap as JSON.
 ///
 /// # Errors
@@ -58,6 +61,7 @@ pub fn bootstrap(tls: Option<&TlsFiles>, wish: &Wish) -> Result<GrpcBootstrap, B
     });
     let notes = [
         (wish.bridges.len() > 1, SEVERAL),
+        (files.is_none(), RUST),
         (files.is_some(), TLS),
         (files.is_some_and(|f| f.pair.is_some()), MTLS),
     ];
@@ -129,7 +133,7 @@ mod tests {
         assert_eq!(read["node"]["id"], "web-1");
         assert_eq!(read["node"]["cluster"], "web");
         assert_eq!(read["node"]["locality"], json!({ "region": "eu1", "zone": "a" }));
-        assert!(notes.is_empty());
+        assert_eq!(notes, [RUST]);
     }
 
     #[test]
@@ -139,9 +143,9 @@ mod tests {
             read["xds_servers"][0]["server_uri"],
             "dns:///bridge.internal:18000"
         );
-        assert!(notes.is_empty());
+        assert_eq!(notes, [RUST]);
         let (read, notes) = made(&["127.0.0.1:18000", "127.0.0.2:18000"]);
         assert_eq!(read["xds_servers"][1]["server_uri"], "127.0.0.2:18000");
-        assert_eq!(notes, [SEVERAL]);
+        assert_eq!(notes, [SEVERAL, RUST]);
     }
 }
