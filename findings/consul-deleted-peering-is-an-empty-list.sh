@@ -28,7 +28,6 @@
 source "$(dirname "$0")/lib.sh"
 need_consul
 
-put() { curl -sSf -X PUT -d "$2" "$1" >/dev/null; }
 count() { curl -sf "$east/v1/health/service/$1?peer=west" | field 'len(it)'; }
 has() { [ "$(count "$1")" = "$2" ]; }
 peering() { curl -s "$east/v1/peering/west" | field 'it["State"]' 2>/dev/null || echo 404; }
@@ -52,25 +51,15 @@ ends_with() {
 leaves() { put "$west/v1/catalog/deregister" '{"Node":"far","ServiceID":"'"$1"'"}'; }
 deletes() { curl -sSf -X DELETE "$1" >/dev/null; }
 
-join() {
-    local token
-    token=$(curl -sSf -X POST -d '{"PeerName":"east"}' "$west/v1/peering/token" | field 'it["PeeringToken"]')
-    curl -sSf -X POST -d '{"PeerName":"west","PeeringToken":"'"$token"'"}' "$east/v1/peering/establish" >/dev/null
-    until_true 60 has users 1 || broken "nothing was imported"
-}
-
-for name in east west; do
-    consul_server "$name" '"datacenter":"'$name'","peering":{"enabled":true},"connect":{"enabled":true},'
-    printf -v "$name" %s "$consul_at"
-done
+consul_peers
 for name in orders users; do
     put "$west/v1/catalog/register" \
         '{"Node":"far","Address":"10.0.0.1","Service":{"ID":"'$name'","Service":"'$name'","Port":80}}'
 done
-put "$west/v1/config" '{"Kind":"exported-services","Name":"default","Services":[
-    {"Name":"orders","Consumers":[{"Peer":"east"}]},{"Name":"users","Consumers":[{"Peer":"east"}]}]}'
+consul_exports orders users
 
-join
+consul_join
+until_true 60 has users 1 || broken "users was not imported"
 until_true 60 has orders 1 || broken "orders was not imported"
 expect "peering, when the instances have come" "$(peering)" ACTIVE
 expect "catalog/services with peer= is that of the own cluster" "$(same /v1/catalog/services)" yes
@@ -83,10 +72,9 @@ expect "deleted on the importing side: status, instances, index" \
 until_true 30 is_peering 404 || true
 expect "the peering then" "$(peering)" 404
 
-gone() { ! curl -sf "$west/v1/peering/east"; }
-curl -s -X DELETE "$west/v1/peering/east" >/dev/null || true
-until_true 60 gone || broken "the peering did not go"
-join
+consul_parts
+consul_join
+until_true 60 has users 1 || broken "users was not imported"
 expect "deleted on the exporting side: status, instances, index" \
     "$(ends_with users deletes "$west/v1/peering/east")" "200 0 higher"
 until_true 30 is_peering TERMINATED || true

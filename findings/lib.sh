@@ -132,6 +132,43 @@ read_consul() {
     index=$(index_in "$run/head")
 }
 
+# put URL JSON
+put() { curl -sSf -X PUT -d "$2" "$1" >/dev/null; }
+
+# Two clusters of one server agent each: their addresses are in $east and $west.
+consul_peers() {
+    local name
+    for name in east west; do
+        consul_server "$name" '"datacenter":"'$name'","peering":{"enabled":true},"connect":{"enabled":true},'
+        printf -v "$name" %s "$consul_at"
+    done
+}
+
+# consul_exports SERVICE...: what west exports to east.
+consul_exports() {
+    local all
+    all=$(printf '{"Name":"%s","Consumers":[{"Peer":"east"}]},' "$@")
+    put "$west/v1/config" '{"Kind":"exported-services","Name":"default","Services":['"${all%,}"']}'
+}
+
+# A peering between the two, named `west` in east.
+consul_join() {
+    local token
+    token=$(curl -sSf -X POST -d '{"PeerName":"east"}' "$west/v1/peering/token" | field 'it["PeeringToken"]')
+    curl -sSf -X POST -d '{"PeerName":"west","PeeringToken":"'"$token"'"}' "$east/v1/peering/establish" >/dev/null
+}
+
+# Deletes it on both sides, as far as it is there, and waits until it is gone.
+consul_parts() {
+    local at
+    curl -s -X DELETE "$east/v1/peering/west" >/dev/null || true
+    curl -s -X DELETE "$west/v1/peering/east" >/dev/null || true
+    for at in "$east" "$west"; do
+        until_true 60 consul_has_no_peering "$at" || broken "a peering did not go"
+    done
+}
+consul_has_no_peering() { [ "$(curl -sf "$1/v1/peerings" | field 'len(it)')" = 0 ]; }
+
 # Fetches what grpc_lab.py needs, and the clients of gRPC in the tests' own pins (integration/grpc): each is given
 # by GRPC_GO_BIN, GRPC_NODE_BIN and GRPC_JAVA_BIN, or built. Leaves in $commands how each starts, as JSON.
 need_grpc() {

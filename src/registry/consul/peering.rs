@@ -1,7 +1,8 @@
 //! How a peering is, from `/v1/peering/NAME` (Consul 1.13 and newer). Consul answers the health of a service
 //! of a peer with `[]` also where the peering is unknown, deleted or new: only that of an active one, that
-//! has been so for a while, means that the service is gone. Where a peering is
-//! deleted, its instances go node by node. Never sends anything.
+//! has been so for a while, means that the service is gone. From a new one
+//! instances come, and may go, one after the other (findings/consul-peer-service-comes-and-goes-one-by-one.sh, 1.14.11).
+//! Never sends anything.
 
 use http::StatusCode;
 use serde::Deserialize;

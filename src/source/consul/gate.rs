@@ -170,8 +170,8 @@ pub(super) async fn fate(link: &Link, loss: &Loss) -> Result<Fate, Doubt> {
     let Some(peer) = link.client.scope().peer.as_deref() else {
         return Ok(Fate::Gone);
     };
-    // Read after what was read of the service: a peering is told to be deleted before its services are. Consul
-    // deletes those node by node, so some may be left when the service is read.
+    // Read after what was read of the service. A peering that has lived for a while is told to be deleted before its
+    // instances go; from a new one they come, and may go, one after the other.
     match link.peering(peer).await {
         Ok(peering) if !loss.empty && peering.is_unknown() => Ok(Fate::Gone),
         Ok(peering) => Ok(peering.problem(peer).map_or(Fate::Gone, Fate::Unclear)),
