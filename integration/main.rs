@@ -33,6 +33,7 @@ mod malformed;
 mod mass_removal;
 mod mixed_fleet;
 mod readme;
+mod ports;
 mod registrations;
 mod registry_restart;
 mod scale;

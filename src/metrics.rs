@@ -87,6 +87,8 @@ pub enum Reason {
     Names,
     /// `xds.max_request_bytes`
     MessageSize,
+    /// Far more requests than `xds.max_requests_per_second`
+    Requests,
     /// A breach of the protocol.
     Protocol,
 }
@@ -109,13 +111,14 @@ pub enum Limit {
 }
 
 impl Reason {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::NotReady,
         Self::Streams,
         Self::Queue,
         Self::Identity,
         Self::Names,
         Self::MessageSize,
+        Self::Requests,
         Self::Protocol,
     ];
 
@@ -127,6 +130,7 @@ impl Reason {
             Self::Identity => "identity",
             Self::Names => "names",
             Self::MessageSize => "message_size",
+            Self::Requests => "requests",
             Self::Protocol => "protocol",
         };
         ByReason { reason }
@@ -226,6 +230,8 @@ pub struct Metrics {
     pub tls_reloads: Counter,
     /// Changed files that cannot be used.
     pub tls_reload_failures: Counter,
+    /// Requests to the admin port that may come from somebody's web page.
+    pub admin_refused: Counter,
     /// Responses sent.
     pub responses: Family<ByType, Counter>,
     /// Resources sent, removals not counted.
@@ -271,6 +277,7 @@ impl Default for Metrics {
             tls_handshake_failures: Counter::default(),
             tls_reloads: Counter::default(),
             tls_reload_failures: Counter::default(),
+            admin_refused: Counter::default(),
             responses: Family::default(),
             resources_sent: Family::default(),
             acks: Family::default(),
@@ -385,6 +392,8 @@ impl Default for Metrics {
         for limit in Limit::ALL {
             drop(m.limits_reached.get_or_create(&limit.label()));
         }
+        let text = "Requests to the admin port that were refused: a foreign host or web page";
+        r.register("admin_requests_refused", text, m.admin_refused.clone());
         r.register("responses", "Discovery responses sent", m.responses.clone());
         r.register("resources_sent", "Resources sent", m.resources_sent.clone());
         r.register("acks", "Responses accepted by clients", m.acks.clone());

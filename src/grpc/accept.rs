@@ -1,95 +1,53 @@
 //! Takes connections in: a bounded number, TLS first where it is on, each with a deadline
-//! for its first words. It never waits for one client before it takes the next.
+//! for its first words. Who is silent makes room for who comes next, and nobody waits for one client.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::Sleep;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::Connected;
 
-use super::identity::{self, San};
+use super::connection::{Caller, Connection, Io};
+use super::handshake::shake;
+use super::identity;
 use super::tls::Tls;
+use crate::floods::{Floods, Kind};
 use crate::metrics::{Limit, Metrics};
+use crate::places::{Place, Places, Safe};
 
 /// A client that has not shaken hands, or not said that it speaks HTTP/2, by then is none.
-const GREETING: Duration = Duration::from_secs(10);
+pub(super) const GREETING: Duration = Duration::from_secs(10);
 
-/// Handshakes at once: each is a signature for us, and may be a client that never answers.
+/// TLS connections without a stream at once: each is a signature for us, and may be a client that never answers.
 const HANDSHAKES: usize = 512;
 
-/// HTTP/2's connection preface has so many bytes.
-const PREFACE: usize = 24;
+/// How long a newcomer is safe from the next one when all places are taken.
+const SAFE: Safe = Safe {
+    silent: Duration::from_millis(100),
+    speaking: Duration::from_secs(2),
+};
+
+/// A connection whose place was taken away is closed by then.
+const CLOSED: Duration = Duration::from_secs(1);
 
 /// A pause after an accept that failed.
 const AFTER_ERROR: Duration = Duration::from_millis(250);
 
-/// Who is at the other end of a connection.
-#[derive(Clone, Debug)]
-pub(super) struct Caller(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    address: SocketAddr,
-    sans: Vec<San>,
-    streams: AtomicUsize,
-    first: Arc<Semaphore>,
-}
-
-/// So many first responses of one connection may be on their way: who opens thousands of
-/// streams and does not read waits for itself, not others for it.
-const FIRST_RESPONSES: usize = 16;
-
-impl Caller {
-    fn new(address: SocketAddr, sans: Vec<San>) -> Self {
-        Self(Arc::new(Inner {
-            address,
-            sans,
-            streams: AtomicUsize::new(0),
-            first: Arc::new(Semaphore::new(FIRST_RESPONSES)),
-        }))
-    }
-
-    pub(super) fn address(&self) -> SocketAddr {
-        self.0.address
-    }
-
-    pub(super) fn sans(&self) -> &[San] {
-        &self.0.sans
-    }
-
-    /// One more stream on this connection; how many there are now.
-    pub(super) fn enter(&self) -> usize {
-        self.0.streams.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// The connection's share of the first responses.
-    pub(super) fn first(&self) -> Arc<Semaphore> {
-        self.0.first.clone()
-    }
-
-    pub(super) fn leave(&self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+const FULL: Kind = Kind::new("xds.max_connections is reached");
+const BUSY: Kind = Kind::new("all places for TLS handshakes are taken");
+const UNACCEPTED: Kind = Kind::new("a connection cannot be accepted");
 
 /// The task that takes connections in.
 pub(super) struct Acceptor {
     pub(super) listener: TcpListener,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) floods: Arc<Floods>,
     pub(super) max_connections: usize,
     pub(super) taken: mpsc::Sender<Result<Connection, Infallible>>,
 }
@@ -98,8 +56,13 @@ impl Acceptor {
     /// Until `stop`, or nobody takes connections any more.
     pub(super) async fn run(self, stop: CancellationToken) {
         let room = Arc::new(Semaphore::new(self.max_connections));
+        let most = if self.tls.is_some() {
+            HANDSHAKES
+        } else {
+            usize::MAX
+        };
+        let newcomers = Places::new(most, SAFE);
         let mut handshakes = JoinSet::new();
-        let (mut full, mut busy) = (false, false);
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
@@ -109,170 +72,99 @@ impl Acceptor {
                     }
                     continue;
                 }
-                accepted = self.listener.accept(), if handshakes.len() < HANDSHAKES => accepted,
+                accepted = self.listener.accept() => accepted,
             };
             let (stream, address) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    pause(&error).await;
+                    pause(&error, &self.floods).await;
                     continue;
                 }
             };
-            let Ok(permit) = room.clone().try_acquire_owned() else {
-                self.metrics.reached(Limit::Connections);
-                if !full {
-                    tracing::warn!(%address, max = self.max_connections, "xds.max_connections is reached: closed at once");
-                }
-                full = true;
-                continue;
+            let entered = async {
+                let permit = self.permit(&room, &newcomers, address).await?;
+                Some((permit, self.place(&newcomers, address).await))
             };
-            full = false;
+            let entered = tokio::select! {
+                () = stop.cancelled() => break,
+                entered = entered => entered,
+            };
+            let Some((permit, place)) = entered else {
+                continue; // there is no room
+            };
             // Small responses must not wait for the ACK of the last one; a socket that
             // refuses this is on its way out and says so soon.
             let _ = stream.set_nodelay(true);
-            let (taken, metrics) = (self.taken.clone(), self.metrics.clone());
+            let (taken, metrics, floods) = (self.taken.clone(), self.metrics.clone(), self.floods.clone());
             let Some(tls) = &self.tls else {
-                let plain = Io::Plain(stream);
-                let connection = Connection::new(plain, Caller::new(address, Vec::new()), permit, metrics);
+                let caller = Caller::new(address, Vec::new(), place);
+                let connection = Connection::new(Io::Plain(stream), caller, permit, metrics, floods);
                 if taken.send(Ok(connection)).await.is_err() {
                     break;
                 }
                 continue;
             };
-            let shake = TlsAcceptor::from(tls.current()).accept(stream);
+            let config = tls.current();
             handshakes.spawn(async move {
-                match tokio::time::timeout(GREETING, shake).await {
-                    Ok(Ok(stream)) => {
-                        let certificates = stream.get_ref().1.peer_certificates();
-                        let leaf = certificates.and_then(<[_]>::first);
-                        let caller = Caller::new(address, leaf.map(identity::sans).unwrap_or_default());
-                        let connection = Connection::new(Io::Tls(Box::new(stream)), caller, permit, metrics);
-                        // Nobody takes it: we are stopping.
-                        let _ = taken.send(Ok(connection)).await;
-                    }
-                    Ok(Err(error)) => {
-                        metrics.tls_handshake_failures.inc();
-                        tracing::debug!(%address, %error, "no TLS with this client");
-                    }
-                    Err(_) => {
-                        metrics.tls_handshake_failures.inc();
-                        tracing::debug!(%address, after = ?GREETING, "no TLS with this client: it is too slow");
-                    }
-                }
+                let shaken = shake(config, stream, address, &place, (&metrics, &floods)).await;
+                let Some(stream) = shaken else { return };
+                let certificates = stream.get_ref().1.peer_certificates();
+                let leaf = certificates.and_then(<[_]>::first);
+                let caller = Caller::new(address, leaf.map(identity::sans).unwrap_or_default(), place);
+                let connection = Connection::new(Io::Tls(Box::new(stream)), caller, permit, metrics, floods);
+                // Nobody takes it: we are stopping.
+                let _ = taken.send(Ok(connection)).await;
             });
-            let now_busy = handshakes.len() >= HANDSHAKES;
-            if now_busy && !busy {
-                self.metrics.reached(Limit::Handshakes);
-            }
-            busy = now_busy;
         }
         handshakes.shutdown().await;
     }
-}
 
-enum Io {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-/// One connection, counted while it lives.
-pub(super) struct Connection {
-    io: Io,
-    caller: Caller,
-    /// Until the client has said that it speaks HTTP/2: the deadline, and the bytes to come.
-    greeting: Option<(Pin<Box<Sleep>>, usize)>,
-    metrics: Arc<Metrics>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Connection {
-    fn new(io: Io, caller: Caller, permit: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
-        metrics.connections.inc();
-        Self {
-            io,
-            caller,
-            greeting: Some((Box::pin(tokio::time::sleep(GREETING)), PREFACE)),
-            metrics,
-            _permit: permit,
+    /// The right to be one of `max_connections`: where there is none left, that of a connection without a
+    /// stream. `None`: each has one.
+    async fn permit(
+        &self,
+        room: &Arc<Semaphore>,
+        newcomers: &Places,
+        address: SocketAddr,
+    ) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = room.clone().try_acquire_owned() {
+            return Some(permit);
         }
-    }
-
-    fn write(&mut self) -> Pin<&mut (dyn AsyncWrite + Send + Unpin)> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream),
-            Io::Tls(stream) => Pin::new(&mut **stream),
+        self.metrics.reached(Limit::Connections);
+        let evicted = newcomers.evict();
+        if self.floods.has_line(FULL, Some(address.ip())) {
+            let max = self.max_connections;
+            if evicted {
+                tracing::warn!(%address, max, "xds.max_connections is reached: a silent connection makes room");
+            } else {
+                tracing::warn!(%address, max, "xds.max_connections is reached: closed at once");
+            }
         }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.metrics.connections.dec();
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Caller;
-
-    fn connect_info(&self) -> Caller {
-        self.caller.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        let read = match &mut this.io {
-            Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Io::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
-        };
-        let Some((deadline, left)) = &mut this.greeting else {
-            return read;
-        };
-        if read.is_pending() {
-            ready!(deadline.as_mut().poll(cx));
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        if !evicted {
+            return None;
         }
-        *left = left.saturating_sub(buf.filled().len() - before);
-        if *left == 0 {
-            this.greeting = None;
+        let freed = tokio::time::timeout(CLOSED, room.clone().acquire_owned()).await;
+        freed.ok()?.ok()
+    }
+
+    async fn place(&self, newcomers: &Arc<Places>, address: SocketAddr) -> Place {
+        let (place, free) = newcomers.enter(address.ip()).await;
+        if !free {
+            self.metrics.reached(Limit::Handshakes);
+            if self.floods.has_line(BUSY, Some(address.ip())) {
+                tracing::warn!(
+                    %address,
+                    max = HANDSHAKES,
+                    "all places for TLS handshakes are taken: the longest silent one makes room"
+                );
+            }
         }
-        read
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().write().poll_write(cx, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().write().poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().write().poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.get_mut().write().poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.io {
-            Io::Plain(stream) => stream.is_write_vectored(),
-            Io::Tls(stream) => stream.is_write_vectored(),
-        }
+        place
     }
 }
 
 /// Without free descriptors each accept fails at once, and the loop would take a whole core.
-async fn pause(error: &io::Error) {
+async fn pause(error: &io::Error, floods: &Floods) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     // The peer has gone before it was accepted: no reason to let the next one wait.
     let of_one_peer = matches!(
@@ -280,7 +172,9 @@ async fn pause(error: &io::Error) {
         ConnectionAborted | ConnectionRefused | ConnectionReset
     );
     if !of_one_peer {
-        tracing::warn!(%error, "a connection cannot be accepted");
+        if floods.has_line(UNACCEPTED, None) {
+            tracing::warn!(%error, "a connection cannot be accepted");
+        }
         tokio::time::sleep(AFTER_ERROR).await;
     }
 }
@@ -292,9 +186,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn failing_accepts_are_paced() {
         let began = crate::clock::now();
-        pause(&io::ErrorKind::ConnectionReset.into()).await;
+        pause(&io::ErrorKind::ConnectionReset.into(), &Floods::default()).await;
         assert_eq!(crate::clock::now(), began);
-        pause(&io::Error::other("no descriptors")).await;
+        pause(&io::Error::other("no descriptors"), &Floods::default()).await;
         assert_eq!(crate::clock::now().duration_since(began), AFTER_ERROR);
     }
 }

@@ -34,6 +34,15 @@ enum Requests {
     Sotw(Inbox<SotwRequest>),
 }
 
+impl Requests {
+    async fn overflow(&mut self) -> Status {
+        match self {
+            Self::Delta(inbox) => inbox.overflow().await,
+            Self::Sotw(inbox) => inbox.overflow().await,
+        }
+    }
+}
+
 struct Conversation {
     peer: Peer,
     requests: Requests,
@@ -221,7 +230,10 @@ struct Stopped;
 /// The next request, not before `wait` is over.
 async fn hear(requests: &mut Requests, wait: Duration) -> Result<Option<Request>, Status> {
     if !wait.is_zero() {
-        tokio::time::sleep(wait).await;
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            status = requests.overflow() => return Err(status),
+        }
     }
     Ok(match requests {
         Requests::Delta(stream) => stream.message().await?.map(Request::Delta),

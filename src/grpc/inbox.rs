@@ -13,12 +13,16 @@ use tonic::body::Body;
 /// gRPC's prefix: compressed or not, and a length.
 const PREFIX: usize = 5;
 
+/// What may lie here of a stream that sends faster than it is read.
+const BACKLOG: usize = 256 << 10;
+
 /// The requests of one stream.
 #[derive(Debug)]
 pub(super) struct Inbox<M> {
     body: Body,
     /// What has arrived and is not read yet.
     held: Held,
+    ended: bool,
     max: usize,
     message: PhantomData<fn() -> M>,
 }
@@ -36,6 +40,7 @@ impl<M: Message + Default> Inbox<M> {
         Self {
             body,
             held: Held::One(Bytes::new()),
+            ended: false,
             max,
             message: PhantomData,
         }
@@ -48,16 +53,43 @@ impl<M: Message + Default> Inbox<M> {
                 let decoded = M::decode(message);
                 return decoded.map(Some).map_err(|e| Status::internal(e.to_string()));
             }
-            match self.body.frame().await.transpose()? {
-                Some(frame) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.held.put(data);
-                    }
-                }
-                None if self.held.is_empty() => return Ok(None),
-                None => return Err(Status::internal("the stream ends within a message")),
+            if !self.ended {
+                self.fill().await?;
+            } else if self.held.is_empty() {
+                return Ok(None);
+            } else {
+                return Err(Status::internal("the stream ends within a message"));
             }
         }
+    }
+
+    /// Takes in what arrives while it is too early to read it: h2 ends the whole connection of a client whose small
+    /// frames lie unread. Returns only when there is too much of it, or the stream is broken.
+    pub(super) async fn overflow(&mut self) -> Status {
+        loop {
+            if self.held.bytes().len() > BACKLOG && self.held.is_whole() {
+                return Status::resource_exhausted("requests come faster than xds.max_requests_per_second");
+            }
+            // The rest of a large request waits with the client: flow control holds it back.
+            if self.ended || self.held.bytes().len() > BACKLOG {
+                return std::future::pending().await;
+            }
+            if let Err(status) = self.fill().await {
+                return status;
+            }
+        }
+    }
+
+    async fn fill(&mut self) -> Result<(), Status> {
+        match self.body.frame().await.transpose()? {
+            Some(frame) => {
+                if let Ok(data) = frame.into_data() {
+                    self.held.put(data);
+                }
+            }
+            None => self.ended = true,
+        }
+        Ok(())
     }
 }
 
@@ -71,6 +103,16 @@ impl Held {
 
     fn is_empty(&self) -> bool {
         self.bytes().is_empty()
+    }
+
+    /// Whether a message is here in full.
+    fn is_whole(&self) -> bool {
+        let mut bytes = self.bytes();
+        bytes.len() >= PREFIX && {
+            bytes.advance(1);
+            let length = bytes.get_u32() as usize;
+            bytes.len() >= length
+        }
     }
 
     fn put(&mut self, data: Bytes) {

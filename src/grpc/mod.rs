@@ -5,6 +5,8 @@
 mod accept;
 mod admission;
 mod body;
+mod connection;
+mod handshake;
 mod identity;
 mod inbox;
 mod peer;
@@ -25,6 +27,7 @@ pub use service::Discovery;
 pub use tls::{Files, Tls, TlsError};
 
 use crate::fanout::Fanout;
+use crate::floods::Floods;
 use crate::metrics::Metrics;
 use crate::xds::Limits;
 
@@ -90,15 +93,17 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let (taken, connections) = mpsc::channel(READY);
+    let floods = Arc::new(Floods::default());
     let acceptor = accept::Acceptor {
         listener,
         tls: options.tls.clone(),
         metrics: metrics.clone(),
+        floods: floods.clone(),
         max_connections: options.max_connections,
         taken,
     };
     let (tls, streams) = (options.tls.clone(), options.max_streams_per_connection);
-    let discovery = Discovery::new(fanout, metrics.clone(), options, stop.clone());
+    let discovery = Discovery::new(fanout, metrics.clone(), floods.clone(), options, stop.clone());
     let serving = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
@@ -108,15 +113,16 @@ pub async fn serve(
             ReceiverStream::new(connections),
             stop.clone().cancelled_owned(),
         );
-    // The three end together: the helpers by the same token, or when serving failed.
+    // They end together: the helpers by the same token, or when serving failed.
     let helpers = stop.child_token();
-    let (served, (), ()) = tokio::join!(
+    let (served, (), (), ()) = tokio::join!(
         async {
             let served = serving.await;
             helpers.cancel();
             served
         },
         acceptor.run(helpers.clone()),
+        floods.report(&helpers),
         async {
             if let Some(tls) = tls {
                 tls.follow(&metrics, &helpers).await;

@@ -8,12 +8,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
-use super::accept::Caller;
 use super::admission::jittered;
+use super::connection::Caller;
 use super::identity;
 use super::service::Shared;
 use crate::clock;
 use crate::fanout::{LastNack, Place, Poll};
+use crate::floods::Kind as Lines;
 use crate::metrics::{ByType, ByVariant, Limit, Reason};
 use crate::xds::stream::Nack;
 use crate::xds::{
@@ -24,6 +25,14 @@ use crate::xds::{
 /// How much of a client's name, and of its words, stands in the log.
 const NAME: usize = 200;
 const WORDS: usize = 2_000;
+
+/// What clients can cause, and how many lines of it a minute may have.
+const CONNECTED: Lines = Lines::new("clients connected").up_to(100);
+const NACKED: Lines = Lines::new("responses refused by clients").up_to(30);
+const IDENTITY: Lines = Lines::new("client identity refused");
+const UNREAD: Lines = Lines::new("requests that cannot be read");
+const REFUSED: Lines = Lines::new("discovery streams refused");
+const CROWDED: Lines = Lines::new("xds.max_streams_per_connection is reached");
 
 /// Leaves the fan-out when it is dropped, however the stream ended.
 #[derive(Debug)]
@@ -75,12 +84,20 @@ impl Peer {
         let Some(caller) = &self.caller else { return };
         if caller.enter() == max {
             self.shared.metrics.reached(Limit::StreamsPerConnection);
-            tracing::warn!(
-                address = %caller.address(),
-                max,
-                "xds.max_streams_per_connection is reached: further streams of this connection wait"
-            );
+            if self.has_line(CROWDED) {
+                tracing::warn!(
+                    address = %caller.address(),
+                    max,
+                    "xds.max_streams_per_connection is reached: further streams of this connection wait"
+                );
+            }
         }
+    }
+
+    /// Whether a line of this kind is logged now.
+    fn has_line(&self, kind: Lines) -> bool {
+        let from = self.caller.as_ref().map(|caller| caller.address().ip());
+        self.shared.floods.has_line(kind, from)
     }
 
     pub(super) const fn variant(&self) -> Variant {
@@ -195,29 +212,34 @@ impl Peer {
             return Ok(());
         };
         self.shared.metrics.refused(Reason::Identity);
-        let sans: Vec<String> = sans.iter().map(ToString::to_string).collect();
-        tracing::warn!(
-            san = clip(&sans.join(" "), NAME),
-            node = clip(&node.id, NAME),
-            fleet = clip(&node.cluster, NAME),
-            address = self.caller.as_ref().map(|c| tracing::field::display(c.address())),
-            reason = %denied,
-            "a client may not be what it says: stream ended"
-        );
+        if self.has_line(IDENTITY) {
+            let sans: Vec<String> = sans.iter().map(ToString::to_string).collect();
+            tracing::warn!(
+                san = clip(&sans.join(" "), NAME),
+                node = clip(&node.id, NAME),
+                fleet = clip(&node.cluster, NAME),
+                address = self.caller.as_ref().map(|c| tracing::field::display(c.address())),
+                reason = %denied,
+                "the client's certificate does not allow this node id or fleet: stream ended"
+            );
+        }
         Err(Status::permission_denied(denied.to_string()))
     }
 
     /// What could not even be read. The transport's word for a message that is too long is another.
     pub(super) fn unread(&self, status: Status) -> Status {
-        if status.code() != Code::OutOfRange {
-            return status;
+        self.shared.metrics.refused(match status.code() {
+            Code::OutOfRange => Reason::MessageSize,
+            Code::ResourceExhausted => Reason::Requests,
+            _ => return status,
+        });
+        if self.has_line(UNREAD) {
+            tracing::warn!(
+                node = self.node(),
+                message = status.message(),
+                "discovery stream refused"
+            );
         }
-        self.shared.metrics.refused(Reason::MessageSize);
-        tracing::warn!(
-            node = self.node(),
-            message = status.message(),
-            "discovery stream refused"
-        );
         Status::resource_exhausted(status.message())
     }
 
@@ -238,7 +260,9 @@ impl Peer {
                     Refusal::TooManyNames { .. } => Reason::Names,
                     _ => Reason::Protocol,
                 });
-                tracing::warn!(node = self.node(), %refusal, "discovery stream refused");
+                if self.has_line(REFUSED) {
+                    tracing::warn!(node = self.node(), %refusal, "discovery stream refused");
+                }
                 return Err(status(&refusal));
             }
         };
@@ -253,13 +277,15 @@ impl Peer {
                     status.variant = by_variant(self.variant).variant;
                     status.since = Some(self.began);
                 });
-                tracing::info!(
-                    node = clip(&node.id, NAME),
-                    fleet = clip(&node.cluster, NAME),
-                    agent = clip(&node.user_agent, NAME),
-                    variant = by_variant(self.variant).variant,
-                    "client connected"
-                );
+                if self.has_line(CONNECTED) {
+                    tracing::info!(
+                        node = clip(&node.id, NAME),
+                        fleet = clip(&node.cluster, NAME),
+                        agent = clip(&node.user_agent, NAME),
+                        variant = by_variant(self.variant).variant,
+                        "client connected"
+                    );
+                }
             }
         }
         if let Some(url) = &heard.unknown_type {
@@ -293,15 +319,17 @@ impl Peer {
     fn refused(&self, kind: Kind, nack: &Nack) {
         let message = clip(&nack.message, WORDS);
         let name = nack.only.and_then(|(id, _)| self.shared.fanout.name(id));
-        tracing::warn!(
-            node = self.node(),
-            r#type = kind.short(),
-            resources = nack.resources,
-            name = name.as_deref().unwrap_or(""),
-            // Not `message`: a field of that name is printed raw, line ends and all.
-            reason = message,
-            "client refused a response"
-        );
+        if self.has_line(NACKED) {
+            tracing::warn!(
+                node = self.node(),
+                r#type = kind.short(),
+                resources = nack.resources,
+                name = name.as_deref().unwrap_or(""),
+                // Not `message`: a field of that name is printed raw, line ends and all.
+                reason = message,
+                "client refused a response"
+            );
+        }
         let last = LastNack {
             kind,
             name: name.clone(),

@@ -12,12 +12,13 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
 
-use super::accept::Caller;
 use super::admission::Admission;
+use super::connection::Caller;
 use super::peer::Peer;
 use super::{Options, body};
 use crate::clock;
 use crate::fanout::{Fanout, NoPlace};
+use crate::floods::Floods;
 use crate::metrics::{Limit, Metrics, Reason};
 use crate::xds::{Kind, Stream, Variant};
 
@@ -35,6 +36,7 @@ pub struct Discovery {
 pub(super) struct Shared {
     pub(super) fanout: Arc<Fanout>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) floods: Arc<Floods>,
     pub(super) options: Options,
     pub(super) admission: Admission,
 }
@@ -43,6 +45,7 @@ impl Discovery {
     pub(super) fn new(
         fanout: Arc<Fanout>,
         metrics: Arc<Metrics>,
+        floods: Arc<Floods>,
         options: Options,
         stop: CancellationToken,
     ) -> Self {
@@ -50,6 +53,7 @@ impl Discovery {
         let shared = Arc::new(Shared {
             fanout,
             metrics,
+            floods,
             options,
             admission,
         });
@@ -62,6 +66,10 @@ impl Discovery {
         let Some((variant, only)) = route(request.uri().path()) else {
             return Status::new(Code::Unimplemented, "not a discovery stream of this server").into_http();
         };
+        let caller = request.extensions().get::<Caller>().cloned();
+        if let Some(caller) = &caller {
+            caller.opens();
+        }
         let shared = &self.shared;
         let place = match shared.fanout.enter() {
             Ok(place) => place,
@@ -74,7 +82,6 @@ impl Discovery {
             }
         };
         let core = Stream::new(variant, only, shared.options.engine);
-        let caller = request.extensions().get::<Caller>().cloned();
         // From here on the place is left again when the peer is dropped.
         let peer = Peer::new(
             variant,

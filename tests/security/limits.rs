@@ -147,6 +147,88 @@ async fn requests_per_second_are_delayed_and_not_cut() {
     assert!(port.metric(&reached("requests_per_second")) >= 1);
 }
 
+/// So many connections that say nothing, from this address of the loopback.
+async fn silent(port: &Port, count: usize) -> Vec<TcpStream> {
+    let mut held = Vec::new();
+    for _ in 0..count {
+        held.push(TcpStream::connect(port.address).await.unwrap());
+    }
+    held
+}
+
+#[tokio::test]
+async fn silent_handshakes_keep_no_tls_client_out() {
+    let (folder, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
+    let server = ca.sign(&[&format!("dns:{BRIDGE}")]);
+    let tls = Tls::load(files(folder.path(), &server, None)).unwrap();
+    let options = Options {
+        tls: Some(Arc::new(tls)),
+        ..Options::default()
+    };
+    let port = Port::start(options, 1, 100).await;
+    let began = clock::now();
+    let mut held = silent(&port, 700).await;
+    for n in 0..3 {
+        let good = served(port.tls(&ca, None).await, &format!("n{n}"), "edge").await;
+        assert!(good.is_ok(), "{:?}", good.err());
+    }
+    // None of the silent ones is so old that its time was over by itself, and the oldest are closed.
+    assert!(clock::now() - began < Duration::from_secs(10), "too slow to tell");
+    let mut read = [0];
+    assert_eq!(held.remove(0).read(&mut read).await.unwrap_or(0), 0);
+    assert!(port.metric(&reached("handshakes")) >= 188);
+}
+
+#[tokio::test]
+async fn silent_connections_keep_no_client_out() {
+    let options = Options {
+        max_connections: 50,
+        ..Options::default()
+    };
+    let port = Port::start(options, 1, 100).await;
+    let began = clock::now();
+    let first = served(port.plain().await, "n0", "edge").await.unwrap();
+    let held = silent(&port, 49).await;
+    port.metric_is("xds_bridge_connections", 50).await;
+    tokio::time::sleep(Duration::from_millis(150)).await; // they are safe for 100 ms
+    let mut clients = Vec::new();
+    for n in 1..4 {
+        let client = served(port.plain().await, &format!("n{n}"), "edge").await;
+        clients.push(client.unwrap());
+    }
+    assert!(clock::now() - began < Duration::from_secs(10), "too slow to tell");
+    assert!(port.metric(&reached("connections")) >= 3);
+    assert_eq!(port.metric("xds_bridge_connections"), 50);
+    drop((first, clients, held));
+}
+
+#[tokio::test]
+async fn small_requests_in_a_row_end_their_stream_and_no_other() {
+    let options = Options {
+        max_requests_per_second: 10, // and a burst of 50
+        ..Options::default()
+    };
+    let port = Port::start(options, 1, 100).await;
+    let channel = port.plain().await.unwrap();
+    let mut other = served(Ok(channel.clone()), "n1", "edge").await.unwrap();
+    let mut flood = Talk::open(&channel, "n2", "edge").await.unwrap();
+    let request = || DeltaRequest {
+        unsubscribe: vec!["nothing".into()],
+        ..DeltaRequest::default()
+    };
+    for _ in 0..20_000 {
+        flood.say(Kind::Endpoints, request()).await;
+    }
+    assert_eq!(flood.hear().await.unwrap_err().code(), Code::ResourceExhausted);
+    assert_eq!(port.metric(&refused("requests")), 1);
+    let more = DeltaRequest {
+        subscribe: vec!["c0".into()],
+        ..DeltaRequest::default()
+    };
+    other.say(Kind::Endpoints, more).await;
+    assert!(other.hear().await.unwrap().is_some(), "its connection stands");
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_says_nothing_is_disconnected() {
     let (folder, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));

@@ -1,0 +1,245 @@
+//! One connection of the discovery port: its bytes, who is at the other end, and its place among those that
+//! have yet to open a stream. Says nothing itself.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tonic::transport::server::Connected;
+
+use super::accept::GREETING;
+use super::identity::San;
+use crate::floods::{Floods, Kind};
+use crate::metrics::Metrics;
+use crate::places::Place;
+
+/// HTTP/2's connection preface has so many bytes.
+const PREFACE: usize = 24;
+
+/// The first byte of a TLS connection: a handshake record.
+pub(super) const TLS_HANDSHAKE: u8 = 22;
+
+const TLS_HERE: Kind = Kind::new("TLS to a plaintext port");
+
+/// So many first responses of one connection may be on their way: who opens thousands of
+/// streams and does not read waits for itself, not others for it.
+const FIRST_RESPONSES: usize = 16;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Caller(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    address: SocketAddr,
+    sans: Vec<San>,
+    streams: AtomicUsize,
+    first: Arc<Semaphore>,
+    /// Until the first stream opens.
+    place: Mutex<Option<Place>>,
+}
+
+impl Caller {
+    pub(super) fn new(address: SocketAddr, sans: Vec<San>, place: Place) -> Self {
+        Self(Arc::new(Inner {
+            address,
+            sans,
+            streams: AtomicUsize::new(0),
+            first: Arc::new(Semaphore::new(FIRST_RESPONSES)),
+            place: Mutex::new(Some(place)),
+        }))
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    pub(super) fn sans(&self) -> &[San] {
+        &self.0.sans
+    }
+
+    /// A stream opens: the connection needs no place among the newcomers any more.
+    pub(super) fn opens(&self) {
+        let place = self.0.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(place);
+    }
+
+    /// One more stream on this connection; how many there are now.
+    pub(super) fn enter(&self) -> usize {
+        self.0.streams.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The connection's share of the first responses.
+    pub(super) fn first(&self) -> Arc<Semaphore> {
+        self.0.first.clone()
+    }
+
+    pub(super) fn leave(&self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn speaks(&self) {
+        let place = self.0.place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = &*place {
+            place.speaks(true);
+        }
+    }
+
+    /// Ends when the place is taken away.
+    fn out(&self) -> Option<Pin<Box<WaitForCancellationFutureOwned>>> {
+        let place = self.0.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let out = place.as_ref().map(|place| place.out().clone().cancelled_owned());
+        out.map(Box::pin)
+    }
+}
+
+pub(super) enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Until the client has said that it speaks HTTP/2: the deadline, and the bytes to come.
+struct Greeting {
+    deadline: Pin<Box<Sleep>>,
+    left: usize,
+}
+
+/// One connection, counted while it lives.
+pub(super) struct Connection {
+    io: Io,
+    caller: Caller,
+    greeting: Option<Greeting>,
+    /// Until it has lost its place, or needs none.
+    out: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    metrics: Arc<Metrics>,
+    floods: Arc<Floods>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    pub(super) fn new(
+        io: Io,
+        caller: Caller,
+        permit: OwnedSemaphorePermit,
+        metrics: Arc<Metrics>,
+        floods: Arc<Floods>,
+    ) -> Self {
+        metrics.connections.inc();
+        Self {
+            io,
+            greeting: Some(Greeting {
+                deadline: Box::pin(tokio::time::sleep(GREETING)),
+                left: PREFACE,
+            }),
+            out: caller.out(),
+            caller,
+            metrics,
+            floods,
+            _permit: permit,
+        }
+    }
+
+    fn write(&mut self) -> Pin<&mut (dyn AsyncWrite + Send + Unpin)> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream),
+            Io::Tls(stream) => Pin::new(&mut **stream),
+        }
+    }
+
+    /// What was read while the client is still to say that it speaks HTTP/2.
+    fn greeted(&mut self, read: &[u8]) {
+        let Some(greeting) = &mut self.greeting else {
+            return;
+        };
+        if greeting.left == PREFACE && !read.is_empty() {
+            self.caller.speaks();
+            let address = self.caller.address();
+            if read.first() == Some(&TLS_HANDSHAKE) && self.floods.has_line(TLS_HERE, Some(address.ip())) {
+                tracing::warn!(%address, "a client speaks TLS to this port, which has no [xds.tls]");
+            }
+        }
+        greeting.left = greeting.left.saturating_sub(read.len());
+        if greeting.left == 0 {
+            self.greeting = None;
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Streams may outlive it for a moment, and its place is another's now.
+        self.caller.opens();
+        self.metrics.connections.dec();
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Caller;
+
+    fn connect_info(&self) -> Caller {
+        self.caller.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = match &mut this.io {
+            Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
+        };
+        if read.is_ready() {
+            this.greeted(buf.filled().get(before..).unwrap_or_default());
+            return read;
+        }
+        if let Some(out) = &mut this.out
+            && out.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        let Some(greeting) = &mut this.greeting else {
+            return Poll::Pending;
+        };
+        ready!(greeting.deadline.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().write().poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().write().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().write().poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().write().poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.io {
+            Io::Plain(stream) => stream.is_write_vectored(),
+            Io::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+}
