@@ -94,8 +94,8 @@ async fn a_full_disk_is_reported_and_survived() {
         etcd.url(),
         folder.path().display()
     );
-    // 64 blocks: 32 KiB or 64 KiB. The signal is ignored, so that the write itself fails.
-    let bridge = Bridge::start_after("trap '' XFSZ; ulimit -f 64", &source).await;
+    // 64 blocks: 32 KiB or 64 KiB. What goes beyond raises SIGXFSZ, which must not end the bridge.
+    let bridge = Bridge::start_after("ulimit -f 64", &source).await;
     let server = Server::http("orders-1").await;
     let _lease = etcd.register("orders", &server, &[], TTL).await;
     let file = folder.path().join("registry.cache");

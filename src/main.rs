@@ -14,6 +14,9 @@ use xds_bridge::source::consul::ConsulWatcher;
 use xds_bridge::source::etcd::EtcdWatcher;
 use xds_bridge::{app, client, render};
 
+/// The same number on Linux (but for MIPS and PA-RISC) and macOS.
+const SIGXFSZ: i32 = 25;
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
@@ -87,6 +90,8 @@ fn run(config: Config, file: &Path) -> Result<(), Failure> {
         let stop = CancellationToken::new();
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let mut hangup = signal(SignalKind::hangup())?;
+        // A file that may not grow (`ulimit -f`) is a write that fails, not the end of the program.
+        let _file_size = signal(SignalKind::from_raw(SIGXFSZ))?;
         let hangups = tokio::spawn(async move {
             while hangup.recv().await.is_some() {
                 tracing::info!(
