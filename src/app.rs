@@ -1,5 +1,7 @@
 //! Wiring: every task, its owner, its name in the log, and the way it ends.
 
+mod descriptors;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -11,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Access, Admin};
 use crate::cache::{self, LastKnown};
 use crate::config::{Cache, ClientRule, Config, SourceConfig, TlsFiles, Xds};
 use crate::fanout::Fanout;
@@ -91,7 +93,13 @@ pub async fn run(
     stop: CancellationToken,
     ready: impl FnOnce(&Config) + Send + 'static,
 ) -> Result<(), AppError> {
-    let port = port(&config.xds)?;
+    let mut port = port(&config.xds)?;
+    let share = descriptors::share(port.max_connections, config.sources.values());
+    port.max_connections = share.connections;
+    let access = Access {
+        hosts: config.admin.hosts.clone(),
+        connections: share.admin,
+    };
     let xds = reserve(config.xds.listen, "Envoys", "xds.listen")?;
     let admin_listener = reserve(config.admin.listen, "operators", "admin.listen")?.listen()?;
     let metrics = Arc::new(Metrics::default());
@@ -154,7 +162,7 @@ pub async fn run(
     };
     tasks.spawn(
         "admin port",
-        report("admin port", admin::serve(admin_listener, admin, child())),
+        report("admin port", admin::serve(admin_listener, admin, access, child())),
     );
     let (is_ready, stopped) = (overview.clone(), child());
     tasks.spawn("discovery port", async move {

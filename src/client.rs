@@ -8,6 +8,8 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::admin::ORDER_HEADER;
+
 /// The bridge answers within this, or is not well.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -71,6 +73,7 @@ async fn exchange(method: http::Method, address: SocketAddr, path: &str) -> Resu
         .method(method)
         .uri(path)
         .header(http::header::HOST, address.to_string())
+        .header(ORDER_HEADER, "1")
         .body(Empty::<Bytes>::new())
         .map_err(|source| ClientError::Path(path.to_owned(), source))?;
     let exchange = async {

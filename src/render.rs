@@ -1,12 +1,13 @@
 //! Resources as Envoy prints them: JSON with the field names of the `.proto` files,
-//! by the descriptors that envoy-types ships. Loaded when first used (25 ms, 18 MB).
+//! by the descriptors that envoy-types ships. Loaded when used (25 ms, 18 MB), and given back.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
-use serde_json::{Map, Value, json};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use serde_json::{Value, json};
 
-use crate::xds::{Generation, Kind};
+use crate::xds::{Generation, Kind, Resource};
 
 /// Why something cannot be printed.
 #[derive(Debug, thiserror::Error)]
@@ -27,13 +28,16 @@ pub enum RenderError {
 
 static ENVOY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/envoy.bin"));
 
-fn pool() -> Result<&'static DescriptorPool, RenderError> {
-    static POOL: OnceLock<DescriptorPool> = OnceLock::new();
-    if let Some(pool) = POOL.get() {
+/// Shared by all who use it at the same time.
+fn pool() -> Result<Arc<DescriptorPool>, RenderError> {
+    static POOL: Mutex<Weak<DescriptorPool>> = Mutex::new(Weak::new());
+    let mut shared = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(pool) = shared.upgrade() {
         return Ok(pool);
     }
-    let pool = DescriptorPool::decode(ENVOY)?;
-    Ok(POOL.get_or_init(|| pool))
+    let pool = Arc::new(DescriptorPool::decode(ENVOY)?);
+    *shared = Arc::downgrade(&pool);
+    Ok(pool)
 }
 
 /// An encoded message of this type (`envoy.config.cluster.v3.Cluster`, or its URL), readable.
@@ -76,64 +80,99 @@ pub struct Wanted {
     pub name: Option<String>,
 }
 
-/// What is served, in the shape of Envoy's `/config_dump`.
-#[must_use]
-pub fn config_dump(generation: &Generation, wanted: &Wanted) -> Value {
-    let kinds = Kind::ALL
-        .into_iter()
-        .filter(|kind| wanted.kind.is_none_or(|k| k == *kind));
-    let configs: Vec<Value> = kinds.map(|kind| section(generation, kind, wanted)).collect();
-    json!({ "configs": configs })
+/// Writes what is served, in the shape of Envoy's `/config_dump`. Only one resource at a time is in memory as text.
+///
+/// # Errors
+/// What `out` says when nothing more can be written.
+pub fn write_config_dump(
+    generation: &Generation,
+    wanted: &Wanted,
+    out: impl std::io::Write,
+) -> serde_json::Result<()> {
+    let _kept = pool(); // loaded once, not for each resource; what fails is said in its place
+    serde_json::to_writer_pretty(out, &Dump { generation, wanted })
 }
 
-fn section(generation: &Generation, kind: Kind, wanted: &Wanted) -> Value {
-    // envoy/admin/v3/config_dump_shared.proto
-    let (dump, list, field) = match kind {
-        Kind::Cluster => ("ClustersConfigDump", "dynamic_active_clusters", "cluster"),
-        Kind::Endpoints => (
-            "EndpointsConfigDump",
-            "dynamic_endpoint_configs",
-            "endpoint_config",
-        ),
-        Kind::Listener => ("ListenersConfigDump", "dynamic_listeners", "listener"),
-        Kind::Route => ("RoutesConfigDump", "dynamic_route_configs", "route_config"),
-    };
-    let mut resources: Vec<_> = generation
-        .all(kind)
-        .map(|(_, resource)| resource)
-        .filter(|r| wanted.name.as_ref().is_none_or(|name| **name == *r.name))
-        .collect();
-    resources.sort_by(|a, b| a.name.cmp(&b.name));
-    let items: Vec<Value> = resources
-        .into_iter()
-        .map(|resource| {
-            let version = resource.version.to_string();
-            let body = resource.body().map_err(|e| RenderError::Decode(kind.type_url().to_owned(), e));
-            // One resource that cannot be printed does not hide the others.
-            let printed = body.and_then(|b| json(kind.type_url(), &b)).map_or_else(
-                |error| json!({ "name": &*resource.name, "error": chain(&error) }),
-                |mut value| {
-                    if let Value::Object(fields) = &mut value {
-                        fields.insert("@type".to_owned(), kind.type_url().into());
-                    }
-                    value
-                },
-            );
-            match kind {
-                Kind::Listener => {
-                    json!({ "name": &*resource.name, "active_state": { "version_info": version, field: printed } })
-                }
-                _ => json!({ "version_info": version, field: printed }),
+struct Dump<'a> {
+    generation: &'a Generation,
+    wanted: &'a Wanted,
+}
+
+impl Serialize for Dump<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let wanted = |kind: &Kind| self.wanted.kind.is_none_or(|k| k == *kind);
+        let sections = Kind::ALL.into_iter().filter(wanted);
+        let sections = Lazy(|| sections.clone().map(|kind| Section { dump: self, kind }));
+        serializer.collect_map([("configs", sections)])
+    }
+}
+
+/// A list that is made while it is written.
+struct Lazy<F>(F);
+
+impl<F, I> Serialize for Lazy<F>
+where
+    F: Fn() -> I,
+    I: IntoIterator,
+    I::Item: Serialize,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
+struct Section<'a> {
+    dump: &'a Dump<'a>,
+    kind: Kind,
+}
+
+impl Serialize for Section<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // envoy/admin/v3/config_dump_shared.proto
+        let (dump, list, field) = match self.kind {
+            Kind::Cluster => ("ClustersConfigDump", "dynamic_active_clusters", "cluster"),
+            Kind::Endpoints => (
+                "EndpointsConfigDump",
+                "dynamic_endpoint_configs",
+                "endpoint_config",
+            ),
+            Kind::Listener => ("ListenersConfigDump", "dynamic_listeners", "listener"),
+            Kind::Route => ("RoutesConfigDump", "dynamic_route_configs", "route_config"),
+        };
+        let Dump { generation, wanted } = self.dump;
+        let named = |r: &&Arc<Resource>| wanted.name.as_ref().is_none_or(|name| **name == *r.name);
+        let all = generation.all(self.kind).map(|(_, resource)| resource);
+        let mut resources: Vec<&Arc<Resource>> = all.filter(named).collect();
+        resources.sort_by(|a, b| a.name.cmp(&b.name));
+        let items = Lazy(|| resources.iter().map(|resource| item(self.kind, field, resource)));
+        let mut section = serializer.serialize_map(Some(2))?;
+        section.serialize_entry("@type", &format!("type.googleapis.com/envoy.admin.v3.{dump}"))?;
+        section.serialize_entry(list, &items)?;
+        section.end()
+    }
+}
+
+fn item(kind: Kind, field: &str, resource: &Resource) -> Value {
+    let version = resource.version.to_string();
+    let body = resource
+        .body()
+        .map_err(|e| RenderError::Decode(kind.type_url().to_owned(), e));
+    // One resource that cannot be printed does not hide the others.
+    let printed = body.and_then(|b| json(kind.type_url(), &b)).map_or_else(
+        |error| json!({ "name": &*resource.name, "error": chain(&error) }),
+        |mut value| {
+            if let Value::Object(fields) = &mut value {
+                fields.insert("@type".to_owned(), kind.type_url().into());
             }
-        })
-        .collect();
-    let mut section = Map::new();
-    section.insert(
-        "@type".to_owned(),
-        format!("type.googleapis.com/envoy.admin.v3.{dump}").into(),
+            value
+        },
     );
-    section.insert(list.to_owned(), items.into());
-    section.into()
+    match kind {
+        Kind::Listener => {
+            json!({ "name": &*resource.name, "active_state": { "version_info": version, field: printed } })
+        }
+        _ => json!({ "version_info": version, field: printed }),
+    }
 }
 
 /// An error with all its causes, on one line.

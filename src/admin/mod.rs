@@ -1,34 +1,41 @@
 //! The operator's port: health, readiness, metrics, dumps, and one order: `/accept`.
 
+mod guard;
 mod listen;
 mod sources;
 mod streams;
 
+use std::io::Write;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::stream;
 use serde::Deserialize;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::fanout::Fanout;
+use crate::floods::Floods;
 use crate::hub::{Order, Overview};
 use crate::metrics::Metrics;
 use crate::render::{self, Wanted};
 use crate::xds::Kind;
+pub use guard::ORDER_HEADER;
 
-/// So many dumps at once, printed or not yet read: each takes 80 MB for 5,000 services.
+/// So many dumps at once, printed or not yet read: each keeps a thread and a generation.
 const DUMPS: usize = 2;
-/// A dump is handed out in pieces of so many bytes.
+/// A dump is handed out in pieces of so many bytes,
 const PIECE: usize = 64 << 10;
+/// and so many of them wait for the client.
+const PIECES: usize = 2;
 
 /// What the port can see.
 #[derive(Clone, Debug)]
@@ -43,13 +50,42 @@ pub struct Admin {
     pub orders: mpsc::Sender<Order>,
 }
 
+/// Who may use the port, and how many at once.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// `admin.hosts`: its names besides `localhost` and IP addresses.
+    pub hosts: Vec<String>,
+    /// Connections at once.
+    pub connections: usize,
+}
+
+/// What each request is measured by.
+#[derive(Clone, Debug)]
+struct Guarded {
+    hosts: Arc<[String]>,
+    metrics: Arc<Metrics>,
+    floods: Arc<Floods>,
+}
+
 /// Serves until `stop`.
 ///
 /// # Errors
 /// What the transport says when it cannot go on.
-pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    admin: Admin,
+    access: Access,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let floods = Arc::new(Floods::default());
+    let guarded = Guarded {
+        hosts: access.hosts.into(),
+        metrics: admin.metrics.clone(),
+        floods: floods.clone(),
+    };
     let dumps = Arc::new(Semaphore::new(DUMPS));
-    let dump = move |admin: State<Admin>, query: Query<DumpQuery>| config_dump(admin, query, dumps.clone());
+    let dump =
+        async move |admin: State<Admin>, query: Query<DumpQuery>| config_dump(admin, query, dumps.clone());
     let router = Router::new()
         .route("/", get(index))
         .route("/healthz", get(async || "ok\n"))
@@ -59,8 +95,19 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
         .route("/sources", get(all_sources))
         .route("/streams", get(all_streams))
         .route("/accept", post(accept))
-        .with_state(admin);
-    listen::serve(listener, router, listen::Patience::default(), stop).await
+        .with_state(admin)
+        .layer(from_fn_with_state(guarded, guard::guard));
+    let bounds = (access.connections, listen::Patience::default());
+    let helpers = stop.child_token();
+    let (served, ()) = tokio::join!(
+        async {
+            let served = listen::serve(listener, router, bounds, floods.clone(), stop).await;
+            helpers.cancel();
+            served
+        },
+        floods.report(&helpers),
+    );
+    served
 }
 
 async fn index() -> &'static str {
@@ -69,7 +116,7 @@ async fn index() -> &'static str {
      /readyz                              every source has delivered, and how each is\n\
      /sources                             all about each source: state, what is withheld, wrong entries\n\
      /metrics                             Prometheus\n\
-     /accept?source=NAME (POST)           let removals go that the guard withholds\n\
+     /accept?source=NAME                  POST with the header x-xds-bridge: 1; let removals go that the guard withholds\n\
      /streams[?node=ID]                   who is connected, what was refused, what fleets reject\n\
      /config_dump[?type=cds][&name=NAME]  what is served, as Envoy prints it (type: cds, eds, lds, rds)\n"
 }
@@ -152,7 +199,7 @@ struct DumpQuery {
     name: Option<String>,
 }
 
-async fn config_dump(
+fn config_dump(
     State(admin): State<Admin>,
     Query(query): Query<DumpQuery>,
     dumps: Arc<Semaphore>,
@@ -175,42 +222,84 @@ async fn config_dump(
         let busy = "other dumps are on their way; try again in a moment\n";
         return (StatusCode::SERVICE_UNAVAILABLE, busy).into_response();
     };
-    // Printing thousands of resources takes a while: not on a thread that serves streams.
     let wanted = Wanted {
         kind,
         name: query.name,
     };
-    // The permit goes along: printing does not end because the client has gone.
-    let dump = tokio::task::spawn_blocking(move || {
-        let text = serde_json::to_string_pretty(&render::config_dump(&generation, &wanted));
-        text.map(|text| (text + "\n", permit))
+    let (pieces, sent) = mpsc::channel(PIECES);
+    // Printing thousands of resources takes a while: not on a thread that serves streams.
+    tokio::task::spawn_blocking(move || {
+        let mut out = Pieces::new(pieces);
+        // Who has gone needs no more of it; the place is free before the body ends.
+        let _ = render::write_config_dump(&generation, &wanted, &mut out)
+            .map_err(std::io::Error::from)
+            .and_then(|()| out.write_all(b"\n"))
+            .and_then(|()| out.flush());
+        drop(permit);
     });
-    match dump.await {
-        Ok(Ok((text, permit))) => {
-            ([(header::CONTENT_TYPE, "application/json")], pieces(text, permit)).into_response()
+    let body = stream::unfold(sent, async |mut sent| {
+        let piece = sent.recv().await?;
+        Some((Ok::<_, std::convert::Infallible>(piece), sent))
+    });
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        Body::from_stream(body),
+    )
+        .into_response()
+}
+
+/// Text on its way to a client, in pieces: whoever writes waits for whoever reads.
+struct Pieces {
+    buffer: Vec<u8>,
+    pieces: mpsc::Sender<Bytes>,
+}
+
+impl Pieces {
+    const fn new(pieces: mpsc::Sender<Bytes>) -> Self {
+        Self {
+            buffer: Vec::new(),
+            pieces,
         }
-        _ => (StatusCode::INTERNAL_SERVER_ERROR, "printing failed\n").into_response(),
     }
 }
 
-/// A body that gives the permit back when it was sent, or is dropped.
-fn pieces(text: String, permit: OwnedSemaphorePermit) -> Body {
-    let left = (Bytes::from(text), permit);
-    Body::from_stream(stream::unfold(left, async |(mut text, permit)| {
-        let piece = text.split_to(text.len().min(PIECE));
-        (!piece.is_empty()).then_some((Ok::<_, std::convert::Infallible>(piece), (text, permit)))
-    }))
+impl Write for Pieces {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.buffer.extend_from_slice(text);
+        if self.buffer.len() >= PIECE {
+            self.flush()?;
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let piece = std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE + PIECE / 4));
+        let sent = self.pieces.blocking_send(piece.into());
+        sent.map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::xds::{Draft, Reach, Update};
 
     #[tokio::test]
     #[expect(clippy::disallowed_methods, reason = "any moment will do")]
     async fn a_dump_that_nobody_reads_takes_the_place_of_others_and_gives_it_back() {
         let fanout = Arc::new(Fanout::new(1, false));
-        fanout.publish(&[], tokio::time::Instant::now());
+        // More than waits for a client that reads nothing.
+        let put = |n: usize| {
+            Update::Put(Draft {
+                kind: Kind::Cluster,
+                name: format!("c{n}").into(),
+                body: Vec::new(),
+                needs: Vec::new(),
+                reach: Reach::All,
+            })
+        };
+        let updates: Vec<Update> = (0..5_000).map(put).collect();
+        fanout.publish(&updates, tokio::time::Instant::now());
         let admin = Admin {
             fanout,
             metrics: Arc::default(),
@@ -225,12 +314,16 @@ mod tests {
             };
             config_dump(State(admin.clone()), Query(query), dumps.clone())
         };
-        let first = dump().await;
+        let first = dump();
         assert_eq!(first.status(), StatusCode::OK);
-        assert_eq!(dump().await.status(), StatusCode::SERVICE_UNAVAILABLE);
-        let text = axum::body::to_bytes(first.into_body(), 1 << 20).await.unwrap();
-        assert!(text.starts_with(b"{") && text.ends_with(b"}\n"));
-        assert_eq!(dump().await.status(), StatusCode::OK, "read, or dropped");
-        assert_eq!(dump().await.status(), StatusCode::OK);
+        assert_eq!(dump().status(), StatusCode::SERVICE_UNAVAILABLE);
+        let text = axum::body::to_bytes(first.into_body(), 1 << 24).await.unwrap();
+        assert!(text.ends_with(b"}\n"));
+        let read: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let clusters = read.pointer("/configs/0/dynamic_active_clusters").unwrap();
+        assert_eq!(clusters.as_array().unwrap().len(), 5_000);
+        drop(dump()); // read to its end, the first one has given its place back
+        let freed = tokio::time::timeout(std::time::Duration::from_secs(20), dumps.acquire()).await;
+        assert!(freed.is_ok(), "dropped, the second one too");
     }
 }

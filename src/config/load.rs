@@ -182,8 +182,9 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
     let admin = {
         let mut s = root.section("admin");
         let listen = s.get_or("listen", ([127, 0, 0, 1], 18001).into(), parse::socket);
+        let hosts = s.list("hosts", parse::admin_host).unwrap_or_default();
         s.finish();
-        Admin { listen }
+        Admin { listen, hosts }
     };
     let log = {
         let mut s = root.section("log");

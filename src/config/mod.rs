@@ -113,6 +113,8 @@ pub struct ClientRule {
 pub struct Admin {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Names by which it may be asked, besides IP addresses and `localhost`.
+    pub hosts: Vec<String>,
 }
 
 /// Where the last known state of the registries is kept.

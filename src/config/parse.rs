@@ -106,6 +106,14 @@ pub(super) fn host_pattern(value: &str) -> Result<String, String> {
     ))
 }
 
+/// A name of the admin port: a host, or `*` for any.
+pub(super) fn admin_host(value: &str) -> Result<String, String> {
+    if value == "*" || is_host(value) {
+        return Ok(value.to_ascii_lowercase());
+    }
+    Err(format!("`{value}` must be a host without port, or `*`"))
+}
+
 /// A host made of a service's name.
 pub(super) fn service_host(value: &str) -> Result<String, String> {
     if value.contains("{service}") && is_host(&value.replace("{service}", "x")) {

@@ -1,0 +1,196 @@
+//! Who may use the admin port: programs and people, never somebody's web page. A browser says by itself where a
+//! request comes from (`Host`, `Origin`, `Sec-Fetch-Site`), and no page of another origin can add a header of
+//! ours. Pure: looks at one request's head.
+
+use std::net::IpAddr;
+
+use axum::extract::{Request, State};
+use axum::http::header::{AsHeaderName, HOST, HeaderMap, ORIGIN};
+use axum::http::uri::Authority;
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::Guarded;
+use crate::floods::Kind;
+
+/// What a request that changes something carries, with any value.
+pub const ORDER_HEADER: &str = "x-xds-bridge";
+
+/// Where a browser says from what kind of page a request comes.
+const FETCH_SITE: &str = "sec-fetch-site";
+
+/// How much of a client's text stands in an answer or a log line.
+const CLIP: usize = 100;
+
+const REFUSED: Kind = Kind::new("admin requests refused");
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    /// Another name that leads here: DNS rebinding, or a name that the operator has to allow.
+    #[error(
+        "the host `{0}` is not one of this bridge: use its IP address, or add the name to admin.hosts in bridge.toml"
+    )]
+    Host(String),
+    /// A page of another origin.
+    #[error("requests from web pages of another origin (`{0}`) are refused")]
+    Origin(String),
+    /// No order of ours.
+    #[error("a request that changes something needs the header `{ORDER_HEADER}: 1`")]
+    NoHeader,
+}
+
+/// `/healthz` says nothing but that the process lives, and is asked by whatever name a load balancer knows.
+pub(super) async fn guard(State(guarded): State<Guarded>, request: Request, next: Next) -> Response {
+    if request.uri().path() == "/healthz" && request.method() == Method::GET {
+        return next.run(request).await;
+    }
+    let authority = request.uri().authority().map(Authority::as_str);
+    let Err(refusal) = check(&guarded.hosts, request.method(), authority, request.headers()) else {
+        return next.run(request).await;
+    };
+    guarded.metrics.admin_refused.inc();
+    if guarded.floods.has_line(REFUSED, None) {
+        tracing::warn!(path = clip(request.uri().path()), reason = %refusal, "a request to the admin port is refused");
+    }
+    (StatusCode::FORBIDDEN, format!("{refusal}\n")).into_response()
+}
+
+fn check(
+    hosts: &[String],
+    method: &Method,
+    authority: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<(), Refusal> {
+    let mut named = authority.into_iter().chain(texts(headers, HOST));
+    // Without any it is HTTP/1.0 or a hand-made probe: no browser sends that.
+    if let Some(foreign) = named.find(|host| !is_ours(hosts, host)) {
+        return Err(Refusal::Host(clip(foreign)));
+    }
+    let host = texts(headers, HOST).next();
+    for origin in texts(headers, ORIGIN) {
+        let its_host = origin.strip_prefix("http://").or(origin.strip_prefix("https://"));
+        if !host.is_some_and(|host| its_host.is_some_and(|its| its.eq_ignore_ascii_case(host))) {
+            return Err(Refusal::Origin(clip(origin)));
+        }
+    }
+    if let Some(site) = texts(headers, FETCH_SITE).find(|site| !matches!(*site, "same-origin" | "none")) {
+        return Err(Refusal::Origin(clip(site)));
+    }
+    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
+    if !reads && !headers.contains_key(ORDER_HEADER) {
+        return Err(Refusal::NoHeader);
+    }
+    Ok(())
+}
+
+/// All values of a header. What is no text is no value that we would accept.
+fn texts(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter();
+    values.map(|value| value.to_str().unwrap_or("?"))
+}
+
+/// An IP address cannot be rebound; a name leads where its owner's DNS says.
+fn is_ours(hosts: &[String], host: &str) -> bool {
+    if hosts.iter().any(|ours| ours == "*") {
+        return true;
+    }
+    let Some(authority) = host.parse::<Authority>().ok().filter(|_| !host.contains('@')) else {
+        return false;
+    };
+    let name = authority.host();
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
+    if bare.parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name))
+}
+
+fn clip(text: &str) -> String {
+    let clean = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    text.chars().take(CLIP).map(clean).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(method: &Method, headers: &[(&'static str, &str)]) -> Result<(), Refusal> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        check(&["bridge.example".to_owned()], method, None, &map)
+    }
+
+    #[test]
+    fn addresses_localhost_and_configured_names_are_ours() {
+        for host in [
+            "127.0.0.1:18001",
+            "10.1.2.3",
+            "[::1]:18001",
+            "LocalHost:18001",
+            "localhost.",
+            "Bridge.example:80",
+        ] {
+            assert_eq!(asked(&Method::GET, &[("host", host)]), Ok(()), "{host}");
+        }
+        for host in [
+            "other.example:18001",
+            "127.0.0.1.other.example",
+            "bridge.example.other.example",
+            "localhost.other.example",
+            "user@127.0.0.1",
+            "",
+            "a b",
+        ] {
+            let refused = asked(&Method::GET, &[("host", host)]);
+            assert_eq!(refused, Err(Refusal::Host(host.to_owned())));
+        }
+        assert_eq!(asked(&Method::GET, &[]), Ok(()), "no browser");
+        let two = [("host", "127.0.0.1"), ("host", "other.example")];
+        assert!(asked(&Method::GET, &two).is_err());
+        assert!(check(&[], &Method::GET, Some("other.example"), &HeaderMap::new()).is_err());
+        assert!(is_ours(&["*".to_owned()], "other.example"));
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_refused() {
+        let host = ("host", "127.0.0.1:18001");
+        for (name, value, ours) in [
+            ("origin", "http://127.0.0.1:18001", true),
+            ("origin", "https://127.0.0.1:18001", true),
+            ("origin", "http://127.0.0.1:9999", false),
+            ("origin", "http://other.example", false),
+            ("origin", "null", false),
+            ("sec-fetch-site", "same-origin", true),
+            ("sec-fetch-site", "none", true),
+            ("sec-fetch-site", "same-site", false),
+            ("sec-fetch-site", "cross-site", false),
+        ] {
+            assert_eq!(
+                asked(&Method::GET, &[host, (name, value)]).is_ok(),
+                ours,
+                "{name}: {value}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_changes_something_needs_a_header_that_no_form_can_send() {
+        let host = ("host", "localhost");
+        assert_eq!(asked(&Method::POST, &[host]), Err(Refusal::NoHeader));
+        assert_eq!(asked(&Method::POST, &[host, (ORDER_HEADER, "1")]), Ok(()));
+    }
+}
