@@ -55,6 +55,11 @@ async fn envoy_over_mtls_while_certificates_change() {
     bridge
         .metric_is("xds_bridge_tls_reload_failures_total", &[], |n| n == 1)
         .await;
+    let ready = bridge.text("/readyz").await.expect("an answer");
+    assert!(
+        ready.contains("discovery port: new certificates cannot be used"),
+        "{ready}"
+    );
     ca.sign(dir.path(), "bridge", loopback());
     std::fs::write(&ca_file, format!("{}{}", ca.pem, Ca::new().pem)).unwrap();
     bridge

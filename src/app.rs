@@ -159,6 +159,10 @@ pub async fn run(
         metrics: metrics.clone(),
         overview: overview.clone(),
         orders,
+        certificate: port
+            .tls
+            .as_ref()
+            .map_or_else(|| watch::channel(None).1, |tls| tls.note()),
     };
     tasks.spawn(
         "admin port",

@@ -141,7 +141,11 @@ pub fn fingerprint<'a>(files: Result<impl IntoIterator<Item = &'a PemFile>, &Pem
                 .flat_map(|file| xxh3_128(&file.bytes).to_le_bytes());
             xxh3_128(&hashes.collect::<Vec<u8>>())
         }
-        Err(error) => xxh3_128(error.to_string().as_bytes()),
+        // With its cause: a file that is gone and one that may not be read are two things to say.
+        Err(error) => {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            xxh3_128(format!("{error}: {}", cause.unwrap_or_default()).as_bytes())
+        }
     }
 }
 
@@ -171,6 +175,12 @@ impl Steady {
             self.tried = now;
         }
         news
+    }
+
+    /// What was news last.
+    #[must_use]
+    pub const fn tried(&self) -> u128 {
+        self.tried
     }
 
     /// Whether this is what was news last, and nothing else since.

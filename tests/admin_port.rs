@@ -55,6 +55,7 @@ async fn port(hosts: &[&str]) -> Port {
         metrics: port.metrics.clone(),
         overview: watch::channel(Overview::default()).1,
         orders,
+        certificate: watch::channel(None).1,
     };
     let access = Access {
         hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),

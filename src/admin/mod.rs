@@ -5,6 +5,7 @@ mod listen;
 mod sources;
 mod streams;
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::stream;
 use serde::Deserialize;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -48,6 +50,8 @@ pub struct Admin {
     pub overview: watch::Receiver<Overview>,
     /// The way to the hub.
     pub orders: mpsc::Sender<Order>,
+    /// What there is to know of the discovery port's certificate.
+    pub certificate: watch::Receiver<Option<String>>,
 }
 
 /// Who may use the port, and how many at once.
@@ -124,7 +128,11 @@ async fn index() -> &'static str {
 /// 200 once streams are admitted; the text says how each source is.
 async fn ready(State(admin): State<Admin>) -> Response {
     let overview = admin.overview.borrow().clone();
-    let text = sources::words(&overview, clock::now());
+    let mut text = sources::words(&overview, clock::now());
+    if let Some(note) = &*admin.certificate.borrow() {
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "discovery port: {note}");
+    }
     let status = if overview.ready {
         StatusCode::OK
     } else {
@@ -159,7 +167,8 @@ async fn all_sources(State(admin): State<Admin>) -> Response {
     let Some(detail) = answer.await.ok().filter(|_| sent.is_ok()) else {
         return (StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response();
     };
-    let view = sources::json(&detail, clock::now());
+    let mut view = sources::json(&detail, clock::now());
+    view["discovery_port"] = json!({ "note": *admin.certificate.borrow() });
     (
         [(header::CONTENT_TYPE, "application/json")],
         format!("{view:#}\n"),
@@ -305,6 +314,7 @@ mod tests {
             metrics: Arc::default(),
             overview: watch::channel(Overview::default()).1,
             orders: mpsc::channel(1).0,
+            certificate: watch::channel(None).1,
         };
         let dumps = Arc::new(Semaphore::new(1));
         let dump = || {

@@ -82,7 +82,7 @@ fn log(failed: &Failed, address: SocketAddr, floods: &Floods) {
         Failed::Silent => tracing::debug!(%address, "a client left before its TLS handshake"),
         Failed::Evicted => tracing::debug!(%address, "a silent client made room for another"),
         Failed::Late => {
-            tracing::debug!(%address, after = ?GREETING, "no TLS with this client: it is too slow")
+            tracing::debug!(%address, after = ?GREETING, "no TLS with this client: it is too slow");
         }
         Failed::Plaintext => {
             if has_line(PLAINTEXT) {

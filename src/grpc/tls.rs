@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::pki_types::UnixTime;
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -65,6 +66,8 @@ pub struct Tls {
     current: ArcSwap<ServerConfig>,
     /// What `load` saw.
     first: Steady,
+    /// What an operator should know of the certificate in use.
+    note: watch::Sender<Option<String>>,
 }
 
 /// The files at one time.
@@ -81,16 +84,35 @@ impl Tls {
     /// [`TlsError`]
     pub fn load(files: Files) -> Result<Self, TlsError> {
         let contents = Contents::read(&files)?;
-        // There is none that would be better: told, and used all the same.
-        if let Err(error) = contents.in_time(clock::unix_seconds()) {
-            tracing::error!(%error, "clients will not accept it");
-        }
-        Ok(Self {
+        let tls = Self {
             every: EVERY,
             current: ArcSwap::from_pointee(contents.config()?),
             first: Steady::new(contents.fingerprint()),
+            note: watch::Sender::new(None),
             files,
-        })
+        };
+        // There is none that would be better: reported, and used all the same.
+        tls.note_time(&contents, clock::unix_seconds());
+        Ok(tls)
+    }
+
+    /// What an operator should know of the certificate in use; it changes with time and with the files.
+    #[must_use]
+    pub fn note(&self) -> watch::Receiver<Option<String>> {
+        self.note.subscribe()
+    }
+
+    /// Notes that the certificate in use is not valid now, or no longer not.
+    fn note_time(&self, contents: &Contents, now: u64) {
+        let Err(error) = contents.in_time(now) else {
+            self.note.send_if_modified(|note| note.take().is_some());
+            return;
+        };
+        if self.note.borrow().is_none() {
+            tracing::error!(%error, "clients will not accept it");
+        }
+        self.note
+            .send_replace(Some(format!("{error}: clients will not accept it")));
     }
 
     /// With another time between two looks.
@@ -108,6 +130,7 @@ impl Tls {
     /// Follows the files until `stop`.
     pub(super) async fn follow(&self, metrics: &Metrics, stop: &CancellationToken) {
         let mut steady = self.first;
+        let mut used = steady.tried();
         // When files that came too early are to be tried again.
         let mut from: Option<u64> = None;
         loop {
@@ -128,6 +151,9 @@ impl Tls {
             let due = from.is_some_and(|from| now >= from);
             let news = steady.is_news(seen) || (due && steady.was_tried(seen));
             if !news {
+                if let Some(contents) = contents.ok().filter(|_| seen == used) {
+                    self.note_time(&contents, now);
+                }
                 continue;
             }
             let usable = contents.map_err(TlsError::from).and_then(|contents| {
@@ -141,6 +167,8 @@ impl Tls {
             match usable {
                 Ok(config) => {
                     self.current.store(Arc::new(config));
+                    used = seen;
+                    self.note.send_replace(None);
                     metrics.tls_reloads.inc();
                     tracing::info!(
                         certificate = %self.files.certificate.display(),
@@ -149,11 +177,11 @@ impl Tls {
                 }
                 Err(error) => {
                     metrics.tls_reload_failures.inc();
-                    tracing::error!(
-                        %error,
-                        reason = std::error::Error::source(&error).map(tracing::field::display),
-                        "new certificates cannot be used: the old ones stay"
-                    );
+                    let reason = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::error!(%error, reason, "new certificates cannot be used: the old ones stay");
+                    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                    let note = format!("new certificates cannot be used, the old ones stay: {error}{reason}");
+                    self.note.send_replace(Some(note));
                 }
             }
         }

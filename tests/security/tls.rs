@@ -8,7 +8,7 @@ use xds_bridge::grpc::{Options, Tls, TlsError};
 use xds_bridge::pem::PemError;
 
 use crate::pki::{BRIDGE, Ca, Pair, files, write};
-use crate::port::{Port, served};
+use crate::port::{PATIENCE, Port, served};
 
 const FAILURES: &str = "xds_bridge_tls_handshake_failures_total";
 const RELOADS: &str = "xds_bridge_tls_reloads_total";
@@ -126,10 +126,15 @@ async fn broken_new_files_leave_the_old_ones_in_use_and_are_told_once() {
         .await
         .unwrap();
 
-    // Right again; none of the three was told twice.
+    // Unreadable for another reason: a folder in its place.
+    std::fs::create_dir(&path).unwrap();
+    port.metric_is(RELOAD_FAILURES, 4).await;
+    std::fs::remove_dir(&path).unwrap();
+
+    // Right again; none of the four was reported twice. (That it is gone again may be seen in between.)
     write(folder.path(), &bridge(&ca), Some(&ca));
     port.metric_is(RELOADS, 1).await;
-    assert_eq!(port.metric(RELOAD_FAILURES), 3);
+    assert!((4..=5).contains(&port.metric(RELOAD_FAILURES)));
     served(port.tls(&ca, Some(&envoy)).await, "n", "edge")
         .await
         .unwrap();
@@ -148,6 +153,35 @@ async fn a_certificate_whose_time_is_over_or_has_not_come_replaces_none_that_wor
     write(folder.path(), &ca.sign_for(&[&name], 2000..2600), None);
     port.metric_is(RELOADS, 1).await;
     assert_eq!(port.metric(RELOAD_FAILURES), 2);
+    served(port.tls(&ca, None).await, "n", "edge").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_valid_is_noted_until_another_is() {
+    let (folder, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
+    let name = format!("dns:{BRIDGE}");
+    let expired = ca.sign_for(&[&name], 1990..2001);
+    let tls = Arc::new(
+        Tls::load(files(folder.path(), &expired, None))
+            .unwrap()
+            .every(Duration::from_millis(20)),
+    );
+    let mut note = tls.note();
+    let said = note.borrow().clone().expect("a note");
+    assert!(said.contains("bridge.pem has expired"), "{said}");
+    let options = Options {
+        tls: Some(tls),
+        ..Options::default()
+    };
+    let port = Port::start(options, 1, 100).await;
+    std::fs::write(folder.path().join("bridge-key.pem"), "no key").unwrap();
+    let noted = async {
+        let cannot = |note: &Option<String>| note.as_ref().is_some_and(|n| n.contains("cannot be used"));
+        note.wait_for(cannot).await.unwrap();
+        write(folder.path(), &bridge(&ca), None);
+        note.wait_for(Option::is_none).await.unwrap();
+    };
+    tokio::time::timeout(PATIENCE, noted).await.expect("the notes");
     served(port.tls(&ca, None).await, "n", "edge").await.unwrap();
 }
 
