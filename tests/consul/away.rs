@@ -12,8 +12,8 @@ use crate::multiplexed::{Site, assert_lossless};
 const SERVICES: usize = 10_000;
 /// Reads at once, beside those that block.
 const AT_ONCE: usize = 32;
-/// Pauses double up to half a minute: nine tries and no more, each of at most four requests.
-const TRIES: std::ops::RangeInclusive<usize> = 3..=36;
+/// Pauses double to 2.5 to 5 s: at most sixteen tries, each of at most four connections.
+const TRIES: std::ops::RangeInclusive<usize> = 3..=64;
 
 #[tokio::test]
 async fn ten_thousand_watches_and_an_agent_that_is_down_for_thirty_seconds() {
@@ -23,6 +23,7 @@ async fn ten_thousand_watches_and_an_agent_that_is_down_for_thirty_seconds() {
         .watched(Timing {
             backoff_min: usual.backoff_min / 10,
             backoff_max: usual.backoff_max / 10,
+            gate_max: usual.gate_max / 10,
             audit_pace: timing().audit_pace,
             ..usual
         })

@@ -1,6 +1,8 @@
 //! The Consul source behind something that ends long reads: a proxy, a load balancer, or a `write_timeout` of the
 //! agent. That is no outage, costs no watch, and teaches how long reads may block.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use h2::Reason;
@@ -21,15 +23,18 @@ fn patient() -> Timing {
     }
 }
 
+/// How long blocking reads were to last, in milliseconds.
+fn waits(fake: &Fake) -> Vec<u64> {
+    let asks = fake.asked(|ask| ask.index.is_some()).into_iter();
+    asks.filter_map(|ask| {
+        let wait = ask.query.split('&').find_map(|p| p.strip_prefix("wait="))?;
+        wait.strip_suffix("ms")?.parse().ok()
+    })
+    .collect()
+}
+
 fn longest_wait(fake: &Fake) -> Option<u64> {
-    let waits = fake
-        .asked(|ask| ask.index.is_some())
-        .into_iter()
-        .filter_map(|ask| {
-            let wait = ask.query.split('&').find_map(|p| p.strip_prefix("wait="))?;
-            wait.strip_suffix("ms")?.parse().ok()
-        });
-    waits.max()
+    waits(fake).into_iter().max()
 }
 
 /// Reads are ended after the limit: it is learned, and a change of this service arrives.
@@ -92,6 +97,78 @@ async fn by_a_gateway() {
     for status in [504, 502] {
         ended_by(say(status, 1, "upstream request timeout").unwrap()).await;
     }
+}
+
+/// The limit of a proxy is raised, or taken away: one read now and then lasts as configured, and shows it.
+#[tokio::test]
+async fn a_limit_that_is_gone_is_noticed() {
+    const CONFIGURED: Duration = Duration::from_secs(4);
+    let (fake, address) = Fake::start().await;
+    fake.set("orders", &[1]);
+    fake.cut_after(LIMIT, Reply::Drop(Reason::INTERNAL_ERROR));
+    let patient = Timing {
+        wait: CONFIGURED,
+        relearn: Duration::from_secs(2),
+        ..timing()
+    };
+    let mut hub = Hub::with(&ConsulSource::new(address), patient);
+    hub.until_live().await;
+    let lasts = async |wanted: &dyn Fn(u64) -> bool| {
+        let all = async {
+            loop {
+                fake.forget();
+                // Three watches: more reads than the one that looks for the limit.
+                fake.until_seen_times(6, |ask| ask.index.is_some()).await;
+                if waits(&fake).into_iter().filter(|wait| wanted(*wait)).count() >= 5 {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), all).await
+    };
+    lasts(&|wait| wait < 1_500)
+        .await
+        .expect("the limit is not learned");
+    fake.cut_after(Duration::from_secs(3600), Reply::Drop(Reason::INTERNAL_ERROR));
+    lasts(&|wait| wait == 4_000)
+        .await
+        .expect("reads stay short though nothing ends them");
+}
+
+/// A proxy whose every tenth answer is its own: its connection to the agent was just closed, or the agent restarts
+/// behind it. Reads that block, and reads that do not.
+#[tokio::test]
+async fn one_answer_in_ten_of_a_gateway_is_no_outage() {
+    let (fake, address) = Fake::start().await;
+    for n in 0..5 {
+        fake.set(&format!("s{n}"), &[1]);
+    }
+    let (seen, refused) = (AtomicUsize::new(1), Arc::new(AtomicUsize::new(0)));
+    let count = refused.clone();
+    fake.script(move |_| {
+        // As if by chance, and the same in each run.
+        let nth = seen
+            .fetch_add(1, Ordering::SeqCst)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let tenth = (nth >> 40).is_multiple_of(10);
+        count.fetch_add(usize::from(tenth), Ordering::SeqCst);
+        let status = [502, 503, 504][(nth >> 32) % 3];
+        tenth.then(|| say(status, 1, "no healthy upstream")).flatten()
+    });
+    let mut hub = Hub::with(&ConsulSource::new(address), patient());
+    hub.until_live().await;
+    for port in 2..12 {
+        for n in 0..5 {
+            fake.set(&format!("s{n}"), &[port]);
+            hub.until_ports(&format!("s{n}"), &[port]).await;
+        }
+    }
+    assert!(refused.load(Ordering::SeqCst) > 10);
+    assert!(
+        hub.statuses.iter().all(|status| *status == Status::Live),
+        "{:?}",
+        hub.statuses
+    );
 }
 
 /// Then nobody answers a plain read either.

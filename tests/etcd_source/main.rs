@@ -28,6 +28,7 @@ const QUICK: Timing = Timing {
     silence: Duration::from_secs(20),
     backoff_min: Duration::from_millis(5),
     backoff_max: Duration::from_millis(20),
+    away_max: Duration::from_millis(20),
 };
 
 /// The key of an instance of `orders`, and its value.

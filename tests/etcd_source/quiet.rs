@@ -376,6 +376,7 @@ async fn pauses_are_short_again_after_a_watch_was_well() {
     let timing = Timing {
         backoff_min: Duration::from_millis(250),
         backoff_max: Duration::from_secs(3600),
+        away_max: Duration::from_secs(3600),
         silence: Duration::from_secs(20),
         ..ATTENTIVE
     };

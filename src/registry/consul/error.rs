@@ -146,6 +146,18 @@ impl Error {
         }
     }
 
+    /// Whether something between us and the agent answered that it cannot reach it, or has no room.
+    #[must_use]
+    pub const fn is_gateway(&self) -> bool {
+        matches!(
+            self.failure,
+            Failure::Status {
+                status: 502..=504,
+                ..
+            }
+        )
+    }
+
     /// Whether there is not even the head of an answer.
     #[must_use]
     pub const fn is_unsent(&self) -> bool {

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::circuit::Phase;
 use super::gate::{Doubt, Fate};
-use super::link::{Audited, Fact, LIMITED_TRIES, Link, News, fell};
+use super::link::{Audited, Fact, GATEWAY_TRIES, LIMITED_TRIES, Link, News, fell};
 use super::pace::Rank;
 use super::stream::{After, Stream, Worth};
 use super::verdict::{Subject, Verdict};
@@ -234,6 +234,8 @@ pub(super) async fn step(
         }
         Err(e) if e.is_local() => (0, subject.unusable(e.chain())),
         Err(e) if e.is_refused() && subject.may_be_refused() => (0, subject.refused(e.chain())),
+        // Others are answered: it is this read that the gateway does not pass on.
+        Err(e) if link.is_passed_by(epoch, &e).await => (0, subject.unusable(e.chain())),
         Err(error) if link.is_limited(&error) => return Next::Limited,
         Err(error) if link.is_crowded(&error).await => return Next::Crowded,
         Err(error) => (0, Verdict::Suspect(error.chain())),
@@ -332,15 +334,13 @@ async fn block(
     belief: &mut Belief,
     (epoch, index): (u64, u64),
 ) -> Result<Result<Answer, Error>, Next> {
-    let mode = Mode::Blocking {
-        index,
-        wait: link.wait(),
-    };
+    let mut wait = link.lengths.wait();
+    let mut mode = Mode::Blocking { index, wait };
     let parked = belief.parked.take().filter(|(parked, _)| *parked == index);
     let resumed = parked.is_some();
     let mut read = parked.map_or_else(|| send(client, query, mode), |(_, read)| read);
     let mut tried = false;
-    let mut refusals = 0;
+    let (mut refusals, mut gateways) = (0, 1);
     loop {
         let flight = link.flights.begin(); // not of one that is parked: nobody would notice its end
         #[expect(
@@ -366,9 +366,9 @@ async fn block(
             Ok(answer) => {
                 #[expect(clippy::disallowed_methods, reason = "the other end of the same measurement")]
                 let lasted = begun.elapsed();
-                link.lasted(lasted);
+                link.lasted(wait, lasted);
                 if answer.index == index && answer.backend == Backend::Servers {
-                    link.waited(query, lasted);
+                    link.waited(query, wait, lasted);
                 }
                 return Ok(Ok(answer));
             }
@@ -416,13 +416,21 @@ async fn block(
                     if !link.answers(epoch, begun + lasted).await {
                         return Ok(Err(error));
                     }
-                    link.cut(query, begun, lasted, &error);
+                    link.cut(query, wait, begun, lasted, &error);
                     if !others {
                         // It may be another agent by now: what got lost is judged as a whole, in a new epoch.
                         link.verify("all blocking reads ended, and it answers");
                         link.circuit.over(epoch).await;
                     }
                     return Err(Next::Again);
+                }
+                // A gateway's own answer, at once: it says nothing of the agent, unless it goes on.
+                if error.is_gateway() && gateways < GATEWAY_TRIES {
+                    gateways += 1;
+                    wait = link.lengths.wait();
+                    mode = Mode::Blocking { index, wait };
+                    read = send(client, query, mode);
+                    continue;
                 }
                 if crowding.is_none() || !others {
                     return Ok(Err(error)); // they all ended: it is the agent's end

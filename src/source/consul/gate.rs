@@ -19,13 +19,15 @@ use crate::registry::consul::{Error, Grant, Mode, Query, Right, chain};
 /// Tries the gate whenever the circuit is open. Never returns.
 pub(super) async fn keep(link: &Link) {
     let mut delays = link.timing.delays();
+    let mut tries = link.timing.tries();
     let mut rotations = link.client.rotations();
     loop {
         rotations.mark_unchanged();
         // Who asked before this pass is answered by it: one restore is noticed by many reads.
         let _ = link.verify.notified().now_or_never();
-        match pass(link).await {
+        let pause = match pass(link).await {
             Ok(multiplexed) => {
+                tries = link.timing.tries();
                 let epoch = link.circuit.close(multiplexed);
                 let calm = async {
                     tokio::time::sleep(link.timing.calm).await;
@@ -39,13 +41,16 @@ pub(super) async fn keep(link: &Link) {
                     Ok(()) = rotations.changed() => {}
                     () = calm => {}
                 }
+                // What breaks again and again is read as a whole each time.
+                link.timing.next(&mut delays)
             }
             Err(reason) => {
                 tracing::debug!(source = %link.source, reason, "consul did not pass the gate");
                 link.circuit.refuse(reason);
+                link.timing.next(&mut tries)
             }
-        }
-        tokio::time::sleep(link.timing.next(&mut delays)).await;
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -99,8 +104,10 @@ async fn check(link: &Link) -> Result<(), String> {
     // rs-consul's timeout ends with the answer's head; this one with its body.
     let names = simple.get_all_registered_service_names(Some(options));
     match tokio::time::timeout(link.timing.slack, names).await {
-        Ok(Err(ConsulError::UnexpectedResponseCode(status, _))) if status == 403 || status == 429 => {
-            Ok(()) // the next read says it better, or waits for its turn
+        Ok(Err(ConsulError::UnexpectedResponseCode(status, _)))
+            if matches!(status.as_u16(), 403 | 429 | 502..=504) =>
+        {
+            Ok(()) // the next read says it better, waits for its turn, or is sent again
         }
         // What the names are, and whether they can be read, is judged by the consistent read.
         Ok(Ok(_) | Err(ConsulError::ResponseDeserializationFailed(_))) => Ok(()),
@@ -180,7 +187,8 @@ pub(super) async fn fate(link: &Link, loss: &Loss) -> Result<Fate, Doubt> {
 }
 
 async fn doubt(link: &Link, error: &Error) -> Doubt {
-    if link.is_limited(error) {
+    let epoch = link.circuit.state().epoch;
+    if link.is_limited(error) || link.is_passed_by(epoch, error).await {
         Doubt::Limited
     } else if link.is_crowded(error).await {
         Doubt::Crowded
@@ -193,7 +201,7 @@ async fn doubt(link: &Link, error: &Error) -> Doubt {
 pub(super) enum Doubt {
     /// The agent has no room now.
     Crowded,
-    /// Requests are limited by the second.
+    /// Requests are limited by the second, or a gateway did not pass this one on.
     Limited,
     /// Not to be trusted.
     Suspect(String),

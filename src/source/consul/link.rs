@@ -6,20 +6,19 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::future::BoxFuture;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use super::circuit::Circuit;
-use super::cuts::Cuts;
 use super::document::Documents;
 use super::flights::Flights;
 use super::known::Known;
+use super::lengths::Lengths;
 use super::pace::{Pace, Rank};
 use super::parse::{Found, Names};
 use super::reads::Reads;
-use super::waits::Waits;
+use super::timing::Timing;
 use crate::config::ConsulSelection;
 use crate::registry::consul::{Answer, Backend, Client, Crowding, Error, Grant, Mode, Peering, Query, Right};
 
@@ -27,82 +26,12 @@ use crate::registry::consul::{Answer, Backend, Client, Crowding, Error, Grant, M
 pub(super) const ASIDES: usize = 16;
 /// How often a read is tried that the agent turns away for want of room.
 const TRIES: u32 = 5;
+/// The same when a gateway before Consul answers for it (502, 503, 504): one such answer is no outage.
+pub(super) const GATEWAY_TRIES: u32 = 3;
 /// The same when requests are limited by the second: each try waits for its turn.
 pub(super) const LIMITED_TRIES: u32 = 20;
 /// What is hidden from the token is read again by so many reads a second at most.
 const HIDDEN_READS: u32 = 20;
-
-/// How long things take. The default is right for real agents; tests shorten it.
-#[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    /// How long a blocking read may block.
-    pub wait: Duration,
-    /// How much longer than Consul may take an answer is waited for.
-    pub slack: Duration,
-    /// The least pause between two tries of the gate (the jitter adds up to as much again).
-    pub backoff_min: Duration,
-    /// The longest such pause, without the jitter.
-    pub backoff_max: Duration,
-    /// So long without trouble, and the pauses start at the least again.
-    pub calm: Duration,
-    /// A pause after a blocking read that brought nothing: nothing in between must spin.
-    pub pace: Duration,
-    /// The least time from one sweep to the next.
-    pub sweep: Duration,
-    /// From one look at the files of token and TLS to the next.
-    pub look: Duration,
-    /// So long after a connection ended without a byte, all others of a dead agent have ended too.
-    pub settle: Duration,
-    /// So long without a request turned away, and more watches are tried.
-    pub grow: Duration,
-    /// In this time each service is read once beside its watch.
-    pub audit: Duration,
-    /// The least and the longest time between two such reads.
-    pub audit_pace: (Duration, Duration),
-    /// So long may a watch be behind such a read.
-    pub grace: Duration,
-    /// From one look at the state of a peering to the next.
-    pub peering: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            wait: Duration::from_secs(300),
-            slack: Duration::from_secs(10),
-            backoff_min: Duration::from_millis(125),
-            backoff_max: Duration::from_secs(15),
-            calm: Duration::from_secs(60),
-            pace: Duration::from_millis(100),
-            sweep: Duration::from_secs(2),
-            look: Duration::from_secs(1),
-            settle: Duration::from_millis(250),
-            grow: Duration::from_secs(180),
-            audit: Duration::from_secs(600),
-            // The longest is also what finds an agent over HTTP/1.1 that takes requests and never answers.
-            audit_pace: (Duration::from_millis(200), Duration::from_secs(10)),
-            grace: Duration::from_secs(10),
-            peering: Duration::from_secs(5),
-        }
-    }
-}
-
-impl Timing {
-    /// Pauses of 125–250 ms, doubling to 15–30 s, for ever.
-    pub(super) fn delays(&self) -> ExponentialBackoff {
-        ExponentialBuilder::new()
-            .with_min_delay(self.backoff_min)
-            .with_max_delay(self.backoff_max)
-            .with_jitter()
-            .without_max_times()
-            .build()
-    }
-
-    /// The next pause; the sequence never ends, so the fallback is never taken.
-    pub(super) fn next(&self, delays: &mut ExponentialBackoff) -> Duration {
-        delays.next().unwrap_or(self.backoff_max)
-    }
-}
 
 /// Something read, believed when its epoch still holds.
 #[derive(Debug)]
@@ -177,10 +106,8 @@ pub(super) struct Link {
     /// When requests may leave, where they are limited by the second.
     pub(super) pace: Pace,
     reads: Reads,
-    waits: Mutex<Waits>,
-    cuts: Mutex<Cuts>,
-    /// What the times of [`Cuts`] count from.
-    began: Instant,
+    /// How long blocking reads last.
+    pub(super) lengths: Lengths,
     /// The keeper has a read to count that was ended on the way.
     pub(super) was_cut: Notify,
     /// When a plain read last asked whether somebody is there, and whether there was.
@@ -216,10 +143,8 @@ impl Link {
             peering_note: watch::Sender::new(None),
             pace: Pace::new(timing.grow, timing.slack * 3),
             reads: Reads::new(),
-            waits: Mutex::new(Waits::new(timing.wait)),
+            lengths: Lengths::new(timing.wait, timing.relearn),
             was_cut: Notify::new(),
-            cuts: Mutex::new(Cuts::new(timing.wait)),
-            began: now(),
             answered: tokio::sync::Mutex::default(),
             streams: AtomicBool::new(false),
             newest: Mutex::default(),
@@ -234,15 +159,15 @@ impl Link {
 
     /// One read that does not block; waits for its turn. What is turned away for want of room is tried
     /// again, by fewer at once: also an idle connection that was just closed looks like that. What meets a
-    /// limit by the second is tried again more slowly.
+    /// limit by the second is tried again more slowly; what a gateway answers is tried twice more.
     pub(super) async fn read_as(&self, rank: Rank, query: &Query, mut mode: Mode) -> Result<Answer, Error> {
-        let mut pause = self.timing.pace;
+        let mut pauses = self.timing.retries();
         let (mut tried, mut limited) = (1, 1);
         loop {
             self.pace.turn(rank).await;
             let permit = self.reads.turn().await;
             let result = self.client.read(query, mode).await;
-            let crowded = match &result {
+            let (crowded, most) = match &result {
                 Ok(_) => {
                     self.reads.answered();
                     self.pace.answered();
@@ -257,20 +182,21 @@ impl Link {
                     limited += 1;
                     continue;
                 }
-                Err(error) => error.crowding().is_some(),
+                Err(error) if error.crowding().is_some() => (true, TRIES),
+                Err(error) if error.is_gateway() => (false, GATEWAY_TRIES),
+                Err(error) if error.is_unsent() => (false, 2),
+                Err(_) => (false, 1),
             };
             if crowded {
                 self.reads.turned_away(permit);
             } else {
                 drop(permit);
             }
-            let again = if crowded { TRIES } else { 2 };
-            if tried >= again || !(crowded || result.as_ref().is_err_and(Error::is_unsent)) {
+            if tried >= most {
                 return result;
             }
             tried += 1;
-            tokio::time::sleep(pause).await;
-            pause *= 2;
+            tokio::time::sleep(self.timing.next(&mut pauses)).await;
             // Right even if the agent is another one by now.
             mode = Mode::Consistent;
         }
@@ -287,14 +213,20 @@ impl Link {
     }
 
     async fn ask<'a, T>(&self, ask: impl Fn() -> BoxFuture<'a, Result<T, Error>> + Send) -> Result<T, Error> {
-        let mut tried = 1;
+        let mut pauses = self.timing.retries();
+        let (mut tried, mut limited) = (1, 1);
         loop {
             self.pace.turn(Rank::Change).await;
-            let _permit = self.reads.turn().await;
+            let permit = self.reads.turn().await;
             match ask().await {
-                Err(error) if self.is_limited(&error) && tried < LIMITED_TRIES => {
+                Err(error) if self.is_limited(&error) && limited < LIMITED_TRIES => {
                     self.pace.limited();
+                    limited += 1;
+                }
+                Err(error) if error.is_gateway() && tried < GATEWAY_TRIES => {
+                    drop(permit);
                     tried += 1;
+                    tokio::time::sleep(self.timing.next(&mut pauses)).await;
                 }
                 result => return result,
             }
@@ -333,48 +265,38 @@ impl Link {
         }
     }
 
-    /// How long a blocking read may block.
-    pub(super) fn wait(&self) -> Duration {
-        self.cuts.lock().unwrap_or_else(PoisonError::into_inner).wait()
-    }
-
-    /// A blocking read was answered after this time.
-    pub(super) fn lasted(&self, time: Duration) {
-        self.cuts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .answered(time);
-    }
-
-    /// Something on the way ended a blocking read that began then, after this time; the agent is well.
-    pub(super) fn cut(&self, what: &Query, begun: Instant, lasted: Duration, error: &Error) {
-        let wait = self
-            .cuts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .cut(begun.saturating_duration_since(self.began), lasted);
+    /// Something on the way ended a blocking read that was to last `wait`, began then, and lasted so long; the
+    /// agent is well.
+    pub(super) fn cut(&self, what: &Query, wait: Duration, begun: Instant, lasted: Duration, error: &Error) {
+        let learned = self.lengths.cut(wait, begun, lasted);
         self.was_cut.notify_one();
-        let Some(wait) = wait else { return };
-        self.waits
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .asks(wait);
-        tracing::warn!(
+        let Some(wait) = learned else { return };
+        tracing::info!(
             source = %self.source,
             what = what.subject(),
             ?lasted,
             ?wait,
             reason = error.chain(),
-            "blocking reads are ended on the way to consul; shorter ones from now on (sources.NAME.wait)"
+            "blocking reads are ended on the way to consul; they last no longer than this from now on \
+             (sources.NAME.wait)"
         );
     }
 
-    /// Reads that were ended since this was asked last.
-    pub(super) fn take_cuts(&self) -> u64 {
-        self.cuts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take_count()
+    /// A blocking read that was to last `wait` was answered after this time.
+    pub(super) fn lasted(&self, wait: Duration, lasted: Duration) {
+        if self.lengths.answered(wait, lasted) {
+            tracing::info!(
+                source = %self.source,
+                ?lasted,
+                wait = ?self.timing.wait,
+                "blocking reads are no longer ended early on the way to consul; they last as configured again"
+            );
+        }
+    }
+
+    /// Whether a gateway before the agent answered for it again and again, and another read is answered.
+    pub(super) async fn is_passed_by(&self, epoch: u64, error: &Error) -> bool {
+        error.is_gateway() && self.answers(epoch, now()).await
     }
 
     /// Whether the agent answers a read that does not block, since this moment. One read is enough for all whose
@@ -390,7 +312,15 @@ impl Link {
             return answers;
         }
         let at = now();
-        let answers = match self.client.read(&Query::Nodes, Mode::Plain).await {
+        let mut result = self.client.read(&Query::Nodes, Mode::Plain).await;
+        let mut pauses = self.timing.retries();
+        for _ in 1..GATEWAY_TRIES {
+            if result.as_ref().is_err_and(Error::is_gateway) {
+                tokio::time::sleep(self.timing.next(&mut pauses)).await;
+                result = self.client.read(&Query::Nodes, Mode::Plain).await;
+            }
+        }
+        let answers = match result {
             Ok(_) => true,
             // Who refuses or limits us is there; what that means for us, the next read says.
             Err(error) => {
@@ -406,13 +336,8 @@ impl Link {
 
     /// A blocking read that was not streamed ended after this time with the index that it began with. Before
     /// its wait is over that means a restored snapshot: everything is read again, and stays meanwhile.
-    pub(super) fn waited(&self, what: &Query, time: Duration) {
-        let early = self
-            .waits
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .ended(time);
-        if early {
+    pub(super) fn waited(&self, what: &Query, wait: Duration, time: Duration) {
+        if self.lengths.ended(wait, time) {
             let (what, time) = (what.subject(), time.as_millis());
             self.verify(&format!(
                 "a blocking read of {what} ended after {time} ms without a change"

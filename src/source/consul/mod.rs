@@ -25,6 +25,7 @@ mod gate;
 mod keeper;
 mod known;
 mod ledger;
+mod lengths;
 mod link;
 mod pace;
 mod parse;
@@ -36,6 +37,7 @@ mod slots;
 mod stream;
 mod subject;
 mod sweep;
+mod timing;
 mod verdict;
 mod waits;
 mod wire;
@@ -47,8 +49,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use document::{Document, Documents, document, named};
-pub use link::Timing;
 pub use parse::{Found, Names, Unreadable, health, services};
+pub use timing::Timing;
 
 use self::keeper::Keeper;
 use self::link::Link;
@@ -147,7 +149,7 @@ impl ConsulWatcher {
 
     /// Tried for ever, since certificates may appear; `None` when stopped.
     async fn connect(&self, sink: &Sink, stop: &CancellationToken) -> Result<Option<Client>, HubGone> {
-        let mut delays = self.timing.delays();
+        let mut delays = self.timing.tries();
         loop {
             match self.client() {
                 Ok(client) => return Ok(Some(client)),

@@ -93,7 +93,7 @@ impl Keeper {
         if missed > 0 {
             self.sink.measured(Measured::Missed(missed)).await?;
         }
-        let cut = self.link.take_cuts();
+        let cut = self.link.lengths.take_cuts();
         if cut > 0 {
             self.sink.measured(Measured::Cut(cut)).await?;
         }

@@ -4,40 +4,26 @@
 
 use std::time::Duration;
 
-/// Waits that differ by less are the same; Consul adds up to 1/16.
-const SAME: Duration = Duration::from_secs(1);
-const SHARE: u32 = 10;
+use super::lengths::{about, alike};
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Waits {
-    asked: Duration,
     /// How long the last one took that ended early.
     early: Option<Duration>,
 }
 
 impl Waits {
-    pub(super) const fn new(asked: Duration) -> Self {
-        Self { asked, early: None }
-    }
-
-    /// From now on shorter ones are asked for.
-    pub(super) const fn asks(&mut self, wait: Duration) {
-        self.asked = wait;
-        self.early = None;
-    }
-
-    /// One ended after this time. True: before its time, and not as the last one that did.
-    pub(super) fn ended(&mut self, time: Duration) -> bool {
+    /// One that was to last `asked` ended after this time. True: early, and not as the last one that did.
+    pub(super) fn ended(&mut self, asked: Duration, time: Duration) -> bool {
         if let Some(early) = self.early {
-            let about = SAME.max(early / SHARE);
-            if early.abs_diff(time) <= about {
+            if alike(early, time) {
                 return false;
             }
             if time > early {
                 self.early = None; // nobody caps the waits
             }
         }
-        let is_early = time + self.asked / SHARE < self.asked;
+        let is_early = time + about(asked) < asked;
         if is_early {
             self.early = Some(time);
         }
@@ -55,29 +41,35 @@ mod tests {
 
     #[test]
     fn only_what_ends_before_its_wait_is_an_alarm() {
-        let mut waits = Waits::new(s(300));
-        assert!(!waits.ended(s(300)) && !waits.ended(s(318)));
-        assert!(waits.ended(s(7)), "a restore");
-        assert!(!waits.ended(s(300)));
-        assert!(waits.ended(s(7)), "waits last longer, so this is another restore");
-        assert!(waits.ended(s(200)) && waits.ended(s(20)));
+        let mut waits = Waits::default();
+        assert!(!waits.ended(s(300), s(300)) && !waits.ended(s(300), s(318)));
+        assert!(waits.ended(s(300), s(7)), "a restore");
+        assert!(!waits.ended(s(300), s(300)));
+        assert!(
+            waits.ended(s(300), s(7)),
+            "waits last longer, so this is another restore"
+        );
+        assert!(waits.ended(s(300), s(200)) && waits.ended(s(300), s(20)));
     }
 
     #[test]
     fn waits_that_are_capped_alarm_once() {
-        let mut waits = Waits::new(s(300));
+        let mut waits = Waits::default();
         let ends = [60, 63, 61, 60, 62];
         assert_eq!(
-            ends.map(|time| waits.ended(s(time))),
+            ends.map(|time| waits.ended(s(300), s(time))),
             [true, false, false, false, false]
         );
-        assert!(waits.ended(s(30)), "a restore under such a cap");
+        assert!(waits.ended(s(300), s(30)), "a restore under such a cap");
     }
 
     #[test]
     fn reads_that_end_at_once_alarm_once() {
-        let mut waits = Waits::new(s(300));
+        let mut waits = Waits::default();
         let ends = [1, 40, 3, 900].map(Duration::from_millis);
-        assert_eq!(ends.map(|time| waits.ended(time)), [true, false, false, false]);
+        assert_eq!(
+            ends.map(|time| waits.ended(s(300), time)),
+            [true, false, false, false]
+        );
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Backoff {
     /// Delays that were asked for.
     asked: usize,
     limits: ExponentialBackoff,
+    /// The last one of them.
+    limit: Duration,
     /// Draws from `limit..2 * limit`, in step with `limits`.
     draws: ExponentialBackoff,
 }
@@ -33,17 +35,24 @@ impl Backoff {
             endpoints: endpoints.max(1),
             asked: 0,
             limits: builder.build(),
+            limit: timing.backoff_min,
             draws: builder.with_jitter().build(),
         }
     }
 
-    pub(super) fn next(&mut self) -> Duration {
+    /// `listed`: the try before read the whole prefix, or a part of it.
+    pub(super) fn next(&mut self, listed: bool) -> Duration {
         self.asked += 1;
-        if self.round_is_over() {
-            self.longer()
-        } else {
-            Self::new(1, self.timing).longer()
+        if !self.round_is_over() {
+            return Self::new(1, self.timing).longer();
         }
+        let delay = self.longer();
+        if listed || self.timing.away_max >= self.timing.backoff_max {
+            return delay;
+        }
+        // Drawn evenly from zero to the lower limit.
+        let limit = self.limit.max(self.timing.away_max);
+        delay.mul_f64(self.timing.away_max.div_duration_f64(limit))
     }
 
     /// Whether the last delay is the one after a whole round: each endpoint has had its turn.
@@ -53,7 +62,10 @@ impl Backoff {
 
     fn longer(&mut self) -> Duration {
         match (self.draws.next(), self.limits.next()) {
-            (Some(draw), Some(limit)) => draw.saturating_sub(limit),
+            (Some(draw), Some(limit)) => {
+                self.limit = limit;
+                draw.saturating_sub(limit)
+            }
             // Not reached: without a limit of times there is always a next one.
             _ => self.timing.backoff_max,
         }
@@ -75,16 +87,35 @@ mod tests {
         let (first, longest) = (timing.backoff_min, timing.backoff_max);
         let mut backoff = Backoff::new(1, timing);
         for limit in [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
-            assert!(backoff.next() <= Duration::from_millis(limit));
+            assert!(backoff.next(true) <= Duration::from_millis(limit));
         }
-        let late: Vec<_> = (0..100_000).map(|_| backoff.next()).collect();
+        let late: Vec<_> = (0..100_000).map(|_| backoff.next(true)).collect();
         assert!(late.iter().all(|d| *d <= longest));
         assert!(
             late.iter().any(|d| *d > longest / 2) && late.iter().any(|d| *d < longest / 2),
             "jitter"
         );
         backoff.reset();
-        assert!(backoff.next() <= first);
+        assert!(backoff.next(true) <= first);
+    }
+
+    #[test]
+    fn who_is_away_is_tried_again_within_five_seconds() {
+        let mut backoff = Backoff::new(1, Timing::default());
+        for limit in [250, 500, 1000, 2000, 4000] {
+            assert!(backoff.next(false) <= Duration::from_millis(limit));
+        }
+        let late: Vec<_> = (0..1_000).map(|_| backoff.next(false)).collect();
+        let longest = late.iter().max().copied().unwrap_or_default();
+        assert!(
+            longest <= Duration::from_secs(5) && longest > Duration::from_secs(4),
+            "{longest:?}"
+        );
+        let listed = (0..1_000).map(|_| backoff.next(true)).max();
+        assert!(
+            listed > Some(Duration::from_secs(20)),
+            "a try that lists waits longer"
+        );
     }
 
     #[test]
@@ -93,13 +124,13 @@ mod tests {
         let mut backoff = Backoff::new(3, Timing::default());
         for limit in [250, 500, 1000, 2000, 4000] {
             for _ in 0..2 {
-                assert!(backoff.next() <= first);
+                assert!(backoff.next(true) <= first);
                 assert!(!backoff.round_is_over());
             }
-            assert!(backoff.next() <= Duration::from_millis(limit));
+            assert!(backoff.next(true) <= Duration::from_millis(limit));
             assert!(backoff.round_is_over());
         }
-        let late: Vec<_> = (0..300).map(|_| backoff.next()).collect();
+        let late: Vec<_> = (0..300).map(|_| backoff.next(true)).collect();
         assert!(late.iter().any(|d| *d > first), "rounds wait");
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Session {
     pub(super) position: Option<Position>,
     /// Has listed once.
     delivered: bool,
+    /// Has read of the whole prefix since it was away.
+    listed: bool,
     /// The cluster whose facts we hold.
     pub(super) cluster: Option<u64>,
     pub(super) tried: Tried,
@@ -111,6 +113,7 @@ impl Session {
             timing,
             position: None,
             delivered: false,
+            listed: false,
             cluster: None,
             tried: Tried::default(),
         }
@@ -188,7 +191,7 @@ impl Session {
     }
 
     async fn away(&mut self, endpoint: &str, end: &Break) -> Result<(), HubGone> {
-        let delay = self.backoff.next();
+        let delay = self.backoff.next(std::mem::take(&mut self.listed));
         let reason = reason(end, endpoint, &self.prefix, self.link.user());
         warn!(source = %self.source, prefix = %self.prefix, endpoint, retry_in = ?delay, "etcd is away: {reason}");
         // At the start one dead endpoint is not etcd: what was known last would be served, though another
@@ -254,6 +257,7 @@ impl Session {
         let mut relisting = self.state.relist();
         // Decoded page by page: the values of a whole prefix are never held together.
         while let Some(page) = pages.next().await? {
+            self.listed = true;
             keys += page.len();
             for some in page.chunks(DECODED_AT_ONCE) {
                 for kv in some {

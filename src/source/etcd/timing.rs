@@ -14,8 +14,10 @@ pub struct Timing {
     pub silence: Duration,
     /// The longest first pause after a break; each is drawn evenly from zero on.
     pub backoff_min: Duration,
-    /// The longest pause of all.
+    /// The longest pause after a try that listed: what breaks again and again is not read as a whole each time.
     pub backoff_max: Duration,
+    /// The longest pause after any other try: so long may etcd be back before it is used.
+    pub away_max: Duration,
 }
 
 impl Default for Timing {
@@ -26,6 +28,7 @@ impl Default for Timing {
             silence: Duration::from_secs(20),
             backoff_min: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),
+            away_max: Duration::from_secs(5),
         }
     }
 }
