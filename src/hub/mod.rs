@@ -30,7 +30,7 @@ use crate::fanout::Fanout;
 use crate::metrics::{BySource, ByType, Metrics, count};
 use crate::model::catalog::Touched;
 use crate::model::change::What;
-use crate::model::{Catalog, Change, Event, Issue, Measured, Severity, Status};
+use crate::model::{Catalog, Change, Event, Issue, Measured, Status};
 use crate::xds::Kind;
 
 /// Events of sources that wait for the hub; a source that is faster waits itself.
@@ -40,6 +40,7 @@ pub const INBOX: usize = 256;
 #[derive(Debug, Default)]
 struct Quotas {
     entries: Quota,
+    repaired: Quota,
     declared: Quota,
     health: Quota,
 }
@@ -293,11 +294,8 @@ impl Hub {
             complete,
             stray: None,
         };
-        let event = Event {
-            source: source.clone(),
-            what: What::Change(change),
-        };
-        self.catalog.apply(event, self.now())
+        let now = self.now();
+        self.catalog.recall(source, change, now)
     }
 
     /// Hands the state of one changed source to the writer.
@@ -396,15 +394,9 @@ impl Hub {
             );
         }
         if touched.issues {
-            let (lines, more) = self.quotas.entries.lines(touched.new_issues.len(), clock::now());
-            for issue in touched.new_issues.iter().take(lines) {
-                log_issue(&source, issue);
-            }
-            if more > 0 {
-                tracing::warn!(source = %source, more, "more entries with issues; see /metrics");
-            }
             self.uncounted = true;
         }
+        self.log_entries(&source, &touched);
         self.follow(touched);
         if away {
             self.recall(&source);
@@ -521,12 +513,5 @@ fn log_note(source: &str, note: Option<&str>) {
     match note {
         Some(note) => tracing::warn!(source, "{note}"),
         None => tracing::info!(source, "nothing to note any more"),
-    }
-}
-
-fn log_issue(source: &str, issue: &Issue) {
-    match issue.severity {
-        Severity::Rejected => tracing::warn!(source, entry = issue.entry, "entry rejected: {}", issue.reason),
-        Severity::Warning => tracing::warn!(source, entry = issue.entry, "entry: {}", issue.reason),
     }
 }

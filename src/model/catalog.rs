@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::change::{Event, Issue, What};
+use super::change::{Change, Event, Issue, What};
 use super::declaration::Policy;
 use super::guard::GuardRule;
 use super::last_good::Exposures;
@@ -25,8 +25,11 @@ pub struct Catalog {
 pub struct Touched {
     /// Services to be merged and translated anew.
     pub services: BTreeSet<Arc<str>>,
-    /// Issues that were not there before.
-    pub new_issues: Vec<Issue>,
+    /// Issues that were not there before, and of which service.
+    pub new_issues: Vec<(Option<Arc<str>>, Issue)>,
+    /// Entries that could not be used as they were, and can be now: the service, and the instance (`""`: its
+    /// policy document).
+    pub repaired: Vec<(Arc<str>, Arc<str>)>,
     /// Some issue came or went.
     pub issues: bool,
     /// The source's status, note or first delivery changed.
@@ -73,6 +76,12 @@ impl Catalog {
             What::Verified(nth) => state.verified(nth),
             What::Measured(_) => Touched::default(),
         }
+    }
+
+    /// Takes what is known of a source from before a restart of the bridge.
+    pub fn recall(&mut self, source: &str, change: Change, now: Duration) -> Touched {
+        let state = self.sources.get_mut(source);
+        state.map_or_else(Touched::default, |state| state.recall(change, now))
     }
 
     /// When [`Self::release`] has something to do.
@@ -155,27 +164,31 @@ impl Touched {
     fn merge(&mut self, other: Self) {
         self.services.extend(other.services);
         self.new_issues.extend(other.new_issues);
+        self.repaired.extend(other.repaired);
         self.issues |= other.issues;
         self.status |= other.status;
         self.ask.extend(other.ask);
     }
 
-    pub(super) fn note_issues(&mut self, old: &[Issue], new: &[Issue]) {
+    pub(super) fn note_issues(&mut self, service: Option<&Arc<str>>, old: &[Issue], new: &[Issue]) {
         if old == new {
             return;
         }
         self.issues = true;
         // One service may have thousands, and each of its changes comes through here.
         let known: HashSet<&Issue> = old.iter().collect();
-        self.new_issues
-            .extend(new.iter().filter(|i| !known.contains(i)).cloned());
+        self.new_issues.extend(
+            new.iter()
+                .filter(|i| !known.contains(i))
+                .map(|i| (service.cloned(), i.clone())),
+        );
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Change, Health, Instance, Policy, Status};
+    use crate::model::{Health, Instance, Policy, Status};
 
     fn record(port: u16) -> ServiceRecord {
         let instance = Instance {

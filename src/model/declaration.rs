@@ -87,6 +87,18 @@ pub enum Spelling {
     Tag,
 }
 
+impl State {
+    /// The declared word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Drain => "drain",
+            Self::Off => "off",
+        }
+    }
+}
+
 impl Spelling {
     /// Takes the prefix off; `None` when the key is none of ours.
     #[must_use]
@@ -110,7 +122,22 @@ impl Spelling {
 const KNOWN: &str = "version, weight, zone, state, protocol, expose, route, all-unhealthy, timeout, \
                      stream-idle-timeout, idle-timeout, share, needs";
 /// What becomes of a key whose value cannot be read.
-const SLIP: &str = "not used: the last good value stays in force; a new instance takes the default";
+fn slip(key: Key) -> String {
+    let default = match key {
+        Key::Version => "has no version",
+        Key::Weight => "has the registry's own weight",
+        Key::Zone => "has the registry's own zone",
+        Key::State => "is up",
+        Key::Protocol => "declares no protocol",
+        Key::Expose => "does not say where the service is exposed",
+        Key::AllUnhealthy => "takes the operator's rule",
+        Key::Timeout => "has routes without a timeout, unless they say one",
+        Key::StreamIdleTimeout => "has routes with the operator's stream idle timeout, unless they say one",
+        Key::IdleTimeout => "takes the operator's `clusters.idle_timeout`",
+        Key::Route(_) => "does not declare this route",
+    };
+    format!("not used: the last good value stays in force; a new instance {default}")
+}
 
 /// Reads a table of keys (already without their prefix). `entry` is the
 /// registry's name of it and stands in each issue.
@@ -132,8 +159,9 @@ pub fn parse<'a>(
                 Some(key) => {
                     misspelt.insert(key);
                     format!(
-                        "unknown key; did you mean `{}{key}`? It is {SLIP}",
-                        spelling.prefix()
+                        "unknown key; did you mean `{}{key}`? It is {}",
+                        spelling.prefix(),
+                        slip(key)
                     )
                 }
                 None if matches!(name, "share" | "needs") => {
@@ -147,7 +175,7 @@ pub fn parse<'a>(
             Ok(warnings) => warnings.into_iter().for_each(warn),
             Err(reason) => {
                 declared.slip(key);
-                warn(format!("{reason}; {SLIP}"));
+                warn(format!("{reason}; {}", slip(key)));
             }
         }
     }
@@ -163,6 +191,9 @@ pub fn parse<'a>(
 fn read_one(declared: &mut Declared, key: Key, value: &str) -> Result<Vec<String>, String> {
     let policy = &mut declared.policy;
     match key {
+        Key::Version | Key::Zone if value.is_empty() => {
+            return Ok(vec!["is empty: the same as not declared".to_owned()]);
+        }
         Key::Version => declared.version = Some(label(value, "a commit id or release")?),
         Key::Zone => declared.zone = Some(label(value, "a zone name")?),
         Key::Weight => declared.weight = Some(weight(value)?),
@@ -338,6 +369,26 @@ impl Policy {
             Key::Route(number) => self.routes.contains_key(&number),
             Key::Version | Key::Weight | Key::Zone | Key::State => false,
         }
+    }
+
+    /// The value of one key as it is declared; `""`: there is none.
+    #[must_use]
+    pub fn shown(&self, key: Key) -> String {
+        let time = |time: Option<Duration>| time.map(|time| format!("{time:?}"));
+        let value = match key {
+            Key::Protocol => self.protocol.map(|protocol| protocol.as_str().to_owned()),
+            Key::Expose => self.expose.as_ref().map(|expose| match expose {
+                Expose::Nothing => "none".to_owned(),
+                Expose::On(names) => names.join(","),
+            }),
+            Key::AllUnhealthy => self.all_unhealthy.map(|rule| rule.as_str().to_owned()),
+            Key::Timeout => time(self.timeout),
+            Key::StreamIdleTimeout => time(self.stream_idle_timeout),
+            Key::IdleTimeout => time(self.idle_timeout),
+            Key::Route(number) => self.routes.get(&number).map(ToString::to_string),
+            Key::Version | Key::Weight | Key::Zone | Key::State => None,
+        };
+        value.unwrap_or_default()
     }
 
     /// Takes the value of one key from another policy, where that has one. True when it had.

@@ -139,3 +139,21 @@ fn the_stronger_place_wins_key_by_key() {
         (Some(5), Some("b"), 1)
     );
 }
+
+#[test]
+fn an_empty_label_is_not_declared_and_named() {
+    for name in ["zone", "version"] {
+        let (declared, issues) = read(&[(name, " ")]);
+        assert_eq!((declared, issues.len()), (Declared::default(), 1), "{name}");
+        assert!(issues[0].contains("the same as not declared"), "{issues:?}");
+    }
+}
+
+#[test]
+fn what_a_new_instance_gets_in_the_place_of_a_wrong_value_is_named() {
+    let (_, issues) = read(&[("timeout", "5")]);
+    assert!(
+        issues[0].contains("a new instance has routes without a timeout"),
+        "{issues:?}"
+    );
+}

@@ -18,23 +18,43 @@ const MAX_ISSUES: usize = 100;
 /// The names of the exposures that the operator defines.
 pub type Exposures = BTreeSet<Arc<str>>;
 
+/// What a record is read with.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The service's name, for messages.
+    pub service: &'a str,
+    /// The operator's; empty: any may be named.
+    pub exposures: &'a Exposures,
+    /// The source had not delivered before: what is known of it is from before a restart of the bridge. Later it
+    /// knows itself what its unreadable entries said last: one that it has nothing of was registered anew.
+    pub first: bool,
+}
+
 /// Fills what cannot be read in `record` from `before`, what is served of the same service and source.
-pub fn fill(record: &mut ServiceRecord, before: Option<&ServiceRecord>, exposures: &Exposures) {
+pub fn fill(record: &mut ServiceRecord, before: Option<&ServiceRecord>, place: Place<'_>) {
     let mut stale: Vec<(Arc<str>, Option<Key>)> = Vec::new();
+    let mut issues = Vec::new();
     let known = before.map_or(&[][..], |before| &before.instances);
-    for id in &record.unread {
-        if id.is_empty() && record.policy.is_none() {
-            record.policy = before.and_then(|before| before.policy.clone());
-            stale.extend(record.policy.is_some().then(|| (id.clone(), None)));
-        }
+    let carried: BTreeSet<&Arc<str>> = before
+        .iter()
+        .flat_map(|before| &before.stale)
+        .filter(|(_, key)| key.is_none())
+        .map(|(id, _)| id)
+        .collect();
+    let unread: BTreeSet<&Arc<str>> = record
+        .unread
+        .iter()
+        .filter(|id| place.first || carried.contains(id))
+        .collect();
+    if unread.iter().any(|id| id.is_empty()) && record.policy.is_none() {
+        record.policy = before.and_then(|before| before.policy.clone());
+        stale.extend(record.policy.is_some().then(|| ("".into(), None)));
     }
-    let unreadable = record.unread.iter().filter(|id| !id.is_empty());
-    let unreadable: BTreeSet<&Arc<str>> = unreadable.collect();
-    if !unreadable.is_empty() {
+    if !unread.is_empty() {
         let mut ids: BTreeSet<Arc<str>> = record.instances.iter().map(|i| i.id.clone()).collect();
         // One that was registered again under another id is there already.
         let mut places: BTreeSet<_> = record.instances.iter().map(|i| i.address).collect();
-        for last in known.iter().filter(|last| unreadable.contains(&last.id)) {
+        for last in known.iter().filter(|last| unread.contains(&last.id)) {
             if !ids.contains(&last.id) && places.insert(last.address) {
                 ids.insert(last.id.clone());
                 stale.push((last.id.clone(), None));
@@ -42,37 +62,69 @@ pub fn fill(record: &mut ServiceRecord, before: Option<&ServiceRecord>, exposure
             }
         }
     }
+    issues.extend(stale.iter().map(|(id, _)| place.sentence(id, WHOLE)));
     record.instances.sort_by(|a, b| a.id.cmp(&b.id));
-    if let (Some(policy), Some(last)) = (&mut record.policy, before.and_then(|b| b.policy.as_ref())) {
-        let kept = keep(policy, last, exposures);
+    if let Some(policy) = &mut record.policy {
+        let last = before.and_then(|before| before.policy.as_ref());
+        let kept = keep(policy, last, "", place, &mut issues);
         stale.extend(kept.into_iter().map(|key| ("".into(), Some(key))));
     }
-    if record
-        .instances
-        .iter()
-        .any(|instance| has_slips(instance, exposures))
-    {
+    let exposures = place.exposures;
+    if record.instances.iter().any(|i| has_slips(i, exposures)) {
         let known: BTreeMap<&str, &Instance> = known.iter().map(|last| (&*last.id, last)).collect();
         for instance in record.instances.iter_mut().filter(|i| has_slips(i, exposures)) {
-            let Some(last) = known.get(&*instance.id) else {
-                continue;
-            };
-            let mut kept = keep_own(instance, last);
-            kept.extend(keep_policy(instance, last, exposures));
+            let last = known.get(&*instance.id).copied();
+            let mut kept = keep_own(instance, last, place, &mut issues);
+            kept.extend(keep_policy(instance, last, place, &mut issues));
             stale.extend(kept.into_iter().map(|key| (instance.id.clone(), Some(key))));
         }
     }
-    record
-        .issues
-        .extend(stale.iter().take(MAX_ISSUES).map(|(id, key)| sentence(id, *key)));
+    record.issues.extend(issues.into_iter().take(MAX_ISSUES));
     record.stale = stale;
 }
 
-fn sentence(id: &str, key: Option<Key>) -> Issue {
-    let entry = if id.is_empty() { "policy" } else { id };
-    let what = key.map_or_else(|| "the entry".to_owned(), |key| key.to_string());
-    let reason = format!("{what}: stale, the last good value is in force until a readable one is registered");
-    Issue::warning(entry, reason)
+const WHOLE: &str =
+    "the entry cannot be read; the last good one stays in force until a readable one is registered";
+
+impl Place<'_> {
+    /// `id`: of the instance, `""` for the policy document.
+    fn sentence(self, id: &str, reason: impl Into<String>) -> Issue {
+        let id = if id.is_empty() { "policy" } else { id };
+        Issue::warning(format!("{}/{id}", self.service), reason)
+    }
+
+    /// The names in `expose` that the operator does not define.
+    fn unknown<'p>(self, policy: &'p Policy) -> Vec<&'p str> {
+        let Some(Expose::On(names)) = policy.expose.as_ref().filter(|_| !self.exposures.is_empty()) else {
+            return Vec::new();
+        };
+        let unknown = names
+            .iter()
+            .filter(|name| !self.exposures.contains(name.as_str()));
+        unknown.map(String::as_str).collect()
+    }
+
+    /// What is wrong with a key that cannot be used.
+    fn wrong(self, key: Key, unknown: &[&str]) -> String {
+        if key != Key::Expose || unknown.is_empty() {
+            return format!("{key}: cannot be read");
+        }
+        let there: Vec<&str> = self.exposures.iter().map(|name| &**name).collect();
+        let (noun, verb) = if unknown.len() == 1 {
+            ("exposure", "is")
+        } else {
+            ("exposures", "are")
+        };
+        let unknown = unknown.join("`, `");
+        format!(
+            "{key}: {noun} `{unknown}` {verb} not in bridge.toml; there are {}",
+            there.join(", ")
+        )
+    }
+}
+
+fn stays(value: impl std::fmt::Display) -> String {
+    format!("the last good value {value} stays in force until a readable one is registered")
 }
 
 fn has_slips(instance: &Instance, exposures: &Exposures) -> bool {
@@ -87,61 +139,107 @@ fn unknown_exposure(policy: &Policy, exposures: &Exposures) -> bool {
 }
 
 /// The keys of the instance itself that keep their last good value.
-fn keep_own(instance: &mut Instance, last: &Instance) -> Vec<Key> {
+fn keep_own(
+    instance: &mut Instance,
+    last: Option<&Instance>,
+    place: Place<'_>,
+    issues: &mut Vec<Issue>,
+) -> Vec<Key> {
     let Some(own) = instance.own.as_deref().filter(|own| !own.slips.is_empty()) else {
         return Vec::new();
     };
+    let Some(last) = last else { return Vec::new() };
     let mut own: Own = own.clone();
     let mut kept = Vec::new();
+    let said = last.own.as_deref();
     for key in &own.slips {
-        let said = last.own.as_deref();
         let took = match key {
-            Key::Weight => said
-                .and_then(|l| l.weight)
-                .map(|weight| own.weight = Some(weight)),
-            Key::State => said.and_then(|l| l.state).map(|state| own.state = Some(state)),
-            Key::Zone => said
-                .and_then(|l| l.zone.clone())
-                .map(|zone| own.zone = Some(zone)),
+            Key::Weight => said.and_then(|l| l.weight).map(|weight| {
+                own.weight = Some(weight);
+                weight.to_string()
+            }),
+            Key::State => said.and_then(|l| l.state).map(|state| {
+                own.state = Some(state);
+                state.as_str().to_owned()
+            }),
+            Key::Zone => said.and_then(|l| l.zone.clone()).map(|zone| {
+                own.zone = Some(zone.clone());
+                zone.to_string()
+            }),
             Key::Version if !last.version.is_empty() => {
                 own.version = Some(last.version.clone());
-                Some(())
+                Some(last.version.to_string())
             }
             _ => None,
         };
-        kept.extend(took.map(|()| *key));
+        if let Some(value) = took {
+            let reason = format!("{}; {}", place.wrong(*key, &[]), stays(value));
+            issues.push(place.sentence(&instance.id, reason));
+            kept.push(*key);
+        }
     }
     instance.follow(&own);
     instance.own = Some(Arc::new(own));
     kept
 }
 
-fn keep_policy(instance: &mut Instance, last: &Instance, exposures: &Exposures) -> Vec<Key> {
-    if instance.policy.slips.is_empty() && !unknown_exposure(&instance.policy, exposures) {
+fn keep_policy(
+    instance: &mut Instance,
+    last: Option<&Instance>,
+    place: Place<'_>,
+    issues: &mut Vec<Issue>,
+) -> Vec<Key> {
+    if instance.policy.slips.is_empty() && !unknown_exposure(&instance.policy, place.exposures) {
         return Vec::new();
     }
     let mut policy = (*instance.policy).clone();
-    let kept = keep(&mut policy, &last.policy, exposures);
+    let last = last.map(|last| &*last.policy);
+    let kept = keep(&mut policy, last, &instance.id, place, issues);
     instance.policy = Arc::new(policy);
     kept
 }
 
-/// The keys of a policy that keep their last good value.
-fn keep(policy: &mut Policy, last: &Policy, exposures: &Exposures) -> Vec<Key> {
-    let mut slips = policy.slips.clone();
-    if unknown_exposure(policy, exposures) {
-        slips.insert(Key::Expose);
+/// The keys of a policy that keep their last good value. Exposures that are not defined count as not named.
+fn keep(
+    policy: &mut Policy,
+    last: Option<&Policy>,
+    id: &str,
+    place: Place<'_>,
+    issues: &mut Vec<Issue>,
+) -> Vec<Key> {
+    let unknown: Vec<String> = place.unknown(policy).into_iter().map(str::to_owned).collect();
+    let unknown: Vec<&str> = unknown.iter().map(String::as_str).collect();
+    if !unknown.is_empty() {
+        policy.slips.insert(Key::Expose);
     }
-    let still_allowed = |key: &Key| *key != Key::Expose || !unknown_exposure(last, exposures);
-    slips
-        .into_iter()
-        .filter(still_allowed)
-        .filter(|key| policy.take(*key, last))
-        .collect()
+    let mut kept = Vec::new();
+    for key in policy.slips.clone() {
+        let last = last.filter(|last| key != Key::Expose || place.unknown(last).is_empty());
+        let consequence = if last.is_some_and(|last| policy.take(key, last)) {
+            kept.push(key);
+            stays(policy.shown(key))
+        } else if key == Key::Expose && !unknown.is_empty() {
+            if let Some(Expose::On(names)) = &mut policy.expose {
+                names.retain(|name| place.exposures.contains(name.as_str()));
+            }
+            if matches!(&policy.expose, Some(Expose::On(names)) if names.is_empty()) {
+                policy.expose = None;
+                "counts as not declared".to_owned()
+            } else {
+                format!("only {} counts", policy.shown(key))
+            }
+        } else {
+            continue; // what was read of it says so
+        };
+        issues.push(place.sentence(id, format!("{}; {consequence}", place.wrong(key, &unknown))));
+    }
+    kept
 }
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
     use crate::model::declaration::{self, Spelling};
     use crate::model::service::{Registered, assemble};
@@ -149,6 +247,14 @@ mod tests {
 
     fn exposures() -> Exposures {
         ["internal".into(), "edge".into()].into()
+    }
+
+    const fn place(exposures: &Exposures, first: bool) -> Place<'_> {
+        Place {
+            service: "orders",
+            exposures,
+            first,
+        }
     }
 
     fn record(keys: &[(&str, &str)], health: Health) -> ServiceRecord {
@@ -171,11 +277,15 @@ mod tests {
         let mut served: Option<ServiceRecord> = None;
         for keys in declarations {
             let mut next = record(keys, Health::Healthy);
-            fill(&mut next, served.as_ref(), &exposures());
+            fill(&mut next, served.as_ref(), place(&exposures(), true));
             served = Some(next);
         }
         let served = served.unwrap();
-        assert_eq!(served.issues.len(), served.stale.len(), "each stale key is named");
+        let named = served
+            .issues
+            .iter()
+            .filter(|i| i.reason.contains("stays in force"));
+        assert_eq!(named.count(), served.stale.len(), "each stale key is named");
         let stale = served
             .stale
             .iter()
@@ -258,7 +368,7 @@ mod tests {
     fn what_the_registry_says_goes_on_changing() {
         let first = record(&[("zone", "a"), ("state", "up")], Health::Healthy);
         let mut next = record(&[("zone", "a b"), ("state", "pu")], Health::Unhealthy);
-        fill(&mut next, Some(&first), &exposures());
+        fill(&mut next, Some(&first), place(&exposures(), true));
         assert_eq!(
             (next.instances[0].health, &*next.instances[0].zone),
             (Health::Unhealthy, "a")
@@ -269,11 +379,71 @@ mod tests {
     fn what_is_no_longer_allowed_is_not_kept() {
         let first = record(&[("expose", "gone")], Health::Healthy);
         let mut next = record(&[("expose", "egde")], Health::Healthy);
-        fill(&mut next, Some(&first), &exposures());
+        fill(&mut next, Some(&first), place(&exposures(), true));
         assert!(next.stale.is_empty());
         assert_eq!(
-            next.instances[0].policy.expose,
-            Some(Expose::On(vec!["egde".into()]))
+            next.instances[0].policy.expose, None,
+            "nor is what nobody defines"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_and_what_becomes_of_it_is_named() {
+        let good: &[(&str, &str)] = &[
+            ("timeout", "5s"),
+            ("expose", "edge"),
+            ("route", "host=API.x path=/a header=X-A:1 timeout=2s"),
+            ("weight", "90"),
+        ];
+        let bad: &[(&str, &str)] = &[
+            ("timeout", "5"),
+            ("expose", "egde, internal"),
+            ("route", "x"),
+            ("weight", "x"),
+        ];
+        let first = record(good, Health::Healthy);
+        let said = |before: Option<&ServiceRecord>| {
+            let mut next = record(bad, Health::Healthy);
+            fill(&mut next, before, place(&exposures(), false));
+            let issues = next.issues.iter();
+            let text: Vec<String> = issues.map(|i| format!("{}: {}\n", i.entry, i.reason)).collect();
+            text.concat()
+        };
+        expect![[r"
+            orders/x-1: weight: cannot be read; the last good value 90 stays in force until a readable one is registered
+            orders/x-1: expose: exposure `egde` is not in bridge.toml; there are edge, internal; the last good value edge stays in force until a readable one is registered
+            orders/x-1: timeout: cannot be read; the last good value 5s stays in force until a readable one is registered
+            orders/x-1: route: cannot be read; the last good value host=api.x path=/a header=x-a:1 timeout=2s stays in force until a readable one is registered
+        "]]
+        .assert_eq(&said(Some(&first)));
+        expect![[r"
+            orders/x-1: expose: exposure `egde` is not in bridge.toml; there are edge, internal; only internal counts
+        "]]
+        .assert_eq(&said(None));
+    }
+
+    #[test]
+    fn what_was_registered_anew_and_cannot_be_read_is_not_the_entry_of_before() {
+        let first = record(&[("weight", "3")], Health::Healthy);
+        let garbage = ServiceRecord {
+            unread: vec!["x-1".into()],
+            ..ServiceRecord::default()
+        };
+        let after = |before: &ServiceRecord, is_first| {
+            let mut next = garbage.clone();
+            fill(&mut next, Some(before), place(&exposures(), is_first));
+            next
+        };
+        assert!(
+            after(&first, false).instances.is_empty(),
+            "the source knows it by now"
+        );
+        let carried = after(&first, true);
+        assert_eq!(carried.instances, first.instances);
+        assert_eq!(
+            after(&carried, false).instances,
+            first.instances,
+            "carried over a restart, it stays while it cannot be read"
         );
     }
 
@@ -283,7 +453,7 @@ mod tests {
         let mut next = record(&[], Health::Healthy);
         next.instances[0].id = "x-2".into();
         next.unread = vec!["x-1".into()];
-        fill(&mut next, Some(&first), &exposures());
+        fill(&mut next, Some(&first), place(&exposures(), true));
         let seen: Vec<_> = next.instances.iter().map(|i| (&*i.id, i.health)).collect();
         assert_eq!(seen, [("x-2", Health::Healthy)]);
         assert!(next.stale.is_empty());
@@ -300,7 +470,7 @@ mod tests {
             unread: vec!["".into(), "x-1".into(), "x-2".into()],
             ..ServiceRecord::default()
         };
-        fill(&mut next, Some(&first), &exposures());
+        fill(&mut next, Some(&first), place(&exposures(), true));
         assert_eq!((&next.instances, &next.policy), (&first.instances, &first.policy));
         assert_eq!(next.stale.len(), 2);
     }

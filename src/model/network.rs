@@ -54,6 +54,16 @@ impl OnAllUnhealthy {
             _ => return None,
         })
     }
+
+    /// The declared word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Drop => "drop",
+        }
+    }
 }
 
 /// A name the operator binds to listeners, and what services may claim there.

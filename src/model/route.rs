@@ -1,6 +1,7 @@
 //! One declared route: `host=api.x path=/orders header=x-canary:1 timeout=2s` or
 //! `grpc=shop.Orders/Get`. Parsing names the word that is wrong and what would be right.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
@@ -152,6 +153,35 @@ impl RouteRule {
             stream_idle_timeout,
         };
         Ok((rule, warnings))
+    }
+}
+
+/// As it is declared.
+impl fmt::Display for RouteRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(host) = &self.host {
+            write!(f, "host={host} ")?;
+        }
+        match &self.matcher {
+            Matcher::Prefix(path) => write!(f, "path={path}")?,
+            Matcher::Characters(path) => write!(f, "path={path}*")?,
+            Matcher::Grpc(GrpcMethod { service, method }) => {
+                write!(f, "grpc={service}")?;
+                if let Some(method) = method {
+                    write!(f, "/{method}")?;
+                }
+            }
+        }
+        for (name, value) in &self.headers {
+            write!(f, " header={name}:{value}")?;
+        }
+        if let Some(timeout) = self.timeout {
+            write!(f, " timeout={timeout:?}")?;
+        }
+        if let Some(timeout) = self.stream_idle_timeout {
+            write!(f, " stream-idle-timeout={timeout:?}")?;
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! A service: what one source says of it, and the union that Envoy gets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -25,6 +25,10 @@ pub struct ServiceRecord {
     /// Entries that are there and cannot be read at all: ids of instances, `""` for the policy document.
     #[serde(skip)]
     pub unread: Vec<Arc<str>>,
+    /// Instances that are there and rejected, by their ids, where the registry's own word for that is no last good
+    /// value: each is judged by what it says now.
+    #[serde(skip)]
+    pub rejected: Vec<Arc<str>>,
     /// Keys that keep their last good value, since what is registered now cannot be read: by the id of the
     /// instance, `""` for the policy document. `None`: the whole entry.
     #[serde(skip)]
@@ -46,6 +50,40 @@ pub struct Service {
     pub elected: Policy,
     /// Keys that instances declare differently.
     pub conflicts: Vec<Conflict>,
+}
+
+impl ServiceRecord {
+    /// Entries that were wrong in some way here and are right in `after`: ids of instances, `""` for the policy
+    /// document.
+    #[must_use]
+    pub fn repaired(&self, after: &Self) -> Vec<Arc<str>> {
+        if self.issues.is_empty() && self.unread.is_empty() {
+            return Vec::new();
+        }
+        let (before, still) = (self.wrong(), after.wrong());
+        let there = |id: &Arc<str>| match id.is_empty() {
+            true => after.policy.is_some(),
+            false => after.instances.binary_search_by(|i| i.id.cmp(id)).is_ok(),
+        };
+        before
+            .into_iter()
+            .filter(|id| !still.contains(id) && there(id))
+            .collect()
+    }
+
+    fn wrong(&self) -> BTreeSet<Arc<str>> {
+        let slips = |i: &&Instance| {
+            !i.policy.slips.is_empty() || i.own.as_ref().is_some_and(|own| !own.slips.is_empty())
+        };
+        let policy = self.policy.iter().filter(|policy| !policy.slips.is_empty());
+        self.stale
+            .iter()
+            .map(|(id, _)| id.clone())
+            .chain(self.unread.iter().chain(&self.rejected).cloned())
+            .chain(policy.map(|_| "".into()))
+            .chain(self.instances.iter().filter(slips).map(|i| i.id.clone()))
+            .collect()
+    }
 }
 
 impl Service {

@@ -9,7 +9,7 @@ use super::catalog::Touched;
 use super::change::{Change, Condition, Issue, Status};
 use super::guard::{Guard, GuardRule, Turn, Withheld, kept, turn};
 use super::key::Key;
-use super::last_good::{self, Exposures};
+use super::last_good::{self, Exposures, Place};
 use super::service::ServiceRecord;
 
 /// One source in the catalog.
@@ -24,6 +24,8 @@ pub struct SourceState {
     heard: Option<Duration>,
     note: Option<String>,
     delivered: bool,
+    /// It has delivered its whole state itself: what was known before a restart of the bridge is over.
+    spoke: bool,
     instances: usize,
     guard: Option<Guard>,
     verify: Verify,
@@ -52,6 +54,7 @@ impl SourceState {
             heard: None,
             note: None,
             delivered: false,
+            spoke: false,
             instances: 0,
             guard: rule.map(Guard::new),
             verify: Verify::Never,
@@ -242,7 +245,20 @@ impl SourceState {
         touched
     }
 
+    /// What the source says.
     pub(super) fn apply(&mut self, change: Change, now: Duration) -> Touched {
+        let complete = change.complete;
+        let touched = self.take(change, now);
+        self.spoke |= complete;
+        touched
+    }
+
+    /// What is known of the source from before a restart of the bridge.
+    pub(super) fn recall(&mut self, change: Change, now: Duration) -> Touched {
+        self.take(change, now)
+    }
+
+    fn take(&mut self, change: Change, now: Duration) -> Touched {
         let mut touched = Touched {
             status: !self.delivered && change.complete,
             ..Touched::default()
@@ -262,11 +278,12 @@ impl SourceState {
         }
         for (name, record) in &mut told {
             if let Some(record) = record {
-                last_good::fill(
-                    record,
-                    self.services.get(name).map(|served| &**served),
-                    &self.exposures,
-                );
+                let place = Place {
+                    service: name,
+                    exposures: &self.exposures,
+                    first: !self.spoke,
+                };
+                last_good::fill(record, self.services.get(name).map(|served| &**served), place);
             }
         }
         for (name, record) in self.guarded(told, now, &mut touched) {
@@ -275,7 +292,7 @@ impl SourceState {
             }
         }
         if let Some(stray) = change.stray.filter(|stray| *stray != self.stray) {
-            touched.note_issues(&self.stray, &stray);
+            touched.note_issues(None, &self.stray, &stray);
             self.stray = stray;
         }
         touched
@@ -312,15 +329,20 @@ impl SourceState {
     fn replace(&mut self, name: Arc<str>, record: Option<ServiceRecord>, touched: &mut Touched) {
         let old = match record {
             Some(record) => {
-                let known = self.services.get(&name).map_or(&[][..], |old| &old.issues);
-                touched.note_issues(known, &record.issues);
+                let old = self.services.get(&name);
+                let known = old.map_or(&[][..], |old| &old.issues);
+                touched.note_issues(Some(&name), known, &record.issues);
+                let repaired = old.map(|old| old.repaired(&record)).unwrap_or_default();
+                touched
+                    .repaired
+                    .extend(repaired.into_iter().map(|id| (name.clone(), id)));
                 self.instances += record.instances.len();
                 self.services.insert(name.clone(), Arc::new(record))
             }
             None => self
                 .services
                 .remove(&name)
-                .inspect(|old| touched.note_issues(&old.issues, &[])),
+                .inspect(|old| touched.note_issues(None, &old.issues, &[])),
         };
         self.instances -= old.map_or(0, |old| old.instances.len());
         touched.services.insert(name);

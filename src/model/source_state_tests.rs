@@ -179,3 +179,64 @@ fn a_source_that_is_away_cannot_stand_by_what_it_said() {
     assert_eq!(state.release(None).services.len(), 2, "but the operator can");
     assert_eq!(state.instances(), 0);
 }
+
+#[test]
+fn an_entry_that_is_registered_anew_as_garbage_is_gone() {
+    let garbage = || ServiceRecord {
+        unread: vec!["000".into()],
+        instances: record(1..2).instances,
+        ..ServiceRecord::default()
+    };
+    let ids = |state: &SourceState| -> Vec<Arc<str>> {
+        let served = state.record("a").unwrap();
+        served.instances.iter().map(|i| i.id.clone()).collect()
+    };
+    let mut running = SourceState::new(None);
+    running.apply(told(true, vec![("a", Some(record(0..2)))]), Duration::ZERO);
+    running.apply(told(false, vec![("a", Some(garbage()))]), Duration::ZERO);
+    assert_eq!(
+        ids(&running),
+        ["001".into()],
+        "the source has nothing good of it any more"
+    );
+
+    let mut restarted = SourceState::new(None);
+    restarted.recall(told(true, vec![("a", Some(record(0..2)))]), Duration::ZERO);
+    for complete in [true, false] {
+        restarted.apply(told(complete, vec![("a", Some(garbage()))]), Duration::ZERO);
+        assert_eq!(
+            ids(&restarted),
+            ["000".into(), "001".into()],
+            "known from before the restart"
+        );
+    }
+}
+
+#[test]
+fn what_can_be_used_again_is_told_once() {
+    let wrong = || {
+        let mut wrong = record(0..3);
+        Arc::make_mut(&mut wrong.instances[0].policy)
+            .slips
+            .insert(Key::Timeout);
+        wrong.instances.remove(2);
+        wrong.rejected = vec!["002".into()];
+        wrong.unread = vec!["".into()];
+        wrong.issues = vec![Issue::rejected("x", "no port")];
+        wrong
+    };
+    let mut right = record(0..3);
+    right.policy = Some(Policy::default());
+    let mut state = SourceState::new(None);
+    let mut repaired = |record: &ServiceRecord| {
+        let change = told(false, vec![("a", Some(record.clone()))]);
+        state.apply(change, Duration::ZERO).repaired
+    };
+    assert_eq!(repaired(&wrong()), []);
+    let all = ["", "000", "002"].map(|id| ("a".into(), id.into()));
+    assert_eq!(repaired(&right), all);
+    assert_eq!(repaired(&right), []);
+    assert_eq!(repaired(&wrong()), []);
+    let gone = record(1..2);
+    assert_eq!(repaired(&gone), [], "what is gone is not repaired");
+}

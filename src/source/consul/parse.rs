@@ -150,7 +150,13 @@ pub fn health(name: &str, body: &[u8], selection: &ConsulSelection) -> Result<Fo
                 instance,
                 created: entry.service.create_index,
             }),
-            Err(reason) => record.issues.push(Issue::rejected(label(&entry), reason)),
+            Err(reason) => {
+                record.issues.push(Issue::rejected(label(&entry), reason));
+                if record.rejected.len() < MAX_ISSUES {
+                    let id = format!("{}/{}", entry.node.name, entry.service.id);
+                    record.rejected.push(id.into());
+                }
+            }
         }
     }
     if ours > MAX_ENTRIES {

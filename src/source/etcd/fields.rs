@@ -209,7 +209,8 @@ impl<'a> Scope<'a> {
         let weight = self.weight(item, issues);
         let pairs = texts
             .iter()
-            .filter_map(|(key, text)| Some((*key, text.as_deref()?)));
+            .filter_map(|(key, text)| Some((*key, text.as_deref()?)))
+            .filter(|(_, text)| !text.is_empty()); // frameworks write all fields, also those that nobody set
         let pairs = pairs.chain(weight.as_deref().map(|weight| ("weight", weight)));
         let mut fields = declaration::parse(self.entry, Spelling::Plain, pairs, &mut found);
         if item.weight.is_some() && weight.is_none() {
