@@ -45,35 +45,6 @@ struct Quotas {
     health: Quota,
 }
 
-impl Quotas {
-    fn ends(&self) -> Option<Instant> {
-        [&self.entries, &self.declared, &self.health]
-            .into_iter()
-            .filter_map(Quota::ends)
-            .min()
-    }
-
-    /// Says what a flood left unsaid.
-    fn say_rest(&mut self, now: Instant) {
-        for (quota, what) in [
-            (&mut self.entries, "more entries with issues; see /metrics"),
-            (
-                &mut self.declared,
-                "more of what services declare is wrong; see /metrics",
-            ),
-            (
-                &mut self.health,
-                "more services without a healthy instance, or with one again",
-            ),
-        ] {
-            let more = quota.rest(now);
-            if more > 0 {
-                tracing::warn!(more, "{what}");
-            }
-        }
-    }
-}
-
 /// The task's state.
 #[derive(Debug)]
 pub struct Hub {
@@ -169,14 +140,12 @@ impl Hub {
             let patience = self.memory.patience();
             let ageing = self.memory.ageing(clock::now());
             let renewal = Some(self.memory.renewal()).filter(|_| self.writer.is_some());
-            let flood = self.quotas.ends();
             tokio::select! {
                 () = stop.cancelled() => {
                     self.renew();
                     return self.save_all().await;
                 }
                 () = at(renewal), if renewal.is_some() => self.renew(),
-                () = at(flood), if flood.is_some() => self.quotas.say_rest(clock::now()),
                 () = at(save), if save.is_some() => self.save(),
                 () = at(patience), if patience.is_some() => {
                     for source in self.memory.waiting() {

@@ -1,5 +1,5 @@
 //! How many lines of one kind go into the log: a value that changes a hundred times a second must not
-//! fill a disk. What is left out is counted, and the number said. Pure; times are given.
+//! fill a disk. What is left out is counted and told. Pure; times are given.
 
 use std::time::Duration;
 
@@ -41,19 +41,6 @@ impl Quota {
         }
         (lines, std::mem::take(&mut self.hidden))
     }
-
-    /// When to ask for the [rest](Self::rest).
-    pub(super) fn ends(&self) -> Option<Instant> {
-        self.began.filter(|_| self.hidden > 0).map(|began| began + WINDOW)
-    }
-
-    /// How many were left out and not said yet, once their time is over: nothing may come that would say it.
-    pub(super) fn rest(&mut self, now: Instant) -> usize {
-        if self.ends().is_none_or(|end| now < end) {
-            return 0;
-        }
-        std::mem::take(&mut self.hidden)
-    }
 }
 
 #[cfg(test)]
@@ -75,12 +62,5 @@ mod tests {
         assert_eq!(quota.lines(0, at(10)), (0, 0));
         assert_eq!(quota.lines(1, at(10)), (1, 15), "and what came since, later");
         assert_eq!(quota.lines(1, at(20)), (1, 0));
-        assert_eq!((quota.lines(500, at(20)).0, quota.ends()), (20, None));
-        assert_eq!(quota.lines(500, at(21)), (20, 0));
-        assert_eq!(quota.ends(), Some(at(30)), "nothing else need happen");
-        assert_eq!(
-            (quota.rest(at(29)), quota.rest(at(30)), quota.rest(at(31))),
-            (0, 480, 0)
-        );
     }
 }
