@@ -4,6 +4,7 @@
 mod build;
 mod grpc;
 mod last_known;
+mod log;
 mod quota;
 mod report;
 mod settle;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use build::Builder;
 pub use build::Network;
 use last_known::Memory;
-use quota::Quota;
+use log::{Quotas, log_note};
 use settle::Settle;
 pub use view::{Detail, Held, LastGood, Order, Overview, SourceDetail, SourceInfo, SourceView};
 
@@ -35,15 +36,6 @@ use crate::xds::Kind;
 
 /// Events of sources that wait for the hub; a source that is faster waits itself.
 pub const INBOX: usize = 256;
-
-/// What of each kind may still be said in the log.
-#[derive(Debug, Default)]
-struct Quotas {
-    entries: Quota,
-    repaired: Quota,
-    declared: Quota,
-    health: Quota,
-}
 
 /// The task's state.
 #[derive(Debug)]
@@ -139,6 +131,7 @@ impl Hub {
             let save = save.and_then(|writer| self.memory.save_at(clock::now(), writer.rest()));
             let patience = self.memory.patience();
             let ageing = self.memory.ageing(clock::now());
+            let unsaid = self.quotas.due();
             let renewal = Some(self.memory.renewal()).filter(|_| self.writer.is_some());
             tokio::select! {
                 () = stop.cancelled() => {
@@ -153,6 +146,7 @@ impl Hub {
                     }
                 }
                 () = at(ageing), if ageing.is_some() => self.report(),
+                () = at(unsaid), if unsaid.is_some() => self.quotas.report(clock::now()),
                 () = at(due), if due.is_some() => self.publish(),
                 () = at(release), if release.is_some() => {
                     let touched = self.catalog.release(self.now());
@@ -427,41 +421,6 @@ impl Hub {
         );
     }
 
-    /// Names services that have lost their last healthy instance, or have one again.
-    fn log_all_unhealthy(&mut self) {
-        let news = self.builder.take_health();
-        let (lines, more) = self.quotas.health.lines(news.len(), clock::now());
-        for (service, sick) in news.iter().take(lines) {
-            if *sick {
-                tracing::warn!(%service, "no instance is healthy");
-            } else {
-                tracing::info!(%service, "no longer without a healthy instance");
-            }
-        }
-        if !news.is_empty() {
-            if lines + more > 0 {
-                let (changed, all) = (lines + more, self.builder.all_unhealthy().len());
-                tracing::info!(changed, all, "services without a healthy instance");
-            }
-            self.name_all_unhealthy();
-        }
-    }
-
-    /// Names what is newly wrong between services (unknown exposures, refused or contested claims, conflicts).
-    fn log_declared(&mut self) {
-        let now: BTreeSet<Issue> = self.builder.issues().cloned().collect();
-        let new: Vec<&Issue> = now.difference(&self.seen_issues).collect();
-        let (lines, more) = self.quotas.declared.lines(new.len(), clock::now());
-        for issue in new.into_iter().take(lines) {
-            tracing::warn!(service = issue.entry, "{}", issue.reason);
-        }
-        if more > 0 {
-            tracing::warn!(more, "more of what services declare is wrong; see /metrics");
-        }
-        self.seen_issues = now;
-        self.uncounted = true;
-    }
-
     /// Counting looks at each service: once for all that settles together.
     fn recount(&mut self) {
         if std::mem::take(&mut self.uncounted) {
@@ -475,12 +434,5 @@ async fn at(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
-    }
-}
-
-fn log_note(source: &str, note: Option<&str>) {
-    match note {
-        Some(note) => tracing::warn!(source, "{note}"),
-        None => tracing::info!(source, "nothing to note any more"),
     }
 }

@@ -1,5 +1,5 @@
 //! How many lines of one kind go into the log: a value that changes a hundred times a second must not
-//! fill a disk. What is left out is counted and told. Pure; times are given.
+//! fill a disk. What is left out is counted, and the count is reported. Pure; times are given.
 
 use std::time::Duration;
 
@@ -24,6 +24,19 @@ pub(super) struct Quota {
 }
 
 impl Quota {
+    /// When what was left out is to be reported, where nothing is said before.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.began.map(|began| began + WINDOW).filter(|_| self.hidden > 0)
+    }
+
+    /// How many lines were left out in a window that is over.
+    pub(super) fn rest(&mut self, now: Instant) -> usize {
+        if self.due().is_none_or(|due| due > now) {
+            return 0;
+        }
+        std::mem::take(&mut self.hidden)
+    }
+
     /// Of so many lines: how many to say now, and how many that are not said to tell of in one line.
     /// That one comes with the first that is left out, and then once per window.
     pub(super) fn lines(&mut self, wanted: usize, now: Instant) -> (usize, usize) {
@@ -62,5 +75,17 @@ mod tests {
         assert_eq!(quota.lines(0, at(10)), (0, 0));
         assert_eq!(quota.lines(1, at(10)), (1, 15), "and what came since, later");
         assert_eq!(quota.lines(1, at(20)), (1, 0));
+        assert_eq!(quota.due(), None);
+        assert_eq!(quota.lines(30, at(21)), (20, 10));
+        assert_eq!(quota.lines(170, at(22)), (20, 0));
+        assert_eq!(
+            quota.due(),
+            Some(at(30)),
+            "nobody has to make a further mistake to be told the count"
+        );
+        assert_eq!(
+            (quota.rest(at(29)), quota.rest(at(30)), quota.rest(at(31))),
+            (0, 150, 0)
+        );
     }
 }

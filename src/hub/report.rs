@@ -9,7 +9,6 @@ use super::Hub;
 use super::view::{Detail, Held, LastGood, Overview, SourceDetail, SourceView};
 use crate::clock;
 use crate::metrics::{ByEntry, ByService, BySource, ByState, MAX_ENTRIES, SourceKind, count};
-use crate::model::catalog::Touched;
 use crate::model::guard::Withheld;
 use crate::model::{Condition, Issue, Key, Severity, SourceState, Status};
 
@@ -120,25 +119,6 @@ impl Hub {
         }
     }
 
-    /// Names in the log what is newly wrong with entries of a source, and what is right again.
-    pub(super) fn log_entries(&mut self, source: &str, touched: &Touched) {
-        let (lines, more) = self.quotas.entries.lines(touched.new_issues.len(), clock::now());
-        for (service, issue) in touched.new_issues.iter().take(lines) {
-            log_issue(source, service.as_deref(), issue);
-        }
-        if more > 0 {
-            tracing::warn!(source, more, "more entries with issues; see /metrics");
-        }
-        let (lines, more) = self.quotas.repaired.lines(touched.repaired.len(), clock::now());
-        for (service, id) in touched.repaired.iter().take(lines) {
-            let id = if id.is_empty() { "policy" } else { id };
-            tracing::info!(source, entry = format_args!("{service}/{id}"), "usable again");
-        }
-        if more > 0 {
-            tracing::info!(source, more, "more entries are usable again");
-        }
-    }
-
     /// Counts and names what is wrong: with entries of sources, and with what services
     /// declare together (source `catalog`).
     pub(super) fn count_issues(&mut self) {
@@ -220,13 +200,5 @@ impl Hub {
                 self.seen_issues.iter().take(MAX_ENTRIES).cloned().collect(),
             ),
         }
-    }
-}
-
-fn log_issue(source: &str, service: Option<&str>, issue: &Issue) {
-    let (entry, reason) = (&issue.entry, &issue.reason);
-    match issue.severity {
-        Severity::Rejected => tracing::warn!(source, service, entry, "entry rejected: {reason}"),
-        Severity::Warning => tracing::warn!(source, service, entry, "entry: {reason}"),
     }
 }
