@@ -27,9 +27,13 @@ pub(crate) async fn adopt(kind: Kind, step: Step, variant: Variant) {
     };
     let client = envoy.client();
     let (http, grpc) = (Call::http("orders"), Call::grpc("shop.Users"));
-    let nobody = refusals(step);
-    client.is_refused(&http, nobody.0).await;
-    client.is_refused(&grpc, nobody.1).await;
+    // At the first step the routes stand in Envoy's file, afterwards they come with the services.
+    let unknown = match step {
+        Step::Endpoints => NOBODY,
+        Step::Clusters | Step::Listeners => ("http 404", "grpc Unimplemented"),
+    };
+    client.is_refused(&http, unknown.0).await;
+    client.is_refused(&grpc, unknown.1).await;
 
     // Two servers of each service register themselves.
     let (mut orders, mut users) = (Vec::new(), Vec::new());
@@ -60,7 +64,7 @@ pub(crate) async fn adopt(kind: Kind, step: Step, variant: Variant) {
         envoy.cluster("users").await,
     );
     let servers = leave(orders).await;
-    client.is_refused(&http, nobody.0).await;
+    client.is_refused(&http, NOBODY.0).await;
     load.goes_on(20).await;
     load.finish().await.assert_clean(20);
     assert_eq!(
@@ -78,7 +82,7 @@ pub(crate) async fn adopt(kind: Kind, step: Step, variant: Variant) {
         "the return of orders touched users"
     );
     leave(users).await;
-    client.is_refused(&grpc, nobody.1).await;
+    client.is_refused(&grpc, NOBODY.1).await;
     client.reaches(&http, &["orders-1"]).await;
     again.remove().await;
     bridge.assert_no_nacks().await;
@@ -106,14 +110,8 @@ async fn leave(instances: Vec<(Server, Registered)>) -> Vec<Server> {
     servers
 }
 
-/// How a service without instances is refused, by host and by gRPC: at the first step its
-/// route stands in Envoy's file, afterwards the route goes with the service.
-const fn refusals(step: Step) -> (&'static str, &'static str) {
-    match step {
-        Step::Endpoints => ("http 503", "grpc Unavailable"),
-        Step::Clusters | Step::Listeners => ("http 404", "grpc Unimplemented"),
-    }
-}
+/// How a service without instances is refused, by host and by gRPC: its route stays.
+const NOBODY: (&str, &str) = ("http 503", "grpc Unavailable");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd_endpoints_only() {

@@ -115,19 +115,20 @@ async fn demo() {
     seen(&client, &orders, &["orders-1", "orders-3"]).await;
     seen(&client, &users, &["users-1"]).await;
 
-    step("All of `orders` leave. Their host is gone; `users` is not touched.").await;
+    step("All of `orders` leave. Their route stays for an hour and answers 503; `users` is not touched.")
+        .await;
     let before = envoy.cluster("users").await;
     for lease in leases {
         lease.revoke().await;
     }
-    client.is_refused(&orders, "http 404").await;
+    client.is_refused(&orders, "http 503").await;
     seen(&client, &users, &["users-1"]).await;
     assert_eq!(
         envoy.cluster("users").await,
         before,
         "Envoy's cluster `users` was touched"
     );
-    tell(&["answer   404 for orders; Envoy's cluster `users` has the version and the counters it had"]);
+    tell(&["answer   503 for orders; Envoy's cluster `users` has the version and the counters it had"]);
 
     let seconds = now().duration_since(began).as_secs_f64();
     println!("\nEach step was seen, in {seconds:.1} s. Everything that was started ends now.");

@@ -319,7 +319,8 @@ async fn a_removal_costs_the_others_nothing() {
         files.put(service, &server, &[]);
         servers.push(server);
     }
-    let bridge = Bridge::start(&files.source()).await;
+    let source = format!("[clusters]\nkeep_routes = \"0s\"\n\n{}", files.source());
+    let bridge = Bridge::start(&source).await;
     let envoy = bridge.envoy(Step::Listeners, &[]).await;
     let client = envoy.client();
     let [orders, stock, web] = ["orders", "stock", "web"].map(Call::http);

@@ -168,7 +168,7 @@ async fn calls_fail_with_the_reason_while_there_is_nobody_and_succeed_again() {
 
     scene.deregister().await;
     scene
-        .nobody_is_called("xds-bridge: orders is not registered")
+        .nobody_is_called("xds-bridge: orders has no instances")
         .await;
     scene.declare(&[]).await;
     scene.all_are_answered().await;

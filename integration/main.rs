@@ -32,6 +32,7 @@ mod last_known;
 mod malformed;
 mod mass_removal;
 mod mixed_fleet;
+mod owners;
 mod ports;
 mod readme;
 mod registrations;

@@ -98,7 +98,7 @@ async fn a_wiped_registry_is_withheld_until_it_is_accepted() {
         right.stdout,
         right.stderr
     );
-    client.is_refused(&orders, "http 404").await;
+    client.is_refused(&orders, "http 503").await;
     bridge
         .metric_is(WITHHELD, &[("source", "registry")], |n| n == 0)
         .await;

@@ -132,12 +132,17 @@ pub async fn run(
     let mut tasks = Tasks::default();
     let child = || stop.child_token();
     if let Some(cache) = &config.cache {
-        let (writer, states) = cache::writer();
-        hub = hub.remembering(last_known(cache.clone(), &config.sources).await, writer);
+        let (writer, to_write) = cache::writer();
         let folder = cache.folder.clone();
+        let decisions = {
+            let folder = folder.clone();
+            tokio::task::spawn_blocking(move || cache::load_decisions(&folder)).await
+        };
+        let states = last_known(cache.clone(), &config.sources).await;
+        hub = hub.remembering(states, decisions.unwrap_or_default(), writer);
         tasks.spawn(
             "cache writer",
-            cache::write(folder, states, metrics.clone(), child()),
+            cache::write(folder, to_write, metrics.clone(), child()),
         );
     }
     tasks.spawn("hub", hub.run(inbox, orders_in, child()));

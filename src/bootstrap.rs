@@ -26,6 +26,7 @@ use crate::model::network::is_below;
 use crate::model::{Bind, Listener, Matcher, Policy, Protocol, RouteRule, Service};
 use crate::render::{self, RenderError};
 use crate::translate::listener::{Routes, bound};
+use crate::translate::owners::Contest;
 use crate::translate::{self, Claim, cluster, pack};
 
 pub mod grpc;
@@ -330,7 +331,8 @@ fn inline(
         .filter(|c| c.exposure == listener.exposure)
         .collect();
     let claims: Vec<&Claim> = claims.iter().collect();
-    translate::route::message(name, &claims, &config.clusters).0
+    let decided = translate::owners::decide(&claims, &Contest::FRESH);
+    translate::route::message(name, &decided.claims, &config.clusters)
 }
 
 /// Whether another exposure than `internal` lets this host be claimed.

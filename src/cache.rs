@@ -1,7 +1,8 @@
 //! The last known good state of each source on disk: what is served at once when a
 //! bridge starts while its registry is away. Written atomically (`writer`); a file that is damaged, foreign or too old is refused with a clear word.
-//! Never trusted beside a registry that answers.
+//! Never trusted beside a registry that answers. Beside them stands what was decided between services.
 
+mod decisions;
 mod text;
 mod writer;
 
@@ -11,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock;
+pub use decisions::{Decisions, Remembered, decisions_file, load_decisions};
 pub use text::{CacheError, LastKnown, Services, Snapshot, decode, encode, sealed};
-pub use writer::{Inbox, Writer, write, writer};
+pub use writer::{Inbox, Saved, Writer, write, writer};
 
 /// No more of a file is read; 75,000 instances are some 20 MB.
 const MAX_BYTES: u64 = 512 << 20;
@@ -27,20 +29,7 @@ pub fn file(folder: &Path, source: &str) -> PathBuf {
 #[must_use]
 pub fn load(folder: &Path, source: &str, registry: &str, max_age: Duration) -> Option<LastKnown> {
     let path = file(folder, source);
-    let read = || -> Result<LastKnown, CacheError> {
-        // Before it is opened: a pipe would keep us waiting.
-        let metadata = std::fs::metadata(&path)?;
-        if !metadata.is_file() {
-            return Err(CacheError::NoFile);
-        }
-        if metadata.len() > MAX_BYTES {
-            return Err(CacheError::TooLarge);
-        }
-        let mut bytes = Vec::new();
-        File::open(&path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
-        let text = String::from_utf8(bytes).map_err(|e| CacheError::Damaged(e.to_string()))?;
-        decode(&text, source, registry, clock::unix_seconds(), max_age)
-    };
+    let read = || decode(&text_of(&path)?, source, registry, clock::unix_seconds(), max_age);
     match read() {
         Ok(state) => Some(state),
         Err(CacheError::Io(e)) if e.kind() == std::io::ErrorKind::NotFound => None,
@@ -55,14 +44,32 @@ pub fn load(folder: &Path, source: &str, registry: &str, max_age: Duration) -> O
     }
 }
 
-/// Writes one file: all of it or nothing.
+/// The text of a file.
+fn text_of(path: &Path) -> Result<String, CacheError> {
+    // Before it is opened: a pipe would keep us waiting.
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(CacheError::NoFile);
+    }
+    if metadata.len() > MAX_BYTES {
+        return Err(CacheError::TooLarge);
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    String::from_utf8(bytes).map_err(|e| CacheError::Damaged(e.to_string()))
+}
+
+/// Writes the state of one source.
 fn store(folder: &Path, snapshot: &Snapshot) -> Result<(), CacheError> {
     let text = encode(snapshot, clock::unix_seconds())?;
+    replace(folder, &file(folder, &snapshot.source), &text)
+}
+
+/// Writes one file: all of it or nothing.
+fn replace(folder: &Path, path: &Path, text: &str) -> Result<(), CacheError> {
     std::fs::create_dir_all(folder)?;
-    let (path, fresh) = (
-        file(folder, &snapshot.source),
-        folder.join(format!("{}.cache.{}.new", snapshot.source, std::process::id())),
-    );
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let fresh = folder.join(format!("{name}.{}.new", std::process::id()));
     let _ = std::fs::remove_file(&fresh); // of a process of the same number that was killed
     let mut out = OpenOptions::new().write(true).create_new(true).open(&fresh)?;
     let written = out
@@ -109,6 +116,7 @@ mod tests {
             version: "9f31c2a".into(),
             policy: Arc::new(policy.clone()),
             own: None,
+            created: 0,
         };
         let record = ServiceRecord {
             instances: vec![instance],

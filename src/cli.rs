@@ -14,7 +14,7 @@ pub struct Cli {
     /// What to do; `run` when nothing is said.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// The configuration; for `dump`, `accept` and `health`: that of the running bridge
+    /// The configuration; for `dump`, `accept`, `forget` and `health`: that of the running bridge
     #[arg(
         long,
         short,
@@ -39,6 +39,8 @@ pub enum Command {
     Dump(DumpArgs),
     /// Let removals go that the mass-removal guard of a source withholds
     Accept(AcceptArgs),
+    /// End the routes that are kept of a service whose last instance left
+    Forget(ForgetArgs),
     /// Exit with 0 when a running bridge answers (for container health checks)
     Health,
 }
@@ -120,4 +122,11 @@ pub struct DumpArgs {
 pub struct AcceptArgs {
     /// The source's name in the configuration
     pub source: String,
+}
+
+/// Which service.
+#[derive(Debug, Args)]
+pub struct ForgetArgs {
+    /// Its registered name
+    pub service: String,
 }

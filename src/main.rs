@@ -59,6 +59,11 @@ fn perform(cli: Cli) -> Result<(), Failure> {
             let body = ask(&config, http::Method::POST, &path)?;
             say(&String::from_utf8_lossy(&body))
         }
+        Command::Forget(args) => {
+            let path = format!("/forget?service={}", encode(&args.service));
+            let body = ask(&config, http::Method::POST, &path)?;
+            say(&String::from_utf8_lossy(&body))
+        }
         Command::Health => ask(&config, http::Method::GET, "/healthz").map(drop),
     }
 }

@@ -210,6 +210,12 @@ pub struct Metrics {
     pub services_all_unhealthy: Gauge,
     /// The first hundred of them.
     pub service_all_unhealthy: Family<ByService, Gauge>,
+    /// Services without instances whose routes are kept.
+    pub services_kept: Gauge,
+    /// The first hundred of them.
+    pub service_kept: Family<ByService, Gauge>,
+    /// Claims on requests that another service has.
+    pub contested: Gauge,
     /// Services whose versions disagree about the policy.
     pub conflicts: Gauge,
     /// The number of the newest generation.
@@ -267,6 +273,9 @@ impl Default for Metrics {
             services: Gauge::default(),
             services_all_unhealthy: Gauge::default(),
             service_all_unhealthy: Family::default(),
+            services_kept: Gauge::default(),
+            service_kept: Family::default(),
+            contested: Gauge::default(),
             conflicts: Gauge::default(),
             generation: Gauge::default(),
             resources: Family::default(),
@@ -335,6 +344,12 @@ impl Default for Metrics {
             m.entry_issue.clone(),
         );
         r.register("services", "Services served", m.services.clone());
+        let text = "Services without instances whose routes are kept";
+        r.register("services_kept", text, m.services_kept.clone());
+        let text = "Services without instances whose routes are kept, the first hundred";
+        r.register("service_kept", text, m.service_kept.clone());
+        let text = "Claims on requests that another service has";
+        r.register("routes_contested", text, m.contested.clone());
         let text = "Services with failing instances and no healthy one";
         r.register("services_all_unhealthy", text, m.services_all_unhealthy.clone());
         let text = "Services with failing instances and no healthy one, the first hundred";

@@ -37,6 +37,7 @@ fn record(numbers: impl Iterator<Item = u16>) -> ServiceRecord {
         version: "".into(),
         policy: Arc::new(Policy::default()),
         own: None,
+        created: 0,
     };
     ServiceRecord {
         instances: numbers.map(instance).collect(),

@@ -161,6 +161,12 @@ impl Bridge {
         run(&["accept", source, "--config", &file], self.dir.path())
     }
 
+    /// What `xds-bridge forget SERVICE` says.
+    pub(crate) fn forget(&self, service: &str) -> Output {
+        let file = self.file().display().to_string();
+        run(&["forget", service, "--config", &file], self.dir.path())
+    }
+
     /// The child, to be signalled.
     pub(crate) fn program(&mut self) -> &mut Program {
         &mut self.program

@@ -1,4 +1,4 @@
-//! The operator's port: health, readiness, metrics, dumps, and one order: `/accept`.
+//! The operator's port: health, readiness, metrics, dumps, and two orders: `/accept` and `/forget`.
 
 mod guard;
 mod listen;
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::fanout::Fanout;
 use crate::floods::Floods;
-use crate::hub::{Order, Overview};
+use crate::hub::{Forgotten, Order, Overview};
 use crate::metrics::Metrics;
 use crate::render::{self, Wanted};
 use crate::xds::Kind;
@@ -99,6 +99,7 @@ pub async fn serve(
         .route("/sources", get(all_sources))
         .route("/streams", get(all_streams))
         .route("/accept", post(accept))
+        .route("/forget", post(forget))
         .with_state(admin)
         .layer(from_fn_with_state(guarded, guard::guard));
     let bounds = (access.connections, listen::Patience::default());
@@ -121,6 +122,7 @@ async fn index() -> &'static str {
      /sources                             all about each source: state, what is withheld, wrong entries\n\
      /metrics                             Prometheus\n\
      /accept?source=NAME                  POST with the header x-xds-bridge: 1; let removals go that the guard withholds\n\
+     /forget?service=NAME                 the same; end the routes of a service whose last instance left\n\
      /streams[?node=ID]                   who is connected, what was refused, what fleets reject\n\
      /config_dump[?type=cds][&name=NAME]  what is served, as Envoy prints it (type: cds, eds, lds, rds)\n"
 }
@@ -196,6 +198,36 @@ async fn accept(State(admin): State<Admin>, Query(query): Query<AcceptQuery>) ->
         Ok(None) => (
             StatusCode::NOT_FOUND,
             format!("no source is called `{}`\n", query.source),
+        )
+            .into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response(),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct ForgetQuery {
+    service: String,
+}
+
+/// The operator ends routes that are kept.
+async fn forget(State(admin): State<Admin>, Query(query): Query<ForgetQuery>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    let service = query.service;
+    let order = Order::Forget {
+        service: service.clone(),
+        reply,
+    };
+    let sent = admin.orders.send(order).await.is_ok();
+    match answer.await {
+        Ok(Forgotten::Ended) if sent => format!("{service}: its routes have ended\n").into_response(),
+        Ok(Forgotten::HasInstances) => (
+            StatusCode::CONFLICT,
+            format!("`{service}` has instances: its routes are not kept, but served\n"),
+        )
+            .into_response(),
+        Ok(Forgotten::Unknown) => (
+            StatusCode::NOT_FOUND,
+            format!("no service is called `{service}`\n"),
         )
             .into_response(),
         _ => (StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::hub::{Detail, Held, LastGood, Overview, SourceDetail, SourceView};
+use crate::hub::{Detail, Held, Kept, LastGood, Overview, SourceDetail, SourceView};
 use crate::model::{Condition, Issue};
 
 /// So many names stand in one line.
@@ -45,6 +45,27 @@ pub(super) fn words(overview: &Overview, now: Instant) -> String {
             text,
             "{} about what services declare together (see /sources)",
             counted(overview.declared, "warning")
+        );
+    }
+    let (kept, first) = &overview.kept;
+    if *kept > 0 {
+        let left = |k: &Kept| k.ends.saturating_duration_since(now).as_secs().div_ceil(60);
+        let shown: Vec<String> = first
+            .iter()
+            .take(IN_WORDS)
+            .map(|k| format!("{} ({} min)", k.service, left(k)))
+            .collect();
+        let more = kept - shown.len();
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        let _ = writeln!(
+            text,
+            "routes kept of {} without instances: {}{more}; ended at once by: xds-bridge forget SERVICE",
+            counted(*kept, "service"),
+            shown.join(", ")
         );
     }
     text
@@ -140,6 +161,7 @@ pub(super) fn json(detail: &Detail, now: Instant) -> Value {
         "ready": overview.ready,
         "sources": detail.sources.iter().map(|s| source(s, now)).collect::<Vec<_>>(),
         "all_unhealthy": { "services": overview.all_unhealthy, "names": texts(&overview.all_unhealthy_names) },
+        "kept_routes": { "services": overview.kept.0, "first": overview.kept.1.iter().map(|k| kept(k, now)).collect::<Vec<_>>() },
         "declared_together": { "issues": detail.declared.0, "first": issues(&detail.declared.1) },
     })
 }
@@ -180,6 +202,13 @@ fn held(held: &Held, now: Instant) -> Value {
         "instances": held.instances,
         "since_seconds": now.saturating_duration_since(held.since).as_secs(),
         "believed_in_seconds": held.believed_at.map(|at| at.saturating_duration_since(now).as_secs()),
+    })
+}
+
+fn kept(kept: &Kept, now: Instant) -> Value {
+    json!({
+        "service": &*kept.service,
+        "ends_in_seconds": kept.ends.saturating_duration_since(now).as_secs(),
     })
 }
 
@@ -272,6 +301,13 @@ mod tests {
             all_unhealthy: 12,
             all_unhealthy_names: (0..12).map(|n| format!("s{n}").into()).collect(),
             declared: 1,
+            kept: (
+                12,
+                vec![Kept {
+                    service: "cart".into(),
+                    ends: now + Duration::from_secs(61),
+                }],
+            ),
         };
         expect![[r#"
             ready
@@ -283,6 +319,7 @@ mod tests {
             away (etcd): away for 34 s: 10.0.0.1: refused, not delivered yet; its last known state is served, 3600 s old: 2 services, 21 instances
             no instance is healthy in 12 services: s0, s1, s2, s3, s4, s5, s6, s7, s8, s9 and 2 more
             1 warning about what services declare together (see /sources)
+            routes kept of 12 services without instances: cart (2 min) and 11 more; ended at once by: xds-bridge forget SERVICE
         "#]].assert_eq(&words(&overview, now));
     }
 }

@@ -149,6 +149,35 @@ pub fn decode(
     max_age: Duration,
 ) -> Result<LastKnown, CacheError> {
     let damaged = |what: &str| CacheError::Damaged(what.to_owned());
+    let (written, body) = unsealed(text, source, registry)?;
+    if written > now + CLOCKS {
+        return Err(CacheError::Future);
+    }
+    let age = Duration::from_secs(now.saturating_sub(written));
+    if age > max_age {
+        return Err(CacheError::Old(age));
+    }
+    let mut services: BTreeMap<Arc<str>, ServiceRecord> =
+        serde_json::from_str(body).map_err(|e| damaged(&clip(&e.to_string())))?;
+    for (name, record) in &mut services {
+        servable(name, record).map_err(|reason| damaged(&reason))?;
+    }
+    Ok(LastKnown {
+        services: services.into_iter().collect(),
+        age,
+    })
+}
+
+/// When a file was written, and its second line.
+///
+/// # Errors
+/// [`CacheError`], which says why it is refused.
+pub(super) fn unsealed<'a>(
+    text: &'a str,
+    source: &str,
+    registry: &str,
+) -> Result<(u64, &'a str), CacheError> {
+    let damaged = |what: &str| CacheError::Damaged(what.to_owned());
     let (head, body) = text
         .split_once('\n')
         .ok_or_else(|| damaged("it has no second line"))?;
@@ -171,22 +200,7 @@ pub fn decode(
     if head.sum(body) != head.checksum {
         return Err(damaged("its checksum is another"));
     }
-    if head.written > now + CLOCKS {
-        return Err(CacheError::Future);
-    }
-    let age = Duration::from_secs(now.saturating_sub(head.written));
-    if age > max_age {
-        return Err(CacheError::Old(age));
-    }
-    let mut services: BTreeMap<Arc<str>, ServiceRecord> =
-        serde_json::from_str(body).map_err(|e| damaged(&clip(&e.to_string())))?;
-    for (name, record) in &mut services {
-        servable(name, record).map_err(|reason| damaged(&reason))?;
-    }
-    Ok(LastKnown {
-        services: services.into_iter().collect(),
-        age,
-    })
+    Ok((head.written, body))
 }
 
 /// Which registry a file names: whatever stands there, a log line has its length.

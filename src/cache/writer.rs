@@ -1,14 +1,14 @@
 //! Who writes the last known states, and how often: a small one at most once a second, a large one less
 //! often, and each once more at the end. Never keeps a core or a disk busy with what changes all the time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Snapshot, file, store};
+use super::{CacheError, Decisions, Snapshot, decisions, decisions_file, file, store};
 use crate::clock;
 use crate::metrics::Metrics;
 
@@ -19,17 +19,42 @@ const REST: u32 = 50;
 /// But never longer.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
+/// What is written.
+#[derive(Debug)]
+pub enum Saved {
+    /// The state of a source.
+    State(Snapshot),
+    /// What was decided between services.
+    Decisions(Decisions),
+}
+
+impl Saved {
+    fn path(&self, folder: &Path) -> PathBuf {
+        match self {
+            Self::State(snapshot) => file(folder, &snapshot.source),
+            Self::Decisions(_) => decisions_file(folder),
+        }
+    }
+
+    fn store(&self, folder: &Path) -> Result<(), CacheError> {
+        match self {
+            Self::State(snapshot) => store(folder, snapshot),
+            Self::Decisions(decisions) => decisions::store(folder, decisions),
+        }
+    }
+}
+
 /// Where states are written.
 #[derive(Debug)]
 pub struct Writer {
-    snapshots: mpsc::Sender<Snapshot>,
+    snapshots: mpsc::Sender<Saved>,
     rest: watch::Receiver<Duration>,
 }
 
 /// The other end of a [`Writer`], for [`write`].
 #[derive(Debug)]
 pub struct Inbox {
-    snapshots: mpsc::Receiver<Snapshot>,
+    snapshots: mpsc::Receiver<Saved>,
     rest: watch::Sender<Duration>,
 }
 
@@ -50,13 +75,13 @@ pub fn writer() -> (Writer, Inbox) {
 impl Writer {
     /// Hands a state over. False: the writer is busy.
     #[must_use]
-    pub fn offer(&self, snapshot: Snapshot) -> bool {
-        self.snapshots.try_send(snapshot).is_ok()
+    pub fn offer(&self, saved: Saved) -> bool {
+        self.snapshots.try_send(saved).is_ok()
     }
 
     /// Hands a state over, when the writer has time.
-    pub async fn hand(&self, snapshot: Snapshot) {
-        let _ = self.snapshots.send(snapshot).await; // it has ended: so does the program
+    pub async fn hand(&self, saved: Saved) {
+        let _ = self.snapshots.send(saved).await; // it has ended: so does the program
     }
 
     /// How long to wait from one state to the next, by what the last writing took.
@@ -76,11 +101,14 @@ fn rest(took: Duration) -> Duration {
 pub async fn write(folder: PathBuf, mut inbox: Inbox, metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut failing = false;
     // Whoever gives ends at `stop`, with what it has to give last.
-    while let Some(snapshot) = inbox.snapshots.recv().await {
-        let (to, source) = (folder.clone(), snapshot.source.clone());
+    while let Some(saved) = inbox.snapshots.recv().await {
+        let (to, path) = (folder.clone(), saved.path(&folder));
         let begun = clock::now();
-        let done = tokio::task::spawn_blocking(move || store(&to, &snapshot)).await;
-        inbox.rest.send_replace(rest(clock::now().duration_since(begun)));
+        let is_state = matches!(saved, Saved::State(_));
+        let done = tokio::task::spawn_blocking(move || saved.store(&to)).await;
+        if is_state {
+            inbox.rest.send_replace(rest(clock::now().duration_since(begun)));
+        }
         let error = match done {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(crate::render::chain(&error)),
@@ -94,8 +122,7 @@ pub async fn write(folder: PathBuf, mut inbox: Inbox, metrics: Arc<Metrics>, sto
             Some(error) => {
                 metrics.cache_failures.inc();
                 if !std::mem::replace(&mut failing, true) {
-                    let path = file(&folder, &source);
-                    tracing::warn!(%source, path = %path.display(), error, "the last known state cannot be written");
+                    tracing::warn!(path = %path.display(), error, "the last known state cannot be written");
                 }
             }
         }
@@ -107,12 +134,12 @@ pub async fn write(folder: PathBuf, mut inbox: Inbox, metrics: Arc<Metrics>, sto
 mod tests {
     use super::*;
 
-    fn snapshot() -> Snapshot {
-        Snapshot {
+    fn snapshot() -> Saved {
+        Saved::State(Snapshot {
             source: "etcd".into(),
             registry: "etcd /services/".into(),
             services: Vec::new(),
-        }
+        })
     }
 
     #[test]

@@ -259,12 +259,14 @@ fn clusters(mut s: Section<'_>) -> Clusters {
     );
     let retries = s.get_or("retries", 2, parse::count(0, 10));
     let idle_timeout = s.get_or("idle_timeout", Clusters::DEFAULT.idle_timeout, parse::duration);
+    let keep_routes = s.get_or("keep_routes", Clusters::DEFAULT.keep_routes, parse::duration);
     s.finish();
     Clusters {
         connect_timeout,
         on_all_unhealthy,
         retries: u32::try_from(retries).unwrap_or(10),
         idle_timeout,
+        keep_routes,
     }
 }
 

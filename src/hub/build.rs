@@ -3,12 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::grpc::GrpcClients;
-use crate::model::{Catalog, Clusters, Conflict, Exposure, Issue, Listener, Policy};
+use super::standing::{News, Standing};
+use crate::cache::Decisions;
+use crate::model::{Catalog, Clusters, Conflict, Exposure, Holders, Issue, Listener};
 use crate::translate::cluster::cluster;
 use crate::translate::endpoints::endpoints;
 use crate::translate::listener::{listener, reach};
+use crate::translate::owners::{Contest, decide};
 use crate::translate::route::route;
 use crate::translate::{Claim, Claimed, claims};
 use crate::xds::{Kind, Reach, Update};
@@ -29,12 +33,14 @@ pub struct Network {
 pub(super) struct Builder {
     network: Network,
     claimed: BTreeMap<Arc<str>, Claimed>,
-    /// What the instances of a service declare together: a tie keeps it.
-    elected: BTreeMap<Arc<str>, Policy>,
+    /// What services declared until now, and what stays of those that have gone.
+    standing: Standing,
+    /// Who has which requests, by exposure.
+    holders: BTreeMap<Arc<str>, Holders>,
     /// Services whose versions disagree, with a sentence about each key.
     conflicts: BTreeMap<Arc<str>, Vec<Issue>>,
-    /// Claims that lost against equal ones.
-    contested: Vec<Issue>,
+    /// Claims that lost against equal ones, by exposure.
+    contested: BTreeMap<Arc<str>, Vec<Issue>>,
     /// Services with failing instances and no healthy one.
     all_unhealthy: BTreeSet<Arc<str>>,
     /// Those that became so, or are so no longer, since this was last asked.
@@ -44,27 +50,82 @@ pub(super) struct Builder {
     started: bool,
     /// What [`Self::issues`] says may have changed.
     news: bool,
+    /// What is to be remembered may have changed.
+    unsaved: bool,
 }
 
 impl Builder {
     pub(super) const fn new(network: Network) -> Self {
         Self {
+            standing: Standing::new(network.clusters.keep_routes),
             network,
             claimed: BTreeMap::new(),
-            elected: BTreeMap::new(),
+            holders: BTreeMap::new(),
             conflicts: BTreeMap::new(),
-            contested: Vec::new(),
+            contested: BTreeMap::new(),
             all_unhealthy: BTreeSet::new(),
             health: Vec::new(),
             grpc: GrpcClients::new(),
             started: false,
             news: false,
+            unsaved: false,
+        }
+    }
+
+    /// What was decided before the bridge began.
+    pub(super) fn remember(&mut self, decisions: Decisions) {
+        self.standing.remember(decisions.services);
+        self.holders = decisions.holders;
+    }
+
+    /// What is to be remembered, if it has changed since this was last asked.
+    pub(super) fn take_unsaved(&mut self) -> bool {
+        std::mem::take(&mut self.unsaved) | self.standing.take_changed()
+    }
+
+    /// All that was decided.
+    pub(super) fn decisions(&self, now: Duration) -> Decisions {
+        Decisions {
+            services: self.standing.snapshot(now),
+            holders: self.holders.clone(),
         }
     }
 
     /// How many services there are.
     pub(super) fn services(&self) -> usize {
-        self.claimed.len()
+        self.claimed.len() - self.kept().len()
+    }
+
+    /// Services without instances whose routes are kept, with the time that these end.
+    pub(super) fn kept(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, Duration)> {
+        self.standing.kept()
+    }
+
+    /// What became of services since this was last asked.
+    pub(super) fn take_departures(&mut self) -> Vec<(Arc<str>, News)> {
+        self.standing.take_news()
+    }
+
+    /// When services are to be looked at again although nothing of them changes.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.standing.due().filter(|_| self.started)
+    }
+
+    /// Which, now.
+    pub(super) fn take_due(&mut self, now: Duration) -> BTreeSet<Arc<str>> {
+        self.standing.take_due(now)
+    }
+
+    /// Ends what is kept of a service without instances. `None`: there is no such service; false: it has some.
+    pub(super) fn forget(&mut self, service: &str) -> Option<bool> {
+        let known = self.claimed.contains_key(service);
+        let kept = self.standing.forget(service);
+        known.then_some(kept)
+    }
+
+    /// How many claims lost against others.
+    pub(super) fn contested(&self) -> usize {
+        self.contested.values().map(Vec::len).sum()
     }
 
     /// How many of them are in conflict with themselves.
@@ -88,7 +149,7 @@ impl Builder {
             .values()
             .flat_map(|c| &c.issues)
             .chain(self.conflicts.values().flatten())
-            .chain(&self.contested)
+            .chain(self.contested.values().flatten())
     }
 
     /// Whether [`Self::issues`] may have changed since this was last asked.
@@ -97,14 +158,28 @@ impl Builder {
     }
 
     /// The updates for these services. The first call adds listeners and all route configurations.
-    pub(super) fn build(&mut self, catalog: &Catalog, touched: &BTreeSet<Arc<str>>) -> Vec<Update> {
+    pub(super) fn build(
+        &mut self,
+        catalog: &Catalog,
+        touched: &BTreeSet<Arc<str>>,
+        now: Duration,
+    ) -> Vec<Update> {
         let (mut updates, mut grpc_updates) = (Vec::new(), Vec::new());
         let mut exposures: BTreeSet<Arc<str>> = BTreeSet::new();
-        for name in touched {
-            let service = catalog.service_after(name, self.elected.get(name));
-            match &service {
-                Some(service) => drop(self.elected.insert(name.clone(), service.elected.clone())),
-                None => drop(self.elected.remove(name)),
+        let first = !std::mem::replace(&mut self.started, true);
+        // Some may have left while there was no bridge.
+        let remembered = self
+            .standing
+            .names()
+            .filter(|name| first && !touched.contains(*name));
+        let remembered: Vec<Arc<str>> = remembered.cloned().collect();
+        for name in touched.iter().chain(&remembered) {
+            let found = catalog.service_after(name, self.standing.elected(name));
+            let service = self.standing.follow(name, found, now);
+            if service.as_ref().is_some_and(|service| service.kept.is_some()) {
+                // Its claims are as before; whether others may have its requests changes with time.
+                let claims = self.claimed.get(name).map_or(&[][..], |c| &c.claims);
+                exposures.extend(claims.iter().map(|c| c.exposure.clone()));
             }
             let claimed = service.map(|service| {
                 updates.push(Update::Put(cluster(&service, &self.network.clusters)));
@@ -136,7 +211,7 @@ impl Builder {
             let both = old.iter().chain(&claimed).flat_map(|c| &c.claims);
             exposures.extend(both.map(|c| c.exposure.clone()));
         }
-        if !std::mem::replace(&mut self.started, true) {
+        if first {
             exposures.extend(self.network.exposures.keys().cloned());
             updates.extend(
                 self.network
@@ -145,41 +220,48 @@ impl Builder {
                     .map(|(name, l)| Update::Put(listener(name, l))),
             );
         }
-        if !exposures.is_empty() {
-            self.routes(&exposures, &mut updates);
+        for exposure in exposures {
+            self.routes(&exposure, catalog, now, &mut updates);
         }
         updates
     }
 
     /// One route configuration per listener, and one per exposure by its own name, for
     /// listeners that stay in Envoy's file.
-    fn routes(&mut self, exposures: &BTreeSet<Arc<str>>, updates: &mut Vec<Update>) {
-        self.contested.clear();
-        for exposure in self.network.exposures.keys() {
-            let claims: Vec<&Claim> = self
-                .claimed
-                .values()
-                .flat_map(|c| &c.claims)
-                .filter(|c| c.exposure == *exposure)
-                .collect();
-            let named = self
-                .network
-                .listeners
-                .iter()
-                .filter(|(_, l)| l.exposure == *exposure);
-            let mut configurations: BTreeMap<&Arc<str>, Reach> = named.map(|(n, l)| (n, reach(l))).collect();
-            if !self.network.listeners.contains_key(exposure) {
-                configurations.insert(exposure, Reach::All);
-            }
-            let mut contested = Vec::new();
-            for (name, reach) in configurations {
-                let (draft, lost) = route(name, &claims, &self.network.clusters, reach);
-                contested = lost;
-                if exposures.contains(exposure) {
-                    updates.push(Update::Put(draft));
-                }
-            }
-            self.contested.extend(contested);
+    fn routes(&mut self, exposure: &Arc<str>, catalog: &Catalog, now: Duration, updates: &mut Vec<Update>) {
+        let claims: Vec<&Claim> = self
+            .claimed
+            .values()
+            .flat_map(|c| &c.claims)
+            .filter(|c| c.exposure == *exposure)
+            .collect();
+        let nobody = Holders::new();
+        let contest = Contest {
+            holders: self.holders.get(exposure).unwrap_or(&nobody),
+            now,
+            seniority: &|service| catalog.seniority(service),
+        };
+        let decided = decide(&claims, &contest);
+        let named = self
+            .network
+            .listeners
+            .iter()
+            .filter(|(_, l)| l.exposure == *exposure);
+        let mut configurations: BTreeMap<&Arc<str>, Reach> = named.map(|(n, l)| (n, reach(l))).collect();
+        if !self.network.listeners.contains_key(exposure) {
+            configurations.insert(exposure, Reach::All);
+        }
+        for (name, reach) in configurations {
+            let draft = route(name, &decided.claims, &self.network.clusters, reach);
+            updates.push(Update::Put(draft));
+        }
+        if self.holders.get(exposure).unwrap_or(&nobody) != &decided.holders {
+            self.holders.insert(exposure.clone(), decided.holders);
+            self.unsaved = true;
+        }
+        if self.contested.get(exposure).map_or(&[][..], Vec::as_slice) != decided.issues {
+            self.contested.insert(exposure.clone(), decided.issues);
+            self.news = true;
         }
     }
 
@@ -235,240 +317,5 @@ fn disagreement(service: &str, conflict: &Conflict) -> Issue {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::model::change::What;
-    use crate::model::{Bind, Change, Event, Health, Instance, Policy, Protocol, ServiceRecord};
-
-    fn event(name: &str, port: Option<u16>) -> Event {
-        event_of(name, port, None)
-    }
-
-    fn event_of(name: &str, port: Option<u16>, protocol: Option<Protocol>) -> Event {
-        let policy = Policy {
-            protocol,
-            ..Policy::default()
-        };
-        let record = port.map(|port| ServiceRecord {
-            instances: vec![Instance {
-                id: "1".into(),
-                address: ([127, 0, 0, 1], port).into(),
-                health: Health::Healthy,
-                weight: 1,
-                zone: "".into(),
-                version: "".into(),
-                policy: Arc::new(policy),
-                own: None,
-            }],
-            ..ServiceRecord::default()
-        });
-        let change = Change {
-            services: vec![(name.into(), record)],
-            complete: false,
-            stray: None,
-        };
-        Event {
-            source: "s".into(),
-            what: What::Change(change),
-        }
-    }
-
-    fn kinds(updates: &[Update]) -> Vec<String> {
-        let one = |u: &Update| match u {
-            Update::Put(d) => format!("+{} {}", d.kind.short(), d.name),
-            Update::Remove(kind, name) => format!("-{} {name}", kind.short()),
-            Update::PutFor(client, d) => format!("+{} {} for {client:?}", d.kind.short(), d.name),
-            Update::RemoveFor(client, kind, name) => format!("-{} {name} for {client:?}", kind.short()),
-        };
-        updates.iter().map(one).collect()
-    }
-
-    fn network() -> Network {
-        Network {
-            clusters: Clusters::DEFAULT,
-            exposures: BTreeMap::from([("internal".into(), Exposure::internal())]),
-            listeners: BTreeMap::new(),
-        }
-    }
-
-    #[test]
-    fn only_what_is_touched_is_built() {
-        let mut catalog = Catalog::new([("s".into(), None)]);
-        let mut builder = Builder::new(network());
-        let mut step = |event: Event| {
-            let touched = catalog.apply(event, Duration::ZERO);
-            kinds(&builder.build(&catalog, &touched.services))
-        };
-        assert_eq!(step(event("a", Some(1))), ["+cds a", "+eds a", "+rds internal"]);
-        assert_eq!(step(event("b", Some(1))), ["+cds b", "+eds b", "+rds internal"]);
-        assert_eq!(
-            step(event("a", Some(2))),
-            ["+cds a", "+eds a"],
-            "an address is no route"
-        );
-        assert_eq!(step(event("a", Some(2))), [""; 0]);
-        assert_eq!(step(event("b", None)), ["-eds b", "-cds b", "+rds internal"]);
-    }
-
-    #[test]
-    fn a_listener_for_grpc_clients_comes_and_goes_with_the_protocol() {
-        let mut catalog = Catalog::new([("s".into(), None)]);
-        let mut builder = Builder::new(network());
-        let mut step = |port, protocol| {
-            let touched = catalog.apply(event_of("a", port, protocol), Duration::ZERO);
-            kinds(&builder.build(&catalog, &touched.services))
-        };
-        let (http1, grpc) = (None, Some(Protocol::Grpc));
-        assert_eq!(
-            step(Some(1), grpc),
-            ["+cds a", "+eds a", "+lds a", "+rds internal"]
-        );
-        assert_eq!(step(Some(2), grpc), ["+cds a", "+eds a"], "it is sent once");
-        assert_eq!(
-            step(Some(2), http1),
-            [
-                "+cds a",
-                "+eds a",
-                "-lds a",
-                "+eds a for GrpcDrops",
-                "+rds internal"
-            ],
-            "their endpoints stop those that drop calls"
-        );
-        assert_eq!(step(Some(3), http1), ["+cds a", "+eds a"], "once");
-        assert_eq!(
-            step(Some(3), Some(Protocol::Http2)),
-            [
-                "+cds a",
-                "+eds a",
-                "-eds a for GrpcDrops",
-                "-eds a for Tonic",
-                "-eds a for Grpc",
-                "-lds a for Tonic",
-                "-lds a for Grpc",
-                "+lds a",
-                "+rds internal"
-            ]
-        );
-        assert_eq!(step(None, None), ["-eds a", "-cds a", "-lds a", "+rds internal"]);
-    }
-
-    #[test]
-    fn what_differs_for_grpc_clients_comes_and_goes_with_the_reason() {
-        let mut catalog = Catalog::new([("s".into(), None)]);
-        let mut builder = Builder::new(network());
-        let mut step = |health, port, protocol| {
-            let mut event = event_of("a", port, protocol);
-            if let What::Change(change) = &mut event.what {
-                for (_, record) in &mut change.services {
-                    for instance in record.iter_mut().flat_map(|r| &mut r.instances) {
-                        instance.health = health;
-                    }
-                }
-            }
-            let touched = catalog.apply(event, Duration::ZERO);
-            let kinds = kinds(&builder.build(&catalog, &touched.services));
-            let own = kinds.into_iter().filter(|k| k.contains(" for "));
-            own.collect::<Vec<String>>()
-        };
-        let (one, grpc) = (Some(1), Some(Protocol::Grpc));
-        assert_eq!(step(Health::Healthy, one, grpc), [""; 0]);
-        assert_eq!(
-            step(Health::Draining, one, grpc),
-            ["+eds a for GrpcDrops", "+eds a for Tonic", "+eds a for Grpc",]
-        );
-        assert_eq!(
-            step(Health::Off, one, grpc),
-            [
-                "+eds a for GrpcDrops",
-                "-eds a for Tonic",
-                "-eds a for Grpc",
-                "+lds a for Tonic",
-                "+lds a for Grpc"
-            ]
-        );
-        let none = [
-            "-eds a for GrpcDrops",
-            "-eds a for Tonic",
-            "-eds a for Grpc",
-            "-lds a for Tonic",
-            "-lds a for Grpc",
-        ];
-        assert_eq!(step(Health::Healthy, one, grpc), none);
-        assert_eq!(step(Health::Healthy, Some(2), grpc), [""; 0], "once");
-        assert_eq!(step(Health::Off, one, grpc).len(), 3);
-        assert_eq!(step(Health::Off, one, None).len(), 7, "no longer for them");
-        assert_eq!(
-            step(Health::Off, None, None).len(),
-            6,
-            "with the service goes what stopped them"
-        );
-    }
-
-    #[test]
-    fn endpoints_that_grpc_clients_cannot_receive_are_a_warning_until_they_fit() {
-        let mut catalog = Catalog::new([("s".into(), None)]);
-        let mut builder = Builder::new(network());
-        let mut step = |instances: u32| {
-            let mut event = event_of("a", Some(1), Some(Protocol::Grpc));
-            if let What::Change(change) = &mut event.what
-                && let Some(record) = &mut change.services[0].1
-            {
-                let one = record.instances[0].clone();
-                record.instances = (0..instances)
-                    .map(|n| Instance {
-                        id: n.to_string().into(),
-                        address: (std::net::Ipv4Addr::from(0x0a00_0000 + n), 8080).into(),
-                        ..one.clone()
-                    })
-                    .collect();
-            }
-            let touched = catalog.apply(event, Duration::ZERO);
-            drop(builder.build(&catalog, &touched.services));
-            let issues = builder.issues().map(|i| format!("{}: {}", i.entry, i.reason));
-            issues.collect::<Vec<String>>()
-        };
-        assert_eq!(step(1_000), [""; 0]);
-        let [said] = &step(150_000)[..] else {
-            panic!("one warning")
-        };
-        assert!(
-            said.starts_with("a: its endpoints take") && said.contains("4 MiB"),
-            "{said}"
-        );
-        assert_eq!(step(1_000), [""; 0]);
-    }
-
-    #[test]
-    fn a_configured_listener_keeps_its_name() {
-        let mut network = network();
-        let listener = Listener::new(Bind::Internal, "internal".into());
-        network.listeners.insert("a".into(), listener);
-        let mut catalog = Catalog::new([("s".into(), None)]);
-        let mut builder = Builder::new(network);
-        let mut step = |port, protocol| {
-            let touched = catalog.apply(event_of("a", port, protocol), Duration::ZERO);
-            let updates = kinds(&builder.build(&catalog, &touched.services));
-            let issues: Vec<String> = builder.issues().map(|i| i.reason.clone()).collect();
-            (updates, issues)
-        };
-        let (updates, issues) = step(Some(1), Some(Protocol::Grpc));
-        assert_eq!(
-            updates,
-            ["+cds a", "+eds a", "+lds a", "+rds a", "+rds internal"],
-            "the operator's, once"
-        );
-        let [issue] = &issues[..] else {
-            panic!("{issues:?}")
-        };
-        assert!(
-            issue.contains("`xds:///a`") && issue.contains("[listeners.a]"),
-            "{issue}"
-        );
-        let (updates, issues) = step(None, None);
-        assert_eq!(updates, ["-eds a", "-cds a", "+rds a", "+rds internal"]);
-        assert_eq!(issues, [""; 0]);
-    }
-}
+#[path = "build_tests.rs"]
+mod tests;

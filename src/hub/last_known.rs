@@ -18,13 +18,22 @@ const AT_LEAST: Duration = Duration::from_secs(600);
 /// Saved at most so often.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// What is saved by itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// What was decided between services.
+    Decisions,
+    /// The state of a source.
+    Source(Arc<str>),
+}
+
 #[derive(Debug)]
 pub(super) struct Memory {
     began: Instant,
     loaded: BTreeMap<Arc<str>, LastKnown>,
     /// Served now, with the age at loading.
     stale: BTreeMap<Arc<str>, Duration>,
-    unsaved: BTreeSet<Arc<str>>,
+    unsaved: BTreeSet<Part>,
     last_save: Option<Instant>,
     /// When all was taken for changed last.
     renewed: Instant,
@@ -77,9 +86,9 @@ impl Memory {
         (!self.stale.is_empty()).then(|| self.began + Duration::from_secs(seconds + 1))
     }
 
-    /// What is served of this source has changed.
-    pub(super) fn changed(&mut self, source: &Arc<str>) {
-        self.unsaved.insert(source.clone());
+    /// What is to be saved has changed.
+    pub(super) fn changed(&mut self, part: &Part) {
+        self.unsaved.insert(part.clone());
     }
 
     /// When what did not change is to be saved anew, with its new age.
@@ -90,7 +99,7 @@ impl Memory {
     /// That time has come, for the sources that are live.
     pub(super) fn renew(&mut self, live: impl IntoIterator<Item = Arc<str>>, now: Instant) {
         self.renewed = now;
-        self.unsaved.extend(live);
+        self.unsaved.extend(live.into_iter().map(Part::Source));
     }
 
     /// When to save next, no sooner than after this rest.
@@ -100,18 +109,18 @@ impl Memory {
         (!self.unsaved.is_empty()).then_some(due)
     }
 
-    /// One source to save now.
-    pub(super) fn take_unsaved(&mut self, now: Instant) -> Option<Arc<str>> {
-        let source = self.unsaved.pop_first()?;
+    /// One part to save now.
+    pub(super) fn take_unsaved(&mut self, now: Instant) -> Option<Part> {
+        let part = self.unsaved.pop_first()?;
         if self.unsaved.is_empty() {
             self.last_save = Some(now);
         }
-        Some(source)
+        Some(part)
     }
 
     /// The writer is busy: later.
-    pub(super) fn later(&mut self, source: Arc<str>, now: Instant) {
-        self.unsaved.insert(source);
+    pub(super) fn later(&mut self, part: Part, now: Instant) {
+        self.unsaved.insert(part);
         self.last_save = Some(now);
     }
 }
@@ -119,6 +128,10 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn etcd() -> Part {
+        Part::Source("etcd".into())
+    }
 
     fn memory(now: Instant) -> Memory {
         let state = LastKnown {
@@ -162,7 +175,7 @@ mod tests {
         let due = memory.renewal();
         assert_eq!(due, now + AT_LEAST);
         memory.renew(["etcd".into()], due);
-        assert_eq!(memory.take_unsaved(due).as_deref(), Some("etcd"));
+        assert_eq!(memory.take_unsaved(due), Some(etcd()));
         assert_eq!(memory.renewal(), due + AT_LEAST);
     }
 
@@ -180,10 +193,10 @@ mod tests {
         let mut memory = memory(now);
         let (small, large) = (Duration::from_millis(10), Duration::from_secs(20));
         assert_eq!(memory.save_at(now, small), None);
-        memory.changed(&"etcd".into());
+        memory.changed(&etcd());
         assert_eq!(memory.save_at(now, large), Some(now));
-        assert_eq!(memory.take_unsaved(now).as_deref(), Some("etcd"));
-        memory.changed(&"etcd".into());
+        assert_eq!(memory.take_unsaved(now), Some(etcd()));
+        memory.changed(&etcd());
         let soon = now + Duration::from_millis(10);
         assert_eq!(memory.save_at(soon, small), Some(now + EVERY));
         assert_eq!(memory.save_at(soon, large), Some(now + large));

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::Hub;
 use super::quota::Quota;
+use super::standing::News;
 use crate::clock;
 use crate::model::catalog::Touched;
 use crate::model::{Issue, Severity};
@@ -18,12 +19,19 @@ pub(super) struct Quotas {
     pub(super) repaired: Quota,
     pub(super) declared: Quota,
     pub(super) health: Quota,
+    pub(super) departures: Quota,
 }
 
 impl Quotas {
     /// When a flood is over whose rest was not reported yet.
     pub(super) fn due(&self) -> Option<Instant> {
-        let all = [&self.entries, &self.repaired, &self.declared, &self.health];
+        let all = [
+            &self.entries,
+            &self.repaired,
+            &self.declared,
+            &self.health,
+            &self.departures,
+        ];
         all.into_iter().filter_map(Quota::due).min()
     }
 
@@ -43,6 +51,10 @@ impl Quotas {
                 more,
                 "more of what services declare is wrong; see /metrics and /sources"
             ),
+        }
+        match self.departures.rest(now) {
+            0 => {}
+            more => tracing::warn!(more, "more services lost their last instance, or have some again"),
         }
         match self.health.rest(now) {
             0 => {}
@@ -107,6 +119,30 @@ impl Hub {
         }
         self.seen_issues = now;
         self.uncounted = true;
+    }
+
+    /// Names services whose last instance left, and those that came back or whose routes have ended.
+    pub(super) fn log_departures(&mut self) {
+        let news = self.builder.take_departures();
+        let (lines, more) = self.quotas.departures.lines(news.len(), clock::now());
+        for (service, news) in news.iter().take(lines) {
+            match news {
+                News::Kept => tracing::warn!(
+                    %service,
+                    "the last instance left: its routes stay and answer 503 (end them at once: xds-bridge forget SERVICE)"
+                ),
+                News::Back => tracing::info!(%service, "has instances again"),
+                News::Ended => {
+                    tracing::warn!(%service, "the routes of a service without instances have ended");
+                }
+            }
+        }
+        if more > 0 {
+            tracing::warn!(more, "more services lost their last instance, or have some again");
+        }
+        if !news.is_empty() {
+            self.name_kept();
+        }
     }
 }
 

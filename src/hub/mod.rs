@@ -5,9 +5,12 @@ mod build;
 mod grpc;
 mod last_known;
 mod log;
+mod orders;
 mod quota;
 mod report;
+mod saving;
 mod settle;
+mod standing;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,12 +23,14 @@ use tokio_util::sync::CancellationToken;
 
 use build::Builder;
 pub use build::Network;
-use last_known::Memory;
+use last_known::{Memory, Part};
 use log::{Quotas, log_note};
 use settle::Settle;
-pub use view::{Detail, Held, LastGood, Order, Overview, SourceDetail, SourceInfo, SourceView};
+pub use view::{
+    Detail, Forgotten, Held, Kept, LastGood, Order, Overview, SourceDetail, SourceInfo, SourceView,
+};
 
-use crate::cache::{LastKnown, Snapshot, Writer};
+use crate::cache::{Decisions, LastKnown, Writer};
 use crate::clock;
 use crate::fanout::Fanout;
 use crate::metrics::{BySource, ByType, Metrics, count};
@@ -112,8 +117,14 @@ impl Hub {
 
     /// What was known of sources before, and where their present state is saved.
     #[must_use]
-    pub fn remembering(mut self, loaded: BTreeMap<Arc<str>, LastKnown>, writer: Writer) -> Self {
+    pub fn remembering(
+        mut self,
+        loaded: BTreeMap<Arc<str>, LastKnown>,
+        decisions: Decisions,
+        writer: Writer,
+    ) -> Self {
         self.memory = Memory::new(self.began, loaded);
+        self.builder.remember(decisions);
         self.writer = Some(writer);
         self
     }
@@ -127,6 +138,9 @@ impl Hub {
     ) {
         loop {
             let (due, release) = (self.settle.due(), self.catalog.due().map(|due| self.began + due));
+            // Not while a publication is on its way: that one looks at all that is due.
+            let departed = self.builder.due().filter(|_| self.settle.due().is_none());
+            let departed = departed.map(|due| self.began + due);
             let save = self.writer.as_ref();
             let save = save.and_then(|writer| self.memory.save_at(clock::now(), writer.rest()));
             let patience = self.memory.patience();
@@ -148,6 +162,11 @@ impl Hub {
                 () = at(ageing), if ageing.is_some() => self.report(),
                 () = at(unsaid), if unsaid.is_some() => self.quotas.report(clock::now()),
                 () = at(due), if due.is_some() => self.publish(),
+                () = at(departed), if departed.is_some() => {
+                    let due = self.builder.take_due(self.now());
+                    self.pending.extend(due);
+                    self.settle.note(clock::now());
+                }
                 () = at(release), if release.is_some() => {
                     let touched = self.catalog.release(self.now());
                     self.ask(&touched.ask);
@@ -183,41 +202,13 @@ impl Hub {
             "removals withheld until now are believed"
         );
         for source in self.sources.keys() {
-            self.memory.changed(source);
+            self.memory.changed(&Part::Source(source.clone()));
         }
     }
 
     /// Time as the catalog counts it.
     fn now(&self) -> Duration {
         clock::now().duration_since(self.began)
-    }
-
-    fn obey(&mut self, order: Order) {
-        let (source, reply) = match order {
-            Order::Accept { source, reply } => (source, reply),
-            Order::Tell { reply } => {
-                let _ = reply.send(self.detail()); // who asked may be gone
-                return;
-            }
-        };
-        let withheld = self.withheld(&source);
-        let touched = self.catalog.accept(&source);
-        let known = touched.is_some();
-        if let Some(touched) = touched.filter(|t| !t.services.is_empty()) {
-            tracing::warn!(
-                source,
-                services = touched.services.len(),
-                "the operator accepts what was withheld"
-            );
-            self.memory.changed(&source.as_str().into());
-            self.follow(touched);
-        }
-        let _ = reply.send(known.then_some(withheld)); // who asked may be gone
-    }
-
-    fn withheld(&self, source: &str) -> usize {
-        let state = self.catalog.source(source);
-        state.map_or(0, |state| state.withheld().map(|(_, w)| w.missing).sum())
     }
 
     /// Serves the last known state of a source that is away, if there is one.
@@ -261,47 +252,6 @@ impl Hub {
         self.catalog.recall(source, change, now)
     }
 
-    /// Hands the state of one changed source to the writer.
-    fn save(&mut self) {
-        let now = clock::now();
-        let Some((writer, source)) = self.writer.as_ref().zip(self.memory.take_unsaved(now)) else {
-            return;
-        };
-        if let Some(snapshot) = self.snapshot(&source)
-            && !writer.offer(snapshot)
-        {
-            self.memory.later(source, now);
-        }
-    }
-
-    /// What live sources say is true now, whenever it changed last.
-    fn renew(&mut self) {
-        let live = self
-            .catalog
-            .sources()
-            .filter(|(_, state)| *state.status() == Status::Live);
-        let live: Vec<Arc<str>> = live.map(|(name, _)| name.clone()).collect();
-        self.memory.renew(live, clock::now());
-    }
-
-    /// What changed since it was saved last, at the end.
-    async fn save_all(mut self) {
-        let Some(writer) = self.writer.take() else { return };
-        while let Some(source) = self.memory.take_unsaved(clock::now()) {
-            if let Some(snapshot) = self.snapshot(&source) {
-                writer.hand(snapshot).await;
-            }
-        }
-    }
-
-    fn snapshot(&self, source: &Arc<str>) -> Option<Snapshot> {
-        Some(Snapshot {
-            source: source.clone(),
-            registry: self.sources.get(source)?.registry.clone()?,
-            services: self.catalog.source(source)?.snapshot(),
-        })
-    }
-
     fn apply(&mut self, event: Event) {
         let source = event.source.clone();
         let complete = matches!(&event.what, What::Change(change) if change.complete);
@@ -316,7 +266,7 @@ impl Hub {
                 .source(&source)
                 .is_some_and(|state| *state.status() == Status::Live)
         {
-            self.memory.changed(&source); // until now it was true
+            self.memory.changed(&Part::Source(source.clone())); // until now it was true
         }
         let by_source = BySource {
             source: source.to_string(),
@@ -342,7 +292,7 @@ impl Hub {
         let mut touched = self.catalog.apply(event, self.now());
         touched.status |= complete && was_stale;
         if !touched.services.is_empty() || complete {
-            self.memory.changed(&source);
+            self.memory.changed(&Part::Source(source.clone()));
         }
         if verified {
             self.believed(&touched);
@@ -383,7 +333,7 @@ impl Hub {
     fn publish(&mut self) {
         let since = self.settle.take().unwrap_or_else(clock::now);
         let touched = std::mem::take(&mut self.pending);
-        let updates = self.builder.build(&self.catalog, &touched);
+        let updates = self.builder.build(&self.catalog, &touched, self.now());
         let (generation, changed) = self.fanout.publish(&updates, since);
         if !std::mem::replace(&mut self.ready, true) {
             tracing::info!(
@@ -392,9 +342,14 @@ impl Hub {
             );
         }
         self.log_all_unhealthy();
+        self.log_departures();
+        if self.builder.take_unsaved() {
+            self.memory.changed(&Part::Decisions);
+        }
         self.report();
         self.metrics.services.set(count(self.builder.services()));
         self.metrics.conflicts.set(count(self.builder.conflicts()));
+        self.metrics.contested.set(count(self.builder.contested()));
         if self.builder.take_news() {
             self.log_declared();
         }
@@ -436,3 +391,7 @@ async fn at(due: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

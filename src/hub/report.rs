@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Hub;
-use super::view::{Detail, Held, LastGood, Overview, SourceDetail, SourceView};
+use super::view::{Detail, Held, Kept, LastGood, Overview, SourceDetail, SourceView};
 use crate::clock;
 use crate::metrics::{ByEntry, ByService, BySource, ByState, MAX_ENTRIES, SourceKind, count};
 use crate::model::guard::Withheld;
@@ -37,7 +37,16 @@ impl Hub {
             all_unhealthy: sick.len(),
             all_unhealthy_names: sick.iter().take(MAX_ENTRIES).cloned().collect(),
             declared: self.seen_issues.len(),
+            kept: (self.builder.kept().len(), self.kept().collect()),
         }
+    }
+
+    fn kept(&self) -> impl Iterator<Item = Kept> {
+        let kept = |(service, ends): (&Arc<str>, Duration)| Kept {
+            service: service.clone(),
+            ends: self.instant(ends),
+        };
+        self.builder.kept().take(MAX_ENTRIES).map(kept)
     }
 
     fn view(&self, name: &Arc<str>, state: &SourceState) -> SourceView {
@@ -116,6 +125,18 @@ impl Hub {
                 service: name.to_string(),
             };
             self.metrics.service_all_unhealthy.get_or_create(&labels).set(1);
+        }
+    }
+
+    /// Names the services whose routes are kept now.
+    pub(super) fn name_kept(&self) {
+        self.metrics.services_kept.set(count(self.builder.kept().len()));
+        self.metrics.service_kept.clear();
+        for Kept { service, .. } in self.kept() {
+            let labels = ByService {
+                service: service.to_string(),
+            };
+            self.metrics.service_kept.get_or_create(&labels).set(1);
         }
     }
 

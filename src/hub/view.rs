@@ -21,6 +21,17 @@ pub struct Overview {
     pub all_unhealthy_names: Vec<Arc<str>>,
     /// What is wrong with what services declare together, such as contested routes.
     pub declared: usize,
+    /// Services without instances whose routes are kept: how many, and the first hundred.
+    pub kept: (usize, Vec<Kept>),
+}
+
+/// A service without instances whose routes are kept.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Its name.
+    pub service: Arc<str>,
+    /// When its routes end.
+    pub ends: Instant,
 }
 
 /// How one source is.
@@ -138,9 +149,27 @@ pub enum Order {
         /// How many instances were withheld.
         reply: oneshot::Sender<Option<usize>>,
     },
+    /// End the routes that are kept of a service without instances.
+    Forget {
+        /// The service.
+        service: String,
+        /// What became of it.
+        reply: oneshot::Sender<Forgotten>,
+    },
     /// Say how everything is.
     Tell {
         /// Where.
         reply: oneshot::Sender<Detail>,
     },
+}
+
+/// What became of [`Order::Forget`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgotten {
+    /// Its routes have ended.
+    Ended,
+    /// It has instances: nothing is kept.
+    HasInstances,
+    /// There is no such service.
+    Unknown,
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::change::{Change, Event, Issue, What};
 use super::declaration::Policy;
 use super::guard::GuardRule;
+use super::holder::Seniority;
 use super::last_good::Exposures;
 use super::service::{Service, ServiceRecord};
 use super::source_state::SourceState;
@@ -160,6 +161,23 @@ impl Catalog {
     }
 }
 
+impl Catalog {
+    /// How long a service has been registered.
+    #[must_use]
+    pub fn seniority(&self, name: &str) -> Seniority {
+        let of = |(nth, (source, state)): (usize, (&Arc<str>, &SourceState))| {
+            let created = state.record(name)?.instances.iter().map(|i| i.created).min()?;
+            Some(Seniority {
+                priority: self.priorities.get(source).copied().unwrap_or(0),
+                source: nth,
+                created,
+            })
+        };
+        let all = self.sources.iter().enumerate().filter_map(of);
+        all.min().unwrap_or(Seniority::LAST)
+    }
+}
+
 impl Touched {
     fn merge(&mut self, other: Self) {
         self.services.extend(other.services);
@@ -200,6 +218,7 @@ mod tests {
             version: "".into(),
             policy: Arc::new(Policy::default()),
             own: None,
+            created: 0,
         };
         ServiceRecord {
             instances: vec![instance],

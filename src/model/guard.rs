@@ -388,6 +388,7 @@ mod tests {
                     version: "".into(),
                     policy: Arc::default(),
                     own: None,
+                    created: 0,
                 })
                 .collect(),
             ..ServiceRecord::default()

@@ -33,6 +33,15 @@ pub struct Instance {
     /// What it declares of itself, where it declares anything: the fields above have it already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own: Option<Arc<Own>>,
+    /// When it was registered, in its registry's own count; 0: there is none. Counts of two registries
+    /// cannot be compared.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub created: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+const fn is_zero(created: &u64) -> bool {
+    *created == 0
 }
 
 /// What an instance declares of itself, apart from what its registry says. Kept so that a key that becomes

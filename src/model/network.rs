@@ -19,6 +19,8 @@ pub struct Clusters {
     /// Connections to HTTP/1 servers that are idle for so long are closed by Envoy; zero: never. A server
     /// that closes them itself, as the next request comes, fails that request.
     pub idle_timeout: Duration,
+    /// The routes of a service stay for so long after its last instance left; zero: they go with it.
+    pub keep_routes: Duration,
 }
 
 impl Clusters {
@@ -29,6 +31,7 @@ impl Clusters {
         retries: 2,
         // Below the 5 s of many servers.
         idle_timeout: Duration::from_secs(4),
+        keep_routes: Duration::from_secs(3600),
     };
 }
 

@@ -4,7 +4,7 @@
 use super::route::clip;
 
 /// A set of request paths. The order puts the narrower of two that are equally long first.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Paths {
     /// This one.
     Exactly(String),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::change::Issue;
 use super::declaration::{Declared, Policy, State};
@@ -50,6 +51,11 @@ pub struct Service {
     pub elected: Policy,
     /// Keys that instances declare differently.
     pub conflicts: Vec<Conflict>,
+    /// Its routes are those of a policy document.
+    pub documented: bool,
+    /// It has no instances any more, and its routes are kept. From this time on another service that claims
+    /// the same requests gets them.
+    pub kept: Option<Duration>,
 }
 
 impl ServiceRecord {
@@ -106,11 +112,12 @@ impl Service {
         }
         let instances: Vec<Instance> = by_address.into_values().cloned().collect();
         let (elected, conflicts) = vote::elect(&instances, before);
-        let policy = records
+        let documents = records
             .iter()
             .filter_map(|(_, r)| r.policy.as_ref())
-            .fold(Policy::default(), Policy::over)
-            .over(&elected);
+            .fold(Policy::default(), Policy::over);
+        let documented = !documents.routes.is_empty();
+        let policy = documents.over(&elected);
         Self {
             name: name.clone(),
             instances,
@@ -118,6 +125,8 @@ impl Service {
             policy,
             elected,
             conflicts,
+            documented,
+            kept: None,
         }
     }
 
@@ -205,6 +214,7 @@ pub fn assemble(registered: &Registered<'_>, declared: Declared) -> Instance {
         version: "".into(),
         policy: Arc::new(policy),
         own: None,
+        created: 0,
     };
     instance.follow(&own);
     instance.own = (!silent).then(|| Arc::new(own));
@@ -316,6 +326,7 @@ mod tests {
                 ..Policy::default()
             }),
             own: None,
+            created: 0,
         }
     }
 

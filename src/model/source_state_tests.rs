@@ -13,6 +13,7 @@ fn record(ids: std::ops::Range<u16>) -> ServiceRecord {
         version: "".into(),
         policy: Arc::new(Policy::default()),
         own: None,
+        created: 0,
     };
     ServiceRecord {
         instances: ids.map(instance).collect(),

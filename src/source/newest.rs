@@ -35,12 +35,12 @@ pub(super) struct Registered<I> {
     pub(super) created: u64,
 }
 
-/// Those in force, in their order, and an issue for each of the others. `entry` is the registry's own
+/// Those in force, in their order and with the time of their registration, and an issue for each of the others. `entry` is the registry's own
 /// name of an instance.
 pub(super) fn newest<I: Place>(
     all: Vec<Registered<I>>,
     entry: impl Fn(&I) -> String,
-) -> (Vec<I>, Vec<Issue>) {
+) -> (Vec<(I, u64)>, Vec<Issue>) {
     let mut places: HashMap<SocketAddr, usize> = HashMap::with_capacity(all.len());
     let mut older = Vec::new();
     for (at, one) in all.iter().enumerate() {
@@ -59,7 +59,8 @@ pub(super) fn newest<I: Place>(
         }
     }
     if older.is_empty() {
-        return (all.into_iter().map(|one| one.instance).collect(), Vec::new());
+        let all = all.into_iter().map(|one| (one.instance, one.created));
+        return (all.collect(), Vec::new());
     }
     older.sort_unstable();
     let issue = |at: &usize| {
@@ -72,7 +73,10 @@ pub(super) fn newest<I: Place>(
         Issue::warning(entry(one), reason)
     };
     let issues = older.iter().map(issue).collect();
-    let keep = |(at, one): (usize, Registered<I>)| older.binary_search(&at).is_err().then_some(one.instance);
+    let keep = |(at, one): (usize, Registered<I>)| {
+        let stays = older.binary_search(&at).is_err();
+        stays.then_some((one.instance, one.created))
+    };
     (all.into_iter().enumerate().filter_map(keep).collect(), issues)
 }
 
@@ -93,6 +97,7 @@ mod tests {
             version: "".into(),
             policy: Arc::new(Policy::default()),
             own: None,
+            created: 0,
         };
         Registered { instance, created }
     }
@@ -107,8 +112,8 @@ mod tests {
             registered("d", 2, 9),
         ];
         let (kept, issues) = newest(all, |i| i.id.to_string());
-        let ids: Vec<&str> = kept.iter().map(|i| &*i.id).collect();
-        assert_eq!(ids, ["a", "b"]);
+        let ids: Vec<(&str, u64)> = kept.iter().map(|(i, created)| (&*i.id, *created)).collect();
+        assert_eq!(ids, [("a", 9), ("b", 7)]);
         let told: Vec<String> = issues
             .iter()
             .map(|i| format!("{}: {}", i.entry, i.reason))

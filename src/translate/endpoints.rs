@@ -197,6 +197,7 @@ mod tests {
             version: "".into(),
             policy: Arc::new(Policy::default()),
             own: None,
+            created: 0,
         }
     }
 

@@ -218,6 +218,7 @@ mod tests {
                 version: "".into(),
                 policy: Arc::default(),
                 own: None,
+                created: 0,
             };
             if letter.is_ascii_uppercase() {
                 service.behind.insert(instance.address, 1);

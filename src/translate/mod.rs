@@ -8,6 +8,7 @@ pub mod dialled;
 pub mod endpoints;
 pub mod grpc;
 pub mod listener;
+pub mod owners;
 pub mod route;
 pub mod table;
 

@@ -1,6 +1,5 @@
-//! A listener's route configuration: all claims on its exposure, as virtual hosts.
+//! A listener's route configuration: the claims on its exposure that count, as virtual hosts.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,125 +22,53 @@ use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
 use prost::Message as _;
 
 use super::any::{duration, pack};
-use super::table::{Claim, Kin, describe};
-use crate::model::{Clusters, Issue, Paths};
+use super::table::Claim;
+use crate::model::{Clusters, Paths};
 use crate::xds::{Draft, Kind, Reach};
 
 /// A gRPC stream may be silent for so long; Envoy's default of five minutes cuts quiet watches.
 const GRPC_IDLE: Duration = Duration::from_secs(3600);
 
-/// The route configuration `name`, and the claims that lost against an equal one.
+/// The route configuration `name` of these claims, as [`super::owners::decide`] leaves them.
 #[must_use]
-pub fn route(name: &Arc<str>, claims: &[&Claim], defaults: &Clusters, reach: Reach) -> (Draft, Vec<Issue>) {
-    let (message, issues) = message(name, claims, defaults);
+pub fn route(name: &Arc<str>, claims: &[&Claim], defaults: &Clusters, reach: Reach) -> Draft {
     let mut needs: Vec<Arc<str>> = claims.iter().map(|c| c.cluster.clone()).collect();
     needs.sort();
     needs.dedup();
-    let body = message.encode_to_vec();
-    (
-        Draft {
-            kind: Kind::Route,
-            name: name.clone(),
-            body,
-            needs,
-            reach,
-        },
-        issues,
-    )
+    Draft {
+        kind: Kind::Route,
+        name: name.clone(),
+        body: message(name, claims, defaults).encode_to_vec(),
+        needs,
+        reach,
+    }
 }
 
 /// The same as a message, for static resources.
 #[must_use]
-pub fn message(name: &str, claims: &[&Claim], defaults: &Clusters) -> (RouteConfiguration, Vec<Issue>) {
-    let mut hosts: BTreeMap<&str, Vec<&Claim>> = BTreeMap::new();
+pub fn message(name: &str, claims: &[&Claim], defaults: &Clusters) -> RouteConfiguration {
+    let mut hosts: BTreeMap<&str, Vec<Route>> = BTreeMap::new();
     for claim in claims {
-        hosts.entry(&claim.host).or_default().push(claim);
+        hosts.entry(&claim.host).or_default().push(one(claim));
     }
-    let mut issues = Vec::new();
     let retry = retry_policy(defaults);
     let virtual_hosts = hosts
         .into_iter()
-        .map(|(host, claims)| VirtualHost {
+        .map(|(host, routes)| VirtualHost {
             name: host.to_owned(),
             domains: vec![host.to_owned()],
-            routes: kept(host, claims, &mut issues).into_iter().map(one).collect(),
+            routes,
             retry_policy: retry.clone(),
             ..VirtualHost::default()
         })
         .collect();
-    let configuration = RouteConfiguration {
+    RouteConfiguration {
         name: name.to_owned(),
         virtual_hosts,
         // `Host: orders:10001` is the host `orders`.
         ignore_port_in_host_matching: true,
         ..RouteConfiguration::default()
-    };
-    (configuration, issues)
-}
-
-/// The claims on one host that count, most specific first, and issues of the others: those on the host
-/// of another service, and those that others have equal ones of.
-fn kept<'a>(host: &str, mut claims: Vec<&'a Claim>, issues: &mut Vec<Issue>) -> Vec<&'a Claim> {
-    let related = claims
-        .iter()
-        .filter(|c| matches!(c.kin, Kin::Own | Kin::Namesake));
-    if let Some((_, owner)) = related.map(|c| (c.kin, c.cluster.clone())).min() {
-        claims.retain(|claim| {
-            let allowed = claim.cluster == owner || claim.kin == Kin::Given;
-            if !allowed {
-                issues.push(not_the_owner(host, claim, &owner));
-            }
-            allowed
-        });
     }
-    claims.sort_by_cached_key(|c| specificity(c));
-    claims.dedup_by(|later, first| {
-        let equal = later.headers == first.headers && later.matcher.paths() == first.matcher.paths();
-        if equal && later.cluster != first.cluster {
-            let reason = format!(
-                "route: {} on host `{host}` is claimed by `{}` too, which keeps it",
-                describe(&later.matcher),
-                first.cluster
-            );
-            issues.push(Issue::warning(&*later.cluster, reason));
-        }
-        equal
-    });
-    claims
-}
-
-fn not_the_owner(host: &str, claim: &Claim, owner: &str) -> Issue {
-    let reason = if claim.kin == Kin::Namesake {
-        format!(
-            "the names `{}` and `{owner}` differ by case only, which hosts do not: host `{host}` is that of `{owner}`",
-            claim.cluster
-        )
-    } else {
-        format!(
-            "route: host `{host}` is that of the service `{owner}`, and {} may not be claimed there \
-             ([exposures.{}.owners] in bridge.toml can allow it); this route is left out",
-            describe(&claim.matcher),
-            claim.exposure
-        )
-    };
-    Issue::warning(&*claim.cluster, reason)
-}
-
-/// Most specific first: Envoy takes the first route that matches. Equal claims: whose host it is,
-/// then the lesser service name; of one service's, the one that says more than its bare name does.
-fn specificity(claim: &Claim) -> impl Ord + use<> {
-    let paths = claim.matcher.paths();
-    (
-        Reverse((matches!(paths, Paths::Exactly(_)), paths.text().len())),
-        matches!(paths, Paths::Characters(_)),
-        Reverse(claim.headers.len()),
-        paths,
-        claim.headers.clone(),
-        claim.kin,
-        claim.cluster.clone(),
-        (claim.timeout.is_none(), claim.timeout),
-        (claim.stream_idle_timeout.is_none(), claim.stream_idle_timeout),
-    )
 }
 
 fn one(claim: &Claim) -> Route {

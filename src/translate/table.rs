@@ -33,6 +33,10 @@ pub struct Claim {
     pub stream_idle_timeout: Option<Duration>,
     /// Whose host it is: of equal claims the nearest is kept.
     pub kin: Kin,
+    /// Claimed by a policy document.
+    pub documented: bool,
+    /// Of a service without instances, whose routes are kept: [`Service::kept`].
+    pub kept: Option<Duration>,
 }
 
 /// How a host is related to the service that claims it. Otherwise whoever registers a lesser
@@ -149,6 +153,8 @@ fn claim(service: &Service, name: &Arc<str>, exposure: &Exposure, host: String, 
         http2: matches!(protocol, Protocol::Http2 | Protocol::Grpc),
         timeout: rule.timeout.or(policy.timeout),
         stream_idle_timeout: rule.stream_idle_timeout.or(policy.stream_idle_timeout),
+        documented: service.documented,
+        kept: service.kept,
     }
 }
 

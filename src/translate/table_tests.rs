@@ -5,6 +5,8 @@ use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
 
 use super::*;
 use crate::model::{Owner, Policy};
+use crate::translate::owners::{Contest, decide};
+use crate::translate::route::message;
 
 fn service(expose: Option<Expose>, routes: &[&str]) -> Service {
     let routes = (1..)
@@ -96,9 +98,8 @@ fn keeps(host: &str, services: &[(&str, &[&str])]) -> (String, Option<i64>) {
         })
         .filter(|claim| &*claim.exposure == "internal")
         .collect();
-    let clusters = crate::model::Clusters::DEFAULT;
-    let (message, _) =
-        crate::translate::route::message("internal", &all.iter().collect::<Vec<_>>(), &clusters);
+    let decided = decide(&all.iter().collect::<Vec<_>>(), &Contest::FRESH);
+    let message = message("internal", &decided.claims, &crate::model::Clusters::DEFAULT);
     let host = message
         .virtual_hosts
         .into_iter()
@@ -148,8 +149,8 @@ fn served(owners: &[Owner], host: &str, services: &[(&str, &[&str])]) -> (Vec<St
         .flat_map(|c| &c.claims)
         .filter(|c| &*c.exposure == "internal")
         .collect();
-    let (message, issues) =
-        crate::translate::route::message("internal", &all, &crate::model::Clusters::DEFAULT);
+    let decided = decide(&all, &Contest::FRESH);
+    let message = message("internal", &decided.claims, &crate::model::Clusters::DEFAULT);
     let hosts = message.virtual_hosts.into_iter().filter(|h| h.name == host);
     let one = |route: envoy_types::pb::envoy::config::route::v3::Route| {
         let path = route.r#match.unwrap().path_specifier.unwrap();
@@ -163,7 +164,8 @@ fn served(owners: &[Owner], host: &str, services: &[(&str, &[&str])]) -> (Vec<St
     };
     (
         hosts.flat_map(|h| h.routes).map(one).collect(),
-        issues
+        decided
+            .issues
             .into_iter()
             .map(|i| format!("{}: {}", i.entry, i.reason))
             .collect(),

@@ -192,6 +192,6 @@ async fn follows(consul: &Consul, crowd: &Crowd, client: &Client) {
     client.reaches(&s1, &["server-1", "server-2", "server-3"]).await;
     consul.leave(&late).await;
     consul.leave(&third).await;
-    client.is_refused(&Call::http("late"), "http 404").await;
+    client.is_refused(&Call::http("late"), "http 503").await;
     client.reaches(&s1, &["server-1", "server-2"]).await;
 }

@@ -42,7 +42,7 @@ async fn a_wiped_server_is_withheld_until_it_is_filled_again_or_accepted() {
     let said = bridge.accept("registry");
     let wanted = format!("{all} withheld instances let go");
     assert!(said.stdout.contains(&wanted), "{} {}", said.stdout, said.stderr);
-    client.is_refused(&s0, "http 404").await;
+    client.is_refused(&s0, "http 503").await;
     consul.enter(&crowd.entry("s0", 0, 0)).await;
     client.reaches(&s0, &["server-0"]).await;
     bridge.assert_no_nacks().await;
@@ -69,7 +69,7 @@ async fn a_wiped_server_is_believed_after_the_hold() {
     })
     .await;
     let (client, s0) = (envoy.client(), Call::http("s0"));
-    client.is_refused(&s0, "http 404").await;
+    client.is_refused(&s0, "http 503").await;
     consul.fill(&crowd.entries()).await;
     client.reaches(&s0, &["server-0", "server-1"]).await;
     bridge.assert_no_nacks().await;

@@ -23,6 +23,7 @@ fn found(ids: &[&str]) -> Result<Arc<Found>, String> {
         version: "".into(),
         policy: Arc::default(),
         own: None,
+        created: 0,
     };
     let instances = ids.iter().map(instance).collect();
     Ok(Arc::new(Found {

@@ -168,7 +168,8 @@ pub fn health(name: &str, body: &[u8], selection: &ConsulSelection) -> Result<Fo
         let (node, id) = instance.id.split_once('/').unwrap_or_default();
         format!("{}@{}", clip(id), clip(node))
     });
-    record.instances = instances;
+    let dated = |(instance, created)| Instance { created, ..instance };
+    record.instances = instances.into_iter().map(dated).collect();
     record.issues.extend(doubled);
     bound(&mut record.issues);
     found.record = (ours > 0 || others == 0).then_some(record);

@@ -176,7 +176,11 @@ impl State {
             entry.tell(&mut record.issues);
         }
         let (all, doubled) = newest(all, |(_, id)| self.keys.name(service, id));
-        record.instances = all.into_iter().map(|(instance, _)| instance.clone()).collect();
+        let dated = |((instance, _), created): ((&Instance, _), u64)| Instance {
+            created,
+            ..instance.clone()
+        };
+        record.instances = all.into_iter().map(dated).collect();
         record.issues.extend(entry::bounded(service, doubled));
         // Ids of one value do not always sort as its key does.
         record.instances.sort_by(|a, b| a.id.cmp(&b.id));

@@ -191,6 +191,7 @@ mod tests {
                 version: "".into(),
                 policy: Arc::new(Policy::default()),
                 own: None,
+                created: 0,
             }
         };
         ServiceRecord {

@@ -1,0 +1,197 @@
+//! What was decided between services, on disk: what the instances of each declared together, which of them are
+//! gone and since when, and who has which requests. A bridge that begins comes to the same decisions by it.
+//!
+//! Absent or refused it costs nothing but that: who was registered first decides then.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::text::{sealed, unsealed};
+use super::{CacheError, replace, text_of};
+use crate::clock;
+use crate::model::declaration::MAX_ROUTES;
+use crate::model::route::clip;
+use crate::model::service::check_name;
+use crate::model::{Holder, Holders, Policy, Requests};
+
+/// What the head of the file says of its content.
+const WHAT: (&str, &str) = ("decisions", "all sources");
+
+/// All that was decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decisions {
+    /// Services by name.
+    pub services: BTreeMap<Arc<str>, Remembered>,
+    /// Who has what, by exposure.
+    pub holders: BTreeMap<Arc<str>, Holders>,
+}
+
+/// One service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// What its instances declare together.
+    #[serde(default, skip_serializing_if = "says_nothing")]
+    pub elected: Arc<Policy>,
+    /// The same below its policy documents, where that is something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Arc<Policy>>,
+    /// How long ago its last instance left; `None`: it had some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_ago: Option<Duration>,
+}
+
+fn says_nothing(policy: &Arc<Policy>) -> bool {
+    **policy == Policy::default()
+}
+
+/// Keys of JSON are strings: requests stand in lists.
+#[derive(Serialize, Deserialize)]
+struct Body {
+    services: BTreeMap<Arc<str>, Remembered>,
+    holders: BTreeMap<Arc<str>, Vec<(Requests, Holder)>>,
+}
+
+/// The file.
+#[must_use]
+pub fn decisions_file(folder: &Path) -> PathBuf {
+    folder.join("decisions")
+}
+
+/// What was decided before; nothing when there is no file, or one that is refused, which is logged.
+#[must_use]
+pub fn load_decisions(folder: &Path) -> Decisions {
+    let path = decisions_file(folder);
+    match text_of(&path).and_then(|text| decode(&text, clock::unix_seconds())) {
+        Ok(decisions) => decisions,
+        Err(CacheError::Io(e)) if e.kind() == std::io::ErrorKind::NotFound => {
+            tracing::info!(
+                path = %path.display(),
+                "no decisions of before: of services that claim the same requests the one registered first has them"
+            );
+            Decisions::default()
+        }
+        Err(error) => {
+            let error = crate::render::chain(&error);
+            tracing::warn!(
+                path = %path.display(), error,
+                "decisions of before are not used: of services that claim the same requests the one registered \
+                 first has them"
+            );
+            Decisions::default()
+        }
+    }
+}
+
+pub(super) fn store(folder: &Path, decisions: &Decisions) -> Result<(), CacheError> {
+    let text = encode(decisions, clock::unix_seconds())?;
+    replace(folder, &decisions_file(folder), &text)
+}
+
+fn encode(decisions: &Decisions, written: u64) -> Result<String, CacheError> {
+    let Decisions { services, holders } = decisions.clone();
+    let holders = holders
+        .into_iter()
+        .map(|(name, all)| (name, all.into_iter().collect()));
+    let body = Body {
+        services,
+        holders: holders.collect(),
+    };
+    let body = serde_json::to_string(&body).map_err(|e| CacheError::Damaged(e.to_string()))?;
+    sealed(WHAT.0, WHAT.1, written, &body)
+}
+
+fn decode(text: &str, now: u64) -> Result<Decisions, CacheError> {
+    let damaged = |what: &str| CacheError::Damaged(clip(what));
+    let (written, body) = unsealed(text, WHAT.0, WHAT.1)?;
+    let body: Body = serde_json::from_str(body).map_err(|e| damaged(&e.to_string()))?;
+    let mut services = body.services;
+    let age = Duration::from_secs(now.saturating_sub(written));
+    for (name, known) in &mut services {
+        check_name(name).map_err(|reason| damaged(&reason))?;
+        let policies = [Some(&known.elected), known.policy.as_ref()];
+        if policies
+            .into_iter()
+            .flatten()
+            .any(|p| p.routes.len() > MAX_ROUTES)
+        {
+            return Err(damaged("a service has too many routes"));
+        }
+        known.left_ago = known.left_ago.map(|ago| ago.saturating_add(age));
+    }
+    let holders = body.holders.into_iter();
+    Ok(Decisions {
+        services,
+        holders: holders
+            .map(|(name, all)| (name, all.into_iter().collect()))
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Paths, RouteRule};
+
+    fn decisions() -> Decisions {
+        let policy = Policy {
+            routes: [(1, RouteRule::parse("path=/api/cart/").unwrap())].into(),
+            ..Policy::default()
+        };
+        let cart = Remembered {
+            elected: Arc::new(policy.clone()),
+            policy: Some(Arc::default()),
+            left_ago: Some(Duration::from_secs(7)),
+        };
+        let requests = Requests {
+            host: "*".into(),
+            paths: Paths::Segments("/api/cart".into()),
+            headers: vec![("x".into(), "1".into())],
+        };
+        let holder = Holder {
+            service: "cart".into(),
+            others: vec!["basket".into()],
+        };
+        Decisions {
+            services: [("cart".into(), cart), ("web".into(), Remembered::default())].into(),
+            holders: [("internal".into(), [(requests, holder)].into())].into(),
+        }
+    }
+
+    #[test]
+    fn what_was_decided_is_read_with_the_time_that_has_passed() {
+        let text = encode(&decisions(), 1_000).unwrap();
+        assert_eq!(decode(&text, 1_000).unwrap(), decisions());
+        assert_eq!(
+            decode(&text, 900).unwrap(),
+            decisions(),
+            "a clock that was set back"
+        );
+        let later = decode(&text, 1_053).unwrap();
+        assert_eq!(later.services["cart"].left_ago, Some(Duration::from_secs(60)));
+        assert_eq!(later.services["web"].left_ago, None);
+    }
+
+    #[test]
+    fn what_is_damaged_or_absent_decides_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(load_decisions(folder.path()), Decisions::default());
+        store(folder.path(), &decisions()).unwrap();
+        assert_eq!(load_decisions(folder.path()).services.len(), 2);
+        let text = std::fs::read_to_string(decisions_file(folder.path())).unwrap();
+        for (from, to) in [("cart", "card"), ("\n", " "), ("decisions", "etcd")] {
+            assert!(decode(&text.replacen(from, to, 1), 1_000).is_err(), "{from}");
+        }
+        for cut in [0, text.len() / 2, text.len() - 1] {
+            std::fs::write(decisions_file(folder.path()), &text[..cut]).unwrap();
+            assert_eq!(load_decisions(folder.path()), Decisions::default(), "{cut}");
+        }
+        std::fs::remove_file(decisions_file(folder.path())).unwrap();
+        std::fs::create_dir(decisions_file(folder.path())).unwrap();
+        assert_eq!(load_decisions(folder.path()), Decisions::default());
+        assert!(store(folder.path(), &decisions()).is_err());
+    }
+}

@@ -1,0 +1,149 @@
+//! The loop of the hub, by a clock that stands still until somebody waits.
+
+use super::*;
+use crate::model::{Clusters, Health, Instance, RouteRule, ServiceRecord};
+
+fn record(route: &str) -> ServiceRecord {
+    let policy = crate::model::Policy {
+        routes: [(1, RouteRule::parse(route).unwrap())].into(),
+        ..crate::model::Policy::default()
+    };
+    ServiceRecord {
+        instances: vec![Instance {
+            id: "1".into(),
+            address: ([10, 0, 0, 7], 80).into(),
+            health: Health::Healthy,
+            weight: 1,
+            zone: "".into(),
+            version: "".into(),
+            policy: Arc::new(policy),
+            own: None,
+            created: 0,
+        }],
+        ..ServiceRecord::default()
+    }
+}
+
+fn event(services: &[(&str, Option<&str>)]) -> Event {
+    let one = |(name, route): &(&str, Option<&str>)| ((*name).into(), route.map(record));
+    Event {
+        source: "s".into(),
+        what: What::Change(Change {
+            services: services.iter().map(one).collect(),
+            complete: true,
+            stray: None,
+        }),
+    }
+}
+
+struct Running {
+    events: mpsc::Sender<Event>,
+    orders: mpsc::Sender<Order>,
+    seen: watch::Receiver<Overview>,
+    metrics: Arc<Metrics>,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+fn start() -> Running {
+    let info = SourceInfo {
+        kind: "etcd",
+        guard: None,
+        registry: None,
+        priority: 0,
+        ask: None,
+    };
+    let network = Network {
+        clusters: Clusters::DEFAULT,
+        exposures: BTreeMap::from([("internal".into(), crate::model::Exposure::internal())]),
+        listeners: BTreeMap::new(),
+    };
+    let (fanout, metrics) = (Arc::new(Fanout::new(10, false)), Arc::new(Metrics::default()));
+    let settle = (Duration::from_millis(10), Duration::from_millis(100));
+    let sources = BTreeMap::from([("s".into(), info)]);
+    let (hub, seen) = Hub::new(sources, network, settle, fanout, metrics.clone());
+    let ((events, inbox), (orders, orders_in)) = (mpsc::channel(4), mpsc::channel(1));
+    let stop = CancellationToken::new();
+    tokio::spawn(hub.run(inbox, orders_in, stop.clone()));
+    Running {
+        events,
+        orders,
+        seen,
+        metrics,
+        _stop: stop.drop_guard(),
+    }
+}
+
+impl Running {
+    async fn kept(&mut self, wanted: usize) {
+        let wait = self
+            .seen
+            .wait_for(|overview| overview.ready && overview.kept.0 == wanted);
+        let seen = tokio::time::timeout(Duration::from_secs(7200), wait).await;
+        drop(
+            seen.expect("within two hours of a clock that does not run")
+                .unwrap(),
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_hub_wakes_when_kept_routes_end() {
+    let mut hub = start();
+    let all = [("cart", Some("path=/cart")), ("web", Some("path=/"))];
+    hub.events.send(event(&all)).await.unwrap();
+    hub.kept(0).await;
+    hub.events.send(event(&all[1..])).await.unwrap();
+    hub.kept(1).await;
+    let left = clock::now();
+    hub.kept(0).await;
+    let kept = clock::now().duration_since(left);
+    assert!(kept.as_secs() >= 3599 && kept.as_secs() <= 3601, "{kept:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_may_take_kept_requests_over_after_a_minute() {
+    let mut hub = start();
+    let cart = ("cart", Some("path=/cart"));
+    hub.events.send(event(&[cart])).await.unwrap();
+    hub.kept(0).await;
+    hub.events.send(event(&[])).await.unwrap();
+    hub.kept(1).await;
+    let left = clock::now();
+    hub.events
+        .send(event(&[("basket", Some("path=/cart"))]))
+        .await
+        .unwrap();
+    let contested = hub.metrics.contested.clone();
+    let until = async |wanted| {
+        while contested.get() != wanted {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    until(1).await;
+    until(0).await;
+    let waited = clock::now().duration_since(left);
+    assert!((59..=61).contains(&waited.as_secs()), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_ends_what_is_kept() {
+    let mut hub = start();
+    hub.events
+        .send(event(&[("cart", Some("path=/cart"))]))
+        .await
+        .unwrap();
+    hub.kept(0).await;
+    let forget = async |service: &str| {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let service = service.to_owned();
+        hub.orders.send(Order::Forget { service, reply }).await.unwrap();
+        answer.await.unwrap()
+    };
+    assert_eq!(forget("cart").await, Forgotten::HasInstances);
+    hub.events.send(event(&[])).await.unwrap();
+    let mut seen = hub.seen.clone();
+    drop(seen.wait_for(|overview| overview.kept.0 == 1).await.unwrap());
+    assert_eq!(forget("cart").await, Forgotten::Ended);
+    assert_eq!(forget("basket").await, Forgotten::Unknown);
+    drop(seen.wait_for(|overview| overview.kept.0 == 0).await.unwrap());
+}

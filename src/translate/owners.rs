@@ -1,0 +1,275 @@
+//! Which claims of an exposure count: of several services that claim the same requests one has them. Pure.
+//!
+//! In this order: what `exposures.NAME.owners` says; whose own host it is; a policy document before what
+//! instances declare; who has the requests already; who was registered first; the lesser name. A service whose
+//! routes are kept ([`Claim::kept`]) has no instances: it keeps requests from wider routes for as long as they
+//! are kept, and from another claim of exactly the same requests until its time, but for one that stood before
+//! its last instance left: that one has them in the meantime.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::table::{Claim, Kin, describe};
+use crate::model::{Holder, Holders, Issue, Paths, Requests, Seniority};
+
+/// What decides beside the claims themselves.
+pub struct Contest<'a> {
+    /// Who has what now.
+    pub holders: &'a Holders,
+    /// The time, as [`Claim::kept`] counts it.
+    pub now: Duration,
+    /// How long a service has been registered.
+    pub seniority: &'a dyn Fn(&str) -> Seniority,
+}
+
+impl Contest<'static> {
+    /// Nobody has anything yet.
+    pub const FRESH: Self = Self {
+        holders: &Holders::new(),
+        now: Duration::ZERO,
+        seniority: &|_| Seniority::LAST,
+    };
+}
+
+/// The outcome.
+#[derive(Debug, Default)]
+pub struct Decided<'a> {
+    /// Those that count, by host, the most specific first.
+    pub claims: Vec<&'a Claim>,
+    /// For the services whose claims do not.
+    pub issues: Vec<Issue>,
+    /// Who has what from now on.
+    pub holders: Holders,
+}
+
+/// A claim and its paths.
+struct Wish<'a> {
+    paths: Paths,
+    claim: &'a Claim,
+}
+
+/// Decides between all claims of one exposure.
+#[must_use]
+pub fn decide<'a>(claims: &[&'a Claim], contest: &Contest<'_>) -> Decided<'a> {
+    let mut hosts: BTreeMap<&str, Vec<Wish<'a>>> = BTreeMap::new();
+    for claim in claims.iter().copied() {
+        let paths = claim.matcher.paths();
+        hosts.entry(&claim.host).or_default().push(Wish { paths, claim });
+    }
+    let mut decided = Decided::default();
+    for (host, mut wishes) in hosts {
+        only_the_owner(host, &mut wishes, &mut decided.issues);
+        wishes.sort_by(|a, b| specificity(a).cmp(&specificity(b)));
+        let same = |a: &Wish<'_>, b: &Wish<'_>| a.paths == b.paths && a.claim.headers == b.claim.headers;
+        for rivals in wishes.chunk_by(same) {
+            one(host, rivals, contest, &mut decided);
+        }
+    }
+    decided
+}
+
+/// Takes out the claims on the host of another service. While that one is only kept, its own requests may be
+/// claimed, and nothing below them.
+fn only_the_owner(host: &str, wishes: &mut Vec<Wish<'_>>, issues: &mut Vec<Issue>) {
+    let related = wishes.iter().map(|wish| wish.claim);
+    let related = related.filter(|c| matches!(c.kin, Kin::Own | Kin::Namesake));
+    let Some(owner) = related.min_by_key(|c| (c.kin, &c.cluster)) else {
+        return;
+    };
+    let of_the_kept: Vec<(Paths, Vec<(String, String)>)> = wishes
+        .iter()
+        .filter(|wish| owner.kept.is_some() && wish.claim.cluster == owner.cluster)
+        .map(|wish| (wish.paths.clone(), wish.claim.headers.clone()))
+        .collect();
+    wishes.retain(|wish| {
+        let claim = wish.claim;
+        let same = |(paths, headers): &(Paths, Vec<(String, String)>)| {
+            *paths == wish.paths && *headers == claim.headers
+        };
+        let allowed =
+            claim.cluster == owner.cluster || claim.kin == Kin::Given || of_the_kept.iter().any(same);
+        if !allowed && claim.kept.is_none() {
+            issues.push(not_the_owner(host, claim, &owner.cluster));
+        }
+        allowed
+    });
+}
+
+fn not_the_owner(host: &str, claim: &Claim, owner: &str) -> Issue {
+    let reason = if claim.kin == Kin::Namesake {
+        format!(
+            "the names `{}` and `{owner}` differ by case only, which hosts do not: host `{host}` is that of `{owner}`",
+            claim.cluster
+        )
+    } else {
+        format!(
+            "route: host `{host}` is that of the service `{owner}`, and {} may not be claimed there \
+             ([exposures.{}.owners] in bridge.toml can allow it); this route is left out",
+            describe(&claim.matcher),
+            claim.exposure
+        )
+    };
+    Issue::warning(&*claim.cluster, reason)
+}
+
+/// Most specific first: Envoy takes the first route that matches.
+fn specificity<'a>(wish: &'a Wish<'_>) -> impl Ord + use<'a> {
+    let paths = &wish.paths;
+    (
+        Reverse((matches!(paths, Paths::Exactly(_)), paths.text().len())),
+        matches!(paths, Paths::Characters(_)),
+        Reverse(wish.claim.headers.len()),
+        paths,
+        &wish.claim.headers,
+    )
+}
+
+/// Of one service's claims on the same requests, the one that says more than its bare name does.
+fn detail(claim: &Claim) -> impl Ord + use<> {
+    (
+        claim.kin,
+        (claim.timeout.is_none(), claim.timeout),
+        (claim.stream_idle_timeout.is_none(), claim.stream_idle_timeout),
+    )
+}
+
+/// Decides between claims on the same requests.
+fn one<'a>(host: &str, rivals: &[Wish<'a>], contest: &Contest<'_>, decided: &mut Decided<'a>) {
+    let Some(Wish { paths, claim: first }) = rivals.first() else {
+        return;
+    };
+    let alone = rivals.iter().all(|rival| rival.claim.cluster == first.cluster);
+    if alone && matches!(first.kin, Kin::Own | Kin::Namesake) {
+        let claim = rivals.iter().map(|r| r.claim).min_by_key(|c| detail(c));
+        decided.claims.extend(claim);
+        return;
+    }
+    let requests = Requests {
+        host: host.to_owned(),
+        paths: paths.clone(),
+        headers: first.headers.clone(),
+    };
+    let before = contest.holders.get(&requests);
+    let winner = winner(rivals, before, contest);
+    decided.claims.push(winner);
+    // The last instance of the holder may only be on its way to a restart: until its time is over, others have its
+    // requests for the meantime at the most, and who claims them in that time comes after who did before.
+    let absent = before.filter(|holder| {
+        let is_it = |rival: &&Wish<'_>| rival.claim.cluster == holder.service;
+        let waits = |rival: &Wish<'_>| rival.claim.kept.is_some_and(|from| contest.now < from);
+        rivals.iter().find(is_it).is_some_and(waits)
+            && (winner.cluster == holder.service || !outranks(winner, rivals, &holder.service))
+    });
+    let losers: BTreeSet<&Claim> = rivals
+        .iter()
+        .map(|rival| rival.claim)
+        .filter(|claim| claim.cluster != winner.cluster && claim.kept.is_none())
+        .collect();
+    let mut named = BTreeSet::new();
+    for loser in losers.iter().filter(|loser| named.insert(&loser.cluster)) {
+        decided.issues.push(lost(host, loser, winner));
+    }
+    let others = || match before.filter(|holder| holder.service == winner.cluster) {
+        // Who came after its last instance left did not claim this before.
+        Some(holder) if winner.kept.is_some() => holder.others.clone(),
+        None if winner.kept.is_some() => Vec::new(),
+        _ => named.iter().map(|name| (*name).clone()).collect(),
+    };
+    let holder = absent.cloned().unwrap_or_else(|| Holder {
+        service: winner.cluster.clone(),
+        others: others(),
+    });
+    decided.holders.insert(requests, holder);
+}
+
+/// Whether a claim comes before that of another service whatever was before.
+fn outranks(claim: &Claim, rivals: &[Wish<'_>], other: &Arc<str>) -> bool {
+    let of_other = rivals.iter().map(|r| r.claim).find(|c| c.cluster == *other);
+    of_other.is_none_or(|other| word(claim) < word(other))
+}
+
+/// What the operator, the host and a policy document say.
+const fn word(claim: &Claim) -> (Kin, bool) {
+    (claim.kin, !claim.documented)
+}
+
+fn winner<'a>(rivals: &[Wish<'a>], before: Option<&Holder>, contest: &Contest<'_>) -> &'a Claim {
+    let claims = || rivals.iter().map(|rival| rival.claim);
+    let holds = |claim: &Claim| before.is_some_and(|holder| holder.service == claim.cluster);
+    let rank = |claim: &&Claim| {
+        let seniority = (contest.seniority)(&claim.cluster);
+        (
+            word(claim),
+            !holds(claim),
+            seniority,
+            claim.cluster.clone(),
+            detail(claim),
+        )
+    };
+    let kept = claims()
+        .filter(|c| c.kept.is_some())
+        .min_by_key(|c| (!holds(c), word(c), &c.cluster));
+    let held = claims().any(|c| c.kept.is_none() && holds(c));
+    let may = |claim: &&Claim| {
+        claim.kept.is_none() && kept.is_none_or(|kept| gives_way(kept, claim, before, held, contest.now))
+    };
+    let best = claims().filter(may).min_by_key(rank);
+    best.or_else(|| {
+        claims()
+            .filter(|c| kept.is_some_and(|k| k.cluster == c.cluster))
+            .min_by_key(|c| detail(c))
+    })
+    .unwrap_or(rivals[0].claim)
+}
+
+/// Whether a service without instances leaves its requests to a claim of one with instances. `held`: somebody
+/// with instances has them already.
+fn gives_way(kept: &Claim, claim: &Claim, before: Option<&Holder>, held: bool, now: Duration) -> bool {
+    let strength = |c: &Claim| (c.kin == Kin::Given, c.documented);
+    let stood = || {
+        before.is_some_and(|holder| holder.service == kept.cluster && holder.others.contains(&claim.cluster))
+    };
+    match strength(kept).cmp(&strength(claim)) {
+        Ordering::Greater => false,
+        Ordering::Less => true,
+        Ordering::Equal => held || stood() || kept.kept.is_none_or(|from| now >= from),
+    }
+}
+
+/// For a service whose claim does not count: who has the requests, and how to change that.
+fn lost(host: &str, claim: &Claim, winner: &Claim) -> Issue {
+    let (what, name, exposure) = (describe(&claim.matcher), &claim.cluster, &claim.exposure);
+    let place = match claim.matcher.paths() {
+        Paths::Exactly(path) | Paths::Segments(path) => path,
+        Paths::Characters(path) => format!("{path}*"),
+    };
+    let owners = format!("`\"{host}{place}\" = \"{name}\"` in [exposures.{exposure}.owners] of bridge.toml");
+    let document = format!("a policy document of `{name}` with this route");
+    let has = &winner.cluster;
+    let (why, how) = match winner {
+        Claim { kin: Kin::Given, .. } => ("to which bridge.toml gives it".to_owned(), owners),
+        Claim {
+            kept: Some(_),
+            documented: false,
+            ..
+        } => (
+            format!(
+                "whose last instance has just left: `{name}` gets it a minute later if it does not come back"
+            ),
+            format!("{document}, {owners}, or `xds-bridge forget {has}`"),
+        ),
+        Claim { documented: true, .. } => ("by its policy document".to_owned(), owners),
+        _ => ("which has it".to_owned(), format!("{document}, or {owners}")),
+    };
+    let reason = format!(
+        "route: {what} on host `{host}` is that of `{has}`, {why}; this route is left out (what gives it to \
+         `{name}` at once: {how})"
+    );
+    Issue::warning(&**name, reason)
+}
+
+#[cfg(test)]
+#[path = "owners_tests.rs"]
+mod tests;
