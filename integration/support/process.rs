@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -18,6 +19,9 @@ pub(crate) const TRIES: usize = 4;
 
 /// So many lines of each log stand below a failed test.
 const TAIL: usize = 40;
+
+/// Below are ports of programs that everybody knows.
+const LOWEST: u64 = 11_000;
 
 /// A child process.
 pub(crate) struct Program {
@@ -237,7 +241,7 @@ pub(crate) fn ports<const N: usize>() -> [u16; N] {
     let mut held = Vec::new(); // each port stays taken until all are chosen
     std::array::from_fn(|_| {
         loop {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            let listener = free();
             let port = listener.local_addr().expect("its number").port();
             held.push(listener);
             if given.insert(port) {
@@ -245,4 +249,19 @@ pub(crate) fn ports<const N: usize>() -> [u16; N] {
             }
         }
     })
+}
+
+/// A port that is free now, and that the kernel lends to no outgoing connection: one of those would take it before the
+/// program that it is for listens there, and tests open thousands.
+fn free() -> TcpListener {
+    let lent = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let begin: Option<u64> = lent.split_whitespace().next().and_then(|n| n.parse().ok());
+    let below = begin
+        .filter(|begin| *begin > 2 * LOWEST)
+        .map(|begin| begin - LOWEST);
+    let tries = below.map_or(0, |_| 1000);
+    (0..tries)
+        .filter_map(|_| u16::try_from(LOWEST + RandomState::new().hash_one(()) % below?).ok())
+        .find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
+        .unwrap_or_else(|| TcpListener::bind("127.0.0.1:0").expect("a free port"))
 }
