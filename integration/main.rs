@@ -35,6 +35,7 @@ mod mixed_fleet;
 mod owners;
 mod ports;
 mod readme;
+mod odd;
 mod registrations;
 mod registry_restart;
 mod scale;

@@ -265,3 +265,69 @@ fn rule_36_grpc_clients_drain_endpoints_that_are_gone() {
     "#]]
     .assert_eq(&grpc);
 }
+
+#[test]
+fn a_refused_set_is_halved_until_the_culprit_is_left_out() {
+    // d is bad: each set that holds it is refused.
+    check(
+        "put cds a=1 b=1 c=1 d=1; want cds; nack 1; ack 2; nack 3; ack 4; nack 5; put cds a=2; ack 6; put cds d=2; ack 7",
+        expect![[r#"
+            cds#1 +a=1 +b=1 +c=1 +d=1
+            refused 4
+            cds#2 +a=1 +b=1
+            cds#3 +a=1 +b=1 +c=1 +d=1
+            refused 4
+            cds#4 +a=1 +b=1 +c=1
+            cds#5 +a=1 +b=1 +c=1 +d=1
+            refused 4
+            cds#6 +a=2 +b=1 +c=1
+            cds#7 +a=2 +b=1 +c=1 +d=2
+        "#]],
+    );
+}
+
+#[test]
+fn what_was_accepted_stays_in_the_set_while_its_successor_is_in_doubt() {
+    check(
+        "put cds a=1 b=1; want cds; ack 1; put cds a=2 b=2 c=2; nack 2; nack 3; ack 4; del cds c; ack 5",
+        expect![[r#"
+            cds#1 +a=1 +b=1
+            cds#2 +a=2 +b=2 +c=2
+            refused 3
+            cds#3 +a=2 +b=1
+            refused 2
+            cds#4 +a=1 +b=2 +c=2
+            cds#5 +a=1 +b=2
+        "#]],
+    );
+}
+
+#[test]
+fn a_change_while_a_culprit_is_looked_for_is_sent_at_once() {
+    check(
+        "put cds a=1 b=1 c=1 d=1; want cds; nack 1; put cds e=1; ack 2; put cds d=2; ack 3; put cds a=2; ack 4",
+        expect![[r#"
+            cds#1 +a=1 +b=1 +c=1 +d=1
+            refused 4
+            cds#2 +a=1 +b=1
+            cds#3 +a=1 +b=1 +c=1 +d=1 +e=1
+            cds#4 +a=1 +b=1 +c=1 +d=2 +e=1
+            cds#5 +a=2 +b=1 +c=1 +d=2 +e=1
+        "#]],
+    );
+}
+
+#[test]
+fn a_listener_that_is_refused_costs_the_others_nothing() {
+    check(
+        "put lds a=1 b=1 c=1; want lds; nack 1; nack 2; ack 3; put lds a=2; ack 4",
+        expect![[r#"
+            lds#1 +a=1 +b=1 +c=1
+            refused 3
+            lds#2 +a=1
+            refused 1
+            lds#3 +b=1 +c=1
+            lds#4 +a=2 +b=1 +c=1
+        "#]],
+    );
+}

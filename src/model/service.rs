@@ -303,6 +303,14 @@ pub fn check_name(name: &str) -> Result<(), String> {
             "`{name}` is the cluster that each Envoy reaches the bridge by and cannot name a service"
         ));
     }
+    let scheme = name.split(':').next().unwrap_or_default();
+    if scheme.len() < name.len() && scheme.eq_ignore_ascii_case("xdstp") {
+        return Err(
+            "a service name cannot begin with `xdstp:`: clients read that as a resource locator, and Envoy refuses \
+             a whole response in which it cannot read one"
+                .to_owned(),
+        );
+    }
     if name == "*" {
         return Err("`*` means everything in xDS and cannot name a service".to_owned());
     }
@@ -446,10 +454,28 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        for name in ["", "*", "a\nb", BRIDGE_CLUSTER, &"x".repeat(201)] {
+        let long = "x".repeat(201);
+        for name in [
+            "",
+            "*",
+            "a\nb",
+            BRIDGE_CLUSTER,
+            "xdstp:",
+            "xdstp://a/b?c=1",
+            "XDSTP:a",
+            &long,
+        ] {
             assert!(check_name(name).is_err(), "{name}");
         }
-        for name in ["orders", "a b/ü", "xds-bridge-2", &"x".repeat(200)] {
+        for name in [
+            "orders",
+            "a b/ü",
+            "xds-bridge-2",
+            "xdstp",
+            "axdstp:",
+            "xds:///a",
+            &"x".repeat(200),
+        ] {
             assert_eq!(check_name(name), Ok(()));
         }
     }

@@ -12,7 +12,7 @@ use super::stream::Variant;
 use super::wire;
 
 /// A content hash: the same bytes have the same version in each process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
 impl Version {

@@ -19,8 +19,11 @@ use super::subscription::{Flight, Subscription};
 
 mod answer;
 mod delta;
+mod doubts;
 mod sotw;
 mod whole;
+
+pub(super) use doubts::Doubts;
 
 /// The two variants of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -302,7 +305,8 @@ impl Stream {
         let present = generation
             .get_as(self.client, kind, id)
             .is_some_and(|r| r.version == version);
-        let settled = sub.held.contains(id) && !sub.dirty.contains(id) && !sub.suspects.contains(id);
+        let doubted = sub.suspects.contains(id) || sub.doubts.waits(id);
+        let settled = sub.held.contains(id) && !sub.dirty.contains(id) && !doubted;
         let answered = !sub.flight.iter().any(|f| f.names.iter().any(|(n, _)| *n == id));
         (present && settled && answered).then_some(true)
     }

@@ -11,7 +11,7 @@ use super::generation::Generation;
 use super::kind::Kind;
 use super::names::NameId;
 use super::resource::{Resource, Version};
-use super::stream::Variant;
+use super::stream::{Doubts, Variant};
 
 /// The state of one (stream, type). Sets hold name numbers.
 #[derive(Debug, Default)]
@@ -44,6 +44,8 @@ pub(super) struct Subscription {
     pub(super) refused: HashMap<NameId, Version>,
     /// State of the world: the whole response that was refused.
     pub(super) refused_set: Option<Version>,
+    /// State of the world: what of the refused ones is to blame.
+    pub(super) doubts: Doubts,
     /// Responses not yet answered, oldest first.
     pub(super) flight: VecDeque<Flight>,
     /// State of the world: the newest response, where a request with an empty nonce overtook its answer.
@@ -54,10 +56,6 @@ pub(super) struct Subscription {
     pub(super) suspects: RoaringBitmap,
     /// The client claims to hold these, and nobody here has ever heard of them.
     pub(super) strangers: BTreeSet<Arc<str>>,
-    /// State of the world, clusters: what the last response was made from, and what of it is
-    /// gone but still in each response, because something the client holds names it.
-    pub(super) before: Generation,
-    pub(super) kept: Vec<(NameId, Arc<Resource>)>,
     /// State of the world: the list of names that was last taken over, hashed.
     pub(super) last_list: Option<u128>,
     /// State of the world: nonce and version last sent.
@@ -150,6 +148,7 @@ impl Subscription {
         self.gone.remove(&id);
         self.refused.remove(&id);
         self.suspects.remove(id);
+        self.doubts.forget(id);
     }
 
     /// A further response has to wait for an answer.
@@ -164,7 +163,11 @@ impl Subscription {
 
     /// Whether there is anything to look at.
     pub(super) fn idle(&self) -> bool {
-        self.dirty.is_empty() && !self.owed && self.suspects.is_empty() && self.strangers.is_empty()
+        self.dirty.is_empty()
+            && !self.owed
+            && !self.doubts.retry
+            && self.suspects.is_empty()
+            && self.strangers.is_empty()
     }
 
     /// What is on its way or still to be sent: whatever needs one of these waits.
@@ -172,6 +175,7 @@ impl Subscription {
         let mut unsettled = self.dirty.clone();
         unsettled.extend(self.flight.iter().flat_map(|f| f.names.iter().map(|(id, _)| *id)));
         unsettled |= &self.suspects;
+        unsettled |= self.doubts.waiting();
         unsettled
     }
 

@@ -9,11 +9,12 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use xds_bridge::xds::request::Error;
 use xds_bridge::xds::{
-    Changed, Claim, DeltaRequest, Kind, Limits, PerKind, Response, SotwRequest, Stream, Variant,
+    Changed, Claim, DeltaRequest, Kind, Limits, PerKind, Resource, Response, SotwRequest, Stream, Variant,
 };
 
 use super::model::{Held, Request, content, is_bad, node, stream, variant};
@@ -65,6 +66,10 @@ pub struct Client {
     pub deleted: PerKind<BTreeSet<String>>,
     /// State of the world: the last set that was refused.
     pub refused_set: PerKind<Option<String>>,
+    /// State of the world: the last set that was accepted on this stream, name → version.
+    pub good: PerKind<BTreeMap<String, String>>,
+    /// State of the world: refused ones whose content was another one since.
+    pub moved: PerKind<BTreeSet<String>>,
     /// Clusters whose endpoints have to follow.
     pub follow: BTreeSet<String>,
     pub node_sent: bool,
@@ -92,6 +97,8 @@ impl Client {
             excused: PerKind::default(),
             deleted: PerKind::default(),
             refused_set: PerKind::default(),
+            good: PerKind::default(),
+            moved: PerKind::default(),
             follow: BTreeSet::new(),
             node_sent: false,
         }
@@ -312,6 +319,10 @@ impl Client {
         let held = self.held.get_mut(kind);
         if full && !nack {
             held.clear();
+            if newest {
+                let set = response.resources.iter();
+                *self.good.get_mut(kind) = set.map(|r| (r.name.to_string(), r.version.to_string())).collect();
+            }
         }
         for resource in &response.resources {
             if wanted(&resource.name) && !whim && !bad.contains(&&*resource.name) {
@@ -319,7 +330,9 @@ impl Client {
                 if content(resource).is_none() {
                     held.remove(&*resource.name); // nothing in it
                 }
-                if !nack {
+                let version = resource.version.to_string();
+                let refused = self.refused.get(kind).get(&*resource.name);
+                if !nack && (!full || refused == Some(&version)) {
                     // Sent twice, refused once and then accepted: the last word counts.
                     self.refused.get_mut(kind).remove(&*resource.name);
                 }
@@ -358,6 +371,14 @@ impl Client {
         if full {
             if newest {
                 *self.refused_set.get_mut(kind) = Some(response.version.clone());
+                let good = self.good.get(kind);
+                let new = |r: &&Arc<Resource>| good.get(&*r.name).is_none_or(|v| *v != r.version.to_string());
+                let news: Vec<_> = response.resources.iter().filter(new).collect();
+                if let [one] = news[..] {
+                    let (name, version) = (one.name.to_string(), one.version.to_string());
+                    self.moved.get_mut(kind).remove(&name);
+                    self.refused.get_mut(kind).insert(name, version);
+                }
             }
             return;
         }

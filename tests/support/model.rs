@@ -222,6 +222,7 @@ impl World {
         }
         let (next, changed) = self.generation.next(&mut self.names, &updates);
         self.generation = next;
+        self.note_moved();
         // As the fan-out does it: by the index.
         for (kind, ids) in changed.iter() {
             for id in ids {
@@ -229,6 +230,20 @@ impl World {
                     let named = self.index.named(kind, id).contains(client.id);
                     if named || self.index.wildcards(kind).contains(client.id) {
                         client.mail.get_mut(kind).insert(id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What was refused and had another content since may be tried again.
+    fn note_moved(&mut self) {
+        for client in &mut self.clients {
+            for kind in Kind::ALL {
+                for (name, version) in client.refused.get(kind) {
+                    let present = self.names.find(name).and_then(|id| self.generation.get(kind, id));
+                    if present.is_none_or(|resource| resource.version.to_string() != *version) {
+                        client.moved.get_mut(kind).insert(name.clone());
                     }
                 }
             }

@@ -76,7 +76,9 @@ impl Client {
                 self.parted(&name, view);
             }
             self.sent.get_mut(kind).remove(&name);
-            self.refused.get_mut(kind).remove(&name); // gone and come again is a new content
+            if !full || self.server_has(kind, &name, view).is_none() {
+                self.refused.get_mut(kind).remove(&name); // gone and come again is a new content
+            }
             self.suspect.get_mut(kind).remove(&name);
         }
         self.inbox.push_back(response);
@@ -98,6 +100,11 @@ impl Client {
                 of == 1 || suspect.as_ref() != Some(&version),
                 "{name} again in a batch"
             );
+        }
+        if full {
+            let refused = self.refused.get(kind).get(&name);
+            let moved = self.moved.get(kind).contains(&name);
+            assert!(moved || refused != Some(&version), "rule 12: {name} again");
         }
         let what = content(resource);
         if matches!(kind, Kind::Listener | Kind::Route) && self.has_all_clusters() && new {
@@ -136,7 +143,11 @@ impl Client {
 
     /// Rule 44: a cluster goes when no route that was sent names it any more, unless that is the newest one.
     fn parted(&self, cluster: &str, view: &View) {
-        if self.hurried || !self.has_all_clusters() {
+        // Left out because of a refusal, and never accepted: no content of it is known to be good.
+        let left_out = !self.delta()
+            && self.server_has(Kind::Cluster, cluster, view).is_some()
+            && !self.good.get(Kind::Cluster).contains_key(cluster);
+        if self.hurried || left_out || !self.has_all_clusters() {
             return;
         }
         for kind in [Kind::Listener, Kind::Route] {
@@ -167,7 +178,7 @@ impl Client {
     pub fn converged(&self, view: &View) {
         assert!(self.inbox.is_empty());
         for kind in Kind::ALL {
-            if !self.want.get(kind).requested || self.refused_set.get(kind).is_some() {
+            if !self.want.get(kind).requested {
                 continue;
             }
             let held = self.held.get(kind);

@@ -51,12 +51,14 @@ pub(super) fn hear(
         // gRPC's clients also ask like this for more names before their first answer, and then answer.
         sub.lapsed = sub.flight.pop_back().or(sub.lapsed.take());
         sub.flight.clear();
+        sub.doubts.lapse();
     }
     Ok(heard)
 }
 
 fn answer(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&super::Error>, heard: &mut Heard) {
     let Ok(nonce) = nonce.parse::<u64>() else { return };
+    let (client, fleet) = (stream.client, stream.fleet().to_owned());
     let sub = stream.types.get_mut(kind);
     if nonce != sub.last_nonce {
         return; // rule 10: stale; its names count all the same
@@ -70,13 +72,17 @@ fn answer(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&super::Er
     match error {
         None => {
             heard.ack = true;
-            sub.accepted(&flight);
+            if kind.full_state() {
+                sub.accepted_whole(&flight);
+            } else {
+                sub.accepted(&flight);
+            }
             heard.accepted = flight.names;
         }
         Some(error) => {
             heard.nack = Some(Stream::nack(error, &flight));
             if kind.full_state() {
-                sub.refused_set = Some(flight.set);
+                sub.refuse_whole(&flight, &error.message, (kind, client, &fleet));
             } else {
                 sub.refuse(flight);
             }

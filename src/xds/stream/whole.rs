@@ -12,8 +12,9 @@ use super::super::names::NameId;
 use super::super::order::Way;
 use super::super::resource::Resource;
 use super::super::response::Response;
-use super::super::subscription::Todo;
+use super::super::subscription::{Subscription, Todo};
 use super::answer::{NameOf, set_version};
+use super::doubts::{Offer, Viewer};
 use super::{Stream, everything};
 
 impl Stream {
@@ -29,6 +30,7 @@ impl Stream {
         let gate = self.gate(generation, kind, now);
         let found = self.changed(generation, kind, gate.as_ref(), false, now);
         let (client, fleet) = (self.client, self.fleet().to_owned());
+        let viewer = (kind, client, fleet.as_str());
         let sub = self.types.get(kind);
         let gone: Vec<NameId> = sub
             .dirty
@@ -36,7 +38,7 @@ impl Stream {
             .filter(|id| matches!(sub.judge(generation, kind, *id, (client, &fleet)), Todo::Gone))
             .collect();
         let ready = match way {
-            Way::Up => sub.owed || !found.puts.is_empty(),
+            Way::Up => sub.owed || !found.puts.is_empty() || sub.doubts.retry,
             Way::Down => !gone.is_empty() && !self.still_named(kind, now),
         };
         // One that waits for its clusters would be in the set: all of it waits, also a removal.
@@ -47,14 +49,9 @@ impl Stream {
         let stays = way == Way::Up && !gone.is_empty() && self.still_named(kind, now);
         let sub = self.types.get_mut(kind);
         let earlier = |id: NameId| {
-            let kept = sub.kept.iter().find(|(kept, _)| *kept == id).map(|(_, r)| r);
-            // What was published last may have been for another fleet only, and never been sent here.
-            let sent = || {
-                sub.before
-                    .get_for(&fleet, client, kind, id)
-                    .filter(|r| r.reach.admits(&fleet))
-            };
-            let resource = kept.or_else(sent)?;
+            let sent = sub.doubts.sent(id, viewer)?;
+            let doubted = sub.refused.get(&id) == Some(&sent.version) || sub.doubts.waits(id);
+            let resource = if doubted { sub.doubts.good(id, viewer)? } else { sent };
             sub.held.contains(id).then(|| (id, resource.clone()))
         };
         let kept: Vec<(NameId, Arc<Resource>)> = if stays {
@@ -79,46 +76,58 @@ impl Stream {
                 sub.gone.insert(id, Arc::new(resource));
             }
         }
-        let mut set: Vec<(NameId, Arc<Resource>)> = Vec::new();
-        for id in &ids {
-            if let Some(resource) = sub.visible(generation, kind, id, (client, &fleet)) {
-                set.push((id, resource.clone()));
-                sub.gone.remove(&id);
-            } else if let Some(resource) = sub.gone.get(&id) {
-                set.push((id, resource.clone()));
+        // Nothing else changed: a set that the client has already needs no sending.
+        let only_retried = !sub.owed && found.puts.is_empty() && gone.is_empty();
+        sub.doubts.next_group();
+        let (offer, set, withheld) = loop {
+            let (mut offer, mut set, withheld) = sub.offer(generation, viewer, &ids);
+            set.extend(kept.iter().cloned());
+            offer.ids.extend(kept.iter().map(|(id, _)| *id));
+            offer.other.extend(kept.iter().cloned());
+            offer.set = set_version(&set);
+            if !only_retried || !sub.doubts.is_good(offer.set) {
+                break (offer, set, withheld);
             }
-        }
-        set.extend(kept.iter().cloned());
-        let there: RoaringBitmap = set.iter().map(|(id, _)| *id).collect();
-        let version = set_version(&set);
+            if !sub.doubts.next_group() {
+                sub.doubts.retry = false;
+                return None;
+            }
+        };
+        let (there, version) = (offer.ids.clone(), offer.set);
         let asked = std::mem::take(&mut sub.owed) || !sub.again.is_empty() || !gone.is_empty();
         // Also what was new in a set that was not sent, because it had been refused.
         let mut news = set.clone();
         news.retain(|(id, resource)| {
-            let before = sub.before.get_for(&fleet, client, kind, *id).map(|r| r.version);
-            sub.again.contains(*id) || !sub.held.contains(*id) || before != Some(resource.version)
+            let sent = sub.doubts.sent(*id, viewer).map(|r| r.version);
+            sub.again.contains(*id) || !sub.held.contains(*id) || sent != Some(resource.version)
         });
         sub.dirty = kept.iter().map(|(id, _)| *id).collect();
         sub.again.clear();
-        sub.absent = &sub.names - &there;
+        sub.absent = &sub.names - &there - withheld;
         if sub.refused_set == Some(version) || (sub.last_set == Some(version) && !asked) {
+            sub.doubts.retry = false;
             return None;
         }
         // The content has changed since: what was refused may be tried again after this one,
         // whether or not this one is ever answered.
         sub.refused_set = None;
-        sub.kept = kept; // only now: what was not sent replaces nothing that was
         sub.held = there;
         sub.held.optimize();
         if kind == Kind::Cluster {
-            sub.before = generation.only(kind);
             self.endpoints_follow(&news);
         }
-        let only = if let [(id, resource)] = &found.puts[..] {
-            Some((*id, resource.version))
-        } else {
-            None
+        // A refusal means the one that the client has not accepted, where there is just one.
+        let sub = self.types.get_mut(kind);
+        let viewer = (kind, client, fleet.as_str());
+        let accepted = |id| sub.doubts.good(id, viewer).map(|resource| resource.version);
+        let mut fresh = set
+            .iter()
+            .filter(|(id, resource)| accepted(*id) != Some(resource.version));
+        let only = match (fresh.next(), fresh.next()) {
+            (Some((id, resource)), None) => Some((*id, resource.version)),
+            _ => None,
         };
+        sub.doubts.offer(offer);
         let missing = if self.is_envoy() {
             Vec::new()
         } else {
@@ -130,5 +139,42 @@ impl Stream {
             flight.only = only;
         }
         Some(response)
+    }
+}
+
+/// The set, as it is offered and as it is sent, and what is left out of it because of a refusal.
+type Composed = (Offer, Vec<(NameId, Arc<Resource>)>, RoaringBitmap);
+
+impl Subscription {
+    /// All of these that this client may see: what it refused, and what waits for its turn after a refusal, in
+    /// the content that it accepted last.
+    fn offer(&mut self, generation: &Generation, viewer: Viewer<'_>, ids: &RoaringBitmap) -> Composed {
+        let (kind, client, fleet) = viewer;
+        let mut offer = Offer {
+            generation: generation.only(kind),
+            ..Offer::default()
+        };
+        let (mut set, mut withheld) = (Vec::new(), RoaringBitmap::new());
+        for id in ids {
+            let present = self.visible(generation, kind, id, (client, fleet));
+            let Some(present) = present else {
+                if let Some(resource) = self.gone.get(&id) {
+                    set.push((id, resource.clone()));
+                    offer.other.insert(id, resource.clone());
+                }
+                continue;
+            };
+            self.gone.remove(&id);
+            if self.refused.get(&id) != Some(&present.version) && !self.doubts.waits(id) {
+                set.push((id, present.clone()));
+            } else if let Some(good) = self.doubts.good(id, viewer) {
+                set.push((id, good.clone()));
+                offer.other.insert(id, good.clone());
+            } else {
+                withheld.insert(id);
+            }
+        }
+        offer.ids = set.iter().map(|(id, _)| *id).collect();
+        (offer, set, withheld)
     }
 }
