@@ -26,6 +26,7 @@ mod edge;
 mod envoy_protocol;
 mod etcd_formats;
 mod etcd_watch;
+mod fleets;
 mod grpc_clients;
 mod grpc_nobody;
 mod last_known;

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::support::bridge::{Bridge, Step};
 use crate::support::client::Call;
+use crate::support::consul::{Check, Consul};
 use crate::support::etcd::{Etcd, facts, instance_key};
 use crate::support::servers::Server;
 use crate::support::wait;
@@ -96,7 +97,11 @@ async fn a_route_outlives_its_last_instance() {
     client.reaches(&wanted, &["basket-1"]).await;
     bridge.metric_is(CONTESTED, &[], |n| n == 0).await;
     let said = bridge.forget("web");
-    assert!(said.stderr.contains("`web` has instances"), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("nothing is kept of `web`: it has instances"),
+        "{}",
+        said.stderr
+    );
     assert!(!bridge.forget("nobody").status.success());
     let said = bridge.forget("prices");
     assert!(
@@ -187,15 +192,21 @@ async fn a_newcomer_takes_no_running_route() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_that_register_while_there_is_no_bridge_the_first_has_it() {
-    let etcd = Etcd::start().await;
+    let (etcd, consul) = tokio::join!(Etcd::start(), Consul::start());
     let (one, two) = (Server::http("one").await, Server::http("two").await);
+    let mut registered = Vec::new();
     for (service, server) in [("zoo", &one), ("aaa", &two)] {
         let claim = facts(server, &[("route", "host=shop.example")]).to_string();
         etcd.put(&instance_key(service, "1"), claim).await;
+        let keys = [("route", "host=shop.example")];
+        registered.push(consul.register(service, server, &keys, Check::None).await);
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let bridge = Bridge::start(&sources(&etcd, folder.path())).await;
-    let envoy = bridge.envoy(Step::Listeners, &[]).await;
-    envoy.client().reaches(&get("/"), &["one"]).await;
-    bridge.assert_no_nacks().await;
+    for sources in [sources(&etcd, folder.path()), consul.section()] {
+        let bridge = Bridge::start(&sources).await;
+        let envoy = bridge.envoy(Step::Listeners, &[]).await;
+        bridge.metric_is(CONTESTED, &[], |n| n == 1).await;
+        envoy.client().reaches(&get("/"), &["one"]).await;
+        bridge.assert_no_nacks().await;
+    }
 }

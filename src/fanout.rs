@@ -5,6 +5,7 @@
 //! engine stays pure. Its lock is held for a publication or one request, never
 //! across a send. A slow stream costs its set of names, not a queue of states.
 
+mod fleets;
 mod opinions;
 
 use std::collections::HashMap;
@@ -13,9 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use roaring::RoaringBitmap;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+pub use fleets::Unused;
 pub use opinions::{LastNack, Poll, Rejected, StreamStatus, TypeStatus};
 
 use crate::xds::{
@@ -30,6 +32,7 @@ pub struct Fanout {
     max_streams: usize,
     /// Some version was refused by somebody: acceptances count from now on.
     doubting: AtomicBool,
+    fleets: fleets::Fleets,
 }
 
 #[derive(Debug, Default)]
@@ -110,6 +113,7 @@ impl Fanout {
             current: ArcSwapOption::empty(),
             max_streams,
             doubting: AtomicBool::new(false),
+            fleets: fleets::Fleets::default(),
         }
     }
 
@@ -210,6 +214,22 @@ impl Fanout {
             .map_or_else(|| fleet.into(), |(known, _)| known.clone());
         shared.fleets.entry(Arc::clone(&fleet)).or_default().insert(id);
         shared.fleet_of.insert(id, fleet);
+    }
+
+    /// These listeners are for these fleets only.
+    pub fn expect_fleets(&self, listeners: Vec<(Arc<str>, Vec<Arc<str>>)>) {
+        self.fleets.expect(listeners);
+    }
+
+    /// An Envoy of this fleet has connected.
+    pub fn envoy_of(&self, fleet: &str) {
+        self.fleets.connected(fleet);
+    }
+
+    /// Listeners that no Envoy was for, as that changes.
+    #[must_use]
+    pub fn unused_listeners(&self) -> watch::Receiver<Unused> {
+        self.fleets.unused()
     }
 
     /// A stream has ended. Says whether that changed what is rejected.

@@ -210,10 +210,16 @@ pub struct Metrics {
     pub services_all_unhealthy: Gauge,
     /// The first hundred of them.
     pub service_all_unhealthy: Family<ByService, Gauge>,
+    /// Services all of whose instances are off.
+    pub services_all_off: Gauge,
+    /// The first hundred of them.
+    pub service_all_off: Family<ByService, Gauge>,
     /// Services without instances whose routes are kept.
     pub services_kept: Gauge,
     /// The first hundred of them.
     pub service_kept: Family<ByService, Gauge>,
+    /// Listeners whose fleets no connected Envoy is of.
+    pub listeners_unused: Gauge,
     /// Claims on requests that another service has.
     pub contested: Gauge,
     /// Services whose versions disagree about the policy.
@@ -273,8 +279,11 @@ impl Default for Metrics {
             services: Gauge::default(),
             services_all_unhealthy: Gauge::default(),
             service_all_unhealthy: Family::default(),
+            services_all_off: Gauge::default(),
+            service_all_off: Family::default(),
             services_kept: Gauge::default(),
             service_kept: Family::default(),
+            listeners_unused: Gauge::default(),
             contested: Gauge::default(),
             conflicts: Gauge::default(),
             generation: Gauge::default(),
@@ -344,10 +353,16 @@ impl Default for Metrics {
             m.entry_issue.clone(),
         );
         r.register("services", "Services served", m.services.clone());
+        let text = "Services all of whose instances are off";
+        r.register("services_all_off", text, m.services_all_off.clone());
+        let text = "Services all of whose instances are off, the first hundred";
+        r.register("service_all_off", text, m.service_all_off.clone());
         let text = "Services without instances whose routes are kept";
         r.register("services_kept", text, m.services_kept.clone());
         let text = "Services without instances whose routes are kept, the first hundred";
         r.register("service_kept", text, m.service_kept.clone());
+        let text = "Listeners whose fleets no connected Envoy is of";
+        r.register("listeners_unused", text, m.listeners_unused.clone());
         let text = "Claims on requests that another service has";
         r.register("routes_contested", text, m.contested.clone());
         let text = "Services with failing instances and no healthy one";

@@ -39,6 +39,34 @@ fn the_sample_is_right() {
 }
 
 #[test]
+fn a_word_that_is_no_level_is_no_filter() {
+    let with = |filter: &str| read(&format!("{SAMPLE}[log]\nfilter = \"{filter}\"\n"), &[]);
+    for (filter, meant) in [
+        ("warning", "did you mean `warn`?"),
+        ("verbose", "did you mean `debug`?"),
+        ("info,Warning", "did you mean `warn`?"),
+        ("inof", "did you mean `info`?"),
+        ("hyper", "`hyper=debug`"),
+    ] {
+        let error = with(filter).expect_err(filter);
+        assert!(
+            error.contains("etc/bridge.toml:5: log.filter: `") && error.contains(meant),
+            "{error}"
+        );
+    }
+    for filter in [
+        "info",
+        "WARN",
+        "off",
+        "info,xds_bridge::grpc=debug,h2=off",
+        "xds_bridge",
+        "xds_bridge[{node}]=trace",
+    ] {
+        assert_eq!(with(filter).expect(filter).log.filter, filter);
+    }
+}
+
+#[test]
 fn a_source_can_stand_behind_the_others() {
     let two = "[sources.here]\nkind = \"file\"\npath = \"a\"\n[sources.there]\nkind = \"file\"\npath = \"b\"\npriority = 2\n";
     let priorities = read(two, &[]).unwrap().priorities;

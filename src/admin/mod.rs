@@ -222,7 +222,7 @@ async fn forget(State(admin): State<Admin>, Query(query): Query<ForgetQuery>) ->
         Ok(Forgotten::Ended) if sent => format!("{service}: its routes have ended\n").into_response(),
         Ok(Forgotten::HasInstances) => (
             StatusCode::CONFLICT,
-            format!("`{service}` has instances: its routes are not kept, but served\n"),
+            format!("nothing is kept of `{service}`: it has instances, or a policy document alone\n"),
         )
             .into_response(),
         Ok(Forgotten::Unknown) => (

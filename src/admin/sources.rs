@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::hub::{Detail, Held, Kept, LastGood, Overview, SourceDetail, SourceView};
+use crate::model::route::clip;
 use crate::model::{Condition, Issue};
 
 /// So many names stand in one line.
@@ -20,24 +21,33 @@ pub(super) fn words(overview: &Overview, now: Instant) -> String {
         // Writing into a String does not fail.
         let _ = writeln!(text, "{} ({}): {}", source.name, source.kind, line(source, now));
     }
-    if overview.all_unhealthy > 0 {
-        let names: Vec<&str> = overview
-            .all_unhealthy_names
+    let sick = (overview.all_unhealthy, &*overview.all_unhealthy_names);
+    let off = (overview.all_off.0, &*overview.all_off.1);
+    for (what, (count, names)) in [
+        ("no instance is healthy in", sick),
+        ("all instances are off in", off),
+    ] {
+        if count > 0 {
+            let shown: Vec<String> = names.iter().take(IN_WORDS).map(ToString::to_string).collect();
+            let _ = writeln!(
+                text,
+                "{what} {}: {}",
+                counted(count, "service"),
+                listed(&shown, count)
+            );
+        }
+    }
+    for (listener, fleets) in overview.unused.iter().flat_map(|unused| &unused.listeners) {
+        let seen = overview
+            .unused
             .iter()
-            .take(IN_WORDS)
-            .map(|n| &**n)
-            .collect();
-        let more = overview.all_unhealthy - names.len();
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
+            .flat_map(|unused| &unused.seen)
+            .map(|f| clip(f));
         let _ = writeln!(
             text,
-            "no instance is healthy in {}: {}{more}",
-            counted(overview.all_unhealthy, "service"),
-            names.join(", ")
+            "listener {listener}: no connected Envoy is of its fleets ({}); they are of: {}",
+            fleets.join(", "),
+            seen.collect::<Vec<_>>().join(", ")
         );
     }
     if overview.declared > 0 {
@@ -55,20 +65,25 @@ pub(super) fn words(overview: &Overview, now: Instant) -> String {
             .take(IN_WORDS)
             .map(|k| format!("{} ({} min)", k.service, left(k)))
             .collect();
-        let more = kept - shown.len();
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
         let _ = writeln!(
             text,
-            "routes kept of {} without instances: {}{more}; ended at once by: xds-bridge forget SERVICE",
+            "routes kept of {} without instances: {}; ended at once by: xds-bridge forget SERVICE",
             counted(*kept, "service"),
-            shown.join(", ")
+            listed(&shown, *kept)
         );
     }
     text
+}
+
+/// The first few of so many.
+fn listed(shown: &[String], all: usize) -> String {
+    let more = all - shown.len();
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    shown.join(", ") + &more
 }
 
 fn line(source: &SourceView, now: Instant) -> String {
@@ -161,6 +176,7 @@ pub(super) fn json(detail: &Detail, now: Instant) -> Value {
         "ready": overview.ready,
         "sources": detail.sources.iter().map(|s| source(s, now)).collect::<Vec<_>>(),
         "all_unhealthy": { "services": overview.all_unhealthy, "names": texts(&overview.all_unhealthy_names) },
+        "all_off": { "services": overview.all_off.0, "names": texts(&overview.all_off.1) },
         "kept_routes": { "services": overview.kept.0, "first": overview.kept.1.iter().map(|k| kept(k, now)).collect::<Vec<_>>() },
         "declared_together": { "issues": detail.declared.0, "first": issues(&detail.declared.1) },
     })
@@ -235,6 +251,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
+    use crate::fanout::Unused;
 
     fn view(name: &str, condition: Condition, now: Instant) -> SourceView {
         SourceView {
@@ -301,6 +318,7 @@ mod tests {
             all_unhealthy: 12,
             all_unhealthy_names: (0..12).map(|n| format!("s{n}").into()).collect(),
             declared: 1,
+            all_off: (1, vec!["night-jobs".into()]),
             kept: (
                 12,
                 vec![Kept {
@@ -308,6 +326,10 @@ mod tests {
                     ends: now + Duration::from_secs(61),
                 }],
             ),
+            unused: Some(Unused {
+                listeners: vec![("edge".into(), vec!["egde".into()])],
+                seen: vec!["edge".into(), "bff".into()],
+            }),
         };
         expect![[r#"
             ready
@@ -318,7 +340,9 @@ mod tests {
             away (etcd): away for 34 s: 10.0.0.1: refused; what it said last stays: 2 services, 21 instances; 3 removed instances withheld, until it is reachable; let go at once by: xds-bridge accept away
             away (etcd): away for 34 s: 10.0.0.1: refused, not delivered yet; its last known state is served, 3600 s old: 2 services, 21 instances
             no instance is healthy in 12 services: s0, s1, s2, s3, s4, s5, s6, s7, s8, s9 and 2 more
+            all instances are off in 1 service: night-jobs
             1 warning about what services declare together (see /sources)
+            listener edge: no connected Envoy is of its fleets (egde); they are of: edge, bff
             routes kept of 12 services without instances: cart (2 min) and 11 more; ended at once by: xds-bridge forget SERVICE
         "#]].assert_eq(&words(&overview, now));
     }

@@ -195,6 +195,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         );
         let filter = s.get_or("filter", "info".to_owned(), |text| {
             let wrong = |_| format!("`{text}` must be a filter such as info or xds_bridge=debug");
+            parse::levels(text)?;
             text.parse::<tracing_subscriber::EnvFilter>()
                 .map(|_| text.to_owned())
                 .map_err(wrong)

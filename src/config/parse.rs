@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::model::Paths;
-use crate::model::route::{is_host, parse_duration};
+use crate::model::route::{clip, is_host, parse_duration};
 
 pub(super) fn text(value: &str) -> Result<String, String> {
     if value.is_empty() {
@@ -157,6 +157,39 @@ pub(super) fn place(value: &str) -> Result<(String, Paths), String> {
     let (host, path) = value.split_at(at);
     let paths = if path.is_empty() { "/" } else { path };
     Ok((host_pattern(host)?, Paths::parse(paths)?))
+}
+
+/// The words of a log filter that stand alone: `tracing` takes one that is no level for the name of a module,
+/// and says nothing any more.
+pub(super) fn levels(filter: &str) -> Result<(), String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let alone = |part: &&str| !part.is_empty() && !part.contains(['=', '[', ':']);
+    for word in filter.split(',').map(str::trim).filter(alone) {
+        let lower = word.to_ascii_lowercase();
+        let known = LEVELS.contains(&&*lower) || lower.parse::<u8>().is_ok_and(|n| n <= 5);
+        if known || lower.starts_with("xds_bridge") {
+            continue;
+        }
+        let meant = match &*lower {
+            "warning" => "warn",
+            "verbose" | "all" | "fine" => "debug",
+            "err" | "fatal" | "critical" | "severe" => "error",
+            "none" | "silent" | "quiet" => "off",
+            other => {
+                let near = LEVELS
+                    .iter()
+                    .find(|level| strsim::osa_distance(level, other) <= 2);
+                near.copied().unwrap_or("info")
+            }
+        };
+        return Err(format!(
+            "`{}` is no level ({}); did you mean `{meant}`? A module needs one, as in `{}=debug`",
+            clip(word),
+            LEVELS.join(", "),
+            clip(word)
+        ));
+    }
+    Ok(())
 }
 
 /// A protocol in the header `Upgrade`.

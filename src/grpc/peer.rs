@@ -18,8 +18,8 @@ use crate::floods::Kind as Lines;
 use crate::metrics::{ByType, ByVariant, Limit, Reason};
 use crate::xds::stream::Nack;
 use crate::xds::{
-    DeltaRequest, Heard, Kind, Matter, Node, Refusal, Response, SotwRequest, Stream, StreamId, Variant,
-    Version, Voter,
+    Client, DeltaRequest, Heard, Kind, Matter, Node, Refusal, Response, SotwRequest, Stream, StreamId,
+    Variant, Version, Voter,
 };
 
 /// How much of a client's name, and of its words, stands in the log.
@@ -161,6 +161,9 @@ impl Peer {
                 .change
                 .observe(clock::now().duration_since(since).as_secs_f64());
         }
+        if response.kind == Kind::Listener {
+            self.name_removed(&response.removed);
+        }
         tracing::debug!(
             node = self.node(),
             r#type = response.kind.short(),
@@ -170,6 +173,26 @@ impl Peer {
             "sent"
         );
         Some(response)
+    }
+
+    /// An Envoy loses listeners that it holds: all that comes in by them ends. Once for each fleet and listener.
+    fn name_removed(&self, listeners: &[Arc<str>]) {
+        let Some(node) = self.core.node() else { return };
+        if Client::of(&node.user_agent) != Client::Envoy {
+            return;
+        }
+        let fleet = clip(&node.cluster, NAME);
+        for listener in listeners {
+            let listener = clip(listener, NAME);
+            if self.shared.removed.first(fleet, listener) {
+                tracing::warn!(
+                    node = self.node(),
+                    fleet,
+                    listener,
+                    "a listener is removed from connected Envoys: [listeners] has none of this name for this fleet"
+                );
+            }
+        }
     }
 
     /// Sleeps until the engine wants to be asked again, or something changed.
@@ -270,6 +293,9 @@ impl Peer {
             self.named = true;
             if let Some(node) = self.core.node() {
                 self.shared.fanout.belongs(self.place.id, &node.cluster);
+                if Client::of(&node.user_agent) == Client::Envoy {
+                    self.shared.fanout.envoy_of(&node.cluster);
+                }
                 self.place.mailbox.note(|status| {
                     status.node.clone_from(&node.id);
                     status.fleet.clone_from(&node.cluster);

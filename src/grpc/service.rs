@@ -1,8 +1,9 @@
 //! Which path is which stream: the aggregated service and the per-type ones, in both variants.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -39,6 +40,22 @@ pub(super) struct Shared {
     pub(super) floods: Arc<Floods>,
     pub(super) options: Options,
     pub(super) admission: Admission,
+    pub(super) removed: Removed,
+}
+
+/// Listeners that were removed from Envoys, by fleet: what was logged already.
+#[derive(Debug, Default)]
+pub(super) struct Removed(Mutex<BTreeSet<(String, String)>>);
+
+impl Removed {
+    /// No more are remembered, nor logged: the names are the clients' own.
+    const MOST: usize = 100;
+
+    /// Whether this is to be logged.
+    pub(super) fn first(&self, fleet: &str, listener: &str) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.len() < Self::MOST && known.insert((fleet.to_owned(), listener.to_owned()))
+    }
 }
 
 impl Discovery {
@@ -56,6 +73,7 @@ impl Discovery {
             floods,
             options,
             admission,
+            removed: Removed::default(),
         });
         Self { shared, stop }
     }

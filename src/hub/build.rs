@@ -14,6 +14,7 @@ use crate::translate::endpoints::endpoints;
 use crate::translate::listener::{listener, reach};
 use crate::translate::owners::{Contest, decide};
 use crate::translate::route::route;
+use crate::translate::slips::slips;
 use crate::translate::{Claim, Claimed, claims};
 use crate::xds::{Kind, Reach, Update};
 
@@ -43,7 +44,11 @@ pub(super) struct Builder {
     contested: BTreeMap<Arc<str>, Vec<Issue>>,
     /// Services with failing instances and no healthy one.
     all_unhealthy: BTreeSet<Arc<str>>,
+    /// Services all of whose instances are off.
+    all_off: BTreeSet<Arc<str>>,
     /// Those that became so, or are so no longer, since this was last asked.
+    off: Vec<(Arc<str>, bool)>,
+    /// Those that became all unhealthy, or are so no longer, since this was last asked.
     health: Vec<(Arc<str>, bool)>,
     /// What gRPC clients dial.
     grpc: GrpcClients,
@@ -64,6 +69,8 @@ impl Builder {
             conflicts: BTreeMap::new(),
             contested: BTreeMap::new(),
             all_unhealthy: BTreeSet::new(),
+            all_off: BTreeSet::new(),
+            off: Vec::new(),
             health: Vec::new(),
             grpc: GrpcClients::new(),
             started: false,
@@ -138,7 +145,17 @@ impl Builder {
         &self.all_unhealthy
     }
 
-    /// Which of them are new (`true`), and which are no longer such.
+    /// Services all of whose instances are off.
+    pub(super) const fn all_off(&self) -> &BTreeSet<Arc<str>> {
+        &self.all_off
+    }
+
+    /// Which of these are new (`true`), and which are no longer such.
+    pub(super) fn take_off(&mut self) -> Vec<(Arc<str>, bool)> {
+        std::mem::take(&mut self.off)
+    }
+
+    /// Which services have become all unhealthy (`true`), and which are so no longer.
     pub(super) fn take_health(&mut self) -> Vec<(Arc<str>, bool)> {
         std::mem::take(&mut self.health)
     }
@@ -191,8 +208,10 @@ impl Builder {
                 updates.append(&mut grpc_updates);
                 self.note_conflicts(name, &service.conflicts);
                 self.note_health(name, service.all_unhealthy());
+                self.note_off(name, service.all_off());
                 let mut claimed = claims(&service, &self.network.exposures);
                 claimed.issues.extend(grpc);
+                claimed.issues.extend(slips(&service, &self.network.exposures));
                 claimed
             });
             if claimed.is_none() {
@@ -200,6 +219,7 @@ impl Builder {
                 updates.push(Update::Remove(Kind::Cluster, name.clone()));
                 self.note_conflicts(name, &[]);
                 self.note_health(name, false);
+                self.note_off(name, false);
                 self.grpc.forget(name, &mut updates);
             }
             let old = match &claimed {
@@ -273,6 +293,17 @@ impl Builder {
         };
         if changed {
             self.health.push((name.clone(), all_unhealthy));
+        }
+    }
+
+    fn note_off(&mut self, name: &Arc<str>, all_off: bool) {
+        let changed = if all_off {
+            self.all_off.insert(name.clone())
+        } else {
+            self.all_off.remove(name)
+        };
+        if changed {
+            self.off.push((name.clone(), all_off));
         }
     }
 

@@ -428,3 +428,35 @@ fn a_tie_of_versions_is_remembered() {
         "the lower version"
     );
 }
+
+#[test]
+fn all_instances_off_is_a_state_of_its_own() {
+    let mut catalog = Catalog::new([("s".into(), None)]);
+    let mut builder = Builder::new(network());
+    let mut step = |health: &[Health]| {
+        let mut event = event_of("a", Some(1), None);
+        if let What::Change(change) = &mut event.what
+            && let Some(record) = &mut change.services[0].1
+        {
+            let one = record.instances[0].clone();
+            let all = health.iter().zip(1..).map(|(health, port)| Instance {
+                id: port.to_string().into(),
+                address: ([127, 0, 0, 1], port).into(),
+                health: *health,
+                ..one.clone()
+            });
+            record.instances = all.collect();
+        }
+        let touched = catalog.apply(event, Duration::ZERO);
+        builder.build(&catalog, &touched.services, Duration::ZERO);
+        (
+            builder.all_off().len(),
+            builder.all_unhealthy().len(),
+            builder.take_off().len(),
+        )
+    };
+    assert_eq!(step(&[Health::Off, Health::Healthy]), (0, 0, 0));
+    assert_eq!(step(&[Health::Off, Health::Off]), (1, 0, 1));
+    assert_eq!(step(&[Health::Off]), (1, 0, 0), "said once");
+    assert_eq!(step(&[Health::Off, Health::Unhealthy]), (0, 1, 1));
+}

@@ -19,6 +19,7 @@ pub(super) struct Quotas {
     pub(super) repaired: Quota,
     pub(super) declared: Quota,
     pub(super) health: Quota,
+    pub(super) off: Quota,
     pub(super) departures: Quota,
 }
 
@@ -30,6 +31,7 @@ impl Quotas {
             &self.repaired,
             &self.declared,
             &self.health,
+            &self.off,
             &self.departures,
         ];
         all.into_iter().filter_map(Quota::due).min()
@@ -55,6 +57,10 @@ impl Quotas {
         match self.departures.rest(now) {
             0 => {}
             more => tracing::warn!(more, "more services lost their last instance, or have some again"),
+        }
+        match self.off.rest(now) {
+            0 => {}
+            more => tracing::warn!(more, "more services have no instance that is not off, or have one again"),
         }
         match self.health.rest(now) {
             0 => {}
@@ -103,6 +109,21 @@ impl Hub {
                 tracing::info!(changed, all, "services without a healthy instance");
             }
             self.name_all_unhealthy();
+        }
+        let news = self.builder.take_off();
+        let (lines, more) = self.quotas.off.lines(news.len(), clock::now());
+        for (service, off) in news.iter().take(lines) {
+            if *off {
+                tracing::warn!(%service, "all instances are off (state off, or weight 0): nobody gets its requests");
+            } else {
+                tracing::info!(%service, "no longer are all instances off");
+            }
+        }
+        if more > 0 {
+            tracing::warn!(more, "more services have no instance that is not off, or have one again");
+        }
+        if !news.is_empty() {
+            self.name_all_off();
         }
     }
 

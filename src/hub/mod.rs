@@ -2,6 +2,7 @@
 //! moment, and publishes what changed. Nothing here talks to a registry or to Envoy.
 
 mod build;
+mod fleets;
 mod grpc;
 mod last_known;
 mod log;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use build::Builder;
 pub use build::Network;
+use fleets::FleetWatch;
 use last_known::{Memory, Part};
 use log::{Quotas, log_note};
 use settle::Settle;
@@ -61,6 +63,7 @@ pub struct Hub {
     quotas: Quotas,
     /// Of each source: entries that are not served, and entries with something else wrong.
     wrong: BTreeMap<Arc<str>, (usize, usize)>,
+    fleets: FleetWatch,
     memory: Memory,
     /// Where states are saved, if they are.
     writer: Option<Writer>,
@@ -79,6 +82,9 @@ impl Hub {
         let (overview, seen) = watch::channel(Overview::default());
         fanout.when_gone(crate::translate::grpc::gone);
         let began = clock::now();
+        let narrow = network.listeners.iter().filter(|(_, l)| !l.fleets.is_empty());
+        fanout.expect_fleets(narrow.map(|(name, l)| (name.clone(), l.fleets.clone())).collect());
+        let fleets = FleetWatch::new(fanout.unused_listeners());
         let mut hub = Self {
             catalog: Catalog::new(sources.iter().map(|(name, info)| (name.clone(), info.guard)))
                 .with_verifying(
@@ -109,6 +115,7 @@ impl Hub {
             uncounted: false,
             quotas: Quotas::default(),
             wrong: BTreeMap::new(),
+            fleets,
         };
         hub.report();
         hub.count_issues(); // each source's gauge is there from the start
@@ -162,6 +169,7 @@ impl Hub {
                 () = at(ageing), if ageing.is_some() => self.report(),
                 () = at(unsaid), if unsaid.is_some() => self.quotas.report(clock::now()),
                 () = at(due), if due.is_some() => self.publish(),
+                () = self.fleets.changed() => self.report(),
                 () = at(departed), if departed.is_some() => {
                     let due = self.builder.take_due(self.now());
                     self.pending.extend(due);

@@ -22,6 +22,12 @@ impl Hub {
         self.metrics
             .services_all_unhealthy
             .set(count(overview.all_unhealthy));
+        self.metrics.services_all_off.set(count(overview.all_off.0));
+        let unused = overview
+            .unused
+            .as_ref()
+            .map_or(0, |unused| unused.listeners.len());
+        self.metrics.listeners_unused.set(count(unused));
         self.overview.send_replace(overview);
     }
 
@@ -37,7 +43,12 @@ impl Hub {
             all_unhealthy: sick.len(),
             all_unhealthy_names: sick.iter().take(MAX_ENTRIES).cloned().collect(),
             declared: self.seen_issues.len(),
+            all_off: (
+                self.builder.all_off().len(),
+                self.builder.all_off().iter().take(MAX_ENTRIES).cloned().collect(),
+            ),
             kept: (self.builder.kept().len(), self.kept().collect()),
+            unused: self.fleets.unused(),
         }
     }
 
@@ -125,6 +136,17 @@ impl Hub {
                 service: name.to_string(),
             };
             self.metrics.service_all_unhealthy.get_or_create(&labels).set(1);
+        }
+    }
+
+    /// Names the services all of whose instances are off now.
+    pub(super) fn name_all_off(&self) {
+        self.metrics.service_all_off.clear();
+        for name in self.builder.all_off().iter().take(MAX_ENTRIES) {
+            let labels = ByService {
+                service: name.to_string(),
+            };
+            self.metrics.service_all_off.get_or_create(&labels).set(1);
         }
     }
 

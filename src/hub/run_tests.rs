@@ -1,7 +1,7 @@
 //! The loop of the hub, by a clock that stands still until somebody waits.
 
 use super::*;
-use crate::model::{Clusters, Health, Instance, RouteRule, ServiceRecord};
+use crate::model::{Bind, Clusters, Health, Instance, Listener, RouteRule, ServiceRecord};
 
 fn record(route: &str) -> ServiceRecord {
     let policy = crate::model::Policy {
@@ -41,6 +41,7 @@ struct Running {
     orders: mpsc::Sender<Order>,
     seen: watch::Receiver<Overview>,
     metrics: Arc<Metrics>,
+    fanout: Arc<Fanout>,
     _stop: tokio_util::sync::DropGuard,
 }
 
@@ -52,15 +53,19 @@ fn start() -> Running {
         priority: 0,
         ask: None,
     };
+    let listener = Listener {
+        fleets: vec!["egde".into()],
+        ..Listener::new(Bind::Internal, "internal".into())
+    };
     let network = Network {
         clusters: Clusters::DEFAULT,
         exposures: BTreeMap::from([("internal".into(), crate::model::Exposure::internal())]),
-        listeners: BTreeMap::new(),
+        listeners: BTreeMap::from([("edge".into(), listener)]),
     };
     let (fanout, metrics) = (Arc::new(Fanout::new(10, false)), Arc::new(Metrics::default()));
     let settle = (Duration::from_millis(10), Duration::from_millis(100));
     let sources = BTreeMap::from([("s".into(), info)]);
-    let (hub, seen) = Hub::new(sources, network, settle, fanout, metrics.clone());
+    let (hub, seen) = Hub::new(sources, network, settle, fanout.clone(), metrics.clone());
     let ((events, inbox), (orders, orders_in)) = (mpsc::channel(4), mpsc::channel(1));
     let stop = CancellationToken::new();
     tokio::spawn(hub.run(inbox, orders_in, stop.clone()));
@@ -69,6 +74,7 @@ fn start() -> Running {
         orders,
         seen,
         metrics,
+        fanout,
         _stop: stop.drop_guard(),
     }
 }
@@ -146,4 +152,31 @@ async fn an_operator_ends_what_is_kept() {
     assert_eq!(forget("cart").await, Forgotten::Ended);
     assert_eq!(forget("basket").await, Forgotten::Unknown);
     drop(seen.wait_for(|overview| overview.kept.0 == 0).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_no_envoy_gets_is_reported_once_others_are_connected() {
+    let mut hub = start();
+    hub.events.send(event(&[])).await.unwrap();
+    hub.kept(0).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(hub.seen.borrow().unused.is_none(), "nobody is connected");
+    hub.fanout.envoy_of("edge");
+    drop(
+        hub.seen
+            .wait_for(|overview| overview.unused.is_some())
+            .await
+            .unwrap(),
+    );
+    let unused = hub.seen.borrow().unused.clone().unwrap();
+    assert_eq!((&*unused.seen[0], unused.listeners.len()), ("edge", 1));
+    assert_eq!(hub.metrics.listeners_unused.get(), 1);
+    hub.fanout.envoy_of("egde");
+    drop(
+        hub.seen
+            .wait_for(|overview| overview.unused.is_none())
+            .await
+            .unwrap(),
+    );
+    assert_eq!(hub.metrics.listeners_unused.get(), 0);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use crate::fanout::Unused;
 use crate::model::{Condition, GuardRule, Issue, Key};
 
 /// How the sources and their services are, for `/readyz`; bounded, and refreshed with each generation.
@@ -21,8 +22,12 @@ pub struct Overview {
     pub all_unhealthy_names: Vec<Arc<str>>,
     /// What is wrong with what services declare together, such as contested routes.
     pub declared: usize,
+    /// Services all of whose instances are off: how many, and the first hundred.
+    pub all_off: (usize, Vec<Arc<str>>),
     /// Services without instances whose routes are kept: how many, and the first hundred.
     pub kept: (usize, Vec<Kept>),
+    /// Listeners that no connected Envoy is for.
+    pub unused: Option<Unused>,
 }
 
 /// A service without instances whose routes are kept.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::change::Issue;
 use super::instance::{MAX_WEIGHT, Protocol};
-use super::key::{Key, nearest};
+use super::key::{Key, nearest, prefixed};
 use super::network::OnAllUnhealthy;
 use super::route::{RouteRule, clip, parse_duration};
 
@@ -155,7 +155,7 @@ pub fn parse<'a>(
             issues.push(Issue::warning(entry, format!("{prefix}{}: {reason}", clip(name))));
         };
         let Some(key) = Key::parse(name) else {
-            warn(match nearest(name) {
+            warn(match nearest(name).or_else(|| prefixed(name)) {
                 Some(key) => {
                     misspelt.insert(key);
                     format!(
@@ -185,6 +185,33 @@ pub fn parse<'a>(
         }
     }
     declared
+}
+
+/// Looks for keys of ours among those of others (Consul's Meta, tags without their value) that are spelt nearly
+/// right: `xds_expose`, the tag `xds-expose=edge`. Such a key is a slip, as a misspelt name is.
+pub fn near_misses<'a>(
+    entry: &str,
+    spelling: Spelling,
+    others: impl IntoIterator<Item = &'a str>,
+    declared: &mut Declared,
+    issues: &mut Vec<Issue>,
+) {
+    for other in others {
+        let Some(key) = prefixed(other) else { continue };
+        let (what, value) = match spelling {
+            Spelling::Tag => ("tag ", "=VALUE"),
+            Spelling::Plain | Spelling::Meta => ("", ""),
+        };
+        let prefix = spelling.prefix();
+        let reason = format!(
+            "{what}`{}` is not a key of ours; did you mean `{prefix}{key}{value}`? It is {SLIP}",
+            clip(other)
+        );
+        issues.push(Issue::warning(entry, reason));
+        if !declared.says(key) {
+            declared.slip(key);
+        }
+    }
 }
 
 /// Reads the value of one key; the answer is what to warn of in a value that counts all the same.
@@ -354,6 +381,31 @@ impl Policy {
             idle_timeout: self.idle_timeout.or(weaker.idle_timeout),
             slips: self.slips,
         }
+    }
+
+    /// The keys that `weaker` says in vain, since this policy says something else.
+    #[must_use]
+    pub fn overrides(&self, weaker: &Self) -> Vec<Key> {
+        const KEYS: [Key; 6] = [
+            Key::Protocol,
+            Key::Expose,
+            Key::AllUnhealthy,
+            Key::Timeout,
+            Key::StreamIdleTimeout,
+            Key::IdleTimeout,
+        ];
+        let differs = |key: &Key| {
+            let mut with = self.clone();
+            self.says(*key) && with.take(*key, weaker) && with != *self
+        };
+        let routes = weaker.routes.iter().filter(|(_, rule)| {
+            !self.routes.is_empty() && !self.routes.values().any(|stronger| stronger == *rule)
+        });
+        let routes = routes.map(|(number, _)| Key::Route(*number));
+        if *self == Self::default() {
+            return Vec::new();
+        }
+        KEYS.into_iter().filter(differs).chain(routes).collect()
     }
 
     /// Whether a key has a value; false for the keys of instances.

@@ -107,9 +107,65 @@ pub fn nearest(name: &str) -> Option<Key> {
     found.map(|(_, key)| *key)
 }
 
+/// The key that a text is meant to be which begins nearly as keys of ours do in registries, `xds-` or `xds.`:
+/// in other letters (`XDS-`, `xsd-`) or with another sign (`xds_`, `xds:`, none). What follows must be a key, or
+/// nearly one.
+#[must_use]
+pub fn prefixed(text: &str) -> Option<Key> {
+    let (prefix, rest) = (text.get(..3)?, text.get(3..)?);
+    let mut letters: Vec<u8> = prefix.bytes().map(|b| b.to_ascii_lowercase()).collect();
+    letters.sort_unstable();
+    if letters != *b"dsx" {
+        return None;
+    }
+    let name = rest.trim_start_matches(['-', '_', '.', ':', '/', ' ']);
+    let exact = |name: &str| Key::parse(&name.to_ascii_lowercase().replace('_', "-"));
+    // Two kinds of slips at once are none of ours.
+    if prefix.eq_ignore_ascii_case("xds") && name.len() < rest.len() {
+        nearest(name)
+    } else {
+        exact(name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prefix_that_is_nearly_right_is_understood() {
+        for (text, key) in [
+            ("xds_expose", Key::Expose),
+            ("xds_weight", Key::Weight),
+            ("XDS-Route", Key::Route(1)),
+            ("xds-version", Key::Version),
+            ("xds:route-2", Key::Route(2)),
+            ("xds_route_2", Key::Route(2)),
+            ("xds-exopse", Key::Expose),
+            ("xsd-route", Key::Route(1)),
+            ("xdsRoute", Key::Route(1)),
+            ("xds.all_unhealthy", Key::AllUnhealthy),
+        ] {
+            assert_eq!(prefixed(text), Some(key), "{text}");
+        }
+        for text in [
+            "",
+            "xd",
+            "xds",
+            "xds-",
+            "rds-version",
+            "eds_weight",
+            "xds-colour",
+            "xsd-exopse",
+            "xdsroutes",
+            "weight",
+            "zxds-route",
+            "äxds-route",
+            "dsx",
+        ] {
+            assert_eq!(prefixed(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn each_key_is_read_as_it_is_written() {

@@ -53,6 +53,8 @@ pub struct Service {
     pub conflicts: Vec<Conflict>,
     /// Its routes are those of a policy document.
     pub documented: bool,
+    /// Keys that its instances declare, and its policy documents otherwise.
+    pub overridden: Vec<Key>,
     /// It has no instances any more, and its routes are kept. From this time on another service that claims
     /// the same requests gets them.
     pub kept: Option<Duration>,
@@ -117,6 +119,7 @@ impl Service {
             .filter_map(|(_, r)| r.policy.as_ref())
             .fold(Policy::default(), Policy::over);
         let documented = !documents.routes.is_empty();
+        let overridden = documents.overrides(&elected);
         let policy = documents.over(&elected);
         Self {
             name: name.clone(),
@@ -126,6 +129,7 @@ impl Service {
             elected,
             conflicts,
             documented,
+            overridden,
             kept: None,
         }
     }
@@ -136,6 +140,12 @@ impl Service {
     pub fn all_unhealthy(&self) -> bool {
         let any = |health| self.instances.iter().any(|i| i.health == health);
         any(Health::Unhealthy) && !any(Health::Healthy)
+    }
+
+    /// All of its instances ask for no traffic (`state = off`, weight 0): a state of its own.
+    #[must_use]
+    pub fn all_off(&self) -> bool {
+        !self.instances.is_empty() && self.instances.iter().all(|i| i.health == Health::Off)
     }
 
     /// What becomes of it then: as it declares, or else as the operator says.

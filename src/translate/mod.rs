@@ -10,6 +10,7 @@ pub mod grpc;
 pub mod listener;
 pub mod owners;
 pub mod route;
+pub mod slips;
 pub mod table;
 
 pub use table::{Claim, Claimed, claims};

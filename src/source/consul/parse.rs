@@ -299,7 +299,10 @@ fn declared(entry: &Entry, issues: &mut Vec<Issue>) -> Declared {
         .meta
         .iter()
         .filter_map(|(k, v)| Some((Spelling::Meta.strip(k)?, v.as_str())));
-    let meta = declaration::parse(&label, Spelling::Meta, meta, issues);
+    let mut meta = declaration::parse(&label, Spelling::Meta, meta, issues);
+    let others = entry.service.meta.keys().map(String::as_str);
+    let others = others.filter(|key| Spelling::Meta.strip(key).is_none());
+    declaration::near_misses(&label, Spelling::Meta, others, &mut meta, issues);
     let (mut pairs, mut unread) = (Vec::new(), Vec::new());
     for tag in entry
         .service
@@ -322,6 +325,11 @@ fn declared(entry: &Entry, issues: &mut Vec<Issue>) -> Declared {
     for key in unread {
         tags.slip_named(key);
     }
+    // Of a tag only what stands before its value.
+    let others = entry.service.tags.iter().map(String::as_str);
+    let others = others.filter(|tag| Spelling::Tag.strip(tag).is_none());
+    let others = others.filter_map(|tag| tag.split_once('=')).map(|(name, _)| name);
+    declaration::near_misses(&label, Spelling::Tag, others, &mut tags, issues);
     meta.over(tags)
 }
 

@@ -57,3 +57,58 @@ fn the_zone_follows_its_precedence() {
     assert_eq!(zone("", r#","Locality":null"#), "dc1");
     assert_eq!(zone("", here), "eu-1");
 }
+
+#[test]
+fn keys_that_are_spelt_nearly_as_ours_are_named_and_keep_their_last_good_value() {
+    let of = |service: &str| {
+        let body = format!(
+            r#"[{{"Node":{{"Node":"n1","Address":"10.0.0.1"}},"Service":{{"ID":"orders-1","Service":"orders","Port":80,{service}}}}}]"#
+        );
+        health(body.as_bytes()).unwrap().record.unwrap()
+    };
+    for (service, key, meant) in [
+        (r#""Meta":{"xds_expose":"edge"}"#, "xds_expose", "`xds-expose`"),
+        (r#""Meta":{"XDS-Weight":"9"}"#, "XDS-Weight", "`xds-weight`"),
+        (
+            r#""Meta":{"xds_route_2":"path=/x"}"#,
+            "xds_route_2",
+            "`xds-route-2`",
+        ),
+        (
+            r#""Tags":["xds-expose=edge"]"#,
+            "tag `xds-expose`",
+            "`xds.expose=VALUE`",
+        ),
+        (
+            r#""Tags":["xds-version=1"]"#,
+            "tag `xds-version`",
+            "`xds.version=VALUE`",
+        ),
+        (
+            r#""Tags":["XDS.route=path=/x"]"#,
+            "tag `XDS.route`",
+            "`xds.route=VALUE`",
+        ),
+    ] {
+        let record = of(service);
+        let [issue] = &record.issues[..] else {
+            panic!("{service}: {:?}", record.issues)
+        };
+        assert_eq!(issue.entry, "orders-1@n1");
+        let words = [key, meant];
+        assert!(
+            words.iter().all(|word| issue.reason.contains(word)),
+            "{}",
+            issue.reason
+        );
+        let one = &record.instances[0];
+        let slips = one.policy.slips.len() + one.own.as_ref().map_or(0, |own| own.slips.len());
+        assert_eq!(slips, 1, "{service}");
+    }
+    for service in [
+        r#""Meta":{"version":"1","rds-version":"2","owner":"xds"},"Tags":["xds","prod","version=1","ads=1"]"#,
+        r#""Meta":{"xds-expose":"internal"},"Tags":["xds.weight=3"]"#,
+    ] {
+        assert_eq!(of(service).issues, [], "{service}");
+    }
+}

@@ -1,0 +1,223 @@
+//! What a service declares without any effect: each is a sentence that names the place and the fix. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::declaration::Expose;
+use crate::model::network::is_below;
+use crate::model::{Exposure, Issue, Protocol, Service};
+
+/// The slips of one service that nothing else names. A service whose routes are only kept has none.
+#[must_use]
+pub fn slips(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>) -> Vec<Issue> {
+    if service.kept.is_some() {
+        return Vec::new();
+    }
+    let all = [
+        nobody(service),
+        elsewhere(service, exposures),
+        no_route(service, exposures),
+        no_http(service),
+        overridden(service),
+    ];
+    let issue = |reason| Issue::warning(&*service.name, reason);
+    all.into_iter().flatten().map(issue).collect()
+}
+
+/// A policy document of a service that nobody registers.
+fn nobody(service: &Service) -> Option<String> {
+    service.instances.is_empty().then(|| {
+        format!(
+            "policy: no instance of `{0}` is registered, so all that its policy document does is 503; register `{0}`, \
+             or write the document for the name that is registered",
+            service.name
+        )
+    })
+}
+
+/// Routes on `internal`, by the host of another exposure.
+fn elsewhere(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>) -> Option<String> {
+    if service.policy.expose.is_some() {
+        return None;
+    }
+    let holds = |exposure: &Exposure, host: &str| {
+        let mut patterns = exposure.hosts.iter().filter(|pattern| *pattern != "*");
+        patterns.any(|pattern| is_below(pattern, host))
+    };
+    let of = |host: &str| {
+        let mut others = exposures.iter().filter(|(name, _)| &***name != "internal");
+        let listed_inside = exposures
+            .get("internal")
+            .is_some_and(|inside| holds(inside, host));
+        others
+            .find(|(_, exposure)| !listed_inside && holds(exposure, host))
+            .map(|(name, _)| name.clone())
+    };
+    let mut hosts = service
+        .policy
+        .routes
+        .values()
+        .filter_map(|rule| rule.host.as_deref());
+    let (host, exposure) = hosts.find_map(|host| Some((host, of(host)?)))?;
+    Some(format!(
+        "route: host `{host}` is one of exposure `{exposure}`, but without `expose` this route is not there, only on \
+         `internal`; declare expose={exposure} (or internal,{exposure})"
+    ))
+}
+
+/// An exposure that nothing of the service stands on.
+fn no_route(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>) -> Option<String> {
+    let Some(Expose::On(names)) = &service.policy.expose else {
+        return None;
+    };
+    if !service.policy.routes.is_empty() || service.protocol() == Protocol::Tcp {
+        return None;
+    }
+    let nothing = |name: &&String| {
+        let exposure = exposures.get(name.as_str());
+        exposure.is_some_and(|exposure| exposure.service_hosts.is_empty())
+    };
+    let name = names.iter().find(nothing)?;
+    Some(format!(
+        "expose: nothing of it is on exposure `{name}`, because it declares no route; declare one, such as \
+         route=path=/{}",
+        service.name
+    ))
+}
+
+/// Routes of a service that speaks no HTTP.
+fn no_http(service: &Service) -> Option<String> {
+    let tcp = service.protocol() == Protocol::Tcp;
+    let routed = !service.policy.routes.is_empty() && !service.has_grpc_route();
+    (tcp && routed).then(|| {
+        "protocol: `tcp` has no routes, so its `route` has no effect; declare http1, http2 or grpc, or leave route \
+         out"
+            .to_owned()
+    })
+}
+
+/// Keys that instances declare, and the policy document otherwise.
+fn overridden(service: &Service) -> Option<String> {
+    if service.overridden.is_empty() {
+        return None;
+    }
+    let keys: Vec<String> = service.overridden.iter().map(ToString::to_string).collect();
+    Some(format!(
+        "{}: declared by its instances, and without effect: the policy document says otherwise; change the document, \
+         or leave the key out at the instances",
+        keys.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::declaration::{self, Spelling};
+    use crate::model::service::{Registered, assemble};
+    use crate::model::{Health, ServiceRecord};
+
+    /// A service whose only instance and whose policy document declare these keys.
+    fn said(instance: Option<&[(&str, &str)]>, document: &[(&str, &str)]) -> Vec<String> {
+        let read = |keys: &[(&str, &str)]| {
+            declaration::parse("x", Spelling::Plain, keys.iter().copied(), &mut Vec::new())
+        };
+        let registered = Registered {
+            id: "1",
+            address: ([10, 0, 0, 7], 80).into(),
+            health: Health::Healthy,
+            weight: 1,
+            zone: "",
+        };
+        let record = ServiceRecord {
+            instances: instance
+                .map(|keys| assemble(&registered, read(keys)))
+                .into_iter()
+                .collect(),
+            policy: (!document.is_empty()).then(|| read(document).policy),
+            ..ServiceRecord::default()
+        };
+        let service = Service::merge(&"orders".into(), &[(0, &record)], None);
+        let edge = Exposure {
+            hosts: vec!["api.example.com".into(), "*.shop.example".into()],
+            service_hosts: Vec::new(),
+            ..Exposure::internal()
+        };
+        let exposures = BTreeMap::from([("internal".into(), Exposure::internal()), ("edge".into(), edge)]);
+        slips(&service, &exposures)
+            .into_iter()
+            .map(|issue| issue.reason)
+            .collect()
+    }
+
+    #[test]
+    fn each_slip_names_its_place_and_its_fix() {
+        for (instance, document, words) in [
+            (
+                Some(&[("route", "host=api.example.com")][..]),
+                &[][..],
+                [
+                    "`api.example.com` is one of exposure `edge`",
+                    "declare expose=edge",
+                ],
+            ),
+            (
+                Some(&[("route", "host=a.shop.example path=/x")]),
+                &[],
+                ["`a.shop.example`", "declare expose=edge"],
+            ),
+            (
+                Some(&[("expose", "internal,edge")]),
+                &[],
+                ["on exposure `edge`", "route=path=/orders"],
+            ),
+            (
+                Some(&[("protocol", "tcp"), ("route", "path=/x"), ("expose", "internal")]),
+                &[],
+                ["`tcp` has no routes", "declare http1, http2 or grpc"],
+            ),
+            (
+                Some(&[("route-2", "path=/a"), ("protocol", "http2"), ("timeout", "1s")]),
+                &[("route", "path=/b"), ("protocol", "http1"), ("timeout", "1s")],
+                [
+                    "protocol, route-2: declared by its instances",
+                    "change the document",
+                ],
+            ),
+            (
+                None,
+                &[("route", "path=/b")],
+                [
+                    "no instance of `orders` is registered",
+                    "the name that is registered",
+                ],
+            ),
+        ] {
+            let said = said(instance, document);
+            assert_eq!(said.len(), 1, "{instance:?} {document:?} → {said:?}");
+            assert!(words.iter().all(|word| said[0].contains(word)), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_an_effect_is_no_slip() {
+        for (instance, document) in [
+            (&[][..], &[][..]),
+            (&[("route", "host=api.example.com"), ("expose", "edge")], &[]),
+            (&[("route", "host=orders.internal path=/x")], &[]),
+            (&[("expose", "internal")], &[]),
+            (&[("expose", "none")], &[]),
+            (&[("protocol", "tcp")], &[]),
+            (
+                &[("route", "path=/b"), ("protocol", "grpc")],
+                &[("route", "path=/b")],
+            ),
+            (&[("route", "path=/b")], &[("protocol", "http1")]),
+        ] {
+            assert_eq!(
+                said(Some(instance), document),
+                [""; 0],
+                "{instance:?} {document:?}"
+            );
+        }
+    }
+}
