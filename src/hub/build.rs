@@ -212,6 +212,9 @@ impl Builder {
                 let mut claimed = claims(&service, &self.network.exposures);
                 claimed.issues.extend(grpc);
                 claimed.issues.extend(slips(&service, &self.network.exposures));
+                if service.instances.is_empty() && service.kept.is_none() {
+                    documents_alone(&mut claimed);
+                }
                 claimed
             });
             if claimed.is_none() {
@@ -321,6 +324,13 @@ impl Builder {
         } else {
             self.conflicts.insert(name.clone(), issues);
         }
+    }
+}
+
+/// A policy document of a name that nobody registers takes nothing from a service with instances.
+fn documents_alone(claimed: &mut Claimed) {
+    for claim in &mut claimed.claims {
+        (claim.documented, claim.kept) = (false, Some(Duration::ZERO));
     }
 }
 

@@ -460,3 +460,31 @@ fn all_instances_off_is_a_state_of_its_own() {
     assert_eq!(step(&[Health::Off]), (1, 0, 0), "said once");
     assert_eq!(step(&[Health::Off, Health::Unhealthy]), (0, 1, 1));
 }
+
+#[test]
+fn a_policy_document_of_a_name_that_nobody_registers_takes_nothing() {
+    let documented = |instance: bool| {
+        let mut event = declares("shopp", Some("host=api.example.com"), 5);
+        if let What::Change(change) = &mut event.what
+            && let Some(record) = &mut change.services[0].1
+        {
+            record.policy = Some((*record.instances[0].policy).clone());
+            record.instances.truncate(usize::from(instance));
+        }
+        event
+    };
+    let web = || declares("web", Some("host=api.example.com"), 9);
+    let mut scene = Scene::new(Decisions::default(), vec![documented(false)]);
+    assert_eq!(scene.holder(), "shopp", "nobody else wants them");
+    scene.step(1, web());
+    assert_eq!(scene.holder(), "web");
+    let mut scene = Scene::new(Decisions::default(), vec![web()]);
+    scene.step(1, documented(false));
+    assert_eq!(scene.holder(), "web");
+    let slip = |issue: &&Issue| issue.reason.contains("no instance of `shopp` is registered");
+    assert_eq!(scene.builder.issues().filter(slip).count(), 1);
+    scene.step(2, documented(true));
+    assert_eq!(scene.holder(), "shopp");
+    scene.step(3, documented(false));
+    assert_eq!(scene.holder(), "shopp", "it is only gone for a while");
+}

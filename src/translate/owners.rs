@@ -211,9 +211,8 @@ fn winner<'a>(rivals: &[Wish<'a>], before: Option<&Holder>, contest: &Contest<'_
     let kept = claims()
         .filter(|c| c.kept.is_some())
         .min_by_key(|c| (!holds(c), word(c), &c.cluster));
-    let held = claims().any(|c| c.kept.is_none() && holds(c));
     let may = |claim: &&Claim| {
-        claim.kept.is_none() && kept.is_none_or(|kept| gives_way(kept, claim, before, held, contest.now))
+        claim.kept.is_none() && kept.is_none_or(|kept| gives_way(kept, claim, before, contest.now))
     };
     let best = claims().filter(may).min_by_key(rank);
     best.or_else(|| {
@@ -224,17 +223,15 @@ fn winner<'a>(rivals: &[Wish<'a>], before: Option<&Holder>, contest: &Contest<'_
     .unwrap_or(rivals[0].claim)
 }
 
-/// Whether a service without instances leaves its requests to a claim of one with instances. `held`: somebody
-/// with instances has them already.
-fn gives_way(kept: &Claim, claim: &Claim, before: Option<&Holder>, held: bool, now: Duration) -> bool {
+/// Whether a service without instances leaves its requests to a claim of one with instances.
+fn gives_way(kept: &Claim, claim: &Claim, before: Option<&Holder>, now: Duration) -> bool {
     let strength = |c: &Claim| (c.kin == Kin::Given, c.documented);
-    let stood = || {
-        before.is_some_and(|holder| holder.service == kept.cluster && holder.others.contains(&claim.cluster))
-    };
+    let of_another = || before.is_some_and(|holder| holder.service != kept.cluster);
+    let stood = || before.is_some_and(|holder| holder.others.contains(&claim.cluster));
     match strength(kept).cmp(&strength(claim)) {
         Ordering::Greater => false,
         Ordering::Less => true,
-        Ordering::Equal => held || stood() || kept.kept.is_none_or(|from| now >= from),
+        Ordering::Equal => of_another() || stood() || kept.kept.is_none_or(|from| now >= from),
     }
 }
 

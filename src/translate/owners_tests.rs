@@ -204,6 +204,19 @@ fn a_policy_document_takes_kept_requests_at_once() {
 }
 
 #[test]
+fn who_never_had_the_requests_keeps_them_from_nobody() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.has(0, &["web"]), "web");
+    assert_eq!(scene.has(1, &["web", "cart", "basket"]), "web");
+    assert_eq!(scene.has(2, &["web", "cart!", "basket"]), "web");
+    assert_eq!(
+        scene.has(3, &["cart!", "basket"]),
+        "basket",
+        "web claims them no longer"
+    );
+}
+
+#[test]
 fn nobody_who_was_decided_before_decides_nothing() {
     // The bridge begins without its memory, and with a service whose routes are kept.
     let mut scene = Scene::new();
