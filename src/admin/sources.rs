@@ -341,8 +341,8 @@ mod tests {
             away (etcd): away for 34 s: 10.0.0.1: refused, not delivered yet; its last known state is served, 3600 s old: 2 services, 21 instances
             no instance is healthy in 12 services: s0, s1, s2, s3, s4, s5, s6, s7, s8, s9 and 2 more
             all instances are off in 1 service: night-jobs
-            1 warning about what services declare together (see /sources)
             listener edge: no connected Envoy is of its fleets (egde); they are of: edge, bff
+            1 warning about what services declare together (see /sources)
             routes kept of 12 services without instances: cart (2 min) and 11 more; ended at once by: xds-bridge forget SERVICE
         "#]].assert_eq(&words(&overview, now));
     }

@@ -60,7 +60,10 @@ impl Quotas {
         }
         match self.off.rest(now) {
             0 => {}
-            more => tracing::warn!(more, "more services have no instance that is not off, or have one again"),
+            more => tracing::warn!(
+                more,
+                "more services have no instance that is not off, or have one again"
+            ),
         }
         match self.health.rest(now) {
             0 => {}
@@ -120,7 +123,10 @@ impl Hub {
             }
         }
         if more > 0 {
-            tracing::warn!(more, "more services have no instance that is not off, or have one again");
+            tracing::warn!(
+                more,
+                "more services have no instance that is not off, or have one again"
+            );
         }
         if !news.is_empty() {
             self.name_all_off();

@@ -204,8 +204,9 @@ pub fn near_misses<'a>(
         };
         let prefix = spelling.prefix();
         let reason = format!(
-            "{what}`{}` is not a key of ours; did you mean `{prefix}{key}{value}`? It is {SLIP}",
-            clip(other)
+            "{what}`{}` is not a key of ours; did you mean `{prefix}{key}{value}`? It is {}",
+            clip(other),
+            slip(key)
         );
         issues.push(Issue::warning(entry, reason));
         if !declared.says(key) {

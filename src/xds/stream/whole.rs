@@ -51,7 +51,11 @@ impl Stream {
         let earlier = |id: NameId| {
             let sent = sub.doubts.sent(id, viewer)?;
             let doubted = sub.refused.get(&id) == Some(&sent.version) || sub.doubts.waits(id);
-            let resource = if doubted { sub.doubts.good(id, viewer)? } else { sent };
+            let resource = if doubted {
+                sub.doubts.good(id, viewer)?
+            } else {
+                sent
+            };
             sub.held.contains(id).then(|| (id, resource.clone()))
         };
         let kept: Vec<(NameId, Arc<Resource>)> = if stays {
