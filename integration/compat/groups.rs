@@ -68,6 +68,7 @@ pub(crate) const GROUPS: &[Group] = &[
             "last_known",
             "malformed",
             "mass_removal",
+            "owners",
             "registrations",
             "registry_restart",
             "slips",
@@ -78,7 +79,14 @@ pub(crate) const GROUPS: &[Group] = &[
     Group::new(
         "xDS: protocol, restarts, TLS",
         &[Part::Envoy],
-        &["envoy_protocol", "bridge_restart", "tls"],
+        &[
+            "envoy_protocol",
+            "bridge_restart",
+            "fleets",
+            "odd",
+            "ports",
+            "tls",
+        ],
     ),
     Group::new("listeners and routes", &[Part::Envoy], &["edge"]),
     Group::new("gRPC clients", &[Part::Java], &["grpc_"]),
