@@ -53,7 +53,7 @@ async fn a_service_says_what_becomes_of_it_when_all_are_unhealthy() {
     bridge.metric_is(named, &[("service", "drop")], |n| n == 1).await;
     let ready = bridge.text("/readyz").await.expect("an answer");
     assert!(
-        ready.contains("agents (consul): live, 4 services, 4 instances\n")
+        ready.contains("agents (consul): live, 4 services, 4 instances; 1 warning (see /sources)\n")
             && ready.contains("no instance is healthy in 4 services: closed, drop, open, perhaps\n"),
         "{ready}"
     );
