@@ -39,6 +39,7 @@ mod ports;
 mod readme;
 mod registrations;
 mod registry_restart;
+mod removals;
 mod scale;
 mod slips;
 mod tls;

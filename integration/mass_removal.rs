@@ -16,7 +16,8 @@ async fn a_wiped_registry_is_withheld_until_it_is_accepted() {
     let etcd = Etcd::start().await;
     let sources = |hold: &str| {
         format!(
-            "[sources.registry]\nkind = \"etcd\"\nendpoints = [\"{}\"]\nmax_removal_hold = \"{hold}\"\n",
+            "[sources.registry]\nkind = \"etcd\"\nendpoints = [\"{}\"]\nmax_removal_hold = \"{hold}\"\n\
+             guard_probe = false\n",
             etcd.url()
         )
     };
@@ -131,8 +132,8 @@ async fn a_registry_wiped_while_the_bridge_was_away_is_withheld_too() {
     let etcd = Etcd::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let source = format!(
-        "[sources.registry]\nkind = \"etcd\"\nendpoints = [\"{}\"]\nmax_removal_hold = \"1h\"\n\n\
-         [cache]\nfolder = \"{}\"\n",
+        "[sources.registry]\nkind = \"etcd\"\nendpoints = [\"{}\"]\nmax_removal_hold = \"1h\"\n\
+         guard_probe = false\n\n[cache]\nfolder = \"{}\"\n",
         etcd.url(),
         folder.path().display()
     );

@@ -24,7 +24,7 @@ use crate::source::etcd::EtcdWatcher;
 use crate::source::file::FileWatcher;
 use crate::source::{Sink, Source};
 use crate::xds::Limits;
-use crate::{clock, grpc};
+use crate::{clock, grpc, prober};
 
 /// Why the bridge ended.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +145,9 @@ pub async fn run(
             cache::write(folder, to_write, metrics.clone(), child()),
         );
     }
-    tasks.spawn("hub", hub.run(inbox, orders_in, child()));
+    let (asking, shell) = prober::channels(config.sources.len());
+    tasks.spawn("prober", prober::run(shell, child()));
+    tasks.spawn("hub", hub.run(inbox, orders_in, asking, child()));
     for (name, source) in &config.sources {
         let source: Box<dyn Source> = match source {
             SourceConfig::File(file) => Box::new(FileWatcher::new(file)),

@@ -188,6 +188,10 @@ pub struct Metrics {
     pub source_changes: Family<BySource, Counter>,
     /// Instances that a source no longer knows, served until that is certain.
     pub withheld: Family<BySource, Gauge>,
+    /// Of those the addresses that accept connections.
+    pub withheld_alive: Family<BySource, Gauge>,
+    /// Withheld instances that were removed because they refused connections.
+    pub probed_gone: Family<BySource, Counter>,
     /// Values kept from an earlier declaration, since the present one cannot be read.
     pub last_good: Family<BySource, Gauge>,
     /// Services that a source reads in turns, because its registry does not allow a watch for each.
@@ -268,6 +272,8 @@ impl Default for Metrics {
             source_instances: Family::default(),
             source_changes: Family::default(),
             withheld: Family::default(),
+            withheld_alive: Family::default(),
+            probed_gone: Family::default(),
             last_good: Family::default(),
             swept: Family::default(),
             missed: Family::default(),
@@ -340,6 +346,10 @@ impl Default for Metrics {
         r.register("cache_write_failures", text, m.cache_failures.clone());
         let text = "Instances a source no longer knows, served until that is certain";
         r.register("source_withheld_instances", text, m.withheld.clone());
+        let text = "Addresses of withheld instances that accept connections";
+        r.register("source_withheld_alive_addresses", text, m.withheld_alive.clone());
+        let text = "Withheld instances that were removed because they refused connections";
+        r.register("source_withheld_gone", text, m.probed_gone.clone());
         let text = "Values kept from an earlier declaration, since the present one cannot be read";
         r.register("source_last_good_values", text, m.last_good.clone());
         r.register(

@@ -32,6 +32,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "grpc",
         &["xds", "fanout", "floods", "metrics", "clock", "pem", "places"],
     ),
+    ("prober", &["model"]),
     ("render", &["xds"]),
     (
         "admin",
@@ -44,8 +45,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "admin", "cache", "clock", "config", "fanout", "grpc", "hub", "metrics", "render", "source",
-            "xds",
+            "admin", "cache", "clock", "config", "fanout", "grpc", "hub", "metrics", "prober", "render",
+            "source", "xds",
         ],
     ),
     ("lib", &["*"]),

@@ -69,6 +69,19 @@ fn a_word_that_is_no_level_is_no_filter() {
 }
 
 #[test]
+fn withheld_instances_are_probed_unless_that_is_turned_off() {
+    let sources = [
+        "[sources.s]\nkind = \"etcd\"\nendpoints = [\"http://127.0.0.1:1\"]\nprefix = \"/services/\"\n",
+        "[sources.s]\nkind = \"consul\"\naddress = \"http://127.0.0.1:1\"\n",
+    ];
+    for source in sources {
+        let probe = |text: &str| read(text, &[]).unwrap().sources["s"].guard().unwrap().probe;
+        assert!(probe(source));
+        assert!(!probe(&format!("{source}guard_probe = false\n")));
+    }
+}
+
+#[test]
 fn defaults_and_relative_paths() {
     let config = read(SAMPLE, &[]).unwrap();
     assert_eq!(config.xds.listen.to_string(), "127.0.0.1:18000");

@@ -10,6 +10,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use xds_bridge::model::change::What;
 use xds_bridge::model::guard::{GuardRule, WINDOW};
+use xds_bridge::model::probe::{Answer, Answered};
 use xds_bridge::model::{Catalog, Change, Event, Health, Instance, Policy, ServiceRecord, Status};
 
 /// Service and number of each instance.
@@ -123,6 +124,11 @@ impl World {
     }
 
     fn step(&mut self, step: &Step) {
+        self.step_only(step);
+        self.check();
+    }
+
+    fn step_only(&mut self, step: &Step) {
         self.now += step.after;
         if !self.catalog.release(self.now).services.is_empty() {
             self.moments.clear(); // what was held long enough may fall
@@ -159,18 +165,24 @@ impl World {
         };
         let change = change(&self.told, &services, step.complete);
         self.catalog.apply(change, self.now);
-        self.check();
     }
 
     fn check(&self) {
         let served = served(&self.catalog);
         assert!(self.told.is_subset(&served), "what the source names is served");
         assert_eq!(served.len() - self.told.len(), withheld(&self.catalog));
+        let (_, before) = self.moments.last().unwrap();
+        let gone = before.difference(&served).count();
+        assert!(
+            gone <= usize::from(GuardRule::default().at_once) || gone * 100 <= before.len() * 50,
+            "{gone} of {} at once",
+            before.len()
+        );
         // Compared with any moment of the window, the number never falls by more than the share.
         for (at, then) in self.moments.iter().filter(|(at, _)| *at + WINDOW >= self.now) {
             let fallen = then.len().saturating_sub(served.len());
             assert!(
-                fallen <= 10 || fallen * 100 <= then.len() * 50,
+                fallen <= usize::from(GuardRule::default().in_all) || fallen * 100 <= then.len() * 50,
                 "from {} at {at:?} to {} at {:?}",
                 then.len(),
                 served.len(),
@@ -237,6 +249,38 @@ proptest! {
             let after = Duration::from_millis(after);
             world.step(&Step { after, go, from: 0, come: 1 - go, again: true, complete: false });
             prop_assert_eq!(withheld(&world.catalog), 0);
+        }
+    }
+
+    /// Whatever becomes of servers: those that the source names stay, those that refuse leave, and others
+    /// stay as long as they are withheld.
+    #[test]
+    fn probes_take_away_only_what_is_withheld_and_dead(
+        services in 1..12_u8,
+        each in 1..8_u16,
+        steps in steps(0..1_400, 0..30),
+        dead in prop::collection::vec(any::<bool>(), 16),
+    ) {
+        let mut world = World::new(services, each);
+        let is_dead = |port: u16| dead[usize::from(port) % dead.len()];
+        for step in &steps {
+            world.step_only(step);
+            let (before, was_withheld) = (served(&world.catalog), withheld(&world.catalog));
+            let mut gone = 0;
+            for _ in 0..8 {
+                let Some(due) = world.catalog.probe_due() else { break };
+                for question in world.catalog.questions(due) {
+                    let refused = is_dead(question.address.port());
+                    let answer = if refused { Answer::Refused } else { Answer::Accepted };
+                    gone += world.catalog.answered(&Answered { question, answer }, due).gone;
+                }
+            }
+            let after = served(&world.catalog);
+            prop_assert!(world.told.is_subset(&after));
+            prop_assert_eq!(before.len() - after.len(), gone);
+            prop_assert_eq!(was_withheld - withheld(&world.catalog), gone);
+            prop_assert_eq!(after.len() - world.told.len(), withheld(&world.catalog));
+            prop_assert!(before.difference(&after).all(|(_, n)| is_dead(n + 1)));
         }
     }
 

@@ -71,6 +71,7 @@ pub(crate) const GROUPS: &[Group] = &[
             "owners",
             "registrations",
             "registry_restart",
+            "removals",
             "slips",
             "unhealthy",
             "union",

@@ -31,6 +31,16 @@ pub(crate) struct Server {
     _guard: DropGuard,
 }
 
+/// Counts the requests of a server, also when it has stopped.
+pub(crate) struct Counter(Arc<State>);
+
+impl Counter {
+    /// How many it has taken.
+    pub(crate) fn requests(&self) -> u64 {
+        self.0.requests.load(Ordering::Relaxed)
+    }
+}
+
 struct State {
     id: String,
     requests: AtomicU64,
@@ -111,6 +121,11 @@ impl Server {
     /// How many requests it has taken.
     pub(crate) fn requests(&self) -> u64 {
         self.state.requests.load(Ordering::Relaxed)
+    }
+
+    /// The same for who does not hold the server.
+    pub(crate) fn counter(&self) -> Counter {
+        Counter(self.state.clone())
     }
 
     /// Each answer takes so long from now on.

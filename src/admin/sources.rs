@@ -132,9 +132,13 @@ fn line(source: &SourceView, now: Instant) -> String {
                 format!("believed in {left} s if its registry, asked again, still says so")
             }
         };
+        let alive = match source.alive {
+            0 => String::new(),
+            n => format!(" ({n} of their addresses accept connections)"),
+        };
         let _ = write!(
             text,
-            "; {} removed instances withheld, {until}; let go at once by: xds-bridge accept {}",
+            "; {} removed instances withheld{alive}, {until}; let go at once by: xds-bridge accept {}",
             source.withheld, source.name
         );
     }
@@ -200,6 +204,7 @@ fn source(detail: &SourceDetail, now: Instant) -> Value {
         "last_known_state_seconds_old": view.stale.as_ref().map(Duration::as_secs),
         "withheld": {
             "instances": view.withheld,
+            "addresses_alive": view.alive,
             "verifying": view.verifying,
             "services": detail.held.0,
             "first": detail.held.1.iter().map(|h| held(h, now)).collect::<Vec<_>>(),
@@ -267,6 +272,7 @@ mod tests {
             instances: 21,
             entries: (0, 0),
             withheld: 0,
+            alive: 0,
             believed_at: None,
             verifying: false,
             stale: None,
@@ -304,6 +310,7 @@ mod tests {
             },
             SourceView {
                 withheld: 3,
+                alive: 2,
                 ..away()
             },
             SourceView {
@@ -337,7 +344,7 @@ mod tests {
             live (etcd): live, 2 services, 21 instances; reads in turns; 1 entry not served, 2 warnings (see /sources)
             empty (etcd): reachable and empty
             wiped (etcd): reachable and empty; 21 removed instances withheld, believed in 26 s if its registry, asked again, still says so; let go at once by: xds-bridge accept wiped
-            away (etcd): away for 34 s: 10.0.0.1: refused; what it said last stays: 2 services, 21 instances; 3 removed instances withheld, until it is reachable; let go at once by: xds-bridge accept away
+            away (etcd): away for 34 s: 10.0.0.1: refused; what it said last stays: 2 services, 21 instances; 3 removed instances withheld (2 of their addresses accept connections), until it is reachable; let go at once by: xds-bridge accept away
             away (etcd): away for 34 s: 10.0.0.1: refused, not delivered yet; its last known state is served, 3600 s old: 2 services, 21 instances
             no instance is healthy in 12 services: s0, s1, s2, s3, s4, s5, s6, s7, s8, s9 and 2 more
             all instances are off in 1 service: night-jobs

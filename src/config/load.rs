@@ -258,7 +258,7 @@ fn clusters(mut s: Section<'_>) -> Clusters {
             ("drop", OnAllUnhealthy::Drop),
         ]),
     );
-    let retries = s.get_or("retries", 2, parse::count(0, 10));
+    let retries = s.get_or("retries", 4, parse::count(0, 10));
     let idle_timeout = s.get_or("idle_timeout", Clusters::DEFAULT.idle_timeout, parse::duration);
     let keep_routes = s.get_or("keep_routes", Clusters::DEFAULT.keep_routes, parse::duration);
     s.finish();

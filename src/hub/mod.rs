@@ -13,6 +13,7 @@ mod saving;
 mod settle;
 mod standing;
 mod view;
+mod withheld;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use crate::fanout::Fanout;
 use crate::metrics::{BySource, ByType, Metrics, count};
 use crate::model::catalog::Touched;
 use crate::model::change::What;
+use crate::model::probe::{Answered, Question};
 use crate::model::{Catalog, Change, Event, Issue, Measured, Status};
 use crate::xds::Kind;
 
@@ -67,6 +69,10 @@ pub struct Hub {
     memory: Memory,
     /// Where states are saved, if they are.
     writer: Option<Writer>,
+    /// Who probes withheld instances, if somebody does.
+    prober: Option<mpsc::Sender<Question>>,
+    /// Withheld instances that were found gone since that was logged.
+    gone: usize,
 }
 
 impl Hub {
@@ -104,6 +110,8 @@ impl Hub {
             began,
             memory: Memory::new(began, BTreeMap::new()),
             writer: None,
+            prober: None,
+            gone: 0,
             builder: Builder::new(network),
             settle: Settle::new(settle.0, settle.1),
             pending: BTreeSet::new(),
@@ -136,14 +144,18 @@ impl Hub {
         self
     }
 
-    /// Works until `stop`.
+    /// Works until `stop`. `prober`: where questions about withheld instances go, and their answers come from.
     pub async fn run(
         mut self,
         mut inbox: mpsc::Receiver<Event>,
         mut orders: mpsc::Receiver<Order>,
+        prober: (mpsc::Sender<Question>, mpsc::Receiver<Answered>),
         stop: CancellationToken,
     ) {
+        let (prober, mut answers) = prober;
+        self.prober = Some(prober);
         loop {
+            let probe = self.catalog.probe_due().map(|due| self.began + due);
             let (due, release) = (self.settle.due(), self.catalog.due().map(|due| self.began + due));
             // Not while a publication is on its way: that one looks at all that is due.
             let departed = self.builder.due().filter(|_| self.settle.due().is_none());
@@ -175,6 +187,8 @@ impl Hub {
                     self.pending.extend(due);
                     self.settle.note(clock::now());
                 }
+                () = at(probe), if probe.is_some() => self.probe(),
+                Some(answered) = answers.recv() => self.probed(&answered),
                 () = at(release), if release.is_some() => {
                     let touched = self.catalog.release(self.now());
                     self.ask(&touched.ask);
@@ -187,30 +201,6 @@ impl Hub {
                     None => return,
                 },
             }
-        }
-    }
-
-    /// Has sources ask their registries whether what is gone is really gone.
-    fn ask(&self, sources: &[(Arc<str>, u64)]) {
-        for (source, nth) in sources {
-            tracing::info!(%source, "removals were withheld long enough: its registry is asked again");
-            if let Some(ask) = self.sources.get(source).and_then(|info| info.ask.as_ref()) {
-                ask.send_replace(*nth);
-            }
-        }
-    }
-
-    /// Removals that were withheld are let through.
-    fn believed(&mut self, touched: &Touched) {
-        if touched.services.is_empty() {
-            return;
-        }
-        tracing::warn!(
-            services = touched.services.len(),
-            "removals withheld until now are believed"
-        );
-        for source in self.sources.keys() {
-            self.memory.changed(&Part::Source(source.clone()));
         }
     }
 
@@ -354,6 +344,7 @@ impl Hub {
         if self.builder.take_unsaved() {
             self.memory.changed(&Part::Decisions);
         }
+        self.log_gone();
         self.report();
         self.metrics.services.set(count(self.builder.services()));
         self.metrics.conflicts.set(count(self.builder.conflicts()));

@@ -46,9 +46,4 @@ impl Hub {
             }
         }
     }
-
-    pub(super) fn withheld(&self, source: &str) -> usize {
-        let state = self.catalog.source(source);
-        state.map_or(0, |state| state.withheld().map(|(_, w)| w.missing).sum())
-    }
 }

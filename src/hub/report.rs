@@ -77,7 +77,8 @@ impl Hub {
             services: state.services(),
             instances: state.instances(),
             entries: self.wrong.get(name).copied().unwrap_or_default(),
-            withheld: state.withheld().map(|(_, w)| w.missing).sum(),
+            withheld: state.withheld_instances(),
+            alive: state.withheld_alive(),
             believed_at: state.due().map(|due| self.instant(due)),
             verifying: state.is_verifying(),
             stale: self.memory.stale(name, clock::now()),
@@ -105,6 +106,8 @@ impl Hub {
             .get_or_create(&by_source)
             .set(count(view.instances));
         m.withheld.get_or_create(&by_source).set(count(view.withheld));
+        m.withheld_alive.get_or_create(&by_source).set(count(view.alive));
+        drop(m.probed_gone.get_or_create(&by_source));
         let age = view.stale.map_or(0, |age| age.as_secs().max(1));
         m.stale
             .get_or_create(&by_source)

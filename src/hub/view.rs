@@ -66,6 +66,8 @@ pub struct SourceView {
     pub entries: (usize, usize),
     /// Instances that it no longer knows, and that are served until that is certain.
     pub withheld: usize,
+    /// Of those the addresses that accept connections.
+    pub alive: usize,
     /// When the next of them are believed to be gone; `None`: nothing is withheld, or it is not reachable.
     pub believed_at: Option<Instant>,
     /// Its registry is being asked whether they are really gone.

@@ -10,6 +10,7 @@ use super::declaration::Policy;
 use super::guard::GuardRule;
 use super::holder::Seniority;
 use super::last_good::Exposures;
+use super::probe::{Answered, Question};
 use super::service::{Service, ServiceRecord};
 use super::source_state::SourceState;
 
@@ -37,6 +38,8 @@ pub struct Touched {
     pub status: bool,
     /// Sources to be asked to verify what they hold, for the so-many-th time.
     pub ask: Vec<(Arc<str>, u64)>,
+    /// Withheld instances that are gone because nobody listens at their addresses.
+    pub gone: usize,
 }
 
 impl Catalog {
@@ -89,6 +92,34 @@ impl Catalog {
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
         self.sources.values().filter_map(SourceState::due).min()
+    }
+
+    /// When [`Self::questions`] has something to ask.
+    #[must_use]
+    pub fn probe_due(&self) -> Option<Duration> {
+        self.sources.values().filter_map(SourceState::probe_due).min()
+    }
+
+    /// Withheld instances to be probed now; each question is to be answered by [`Self::answered`].
+    pub fn questions(&mut self, now: Duration) -> Vec<Question> {
+        let mut all = Vec::new();
+        for (source, state) in &mut self.sources {
+            let question = |address| Question {
+                source: source.clone(),
+                address,
+            };
+            all.extend(state.questions(now).into_iter().map(question));
+        }
+        all
+    }
+
+    /// What became of a probe.
+    pub fn answered(&mut self, answered: &Answered, now: Duration) -> Touched {
+        let Answered { question, answer } = answered;
+        let state = self.sources.get_mut(&question.source);
+        state.map_or_else(Touched::default, |state| {
+            state.probed(question.address, *answer, now)
+        })
     }
 
     /// Sources that can ask their registry anew: before they are believed they do.
@@ -186,6 +217,7 @@ impl Touched {
         self.issues |= other.issues;
         self.status |= other.status;
         self.ask.extend(other.ask);
+        self.gone += other.gone;
     }
 
     pub(super) fn note_issues(&mut self, service: Option<&Arc<str>>, old: &[Issue], new: &[Issue]) {

@@ -3,18 +3,20 @@
 //! A change that would take away more than a share of the instances of one service, or after which
 //! more than that share of what the source had at some moment of the last [`WINDOW`] would be missing,
 //! is withheld: what is new in it is served, what it takes away stays. An instance that came back is
-//! not missing, and one that is new makes up for no other. While a registry fills again, each service
-//! stays withheld until nothing of it is missing any more. It is let through when the source still
-//! says so after the hold time, or at once when the operator accepts it. Small,
+//! not missing, and one that is new makes up for no other. One that drained before it left, beside others
+//! that stay, leaves in order. While a registry fills again, each service stays withheld until nothing of it
+//! is missing any more. It is let through when the source still says so after the hold time, or at once when
+//! the operator accepts it; each instance also when nobody listens at its address ([`super::probe`]). Small,
 //! honest removals pass at once. Pure: the time is given.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::history::{Gone, History};
-use super::instance::Instance;
+use super::instance::{Health, Instance};
+use super::probe::{Answer, Meaning, Probing, Standing};
 use super::service::ServiceRecord;
 
 /// Removals within this time count as one.
@@ -25,19 +27,26 @@ pub const WINDOW: Duration = Duration::from_secs(10);
 pub struct GuardRule {
     /// More than this share of the instances, in percent; 100: never withheld.
     pub share: u32,
-    /// And more than so many instances.
-    pub instances: usize,
+    /// And more than so many instances, taken away by one change.
+    pub at_once: u16,
+    /// And more than so many, taken away by all changes within [`WINDOW`]: somebody takes servers away by hand,
+    /// one after the other.
+    pub in_all: u16,
     /// Let through after this, if the source still says so.
     pub hold: Duration,
+    /// Withheld instances are probed with TCP connections.
+    pub probe: bool,
 }
 
 impl Default for GuardRule {
-    /// More than half, and more than 10; let through after a minute.
+    /// More than half, and more than 2 at once or 10 one after the other; let through after a minute.
     fn default() -> Self {
         Self {
             share: 50,
-            instances: 10,
+            at_once: 2,
+            in_all: 10,
             hold: Duration::from_secs(60),
+            probe: true,
         }
     }
 }
@@ -69,6 +78,9 @@ pub struct Guard {
     rule: GuardRule,
     history: History,
     withheld: BTreeMap<Arc<str>, Withheld>,
+    /// Of all of them together.
+    missing: usize,
+    probing: Probing,
 }
 
 /// What a change would do to one service.
@@ -78,8 +90,10 @@ pub struct Turn {
     pub name: Arc<str>,
     /// Instances that are served of it now.
     pub before: usize,
-    /// Ids of instances that would go.
+    /// Ids of instances that would go, but for those that leave in order.
     pub missing: Vec<Arc<str>>,
+    /// Their addresses.
+    pub addresses: Vec<SocketAddr>,
     /// Ids of instances that would come.
     pub coming: Vec<Arc<str>>,
 }
@@ -92,6 +106,8 @@ impl Guard {
             rule,
             history: History::default(),
             withheld: BTreeMap::new(),
+            missing: 0,
+            probing: Probing::new(rule.probe),
         }
     }
 
@@ -111,16 +127,20 @@ impl Guard {
             return HashSet::new();
         }
         self.history.begin(now, total);
-        let all = going().next().is_some()
-            && self
-                .history
-                .missing(going())
-                .any(|Gone { of, missing }| self.too_much(missing + waiting, of));
+        let (at_once, in_all) = (self.rule.at_once, self.rule.in_all);
+        let together = going().count();
+        let all = together > 0
+            && (self.too_much(at_once, together, total)
+                || self
+                    .history
+                    .missing(going())
+                    .any(|Gone { of, missing }| self.too_much(in_all, missing + waiting, of)));
         let held: HashSet<Arc<str>> = turns
             .iter()
             .filter(|t| !t.missing.is_empty())
             .filter(|t| {
-                all || self.too_much(t.missing.len(), t.before) || self.withheld.contains_key(&t.name)
+                all || self.too_much(at_once, t.missing.len(), t.before)
+                    || self.withheld.contains_key(&t.name)
             })
             .map(|t| t.name.clone())
             .collect();
@@ -136,30 +156,90 @@ impl Guard {
         held
     }
 
-    fn too_much(&self, missing: usize, before: usize) -> bool {
-        missing > self.rule.instances && missing * 100 > before * self.rule.share as usize
+    fn too_much(&self, few: u16, missing: usize, before: usize) -> bool {
+        missing > usize::from(few) && missing * 100 > before * self.rule.share as usize
     }
 
     /// Withholds what a source says of a service. The time counts anew when more would go
     /// than before: what was told a second ago is not certain because something else is.
-    pub fn withhold(&mut self, name: Arc<str>, told: Option<ServiceRecord>, missing: usize, now: Duration) {
+    /// Returns what is known about the instances at these addresses, which would go.
+    pub fn withhold(
+        &mut self,
+        name: Arc<str>,
+        told: Option<ServiceRecord>,
+        addresses: &[SocketAddr],
+        now: Duration,
+    ) -> BTreeMap<SocketAddr, Standing> {
+        let missing = addresses.len();
+        let others = told.iter().flat_map(|r| &r.instances).any(|i| i.health.serves());
+        let standings = self.probing.follow(&name, addresses.iter().copied(), others, now);
         let old = self.withheld.get(&name);
         let since = old.filter(|w| missing <= w.missing).map_or(now, |w| w.since);
         let first = old.map_or(now, |w| w.first);
-        self.withheld.insert(
-            name,
-            Withheld {
-                told,
-                missing,
-                since,
-                first,
-            },
-        );
+        let new = Withheld {
+            told,
+            missing,
+            since,
+            first,
+        };
+        let old = self.withheld.insert(name, new);
+        self.missing = self.missing + missing - old.map_or(0, |w| w.missing);
+        standings
     }
 
     /// The source says something else of this service now.
-    pub fn settle(&mut self, name: &str) {
-        self.withheld.remove(name);
+    pub fn settle(&mut self, name: &Arc<str>) {
+        self.take(name);
+    }
+
+    fn take(&mut self, name: &Arc<str>) -> Option<Withheld> {
+        let old = self.withheld.remove(name)?;
+        self.missing -= old.missing;
+        self.probing.follow(name, [], false, Duration::ZERO);
+        Some(old)
+    }
+
+    /// So many withheld instances of a service are gone for certain. When they were the last ones: what was
+    /// withheld, which is in force now.
+    pub(super) fn gone(&mut self, name: &Arc<str>, instances: usize) -> Option<Withheld> {
+        let withheld = self.withheld.get_mut(name)?;
+        let instances = instances.min(withheld.missing);
+        withheld.missing -= instances;
+        self.missing -= instances;
+        (withheld.missing == 0).then(|| self.take(name))?
+    }
+
+    /// What became of a probe, and for which services it means what; `None`: nothing new.
+    pub(super) fn probed(
+        &mut self,
+        address: SocketAddr,
+        answer: Answer,
+        now: Duration,
+    ) -> Option<(Meaning, BTreeSet<Arc<str>>)> {
+        self.probing.answered(address, answer, now)
+    }
+
+    /// When the next probes start.
+    #[must_use]
+    pub fn probe_due(&self) -> Option<Duration> {
+        self.probing.due()
+    }
+
+    /// Addresses to be probed now.
+    pub(super) fn questions(&mut self, now: Duration) -> Vec<SocketAddr> {
+        self.probing.questions(now)
+    }
+
+    /// How many instances are withheld.
+    #[must_use]
+    pub const fn missing(&self) -> usize {
+        self.missing
+    }
+
+    /// At how many of their addresses connections are accepted.
+    #[must_use]
+    pub const fn alive(&self) -> usize {
+        self.probing.alive()
     }
 
     /// What is withheld.
@@ -183,27 +263,47 @@ impl Guard {
     /// Takes out what has been withheld long enough by now; `None`: everything.
     #[must_use]
     pub fn release(&mut self, now: Option<Duration>) -> Vec<(Arc<str>, Option<ServiceRecord>)> {
-        let rule = self.rule;
-        let over = |w: &Withheld| now.is_none_or(|now| rule.end(w) <= now);
-        let (over, stay) = std::mem::take(&mut self.withheld)
-            .into_iter()
-            .partition(|(_, w)| over(w));
-        self.withheld = stay;
-        let over: BTreeMap<Arc<str>, Withheld> = over;
-        over.into_iter().map(|(name, w)| (name, w.told)).collect()
+        let over = |w: &Withheld| now.is_none_or(|now| self.rule.end(w) <= now);
+        let names: Vec<Arc<str>> = self
+            .withheld
+            .iter()
+            .filter(|(_, w)| over(w))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let taken = |name: Arc<str>| self.take(&name).map(|w| (name, w.told));
+        names.into_iter().filter_map(taken).collect()
     }
 }
 
 /// What is served while a loss is withheld: all that is told, and what it leaves out.
 #[must_use]
 pub fn kept(served: &ServiceRecord, told: Option<&ServiceRecord>) -> ServiceRecord {
+    with(served, told, |_| true)
+}
+
+/// The same, without what leaves in order.
+#[must_use]
+pub(super) fn held_back(served: &ServiceRecord, told: Option<&ServiceRecord>) -> ServiceRecord {
+    let last = told.is_none_or(|told| told.instances.is_empty());
+    with(served, told, |instance| last || !leaves(instance))
+}
+
+fn with(
+    served: &ServiceRecord,
+    told: Option<&ServiceRecord>,
+    stays: impl Fn(&Instance) -> bool,
+) -> ServiceRecord {
     let Some(told) = told else { return served.clone() };
     let mut record = told.clone();
-    record
-        .instances
-        .extend(left_out(&served.instances, &told.instances).cloned());
+    let left_out = left_out(&served.instances, &told.instances).filter(|i| stays(i));
+    record.instances.extend(left_out.cloned());
     record.instances.sort_by(|a, b| a.id.cmp(&b.id));
     record
+}
+
+/// It got no new requests before it was removed.
+fn leaves(instance: &Instance) -> bool {
+    instance.health == Health::Draining
 }
 
 /// Those of which nothing is told any more. A server that is registered under another id now is told of:
@@ -224,204 +324,19 @@ pub fn turn(name: &Arc<str>, served: Option<&ServiceRecord>, told: Option<&Servi
     let (served, told) = (instances(served), instances(told));
     let known: HashSet<&str> = served.iter().map(|i| &*i.id).collect();
     let coming = told.iter().filter(|i| !known.contains(&*i.id));
+    // The last ones to go are missed, whether they drained or not.
+    let missing: Vec<&Instance> = left_out(served, told)
+        .filter(|i| told.is_empty() || !leaves(i))
+        .collect();
     Turn {
         name: name.clone(),
         before: served.len(),
-        missing: left_out(served, told).map(|i| i.id.clone()).collect(),
+        missing: missing.iter().map(|i| i.id.clone()).collect(),
+        addresses: missing.iter().map(|i| i.address).collect(),
         coming: coming.map(|i| i.id.clone()).collect(),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::instance::Health;
-
-    fn ids(numbers: std::ops::Range<usize>) -> Vec<Arc<str>> {
-        numbers.map(|n| n.to_string().into()).collect()
-    }
-
-    fn loss(name: &str, before: usize, missing: usize) -> Turn {
-        Turn {
-            name: name.into(),
-            before,
-            missing: ids(0..missing),
-            coming: Vec::new(),
-        }
-    }
-
-    fn gain(name: &str, coming: usize) -> Turn {
-        Turn {
-            coming: ids(0..coming),
-            ..loss(name, 0, 0)
-        }
-    }
-
-    fn guard() -> Guard {
-        Guard::new(GuardRule::default())
-    }
-
-    fn held(guard: &mut Guard, turns: &[Turn], total: usize, second: u64) -> Vec<String> {
-        let mut names: Vec<String> = guard
-            .judge(turns, total, Duration::from_secs(second))
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn small_and_honest_removals_pass() {
-        let mut guard = guard();
-        assert_eq!(
-            held(&mut guard, &[loss("a", 10, 10)], 12, 0),
-            [""; 0],
-            "ten are never too many"
-        );
-        assert_eq!(
-            held(&mut guard, &[loss("b", 40, 20)], 1000, 60),
-            [""; 0],
-            "half is not more than half"
-        );
-        assert_eq!(
-            held(&mut guard, &[loss("c", 40, 0), loss("d", 1, 0)], 60, 90),
-            [""; 0]
-        );
-    }
-
-    #[test]
-    fn most_of_a_service_is_withheld_alone() {
-        assert_eq!(
-            held(&mut guard(), &[loss("a", 20, 11), loss("b", 20, 2)], 1000, 0),
-            ["a"]
-        );
-    }
-
-    /// So many of thirty services of one instance pass, one after the other, before it is too much.
-    fn passed(meanwhile: impl Fn(&mut Guard, usize)) -> usize {
-        let mut guard = guard();
-        let mut n = 0;
-        while n < 30 && held(&mut guard, &[loss(&format!("s{n}"), 1, 1)], 30 - n, 1).is_empty() {
-            meanwhile(&mut guard, n);
-            n += 1;
-        }
-        n
-    }
-
-    #[test]
-    fn most_of_everything_is_withheld_however_it_is_spread() {
-        let many: Vec<Turn> = (0..20).map(|n| loss(&format!("s{n}"), 1, 1)).collect();
-        assert_eq!(held(&mut guard(), &many, 30, 0).len(), 20);
-        // One by one within the window: the first ones pass, then it is too much.
-        assert_eq!(passed(|_, _| {}), 15, "half of thirty");
-        // Slowly, over time, each may go.
-        let mut slow = guard();
-        for (n, loss) in many.iter().enumerate() {
-            let second = 20 * n as u64;
-            assert_eq!(
-                held(&mut slow, std::slice::from_ref(loss), 30 - n, second),
-                [""; 0]
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_new_makes_up_for_nothing_that_goes() {
-        let more = |guard: &mut Guard, n: usize| {
-            assert_eq!(held(guard, &[gain(&format!("new-{n}"), 1)], 29 - n, 1), [""; 0]);
-        };
-        assert_eq!(passed(more), 15);
-        // Nor does what came a moment ago count for less when it goes.
-        let mut guard = guard();
-        assert_eq!(held(&mut guard, &[gain("a", 1000)], 10, 0), [""; 0]);
-        assert_eq!(
-            held(&mut guard, &[loss("a", 1000, 11)], 1010, 1),
-            [""; 0],
-            "few of many"
-        );
-        let rest = Turn {
-            missing: ids(11..600),
-            ..loss("a", 1999, 0)
-        };
-        assert_eq!(held(&mut guard, &[rest], 999, 2), ["a"]);
-    }
-
-    #[test]
-    fn what_came_back_is_not_missing() {
-        let mut guard = guard();
-        let ten = |name: &str| loss(name, 10, 10);
-        assert_eq!(held(&mut guard, &[ten("a")], 20, 0), [""; 0]);
-        assert_eq!(held(&mut guard, &[gain("a", 10)], 10, 1), [""; 0]);
-        assert_eq!(
-            held(&mut guard, &[ten("b")], 20, 2),
-            [""; 0],
-            "ten of twenty again"
-        );
-        assert_eq!(
-            held(&mut guard, &[loss("a", 10, 1)], 10, 3),
-            ["a"],
-            "eleven of twenty"
-        );
-    }
-
-    #[test]
-    fn one_that_comes_and_goes_is_missing_once() {
-        let mut guard = guard();
-        for _ in 0..50 {
-            assert_eq!(held(&mut guard, &[loss("a", 1, 1)], 12, 1), [""; 0]);
-            assert_eq!(held(&mut guard, &[gain("a", 1)], 11, 1), [""; 0]);
-        }
-    }
-
-    #[test]
-    fn what_is_registered_anew_under_another_id_is_not_missing() {
-        let record = |ids: &[(&str, u16, Health)]| ServiceRecord {
-            instances: ids
-                .iter()
-                .map(|(id, port, health)| Instance {
-                    id: (*id).into(),
-                    address: ([10, 0, 0, 1], *port).into(),
-                    health: *health,
-                    weight: 1,
-                    zone: "".into(),
-                    version: "".into(),
-                    policy: Arc::default(),
-                    own: None,
-                    created: 0,
-                })
-                .collect(),
-            ..ServiceRecord::default()
-        };
-        let (drains, well) = (Health::Draining, Health::Healthy);
-        let served = record(&[("a-old", 1, drains), ("b-old", 2, well), ("c", 3, well)]);
-        let told = record(&[("a-new", 1, well), ("c", 3, well)]);
-        let turn = turn(&"orders".into(), Some(&served), Some(&told));
-        assert_eq!(
-            (turn.missing, turn.coming),
-            (vec!["b-old".into()], vec!["a-new".into()])
-        );
-        // What drained before it left does not stand before its successor.
-        let both = record(&[("a-new", 1, well), ("b-old", 2, well), ("c", 3, well)]);
-        assert_eq!(kept(&served, Some(&told)), both);
-    }
-
-    #[test]
-    fn it_is_let_through_after_the_hold_or_when_accepted() {
-        let mut guard = Guard::new(GuardRule::default());
-        guard.withhold("a".into(), None, 20, Duration::from_secs(5));
-        guard.withhold("a".into(), None, 20, Duration::from_secs(30));
-        assert_eq!(
-            guard.due(),
-            Some(Duration::from_secs(65)),
-            "since it was first withheld"
-        );
-        assert!(guard.release(Some(Duration::from_secs(64))).is_empty());
-        assert_eq!(guard.release(Some(Duration::from_secs(65))).len(), 1);
-        guard.withhold("b".into(), None, 20, Duration::from_secs(70));
-        guard.withhold("b".into(), None, 21, Duration::from_secs(80));
-        assert_eq!(guard.due(), Some(Duration::from_secs(140)), "more would go: anew");
-        assert_eq!(guard.release(None).len(), 1);
-        assert_eq!(guard.due(), None);
-    }
-}
+#[path = "guard_tests.rs"]
+mod tests;

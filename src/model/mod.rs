@@ -15,6 +15,7 @@ pub mod last_good;
 pub mod network;
 mod numbered;
 pub mod path;
+pub mod probe;
 pub mod route;
 pub mod service;
 pub mod source_state;

@@ -28,7 +28,8 @@ impl Clusters {
     pub const DEFAULT: Self = Self {
         connect_timeout: Duration::from_secs(1),
         on_all_unhealthy: OnAllUnhealthy::Open,
-        retries: 2,
+        // Several servers that stop at once are found dead one after the other: see docs/removals.md.
+        retries: 4,
         // Below the 5 s of many servers.
         idle_timeout: Duration::from_secs(4),
         keep_routes: Duration::from_secs(3600),

@@ -10,6 +10,7 @@ use super::declaration::{Declared, Policy, State};
 use super::instance::{Health, Instance, Own, Protocol};
 use super::key::Key;
 use super::network::OnAllUnhealthy;
+use super::probe::{self, Standing};
 use super::route::{Matcher, clip};
 use super::vote::{self, Conflict};
 
@@ -34,6 +35,9 @@ pub struct ServiceRecord {
     /// instance, `""` for the policy document. `None`: the whole entry.
     #[serde(skip)]
     pub stale: Vec<(Arc<str>, Option<Key>)>,
+    /// Addresses of instances that the source no longer lists, and what is known about them.
+    #[serde(skip)]
+    pub withheld: BTreeMap<SocketAddr, Standing>,
 }
 
 /// A service as it is served: the union of its instances in all sources.
@@ -45,6 +49,8 @@ pub struct Service {
     pub instances: Vec<Instance>,
     /// Instances of sources that are not the first choice: their address, and the source's priority (above 0).
     pub behind: BTreeMap<SocketAddr, u32>,
+    /// Withheld instances that may be dead, and that receive requests only when no other can.
+    pub unsure: BTreeSet<SocketAddr>,
     /// The policy in force.
     pub policy: Policy,
     /// What the instances declare, before policy documents: what a later tie keeps.
@@ -103,8 +109,16 @@ impl Service {
     pub fn merge(name: &Arc<str>, records: &[(u32, &ServiceRecord)], before: Option<&Policy>) -> Self {
         let mut by_address: BTreeMap<SocketAddr, &Instance> = BTreeMap::new();
         let mut behind = BTreeMap::new();
+        let mut withheld = BTreeMap::new();
         for (priority, record) in records {
             for instance in &record.instances {
+                match record.withheld.get(&instance.address) {
+                    None => drop(withheld.remove(&instance.address)), // some source lists it
+                    Some(standing) if !by_address.contains_key(&instance.address) => {
+                        withheld.insert(instance.address, *standing);
+                    }
+                    Some(_) => {}
+                }
                 let new = !by_address.contains_key(&instance.address);
                 by_address.entry(instance.address).or_insert(instance);
                 if new && *priority > 0 {
@@ -123,6 +137,7 @@ impl Service {
         let policy = documents.over(&elected);
         Self {
             name: name.clone(),
+            unsure: probe::behind(&instances, &withheld),
             instances,
             behind,
             policy,
@@ -132,6 +147,14 @@ impl Service {
             overridden,
             kept: None,
         }
+    }
+
+    /// Where an instance stands among the others, the first ones first: those that may be dead behind all
+    /// others, then by the priority of its source.
+    #[must_use]
+    pub fn rank(&self, instance: &Instance) -> (bool, u32) {
+        let priority = self.behind.get(&instance.address).copied().unwrap_or(0);
+        (self.unsure.contains(&instance.address), priority)
     }
 
     /// Some instance is unhealthy and none is healthy. Those that drain or are off go by themselves and

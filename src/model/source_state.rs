@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use super::catalog::Touched;
 use super::change::{Change, Condition, Issue, Status};
-use super::guard::{Guard, GuardRule, Turn, Withheld, kept, turn};
+use super::guard::{Guard, GuardRule, Turn, Withheld, held_back, turn};
 use super::key::Key;
 use super::last_good::{self, Exposures, Place};
 use super::service::ServiceRecord;
+
+mod probed;
 
 /// One source in the catalog.
 #[derive(Debug)]
@@ -311,7 +313,7 @@ impl SourceState {
             .map(|(name, record)| turn(name, self.services.get(name).map(|r| &**r), record.as_ref()))
             .collect();
         let held = guard.judge(&turns, self.instances, now);
-        let before = guard.withheld().len();
+        let before = (guard.withheld().len(), guard.missing());
         let mut settled = false;
         for ((name, record), turn) in told.iter_mut().zip(turns) {
             let Some(served) = self.services.get(name).filter(|_| held.contains(name)) else {
@@ -319,10 +321,14 @@ impl SourceState {
                 guard.settle(name);
                 continue;
             };
-            let serve = kept(served, record.as_ref());
-            guard.withhold(name.clone(), record.replace(serve), turn.missing.len(), now);
+            let serve = held_back(served, record.as_ref());
+            let told = record.replace(serve);
+            let standings = guard.withhold(name.clone(), told, &turn.addresses, now);
+            if let Some(serve) = record {
+                serve.withheld = standings;
+            }
         }
-        touched.status |= settled || guard.withheld().len() != before;
+        touched.status |= settled || (guard.withheld().len(), guard.missing()) != before;
         told
     }
 

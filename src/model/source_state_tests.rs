@@ -1,6 +1,9 @@
 //! Tests of what one source says and of what is withheld.
 
 use super::*;
+use std::net::SocketAddr;
+
+use crate::model::probe::{Answer, Standing};
 use crate::model::{Health, Instance, Policy};
 
 fn record(ids: std::ops::Range<u16>) -> ServiceRecord {
@@ -117,7 +120,7 @@ fn an_empty_answer_is_withheld_and_what_is_new_is_served() {
         told(true, vec![("c", Some(record(0..1)))]),
         Duration::from_secs(1),
     );
-    assert_eq!(touched.services.into_iter().collect::<Vec<_>>(), ["c".into()]);
+    assert_eq!(touched.services.len(), 3, "two of them stand differently now");
     assert_eq!((state.instances(), state.withheld().count()), (26, 2));
     // The registry is itself again: nothing is withheld any more.
     let all = vec![("a", Some(record(0..20))), ("b", Some(record(0..5))), ("c", None)];
@@ -240,4 +243,122 @@ fn what_can_be_used_again_is_told_once() {
     assert_eq!(repaired(&wrong()), []);
     let gone = record(1..2);
     assert_eq!(repaired(&gone), [], "what is gone is not repaired");
+}
+
+fn at(n: u16) -> SocketAddr {
+    ([127, 0, 0, 1], n + 1).into()
+}
+
+#[test]
+fn the_status_is_renewed_whenever_the_number_of_withheld_instances_changes() {
+    let mut state = state();
+    let mut say = |a, second| state_after(&mut state, a, second);
+    assert_eq!(say(11..20, 1), (true, 11));
+    assert_eq!(say(18..20, 2), (true, 18), "more of the same service");
+    assert_eq!(say(18..20, 3), (false, 18));
+    assert_eq!(say(9..20, 4), (true, 9));
+    assert_eq!(say(0..20, 5), (true, 0));
+}
+
+/// Whether the status changed, and how many are withheld.
+fn state_after(state: &mut SourceState, a: std::ops::Range<u16>, second: u64) -> (bool, usize) {
+    let touched = state.apply(
+        told(false, vec![("a", Some(record(a)))]),
+        Duration::from_secs(second),
+    );
+    let counted: usize = state.withheld().map(|(_, w)| w.missing).sum();
+    assert_eq!(counted, state.withheld_instances());
+    (touched.status, counted)
+}
+
+#[test]
+fn an_instance_that_refuses_twice_leaves_and_one_that_accepts_stays() {
+    let second = Duration::from_secs(1);
+    let mut state = state();
+    state.apply(told(false, vec![("a", Some(record(14..20)))]), second);
+    let asked = state.questions(second);
+    assert_eq!(asked, (0..14).map(at).collect::<Vec<_>>());
+    for n in 0..14 {
+        let answer = if n < 4 { Answer::Accepted } else { Answer::Refused };
+        let touched = state.probed(at(n), answer, second);
+        assert!(touched.status && touched.services.len() == 1, "{n}");
+    }
+    let standings: Vec<Standing> = state.record("a").unwrap().withheld.values().copied().collect();
+    assert_eq!(
+        standings,
+        [[Standing::Recent; 4].as_slice(), &[Standing::Doubtful; 10]].concat()
+    );
+    assert_eq!(
+        (
+            state.withheld_instances(),
+            state.withheld_alive(),
+            state.instances()
+        ),
+        (14, 4, 25)
+    );
+    let again = second * 2;
+    assert_eq!(state.questions(again).len(), 14);
+    let gone: usize = (4..14)
+        .map(|n| state.probed(at(n), Answer::Refused, again).gone)
+        .sum();
+    assert_eq!(gone, 10);
+    assert_eq!(
+        (
+            state.withheld_instances(),
+            state.withheld_alive(),
+            state.instances()
+        ),
+        (4, 4, 15)
+    );
+    // It was certain: one that deregisters now is an ordinary one.
+    state.apply(told(false, vec![("b", Some(record(0..4)))]), again);
+    assert_eq!((state.withheld_instances(), state.instances()), (4, 14));
+    // What is left of the loss is believed in time.
+    state.release(Some(Duration::from_secs(61)));
+    assert_eq!(
+        (
+            state.withheld_instances(),
+            state.withheld_alive(),
+            state.instances()
+        ),
+        (0, 0, 10)
+    );
+    assert!(state.record("a").unwrap().withheld.is_empty());
+    assert_eq!(state.probe_due(), None);
+}
+
+#[test]
+fn a_service_leaves_with_its_last_instance() {
+    let second = Duration::from_secs(1);
+    let mut state = state();
+    state.apply(told(true, vec![]), second);
+    // Both services have servers at the same addresses.
+    while let Some(now) = state.probe_due() {
+        for address in state.questions(now) {
+            state.probed(address, Answer::Refused, now);
+        }
+    }
+    assert_eq!(
+        (state.services(), state.instances(), state.withheld().count()),
+        (0, 0, 0)
+    );
+    assert_eq!(state.due(), None);
+}
+
+#[test]
+fn an_instance_that_registers_again_is_no_longer_probed() {
+    let second = Duration::from_secs(1);
+    let mut state = state();
+    state.apply(told(true, vec![]), second);
+    assert_eq!(state.questions(second).len(), 16, "the first ones");
+    let back = record(0..3);
+    state.apply(
+        told(false, vec![("a", Some(back)), ("b", Some(record(0..5)))]),
+        second,
+    );
+    assert_eq!(state.withheld_instances(), 17);
+    let touched = state.probed(at(0), Answer::Refused, second);
+    assert_eq!(touched, Touched::default(), "its registry lists it");
+    let touched = state.probed(at(7), Answer::Refused, second);
+    assert_eq!(touched.services.into_iter().collect::<Vec<_>>(), ["a".into()]);
 }

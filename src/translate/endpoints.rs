@@ -1,4 +1,5 @@
-//! A service's endpoints: one locality per zone and priority, health as the registry says.
+//! A service's endpoints: one locality per zone and priority, health as the registry says. Withheld instances
+//! that may be dead have the last priority.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::config::core::v3::address::Address as AddressKind;
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
 use envoy_types::pb::envoy::config::core::v3::{Address, HealthStatus, Locality, SocketAddress};
+use envoy_types::pb::envoy::config::endpoint::v3::cluster_load_assignment::Policy as Spilling;
 use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
@@ -35,34 +37,48 @@ pub(super) fn assignment(
     defaults: &Clusters,
     status: impl Fn(&Instance) -> HealthStatus,
 ) -> ClusterLoadAssignment {
-    let mut localities: BTreeMap<(u32, &str), Vec<&Instance>> = BTreeMap::new();
+    let mut localities: BTreeMap<((bool, u32), &str), Vec<&Instance>> = BTreeMap::new();
     let dropped = service.all_unhealthy()
         && service.on_all_unhealthy(defaults.on_all_unhealthy) == OnAllUnhealthy::Drop;
     let sent = |i: &&Instance| i.health != Health::Off && !dropped;
     for instance in service.instances.iter().filter(sent) {
-        let priority = service.behind.get(&instance.address).copied().unwrap_or(0);
         localities
-            .entry((priority, &instance.zone))
+            .entry((service.rank(instance), &instance.zone))
             .or_default()
             .push(instance);
     }
     // Clients refuse an assignment whose priorities have gaps or do not begin at 0.
-    let used: BTreeSet<u32> = localities.keys().map(|(priority, _)| *priority).collect();
-    let ranks: BTreeMap<u32, u32> = used.into_iter().zip(0..).collect();
+    let used: BTreeSet<(bool, u32)> = localities.keys().map(|(rank, _)| *rank).collect();
+    let policy = spilling_nothing(&used);
+    let priorities: BTreeMap<(bool, u32), u32> = used.into_iter().zip(0..).collect();
     let scale = Scale::of(&service.instances);
     ClusterLoadAssignment {
         cluster_name: service.name.to_string(),
         endpoints: localities
             .into_iter()
-            .map(|((priority, zone), instances)| LocalityLbEndpoints {
-                locality: Some(place(zone, priority)),
-                priority: ranks.get(&priority).copied().unwrap_or(0),
+            .map(|((rank, zone), instances)| LocalityLbEndpoints {
+                locality: Some(place(zone, rank)),
+                priority: priorities.get(&rank).copied().unwrap_or(0),
                 ..locality(&instances, scale, &status)
             })
             .collect(),
+        policy,
         ..ClusterLoadAssignment::default()
     }
 }
+
+/// Envoy sends a part of the requests to the next priority when less than 72 % (1 / 1.4) of the first one are
+/// healthy. Not to instances that may be dead: while those come next, one healthy instance is enough.
+fn spilling_nothing(used: &BTreeSet<(bool, u32)>) -> Option<Spilling> {
+    let sure = used.iter().filter(|(unsure, _)| !unsure).count();
+    (sure == 1 && used.len() > 1).then(|| Spilling {
+        overprovisioning_factor: Some(UInt32Value { value: ONE_IS_ENOUGH }),
+        ..Spilling::default()
+    })
+}
+
+/// In percent: one healthy instance of a million.
+const ONE_IS_ENOUGH: u32 = 100_000_000;
 
 /// The resource of an assignment.
 pub(super) fn draft(name: &Arc<str>, assignment: &ClusterLoadAssignment) -> Draft {
@@ -77,15 +93,16 @@ pub(super) fn draft(name: &Arc<str>, assignment: &ClusterLoadAssignment) -> Draf
 
 /// Where instances stand. Those of a source behind others have a sub-zone of their own, by the priority that
 /// the source declares: gRPC's Java client keeps one entry of equal localities, whatever their priorities, and
-/// would send all calls to the spare. It does not depend on what else is there: a locality that changes its
+/// would send all calls to the spare. So have those that may be dead. It does not depend on what else is there: a locality that changes its
 /// name would be another one, with new connections.
-fn place(zone: &str, priority: u32) -> Locality {
+fn place(zone: &str, (unsure, priority): (bool, u32)) -> Locality {
     Locality {
         zone: zone.to_owned(),
-        sub_zone: if priority > 0 {
-            format!("priority-{priority}")
-        } else {
-            String::new()
+        sub_zone: match (unsure, priority) {
+            (false, 0) => String::new(),
+            (false, priority) => format!("priority-{priority}"),
+            (true, 0) => "withheld".to_owned(),
+            (true, priority) => format!("withheld-{priority}"),
         },
         ..Locality::default()
     }
@@ -301,6 +318,43 @@ mod tests {
             0 a/priority-2 5: 2 healthy
         "#]]
         .assert_eq(&of(off, &[(1, 2)]));
+    }
+
+    #[test]
+    fn what_may_be_dead_stands_behind_everything_else() {
+        let of = |behind: &[(u16, u32)], unsure: &[u16]| {
+            let healthy = |port| instance(port, "a", 5, Health::Healthy);
+            let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+            let assignment = of(&Service {
+                instances: (1..5).map(healthy).collect(),
+                behind: behind.iter().map(|(port, p)| (address(*port), *p)).collect(),
+                unsure: unsure.iter().map(|port| address(*port)).collect(),
+                ..Service::default()
+            });
+            let factor = assignment.policy.as_ref().and_then(|p| p.overprovisioning_factor);
+            let factor = factor.map_or_else(String::new, |f| {
+                format!("one healthy of {} is enough\n", f.value / 100)
+            });
+            text(&assignment) + &factor
+        };
+        expect![[r#"
+            0 a 10: 1 healthy, 2 healthy
+            1 a/withheld 10: 3 healthy, 4 healthy
+            one healthy of 1000000 is enough
+        "#]]
+        .assert_eq(&of(&[], &[3, 4]));
+        // A spare source takes over, and Envoy spills to it as ever.
+        expect![[r#"
+            0 a 5: 1 healthy
+            1 a/priority-2 5: 4 healthy
+            2 a/withheld 5: 2 healthy
+            3 a/withheld-2 5: 3 healthy
+        "#]]
+        .assert_eq(&of(&[(3, 2), (4, 2)], &[2, 3]));
+        assert_eq!(
+            of(&[], &[]),
+            "0 a 20: 1 healthy, 2 healthy, 3 healthy, 4 healthy\n"
+        );
     }
 
     /// Section 8 of the protocol notes: what a gRPC client demands of endpoints.

@@ -19,7 +19,7 @@ use prost::Message as _;
 
 use super::dialled;
 use super::endpoints::{assignment, draft, endpoints as base, placeholder};
-use crate::model::{Clusters, Health, Instance, OnAllUnhealthy, Service};
+use crate::model::{Clusters, Health, OnAllUnhealthy, Service};
 use crate::xds::{Client, Draft, Kind};
 
 /// A client of gRPC refuses a longer message, unless its program says otherwise; a response holds one
@@ -110,18 +110,17 @@ pub fn variants(service: &Service, defaults: &Clusters) -> Vec<(Client, Kind, Op
 /// Only the instances of the first priority that takes calls, for clients that know no priorities and would
 /// share calls out among all of them; `None`: there is one priority.
 fn nearest(service: &Service) -> Option<Service> {
-    let priority = |i: &Instance| service.behind.get(&i.address).copied().unwrap_or(0);
     let there = || service.instances.iter().filter(|i| i.health != Health::Off);
     let first = there()
         .filter(|i| i.health == Health::Healthy)
-        .map(priority)
+        .map(|i| service.rank(i))
         .min()
-        .or_else(|| there().map(priority).min())?;
-    if there().all(|i| priority(i) == first) {
+        .or_else(|| there().map(|i| service.rank(i)).min())?;
+    if there().all(|i| service.rank(i) == first) {
         return None;
     }
     let mut near = service.clone();
-    near.instances.retain(|i| priority(i) == first);
+    near.instances.retain(|i| service.rank(i) == first);
     Some(near)
 }
 
@@ -189,7 +188,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::model::Policy as Declared;
+    use crate::model::{Instance, Policy as Declared};
 
     const DEFAULTS: Clusters = Clusters::DEFAULT;
 

@@ -31,7 +31,7 @@ pub struct ConsulSource {
     pub wait: Option<Duration>,
     /// `[sources.NAME.tls]`
     pub tls: Option<ClientTls>,
-    /// `max_removal`, `max_removal_hold`
+    /// `max_removal`, `max_removal_hold`, `guard_probe`
     pub guard: GuardRule,
 }
 

@@ -21,7 +21,7 @@ pub struct EtcdSource {
     pub login: Option<EtcdLogin>,
     /// `[sources.NAME.tls]`
     pub tls: Option<ClientTls>,
-    /// `max_removal`, `max_removal_hold`
+    /// `max_removal`, `max_removal_hold`, `guard_probe`
     pub guard: GuardRule,
 }
 

@@ -153,9 +153,11 @@ fn guard(s: &mut Section<'_>) -> GuardRule {
     let default = GuardRule::default();
     let share = s.get_or("max_removal", default.share, parse::percent);
     let hold = s.get_or("max_removal_hold", default.hold, parse::duration);
+    let probe = s.get_or("guard_probe", default.probe, parse::switch);
     GuardRule {
         share,
         hold,
+        probe,
         ..default
     }
 }
