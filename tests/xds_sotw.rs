@@ -331,3 +331,18 @@ fn a_listener_that_is_refused_costs_the_others_nothing() {
         "#]],
     );
 }
+
+#[test]
+fn what_a_client_may_have_taken_of_a_refused_set_is_taken_back() {
+    // a may be at the client, and is gone before it is tried again.
+    check(
+        "put cds a=1 b=1; want cds; nack 1; del cds a; nack 2; ack 3",
+        expect![[r#"
+            cds#1 +a=1 +b=1
+            refused 2
+            cds#2 +a=1
+            refused 1
+            cds#3 +b=1
+        "#]],
+    );
+}

@@ -26,6 +26,8 @@ pub(in crate::xds) struct Doubts {
     sent: Offer,
     /// To be tried, the last one next; no resource is in two.
     groups: Vec<RoaringBitmap>,
+    /// Something of a refused set may be at the client, and is not in what it accepted last.
+    uncertain: bool,
     /// A set is to be made though nothing changed.
     pub(in crate::xds) retry: bool,
 }
@@ -64,9 +66,9 @@ impl Doubts {
         self.sent.get(id, viewer)
     }
 
-    /// Whether the client has exactly this set, as far as can be known.
+    /// Whether the client has exactly this set.
     pub(super) fn is_good(&self, set: Version) -> bool {
-        self.good.set == set
+        self.good.set == set && !self.uncertain
     }
 
     /// Whether a resource waits for its turn.
@@ -118,6 +120,7 @@ impl Subscription {
             }
         }
         self.doubts.good = self.doubts.sent.clone();
+        self.doubts.uncertain = false;
         self.refused_set = None;
         self.doubts.retry |= !self.doubts.groups.is_empty();
     }
@@ -139,6 +142,7 @@ impl Subscription {
             self.refused.insert(id, version);
             return;
         }
+        self.doubts.uncertain |= !news.is_empty();
         let sent = &self.doubts.sent;
         let is_named = |id: &NameId| sent.get(*id, viewer).is_some_and(|sent| names(words, &sent.name));
         let all = news.iter().map(|(id, _)| *id);
