@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use xds_bridge::config::ConsulSource;
 use xds_bridge::model::change::What;
 use xds_bridge::model::{Catalog, Event, Instance, Protocol, Status};
-use xds_bridge::registry::consul::{Client, Scope, TlsFiles, Transport};
 use xds_bridge::source::consul::ConsulWatcher;
 use xds_bridge::source::{Sink, Source as _};
 
@@ -101,13 +100,12 @@ fn spawn(data: &TempDir, ports: &[u16]) -> Child {
         .unwrap()
 }
 
-async fn client(address: &str) -> Consul {
-    let transport = Transport::new(address, TlsFiles::default()).unwrap();
-    Client::new(transport, Scope::default(), None, Duration::from_secs(10))
-        .simple()
-        .await
-        .unwrap()
-        .expect("by TCP")
+fn client(address: &str) -> Consul {
+    let config = rs_consul::Config {
+        address: address.to_owned(),
+        ..rs_consul::Config::default()
+    };
+    Consul::new(config)
 }
 
 /// Registers; tried again until the server has a leader. All instances with the same number share a
@@ -185,7 +183,7 @@ impl Hub {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_and_restarted_server_removes_nothing() {
     let mut server = Server::start();
-    let consul = client(&server.address()).await;
+    let consul = client(&server.address());
     register(&consul, 0, 0).await;
     let all = (0..SERVICES).flat_map(|s| (0..INSTANCES).map(move |i| (s, i)));
     futures::stream::iter(all)

@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::source::consul::ConsulWatcher;
 use crate::source::etcd::EtcdWatcher;
 use crate::source::file::FileWatcher;
-use crate::source::{Sink, Source};
+use crate::source::{Budget, Sink, Source};
 use crate::xds::Limits;
 use crate::{clock, grpc, prober};
 
@@ -148,11 +148,12 @@ pub async fn run(
     let (asking, shell) = prober::channels(config.sources.len());
     tasks.spawn("prober", prober::run(shell, child()));
     tasks.spawn("hub", hub.run(inbox, orders_in, asking, child()));
+    let budget = Budget::new(config.limits.source_memory);
     for (name, source) in &config.sources {
         let source: Box<dyn Source> = match source {
             SourceConfig::File(file) => Box::new(FileWatcher::new(file)),
-            SourceConfig::Etcd(etcd) => Box::new(EtcdWatcher::new(etcd)),
-            SourceConfig::Consul(consul) => Box::new(ConsulWatcher::new(consul)),
+            SourceConfig::Etcd(etcd) => Box::new(EtcdWatcher::new(etcd).within(budget.clone())),
+            SourceConfig::Consul(consul) => Box::new(ConsulWatcher::new(consul).within(budget.clone())),
         };
         let mut sink = Sink::new(name.clone(), events.clone());
         if let Some(asked) = asked.get(name) {

@@ -491,3 +491,19 @@ max_watches = 0
     "#]],
     );
 }
+
+#[test]
+fn the_memory_of_sources_is_a_size() {
+    let folder = "[sources.f]\nkind = \"file\"\npath = \"x\"\n\n[limits]\nsource_memory = ";
+    let memory =
+        |value: &str| read(&format!("{folder}{value}\n"), &[]).map(|config| config.limits.source_memory);
+    assert_eq!(memory("\"128MiB\"").unwrap(), 128 << 20);
+    assert_eq!(memory("\"1 GiB\"").unwrap(), 1 << 30);
+    assert_eq!(memory("33554432").unwrap(), 32 << 20);
+    for wrong in ["\"256MB\"", "\"1MiB\"", "\"\"", "\"99999999999999999999GiB\""] {
+        let reason = memory(wrong).unwrap_err().to_string();
+        assert!(reason.contains("such as \"256MiB\""), "{wrong}: {reason}");
+    }
+    let none = read("[sources.f]\nkind = \"file\"\npath = \"x\"\n", &[]).unwrap();
+    assert_eq!(none.limits.source_memory, 256 << 20);
+}

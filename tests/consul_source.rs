@@ -11,6 +11,8 @@ mod away;
 mod consul_fake;
 #[path = "consul/cut.rs"]
 mod cut;
+#[path = "consul/hostile.rs"]
+mod hostile;
 #[path = "consul/limited.rs"]
 mod limited;
 #[path = "consul/multiplexed.rs"]

@@ -16,8 +16,8 @@ use crate::model::service::check_name;
 use super::formats::Formats;
 use super::reader::{Lines, Mistake, Section, Shared};
 use super::{
-    Admin, Bind, Cache, Clusters, Config, Exposure, Listener, Log, LogFormat, OnAllUnhealthy, Owner, parse,
-    sources, xds,
+    Admin, Bind, Cache, Clusters, Config, Exposure, Limits, Listener, Log, LogFormat, OnAllUnhealthy, Owner,
+    parse, sources, xds,
 };
 
 /// Why there is no configuration.
@@ -210,6 +210,12 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         s.finish();
         folder.map(|folder| Cache { folder, max_age })
     };
+    let limits = {
+        let mut s = root.section("limits");
+        let source_memory = s.get_or("source_memory", 256 << 20, parse::bytes(16 << 20));
+        s.finish();
+        Limits { source_memory }
+    };
     let clusters = clusters(root.section("clusters"));
     let formats = Formats::read(&mut root);
     let sources = sources::read(&mut root, base, &formats);
@@ -232,6 +238,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         log,
         clusters,
         cache,
+        limits,
         sources,
         priorities,
         exposures,

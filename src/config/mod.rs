@@ -37,6 +37,8 @@ pub struct Config {
     pub clusters: Clusters,
     /// `[cache]`
     pub cache: Option<Cache>,
+    /// `[limits]`
+    pub limits: Limits,
     /// `[sources.NAME]`
     pub sources: BTreeMap<Arc<str>, SourceConfig>,
     /// `sources.NAME.priority`, where it is above 0: its instances stand behind those of the others.
@@ -124,6 +126,13 @@ pub struct Cache {
     pub folder: PathBuf,
     /// Older files are not used.
     pub max_age: Duration,
+}
+
+/// What the program may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes that answers of all registries under way hold together.
+    pub source_memory: usize,
 }
 
 /// Log output, on standard error.

@@ -43,6 +43,30 @@ pub(super) fn count(low: usize, high: usize) -> impl Fn(&str) -> Result<usize, S
     }
 }
 
+/// `256MiB`, `1GiB`, `65536KiB`, or a number of bytes.
+pub(super) fn bytes(low: usize) -> impl Fn(&str) -> Result<usize, String> {
+    move |value| {
+        let at = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+        let (number, unit) = value.split_at(at);
+        let factor = match unit.trim_start() {
+            "" | "B" => Some(1),
+            "KiB" => Some(1 << 10),
+            "MiB" => Some(1 << 20),
+            "GiB" => Some(1 << 30),
+            _ => None,
+        };
+        let number = number.parse::<usize>().ok();
+        let bytes = number.zip(factor).and_then(|(n, factor)| n.checked_mul(factor));
+        let wrong = || {
+            format!(
+                "`{value}` must be a size such as \"256MiB\", at least {} MiB",
+                low >> 20
+            )
+        };
+        bytes.filter(|n| *n >= low).ok_or_else(wrong)
+    }
+}
+
 /// `50%`, from 1 to 100.
 pub(super) fn percent(value: &str) -> Result<u32, String> {
     let wrong = || format!("`{value}` must be a percentage such as \"50%\", from 1% to 100%");

@@ -17,6 +17,8 @@ use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use crate::registry::budget::Budget;
+
 use crate::model::change::What;
 use crate::model::{Change, Event, Measured, Status};
 

@@ -8,6 +8,7 @@ use super::fake::{Ask, Fake, OK, OUT_OF_RANGE, Reply, Then, UNAVAILABLE, created
 use super::source_hub::Hub;
 use super::{QUICK, break_then, config, hub, orders, put, ranges, watched};
 use xds_bridge::model::Status;
+use xds_bridge::source::Budget;
 use xds_bridge::source::etcd::{EtcdWatcher, Timing};
 
 #[tokio::test]
@@ -240,4 +241,62 @@ async fn a_watch_that_is_canceled_for_another_reason_is_opened_again() {
     put(&fake, &[2]);
     hub.until_ports("orders", &[1, 2]).await;
     assert_eq!(ranges(&fake), 1);
+}
+
+/// What is not of this watch is not served, and the watch is opened again where it was.
+#[tokio::test]
+async fn answers_for_another_watch_or_of_another_cluster_are_not_served() {
+    type Wrong = fn(PbWatchResponse) -> PbWatchResponse;
+    let all: [(&str, Wrong); 3] = [
+        ("another watch", |told| PbWatchResponse { watch_id: 7, ..told }),
+        ("without a header", |told| PbWatchResponse {
+            header: None,
+            ..told
+        }),
+        ("another cluster", |told| PbWatchResponse {
+            header: told.header.map(|header| PbResponseHeader {
+                cluster_id: header.cluster_id + 1,
+                ..header
+            }),
+            ..told
+        }),
+    ];
+    for (reason, wrong) in all {
+        let (fake, mut hub) = watched().await;
+        let ghost = fake.write_unseen(&[(&orders(9).0, Some(&orders(9).1)), (&orders(9).0, None)]);
+        break_then(&fake, move |header| {
+            let told = wrong(told(header, &ghost[..1], false));
+            Reply::Say(vec![created(header), told], Then::Stay)
+        });
+        hub.until_away(reason).await;
+        put(&fake, &[2]);
+        hub.until_ports("orders", &[1, 2]).await;
+        let served = hub.changes.iter().flat_map(|change| &change.services);
+        let mut served = served.flat_map(|(_, record)| record.iter().flat_map(|record| &record.instances));
+        assert!(served.all(|instance| instance.address.port() != 9), "{reason}");
+        assert_eq!(ranges(&fake), 1, "{reason}: nothing is listed again");
+    }
+}
+
+/// A listing beyond what answers may hold is no listing: what is known stays.
+#[tokio::test]
+async fn a_listing_beyond_the_budget_takes_nothing_away() {
+    let (fake, address) = Fake::start().await;
+    put(&fake, &[1]);
+    let watcher = EtcdWatcher::new(&config(&[&address])).with_timing(QUICK);
+    let mut hub = Hub::hearing(watcher.within(Budget::new(64 << 10)));
+    hub.until_live().await;
+    let ports: Vec<u16> = (1..200).collect();
+    for some in ports.chunks(50) {
+        put(&fake, some);
+    }
+    hub.until("all of them", |hub| {
+        hub.ports("orders").is_some_and(|ports| ports.len() == 199)
+    })
+    .await;
+    fake.write_unseen(&[(&orders(300).0, Some(&orders(300).1))]);
+    fake.compact();
+    fake.cut_watches(OK);
+    hub.until_away("limits.source_memory").await;
+    assert_eq!(hub.ports("orders"), Some(ports), "and adds nothing");
 }

@@ -3,13 +3,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use rs_consul::{Config, Consul};
-use tokio::sync::watch;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::{Notify, watch};
 
 use super::departure::{self, Turns};
 use super::error::{Error, Failure};
@@ -17,7 +18,11 @@ use super::peering::{self, Peering};
 use super::query::{Mode, Query, Scope};
 use super::rights::{self, Grant, Right};
 use super::token::{Secret, Token};
-use super::transport::{Http, Pool, Transport};
+use super::transport::{Pool, Transport};
+use crate::registry::budget::{Budget, Held};
+
+/// So many answers `100 Continue` (or any other 1xx) to one request; none is ever needed.
+const MOST_INTERIM: u32 = 16;
 
 /// One agent, one pool of connections. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -26,6 +31,8 @@ pub struct Client {
     pool: Pool,
     /// Of blocking reads that share a connection.
     turns: Option<Turns>,
+    /// What answers may hold.
+    budget: Budget,
 }
 
 #[derive(Debug)]
@@ -64,6 +71,8 @@ pub struct Answer {
     pub missing: bool,
     /// JSON.
     pub body: Bytes,
+    /// Its part of the bytes that all reads may hold.
+    pub held: Held,
 }
 
 /// Who answered.
@@ -94,6 +103,7 @@ struct Reply {
     headers: HeaderMap,
     multiplexed: bool,
     body: Bytes,
+    held: Held,
 }
 
 impl Client {
@@ -105,7 +115,14 @@ impl Client {
             agent: Arc::new(Agent { scope, token, slack }),
             pool: Pool::new(Arc::new(transport)),
             turns: None,
+            budget: Budget::default(),
         }
+    }
+
+    /// What answers hold counts here.
+    #[must_use]
+    pub fn within(self, budget: Budget) -> Self {
+        Self { budget, ..self }
     }
 
     /// The same agent and token over other connections.
@@ -115,6 +132,7 @@ impl Client {
             agent: self.agent.clone(),
             pool: Pool::new(self.pool.transport().clone()),
             turns: None,
+            budget: self.budget.clone(),
         }
     }
 
@@ -167,24 +185,6 @@ impl Client {
         let transport = self.pool.transport().clone();
         let looked = tokio::task::spawn_blocking(move || transport.look());
         looked.await.ok().flatten()
-    }
-
-    /// rs-consul on the same connections: for names without special characters, and
-    /// where neither health, headers nor a status beside 200 matter. It knows no unix sockets: `None`.
-    ///
-    /// # Errors
-    /// [`Failure::Token`]
-    pub async fn simple(&self) -> Result<Option<Consul>, Failure> {
-        let (Http::Tcp(http), _) = self.pool.http() else {
-            return Ok(None);
-        };
-        let token = self.agent.token.get().await?;
-        let config = Config {
-            address: self.address().to_owned(),
-            token: token.map(|token| token.text().to_owned()),
-            ..Config::default()
-        };
-        Ok(Some(Consul::new_with_client(config, http)))
     }
 
     /// Reads once; after a 403 once more, when there is a newer token.
@@ -298,23 +298,24 @@ impl Client {
             None => None,
         };
         let (body, left) = departure::mark(ask.body.clone(), turn);
-        let request = request.body(body.boxed())?;
+        let mut request = request.body(body.boxed())?;
+        let interim = Arc::new((AtomicU32::new(0), Notify::new()));
+        let counted = interim.clone();
+        hyper::ext::on_informational(&mut request, move |_| {
+            if counted.0.fetch_add(1, Ordering::Relaxed) >= MOST_INTERIM {
+                counted.1.notify_one();
+            }
+        });
         let exchange = async {
             let response = http.request(request).await.map_err(Failure::Send)?;
             let (head, body) = response.into_parts();
-            let limit = ask.longest;
-            let body = Limited::new(body, limit).collect().await.map_err(|error| {
-                if error.is::<LengthLimitError>() {
-                    Failure::TooLong { limit }
-                } else {
-                    Failure::Body(error)
-                }
-            })?;
+            let (body, held) = self.collect(body, ask.longest).await?;
             Ok(Reply {
                 status: head.status,
                 headers: head.headers,
                 multiplexed: head.version == http::Version::HTTP_2,
-                body: body.to_bytes(),
+                body,
+                held,
             })
         };
         let waiting = async {
@@ -330,7 +331,24 @@ impl Client {
                 result.map_err(|_| Failure::Deadline(ask.deadline))?
             }
             () = waiting => Err(not_sent()),
+            () = interim.1.notified() => Err(Failure::Interim),
         }
+    }
+
+    /// A whole body, and its part of the bytes that all may hold.
+    async fn collect(&self, mut body: Incoming, limit: usize) -> Result<(Bytes, Held), Failure> {
+        let mut share = self.budget.share();
+        let mut parts = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Failure::Body(Box::new(error)))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if parts.len() + data.len() > limit {
+                return Err(Failure::TooLong { limit });
+            }
+            share.grow(data.len()).await.map_err(Failure::Memory)?;
+            parts.extend_from_slice(&data);
+        }
+        Ok((parts.freeze(), share.keep()))
     }
 }
 
@@ -358,6 +376,7 @@ fn answer(query: &Query, reply: Reply) -> Result<Answer, Failure> {
         multiplexed: reply.multiplexed,
         missing,
         body: reply.body,
+        held: reply.held,
     })
 }
 

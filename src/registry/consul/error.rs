@@ -10,6 +10,7 @@ use rustls::CertificateError as Wrong;
 
 use super::crowding::{self, Crowding};
 use crate::pem::PemError;
+use crate::registry::budget::Exhausted;
 
 /// Of an error's body, for the message.
 const WORDS: usize = 200;
@@ -67,6 +68,12 @@ pub enum Failure {
         /// In bytes.
         limit: usize,
     },
+    /// Answers of all reads together hold too much.
+    #[error("the answer was dropped")]
+    Memory(#[source] Exhausted),
+    /// `100 Continue` again and again.
+    #[error("interim answers (1xx) without end; is this Consul?")]
+    Interim,
     /// Nothing for so long.
     #[error("no answer within {0:?}")]
     Deadline(Duration),
@@ -115,7 +122,7 @@ impl Error {
     #[must_use]
     pub const fn is_local(&self) -> bool {
         match self.failure {
-            Failure::TooLong { .. } => true,
+            Failure::TooLong { .. } | Failure::Memory(_) => true,
             // 429 is the agent's limit, and says nothing of what was asked for.
             Failure::Status { status, .. } => status >= 400 && status < 500 && status != 429,
             _ => false,

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use tonic::Code;
 
 use crate::pem::PemError;
+use crate::registry::budget::Exhausted;
 
 /// An answer of etcd, or the lack of one.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,9 @@ pub enum Error {
         /// etcd's own words.
         reason: String,
     },
+    /// A listing beyond what all reads may hold together.
+    #[error("{0}")]
+    Memory(Exhausted),
     /// An answer beyond what is decoded.
     #[error("an answer of etcd is too large: {reason}")]
     TooLarge {

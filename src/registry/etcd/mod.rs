@@ -24,6 +24,8 @@ pub use kv::{Event, Kv, MAX_VALUE};
 pub use pages::Pages;
 pub use watch::{Message, Watch};
 
+use crate::registry::budget::Budget;
+
 /// TCP and TLS to one member.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// One request. A frozen member would otherwise hold a call for ever.
@@ -32,8 +34,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long a ping may stay unanswered.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The largest part of a watch that is decoded, bytes. tonic's 4 MiB break long catch-ups.
-const MAX_MESSAGE: usize = 256 * 1024 * 1024;
+/// The largest part of a watch that is decoded, bytes: etcd sends fragments of about its limit of a request, which
+/// may be raised to ten times its 1.5 MiB and more. tonic's 4 MiB break long catch-ups.
+const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
 /// Where an answer comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub struct Connection {
     client: Client,
     /// Whether the peer is known to answer no progress requests.
     mute: Arc<AtomicBool>,
+    /// What answers may hold.
+    budget: Budget,
 }
 
 impl Connection {
@@ -92,7 +97,19 @@ impl Connection {
         Self {
             client,
             mute: Arc::default(),
+            budget: Budget::default(),
         }
+    }
+
+    /// What answers hold counts here.
+    #[must_use]
+    pub fn within(self, budget: Budget) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// The largest message that is decoded.
+    fn longest(&self) -> usize {
+        self.budget.part().min(MAX_MESSAGE)
     }
 
     /// Whether this peer is known to answer no progress requests, as `etcd grpc-proxy`, which logs an error for
@@ -113,7 +130,8 @@ impl Connection {
     /// What the member answered.
     pub async fn list(&self, prefix: &str) -> Result<Pages, Error> {
         let client = self.client.kv_client();
-        Pages::open(client, prefix_start(prefix), prefix_end(prefix.as_bytes())).await
+        let end = prefix_end(prefix.as_bytes());
+        Pages::open(client, prefix_start(prefix), end, &self.budget, self.longest()).await
     }
 
     /// Watches all keys that begin with `prefix`, from the revision `from` on (inclusive).
@@ -122,7 +140,10 @@ impl Connection {
     /// [`Error::Rewound`] when the member's history ends before `from - 1` (a restored backup);
     /// else what the member answered. [`Error::Compacted`] comes with the first [`Watch::next`].
     pub async fn watch(&self, prefix: &str, from: i64) -> Result<Watch, Error> {
-        let client = self.client.watch_client().max_decoding_message_size(MAX_MESSAGE);
+        let client = self
+            .client
+            .watch_client()
+            .max_decoding_message_size(self.longest());
         let end = prefix_end(prefix.as_bytes());
         let mut watch = timeout(CALL_TIMEOUT, Watch::open(client, prefix, end, from))
             .await
@@ -132,8 +153,9 @@ impl Connection {
             // Its header names no cluster and no term, and repeats our revision, whatever the store's is.
             let head = timeout(CALL_TIMEOUT, self.head(prefix));
             let head = head.await.map_err(|_| Error::Silent)??;
-            if head.revision < from - 1 {
-                return Err(Error::Rewound { known: from - 1 });
+            let known = from.saturating_sub(1);
+            if head.revision < known {
+                return Err(Error::Rewound { known });
             }
             watch.origin = head.origin;
         }

@@ -6,16 +6,17 @@ use tokio::time::timeout;
 
 use super::error::Error;
 use super::{CALL_TIMEOUT, Kv, Origin};
+use crate::registry::budget::{Budget, Share};
 
 /// Keys of a page of small values. Pages of 1,000 made a listing quadratic in etcd, which counts what
 /// follows for each: 91 s for a million keys.
 const PAGE: i64 = 10_000;
 /// Keys of the first page, which shows how large the values are.
 const FIRST_PAGE: i64 = 1_000;
+/// What a key takes beside its own bytes, once it is decoded.
+const PER_KEY: usize = 512;
 /// What a page should weigh, bytes. Values of up to 1.6 KB still fill pages of [`PAGE`] keys.
 const WEIGHT: usize = 16 * 1024 * 1024;
-/// What a page may weigh. A larger one is asked for again with fewer keys.
-const MAX_WEIGHT: usize = 64 * 1024 * 1024;
 
 /// All keys of a prefix at one revision (`etcdserverpb.KV/Range`), in the order of their keys.
 pub struct Pages {
@@ -28,13 +29,25 @@ pub struct Pages {
     origin: Origin,
     /// Read already, so that revision and origin are known.
     first: Option<Vec<Kv>>,
+    budget: Budget,
+    /// Of all keys so far: they are held beside those known until the listing is complete.
+    listed: Share,
 }
 
 impl Pages {
     /// Reads the first page. Linearizable: what was written before is in it.
-    pub(super) async fn open(client: KvClient, prefix: &[u8], end: Vec<u8>) -> Result<Self, Error> {
+    /// A page larger than `longest` is asked for again with fewer keys.
+    pub(super) async fn open(
+        client: KvClient,
+        prefix: &[u8],
+        end: Vec<u8>,
+        budget: &Budget,
+        longest: usize,
+    ) -> Result<Self, Error> {
         let mut pages = Self {
-            client: client.max_decoding_message_size(MAX_WEIGHT),
+            client: client.max_decoding_message_size(longest),
+            budget: budget.clone(),
+            listed: budget.share(),
             from: prefix.to_vec(),
             end,
             limit: FIRST_PAGE,
@@ -76,6 +89,9 @@ impl Pages {
 
     async fn read(&mut self) -> Result<Option<Vec<Kv>>, Error> {
         while self.more {
+            // For the page while it is decoded.
+            let room = WEIGHT.min(self.budget.part());
+            grow(&mut self.listed, room).await?;
             let options = GetOptions::new()
                 .with_range(self.end.clone())
                 .with_limit(self.limit)
@@ -84,6 +100,7 @@ impl Pages {
             let mut page = match answer.map_err(|_| Error::Silent)?.map_err(Error::from) {
                 Err(Error::TooLarge { .. }) if self.limit > 1 => {
                     self.limit = (self.limit / 10).max(1);
+                    self.listed.shrink(room);
                     continue;
                 }
                 other => other?,
@@ -99,8 +116,11 @@ impl Pages {
             }
             self.more = page.more();
             let kvs = page.take_kvs();
-            let weight = kvs.iter().map(|kv| kv.key().len() + kv.value().len()).sum();
+            let weight: usize = kvs.iter().map(|kv| kv.key().len() + kv.value().len()).sum();
             self.limit = next_limit(self.limit, kvs.len(), weight);
+            let taken = kvs.len().saturating_mul(PER_KEY).saturating_add(weight);
+            grow(&mut self.listed, taken.saturating_sub(room)).await?;
+            self.listed.shrink(room.saturating_sub(taken));
             let kvs: Vec<Kv> = kvs
                 .into_iter()
                 .map(|kv| {
@@ -110,6 +130,10 @@ impl Pages {
                 })
                 .collect();
             match kvs.last() {
+                // A listing that does not go on would never end.
+                Some(last) if last.key < self.from => {
+                    return Err(Error::Protocol("a page of a listing again"));
+                }
                 Some(last) => {
                     self.from.clone_from(&last.key);
                     self.from.push(0);
@@ -120,6 +144,11 @@ impl Pages {
         }
         Ok(None)
     }
+}
+
+async fn grow(share: &mut Share, bytes: usize) -> Result<(), Error> {
+    let grown = timeout(CALL_TIMEOUT, share.grow(bytes)).await;
+    grown.map_err(|_| Error::Silent)?.map_err(Error::Memory)
 }
 
 /// Keys of the next page, after one of so many keys and bytes. Grows step by step: what follows may be larger.

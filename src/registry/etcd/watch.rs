@@ -28,6 +28,8 @@ pub enum Message {
 pub struct Watch {
     stream: WatchStream,
     pub(super) origin: Origin,
+    /// As etcd numbers it on its stream.
+    id: i64,
     /// Events of the fragments seen so far. Kept here, so that [`Watch::next`] may be dropped halfway.
     parts: Vec<Event>,
 }
@@ -53,9 +55,10 @@ impl Watch {
         let header = response
             .header
             .ok_or(Error::Protocol("a watch without a header"))?;
-        if header.revision < from - 1 {
+        let known = from.saturating_sub(1);
+        if header.revision < known {
             // etcd would stay silent until the new history passes ours, and skip all up to there.
-            return Err(Error::Rewound { known: from - 1 });
+            return Err(Error::Rewound { known });
         }
         let origin = Origin {
             cluster_id: header.cluster_id,
@@ -65,6 +68,7 @@ impl Watch {
         Ok(Self {
             stream,
             origin,
+            id: response.watch_id,
             parts: Vec::new(),
         })
     }
@@ -81,6 +85,7 @@ impl Watch {
     /// Why the watch is over.
     pub async fn next(&mut self) -> Result<Message, Error> {
         let response = self.stream.message().await?.ok_or(Error::Closed)?.0;
+        self.belongs(&response)?;
         check(&response)?;
         let more = response.fragment;
         for event in response.events {
@@ -103,6 +108,27 @@ impl Watch {
             return Ok(revision.map_or(Message::Alive, Message::Progress));
         }
         Ok(Message::Events(std::mem::take(&mut self.parts)))
+    }
+
+    /// Refuses an answer that is not of this watch: of another one, of another cluster, or events of nobody.
+    /// `etcd grpc-proxy` names no cluster; a progress that was asked for is of no watch (-1), as is a refusal.
+    fn belongs(&self, response: &PbWatchResponse) -> Result<(), Error> {
+        let of_nobody = response.watch_id == -1 && response.events.is_empty();
+        if response.watch_id != self.id && !of_nobody {
+            return Err(Error::Protocol("an answer for another watch"));
+        }
+        let Some(header) = &response.header else {
+            return if response.events.is_empty() {
+                Ok(())
+            } else {
+                Err(Error::Protocol("events without a header"))
+            };
+        };
+        let (seen, ours) = (header.cluster_id, self.origin.cluster_id);
+        if seen != ours && seen != 0 && ours != 0 {
+            return Err(Error::Protocol("an answer of another cluster on this watch"));
+        }
+        Ok(())
     }
 
     /// Asks for a [`Message::Progress`]. Not every peer sends one (`source::etcd::pulse` lists which do not).

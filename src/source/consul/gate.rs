@@ -10,11 +10,10 @@
 use std::collections::BTreeSet;
 
 use futures::FutureExt as _;
-use rs_consul::{ConsulError, QueryOptions};
 
 use super::link::Link;
 use super::parse::{self, CANARY};
-use crate::registry::consul::{Error, Grant, Mode, Query, Right, chain};
+use crate::registry::consul::{Error, Grant, Mode, Query, Right};
 
 /// Tries the gate whenever the circuit is open. Never returns.
 pub(super) async fn keep(link: &Link) {
@@ -90,29 +89,12 @@ async fn questions(link: &Link) -> Result<bool, String> {
 
 /// The cheapest question there is: does anybody answer, and is our token known?
 async fn check(link: &Link) -> Result<(), String> {
-    let Some(simple) = link.client.simple().await.map_err(|e| e.chain())? else {
-        let answer = link.read(&Query::Services, Mode::Plain).await;
-        return answer.map(drop).map_err(|error| hint(&error));
-    };
-    let scope = link.client.scope();
-    let options = QueryOptions {
-        namespace: scope.namespace.clone(),
-        datacenter: scope.datacenter.clone(),
-        timeout: Some(link.timing.slack),
-        ..QueryOptions::default()
-    };
-    // rs-consul's timeout ends with the answer's head; this one with its body.
-    let names = simple.get_all_registered_service_names(Some(options));
-    match tokio::time::timeout(link.timing.slack, names).await {
-        Ok(Err(ConsulError::UnexpectedResponseCode(status, _)))
-            if matches!(status.as_u16(), 403 | 429 | 502..=504) =>
-        {
-            Ok(()) // the next read says it better, waits for its turn, or is sent again
-        }
+    let answer = link.read(&Query::Services, Mode::Plain).await;
+    match answer {
+        Ok(_) => Ok(()),
         // What the names are, and whether they can be read, is judged by the consistent read.
-        Ok(Ok(_) | Err(ConsulError::ResponseDeserializationFailed(_))) => Ok(()),
-        Ok(Err(error)) => Err(format!("consul at {}: {}", link.client.address(), chain(&error))),
-        Err(_) => Err(format!("consul at {} does not answer", link.client.address())),
+        Err(error) if error.is_local() => Ok(()),
+        Err(error) => Err(hint(&error)),
     }
 }
 

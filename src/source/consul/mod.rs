@@ -57,6 +57,7 @@ use self::link::Link;
 use super::{HubGone, Sink, Source};
 use crate::config::ConsulSource;
 use crate::model::Status;
+use crate::registry::budget::Budget;
 use crate::registry::consul::{Client, Failure, Scope, TlsFiles, Transport};
 
 /// News on the way to the keeper; more wait where they are.
@@ -67,6 +68,7 @@ const NEWS: usize = 1024;
 pub struct ConsulWatcher {
     config: ConsulSource,
     timing: Timing,
+    budget: Budget,
 }
 
 impl ConsulWatcher {
@@ -76,7 +78,14 @@ impl ConsulWatcher {
         Self {
             config: config.clone(),
             timing: Timing::default(),
+            budget: Budget::default(),
         }
+    }
+
+    /// What its answers hold counts here, with those of other sources.
+    #[must_use]
+    pub fn within(self, budget: Budget) -> Self {
+        Self { budget, ..self }
     }
 
     /// Other times than those for real agents.
@@ -144,7 +153,8 @@ impl ConsulWatcher {
             server_name: tls.server_name,
         });
         let transport = Transport::new(&address, files)?;
-        Ok(Client::new(transport, scope, token_file, self.timing.slack))
+        let client = Client::new(transport, scope, token_file, self.timing.slack);
+        Ok(client.within(self.budget.clone()))
     }
 
     /// Tried for ever, since certificates may appear; `None` when stopped.

@@ -1,13 +1,14 @@
 //! Answers of Consul → records of the model. Pure: one bad entry rejects itself,
 //! never the batch; only a body that is no list at all is an error.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::wire::{Check, Entry, Node, Service};
+use super::wire::{Check, Entry, Few, FewPairs, Node, Service, Who};
 use crate::config::ConsulSelection;
 use crate::model::declaration::{self, Declared, Spelling};
 use crate::model::route::clip;
@@ -18,6 +19,12 @@ use crate::source::place as url;
 
 /// Of one service; Envoy is not served assignments of this size in one cluster.
 const MAX_ENTRIES: usize = 10_000;
+/// Instances in one answer, also those that are not selected, and names in the catalog. With more it is not read at
+/// all, and what is known stays.
+const MOST: usize = 40_000;
+const MOST_NAMES: usize = 100_000;
+/// The longest entry that is taken apart piece by piece where it is not as it should be.
+const MAX_ODD: usize = 64 << 10;
 /// Issues of one answer; the last one says how many more there are.
 const MAX_ISSUES: usize = 100;
 /// The service that Consul itself registers: a catalog without it is not the whole catalog.
@@ -80,7 +87,7 @@ struct Tags(#[allow(dead_code, reason = "only its place in the JSON matters")] I
 /// [`Unreadable`] when the body is not an object.
 pub fn services(body: &[u8], selection: &ConsulSelection) -> Result<Names, Unreadable> {
     #[allow(clippy::zero_sized_map_values, reason = "a map is what the JSON holds")]
-    let all: BTreeMap<String, Tags> = read(body, "/v1/catalog/services")?;
+    let FewPairs(all): FewPairs<Tags, MOST_NAMES> = read(body, "/v1/catalog/services")?;
     let mut result = Names::default();
     for name in all.into_keys() {
         if name == CANARY {
@@ -216,25 +223,39 @@ type Bad = (Option<String>, String);
 fn entries(body: &[u8], name: Option<&str>) -> Result<Vec<Result<Entry, Bad>>, Unreadable> {
     // Each entry of an agent carries one.
     let is_other = |found: &str| !found.is_empty() && name.is_some_and(|name| name != found);
-    if let Ok(mut all) = serde_json::from_slice::<Vec<Entry>>(body) {
+    if let Ok(Few(mut all)) = serde_json::from_slice::<Few<Entry, MOST>>(body) {
         all.retain(|entry| !is_other(&entry.service.name));
         return Ok(all.into_iter().map(Ok).collect());
     }
-    let mut values: Vec<Value> = read(body, "/v1/health/service")?;
-    values.retain(|value| {
-        let found = value.pointer("/Service/Service").and_then(Value::as_str);
-        !found.is_some_and(is_other)
-    });
-    let one = |value: Value| {
-        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        let id = text("/Service/ID").map(|id| format!("{id}@{}", text("/Node/Node").unwrap_or_default()));
-        // The reader quotes the value that it did not expect.
-        serde_json::from_value(value).map_err(|e| (id, clip(&e.to_string())))
+    let Few(values): Few<&RawValue, MOST> = read(body, "/v1/health/service")?;
+    let judged = |value: &RawValue| {
+        match entry(value.get()) {
+            Ok(entry) => (!is_other(&entry.service.name)).then_some(Ok(entry)),
+            Err(error) => {
+                let who: Who = serde_json::from_str(value.get()).unwrap_or_default();
+                let id = Some(who.service.id.0).filter(|id| !id.is_empty());
+                let id = id.map(|id| format!("{id}@{}", who.node.name.0));
+                // The reader quotes the value that it did not expect.
+                (!is_other(&who.service.name.0)).then(|| Err((id, clip(&error.to_string()))))
+            }
+        }
     };
-    Ok(values.into_iter().map(one).collect())
+    Ok(values.into_iter().filter_map(judged).collect())
 }
 
-fn read<T: serde::de::DeserializeOwned>(body: &[u8], wanted: &'static str) -> Result<T, Unreadable> {
+/// One entry. A field that stands twice in it counts as the last one says.
+fn entry(text: &str) -> serde_json::Result<Entry> {
+    let read = serde_json::from_str(text);
+    if text.len() > MAX_ODD {
+        return read;
+    }
+    read.or_else(|error| match serde_json::from_str::<Value>(text) {
+        Ok(value) => serde_json::from_value(value),
+        Err(_) => Err(error),
+    })
+}
+
+fn read<'b, T: serde::Deserialize<'b>>(body: &'b [u8], wanted: &'static str) -> Result<T, Unreadable> {
     serde_json::from_slice(body).map_err(|e| Unreadable::Json {
         wanted,
         reason: clip(&e.to_string()),

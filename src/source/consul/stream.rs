@@ -114,6 +114,7 @@ mod tests {
             last_contact: None,
             filtered: false,
             multiplexed: false,
+            held: crate::registry::budget::Held::default(),
             missing: false,
             body: body.into(),
         }

@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 
 use super::timing::Timing;
 use crate::config::EtcdSource;
+use crate::registry::budget::Budget;
 use crate::registry::etcd::{Access, Connection, Error, Login, Tls};
 
 /// The way to one cluster.
@@ -18,6 +19,7 @@ pub(super) struct Link {
     pub(super) timing: Timing,
     endpoints: Vec<Arc<str>>,
     access: Access,
+    budget: Budget,
     choice: Mutex<Choice>,
 }
 
@@ -61,7 +63,7 @@ struct Cluster {
 }
 
 impl Link {
-    pub(super) fn new(config: &EtcdSource, timing: Timing) -> Self {
+    pub(super) fn new(config: &EtcdSource, timing: Timing, budget: Budget) -> Self {
         // An endpoint written twice would never be all of them in `recognise`.
         let mut seen = BTreeSet::new();
         let endpoints: Vec<Arc<str>> = config
@@ -79,6 +81,7 @@ impl Link {
             }),
             endpoints,
             access: access(config),
+            budget,
         }
     }
 
@@ -110,6 +113,7 @@ impl Link {
         // The others wait meanwhile: they would make the same connection.
         match Connection::open(&endpoint, &self.access).await {
             Ok(connection) => {
+                let connection = connection.within(self.budget.clone());
                 choice.connection = Some(connection.clone());
                 Ok(Member {
                     endpoint,

@@ -37,12 +37,14 @@ pub use self::state::{Relisting, State};
 use self::union::Union;
 use super::{HubGone, Sink, Source};
 use crate::config::EtcdSource;
+use crate::registry::budget::Budget;
 
 /// Watches the keys below some prefixes of one cluster, each as its format says.
 #[derive(Clone, Debug)]
 pub struct EtcdWatcher {
     config: EtcdSource,
     timing: Timing,
+    budget: Budget,
 }
 
 impl EtcdWatcher {
@@ -52,7 +54,14 @@ impl EtcdWatcher {
         Self {
             config: config.clone(),
             timing: Timing::default(),
+            budget: Budget::default(),
         }
+    }
+
+    /// What its answers hold counts here, with those of other sources.
+    #[must_use]
+    pub fn within(self, budget: Budget) -> Self {
+        Self { budget, ..self }
     }
 
     /// Other times than those for real clusters.
@@ -73,7 +82,7 @@ impl EtcdWatcher {
 
     /// All prefixes at once, until the hub is gone.
     async fn watch(&self, sink: Sink) {
-        let link = Arc::new(Link::new(&self.config, self.timing));
+        let link = Arc::new(Link::new(&self.config, self.timing, self.budget.clone()));
         // Bounded: a session that is ahead of the hub waits.
         let (outlet, inbox) = mpsc::channel(1);
         let session = |(nth, prefix)| {

@@ -221,7 +221,7 @@ impl Session {
         };
         // After a dead watch one revision earlier, which changes nothing that we hold: `etcd grpc-proxy` would add
         // a watch from the next revision to its own dead one.
-        let from = position.revision + i64::from(!self.tried.watch);
+        let from = position.revision.saturating_add(i64::from(!self.tried.watch));
         let opening = member.connection.watch(&self.prefix, from);
         let mut watch = if self.tried.watch {
             // What kept the last one back may never confirm this one.

@@ -1,0 +1,231 @@
+//! The bytes that all reads of registries under way may hold together, whatever the registries send. A read takes
+//! its share as its answer grows, and waits while others hold too much; who would wait for ever is refused.
+//!
+//! Never blocks a read that holds nothing for the sake of itself, and never lets a share outlive its answer.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// What is allowed where nothing is configured.
+pub const DEFAULT: usize = 256 << 20;
+
+/// Shared by all sources; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    most: usize,
+    state: Mutex<State>,
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    used: usize,
+    /// Shares that hold something, and those of them that wait for more.
+    holders: usize,
+    waiting: usize,
+}
+
+/// Part of the budget, of one answer; given back when it is dropped.
+#[derive(Debug)]
+pub struct Share {
+    budget: Budget,
+    held: usize,
+}
+
+/// A share kept beside what it was taken for; all are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Held(#[expect(dead_code, reason = "kept for its drop")] Option<Arc<Share>>);
+
+/// There is no room, and waiting would not make any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "answers of registries hold more than limits.source_memory ({most} bytes) together; what is known stays, and it \
+     is read again"
+)]
+pub struct Exhausted {
+    /// The whole budget.
+    pub most: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new(DEFAULT)
+    }
+}
+
+impl Budget {
+    /// So many bytes in all.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self(Arc::new(Shared {
+            most,
+            state: Mutex::default(),
+            freed: Notify::new(),
+        }))
+    }
+
+    /// The most that one message should hold.
+    #[must_use]
+    pub fn part(&self) -> usize {
+        self.0.most / 4
+    }
+
+    /// An empty share.
+    #[must_use]
+    pub fn share(&self) -> Share {
+        Share {
+            budget: self.clone(),
+            held: 0,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Share {
+    /// Takes so many bytes more; waits while others hold them.
+    ///
+    /// # Errors
+    /// [`Exhausted`]: it alone would be too much, or all others wait, too.
+    pub async fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        let budget = self.budget.clone();
+        let most = budget.0.most;
+        loop {
+            let mut freed = std::pin::pin!(budget.0.freed.notified());
+            freed.as_mut().enable();
+            let _waits = {
+                let mut state = budget.state();
+                let wanted = self.held.saturating_add(bytes);
+                if state.used.saturating_add(bytes) <= most {
+                    state.used += bytes;
+                    state.holders += usize::from(self.held == 0 && wanted > 0);
+                    self.held = wanted;
+                    return Ok(());
+                }
+                let holds = self.held > 0;
+                if wanted > most || (holds && state.waiting + 1 >= state.holders) {
+                    return Err(Exhausted { most });
+                }
+                state.waiting += usize::from(holds);
+                Waits {
+                    budget: &budget,
+                    counted: holds,
+                }
+            };
+            freed.await;
+        }
+    }
+
+    /// Gives so many bytes back.
+    pub fn shrink(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.held);
+        if bytes == 0 {
+            return;
+        }
+        self.held -= bytes;
+        let mut state = self.budget.state();
+        state.used -= bytes;
+        state.holders -= usize::from(self.held == 0);
+        drop(state);
+        self.budget.0.freed.notify_waiters();
+    }
+
+    /// Keeps it until all clones are dropped.
+    #[must_use]
+    pub fn keep(self) -> Held {
+        Held(Some(Arc::new(self)))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.shrink(self.held);
+    }
+}
+
+impl PartialEq for Held {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Held {}
+
+/// Counts one that waits, also when it is dropped meanwhile.
+struct Waits<'b> {
+    budget: &'b Budget,
+    counted: bool,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        if self.counted {
+            self.budget.state().waiting -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_given_back_lets_others_go_on() {
+        let budget = Budget::new(100);
+        let (mut one, mut two) = (budget.share(), budget.share());
+        one.grow(60).await.unwrap();
+        two.grow(40).await.unwrap();
+        let mut three = budget.share();
+        let mut waits = Box::pin(three.grow(50));
+        assert!(
+            waits.as_mut().now_or_never().is_none(),
+            "it holds nothing: it waits"
+        );
+        drop(one.keep());
+        waits.await.unwrap();
+        drop(two);
+        drop(three);
+        assert_eq!(budget.state().used, 0);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_ever() {
+        let budget = Budget::new(100);
+        let (mut one, mut two) = (budget.share(), budget.share());
+        one.grow(50).await.unwrap();
+        two.grow(50).await.unwrap();
+        let mut waits = Box::pin(one.grow(10));
+        assert!(waits.as_mut().now_or_never().is_none());
+        assert_eq!(
+            two.grow(10).await,
+            Err(Exhausted { most: 100 }),
+            "both would wait"
+        );
+        drop(two);
+        waits.await.unwrap();
+        assert!(budget.share().grow(101).await.is_err(), "it alone is too much");
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_is_not_counted() {
+        let budget = Budget::new(100);
+        let (mut one, mut two) = (budget.share(), budget.share());
+        one.grow(50).await.unwrap();
+        two.grow(50).await.unwrap();
+        let mut waits = Box::pin(one.grow(10));
+        assert!(waits.as_mut().now_or_never().is_none());
+        drop(waits);
+        assert!(
+            Box::pin(two.grow(10)).now_or_never().is_none(),
+            "the other may give back"
+        );
+    }
+}
