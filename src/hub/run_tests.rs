@@ -68,7 +68,8 @@ fn start() -> Running {
     let (hub, seen) = Hub::new(sources, network, settle, fanout.clone(), metrics.clone());
     let ((events, inbox), (orders, orders_in)) = (mpsc::channel(4), mpsc::channel(1));
     let stop = CancellationToken::new();
-    tokio::spawn(hub.run(inbox, orders_in, stop.clone()));
+    let nobody = (mpsc::channel(1).0, mpsc::channel(1).1);
+    tokio::spawn(hub.run(inbox, orders_in, nobody, stop.clone()));
     Running {
         events,
         orders,
