@@ -84,7 +84,12 @@ async fn a_route_outlives_its_last_instance() {
     let _basket = etcd.register("basket", &basket, &path, TTL).await;
     bridge.metric_is(CONTESTED, &[], |n| n == 1).await;
     client.is_refused(&wanted, "http 503").await;
-    remembered(folder.path(), &["left_ago", "prices"]).await;
+    let file = folder.path().join("decisions");
+    wait::until(wait::PATIENCE, "both departures are on disk", async || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        wait::holds(text.matches("left_ago").count() == 2, || text)
+    })
+    .await;
     bridge.kill_and_restart().await;
     bridge.metric_is(KEPT, &[], |n| n == 2).await;
     let newcomer = bridge.envoy(Step::Listeners, &[]).await;

@@ -338,6 +338,7 @@ impl Hub {
                 services = self.builder.services(),
                 "ready: all sources have delivered"
             );
+            self.name_kept(); // of the bridge before this one, too
         }
         self.log_all_unhealthy();
         self.log_departures();

@@ -46,6 +46,11 @@ struct Running {
 }
 
 fn start() -> Running {
+    start_after(Decisions::default())
+}
+
+/// A hub that knows what another one decided.
+fn start_after(decisions: Decisions) -> Running {
     let info = SourceInfo {
         kind: "etcd",
         guard: None,
@@ -66,6 +71,7 @@ fn start() -> Running {
     let settle = (Duration::from_millis(10), Duration::from_millis(100));
     let sources = BTreeMap::from([("s".into(), info)]);
     let (hub, seen) = Hub::new(sources, network, settle, fanout.clone(), metrics.clone());
+    let hub = hub.remembering(BTreeMap::new(), decisions, crate::cache::writer().0);
     let ((events, inbox), (orders, orders_in)) = (mpsc::channel(4), mpsc::channel(1));
     let stop = CancellationToken::new();
     let nobody = (mpsc::channel(1).0, mpsc::channel(1).1);
@@ -180,4 +186,27 @@ async fn a_listener_that_no_envoy_gets_is_reported_once_others_are_connected() {
             .unwrap(),
     );
     assert_eq!(hub.metrics.listeners_unused.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_kept_before_a_restart_is_counted_and_ends() {
+    let cart = crate::cache::Remembered {
+        left_ago: Some(Duration::from_secs(600)),
+        ..crate::cache::Remembered::default()
+    };
+    let mut hub = start_after(Decisions {
+        services: BTreeMap::from([("cart".into(), cart)]),
+        ..Decisions::default()
+    });
+    let began = clock::now();
+    hub.events.send(event(&[])).await.unwrap();
+    hub.kept(1).await;
+    assert_eq!(hub.metrics.services_kept.get(), 1);
+    hub.kept(0).await;
+    let left = clock::now().duration_since(began);
+    assert!(
+        (2_990..=3_010).contains(&left.as_secs()),
+        "the rest of its hour: {left:?}"
+    );
+    assert_eq!(hub.metrics.services_kept.get(), 0);
 }
