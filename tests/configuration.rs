@@ -401,7 +401,7 @@ fn the_memory_of_sources_is_a_size() {
     assert_eq!(memory("\"1 GiB\"").unwrap(), 1 << 30);
     assert_eq!(memory("33554432").unwrap(), 32 << 20);
     for wrong in ["\"256MB\"", "\"1MiB\"", "\"\"", "\"99999999999999999999GiB\""] {
-        let reason = memory(wrong).unwrap_err().to_string();
+        let reason = memory(wrong).unwrap_err();
         assert!(reason.contains("such as \"256MiB\""), "{wrong}: {reason}");
     }
     let none = read("[sources.f]\nkind = \"file\"\npath = \"x\"\n", &[]).unwrap();

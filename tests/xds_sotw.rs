@@ -346,3 +346,19 @@ fn what_a_client_may_have_taken_of_a_refused_set_is_taken_back() {
         "#]],
     );
 }
+
+#[test]
+fn rule_47_what_is_tried_again_after_a_refusal_waits_for_its_clusters() {
+    check(
+        "put cds a=1; put lds x=1 y=1(a); want cds; ack 1; want lds; nack 2; put cds a=2; ack 3; put cds b=1; ack 4; ack 5",
+        expect![[r#"
+            cds#1 +a=1
+            lds#2 +x=1 +y=1
+            refused 2
+            lds#3 +x=1
+            cds#4 +a=2
+            cds#5 +a=2 +b=1
+            lds#6 +x=1 +y=1
+        "#]],
+    );
+}

@@ -187,7 +187,6 @@ impl Watched {
     pub(crate) fn start(config: &ConsulSource) -> Self {
         let timing = Timing {
             backoff_max: Duration::from_millis(500),
-            gate_max: Duration::from_millis(500),
             look: Duration::from_millis(100),
             ..Timing::default()
         };

@@ -94,7 +94,7 @@ impl Place<'_> {
     }
 
     /// The names in `expose` that the operator does not define.
-    fn unknown<'p>(self, policy: &'p Policy) -> Vec<&'p str> {
+    fn unknown(self, policy: &Policy) -> Vec<&str> {
         let Some(Expose::On(names)) = policy.expose.as_ref().filter(|_| !self.exposures.is_empty()) else {
             return Vec::new();
         };

@@ -16,6 +16,7 @@ pub mod network;
 mod numbered;
 pub mod path;
 pub mod probe;
+mod repaired;
 pub mod route;
 pub mod service;
 pub mod source_state;

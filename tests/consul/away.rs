@@ -23,7 +23,6 @@ async fn ten_thousand_watches_and_an_agent_that_is_down_for_thirty_seconds() {
         .watched(Timing {
             backoff_min: usual.backoff_min / 10,
             backoff_max: usual.backoff_max / 10,
-            gate_max: usual.gate_max / 10,
             audit_pace: timing().audit_pace,
             ..usual
         })

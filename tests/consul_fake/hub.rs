@@ -15,7 +15,6 @@ pub fn timing() -> Timing {
         slack: Duration::from_millis(1500),
         backoff_min: Duration::from_millis(5),
         backoff_max: Duration::from_millis(20),
-        gate_max: Duration::from_millis(20),
         pace: Duration::from_millis(1),
         sweep: Duration::from_millis(20),
         look: Duration::from_millis(10),

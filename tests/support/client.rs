@@ -68,6 +68,8 @@ pub struct Client {
     pub refused_set: PerKind<Option<String>>,
     /// State of the world: the last set that was accepted on this stream, name → version.
     pub good: PerKind<BTreeMap<String, String>>,
+    /// State of the world: a set was refused since.
+    pub doubting: PerKind<bool>,
     /// State of the world: refused ones whose content was another one since.
     pub moved: PerKind<BTreeSet<String>>,
     /// Clusters whose endpoints have to follow.
@@ -98,6 +100,7 @@ impl Client {
             deleted: PerKind::default(),
             refused_set: PerKind::default(),
             good: PerKind::default(),
+            doubting: PerKind::default(),
             moved: PerKind::default(),
             follow: BTreeSet::new(),
             node_sent: false,
@@ -291,6 +294,7 @@ impl Client {
         }
         self.held.get_mut(kind).retain(|n, _| want.names.contains(n));
         self.sent.get_mut(kind).retain(|n, _| want.names.contains(n));
+        self.good.get_mut(kind).retain(|n, _| want.names.contains(n));
         self.refused.get_mut(kind).retain(|n, _| want.names.contains(n));
         self.suspect.get_mut(kind).retain(|n, _| want.names.contains(n));
         if kind == Kind::Endpoints {
@@ -320,6 +324,7 @@ impl Client {
         if full && !nack {
             held.clear();
             if newest {
+                *self.doubting.get_mut(kind) = false;
                 let set = response.resources.iter();
                 *self.good.get_mut(kind) = set.map(|r| (r.name.to_string(), r.version.to_string())).collect();
             }
@@ -371,6 +376,7 @@ impl Client {
         if full {
             if newest {
                 *self.refused_set.get_mut(kind) = Some(response.version.clone());
+                *self.doubting.get_mut(kind) = true;
                 let good = self.good.get(kind);
                 let new = |r: &&Arc<Resource>| good.get(&*r.name).is_none_or(|v| *v != r.version.to_string());
                 let news: Vec<_> = response.resources.iter().filter(new).collect();

@@ -145,7 +145,7 @@ impl Client {
     fn parted(&self, cluster: &str, view: &View) {
         // Left out because of a refusal, and never accepted: no content of it is known to be good.
         let left_out = !self.delta()
-            && self.server_has(Kind::Cluster, cluster, view).is_some()
+            && (*self.doubting.get(Kind::Cluster) || self.server_has(Kind::Cluster, cluster, view).is_some())
             && !self.good.get(Kind::Cluster).contains_key(cluster);
         if self.hurried || left_out || !self.has_all_clusters() {
             return;

@@ -308,14 +308,14 @@ impl Client {
         });
         let exchange = async {
             let response = http.request(request).await.map_err(Failure::Send)?;
-            let (head, body) = response.into_parts();
-            let (body, held) = self.collect(body, ask.longest).await?;
+            let (head, stream) = response.into_parts();
+            let (body, share) = self.collect(stream, ask.longest).await?;
             Ok(Reply {
                 status: head.status,
                 headers: head.headers,
                 multiplexed: head.version == http::Version::HTTP_2,
                 body,
-                held,
+                held: share,
             })
         };
         let waiting = async {

@@ -124,7 +124,7 @@ impl Link {
         source: Arc<str>,
         client: Client,
         selection: ConsulSelection,
-        timing: Timing,
+        timing: &Timing,
         news: mpsc::Sender<News>,
     ) -> Self {
         Self {
@@ -134,7 +134,7 @@ impl Link {
             circuit: Circuit::new(),
             verify: Notify::new(),
             known: Arc::default(),
-            timing,
+            timing: *timing,
             asides: Semaphore::new(ASIDES),
             flights: Arc::default(),
             moves: watch::Sender::new(0),

@@ -108,7 +108,7 @@ impl ConsulWatcher {
             sink.source().clone(),
             client,
             self.config.selection.clone(),
-            timing,
+            &timing,
             news,
         ));
         let (client, source) = (link.client.clone(), link.source.clone());

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
+/// Pauses between tries that nobody answers are so many times shorter than those before all is read again.
+const AWAY_SHARE: u32 = 6;
+
 /// How long things take. The default is right for real agents; tests shorten it.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
@@ -16,9 +19,6 @@ pub struct Timing {
     /// The longest pause before all is read again, without the jitter: what is confirmed and breaks again and
     /// again, and answers of no use.
     pub backoff_max: Duration,
-    /// The longest pause between two tries that nobody answers, without the jitter. Each is a few small requests
-    /// of one prober, whatever the number of services; so long may an agent be back before it is used.
-    pub gate_max: Duration,
     /// So long without trouble, and the pauses start at the least again.
     pub calm: Duration,
     /// A pause after a blocking read that brought nothing: nothing in between must spin.
@@ -50,7 +50,6 @@ impl Default for Timing {
             slack: Duration::from_secs(10),
             backoff_min: Duration::from_millis(125),
             backoff_max: Duration::from_secs(15),
-            gate_max: Duration::from_millis(2_500),
             calm: Duration::from_secs(60),
             pace: Duration::from_millis(100),
             sweep: Duration::from_secs(2),
@@ -73,9 +72,10 @@ impl Timing {
         pauses(self.backoff_min, self.backoff_max)
     }
 
-    /// Pauses of 125–250 ms, doubling to 2.5–5 s, for ever: between tries of an agent that is away.
+    /// Pauses of 125–250 ms, doubling to 2.5–5 s, for ever: between tries of an agent that is away. Each is a few
+    /// small requests of one prober, whatever the number of services; so long may an agent be back before it is used.
     pub(super) fn tries(&self) -> ExponentialBackoff {
-        pauses(self.backoff_min, self.gate_max)
+        pauses(self.backoff_min, self.backoff_max / AWAY_SHARE)
     }
 
     /// Pauses of 100–200 ms, doubling: before a read that was not answered by the agent itself is sent again.

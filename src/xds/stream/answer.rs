@@ -24,7 +24,7 @@ impl<F: Fn(NameId) -> Option<Arc<str>>> NameOf for F {}
 const NAME_OVERHEAD: usize = 20;
 
 /// Whether something that this resource needs is still on its way.
-fn shut(gate: Option<&RoaringBitmap>, resource: &Resource) -> bool {
+pub(super) fn shut(gate: Option<&RoaringBitmap>, resource: &Resource) -> bool {
     gate.is_some_and(|gate| resource.needs.iter().any(|need| gate.contains(*need)))
 }
 

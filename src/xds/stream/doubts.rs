@@ -83,6 +83,11 @@ impl Doubts {
             .fold(RoaringBitmap::new(), |all, group| all | group)
     }
 
+    /// The group that is tried next.
+    pub(super) fn next(&self) -> Option<&RoaringBitmap> {
+        self.groups.last()
+    }
+
     /// The next group goes into the set. False: there is none.
     pub(super) fn next_group(&mut self) -> bool {
         self.groups.pop().is_some()

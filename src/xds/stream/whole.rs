@@ -13,7 +13,7 @@ use super::super::order::Way;
 use super::super::resource::Resource;
 use super::super::response::Response;
 use super::super::subscription::{Subscription, Todo};
-use super::answer::{NameOf, set_version};
+use super::answer::{NameOf, set_version, shut};
 use super::doubts::{Offer, Viewer};
 use super::{Stream, everything};
 
@@ -28,7 +28,8 @@ impl Stream {
         now: Duration,
     ) -> Option<Response> {
         let gate = self.gate(generation, kind, now);
-        let found = self.changed(generation, kind, gate.as_ref(), false, now);
+        let waiting = self.next_waits(generation, kind, gate.as_ref());
+        let found = self.changed(generation, kind, gate.as_ref(), waiting, now);
         let (client, fleet) = (self.client, self.fleet().to_owned());
         let viewer = (kind, client, fleet.as_str());
         let sub = self.types.get(kind);
@@ -42,7 +43,7 @@ impl Stream {
             Way::Down => !gone.is_empty() && !self.still_named(kind, now),
         };
         // One that waits for its clusters would be in the set: all of it waits, also a removal.
-        if found.gated || !ready {
+        if found.gated || waiting || !ready {
             return None;
         }
         // Rule 44: what is absent is removed; so a cluster stays in while a route may still name it.
@@ -102,8 +103,8 @@ impl Stream {
         // Also what was new in a set that was not sent, because it had been refused.
         let mut news = set.clone();
         news.retain(|(id, resource)| {
-            let sent = sub.doubts.sent(*id, viewer).map(|r| r.version);
-            sub.again.contains(*id) || !sub.held.contains(*id) || sent != Some(resource.version)
+            let last = sub.doubts.sent(*id, viewer).map(|r| r.version);
+            sub.again.contains(*id) || !sub.held.contains(*id) || last != Some(resource.version)
         });
         sub.dirty = kept.iter().map(|(id, _)| *id).collect();
         sub.again.clear();
@@ -143,6 +144,18 @@ impl Stream {
             flight.only = only;
         }
         Some(response)
+    }
+}
+
+impl Stream {
+    /// Whether something that is tried again after a refusal needs a cluster that is still on its way.
+    fn next_waits(&self, generation: &Generation, kind: Kind, gate: Option<&RoaringBitmap>) -> bool {
+        let (client, fleet, sub) = (self.client, self.fleet(), self.types.get(kind));
+        let waits = |id| {
+            let resource = sub.visible(generation, kind, id, (client, fleet));
+            resource.is_some_and(|resource| shut(gate, resource))
+        };
+        sub.doubts.next().is_some_and(|group| group.iter().any(waits))
     }
 }
 
