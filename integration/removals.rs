@@ -176,7 +176,8 @@ async fn one_of_two_and_the_last_one_leave_at_once() {
     scene::delete(&scene.etcd, &["orders-1"]).await;
     client.reaches(&orders, &["orders-0"]).await;
     scene::delete(&scene.etcd, &["orders-0"]).await;
-    client.is_refused(&orders, "http 404").await;
+    client.is_refused(&orders, "http 503").await; // its route is kept
+    scene.served(0).await;
     let log = scene.bridge.log();
     assert!(!log.contains("withheld"), "{log}");
 }
@@ -195,7 +196,8 @@ async fn a_service_whose_servers_are_dead_leaves_without_the_hold() {
     let load = scene.load.stop().await;
     scene.stop(0..5).await;
     scene.withheld(0).await;
-    client.is_refused(&orders, "http 404").await;
+    scene.served(0).await;
+    client.is_refused(&orders, "http 503").await; // its route is kept
     load.assert_clean(40);
     let gone = "xds_bridge_source_withheld_gone_total";
     scene
