@@ -1,13 +1,50 @@
-//! Takes the protobuf descriptors that envoy-types ships, without their comments
-//! (3.4 MB → 0.6 MB), so that `dump` and `bootstrap` can print resources as Envoy does.
+//! Takes the protobuf descriptors that envoy-types ships, without their comments and only those that
+//! resources and bootstraps are made of, so that `dump` and `bootstrap` can print them as Envoy does.
 //! The crate does not export them, so its folder is asked of cargo.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
+
+/// What resources and bootstraps are, and what stands inside of them as `Any`: a message of another file cannot
+/// be printed (`integration/ports.rs` and `tests/readme.rs` find it).
+const NEEDED: &[&str] = &[
+    "envoy/config/bootstrap/v3/",
+    "envoy/config/cluster/v3/cluster.proto",
+    "envoy/config/endpoint/v3/endpoint.proto",
+    "envoy/config/listener/v3/listener.proto",
+    "envoy/config/route/v3/route.proto",
+    "envoy/extensions/bootstrap/internal_listener/",
+    "envoy/extensions/filters/http/router/",
+    "envoy/extensions/filters/network/http_connection_manager/",
+    "envoy/extensions/filters/network/tcp_proxy/",
+    "envoy/extensions/load_balancing_policies/",
+    "envoy/extensions/retry/",
+    "envoy/extensions/transport_sockets/",
+    "envoy/extensions/upstreams/",
+];
+
+/// Leaves out the files that none of these imports.
+fn keep_needed(set: &mut FileDescriptorSet) {
+    let imports: BTreeMap<String, Vec<String>> = set
+        .file
+        .iter()
+        .map(|file| (file.name().to_owned(), file.dependency.clone()))
+        .collect();
+    let needed = |name: &&String| NEEDED.iter().any(|prefix| name.starts_with(prefix));
+    let mut left: Vec<String> = imports.keys().filter(needed).cloned().collect();
+    let mut kept = BTreeSet::new();
+    while let Some(name) = left.pop() {
+        if kept.insert(name.clone()) {
+            left.extend(imports.get(&name).into_iter().flatten().cloned());
+        }
+    }
+    set.file.retain(|file| kept.contains(file.name()));
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
@@ -17,6 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for file in &mut set.file {
         file.source_code_info = None;
     }
+    keep_needed(&mut set);
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     std::fs::write(out.join("envoy.bin"), set.encode_to_vec())?;
     Ok(())

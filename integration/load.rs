@@ -5,9 +5,11 @@
 //! - `load latency`: a write to the registry → Envoy's ACK;
 //! - `load streams`: many discovery streams at once, here or at any other xDS server;
 //! - `load agent`: changes behind a client agent of Consul, beside a plain watcher of the same agent;
-//! - `load registries`: what the bridge costs a registry of thousands of services.
+//! - `load registries`: what the bridge costs a registry of thousands of services;
+//! - `load hostile`: the memory that hostile clients and large dumps take, and what comes back;
+//! - `load large`: one change in a service of ten thousands of instances.
 //!
-//! Without a word: all five. `--quick`: a small part of each, in less than a minute.
+//! Without a word: all seven. `--quick`: a small part of each, in less than a minute.
 #![allow(clippy::print_stdout, reason = "its tables go to a person, or into a file")]
 #![allow(
     clippy::unwrap_used,
@@ -35,8 +37,12 @@ mod changes;
 mod client;
 #[path = "load/decode.rs"]
 mod decode;
+#[path = "load/hostile.rs"]
+mod hostile;
 #[path = "load/keys.rs"]
 mod keys;
+#[path = "load/large.rs"]
+mod large;
 #[path = "load/latency.rs"]
 mod latency;
 #[path = "load/numbers.rs"]
@@ -69,12 +75,18 @@ async fn main() {
         Some(What::Streams(wish)) => streams::measure(&wish, quick).await,
         Some(What::Agent) => Box::pin(agent::measure(quick)).await,
         Some(What::Registries { only }) => Box::pin(registries::measure(only, quick)).await,
+        Some(What::Large) => Box::pin(large::measure(quick)).await,
+        Some(What::Hostile) => Box::pin(hostile::measure()).await,
         None => {
             program::measure(quick).await;
             Box::pin(latency::measure(if quick { 30 } else { options::CHANGES })).await;
             streams::measure(&options::StreamArgs::default(), quick).await;
             Box::pin(agent::measure(quick)).await;
             Box::pin(registries::measure(None, quick)).await;
+            Box::pin(large::measure(quick)).await;
+            if !quick {
+                Box::pin(hostile::measure()).await;
+            }
         }
     }
 }

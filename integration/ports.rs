@@ -63,6 +63,29 @@ async fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_is_served_can_be_printed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let catalog = "[services.orders]\nprotocol = \"grpc\"\nroute = \"grpc=shop.Orders\"\n\
+                   instances = [{ address = \"10.0.0.1\", port = 80 }]\n\
+                   [services.web]\ninstances = [{ address = \"10.0.0.2\", port = 80 }]\n";
+    std::fs::write(folder.path().join("catalog.toml"), catalog).expect("a catalog");
+    let bridge = Bridge::start(&nothing(folder.path())).await;
+    let dump = bridge.text("/config_dump").await.expect("a dump");
+    let read: serde_json::Value = serde_json::from_str(&dump).expect("JSON");
+    assert_eq!(read["configs"].as_array().map(Vec::len), Some(4));
+    for part in [
+        "\"10.0.0.1\"",
+        "api_listener",
+        "HttpConnectionManager",
+        "previous_hosts",
+        "HttpProtocolOptions",
+    ] {
+        assert!(dump.contains(part), "{part} is missing:\n{dump}");
+    }
+    assert!(!dump.contains("\"error\""), "{dump}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plaintext_to_a_tls_port_is_one_line_with_the_address() {
     let (dir, ca) = (tempfile::tempdir().expect("a folder"), Ca::new());
     let catalog = tempfile::tempdir().expect("a folder");

@@ -217,6 +217,7 @@ pub fn port(xds: &Xds) -> Result<grpc::Options, AppError> {
         max_connections: xds.max_connections,
         max_streams_per_connection: xds.max_streams_per_connection,
         max_request_bytes: xds.max_request_bytes,
+        max_request_memory: xds.max_request_memory,
         max_requests_per_second: xds.max_requests_per_second,
         new_streams_per_second: xds.new_streams_per_second,
         max_first_responses: xds.max_first_responses,

@@ -239,6 +239,9 @@ impl Fanout {
         for (_, name) in stream.subscriptions() {
             shared.names.release(name);
         }
+        if let Some(used) = shared.names.tidy() {
+            shared.index.tidy(used);
+        }
         if let Some(fleet) = shared.fleet_of.remove(&id)
             && let Some(streams) = shared.fleets.get_mut(&fleet)
         {

@@ -14,6 +14,10 @@ use xds_bridge::source::consul::ConsulWatcher;
 use xds_bridge::source::etcd::EtcdWatcher;
 use xds_bridge::{app, client, render};
 
+/// Gives back what a burst of clients took: glibc keeps it (docs/performance.md, "What comes back").
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The same number on Linux (but for MIPS and PA-RISC) and macOS.
 const SIGXFSZ: i32 = 25;
 

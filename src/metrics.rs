@@ -89,6 +89,8 @@ pub enum Reason {
     MessageSize,
     /// Far more requests than `xds.max_requests_per_second`
     Requests,
+    /// A request that had begun did not arrive in time.
+    Late,
     /// A breach of the protocol.
     Protocol,
 }
@@ -108,10 +110,12 @@ pub enum Limit {
     FirstResponses,
     /// `xds.max_requests_per_second`: read later.
     Requests,
+    /// `xds.max_request_memory`: the connection that holds the most is closed.
+    RequestMemory,
 }
 
 impl Reason {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::NotReady,
         Self::Streams,
         Self::Queue,
@@ -119,6 +123,7 @@ impl Reason {
         Self::Names,
         Self::MessageSize,
         Self::Requests,
+        Self::Late,
         Self::Protocol,
     ];
 
@@ -131,6 +136,7 @@ impl Reason {
             Self::Names => "names",
             Self::MessageSize => "message_size",
             Self::Requests => "requests",
+            Self::Late => "late",
             Self::Protocol => "protocol",
         };
         ByReason { reason }
@@ -138,13 +144,14 @@ impl Reason {
 }
 
 impl Limit {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Connections,
         Self::Handshakes,
         Self::StreamsPerConnection,
         Self::NewStreams,
         Self::FirstResponses,
         Self::Requests,
+        Self::RequestMemory,
     ];
 
     const fn label(self) -> ByLimit {
@@ -155,6 +162,7 @@ impl Limit {
             Self::NewStreams => "new_streams_per_second",
             Self::FirstResponses => "first_responses",
             Self::Requests => "requests_per_second",
+            Self::RequestMemory => "request_memory",
         };
         ByLimit { limit }
     }

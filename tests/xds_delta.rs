@@ -4,7 +4,7 @@ mod support;
 
 use expect_test::{Expect, expect};
 use support::{Script, run};
-use xds_bridge::xds::stream::MAX_TEXT;
+use xds_bridge::xds::stream::{MAX_NAME, MAX_TEXT};
 use xds_bridge::xds::{DeltaRequest, Generation, Kind, Limits, Names, Node, Stream, Variant};
 
 #[allow(clippy::needless_pass_by_value)] // expect! makes a value
@@ -412,6 +412,36 @@ fn names_are_limited() {
         ended: more than 3 names of one type on one stream
     "#]]
     .assert_eq(&said);
+}
+
+#[test]
+fn bytes_of_names_are_limited_over_all_types() {
+    let limits = Limits {
+        name_bytes: 10,
+        ..Limits::default()
+    };
+    let said = Script::with_limits(Variant::Delta, None, "envoy", limits)
+        .play("sub eds aaaa bbbb; unsub eds aaaa; sub rds cccc; sub rds cccc; sub rds ddddd");
+    assert!(
+        said.ends_with("ended: more than 10 bytes of names on one stream\n"),
+        "{said}"
+    );
+    assert!(said.contains("eds#1") && said.contains("cccc"), "{said}");
+}
+
+#[test]
+fn a_name_that_cannot_exist_is_answered_and_not_stored() {
+    let (long, short) = ("n".repeat(MAX_NAME + 1), "n".repeat(MAX_NAME));
+    let said = run(Variant::Delta, &format!("sub eds {long}"));
+    assert_eq!(said, format!("eds#1 -{long}\n"));
+    let mut script = Script::new(Variant::Delta, None, "envoy");
+    script.steps(&format!("sub eds {long}"));
+    assert_eq!(script.stream.subscriptions().count(), 0);
+    script.steps(&format!("sub eds {short}"));
+    assert_eq!(script.stream.subscriptions().count(), 1);
+    let mut script = Script::new(Variant::Sotw, None, "envoy");
+    script.steps(&format!("want eds {long} a"));
+    assert_eq!(script.stream.subscriptions().count(), 1);
 }
 
 #[test]

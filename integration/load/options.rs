@@ -36,6 +36,10 @@ pub(crate) enum What {
         /// Only this one: consul, etcd
         only: Option<Registry>,
     },
+    /// The memory that hostile clients and large dumps take, and what comes back
+    Hostile,
+    /// One change in a service of ten thousands of instances
+    Large,
 }
 
 /// One registry.

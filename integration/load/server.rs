@@ -19,6 +19,8 @@ pub(crate) struct Server {
     child: Child,
     /// Where clients connect to.
     pub(crate) xds: SocketAddr,
+    /// Its admin port.
+    pub(crate) admin: SocketAddr,
     listener: SocketAddr,
     dir: TempDir,
     /// From its start until `/readyz` said yes.
@@ -75,6 +77,7 @@ impl Server {
         Self {
             child,
             xds,
+            admin,
             listener,
             dir,
             start_to_ready: now() - began,

@@ -74,6 +74,8 @@ pub struct Xds {
     pub max_streams_per_connection: u32,
     /// One request's size.
     pub max_request_bytes: usize,
+    /// Bytes of requests that have begun, in all.
+    pub max_request_memory: usize,
     /// Requests read from one stream.
     pub max_requests_per_second: u32,
     /// Streams that begin.

@@ -55,6 +55,7 @@ pub(super) fn read(mut s: Section<'_>, base: &Path) -> Xds {
         max_connections: s.get_or("max_connections", 10_000, parse::count(1, 1_000_000)),
         max_streams_per_connection: number(&mut s, "max_streams_per_connection", 10_000),
         max_request_bytes: s.get_or("max_request_bytes", 16 << 20, parse::count(1 << 10, 1 << 30)),
+        max_request_memory: s.get_or("max_request_memory", 64 << 20, parse::count(1 << 20, 1 << 40)),
         max_requests_per_second: number(&mut s, "max_requests_per_second", 1_000),
         new_streams_per_second: number(&mut s, "new_streams_per_second", 2_000),
         max_first_responses: s.get_or("max_first_responses", 64, parse::count(1, 1_000_000)),

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::budget::Budget;
 use super::connection::{Caller, Connection, Io};
 use super::handshake::shake;
 use super::identity;
@@ -48,6 +49,7 @@ pub(super) struct Acceptor {
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) floods: Arc<Floods>,
+    pub(super) budget: Arc<Budget>,
     pub(super) max_connections: usize,
     pub(super) taken: mpsc::Sender<Result<Connection, Infallible>>,
 }
@@ -97,20 +99,21 @@ impl Acceptor {
             let _ = stream.set_nodelay(true);
             let (taken, metrics, floods) = (self.taken.clone(), self.metrics.clone(), self.floods.clone());
             let Some(tls) = &self.tls else {
-                let caller = Caller::new(address, Vec::new(), place);
+                let caller = Caller::new(address, Vec::new(), place, &self.budget);
                 let connection = Connection::new(Io::Plain(stream), caller, permit, metrics, floods);
                 if taken.send(Ok(connection)).await.is_err() {
                     break;
                 }
                 continue;
             };
-            let config = tls.current();
+            let (config, budget) = (tls.current(), self.budget.clone());
             handshakes.spawn(async move {
                 let shaken = shake(config, stream, address, &place, (&metrics, &floods)).await;
                 let Some(stream) = shaken else { return };
                 let certificates = stream.get_ref().1.peer_certificates();
                 let leaf = certificates.and_then(<[_]>::first);
-                let caller = Caller::new(address, leaf.map(identity::sans).unwrap_or_default(), place);
+                let sans = leaf.map(identity::sans).unwrap_or_default();
+                let caller = Caller::new(address, sans, place, &budget);
                 let connection = Connection::new(Io::Tls(Box::new(stream)), caller, permit, metrics, floods);
                 // Nobody takes it: we are stopping.
                 let _ = taken.send(Ok(connection)).await;

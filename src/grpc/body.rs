@@ -35,6 +35,13 @@ enum Requests {
 }
 
 impl Requests {
+    fn excuse(&mut self, time: Duration) {
+        match self {
+            Self::Delta(inbox) => inbox.excuse(time),
+            Self::Sotw(inbox) => inbox.excuse(time),
+        }
+    }
+
     async fn overflow(&mut self) -> Status {
         match self {
             Self::Delta(inbox) => inbox.overflow().await,
@@ -49,6 +56,8 @@ struct Conversation {
     pace: Pace,
     first: First,
     sending: VecDeque<Bytes>,
+    /// When the last piece was handed out.
+    handed: Instant,
     over: bool,
 }
 
@@ -75,9 +84,10 @@ pub(super) fn body(peer: Peer, turn: Instant, requests: Body) -> Body {
         let options = &peer.shared().options;
         (options.max_request_bytes, options.max_requests_per_second)
     };
+    let caller = peer.caller().cloned();
     let requests = match peer.variant() {
-        Variant::Delta => Requests::Delta(Inbox::new(requests, max_request)),
-        Variant::Sotw => Requests::Sotw(Inbox::new(requests, max_request)),
+        Variant::Delta => Requests::Delta(Inbox::new(requests, max_request, caller)),
+        Variant::Sotw => Requests::Sotw(Inbox::new(requests, max_request, caller)),
     };
     let conversation = Conversation {
         peer,
@@ -85,12 +95,15 @@ pub(super) fn body(peer: Peer, turn: Instant, requests: Body) -> Body {
         pace: Pace::new(rate, rate.saturating_mul(BURST), clock::now()),
         first: First::Queued(turn),
         sending: VecDeque::new(),
+        handed: clock::now(),
         over: false,
     };
     Body::new(StreamBody::new(stream::unfold(
         conversation,
         |mut c| async move {
+            c.requests.excuse(clock::now() - c.handed);
             let frame = c.frame().await?;
+            c.handed = clock::now();
             Some((Ok::<_, Status>(frame), c))
         },
     )))

@@ -13,13 +13,14 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
 use super::accept::GREETING;
+use super::budget::{Account, Budget};
 use super::identity::San;
 use crate::floods::{Floods, Kind};
-use crate::metrics::Metrics;
+use crate::metrics::{Limit, Metrics};
 use crate::places::Place;
 
 /// HTTP/2's connection preface has so many bytes.
@@ -28,6 +29,7 @@ const PREFACE: usize = 24;
 /// The first byte of a TLS connection: a handshake record.
 pub(super) const TLS_HANDSHAKE: u8 = 22;
 
+const MEMORY: Kind = Kind::new("xds.max_request_memory is reached");
 const TLS_HERE: Kind = Kind::new("TLS to a plaintext port");
 
 /// So many first responses of one connection may be on their way: who opens thousands of
@@ -44,14 +46,20 @@ struct Inner {
     sans: Vec<San>,
     streams: AtomicUsize,
     first: Arc<Semaphore>,
+    account: Account,
+    /// Closes the connection.
+    close: CancellationToken,
     /// Until the first stream opens.
     place: Mutex<Option<Place>>,
 }
 
 impl Caller {
-    pub(super) fn new(address: SocketAddr, sans: Vec<San>, place: Place) -> Self {
+    pub(super) fn new(address: SocketAddr, sans: Vec<San>, place: Place, budget: &Arc<Budget>) -> Self {
+        let close = place.out().clone();
         Self(Arc::new(Inner {
             address,
+            account: budget.account(close.clone()),
+            close,
             sans,
             streams: AtomicUsize::new(0),
             first: Arc::new(Semaphore::new(FIRST_RESPONSES)),
@@ -71,6 +79,15 @@ impl Caller {
     pub(super) fn opens(&self) {
         let place = self.0.place.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(place);
+    }
+
+    /// It has opened no stream.
+    fn is_newcomer(&self) -> bool {
+        self.0
+            .place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
     }
 
     /// One more stream on this connection; how many there are now.
@@ -94,11 +111,9 @@ impl Caller {
         }
     }
 
-    /// Ends when the place is taken away.
-    fn out(&self) -> Option<Pin<Box<WaitForCancellationFutureOwned>>> {
-        let place = self.0.place.lock().unwrap_or_else(PoisonError::into_inner);
-        let out = place.as_ref().map(|place| place.out().clone().cancelled_owned());
-        out.map(Box::pin)
+    /// What this connection's requests take.
+    pub(super) fn account(&self) -> &Account {
+        &self.0.account
     }
 }
 
@@ -118,8 +133,10 @@ pub(super) struct Connection {
     io: Io,
     caller: Caller,
     greeting: Option<Greeting>,
-    /// Until it has lost its place, or needs none.
-    out: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// It has lost its place, or takes too much memory.
+    closed: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// That was noticed.
+    ended: bool,
     metrics: Arc<Metrics>,
     floods: Arc<Floods>,
     _permit: OwnedSemaphorePermit,
@@ -140,7 +157,8 @@ impl Connection {
                 deadline: Box::pin(tokio::time::sleep(GREETING)),
                 left: PREFACE,
             }),
-            out: caller.out(),
+            closed: Box::pin(caller.0.close.clone().cancelled_owned()),
+            ended: false,
             caller,
             metrics,
             floods,
@@ -152,6 +170,18 @@ impl Connection {
         match &mut self.io {
             Io::Plain(stream) => Pin::new(stream),
             Io::Tls(stream) => Pin::new(&mut **stream),
+        }
+    }
+
+    /// Its place is another's, or its requests take too much memory.
+    fn closed_by_us(&mut self) {
+        if std::mem::replace(&mut self.ended, true) || self.caller.is_newcomer() {
+            return; // whoever took the place has logged that
+        }
+        self.metrics.reached(Limit::RequestMemory);
+        let address = self.caller.address();
+        if self.floods.has_line(MEMORY, Some(address.ip())) {
+            tracing::warn!(%address, "xds.max_request_memory is reached: the connection that holds the most of it is closed");
         }
     }
 
@@ -202,9 +232,8 @@ impl AsyncRead for Connection {
             this.greeted(buf.filled().get(before..).unwrap_or_default());
             return read;
         }
-        if let Some(out) = &mut this.out
-            && out.as_mut().poll(cx).is_ready()
-        {
+        if this.closed.as_mut().poll(cx).is_ready() {
+            this.closed_by_us();
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let Some(greeting) = &mut this.greeting else {

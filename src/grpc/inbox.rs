@@ -3,18 +3,26 @@
 //! reader that keeps that buffer costs 100 KiB for each stream, for good.
 
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use prost::Message;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
+
+use super::connection::Caller;
+use crate::clock;
 
 /// gRPC's prefix: compressed or not, and a length.
 const PREFIX: usize = 5;
 
 /// What may lie here of a stream that sends faster than it is read.
 const BACKLOG: usize = 256 << 10;
+
+/// A request that has begun is here in full by then.
+const WHOLE: Duration = Duration::from_secs(15);
 
 /// The requests of one stream.
 #[derive(Debug)]
@@ -24,6 +32,11 @@ pub(super) struct Inbox<M> {
     held: Held,
     ended: bool,
     max: usize,
+    /// Since when a request is under way.
+    begun: Option<Instant>,
+    /// Whose budget what is held here counts to, and how much of it does.
+    caller: Option<Caller>,
+    counted: usize,
     message: PhantomData<fn() -> M>,
 }
 
@@ -36,12 +49,15 @@ enum Held {
 
 impl<M: Message + Default> Inbox<M> {
     /// No message may have more than `max` bytes.
-    pub(super) const fn new(body: Body, max: usize) -> Self {
+    pub(super) const fn new(body: Body, max: usize, caller: Option<Caller>) -> Self {
         Self {
             body,
             held: Held::One(Bytes::new()),
             ended: false,
             max,
+            begun: None,
+            caller,
+            counted: 0,
             message: PhantomData,
         }
     }
@@ -50,11 +66,18 @@ impl<M: Message + Default> Inbox<M> {
     pub(super) async fn message(&mut self) -> Result<Option<M>, Status> {
         loop {
             if let Some(message) = self.held.take(self.max)? {
+                self.begun = None;
+                self.count()?;
                 let decoded = M::decode(message);
                 return decoded.map(Some).map_err(|e| Status::internal(e.to_string()));
             }
-            if !self.ended {
+            if !self.ended && self.held.is_empty() {
                 self.fill().await?;
+            } else if !self.ended {
+                let begun = *self.begun.get_or_insert_with(clock::now);
+                let filled = tokio::time::timeout_at(begun + WHOLE, self.fill()).await;
+                filled
+                    .map_err(|_| Status::deadline_exceeded("a request that had begun did not arrive"))??;
             } else if self.held.is_empty() {
                 return Ok(None);
             } else {
@@ -85,11 +108,39 @@ impl<M: Message + Default> Inbox<M> {
             Some(frame) => {
                 if let Ok(data) = frame.into_data() {
                     self.held.put(data);
+                    self.count()?;
                 }
             }
             None => self.ended = true,
         }
         Ok(())
+    }
+
+    /// For so long nothing was read here, since the client did not read what it was sent.
+    pub(super) fn excuse(&mut self, time: Duration) {
+        self.begun = self.begun.map(|begun| begun + time);
+    }
+
+    /// Counts what is held. A small request that comes in one piece is not worth it.
+    fn count(&mut self) -> Result<(), Status> {
+        let held = match &self.held {
+            Held::One(_) => 0,
+            Held::Many(bytes) => bytes.len(),
+        };
+        let Some(caller) = &self.caller else { return Ok(()) };
+        let before = std::mem::replace(&mut self.counted, held);
+        let too_much =
+            |_| Status::resource_exhausted("too many bytes of requests under way on this connection");
+        caller.account().change(before, held).map_err(too_much)
+    }
+}
+
+impl<M> Drop for Inbox<M> {
+    fn drop(&mut self) {
+        if let Some(caller) = &self.caller {
+            // Less is never too much.
+            let _ = caller.account().change(self.counted, 0);
+        }
     }
 }
 
@@ -185,7 +236,7 @@ mod tests {
             .chunks(piece)
             .map(|p| Ok(Frame::data(Bytes::copy_from_slice(p))))
             .collect();
-        Inbox::new(Body::new(StreamBody::new(stream::iter(pieces))), max)
+        Inbox::new(Body::new(StreamBody::new(stream::iter(pieces))), max, None)
     }
 
     #[tokio::test]

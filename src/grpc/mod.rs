@@ -5,6 +5,7 @@
 mod accept;
 mod admission;
 mod body;
+mod budget;
 mod connection;
 mod handshake;
 mod identity;
@@ -52,6 +53,8 @@ pub struct Options {
     pub max_streams_per_connection: u32,
     /// The first request of a reconnecting Envoy lists each name and version it holds.
     pub max_request_bytes: usize,
+    /// Bytes of requests that have begun, of all connections; above, the one that holds the most is closed.
+    pub max_request_memory: usize,
     /// Requests that one stream is read per second, after a burst of five seconds' worth.
     pub max_requests_per_second: u32,
     /// Streams that begin per second, after a burst of one second's worth.
@@ -73,6 +76,7 @@ impl Default for Options {
             // The first request of a reconnecting Envoy lists each name and version it holds: 80 bytes for
             // each of 200,000 fit. No more than that: decoding makes twelve times as much of short names.
             max_request_bytes: 16 << 20,
+            max_request_memory: 64 << 20,
             max_requests_per_second: 1_000,
             new_streams_per_second: 2_000,
             max_first_responses: 64,
@@ -99,6 +103,7 @@ pub async fn serve(
         tls: options.tls.clone(),
         metrics: metrics.clone(),
         floods: floods.clone(),
+        budget: budget::Budget::new(options.max_request_memory, options.max_request_bytes),
         max_connections: options.max_connections,
         taken,
     };

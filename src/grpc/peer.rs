@@ -254,6 +254,7 @@ impl Peer {
         self.shared.metrics.refused(match status.code() {
             Code::OutOfRange => Reason::MessageSize,
             Code::ResourceExhausted => Reason::Requests,
+            Code::DeadlineExceeded => Reason::Late,
             _ => return status,
         });
         if self.has_line(UNREAD) {
@@ -263,7 +264,10 @@ impl Peer {
                 "discovery stream refused"
             );
         }
-        Status::resource_exhausted(status.message())
+        match status.code() {
+            Code::OutOfRange => Status::resource_exhausted(status.message()),
+            _ => status,
+        }
     }
 
     /// It sends more requests than it may: it is read later.
@@ -280,7 +284,9 @@ impl Peer {
             Ok(heard) => heard,
             Err(refusal) => {
                 self.shared.metrics.refused(match refusal {
-                    Refusal::TooManyNames { .. } => Reason::Names,
+                    Refusal::TooManyNames { .. } | Refusal::TooManyBytes { .. } | Refusal::Full => {
+                        Reason::Names
+                    }
                     _ => Reason::Protocol,
                 });
                 if self.has_line(REFUSED) {
@@ -417,6 +423,10 @@ impl Peer {
         (Version::of(self.node().as_bytes()).0, self.place.id)
     }
 
+    pub(super) const fn caller(&self) -> Option<&Caller> {
+        self.caller.as_ref()
+    }
+
     /// The share of first responses of the connection, where that is known.
     pub(super) fn first_share(&self) -> Option<Arc<Semaphore>> {
         self.caller.as_ref().map(Caller::first)
@@ -459,7 +469,9 @@ const fn by_variant(variant: Variant) -> ByVariant {
 
 fn status(refusal: &Refusal) -> Status {
     match refusal {
-        Refusal::TooManyNames { .. } => Status::resource_exhausted(refusal.to_string()),
+        Refusal::TooManyNames { .. } | Refusal::TooManyBytes { .. } | Refusal::Full => {
+            Status::resource_exhausted(refusal.to_string())
+        }
         _ => Status::invalid_argument(refusal.to_string()),
     }
 }

@@ -114,6 +114,15 @@ impl Index {
         }
     }
 
+    /// No name has a number from here on.
+    pub fn tidy(&mut self, used: usize) {
+        for kind in Kind::ALL {
+            let named = &mut self.kinds.get_mut(kind).named;
+            named.truncate(used);
+            named.shrink_to_fit();
+        }
+    }
+
     /// The streams that subscribe to `*` of a type.
     #[must_use]
     pub fn wildcards(&self, kind: Kind) -> &RoaringBitmap {

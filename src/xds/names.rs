@@ -28,6 +28,10 @@ pub struct Names {
     ids: HashMap<Arc<str>, NameId>,
     entries: Vec<Entry>,
     free: Vec<NameId>,
+    /// Bytes of names that are only asked for.
+    unknown: usize,
+    /// How many numbers were free when the table was last made smaller.
+    tidied: usize,
 }
 
 #[derive(Debug)]
@@ -37,15 +41,32 @@ struct Entry {
     asked: u32,
 }
 
+/// What a name that is only asked for takes besides its text.
+const OVERHEAD: usize = 96;
+
+/// All names that clients ask for and nobody serves, of all streams together.
+const UNKNOWN: usize = 64 << 20;
+
+/// Below this many free numbers the table stays as it is.
+const FEW: usize = 4_096;
+
 impl Names {
+    /// Whether all of these could be stored if nobody serves them.
+    #[must_use]
+    pub fn have_room_for(&self, names: impl Iterator<Item = usize>) -> bool {
+        let wanted = names.map(|length| length + OVERHEAD).sum::<usize>();
+        self.unknown.saturating_add(wanted) <= UNKNOWN
+    }
+
     /// The number of a published name, for good.
     pub fn publish(&mut self, name: &Arc<str>) -> NameId {
         let id = match canonical(name) {
             Cow::Borrowed(_) => self.intern(name),
             Cow::Owned(name) => self.intern(&name.into()),
         };
-        if let Some(entry) = self.entries.get_mut(id as usize) {
+        if let Some(entry) = self.entries.get_mut(id as usize).filter(|e| !e.published) {
             entry.published = true;
+            self.unknown = self.unknown.saturating_sub(entry.name.len() + OVERHEAD);
         }
         id
     }
@@ -74,6 +95,7 @@ impl Names {
         let forgotten = entry.asked == 0;
         if forgotten {
             let name = std::mem::replace(&mut entry.name, Arc::from(""));
+            self.unknown = self.unknown.saturating_sub(name.len() + OVERHEAD);
             self.ids.remove(&name);
             self.free.push(id);
         }
@@ -98,6 +120,31 @@ impl Names {
         self.entries.get(id as usize).map(|e| &e.name)
     }
 
+    /// The length of a name, in bytes.
+    #[must_use]
+    pub fn len_of(&self, id: NameId) -> usize {
+        self.name(id).map_or(0, |name| name.len())
+    }
+
+    /// Gives memory back once many names are gone; says how many numbers are in use at the most, if it did.
+    pub fn tidy(&mut self) -> Option<usize> {
+        if self.free.len() < 2 * self.tidied + FEW || self.free.len() * 2 < self.entries.len() {
+            return None;
+        }
+        let free = set(std::mem::take(&mut self.free));
+        while let Some(last) = self.entries.len().checked_sub(1)
+            && NameId::try_from(last).is_ok_and(|last| free.contains(last))
+        {
+            self.entries.pop();
+        }
+        let used = self.entries.len();
+        self.free = free.iter().filter(|id| (*id as usize) < used).collect();
+        self.tidied = self.free.len();
+        self.entries.shrink_to_fit();
+        self.ids.shrink_to_fit();
+        Some(used)
+    }
+
     /// How many names are known.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -119,6 +166,7 @@ impl Names {
             published: false,
             asked: 0,
         };
+        self.unknown += name.len() + OVERHEAD;
         let id = match self.free.pop() {
             Some(id) => {
                 self.entries[id as usize] = entry;
@@ -190,6 +238,33 @@ mod tests {
         assert_eq!(names.find("b"), Some(b));
         assert_eq!(names.ask("c"), a, "the number is used again");
         assert_eq!(names.len(), 2);
+    }
+
+    #[test]
+    fn what_nobody_asks_for_any_more_takes_no_memory() {
+        let mut names = Names::default();
+        let a = names.publish(&"a".into());
+        let ids: Vec<NameId> = (0..10_000).map(|n| names.ask(&format!("unknown-{n}"))).collect();
+        let b = names.publish(&"b".into());
+        let more: Vec<NameId> = (0..10_000).map(|n| names.ask(&format!("more-{n}"))).collect();
+        assert!(names.unknown > 20_000 * OVERHEAD && names.tidy().is_none());
+        for id in ids.into_iter().chain(more) {
+            assert!(names.release(id));
+        }
+        assert_eq!(names.unknown, 0);
+        let used = names.tidy().unwrap();
+        assert_eq!(used, b as usize + 1);
+        assert!(names.entries.capacity() <= used && names.ids.capacity() < 100);
+        assert_eq!((names.find("a"), names.find("b")), (Some(a), Some(b)));
+        assert!(names.tidy().is_none(), "once");
+        assert!(names.ask("c") < b, "a number that is free");
+    }
+
+    #[test]
+    fn unknown_names_have_a_bound() {
+        let names = Names::default();
+        assert!(names.have_room_for([UNKNOWN - OVERHEAD].into_iter()));
+        assert!(!names.have_room_for([UNKNOWN].into_iter()));
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub enum Variant {
 pub struct Limits {
     /// Names per type.
     pub names: usize,
+    /// Bytes of names, of all types.
+    pub name_bytes: usize,
     /// A response is split before it grows beyond so many bytes (gRPC clients refuse 4 MiB).
     pub response_bytes: usize,
     /// What waits for another type goes out after this, come what may.
@@ -49,15 +51,22 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             names: 200_000,
+            name_bytes: 32 << 20,
             response_bytes: 3_500_000,
             gate: Duration::from_secs(10),
         }
     }
 }
 
-/// The longest name and the longest part of a node, bytes: they are kept as long as the stream
-/// lives, and a node stands in each of its log lines. What is served has names of 200.
+/// The longest part of a node, bytes: it is kept as long as the stream lives, and stands in each of its
+/// log lines. The same for a name that is not answered by the end of the stream.
 pub const MAX_TEXT: usize = 4096;
+
+/// What is served has names of 200 bytes at the most: nothing of a longer name is stored.
+pub const MAX_NAME: usize = 512;
+
+/// So many names that are too long for anything are answered by a removal.
+const TOO_LONG: usize = 100;
 
 /// Why a stream ends with an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,6 +97,15 @@ pub enum Refusal {
         /// The bound.
         limit: usize,
     },
+    /// A bound of [`Limits`].
+    #[error("more than {limit} bytes of names on one stream")]
+    TooManyBytes {
+        /// The bound.
+        limit: usize,
+    },
+    /// Of all streams together.
+    #[error("too many names that nobody serves, on all streams together")]
+    Full,
 }
 
 /// What a request meant, for the index, logs and metrics.
@@ -236,6 +254,17 @@ impl Stream {
         Ok(())
     }
 
+    /// Whether so many bytes of names of a type, beside those of the others, are within the bound.
+    fn within_bytes(&self, kind: Kind, bytes: usize) -> Result<(), Refusal> {
+        let others = self.types.iter().filter(|(other, _)| *other != kind);
+        let others: usize = others.map(|(_, sub)| sub.name_bytes).sum();
+        let limit = self.limits.name_bytes;
+        if others.saturating_add(bytes) > limit {
+            return Err(Refusal::TooManyBytes { limit });
+        }
+        Ok(())
+    }
+
     /// Subscribes to names; returns all of them, and those that are new.
     fn subscribe<'a>(
         &mut self,
@@ -255,6 +284,7 @@ impl Stream {
         }
         let all = set(ids);
         let new = &all - &sub.names;
+        sub.name_bytes += new.iter().map(|id| names.len_of(id)).sum::<usize>();
         sub.names |= &new;
         sub.names.optimize();
         heard.subscribed |= &new;
@@ -274,6 +304,7 @@ impl Stream {
         }
         heard.unsubscribed.insert(id);
         heard.subscribed.remove(id);
+        sub.name_bytes = sub.name_bytes.saturating_sub(names.len_of(id));
         let forgotten = names.release(id);
         if forgotten || !sub.wildcard {
             sub.forget(id);

@@ -25,6 +25,8 @@ pub(super) struct Subscription {
     pub(super) named_once: bool,
     /// Subscribed by name.
     pub(super) names: RoaringBitmap,
+    /// Their length in all.
+    pub(super) name_bytes: usize,
     /// The client has some version of it from us.
     pub(super) held: RoaringBitmap,
     /// The client was told that there is none.

@@ -1,17 +1,29 @@
 //! Every bound against a hostile client: what it gets, and what is counted.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 use xds_bridge::clock;
 use xds_bridge::grpc::{Options, Tls};
 use xds_bridge::xds::{DeltaRequest, Kind, Limits};
 
 use crate::pki::{BRIDGE, Ca, files};
-use crate::port::{Port, Talk, code, served};
+use crate::port::{PATIENCE, Port, Talk, code, served};
+
+const ADS: &str =
+    "http://bridge/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 
 fn refused(reason: &str) -> String {
     format!("xds_bridge_streams_refused_total{{reason=\"{reason}\"}}")
@@ -42,6 +54,68 @@ async fn message_size() {
     assert_eq!(talk.hear().await.unwrap_err().code(), Code::ResourceExhausted);
     assert_eq!(port.metric(&refused("message_size")), 1);
     served(Ok(channel), "n", "edge").await.unwrap();
+}
+
+/// A connection on which a request of `length` bytes begins, and so many of them are sent. The task ends with it.
+async fn begun(port: &Port, length: u32, sent: usize) -> (mpsc::Sender<Bytes>, JoinHandle<()>) {
+    let tcp = TcpStream::connect(port.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tcp))
+            .await
+            .unwrap();
+    let (say, said) = mpsc::channel::<Bytes>(1);
+    let frames = ReceiverStream::new(said).map(|data| Ok::<_, Infallible>(Frame::data(data)));
+    let request = http::Request::post(ADS)
+        .header("content-type", "application/grpc")
+        .body(StreamBody::new(frames).boxed_unsync())
+        .unwrap();
+    tokio::spawn(connection);
+    let ended = tokio::spawn(async move {
+        let mut body = sender.send_request(request).await.unwrap().into_body();
+        while let Some(Ok(_)) = body.frame().await {}
+    });
+    let mut prefix = vec![0];
+    prefix.extend(length.to_be_bytes());
+    say.send(prefix.into()).await.unwrap();
+    for _ in 0..sent / 16_384 {
+        if say.send(Bytes::from(vec![0; 16_384])).await.is_err() {
+            break; // closed already
+        }
+    }
+    (say, ended)
+}
+
+#[tokio::test]
+async fn requests_that_begin_and_do_not_end_have_a_budget_together() {
+    let options = Options {
+        max_request_memory: 4 << 20,
+        ..Options::default()
+    };
+    let port = Port::start(options, 1, 100).await;
+    let small = begun(&port, 1 << 20, 64 << 10).await;
+    let good = served(port.plain().await, "n", "edge").await.unwrap();
+    let mut large = Vec::new();
+    for _ in 0..4 {
+        large.push(begun(&port, 16 << 20, 2 << 20).await);
+    }
+    let closed = futures::future::select_all(large.iter_mut().map(|(_, closed)| closed));
+    tokio::time::timeout(PATIENCE, closed)
+        .await
+        .expect("one is closed")
+        .0
+        .unwrap();
+    assert!(!small.1.is_finished(), "who holds little goes on");
+    port.metric_is(&reached("request_memory"), 2).await; // 8 MiB of which 4 may be held
+    let mut good = good;
+    good.say(Kind::Endpoints, names(1)).await;
+    assert!(good.hear().await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_begins_and_does_not_end_has_its_time() {
+    let port = Port::start(Options::default(), 1, 100).await;
+    let (_say, _closed) = begun(&port, 1 << 20, 32 << 10).await;
+    port.metric_is(&refused("late"), 1).await;
 }
 
 #[tokio::test]

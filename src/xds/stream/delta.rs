@@ -1,6 +1,7 @@
 //! How a delta request changes a stream: answers, subscriptions, claims of a reconnect.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
@@ -8,7 +9,7 @@ use super::super::generation::Generation;
 use super::super::kind::Kind;
 use super::super::names::{NameId, Names, set};
 use super::super::request::{Claim, DeltaRequest};
-use super::{Dropped, Heard, Refusal, Stream, everything, short};
+use super::{Dropped, Heard, MAX_NAME, Refusal, Stream, TOO_LONG, everything, short};
 
 pub(super) fn hear(
     stream: &mut Stream,
@@ -54,9 +55,14 @@ pub(super) fn hear(
     }
     if !request.subscribe.is_empty() {
         bounded(stream, kind, &request.subscribe, names)?;
+        let too_long = request.subscribe.iter().filter(|name| name.len() > MAX_NAME);
+        let too_long: Vec<Arc<str>> = too_long.take(TOO_LONG).map(|name| name.as_str().into()).collect();
         let (all, new) = stream.subscribe(kind, named(&request.subscribe), names, &mut heard);
         let sub = stream.types.get_mut(kind);
         sub.held |= new & coming;
+        if sub.strangers.len() < limit.min(TOO_LONG) {
+            sub.strangers.extend(too_long); // there is none of these
+        }
         if first {
             sub.dirty |= &all;
             sub.absent -= &all;
@@ -93,20 +99,36 @@ pub(super) fn hear(
 fn named(list: &[String]) -> impl Iterator<Item = &str> + Clone {
     list.iter()
         .map(String::as_str)
-        .filter(|n| !n.is_empty() && *n != "*")
+        .filter(|n| !n.is_empty() && *n != "*" && n.len() <= MAX_NAME)
 }
 
 /// Refuses too many names before any of them is taken.
 fn bounded(stream: &Stream, kind: Kind, list: &[String], names: &Names) -> Result<(), Refusal> {
-    let held = &stream.types.get(kind).names;
-    let have = usize::try_from(held.len()).unwrap_or(usize::MAX);
-    if stream.within_limits(have.saturating_add(list.len())).is_ok() {
+    let sub = stream.types.get(kind);
+    let have = usize::try_from(sub.names.len()).unwrap_or(usize::MAX);
+    let lengths = || named(list).map(str::len);
+    let within = |count: usize, bytes: usize| {
+        stream.within_limits(have.saturating_add(count))?;
+        stream.within_bytes(kind, sub.name_bytes.saturating_add(bytes))
+    };
+    if within(list.len(), lengths().sum()).is_ok() && names.have_room_for(lengths()) {
         return Ok(());
     }
     // Only now is it worth finding out which of them are new.
-    let is_new = |name: &&str| !names.find(name).is_some_and(|id| held.contains(id));
+    let is_new = |name: &&str| !names.find(name).is_some_and(|id| sub.names.contains(id));
     let new: HashSet<&str> = named(list).filter(is_new).collect();
-    stream.within_limits(have.saturating_add(new.len()))
+    within(new.len(), new.iter().map(|name| name.len()).sum())?;
+    unknown(names, new.into_iter())
+}
+
+/// Refuses names that nobody serves when there are too many of all streams.
+pub(super) fn unknown<'a>(names: &Names, wanted: impl Iterator<Item = &'a str>) -> Result<(), Refusal> {
+    let unknown = wanted.filter(|name| names.find(name).is_none());
+    if names.have_room_for(unknown.map(str::len)) {
+        Ok(())
+    } else {
+        Err(Refusal::Full)
+    }
 }
 
 fn answer(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&super::Error>, heard: &mut Heard) {
@@ -154,13 +176,14 @@ fn claims(stream: &mut Stream, kind: Kind, claims: &[Claim], names: &Names, gene
     let (client, fleet) = (stream.client, stream.fleet().to_owned());
     // An Envoy that asks for endpoints before clusters is in the middle of warming: it must hear them again.
     let trusted = kind != Kind::Endpoints || stream.clusters_first;
+    let most = stream.limits.names;
     let sub = stream.types.get_mut(kind);
     let (mut held, mut equal, mut gone) = (Vec::new(), Vec::new(), Vec::new());
     for Claim { name, version } in claims {
         // A number that only other streams ask for may come to mean another name.
         let known = |id: &NameId| sub.names.contains(*id) || names.is_published(*id);
         let Some(id) = names.find(name).filter(known) else {
-            if sub.wildcard {
+            if sub.wildcard && sub.strangers.len() < most {
                 sub.strangers.insert(name.as_str().into());
             }
             continue;

@@ -10,7 +10,8 @@ use super::super::generation::Generation;
 use super::super::kind::Kind;
 use super::super::names::{NameId, Names, set};
 use super::super::request::SotwRequest;
-use super::{Dropped, Heard, Refusal, Stream, everything, short};
+use super::delta::unknown;
+use super::{Dropped, Heard, MAX_NAME, Refusal, Stream, everything, short};
 
 pub(super) fn hear(
     stream: &mut Stream,
@@ -112,7 +113,7 @@ fn adopt(
     let (client, fleet) = (stream.client, stream.fleet().to_owned());
     let listed = || {
         let names = list.iter().map(String::as_str);
-        names.filter(|n| !n.is_empty() && *n != "*")
+        names.filter(|n| !n.is_empty() && *n != "*" && n.len() <= MAX_NAME)
     };
     // Each ACK repeats the names: mostly there is nothing to do for them. (Who makes two lists
     // of one hash deceives nobody but itself.)
@@ -131,6 +132,8 @@ fn adopt(
         // Before anything is dropped: who is refused is not told of, and the index would keep it for good.
         let different: HashSet<&str> = listed().collect();
         stream.within_limits(different.len())?;
+        stream.within_bytes(kind, different.iter().map(|name| name.len()).sum())?;
+        unknown(names, different.into_iter())?;
     }
     stream.types.get_mut(kind).last_list = hash;
     let sub = stream.types.get_mut(kind);
