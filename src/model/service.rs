@@ -1,6 +1,6 @@
 //! A service: what one source says of it, and the union that Envoy gets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
