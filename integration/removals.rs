@@ -170,9 +170,9 @@ async fn a_wiped_consul_of_small_services_loses_nothing() {
 /// What people do by hand is followed at once, whether the server still runs or not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_two_and_the_last_one_leave_at_once() {
-    let scene = Scene::start(2, "").await;
+    let mut scene = Scene::start(2, "").await;
     let (client, orders) = (scene.envoy.client(), Call::http("orders"));
-    scene.load.finish().await.assert_clean(40);
+    scene.load.stop().await.assert_clean(40);
     scene::delete(&scene.etcd, &["orders-1"]).await;
     client.reaches(&orders, &["orders-0"]).await;
     scene::delete(&scene.etcd, &["orders-0"]).await;
