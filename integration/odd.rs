@@ -384,7 +384,7 @@ async fn registrations_never_make_envoy_refuse_anything() {
             if sotw {
                 until
             } else {
-                until - until.duration_since(now()) / 2
+                now() + until.duration_since(now()) / 2
             }
         });
         let first = rounds;
