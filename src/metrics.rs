@@ -2,7 +2,8 @@
 //! bounded: sources and listeners are configured, types are ours, and entries
 //! with issues are cut off at [`MAX_ENTRIES`].
 
-use prometheus_client::encoding::EncodeLabelSet;
+mod labels;
+
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,175 +11,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+pub use labels::{
+    ByEntry, ByLimit, ByReason, ByService, BySource, ByState, ByType, ByVariant, Limit, Reason, SourceKind,
+};
+
 use crate::xds::PerKind;
 
 /// So many entries with issues are named in the metrics; the gauges count all.
 pub const MAX_ENTRIES: usize = 100;
-
-/// Labels of a source's condition.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct SourceKind {
-    /// Its name.
-    pub source: String,
-    /// `file`, `etcd`, `consul`
-    pub kind: String,
-}
-
-/// Labels of what is counted per source.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct BySource {
-    /// Its name.
-    pub source: String,
-}
-
-/// Labels of a source's state.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct ByState {
-    /// Its name.
-    pub source: String,
-    /// `connecting`, `live`, `empty`, `away`
-    pub state: &'static str,
-}
-
-/// Label of one service.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct ByService {
-    /// Its name.
-    pub service: String,
-}
-
-/// Labels of one entry with an issue.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct ByEntry {
-    /// Its source.
-    pub source: String,
-    /// The registry's name of it.
-    pub entry: String,
-    /// `rejected` or `warning`
-    pub severity: String,
-}
-
-/// Labels per resource type.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct ByType {
-    /// `cds`, `eds`, `lds`, `rds`
-    pub r#type: &'static str,
-}
-
-/// Labels per protocol variant.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct ByVariant {
-    /// `delta` or `sotw`
-    pub variant: &'static str,
-}
-
-/// Why a stream was refused or ended by us.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
-pub enum Reason {
-    /// The sources have not delivered yet.
-    NotReady,
-    /// `xds.max_streams`
-    Streams,
-    /// Too many began at once: `xds.new_streams_per_second`
-    Queue,
-    /// `xds.clients`
-    Identity,
-    /// `xds.max_names`
-    Names,
-    /// `xds.max_request_bytes`
-    MessageSize,
-    /// Far more requests than `xds.max_requests_per_second`
-    Requests,
-    /// A request that had begun did not arrive in time.
-    Late,
-    /// A breach of the protocol.
-    Protocol,
-}
-
-/// A bound that was met by delay, or by closing a connection.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
-pub enum Limit {
-    /// `xds.max_connections`: closed.
-    Connections,
-    /// TLS handshakes at once: the next waits.
-    Handshakes,
-    /// `xds.max_streams_per_connection`: the next waits.
-    StreamsPerConnection,
-    /// `xds.new_streams_per_second`: waits for its turn.
-    NewStreams,
-    /// `xds.max_first_responses`: waits for a place.
-    FirstResponses,
-    /// `xds.max_requests_per_second`: read later.
-    Requests,
-    /// `xds.max_request_memory`: the connection that holds the most is closed.
-    RequestMemory,
-}
-
-impl Reason {
-    const ALL: [Self; 9] = [
-        Self::NotReady,
-        Self::Streams,
-        Self::Queue,
-        Self::Identity,
-        Self::Names,
-        Self::MessageSize,
-        Self::Requests,
-        Self::Late,
-        Self::Protocol,
-    ];
-
-    const fn label(self) -> ByReason {
-        let reason = match self {
-            Self::NotReady => "not_ready",
-            Self::Streams => "streams",
-            Self::Queue => "queue",
-            Self::Identity => "identity",
-            Self::Names => "names",
-            Self::MessageSize => "message_size",
-            Self::Requests => "requests",
-            Self::Late => "late",
-            Self::Protocol => "protocol",
-        };
-        ByReason { reason }
-    }
-}
-
-impl Limit {
-    const ALL: [Self; 7] = [
-        Self::Connections,
-        Self::Handshakes,
-        Self::StreamsPerConnection,
-        Self::NewStreams,
-        Self::FirstResponses,
-        Self::Requests,
-        Self::RequestMemory,
-    ];
-
-    const fn label(self) -> ByLimit {
-        let limit = match self {
-            Self::Connections => "connections",
-            Self::Handshakes => "handshakes",
-            Self::StreamsPerConnection => "streams_per_connection",
-            Self::NewStreams => "new_streams_per_second",
-            Self::FirstResponses => "first_responses",
-            Self::Requests => "requests_per_second",
-            Self::RequestMemory => "request_memory",
-        };
-        ByLimit { limit }
-    }
-}
-
-/// Label of [`Reason`].
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct ByReason {
-    reason: &'static str,
-}
-
-/// Label of [`Limit`].
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct ByLimit {
-    limit: &'static str,
-}
 
 /// All metrics of one bridge.
 #[derive(Debug)]
