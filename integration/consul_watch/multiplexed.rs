@@ -59,10 +59,10 @@ async fn all_are_seen(services: usize) {
         })
         .await;
     }
-    // For the watches, that of the names, and that of the other reads. What reads that began together opened
-    // beyond that goes when it was idle for a while.
-    let right = 1..=services.div_ceil(200) + 2;
-    wait::until(3 * wait::PATIENCE, "few connections", async || {
+    // One for 200 watches, that of the names, and that of the other reads. Reads that began together, before a
+    // connection stood, may have opened one more each, which stays for as long as a read blocks on it.
+    let right = 1..=2 * (services.div_ceil(200) + 2);
+    wait::until(wait::PATIENCE, "few connections", async || {
         let open = connections(agent.ports.https);
         wait::holds(right.contains(&open), || format!("{open}"))
     })
@@ -89,11 +89,11 @@ async fn all_are_seen(services: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_http2_260_services_take_two_connections() {
+async fn over_http2_260_services_take_few_connections() {
     all_are_seen(260).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_http2_500_services_take_three_connections() {
+async fn over_http2_500_services_take_few_connections() {
     all_are_seen(500).await;
 }
