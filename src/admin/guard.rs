@@ -43,7 +43,7 @@ pub(super) enum Refusal {
 
 /// `/healthz` says nothing but that the process lives, and is asked by whatever name a load balancer knows.
 pub(super) async fn guard(State(guarded): State<Guarded>, request: Request, next: Next) -> Response {
-    if request.uri().path() == "/healthz" && request.method() == Method::GET {
+    if request.uri().path() == "/healthz" && matches!(*request.method(), Method::GET | Method::HEAD) {
         return next.run(request).await;
     }
     let authority = request.uri().authority().map(Authority::as_str);

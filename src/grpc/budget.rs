@@ -88,6 +88,9 @@ impl Account {
         let Some(holder) = table.holders.get_mut(&self.id) else {
             return Ok(());
         };
+        if holder.close.is_cancelled() {
+            return Err(TooMuch); // what it holds was taken out of the sum, and goes with it
+        }
         let was = counted(holder.bytes);
         holder.bytes = (holder.bytes + now).saturating_sub(before);
         table.counted = (table.counted + counted(holder.bytes)).saturating_sub(was);
@@ -105,7 +108,7 @@ impl Table {
         let open = self
             .holders
             .values_mut()
-            .filter(|holder| !holder.close.is_cancelled());
+            .filter(|holder| !holder.close.is_cancelled() && counted(holder.bytes) > 0);
         if let Some(largest) = open.max_by_key(|holder| holder.bytes) {
             largest.close.cancel();
             self.counted = self.counted.saturating_sub(counted(largest.bytes));

@@ -244,17 +244,39 @@ impl AsyncRead for Connection {
     }
 }
 
+impl Connection {
+    /// HTTP/2 does not read on before it has written what it has to say, so a client that reads nothing would never
+    /// be closed where only reads look.
+    fn unless_closed<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_pending() && self.closed.as_mut().poll(cx).is_ready() {
+            self.closed_by_us();
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        written
+    }
+}
+
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().write().poll_write(cx, buf)
+        let this = self.get_mut();
+        let written = this.write().poll_write(cx, buf);
+        this.unless_closed(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().write().poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = this.write().poll_flush(cx);
+        this.unless_closed(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().write().poll_shutdown(cx)
+        let this = self.get_mut();
+        let shut = this.write().poll_shutdown(cx);
+        this.unless_closed(cx, shut)
     }
 
     fn poll_write_vectored(
@@ -262,7 +284,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().write().poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let written = this.write().poll_write_vectored(cx, bufs);
+        this.unless_closed(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -21,6 +21,9 @@ const PREFIX: usize = 5;
 /// What may lie here of a stream that sends faster than it is read.
 const BACKLOG: usize = 256 << 10;
 
+/// What is not worth counting: a request that came in one piece.
+const SMALL: usize = 16 << 10;
+
 /// A request that has begun is here in full by then.
 const WHOLE: Duration = Duration::from_secs(15);
 
@@ -121,11 +124,11 @@ impl<M: Message + Default> Inbox<M> {
         self.begun = self.begun.map(|begun| begun + time);
     }
 
-    /// Counts what is held. A small request that comes in one piece is not worth it.
+    /// Counts what is held. A small request that comes in one piece is not worth it, what waits behind it is.
     fn count(&mut self) -> Result<(), Status> {
         let held = match &self.held {
-            Held::One(_) => 0,
-            Held::Many(bytes) => bytes.len(),
+            Held::One(bytes) if bytes.len() <= SMALL => 0,
+            held => held.bytes().len(),
         };
         let Some(caller) = &self.caller else { return Ok(()) };
         let before = std::mem::replace(&mut self.counted, held);

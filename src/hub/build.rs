@@ -126,8 +126,7 @@ impl Builder {
     /// Ends what is kept of a service without instances. `None`: there is no such service; false: it has some.
     pub(super) fn forget(&mut self, service: &str) -> Option<bool> {
         let known = self.claimed.contains_key(service);
-        let kept = self.standing.forget(service);
-        known.then_some(kept)
+        known.then(|| self.standing.forget(service))
     }
 
     /// How many claims lost against others.

@@ -58,7 +58,9 @@ impl Hub {
 
     /// Applies the answer of a probe.
     pub(super) fn probed(&mut self, answered: &Answered) {
-        let touched = self.catalog.answered(answered, self.now());
+        let mut touched = self.catalog.answered(answered, self.now());
+        // A change is reported with its publication: there may be a thousand answers a second.
+        touched.status &= touched.services.is_empty();
         let source = &answered.question.source;
         if touched.gone > 0 {
             self.gone += touched.gone;

@@ -65,10 +65,10 @@ async fn more_instances_or_elements_than_anybody_registers_are_not_read() {
     assert_eq!(hub.ports("orders"), Some(vec![1]), "what is known stays");
     let one = health("orders", &[1]);
     let one = one.trim_matches(['[', ']']);
-    let checks = format!(r#""Checks":[{}]"#, vec!["{}"; 257].join(","));
+    let checks = format!(r#""Checks":[{}]"#, vec!["{}"; 4097].join(","));
     let odd = one.replace(r#""Checks":[]"#, &checks).replace("i1", "odd");
     answers(&fake, "/orders", 901, format!("[{one},{odd}]"));
-    until_named(&mut hub, "more than 256 elements").await;
+    until_named(&mut hub, "more than 4096 elements").await;
     assert_eq!(hub.ports("orders"), Some(vec![1]));
 }
 

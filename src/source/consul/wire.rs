@@ -10,8 +10,9 @@ use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// Checks, tags, pairs of Meta, addresses and ports of one instance. Consul allows 64 pairs of Meta.
-const MOST: usize = 256;
+/// Checks, tags, pairs of Meta, addresses and ports of one instance. Consul allows 64 pairs of Meta, and any number of
+/// tags: the body of the answer has its own bound.
+const MOST: usize = 4096;
 
 /// One element of `/v1/health/service/NAME`.
 #[derive(Debug, Deserialize)]

@@ -5,7 +5,7 @@
 //! are a hint: what they name is tried last, so that mostly the first attempt leaves nothing else out.
 //! Never leaves out what was accepted: its last accepted content stays in the set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -16,6 +16,9 @@ use super::super::kind::Kind;
 use super::super::names::NameId;
 use super::super::resource::{Resource, Version};
 use super::super::subscription::{Flight, Subscription};
+
+/// So many bytes of a refusal's words are looked at for names of resources.
+const READ: usize = 256 << 10;
 
 /// What one type of one stream has accepted, and what is in doubt.
 #[derive(Debug, Default)]
@@ -56,6 +59,11 @@ impl Offer {
 }
 
 impl Doubts {
+    /// Whether there is more to try.
+    pub(super) fn has_more(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
     /// The content of a resource that the client accepted last.
     pub(super) fn good(&self, id: NameId, viewer: Viewer<'_>) -> Option<&Arc<Resource>> {
         self.good.get(id, viewer)
@@ -149,7 +157,11 @@ impl Subscription {
         }
         self.doubts.uncertain |= !news.is_empty();
         let sent = &self.doubts.sent;
-        let is_named = |id: &NameId| sent.get(*id, viewer).is_some_and(|sent| names(words, &sent.name));
+        let said = said(words);
+        let is_named = |id: &NameId| {
+            sent.get(*id, viewer)
+                .is_some_and(|sent| said.contains(&*sent.name))
+        };
         let all = news.iter().map(|(id, _)| *id);
         let (named, others): (RoaringBitmap, RoaringBitmap) = {
             let (named, others): (Vec<NameId>, Vec<NameId>) = all.partition(is_named);
@@ -172,14 +184,15 @@ fn halves(group: RoaringBitmap) -> impl Iterator<Item = RoaringBitmap> {
     [rest, first].into_iter().filter(|half| !half.is_empty())
 }
 
-/// Whether a text names this resource, and not only one whose name holds its name.
-fn names(text: &str, name: &str) -> bool {
+/// What may be names of resources in the words of a client. They are a hint only, and may be long: they are looked
+/// at once and not for each resource, and no further than [`READ`].
+fn said(words: &str) -> HashSet<&str> {
+    let end = (0..=READ.min(words.len())).rfind(|end| words.is_char_boundary(*end));
     let part = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '/' | '.');
-    text.match_indices(name).any(|(at, _)| {
-        let before = text[..at].chars().next_back();
-        let after = text[at + name.len()..].trim_start_matches('.').chars().next();
-        !before.is_some_and(part) && !after.is_some_and(part)
-    })
+    words[..end.unwrap_or_default()]
+        .split(|c| !part(c))
+        .map(|word| word.trim_end_matches('.'))
+        .collect()
 }
 
 #[cfg(test)]
@@ -197,8 +210,14 @@ mod tests {
             ("cart", true),
             ("x", false),
         ] {
-            assert_eq!(names(text, name), wanted, "{name}");
+            assert_eq!(said(text).contains(name), wanted, "{name}");
         }
+        let long = "ä".repeat(READ);
+        assert_eq!(
+            said(&format!("a {long} b")).len(),
+            2,
+            "and no further than a bound"
+        );
     }
 
     #[test]

@@ -110,7 +110,8 @@ impl Stream {
         sub.again.clear();
         sub.absent = &sub.names - &there - withheld;
         if sub.refused_set == Some(version) || (sub.last_set == Some(version) && !asked) {
-            sub.doubts.retry = false;
+            // Each attempt takes a group out: this comes to an end.
+            sub.doubts.retry = sub.doubts.has_more();
             return None;
         }
         // The content has changed since: what was refused may be tried again after this one,
