@@ -34,6 +34,8 @@ pub(super) struct Memory {
     /// Served now, with the age at loading.
     stale: BTreeMap<Arc<str>, Duration>,
     unsaved: BTreeSet<Part>,
+    /// One of them, for which the writer had no room.
+    postponed: Option<Part>,
     last_save: Option<Instant>,
     /// When all was taken for changed last.
     renewed: Instant,
@@ -46,6 +48,7 @@ impl Memory {
             loaded,
             stale: BTreeMap::new(),
             unsaved: BTreeSet::new(),
+            postponed: None,
             last_save: None,
             renewed: began,
         }
@@ -111,7 +114,11 @@ impl Memory {
 
     /// One part to save now.
     pub(super) fn take_unsaved(&mut self, now: Instant) -> Option<Part> {
-        let part = self.unsaved.pop_first()?;
+        // What the writer had no room for goes first: others that change all the time must not hold it up for ever.
+        let part = match self.postponed.take().filter(|part| self.unsaved.remove(part)) {
+            Some(part) => part,
+            None => self.unsaved.pop_first()?,
+        };
         if self.unsaved.is_empty() {
             self.last_save = Some(now);
         }
@@ -120,7 +127,8 @@ impl Memory {
 
     /// The writer is busy: later.
     pub(super) fn later(&mut self, part: Part, now: Instant) {
-        self.unsaved.insert(part);
+        self.unsaved.insert(part.clone());
+        self.postponed = Some(part);
         self.last_save = Some(now);
     }
 }
@@ -185,6 +193,23 @@ mod tests {
         memory.delivered("etcd");
         assert!(memory.away(&"etcd".into()).is_none());
         assert_eq!(memory.waiting(), [""; 0].map(Arc::from));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_writer_had_no_room_for_is_next() {
+        let now = crate::clock::now();
+        let mut memory = memory(now);
+        let first = Part::Source("a".into());
+        for part in [&first, &etcd()] {
+            memory.changed(part);
+        }
+        assert_eq!(memory.take_unsaved(now), Some(first.clone()));
+        assert_eq!(memory.take_unsaved(now), Some(etcd()));
+        memory.later(etcd(), now);
+        memory.changed(&first);
+        assert_eq!(memory.take_unsaved(now), Some(etcd()));
+        assert_eq!(memory.take_unsaved(now), Some(first));
+        assert_eq!(memory.take_unsaved(now), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -176,14 +176,17 @@ fn claims(stream: &mut Stream, kind: Kind, claims: &[Claim], names: &Names, gene
     let (client, fleet) = (stream.client, stream.fleet().to_owned());
     // An Envoy that asks for endpoints before clusters is in the middle of warming: it must hear them again.
     let trusted = kind != Kind::Endpoints || stream.clusters_first;
-    let most = stream.limits.names;
+    // Names that nothing here ever had are only remembered so that the client is told to drop them: within bounds.
+    let (most, most_bytes) = (stream.limits.names, stream.limits.name_bytes / Kind::ALL.len());
     let sub = stream.types.get_mut(kind);
+    let mut bytes: usize = sub.strangers.iter().map(|name| name.len()).sum();
     let (mut held, mut equal, mut gone) = (Vec::new(), Vec::new(), Vec::new());
     for Claim { name, version } in claims {
         // A number that only other streams ask for may come to mean another name.
         let known = |id: &NameId| sub.names.contains(*id) || names.is_published(*id);
         let Some(id) = names.find(name).filter(known) else {
-            if sub.wildcard && sub.strangers.len() < most {
+            bytes = bytes.saturating_add(name.len());
+            if sub.wildcard && name.len() <= MAX_NAME && sub.strangers.len() < most && bytes <= most_bytes {
                 sub.strangers.insert(name.as_str().into());
             }
             continue;
