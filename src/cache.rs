@@ -108,15 +108,12 @@ mod tests {
             ..Policy::default()
         };
         let instance = Instance {
-            id: "orders-7".into(),
-            address: "[fd00::7]:8080".parse().unwrap(),
             health: Health::Draining,
             weight: 3,
             zone: "a".into(),
             version: "9f31c2a".into(),
             policy: Arc::new(policy.clone()),
-            own: None,
-            created: 0,
+            ..Instance::new("orders-7", "[fd00::7]:8080".parse().unwrap())
         };
         let record = ServiceRecord {
             instances: vec![instance],

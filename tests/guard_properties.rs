@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use xds_bridge::model::change::What;
 use xds_bridge::model::guard::{GuardRule, WINDOW};
 use xds_bridge::model::probe::{Answer, Answered};
-use xds_bridge::model::{Catalog, Change, Event, Health, Instance, Policy, ServiceRecord, Status};
+use xds_bridge::model::{Catalog, Change, Event, Instance, ServiceRecord, Status};
 
 /// Service and number of each instance.
 type Told = BTreeSet<(u8, u16)>;
@@ -29,17 +29,7 @@ struct Step {
 }
 
 fn record(numbers: impl Iterator<Item = u16>) -> ServiceRecord {
-    let instance = |n: u16| Instance {
-        id: format!("{n:05}").into(),
-        address: ([127, 0, 0, 1], n + 1).into(),
-        health: Health::Healthy,
-        weight: 1,
-        zone: "".into(),
-        version: "".into(),
-        policy: Arc::new(Policy::default()),
-        own: None,
-        created: 0,
-    };
+    let instance = |n: u16| Instance::new(format!("{n:05}"), ([127, 0, 0, 1], n + 1).into());
     ServiceRecord {
         instances: numbers.map(instance).collect(),
         ..ServiceRecord::default()

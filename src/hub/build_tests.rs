@@ -15,15 +15,8 @@ fn event_of(name: &str, port: Option<u16>, protocol: Option<Protocol>) -> Event 
     };
     let record = port.map(|port| ServiceRecord {
         instances: vec![Instance {
-            id: "1".into(),
-            address: ([127, 0, 0, 1], port).into(),
-            health: Health::Healthy,
-            weight: 1,
-            zone: "".into(),
-            version: "".into(),
             policy: Arc::new(policy),
-            own: None,
-            created: 0,
+            ..Instance::new("1", ([127, 0, 0, 1], port).into())
         }],
         ..ServiceRecord::default()
     });

@@ -1,7 +1,7 @@
 //! The loop of the hub, by a clock that stands still until somebody waits.
 
 use super::*;
-use crate::model::{Bind, Clusters, Health, Instance, Listener, RouteRule, ServiceRecord};
+use crate::model::{Bind, Clusters, Instance, Listener, RouteRule, ServiceRecord};
 
 fn record(route: &str) -> ServiceRecord {
     let policy = crate::model::Policy {
@@ -10,15 +10,8 @@ fn record(route: &str) -> ServiceRecord {
     };
     ServiceRecord {
         instances: vec![Instance {
-            id: "1".into(),
-            address: ([10, 0, 0, 7], 80).into(),
-            health: Health::Healthy,
-            weight: 1,
-            zone: "".into(),
-            version: "".into(),
             policy: Arc::new(policy),
-            own: None,
-            created: 0,
+            ..Instance::new("1", ([10, 0, 0, 7], 80).into())
         }],
         ..ServiceRecord::default()
     }

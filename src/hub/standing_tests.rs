@@ -21,15 +21,11 @@ fn cart(route: &str) -> Service {
     Service {
         name: "cart".into(),
         instances: vec![Instance {
-            id: "1".into(),
-            address: ([10, 0, 0, 7], 80).into(),
             health: Health::Off,
             weight: 0,
-            zone: "".into(),
-            version: "".into(),
             policy: Arc::new(policy(route)),
-            own: None,
             created: 7,
+            ..Instance::new("1", ([10, 0, 0, 7], 80).into())
         }],
         policy: policy(route),
         elected: policy(route),

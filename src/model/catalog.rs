@@ -238,20 +238,10 @@ impl Touched {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Health, Instance, Policy, Status};
+    use crate::model::{Instance, Status};
 
     fn record(port: u16) -> ServiceRecord {
-        let instance = Instance {
-            id: "1".into(),
-            address: ([127, 0, 0, 1], port).into(),
-            health: Health::Healthy,
-            weight: 1,
-            zone: "".into(),
-            version: "".into(),
-            policy: Arc::new(Policy::default()),
-            own: None,
-            created: 0,
-        };
+        let instance = Instance::new("1", ([127, 0, 0, 1], port).into());
         ServiceRecord {
             instances: vec![instance],
             ..ServiceRecord::default()

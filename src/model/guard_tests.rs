@@ -160,15 +160,8 @@ fn one_that_comes_and_goes_is_missing_once() {
 
 fn record(ids: &[(&str, u16, Health)]) -> ServiceRecord {
     let instance = |(id, port, health): &(&str, u16, Health)| Instance {
-        id: (*id).into(),
-        address: ([10, 0, 0, 1], *port).into(),
         health: *health,
-        weight: 1,
-        zone: "".into(),
-        version: "".into(),
-        policy: Arc::default(),
-        own: None,
-        created: 0,
+        ..Instance::new(*id, ([10, 0, 0, 1], *port).into())
     };
     ServiceRecord {
         instances: ids.iter().map(instance).collect(),

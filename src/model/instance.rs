@@ -39,6 +39,23 @@ pub struct Instance {
     pub created: u64,
 }
 
+impl Instance {
+    /// A healthy one with one share of the traffic, of which nothing else is known.
+    pub fn new(id: impl Into<Arc<str>>, address: SocketAddr) -> Self {
+        Self {
+            id: id.into(),
+            address,
+            health: Health::Healthy,
+            weight: 1,
+            zone: Arc::default(),
+            version: Arc::default(),
+            policy: Arc::default(),
+            own: None,
+            created: 0,
+        }
+    }
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
 const fn is_zero(created: &u64) -> bool {
     *created == 0

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Health, Policy};
+use crate::model::Health;
 
 fn at(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
@@ -190,15 +190,8 @@ fn without_probes_all_is_unknown() {
 
 fn instance(port: u16, health: Health) -> Instance {
     Instance {
-        id: port.to_string().into(),
-        address: at(port),
         health,
-        weight: 1,
-        zone: "".into(),
-        version: "".into(),
-        policy: Arc::new(Policy::default()),
-        own: None,
-        created: 0,
+        ..Instance::new(port.to_string(), at(port))
     }
 }
 

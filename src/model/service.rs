@@ -205,15 +205,10 @@ pub fn assemble(registered: &Registered<'_>, declared: Declared) -> Instance {
     };
     let silent = own.weight.is_none() && own.state.is_none() && own.zone.is_none() && own.slips.is_empty();
     let mut instance = Instance {
-        id: registered.id.into(),
-        address: registered.address,
         health: registered.health,
         weight: registered.weight,
-        zone: "".into(),
-        version: "".into(),
         policy: Arc::new(policy),
-        own: None,
-        created: 0,
+        ..Instance::new(registered.id, registered.address)
     };
     instance.follow(&own);
     instance.own = (!silent).then(|| Arc::new(own));

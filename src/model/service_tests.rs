@@ -4,18 +4,13 @@ use super::*;
 
 fn instance(id: &str, port: u16, version: &str, health: Health, protocol: Protocol) -> Instance {
     Instance {
-        id: id.into(),
-        address: SocketAddr::from(([10, 0, 0, 7], port)),
         health,
-        weight: 1,
-        zone: "".into(),
         version: version.into(),
         policy: Arc::new(Policy {
             protocol: Some(protocol),
             ..Policy::default()
         }),
-        own: None,
-        created: 0,
+        ..Instance::new(id, SocketAddr::from(([10, 0, 0, 7], port)))
     }
 }
 

@@ -4,20 +4,10 @@ use super::*;
 use std::net::SocketAddr;
 
 use crate::model::probe::{Answer, Standing};
-use crate::model::{Health, Instance, Policy};
+use crate::model::{Instance, Policy};
 
 fn record(ids: std::ops::Range<u16>) -> ServiceRecord {
-    let instance = |n: u16| Instance {
-        id: format!("{n:03}").into(),
-        address: ([127, 0, 0, 1], n + 1).into(),
-        health: Health::Healthy,
-        weight: 1,
-        zone: "".into(),
-        version: "".into(),
-        policy: Arc::new(Policy::default()),
-        own: None,
-        created: 0,
-    };
+    let instance = |n: u16| Instance::new(format!("{n:03}"), ([127, 0, 0, 1], n + 1).into());
     ServiceRecord {
         instances: ids.map(instance).collect(),
         ..ServiceRecord::default()

@@ -82,23 +82,11 @@ pub(super) fn newest<I: Place>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Health, Policy};
 
     fn registered(id: &str, port: u16, created: u64) -> Registered<Instance> {
-        let instance = Instance {
-            id: id.into(),
-            address: ([10, 0, 0, 7], port).into(),
-            health: Health::Healthy,
-            weight: 1,
-            zone: "".into(),
-            version: "".into(),
-            policy: Arc::new(Policy::default()),
-            own: None,
-            created: 0,
-        };
+        let instance = Instance::new(id, ([10, 0, 0, 7], port).into());
         Registered { instance, created }
     }
 

@@ -206,15 +206,10 @@ mod tests {
 
     fn instance(port: u16, zone: &str, weight: u32, health: Health) -> Instance {
         Instance {
-            id: port.to_string().into(),
-            address: ([127, 0, 0, 1], port).into(),
             health,
             weight,
             zone: zone.into(),
-            version: "".into(),
-            policy: Arc::new(Policy::default()),
-            own: None,
-            created: 0,
+            ..Instance::new(port.to_string(), ([127, 0, 0, 1], port).into())
         }
     }
 

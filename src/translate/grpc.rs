@@ -204,20 +204,13 @@ mod tests {
         };
         for (letter, port) in healths.chars().zip(1..) {
             let instance = Instance {
-                id: port.to_string().into(),
-                address: ([127, 0, 0, 1], port).into(),
                 health: match letter.to_ascii_lowercase() {
                     'h' => Health::Healthy,
                     'd' => Health::Draining,
                     'u' => Health::Unhealthy,
                     _ => Health::Off,
                 },
-                weight: 1,
-                zone: "".into(),
-                version: "".into(),
-                policy: Arc::default(),
-                own: None,
-                created: 0,
+                ..Instance::new(port.to_string(), ([127, 0, 0, 1], port).into())
             };
             if letter.is_ascii_uppercase() {
                 service.behind.insert(instance.address, 1);

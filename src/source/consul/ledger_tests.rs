@@ -1,7 +1,7 @@
 //! Tests of the ledger: what is told when.
 
 use super::*;
-use crate::model::{Health, Instance};
+use crate::model::Instance;
 
 fn names(all: &[&str]) -> Names {
     Names {
@@ -14,17 +14,7 @@ fn names(all: &[&str]) -> Names {
 #[expect(clippy::unnecessary_wraps, reason = "so that it can be told as it is")]
 fn found(ids: &[&str]) -> Result<Arc<Found>, String> {
     let ids: BTreeSet<String> = ids.iter().map(|id| (*id).to_owned()).collect();
-    let instance = |id: &String| Instance {
-        id: id.as_str().into(),
-        address: ([127, 0, 0, 1], id.parse().unwrap()).into(),
-        health: Health::Healthy,
-        weight: 1,
-        zone: "".into(),
-        version: "".into(),
-        policy: Arc::default(),
-        own: None,
-        created: 0,
-    };
+    let instance = |id: &String| Instance::new(id.as_str(), ([127, 0, 0, 1], id.parse().unwrap()).into());
     let instances = ids.iter().map(instance).collect();
     Ok(Arc::new(Found {
         ids,

@@ -172,7 +172,7 @@ impl Union {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Health, Instance, Policy};
+    use crate::model::{Instance, Policy};
 
     fn union() -> Union {
         Union::new(["/a/", "/b/"].map(Arc::from))
@@ -182,17 +182,7 @@ mod tests {
     fn record(instances: &[&str]) -> ServiceRecord {
         let instance = |text: &&str| {
             let (id, port) = text.split_once(':').unwrap();
-            Instance {
-                id: id.into(),
-                address: ([10, 0, 0, 7], port.parse().unwrap()).into(),
-                health: Health::Healthy,
-                weight: 1,
-                zone: "".into(),
-                version: "".into(),
-                policy: Arc::new(Policy::default()),
-                own: None,
-                created: 0,
-            }
+            Instance::new(id, ([10, 0, 0, 7], port.parse().unwrap()).into())
         };
         ServiceRecord {
             instances: instances.iter().map(instance).collect(),
