@@ -20,3 +20,11 @@ pub fn unix_seconds() -> u64 {
 pub fn now() -> Instant {
     Instant::now()
 }
+
+/// Until this time; without one for ever.
+pub async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

@@ -84,16 +84,10 @@ impl Floods {
     pub async fn report(&self, stop: &CancellationToken) {
         loop {
             let due = self.lock().values().map(|flood| flood.until).min();
-            let due = async {
-                match due {
-                    Some(due) => tokio::time::sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = self.opened.notified() => {}
-                () = due => self.close(clock::now()),
+                () = clock::until(due) => self.close(clock::now()),
             }
         }
         self.close(clock::now() + WINDOW);

@@ -121,10 +121,7 @@ impl Peer {
 
     /// Sleeps until it is.
     pub(super) async fn old(&self) {
-        match self.ends {
-            Some(ends) => tokio::time::sleep_until(ends).await,
-            None => std::future::pending().await,
-        }
+        clock::until(self.ends).await;
     }
 
     fn now(&self) -> Duration {

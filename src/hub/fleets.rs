@@ -41,10 +41,6 @@ impl FleetWatch {
     /// Until that has changed. May be dropped and called again at each time.
     pub(super) async fn changed(&mut self) {
         loop {
-            let due = async |due: Option<Instant>| match due {
-                Some(due) => tokio::time::sleep_until(due).await,
-                None => std::future::pending().await,
-            };
             tokio::select! {
                 changed = self.changes.changed() => {
                     if changed.is_err() {
@@ -58,7 +54,7 @@ impl FleetWatch {
                         self.due = Some(clock::now() + ARRIVAL);
                     }
                 }
-                () = due(self.due) => {
+                () = clock::until(self.due) => {
                     (self.due, self.reported) = (None, true);
                     for (listener, fleets) in &self.now.listeners {
                         tracing::warn!(

@@ -171,25 +171,25 @@ impl Hub {
                     self.renew();
                     return self.save_all().await;
                 }
-                () = at(renewal), if renewal.is_some() => self.renew(),
-                () = at(save), if save.is_some() => self.save(),
-                () = at(patience), if patience.is_some() => {
+                () = clock::until(renewal), if renewal.is_some() => self.renew(),
+                () = clock::until(save), if save.is_some() => self.save(),
+                () = clock::until(patience), if patience.is_some() => {
                     for source in self.memory.waiting() {
                         self.recall(&source);
                     }
                 }
-                () = at(ageing), if ageing.is_some() => self.report(),
-                () = at(unsaid), if unsaid.is_some() => self.quotas.report(clock::now()),
-                () = at(due), if due.is_some() => self.publish(),
+                () = clock::until(ageing), if ageing.is_some() => self.report(),
+                () = clock::until(unsaid), if unsaid.is_some() => self.quotas.report(clock::now()),
+                () = clock::until(due), if due.is_some() => self.publish(),
                 () = self.fleets.changed() => self.report(),
-                () = at(departed), if departed.is_some() => {
+                () = clock::until(departed), if departed.is_some() => {
                     let due = self.builder.take_due(self.now());
                     self.pending.extend(due);
                     self.settle.note(clock::now());
                 }
-                () = at(probe), if probe.is_some() => self.probe(),
+                () = clock::until(probe), if probe.is_some() => self.probe(),
                 Some(answered) = answers.recv() => self.probed(&answered),
-                () = at(release), if release.is_some() => {
+                () = clock::until(release), if release.is_some() => {
                     let touched = self.catalog.release(self.now());
                     self.ask(&touched.ask);
                     self.believed(&touched);
@@ -382,13 +382,6 @@ impl Hub {
             self.count_issues();
             self.report();
         }
-    }
-}
-
-async fn at(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }
 
