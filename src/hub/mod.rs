@@ -316,14 +316,19 @@ impl Hub {
 
     /// What follows from a change of the catalog, whoever made it.
     fn follow(&mut self, touched: Touched) {
-        if touched.status || !self.catalog.ready() {
+        let ready = self.catalog.ready();
+        if !ready {
+            self.recount();
+        }
+        if touched.status || !ready {
             self.report();
         }
         self.pending.extend(touched.services);
         // Until all sources have delivered nothing is served; the last delivery releases everything.
-        if !self.catalog.ready() {
-            self.recount();
-        } else if !self.pending.is_empty() || !self.ready || self.uncounted {
+        if !ready {
+            return;
+        }
+        if !self.pending.is_empty() || !self.ready || self.uncounted {
             self.settle.note(clock::now());
         }
     }
@@ -346,7 +351,6 @@ impl Hub {
             self.memory.changed(&Part::Decisions);
         }
         self.log_gone();
-        self.report();
         self.metrics.services.set(count(self.builder.services()));
         self.metrics.conflicts.set(count(self.builder.conflicts()));
         self.metrics.contested.set(count(self.builder.contested()));
@@ -354,6 +358,7 @@ impl Hub {
             self.log_declared();
         }
         self.recount();
+        self.report();
         if !changed {
             return;
         }
@@ -380,7 +385,6 @@ impl Hub {
     fn recount(&mut self) {
         if std::mem::take(&mut self.uncounted) {
             self.count_issues();
-            self.report();
         }
     }
 }
