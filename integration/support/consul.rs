@@ -19,6 +19,9 @@ use super::process::{self, Program, Start};
 use super::servers::Server;
 use super::wait;
 
+/// How an agent is without room for one more connection: before, and with, its 429.
+const NO_ROOM: [&str; 2] = ["client error", "too many concurrent connections"];
+
 /// One server with its data and its ports.
 pub(crate) struct Consul {
     program: Program,
@@ -193,29 +196,29 @@ impl Consul {
         self.ask("GET", path, String::new()).await
     }
 
-    /// PUT of a path; any answer but 200 is a failure. An agent without room for one more connection says so
-    /// before it is asked: that is tried again.
+    /// PUT of a path; any answer but 200 is a failure.
     pub(crate) async fn put(&self, path: &str, body: &Value) {
-        let url = format!("{}{path}", self.url);
-        let what = format!("PUT {path}");
-        let answer = wait::until(wait::PATIENCE, &what, async || {
-            let token = self.token.as_deref();
-            match send(&self.http, "PUT", &url, token, body.to_string()).await {
-                Err(error) if error.contains("client error") => Err(error),
-                answer => Ok(answer),
-            }
-        });
-        answer.await.expect("an answer of Consul");
+        self.answered("PUT", path, body.to_string()).await;
     }
 
     /// The answer to a request, as JSON; anything but 200 is a failure.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: String) -> Value {
-        let url = format!("{}{path}", self.url);
-        let token = self.token.as_deref();
-        let text = send(&self.http, method, &url, token, body)
-            .await
-            .expect("an answer of Consul");
+        let text = self.answered(method, path, body).await;
         serde_json::from_str(&text).unwrap_or(Value::Null) // some writes are answered with nothing
+    }
+
+    /// An agent without room for one more connection closes it, or says so: that is tried again.
+    async fn answered(&self, method: &str, path: &str, body: String) -> String {
+        let url = format!("{}{path}", self.url);
+        let what = format!("{method} {path}");
+        let answer = wait::until(wait::PATIENCE, &what, async || {
+            let token = self.token.as_deref();
+            match send(&self.http, method, &url, token, body.clone()).await {
+                Err(error) if NO_ROOM.iter().any(|words| error.contains(words)) => Err(error),
+                answer => Ok(answer),
+            }
+        });
+        answer.await.expect("an answer of Consul")
     }
 
     /// Writes a key of the KV store as it is.
