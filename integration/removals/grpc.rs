@@ -85,7 +85,14 @@ async fn scale_in_and_wipe(language: Language) {
     }
     withheld(&scene.bridge, 0).await;
     scene.reaches(0..4).await;
-    scene.client.assert_clean();
+    // Servers that went on for a while after they left are called until they stop. tonic-xds tries such a call
+    // once more, whatever `num_retries` says, and may meet the same dead server.
+    let lost = if language == Language::Rust {
+        SERVERS - 4
+    } else {
+        0
+    };
+    scene.client.assert_failed(lost, "tcp connect error");
 
     scene.wipe().await;
     withheld(&scene.bridge, 4).await;
@@ -98,7 +105,7 @@ async fn scale_in_and_wipe(language: Language) {
     }
     withheld(&scene.bridge, 0).await;
     scene.client.goes_on(50).await;
-    scene.client.assert_clean();
+    scene.client.assert_failed(lost, "tcp connect error");
     scene.bridge.assert_no_nacks().await;
 }
 
