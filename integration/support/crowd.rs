@@ -45,6 +45,13 @@ impl Crowd {
             .collect()
     }
 
+    /// One more of each service.
+    pub(crate) fn further_entries(&self) -> Vec<Entry> {
+        let all = 0..self.services;
+        all.map(|service| self.entry(&format!("s{service}"), service, INSTANCES))
+            .collect()
+    }
+
     /// An instance of a service, whatever its name, on one of the servers.
     pub(crate) fn entry(&self, service: &str, number: usize, instance: usize) -> Entry {
         Entry {

@@ -157,6 +157,15 @@ impl Envoy {
         hosts_of(&self.json(CLUSTERS).await, cluster)
     }
 
+    /// How many hosts all clusters of the bridge have together.
+    pub(crate) async fn all_hosts(&self) -> usize {
+        let totals = self.stats(&["cluster.*.membership_total"]).await;
+        let of_services = totals
+            .iter()
+            .filter(|(name, _)| !name.starts_with("cluster.xds-bridge."));
+        usize::try_from(of_services.map(|(_, hosts)| hosts).sum::<u64>()).expect("some thousands")
+    }
+
     /// What it holds of a cluster.
     pub(crate) async fn cluster(&self, name: &str) -> ClusterState {
         let dump = self.json("/config_dump?resource=dynamic_active_clusters").await;

@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use xds_bridge::config::ConsulSource;
 use xds_bridge::model::Status;
+use xds_bridge::source::consul::Timing;
 
-use crate::consul_fake::{Ask, Fake, Hub, Reply, Rest, health, say, streamed_headers};
+use crate::consul_fake::{Ask, Fake, Hub, Reply, Rest, health, say, streamed_headers, timing};
 use crate::settle;
 
 async fn two_services() -> (Arc<Fake>, Hub) {
@@ -58,6 +61,49 @@ async fn a_copy_that_is_in_step_is_news_without_a_confirmation() {
     fake.set("orders", &[1, 2, 3, 4]);
     hub.until_ports("orders", &[1, 2, 3, 4]).await;
     assert!(!fake.seen(confirms_orders), "one request for a change");
+}
+
+/// After an outage the copies of a client agent subscribe again one by one, and sleep until they do.
+#[tokio::test]
+async fn the_copies_of_a_client_agent_are_not_relied_on_before_they_have_recovered() {
+    let (fake, address) = Fake::start().await;
+    fake.streams();
+    fake.is_a_client();
+    fake.set("orders", &[1, 2]);
+    let unsorted = |ask: &Ask| watches_orders(ask) && !ask.query.contains("near=_agent&");
+    fake.script(move |ask| unsorted(ask).then_some(Reply::Hang));
+    let mut hub = Hub::watch(&address, None);
+    hub.until_live().await;
+    for port in 10..13 {
+        fake.set("orders", &[1, port]);
+        hub.until_ports("orders", &[1, port]).await;
+    }
+    assert!(!fake.seen(unsorted), "servers are waited for, not the copy");
+    assert!(!fake.seen(|ask| ask.path.ends_with("/services") && ask.query.contains("near=")));
+}
+
+#[tokio::test]
+async fn copies_are_relied_on_once_they_have_recovered_and_those_of_a_server_at_once() {
+    for is_server in [true, false] {
+        let (fake, address) = Fake::start().await;
+        fake.streams();
+        if !is_server {
+            fake.is_a_client();
+        }
+        fake.set("orders", &[1, 2]);
+        let timing = Timing {
+            recovery: if is_server {
+                Duration::from_secs(3_600)
+            } else {
+                Duration::ZERO
+            },
+            ..timing()
+        };
+        let mut hub = Hub::with(&ConsulSource::new(address), timing);
+        hub.until_live().await;
+        fake.until_seen(watches_orders).await;
+        assert!(!fake.seen(|ask| ask.query.contains("near=")));
+    }
 }
 
 /// The copy of an agent whose server came back empty, or from a snapshot: what left meanwhile is still in it.

@@ -113,6 +113,7 @@ pub struct Fake {
     most_reads: AtomicUsize,
     slow: AtomicBool,
     streams: AtomicBool,
+    is_server: AtomicBool,
     /// How a read ends that has blocked this long.
     cut: Mutex<Option<(Duration, Reply)>>,
     /// Counts requests, and those that block once they do.
@@ -159,6 +160,7 @@ impl Fake {
             most_reads: AtomicUsize::new(0),
             slow: AtomicBool::new(false),
             streams: AtomicBool::new(false),
+            is_server: AtomicBool::new(true),
             cut: Mutex::default(),
             asked: watch::Sender::new(0),
         });
@@ -243,6 +245,11 @@ impl Fake {
         self.streams.store(true, Ordering::SeqCst);
     }
 
+    /// It says of itself that it is a client agent.
+    pub fn is_a_client(&self) {
+        self.is_server.store(false, Ordering::SeqCst);
+    }
+
     /// From now on something on the way ends a read like this that has blocked this long.
     pub fn cut_after(&self, time: Duration, reply: Reply) {
         *self.cut.lock().unwrap() = Some((time, reply));
@@ -292,6 +299,13 @@ impl Fake {
                 }
                 None => (state.keys_index, 404, String::new()),
             };
+        }
+        if path == "/v1/agent/self" {
+            let body = format!(
+                r#"{{"Config":{{"Server":{}}}}}"#,
+                self.is_server.load(Ordering::SeqCst)
+            );
+            return (state.index, 200, body);
         }
         let name = path.strip_prefix("/v1/health/service/").unwrap_or_default();
         let canary = (100, vec![8300]);
@@ -404,6 +418,7 @@ async fn answer(fake: Arc<Fake>, request: Request<hyper::body::Incoming>) -> Res
         };
         let streamed = fake.streams.load(Ordering::SeqCst)
             && ask.index.is_some()
+            && value("near=").is_none()
             && ask.path.starts_with("/v1/health/service/");
         let headers = if streamed {
             streamed_headers(index)

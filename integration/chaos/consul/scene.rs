@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use tempfile::TempDir;
 
 use crate::support::bridge::{Bridge, Counted, Step};
@@ -170,6 +171,7 @@ impl Scene {
     /// both can leave; of the load until now not one request failed.
     pub(super) async fn still_follows(self, consul: &Consul) -> (Bridge, Envoy, Crowd) {
         let (bridge, envoy, crowd, load) = self.let_go().await;
+        each_is_followed(consul, &crowd, &envoy).await;
         follows(consul, &crowd, &envoy.client()).await;
         load.finish().await.assert_clean(300);
         bridge.assert_no_nacks().await;
@@ -181,6 +183,25 @@ impl Scene {
 pub(super) async fn withholds(bridge: &Bridge, instances: usize) {
     let wanted = i64::try_from(instances).expect("some hundreds");
     bridge.metric_is(WITHHELD, &SOURCE, |n| n == wanted).await;
+}
+
+/// Each service gets a further instance for a while.
+async fn each_is_followed(consul: &Consul, crowd: &Crowd, envoy: &Envoy) {
+    let further = crowd.further_entries();
+    consul.fill(&further).await;
+    has_hosts(envoy, crowd.instances() + further.len()).await;
+    futures::stream::iter(&further)
+        .for_each_concurrent(16, |entry| consul.leave(entry))
+        .await;
+    has_hosts(envoy, crowd.instances()).await;
+}
+
+async fn has_hosts(envoy: &Envoy, wanted: usize) {
+    wait::until(wait::PATIENCE, &format!("{wanted} hosts in Envoy"), async || {
+        let hosts = envoy.all_hosts().await;
+        wait::holds(hosts == wanted, || format!("{hosts} hosts"))
+    })
+    .await;
 }
 
 async fn follows(consul: &Consul, crowd: &Crowd, client: &Client) {

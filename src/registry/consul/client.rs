@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::{Notify, watch};
 
+use super::agent;
 use super::departure::{self, Turns};
 use super::error::{Error, Failure};
 use super::peering::{self, Peering};
@@ -231,6 +232,20 @@ impl Client {
             grant = grant.and(part);
         }
         Ok(grant)
+    }
+
+    /// Whether the agent says that it is a server. False also when it says nothing: that takes `agent:read`.
+    pub async fn is_server(&self) -> bool {
+        let ask = Ask {
+            method: Method::GET,
+            path: agent::PATH.to_owned(),
+            body: Bytes::new(),
+            longest: agent::LONGEST,
+            deadline: self.agent.slack,
+            blocks: false,
+        };
+        let reply = self.ask(&ask).await;
+        reply.is_ok_and(|reply| reply.status == StatusCode::OK && agent::is_server(&reply.body))
     }
 
     /// How the peering is whose services are read.

@@ -8,6 +8,7 @@
 //! Never: a retry (but one after a rotated token), a watch loop, a look at a file that nobody asked
 //! for, or a belief in what was read.
 
+mod agent;
 mod client;
 mod crowding;
 mod departure;

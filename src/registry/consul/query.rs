@@ -87,6 +87,8 @@ pub enum Mode {
         index: u64,
         /// Consul ends it after this, plus up to 1/16.
         wait: Duration,
+        /// May be answered from the agent's own copy, where it streams (from 1.10 on). Otherwise servers answer it.
+        streamed: bool,
     },
 }
 
@@ -161,7 +163,15 @@ impl Query {
         match mode {
             Mode::Plain => {}
             Mode::Consistent => url.push_str("consistent"),
-            Mode::Blocking { index, wait } => {
+            Mode::Blocking {
+                index,
+                wait,
+                streamed,
+            } => {
+                // Agents do not stream what is sorted by distance.
+                if !streamed && matches!(self, Self::Health(_)) {
+                    url.push_str("near=_agent&");
+                }
                 // With its unit: `wait=10` is a 400.
                 let _ = write!(url, "index={index}&wait={}ms", wait.as_millis());
             }
@@ -190,11 +200,19 @@ mod tests {
 
     #[test]
     fn each_query_has_its_path() {
-        let wait = Duration::from_secs(300);
+        let blocking = |streamed| Mode::Blocking {
+            index: 7,
+            wait: Duration::from_secs(300),
+            streamed,
+        };
         assert_eq!(path(&Query::Services, Mode::Plain), "/v1/catalog/services");
         assert_eq!(
-            path(&Query::Health("a/b ü".into()), Mode::Blocking { index: 7, wait }),
+            path(&Query::Health("a/b ü".into()), blocking(true)),
             "/v1/health/service/a%2Fb%20%C3%BC?index=7&wait=300000ms"
+        );
+        assert_eq!(
+            path(&Query::Health("a".into()), blocking(false)),
+            "/v1/health/service/a?near=_agent&index=7&wait=300000ms"
         );
         assert_eq!(path(&Query::Keys("xds/".into()), Mode::Plain), "/v1/kv/xds/?keys");
         assert_eq!(
@@ -206,7 +224,7 @@ mod tests {
             "/v1/health/service/a%2Fb?filter=Service.ID==%22~none~%22"
         );
         assert_eq!(
-            path(&Query::Checks, Mode::Blocking { index: 7, wait }),
+            path(&Query::Checks, blocking(false)),
             "/v1/health/state/any?filter=CheckID==%22~none~%22&index=7&wait=300000ms"
         );
         assert_eq!(

@@ -335,7 +335,13 @@ async fn block(
     (epoch, index): (u64, u64),
 ) -> Result<Result<Answer, Error>, Next> {
     let mut wait = link.lengths.wait();
-    let mut mode = Mode::Blocking { index, wait };
+    let streamed = link.has_recovered();
+    let blocking = |wait| Mode::Blocking {
+        index,
+        wait,
+        streamed,
+    };
+    let mut mode = blocking(wait);
     let parked = belief.parked.take().filter(|(parked, _)| *parked == index);
     let resumed = parked.is_some();
     let mut read = parked.map_or_else(|| send(client, query, mode), |(_, read)| read);
@@ -428,7 +434,7 @@ async fn block(
                 if error.is_gateway() && gateways < GATEWAY_TRIES {
                     gateways += 1;
                     wait = link.lengths.wait();
-                    mode = Mode::Blocking { index, wait };
+                    mode = blocking(wait);
                     read = send(client, query, mode);
                     continue;
                 }

@@ -27,6 +27,7 @@ pub(super) async fn keep(link: &Link) {
         let pause = match pass(link).await {
             Ok(multiplexed) => {
                 tries = link.timing.tries();
+                link.recovers().await;
                 let epoch = link.circuit.close(multiplexed);
                 let calm = async {
                     tokio::time::sleep(link.timing.calm).await;

@@ -114,6 +114,8 @@ pub(super) struct Link {
     answered: tokio::sync::Mutex<Option<(Instant, bool)>>,
     /// The agent streams: an index of its watches may be higher than that of an audit.
     streams: AtomicBool,
+    /// Until then the agent's own copies may lag behind its servers.
+    recovered: Mutex<Option<Instant>>,
     /// An epoch, and the highest index of any answer in it that was not streamed.
     newest: Mutex<(u64, u64)>,
     news: mpsc::Sender<News>,
@@ -147,6 +149,7 @@ impl Link {
             was_cut: Notify::new(),
             answered: tokio::sync::Mutex::default(),
             streams: AtomicBool::new(false),
+            recovered: Mutex::default(),
             newest: Mutex::default(),
             news,
         }
@@ -376,6 +379,23 @@ impl Link {
     pub(super) fn newest(&self, epoch: u64) -> u64 {
         let (of, index) = *self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if of == epoch { index } else { 0 }
+    }
+
+    /// The agent is about to be trusted again. Each copy that a client agent has of a service renews its
+    /// subscription by itself, after pauses that have grown with the outage, and a read that waits on it sleeps
+    /// through every change meanwhile (findings/consul-agent-misses-changes-after-an-outage.sh, 1.14.11).
+    pub(super) async fn recovers(&self) {
+        let scope = self.client.scope();
+        let far = scope.datacenter.is_some() || scope.peer.is_some();
+        let fed_by_itself = !far && self.client.is_server().await;
+        let until = (!fed_by_itself).then(|| now() + self.timing.recovery);
+        *self.recovered.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    /// Whether the agent's own copies can be relied on to see a change in time.
+    pub(super) fn has_recovered(&self) -> bool {
+        let until = *self.recovered.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_none_or(|until| now() >= until)
     }
 
     /// Something changed, whatever it was: who reads in turns has something to do.

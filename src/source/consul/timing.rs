@@ -31,6 +31,8 @@ pub struct Timing {
     pub settle: Duration,
     /// Where reads are ended on the way: from one that is to last as long as configured to the next.
     pub relearn: Duration,
+    /// After trouble, an agent's own copy of a service may lag so long behind its servers.
+    pub recovery: Duration,
     /// So long without a request turned away, and more watches are tried.
     pub grow: Duration,
     /// In this time each service is read once beside its watch.
@@ -56,6 +58,8 @@ impl Default for Timing {
             look: Duration::from_secs(1),
             settle: Duration::from_millis(250),
             relearn: Duration::from_secs(600),
+            // Consul 1.14: pauses of up to 60 s, and as much again at random.
+            recovery: Duration::from_secs(130),
             grow: Duration::from_secs(180),
             audit: Duration::from_secs(600),
             // The longest is also what finds an agent over HTTP/1.1 that takes requests and never answers.
