@@ -20,7 +20,7 @@ fn impatient() -> Timing {
     }
 }
 
-async fn orders(timing: Timing) -> (Arc<Fake>, Hub) {
+async fn orders(timing: &Timing) -> (Arc<Fake>, Hub) {
     let (fake, address) = Fake::start().await;
     fake.set("orders", &[1, 2]);
     fake.set("users", &[3]);
@@ -51,7 +51,7 @@ fn odd(index: Option<&str>, body: &str, rest: Rest) -> Reply {
 
 /// The watch of `orders` is answered so until the source says why it is away; then all is as it was.
 async fn is_away_and_holds(reply: Reply, reason: &str) {
-    let (fake, mut hub) = orders(timing()).await;
+    let (fake, mut hub) = orders(&timing()).await;
     fake.script(move |ask| watches_orders(ask).then(|| reply.clone()));
     hub.until_away(reason).await;
     fake.forget();
@@ -83,7 +83,7 @@ async fn an_index_that_is_no_number_is_none() {
 #[tokio::test]
 async fn the_index_of_an_error_is_not_read() {
     // It neither falls to 1, nor is the next read asked with what the error said.
-    let (fake, mut hub) = orders(timing()).await;
+    let (fake, mut hub) = orders(&timing()).await;
     for index in [1, 900] {
         fake.forget();
         fake.script(move |ask| {
@@ -123,7 +123,7 @@ async fn a_truncated_body_is_not_read() {
 
 #[tokio::test]
 async fn the_same_index_brings_nothing() {
-    let (fake, mut hub) = orders(timing()).await;
+    let (fake, mut hub) = orders(&timing()).await;
     fake.script(|ask| {
         let index = ask.index.unwrap_or_default().to_string();
         watches_orders(ask).then(|| odd(Some(&index), "[]", Rest::Nothing))
@@ -138,7 +138,7 @@ async fn the_same_index_brings_nothing() {
 #[tokio::test]
 async fn a_watch_that_drips_or_is_lost_is_confirmed_and_no_outage() {
     for reply in [odd(Some("900"), "[", Rest::Never), Reply::Hang] {
-        let (fake, mut hub) = orders(impatient()).await;
+        let (fake, mut hub) = orders(&impatient()).await;
         fake.forget();
         fake.script(move |ask| watches_orders(ask).then(|| reply.clone()));
         fake.until_seen_times(2, |ask| ask.path.ends_with("/orders") && ask.consistent)
@@ -152,7 +152,7 @@ async fn a_watch_that_drips_or_is_lost_is_confirmed_and_no_outage() {
 
 #[tokio::test]
 async fn an_answer_after_the_deadline_is_not_believed() {
-    let (fake, mut hub) = orders(impatient()).await;
+    let (fake, mut hub) = orders(&impatient()).await;
     fake.forget();
     fake.script(|ask| watches_orders(ask).then_some(Reply::Hang));
     fake.until_seen(|ask| ask.path.ends_with("/orders") && ask.consistent)
@@ -175,7 +175,7 @@ async fn an_answer_after_the_deadline_is_not_believed() {
 
 #[tokio::test]
 async fn a_half_open_agent_is_away_and_holds() {
-    let (fake, mut hub) = orders(impatient()).await;
+    let (fake, mut hub) = orders(&impatient()).await;
     // New connections are accepted and nothing is ever said on them; those of now are cut.
     fake.door.welcome(Welcome::Ignore);
     fake.door.hang_up();
@@ -193,7 +193,7 @@ async fn an_agent_that_is_frozen_is_found_by_the_audit() {
         audit_pace: (Duration::from_millis(50), Duration::from_millis(50)),
         ..timing()
     };
-    let (fake, mut hub) = orders(timing).await;
+    let (fake, mut hub) = orders(&timing).await;
     fake.script(|_| Some(Reply::Hang));
     hub.until_away("no answer within").await;
     fake.script(|_| None);
@@ -203,7 +203,7 @@ async fn an_agent_that_is_frozen_is_found_by_the_audit() {
 
 #[tokio::test]
 async fn without_a_leader_nothing_is_removed() {
-    let (fake, mut hub) = orders(timing()).await;
+    let (fake, mut hub) = orders(&timing()).await;
     let leaderless = |body: &str| Reply::Odd {
         status: 200,
         headers: vec![

@@ -20,7 +20,7 @@ async fn ten_thousand_watches_and_an_agent_that_is_down_for_thirty_seconds() {
     let site = Site::of(SERVICES).await;
     let usual = Timing::default();
     let mut hub = site
-        .watched(Timing {
+        .watched(&Timing {
             backoff_min: usual.backoff_min / 10,
             backoff_max: usual.backoff_max / 10,
             audit_pace: timing().audit_pace,

@@ -72,7 +72,7 @@ async fn ended_by(reply: Reply) {
         fake.set(&format!("s{n}"), &[n + 1]);
     }
     fake.cut_after(LIMIT, reply);
-    let mut hub = Hub::with(&ConsulSource::new(address), patient());
+    let mut hub = Hub::with(&ConsulSource::new(address), &patient());
     hub.until_live().await;
     teaches(&fake, &mut hub, "s0").await;
 }
@@ -81,7 +81,7 @@ async fn ended_by(reply: Reply) {
 #[tokio::test]
 async fn by_reset_streams() {
     let site = Site::of(5).await;
-    let mut hub = site.watched(patient()).await;
+    let mut hub = site.watched(&patient()).await;
     site.fake.cut_after(LIMIT, Reply::Drop(Reason::INTERNAL_ERROR));
     site.changes(&mut hub, 9).await; // the reads of before know no limit
     teaches(&site.fake, &mut hub, &site.names[0]).await;
@@ -111,7 +111,7 @@ async fn a_limit_that_is_gone_is_noticed() {
         relearn: Duration::from_secs(2),
         ..timing()
     };
-    let mut hub = Hub::with(&ConsulSource::new(address), patient);
+    let mut hub = Hub::with(&ConsulSource::new(address), &patient);
     hub.until_live().await;
     let lasts = async |wanted: &dyn Fn(u64) -> bool| {
         let all = async {
@@ -155,7 +155,7 @@ async fn one_answer_in_ten_of_a_gateway_is_no_outage() {
         let status = [502, 503, 504][(nth >> 32) % 3];
         tenth.then(|| say(status, 1, "no healthy upstream")).flatten()
     });
-    let mut hub = Hub::with(&ConsulSource::new(address), patient());
+    let mut hub = Hub::with(&ConsulSource::new(address), &patient());
     hub.until_live().await;
     for port in 2..12 {
         for n in 0..5 {
@@ -177,7 +177,7 @@ async fn an_agent_that_ends_is_away() {
     let (fake, address) = Fake::start().await;
     fake.set("orders", &[1]);
     fake.cut_after(LIMIT, say(504, 1, "").unwrap());
-    let mut hub = Hub::with(&ConsulSource::new(address), patient());
+    let mut hub = Hub::with(&ConsulSource::new(address), &patient());
     hub.until_live().await;
     fake.script(|_| say(504, 1, "no upstream"));
     hub.until_away("504").await;

@@ -132,7 +132,7 @@ async fn an_agent_that_refuses_everything_is_away_and_says_why() {
         slack: Duration::from_millis(400),
         ..timing()
     };
-    let mut hub = Hub::with(&ConsulSource::new(address), timing);
+    let mut hub = Hub::with(&ConsulSource::new(address), &timing);
     hub.until_live().await;
     fake.script(|_| say(429, 1, ""));
     fake.set(&names[0], &[]);

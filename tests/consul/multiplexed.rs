@@ -75,7 +75,7 @@ impl Site {
     }
 
     /// All are watched.
-    pub async fn watched(&self, timing: Timing) -> Hub {
+    pub async fn watched(&self, timing: &Timing) -> Hub {
         let mut hub = Hub::with(&self.config, timing);
         hub.until_live().await;
         self.until_blocked(&mut hub).await;
@@ -131,7 +131,7 @@ pub fn assert_lossless(hub: &Hub) {
 #[tokio::test]
 async fn goaway_while_watches_are_blocked_is_no_outage() {
     let site = Site::of(260).await;
-    let mut hub = site.watched(timing()).await;
+    let mut hub = site.watched(&timing()).await;
     for port in 3..6 {
         let before = site.fake.door.served();
         site.fake.door.go_away();
@@ -145,7 +145,7 @@ async fn goaway_while_watches_are_blocked_is_no_outage() {
 #[tokio::test]
 async fn goaway_and_an_end_soon_after_is_confirmed_and_loses_nothing() {
     let site = Site::of(260).await;
-    let mut hub = site.watched(timing()).await;
+    let mut hub = site.watched(&timing()).await;
     site.fake.forget();
     site.fake.door.go_away();
     site.fake.door.hang_up();
@@ -163,7 +163,7 @@ async fn refused_streams_are_no_outage() {
             let refused = ask.path.ends_with("/s0007") && ask.index.is_some();
             refused.then_some(Reply::Drop(reason))
         });
-        let mut hub = Hub::with(&site.config, timing());
+        let mut hub = Hub::with(&site.config, &timing());
         hub.until_live().await;
         hub.until("it is swept", |hub| swept(hub) > 0).await;
         site.changes(&mut hub, 3).await;
@@ -179,7 +179,7 @@ async fn refused_streams_are_no_outage() {
 #[tokio::test]
 async fn streams_that_are_reset_for_another_reason_are_trouble() {
     let site = Site::of(20).await;
-    let mut hub = site.watched(timing()).await;
+    let mut hub = site.watched(&timing()).await;
     hub.forget();
     site.fake.script(|ask| {
         let reset = ask.path.ends_with("/s0007") && ask.index.is_some();
@@ -196,7 +196,7 @@ async fn streams_that_are_reset_for_another_reason_are_trouble() {
 async fn fewer_streams_than_expected_are_more_connections() {
     let site = Site::of(460).await;
     site.fake.door.streams(90);
-    let mut hub = site.watched(timing()).await;
+    let mut hub = site.watched(&timing()).await;
     for port in 3..6 {
         site.changes(&mut hub, port).await;
         site.until_blocked(&mut hub).await;
@@ -209,7 +209,7 @@ async fn fewer_streams_than_expected_are_more_connections() {
 #[tokio::test]
 async fn the_agents_certificate_is_rotated() {
     let site = Site::of(30).await;
-    let mut hub = site.watched(timing()).await;
+    let mut hub = site.watched(&timing()).await;
     // Another one of the same authority, for new connections.
     site.fake.door.tls(present(&site.ca, site.files.path()));
     site.fake.door.go_away();
@@ -254,7 +254,7 @@ async fn the_agents_certificate_is_rotated() {
 #[tokio::test]
 async fn a_frozen_connection_is_seen_by_its_silence() {
     let site = Site::of(260).await;
-    let mut hub = site.watched(timing()).await;
+    let mut hub = site.watched(&timing()).await;
     hub.forget();
     site.fake.forget();
     site.fake.door.freeze();

@@ -104,7 +104,7 @@ async fn room_that_is_there_again_is_used_again() {
         grow: Duration::from_millis(200),
         ..timing()
     };
-    let mut hub = Hub::with(&ConsulSource::new(address), timing);
+    let mut hub = Hub::with(&ConsulSource::new(address), &timing);
     hub.until_live().await;
     hub.until("a part of them is swept", |hub| swept(hub) >= 40).await;
     fake.door.room(usize::MAX, Welcome::Close);
@@ -138,7 +138,7 @@ async fn one_connection_that_is_cut_is_no_outage() {
         settle: Duration::from_millis(1),
         ..timing()
     };
-    let mut hub = Hub::with(&ConsulSource::new(address), timing);
+    let mut hub = Hub::with(&ConsulSource::new(address), &timing);
     hub.until_live().await;
     hub.until_quiet(&fake, 20).await;
     fake.forget();
@@ -237,7 +237,7 @@ async fn the_audit_finds_what_a_watch_has_missed() {
         grace: Duration::from_millis(50),
         ..timing()
     };
-    let mut hub = Hub::with(&ConsulSource::new(address), timing);
+    let mut hub = Hub::with(&ConsulSource::new(address), &timing);
     hub.until_live().await;
     // No watch of this one ever wakes.
     fake.script(|ask| match ask.index {
@@ -262,7 +262,7 @@ async fn the_audit_finds_a_registry_that_was_restored() {
         audit_pace: (Duration::from_millis(2), Duration::from_millis(2)),
         ..timing()
     };
-    let mut hub = Hub::with(&ConsulSource::new(address), timing);
+    let mut hub = Hub::with(&ConsulSource::new(address), &timing);
     hub.until_live().await;
     // An index that is higher than all that will be: the blocking reads would wait for ever.
     fake.script(|ask| match ask.index {
@@ -316,7 +316,7 @@ async fn wake_ups_that_bring_nothing_are_no_change_and_no_busy_loop() {
         pace: Duration::from_millis(100),
         ..timing()
     };
-    let mut hub = Hub::with(&ConsulSource::new(address), timing);
+    let mut hub = Hub::with(&ConsulSource::new(address), &timing);
     hub.until_live().await;
     hub.forget();
     fake.forget();
@@ -348,7 +348,7 @@ async fn names_that_only_repeat_are_asked_for_ever_less_often() {
         pace: Duration::from_millis(50),
         ..timing()
     };
-    let mut hub = Hub::with(&ConsulSource::new(address), timing);
+    let mut hub = Hub::with(&ConsulSource::new(address), &timing);
     hub.until_live().await;
     hub.forget();
     fake.forget();

@@ -99,7 +99,7 @@ async fn copies_are_relied_on_once_they_have_recovered_and_those_of_a_server_at_
             },
             ..timing()
         };
-        let mut hub = Hub::with(&ConsulSource::new(address), timing);
+        let mut hub = Hub::with(&ConsulSource::new(address), &timing);
         hub.until_live().await;
         fake.until_seen(watches_orders).await;
         assert!(!fake.seen(|ask| ask.query.contains("near=")));

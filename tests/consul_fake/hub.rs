@@ -35,11 +35,11 @@ impl Hub {
 
     /// With a whole configuration.
     pub fn of(config: &ConsulSource) -> Self {
-        Self::with(config, timing())
+        Self::with(config, &timing())
     }
 
-    pub fn with(config: &ConsulSource, timing: Timing) -> Self {
-        Self::hearing(ConsulWatcher::new(config).with_timing(timing))
+    pub fn with(config: &ConsulSource, timing: &Timing) -> Self {
+        Self::hearing(ConsulWatcher::new(config).with_timing(*timing))
     }
 
     /// Waits until so many reads block and nothing else is asked.
