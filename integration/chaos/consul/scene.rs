@@ -157,6 +157,14 @@ impl Scene {
         self.counted(WITHHELD).await
     }
 
+    /// Each service is followed again: it gets a further instance for a while.
+    pub(super) async fn follows_each(self, consul: &Consul) {
+        let (bridge, envoy, crowd, load) = self.let_go().await;
+        each_is_followed(consul, &crowd, &envoy).await;
+        load.finish().await.assert_clean(300);
+        bridge.assert_no_nacks().await;
+    }
+
     async fn counted(&self, metric: &str) -> usize {
         let seen = self.bridge.metrics().await.sum(metric, &SOURCE);
         seen.and_then(|n| usize::try_from(n).ok()).unwrap_or(0)
@@ -171,7 +179,6 @@ impl Scene {
     /// both can leave; of the load until now not one request failed.
     pub(super) async fn still_follows(self, consul: &Consul) -> (Bridge, Envoy, Crowd) {
         let (bridge, envoy, crowd, load) = self.let_go().await;
-        each_is_followed(consul, &crowd, &envoy).await;
         follows(consul, &crowd, &envoy.client()).await;
         load.finish().await.assert_clean(300);
         bridge.assert_no_nacks().await;

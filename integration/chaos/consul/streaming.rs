@@ -31,7 +31,7 @@ async fn a_streaming_agent_without_its_server_takes_nothing_away() {
     scene.is_away("last known").await;
     servers[0].restart_unready();
     scene.is_back().await;
-    scene.still_follows(&servers[0]).await;
+    scene.follows_each(&servers[0]).await;
 }
 
 /// The agent's copy has what the server lost: the bridge withholds it, and follows the server again once it
