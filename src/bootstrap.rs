@@ -24,10 +24,11 @@ use crate::config::Config;
 use crate::model::declaration::Expose;
 use crate::model::network::is_below;
 use crate::model::{Bind, Listener, Matcher, Policy, Protocol, RouteRule, Service};
+use crate::plan::owners::{Contest, decide};
+use crate::plan::{Claim, claims as claims_of};
 use crate::render::{self, RenderError};
 use crate::translate::listener::{Routes, bound};
-use crate::translate::owners::Contest;
-use crate::translate::{self, Claim, cluster, pack};
+use crate::translate::{self, cluster, pack};
 
 pub mod grpc;
 
@@ -327,11 +328,11 @@ fn inline(
             };
             Service { policy, ..s.clone() }
         })
-        .flat_map(|s| translate::claims(&s, &config.exposures).claims)
+        .flat_map(|s| claims_of(&s, &config.exposures).claims)
         .filter(|c| c.exposure == listener.exposure)
         .collect();
     let claims: Vec<&Claim> = claims.iter().collect();
-    let decided = translate::owners::decide(&claims, &Contest::FRESH);
+    let decided = decide(&claims, &Contest::FRESH);
     translate::route::message(name, &decided.claims, &config.clusters)
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock;
-pub use decisions::{Decisions, Remembered, decisions_file, load_decisions};
+pub use decisions::{decisions_file, load_decisions};
 pub use text::{CacheError, LastKnown, Services, Snapshot, decode, encode, sealed};
 pub use writer::{Inbox, Saved, Writer, write, writer};
 

@@ -34,6 +34,7 @@ pub mod metrics;
 pub mod model;
 pub mod pem;
 pub mod places;
+pub mod plan;
 pub mod prober;
 pub mod registry;
 pub mod render;

@@ -16,37 +16,11 @@ use crate::clock;
 use crate::model::declaration::MAX_ROUTES;
 use crate::model::route::clip;
 use crate::model::service::check_name;
-use crate::model::{Holder, Holders, Policy, Requests};
+use crate::model::{Holder, Requests};
+use crate::plan::{Decisions, Remembered};
 
 /// What the head of the file says of its content.
 const WHAT: (&str, &str) = ("decisions", "all sources");
-
-/// All that was decided.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Decisions {
-    /// Services by name.
-    pub services: BTreeMap<Arc<str>, Remembered>,
-    /// Who has what, by exposure.
-    pub holders: BTreeMap<Arc<str>, Holders>,
-}
-
-/// One service.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Remembered {
-    /// What its instances declare together.
-    #[serde(default, skip_serializing_if = "says_nothing")]
-    pub elected: Arc<Policy>,
-    /// The same below its policy documents, where that is something else.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<Arc<Policy>>,
-    /// How long ago its last instance left; `None`: it had some.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub left_ago: Option<Duration>,
-}
-
-fn says_nothing(policy: &Arc<Policy>) -> bool {
-    **policy == Policy::default()
-}
 
 /// Keys of JSON are strings: requests stand in lists.
 #[derive(Serialize, Deserialize)]
@@ -134,6 +108,7 @@ fn decode(text: &str, now: u64) -> Result<Decisions, CacheError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Policy;
     use crate::model::{Paths, RouteRule};
 
     fn decisions() -> Decisions {

@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{CacheError, Decisions, Snapshot, decisions, decisions_file, file, store};
+use super::{CacheError, Snapshot, decisions, decisions_file, file, store};
 use crate::clock;
 use crate::metrics::Metrics;
+use crate::plan::Decisions;
 
 /// After a writing, the next one waits so many times as long as it took: a fiftieth of a core, however
 /// large the state is.

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::Hub;
 use super::quota::Quota;
-use super::standing::News;
 use crate::clock;
 use crate::model::catalog::Touched;
 use crate::model::{Issue, Severity};
+use crate::plan::News;
 
 /// What of each kind may still be said in the log.
 #[derive(Debug, Default)]
@@ -97,7 +97,7 @@ impl Hub {
 
     /// Names services that have lost their last healthy instance, or have one again.
     pub(super) fn log_all_unhealthy(&mut self) {
-        let news = self.builder.take_health();
+        let news = self.planner.take_health();
         let (lines, more) = self.quotas.health.lines(news.len(), clock::now());
         for (service, sick) in news.iter().take(lines) {
             if *sick {
@@ -108,12 +108,12 @@ impl Hub {
         }
         if !news.is_empty() {
             if lines + more > 0 {
-                let (changed, all) = (lines + more, self.builder.all_unhealthy().len());
+                let (changed, all) = (lines + more, self.planner.all_unhealthy().len());
                 tracing::info!(changed, all, "services without a healthy instance");
             }
             self.name_all_unhealthy();
         }
-        let news = self.builder.take_off();
+        let news = self.planner.take_off();
         let (lines, more) = self.quotas.off.lines(news.len(), clock::now());
         for (service, off) in news.iter().take(lines) {
             if *off {
@@ -135,7 +135,12 @@ impl Hub {
 
     /// Names what is newly wrong between services (unknown exposures, refused or contested claims, conflicts).
     pub(super) fn log_declared(&mut self) {
-        let now: BTreeSet<Issue> = self.builder.issues().cloned().collect();
+        let now: BTreeSet<Issue> = self
+            .planner
+            .issues()
+            .chain(self.translator.issues())
+            .cloned()
+            .collect();
         let new: Vec<&Issue> = now.difference(&self.seen_issues).collect();
         let (lines, more) = self.quotas.declared.lines(new.len(), clock::now());
         for issue in new.into_iter().take(lines) {
@@ -150,7 +155,7 @@ impl Hub {
 
     /// Names services whose last instance left, and those that came back or whose routes have ended.
     pub(super) fn log_departures(&mut self) {
-        let news = self.builder.take_departures();
+        let news = self.planner.take_departures();
         let (lines, more) = self.quotas.departures.lines(news.len(), clock::now());
         for (service, news) in news.iter().take(lines) {
             match news {

@@ -1,9 +1,7 @@
 //! The owner of the catalog: one task that applies what sources say, waits a
 //! moment, and publishes what changed. Nothing here talks to a registry or to Envoy.
 
-mod build;
 mod fleets;
-mod grpc;
 mod last_known;
 mod log;
 mod orders;
@@ -11,7 +9,6 @@ mod quota;
 mod report;
 mod saving;
 mod settle;
-mod standing;
 mod view;
 mod withheld;
 
@@ -23,8 +20,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use build::Builder;
-pub use build::Network;
 use fleets::FleetWatch;
 use last_known::{Memory, Part};
 use log::{Quotas, log_note};
@@ -33,14 +28,16 @@ pub use view::{
     Detail, Forgotten, Held, Kept, LastGood, Order, Overview, SourceDetail, SourceInfo, SourceView,
 };
 
-use crate::cache::{Decisions, LastKnown, Writer};
+use crate::cache::{LastKnown, Writer};
 use crate::clock;
 use crate::fanout::Fanout;
 use crate::metrics::{BySource, ByType, Metrics, count};
 use crate::model::catalog::Touched;
 use crate::model::change::What;
 use crate::model::probe::{Answered, Question};
-use crate::model::{Catalog, Change, Event, Issue, Measured, Status};
+use crate::model::{Catalog, Change, Event, Issue, Measured, Network, Status};
+use crate::plan::{Decisions, Planner};
+use crate::translate::Translator;
 use crate::xds::Kind;
 
 /// Events of sources that wait for the hub; a source that is faster waits itself.
@@ -52,7 +49,8 @@ pub struct Hub {
     catalog: Catalog,
     sources: BTreeMap<Arc<str>, SourceInfo>,
     began: Instant,
-    builder: Builder,
+    planner: Planner,
+    translator: Translator,
     settle: Settle,
     pending: BTreeSet<Arc<str>>,
     fanout: Arc<Fanout>,
@@ -88,6 +86,7 @@ impl Hub {
         let (overview, seen) = watch::channel(Overview::default());
         fanout.when_gone(crate::translate::grpc::gone);
         let began = clock::now();
+        let network = Arc::new(network);
         let narrow = network.listeners.iter().filter(|(_, l)| !l.fleets.is_empty());
         fanout.expect_fleets(narrow.map(|(name, l)| (name.clone(), l.fleets.clone())).collect());
         let fleets = FleetWatch::new(fanout.unused_listeners());
@@ -112,7 +111,8 @@ impl Hub {
             writer: None,
             prober: None,
             gone: 0,
-            builder: Builder::new(network),
+            planner: Planner::new(network.clone()),
+            translator: Translator::new(network),
             settle: Settle::new(settle.0, settle.1),
             pending: BTreeSet::new(),
             fanout,
@@ -139,7 +139,7 @@ impl Hub {
         writer: Writer,
     ) -> Self {
         self.memory = Memory::new(self.began, loaded);
-        self.builder.remember(decisions);
+        self.planner.remember(decisions);
         self.writer = Some(writer);
         self
     }
@@ -158,7 +158,7 @@ impl Hub {
             let probe = self.catalog.probe_due().map(|due| self.began + due);
             let (due, release) = (self.settle.due(), self.catalog.due().map(|due| self.began + due));
             // Not while a publication is on its way: that one looks at all that is due.
-            let departed = self.builder.due().filter(|_| self.settle.due().is_none());
+            let departed = self.planner.due().filter(|_| self.settle.due().is_none());
             let departed = departed.map(|due| self.began + due);
             let save = self.writer.as_ref();
             let save = save.and_then(|writer| self.memory.save_at(clock::now(), writer.rest()));
@@ -183,7 +183,7 @@ impl Hub {
                 () = clock::until(due), if due.is_some() => self.publish(),
                 () = self.fleets.changed() => self.report(),
                 () = clock::until(departed), if departed.is_some() => {
-                    let due = self.builder.take_due(self.now());
+                    let due = self.planner.take_due(self.now());
                     self.pending.extend(due);
                     self.settle.note(clock::now());
                 }
@@ -336,25 +336,26 @@ impl Hub {
     fn publish(&mut self) {
         let since = self.settle.take().unwrap_or_else(clock::now);
         let touched = std::mem::take(&mut self.pending);
-        let updates = self.builder.build(&self.catalog, &touched, self.now());
+        let steps = self.planner.plan(&self.catalog, &touched, self.now());
+        let updates = self.translator.updates(&steps);
         let (generation, changed) = self.fanout.publish(&updates, since);
         if !std::mem::replace(&mut self.ready, true) {
             tracing::info!(
-                services = self.builder.services(),
+                services = self.planner.services(),
                 "ready: all sources have delivered"
             );
             self.name_kept(); // of the bridge before this one, too
         }
         self.log_all_unhealthy();
         self.log_departures();
-        if self.builder.take_unsaved() {
+        if self.planner.take_unsaved() {
             self.memory.changed(&Part::Decisions);
         }
         self.log_gone();
-        self.metrics.services.set(count(self.builder.services()));
-        self.metrics.conflicts.set(count(self.builder.conflicts()));
-        self.metrics.contested.set(count(self.builder.contested()));
-        if self.builder.take_news() {
+        self.metrics.services.set(count(self.planner.services()));
+        self.metrics.conflicts.set(count(self.planner.conflicts()));
+        self.metrics.contested.set(count(self.planner.contested()));
+        if self.planner.take_news() {
             self.log_declared();
         }
         self.recount();
@@ -389,6 +390,8 @@ impl Hub {
     }
 }
 
+#[cfg(test)]
+mod publish_tests;
 #[cfg(test)]
 #[path = "run_tests.rs"]
 mod tests;

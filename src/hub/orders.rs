@@ -32,7 +32,7 @@ impl Hub {
 
     /// Ends what is kept of a service without instances.
     fn forget(&mut self, service: &str) -> Forgotten {
-        match self.builder.forget(service) {
+        match self.planner.forget(service) {
             None => Forgotten::Unknown,
             Some(false) => Forgotten::HasInstances,
             Some(true) => {

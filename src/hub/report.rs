@@ -32,7 +32,7 @@ impl Hub {
     }
 
     fn overview(&self) -> Overview {
-        let sick = self.builder.all_unhealthy();
+        let sick = self.planner.all_unhealthy();
         Overview {
             ready: self.ready,
             sources: self
@@ -44,10 +44,10 @@ impl Hub {
             all_unhealthy_names: sick.iter().take(MAX_ENTRIES).cloned().collect(),
             declared: self.seen_issues.len(),
             all_off: (
-                self.builder.all_off().len(),
-                self.builder.all_off().iter().take(MAX_ENTRIES).cloned().collect(),
+                self.planner.all_off().len(),
+                self.planner.all_off().iter().take(MAX_ENTRIES).cloned().collect(),
             ),
-            kept: (self.builder.kept().len(), self.kept().collect()),
+            kept: (self.planner.kept().len(), self.kept().collect()),
             unused: self.fleets.unused(),
         }
     }
@@ -57,7 +57,7 @@ impl Hub {
             service: service.clone(),
             ends: self.instant(ends),
         };
-        self.builder.kept().take(MAX_ENTRIES).map(kept)
+        self.planner.kept().take(MAX_ENTRIES).map(kept)
     }
 
     fn view(&self, name: &Arc<str>, state: &SourceState) -> SourceView {
@@ -134,7 +134,7 @@ impl Hub {
     /// Names the services that are all unhealthy now.
     pub(super) fn name_all_unhealthy(&self) {
         self.metrics.service_all_unhealthy.clear();
-        for name in self.builder.all_unhealthy().iter().take(MAX_ENTRIES) {
+        for name in self.planner.all_unhealthy().iter().take(MAX_ENTRIES) {
             let labels = ByService {
                 service: name.to_string(),
             };
@@ -145,7 +145,7 @@ impl Hub {
     /// Names the services all of whose instances are off now.
     pub(super) fn name_all_off(&self) {
         self.metrics.service_all_off.clear();
-        for name in self.builder.all_off().iter().take(MAX_ENTRIES) {
+        for name in self.planner.all_off().iter().take(MAX_ENTRIES) {
             let labels = ByService {
                 service: name.to_string(),
             };
@@ -155,7 +155,7 @@ impl Hub {
 
     /// Names the services whose routes are kept now.
     pub(super) fn name_kept(&self) {
-        self.metrics.services_kept.set(count(self.builder.kept().len()));
+        self.metrics.services_kept.set(count(self.planner.kept().len()));
         self.metrics.service_kept.clear();
         for Kept { service, .. } in self.kept() {
             let labels = ByService {

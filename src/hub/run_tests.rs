@@ -183,9 +183,9 @@ async fn a_listener_that_no_envoy_gets_is_reported_once_others_are_connected() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_kept_before_a_restart_is_counted_and_ends() {
-    let cart = crate::cache::Remembered {
+    let cart = crate::plan::Remembered {
         left_ago: Some(Duration::from_secs(600)),
-        ..crate::cache::Remembered::default()
+        ..crate::plan::Remembered::default()
     };
     let mut hub = start_after(Decisions {
         services: BTreeMap::from([("cart".into(), cart)]),

@@ -47,7 +47,7 @@ impl Hub {
             // Before the first generation nothing is decided, and what was before is still on disk.
             Part::Decisions => self
                 .ready
-                .then(|| Saved::Decisions(self.builder.decisions(self.now()))),
+                .then(|| Saved::Decisions(self.planner.decisions(self.now()))),
             Part::Source(source) => Some(Saved::State(Snapshot {
                 source: source.clone(),
                 registry: self.sources.get(source)?.registry.clone()?,

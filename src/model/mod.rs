@@ -29,7 +29,7 @@ pub use guard::GuardRule;
 pub use holder::{Holder, Holders, Requests, Seniority};
 pub use instance::{Health, Instance, MAX_WEIGHT, Own, Protocol};
 pub use key::Key;
-pub use network::{Bind, Clusters, Exposure, Listener, OnAllUnhealthy, Owner};
+pub use network::{Bind, Clusters, Exposure, Listener, Network, OnAllUnhealthy, Owner};
 pub use path::Paths;
 pub use route::{GrpcMethod, Matcher, RouteRule};
 pub use service::{Service, ServiceRecord};

@@ -1,11 +1,23 @@
 //! What the operator defines for all services: exposures, listeners, and what holds
 //! for each cluster. Read from `bridge.toml`; a service may only name an exposure.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::path::Paths;
+
+/// All that the operator defined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// For each cluster.
+    pub clusters: Clusters,
+    /// By name.
+    pub exposures: BTreeMap<Arc<str>, Exposure>,
+    /// By name.
+    pub listeners: BTreeMap<Arc<str>, Listener>,
+}
 
 /// What holds for each generated cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]

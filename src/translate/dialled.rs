@@ -19,17 +19,7 @@ use prost::Message as _;
 
 use super::any::pack;
 use super::listener::router;
-use crate::model::declaration::Expose;
-use crate::model::{Protocol, Service};
 use crate::xds::{Draft, Kind, Reach};
-
-/// Whether gRPC clients may dial a service by its name: it speaks HTTP/2, and does not
-/// declare `expose = none`.
-#[must_use]
-pub fn is_dialled(service: &Service) -> bool {
-    matches!(service.protocol(), Protocol::Grpc | Protocol::Http2)
-        && service.policy.expose != Some(Expose::Nothing)
-}
 
 /// The listener of a service for gRPC clients. It depends on the name alone, so it is
 /// sent once and never again.
@@ -48,7 +38,7 @@ pub fn dialled(name: &Arc<str>) -> Draft {
 /// fails calls by that, and Go, Java, the C core and tonic-xds name the service that is missing. The route
 /// stays: tonic-xds never again follows a cluster that no route named for a while.
 #[must_use]
-pub(super) fn stopped(name: &Arc<str>, why: &str) -> Draft {
+pub fn stopped(name: &Arc<str>, why: &str) -> Draft {
     let host = VirtualHost {
         name: why.to_owned(), // for who looks into what a client holds
         domains: vec![NOBODY.to_owned()],
@@ -137,36 +127,6 @@ mod tests {
     use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
 
     use super::*;
-    use crate::model::Policy;
-
-    fn service(protocol: Option<Protocol>, expose: Option<Expose>) -> Service {
-        Service {
-            name: "orders".into(),
-            policy: Policy {
-                protocol,
-                expose,
-                ..Policy::default()
-            },
-            ..Service::default()
-        }
-    }
-
-    #[test]
-    fn what_speaks_http2_and_wants_callers_is_dialled() {
-        let cases = [
-            (Some(Protocol::Grpc), None, true),
-            (Some(Protocol::Http2), None, true),
-            (Some(Protocol::Grpc), Some(Expose::On(vec!["edge".into()])), true),
-            (Some(Protocol::Grpc), Some(Expose::Nothing), false),
-            (Some(Protocol::Http1), None, false),
-            (Some(Protocol::Tcp), None, false),
-            (None, None, false),
-        ];
-        for (protocol, expose, wanted) in cases {
-            let service = service(protocol, expose);
-            assert_eq!(is_dialled(&service), wanted, "{:?}", service.policy);
-        }
-    }
 
     /// Section 8 of the protocol notes: what a gRPC client demands of a listener.
     #[test]

@@ -19,7 +19,8 @@ use prost::Message as _;
 
 use super::dialled;
 use super::endpoints::{assignment, draft, endpoints as base, placeholder};
-use crate::model::{Clusters, Health, OnAllUnhealthy, Service};
+use crate::model::{Clusters, Service};
+use crate::plan::callees::Callees;
 use crate::xds::{Client, Draft, Kind};
 
 /// A client of gRPC refuses a longer message, unless its program says otherwise; a response holds one
@@ -29,105 +30,17 @@ const LONGEST_MESSAGE: usize = 4 << 20;
 /// Bytes of a response besides one resource: its header, the names, the types.
 const AROUND: usize = 2_048;
 
-/// Whom of a service gRPC's own clients are to call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Callees {
-    /// Those that are healthy.
-    Healthy,
-    /// None is healthy, and all that are there get calls, as Envoy does it by its panic threshold.
-    All,
-    /// Nobody, because of this.
-    Nobody(String),
-}
-
-/// Whom gRPC's own clients are to call.
-///
-/// An instance that drains serves until another one is there: so a restart of the only one loses no call.
+/// The endpoints of a service for clients of gRPC that get others than Envoy.
 #[must_use]
-pub fn callees(service: &Service, defaults: &Clusters) -> Callees {
-    let any = |health| service.instances.iter().any(|i| i.health == health);
-    if any(Health::Healthy) {
-        return Callees::Healthy;
-    }
-    let name = &service.name;
-    let declared = service.on_all_unhealthy(defaults.on_all_unhealthy);
-    let why = match (any(Health::Unhealthy), any(Health::Draining), declared) {
-        (false, false, _) if service.instances.is_empty() => format!("{name} has no instances"),
-        (false, false, _) => format!("all instances of {name} are off"),
-        (true, _, OnAllUnhealthy::Open) | (false, true, OnAllUnhealthy::Open | OnAllUnhealthy::Drop) => {
-            return Callees::All;
-        }
-        (true, _, OnAllUnhealthy::Closed) => {
-            format!("no instance of {name} is healthy, and its all-unhealthy is closed")
-        }
-        (true, _, OnAllUnhealthy::Drop) => {
-            format!("no instance of {name} is healthy, and its all-unhealthy is drop")
-        }
-        (false, true, OnAllUnhealthy::Closed) => {
-            format!("all instances of {name} are draining, and its all-unhealthy is closed")
-        }
-    };
-    Callees::Nobody(why)
-}
-
-/// What each of gRPC's own clients gets of a service in place of what Envoy gets; `None`: the same.
-#[must_use]
-pub fn variants(service: &Service, defaults: &Clusters) -> Vec<(Client, Kind, Option<Draft>)> {
-    let name = &service.name;
-    let endpoints = |assignment| Some(draft(name, &assignment));
-    let (drops, tonic, others, listener) = match callees(service, defaults) {
-        Callees::Healthy => (
-            None,
-            nearest(service).map(|near| base(&near, defaults)),
-            None,
-            None,
-        ),
+pub fn endpoints(service: &Service, callees: &Callees, defaults: &Clusters) -> Draft {
+    match callees {
+        Callees::Healthy => base(service, defaults),
         Callees::All => {
-            let all = |service: &Service| endpoints(assignment(service, defaults, |_| HealthStatus::Healthy));
-            let near = nearest(service);
-            let everyone = all(service);
-            (
-                everyone.clone(),
-                near.as_ref().map_or_else(|| everyone.clone(), all),
-                everyone,
-                None,
-            )
+            let all = assignment(service, defaults, |_| HealthStatus::Healthy);
+            draft(&service.name, &all)
         }
-        Callees::Nobody(why) => {
-            let stopped = dialled::stopped(name, &why);
-            (endpoints(dropping(name, &why)), None, None, Some(stopped))
-        }
-    };
-    vec![
-        (Client::GrpcDrops, Kind::Endpoints, drops),
-        (Client::Tonic, Kind::Endpoints, tonic),
-        (Client::Grpc, Kind::Endpoints, others),
-        (Client::Tonic, Kind::Listener, listener.clone()),
-        (Client::Grpc, Kind::Listener, listener),
-    ]
-}
-
-/// Only the instances of the first priority that takes calls, for clients that know no priorities and would
-/// share calls out among all of them; `None`: there is one priority.
-fn nearest(service: &Service) -> Option<Service> {
-    let there = || service.instances.iter().filter(|i| i.health != Health::Off);
-    let first = there()
-        .filter(|i| i.health == Health::Healthy)
-        .map(|i| service.rank(i))
-        .min()
-        .or_else(|| there().map(|i| service.rank(i)).min())?;
-    if there().all(|i| service.rank(i) == first) {
-        return None;
+        Callees::Nobody(why) => draft(&service.name, &dropping(&service.name, why)),
     }
-    let mut near = service.clone();
-    near.instances.retain(|i| service.rank(i) == first);
-    Some(near)
-}
-
-/// What stops clients that drop calls from calling a service which is there, and no longer for gRPC clients.
-#[must_use]
-pub fn undialled(name: &Arc<str>) -> Draft {
-    draft(name, &dropping(name, &format!("{name} is not for gRPC clients")))
 }
 
 /// What stops a client of gRPC from using a resource that is gone, or was never there; see [`crate::xds::Gone`].
@@ -136,7 +49,7 @@ pub fn gone(client: Client, kind: Kind, name: &str) -> Option<Vec<u8>> {
     let why = || format!("{name} is not registered, or not for gRPC clients");
     match (client, kind) {
         (Client::Envoy, _) | (_, Kind::Cluster | Kind::Route) => None,
-        // Their endpoints stop them ([`undialled`]). Node's process ends when endpoints change behind a listener
+        // Their endpoints stop them ([`crate::plan::callees`]). Node's process ends when endpoints change behind a listener
         // without its host.
         (Client::GrpcDrops, Kind::Listener) => Some(dialled::dialled(&Arc::from(name)).body),
         (_, Kind::Listener) => Some(dialled::stopped(&Arc::from(name), &why()).body),
@@ -188,7 +101,9 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::model::{Instance, Policy as Declared};
+    use crate::model::{Health, Instance, OnAllUnhealthy, Policy as Declared};
+    use crate::plan::Planned;
+    use crate::plan::callees::variants;
 
     const DEFAULTS: Clusters = Clusters::DEFAULT;
 
@@ -220,55 +135,20 @@ mod tests {
         service
     }
 
-    #[test]
-    fn who_is_called_when_nobody_is_healthy() {
-        use OnAllUnhealthy::{Closed, Drop, Open};
-        let mut seen = String::new();
-        for healths in ["h", "hdu", "d", "do", "du", "u", "o", ""] {
-            for policy in [Open, Closed, Drop] {
-                let callees = callees(&service(healths, Some(policy)), &DEFAULTS);
-                let _ = writeln!(seen, "{healths:>3} {policy:?}: {callees:?}");
-            }
-        }
-        expect![[r#"
-              h Open: Healthy
-              h Closed: Healthy
-              h Drop: Healthy
-            hdu Open: Healthy
-            hdu Closed: Healthy
-            hdu Drop: Healthy
-              d Open: All
-              d Closed: Nobody("all instances of orders are draining, and its all-unhealthy is closed")
-              d Drop: All
-             do Open: All
-             do Closed: Nobody("all instances of orders are draining, and its all-unhealthy is closed")
-             do Drop: All
-             du Open: All
-             du Closed: Nobody("no instance of orders is healthy, and its all-unhealthy is closed")
-             du Drop: Nobody("no instance of orders is healthy, and its all-unhealthy is drop")
-              u Open: All
-              u Closed: Nobody("no instance of orders is healthy, and its all-unhealthy is closed")
-              u Drop: Nobody("no instance of orders is healthy, and its all-unhealthy is drop")
-              o Open: Nobody("all instances of orders are off")
-              o Closed: Nobody("all instances of orders are off")
-              o Drop: Nobody("all instances of orders are off")
-                Open: Nobody("orders has no instances")
-                Closed: Nobody("orders has no instances")
-                Drop: Nobody("orders has no instances")
-        "#]]
-        .assert_eq(&seen);
-    }
-
     /// Each variant, as `priority sub-zone: status, …`; a drop by its words.
     fn seen(service: &Service) -> String {
         let endpoint = |e: &LbEndpoint| e.health_status().as_str_name().to_lowercase();
         let mut text = String::new();
-        for (client, kind, draft) in variants(service, &DEFAULTS) {
-            let Some(draft) = draft else { continue };
-            if kind == Kind::Listener {
-                let _ = writeln!(text, "{client:?} lds");
-                continue;
-            }
+        for planned in variants(&Arc::new(service.clone()), &DEFAULTS) {
+            let (client, draft) = match planned {
+                Planned::EndpointsFor(client, service, callees) => {
+                    (client, endpoints(&service, &callees, &DEFAULTS))
+                }
+                planned => {
+                    let _ = writeln!(text, "{:?} lds", planned.key().client);
+                    continue;
+                }
+            };
             let read = ClusterLoadAssignment::decode(&*draft.body).unwrap();
             for l in &read.endpoints {
                 let all: Vec<String> = l.lb_endpoints.iter().map(endpoint).collect();

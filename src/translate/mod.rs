@@ -8,11 +8,9 @@ pub mod dialled;
 pub mod endpoints;
 pub mod grpc;
 pub mod listener;
-pub mod owners;
 pub mod route;
-pub mod slips;
-pub mod table;
+mod translator;
 
-pub use table::{Claim, Claimed, claims};
+pub use translator::Translator;
 
 pub(crate) use any::{duration as proto_duration, pack};

@@ -1,6 +1,6 @@
 //! A listener's route configuration: the claims on its exposure that count, as virtual hosts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,52 +22,116 @@ use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
 use prost::Message as _;
 
 use super::any::{duration, pack};
-use super::table::Claim;
 use crate::model::{Clusters, Paths};
+use crate::plan::Claim;
 use crate::xds::{Draft, Kind, Reach};
 
 /// A gRPC stream may be silent for so long; Envoy's default of five minutes cuts quiet watches.
 const GRPC_IDLE: Duration = Duration::from_secs(3600);
 
-/// The route configuration `name` of these claims, as [`super::owners::decide`] leaves them.
-#[must_use]
-pub fn route(name: &Arc<str>, claims: &[&Claim], defaults: &Clusters, reach: Reach) -> Draft {
-    let mut needs: Vec<Arc<str>> = claims.iter().map(|c| c.cluster.clone()).collect();
-    needs.sort();
-    needs.dedup();
-    Draft {
-        kind: Kind::Route,
-        name: name.clone(),
-        body: message(name, claims, defaults).encode_to_vec(),
-        needs,
-        reach,
+/// The field of `RouteConfiguration` that holds its hosts; prost knows it by the type only.
+const VIRTUAL_HOSTS: u32 = 2;
+
+/// The hosts of a route configuration, each encoded once.
+#[derive(Debug, Default)]
+pub struct Hosts {
+    hosts: BTreeMap<Arc<str>, Encoded>,
+    /// Clusters that hosts send requests to, with the number of these hosts.
+    clusters: BTreeMap<Arc<str>, usize>,
+}
+
+#[derive(Debug)]
+struct Encoded {
+    /// With its tag and length, as it stands in the configuration.
+    field: Vec<u8>,
+    clusters: BTreeSet<Arc<str>>,
+}
+
+impl Hosts {
+    /// The claims of a host that count, as [`crate::plan::owners::decide`] leaves them. None: it is gone.
+    pub fn set(&mut self, host: &Arc<str>, claims: &[Claim], defaults: &Clusters) {
+        let old = if claims.is_empty() {
+            self.hosts.remove(host)
+        } else {
+            let message = virtual_host(host, claims.iter(), retry_policy(defaults));
+            let mut field = Vec::with_capacity(message.encoded_len() + 8);
+            prost::encoding::message::encode(VIRTUAL_HOSTS, &message, &mut field);
+            let clusters: BTreeSet<Arc<str>> = claims.iter().map(|c| c.cluster.clone()).collect();
+            for cluster in &clusters {
+                *self.clusters.entry(cluster.clone()).or_default() += 1;
+            }
+            self.hosts.insert(host.clone(), Encoded { field, clusters })
+        };
+        for cluster in old.iter().flat_map(|old| &old.clusters) {
+            if let Some(hosts) = self.clusters.get_mut(cluster) {
+                *hosts -= 1;
+                if *hosts == 0 {
+                    self.clusters.remove(cluster);
+                }
+            }
+        }
+    }
+
+    /// The route configuration of this name with all of them. The same bytes as if it were encoded as a whole.
+    #[must_use]
+    pub fn draft(&self, name: &Arc<str>, reach: Reach) -> Draft {
+        let before = RouteConfiguration {
+            name: name.to_string(),
+            ..RouteConfiguration::default()
+        };
+        let mut body = before.encode_to_vec();
+        body.reserve(self.hosts.values().map(|host| host.field.len()).sum::<usize>() + 16);
+        for host in self.hosts.values() {
+            body.extend_from_slice(&host.field);
+        }
+        body.extend(without_hosts("").encode_to_vec());
+        Draft {
+            kind: Kind::Route,
+            name: name.clone(),
+            body,
+            needs: self.clusters.keys().cloned().collect(),
+            reach,
+        }
     }
 }
 
-/// The same as a message, for static resources.
+/// A route configuration of these claims as a message, for static resources.
 #[must_use]
 pub fn message(name: &str, claims: &[&Claim], defaults: &Clusters) -> RouteConfiguration {
-    let mut hosts: BTreeMap<&str, Vec<Route>> = BTreeMap::new();
+    let mut hosts: BTreeMap<&str, Vec<&Claim>> = BTreeMap::new();
     for claim in claims {
-        hosts.entry(&claim.host).or_default().push(one(claim));
+        hosts.entry(&claim.host).or_default().push(claim);
     }
     let retry = retry_policy(defaults);
-    let virtual_hosts = hosts
-        .into_iter()
-        .map(|(host, routes)| VirtualHost {
-            name: host.to_owned(),
-            domains: vec![host.to_owned()],
-            routes,
-            retry_policy: retry.clone(),
-            ..VirtualHost::default()
-        })
-        .collect();
+    let hosts = hosts.into_iter();
+    RouteConfiguration {
+        virtual_hosts: hosts
+            .map(|(host, claims)| virtual_host(host, claims, retry.clone()))
+            .collect(),
+        ..without_hosts(name)
+    }
+}
+
+fn without_hosts(name: &str) -> RouteConfiguration {
     RouteConfiguration {
         name: name.to_owned(),
-        virtual_hosts,
         // `Host: orders:10001` is the host `orders`.
         ignore_port_in_host_matching: true,
         ..RouteConfiguration::default()
+    }
+}
+
+fn virtual_host<'a>(
+    host: &str,
+    claims: impl IntoIterator<Item = &'a Claim>,
+    retry_policy: Option<RetryPolicy>,
+) -> VirtualHost {
+    VirtualHost {
+        name: host.to_owned(),
+        domains: vec![host.to_owned()],
+        routes: claims.into_iter().map(one).collect(),
+        retry_policy,
+        ..VirtualHost::default()
     }
 }
 
@@ -142,4 +206,55 @@ fn retry_policy(defaults: &Clusters) -> Option<RetryPolicy> {
         host_selection_retry_max_attempts: 5,
         ..RetryPolicy::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Exposure, Policy, RouteRule, Service};
+    use crate::plan::claims;
+    use crate::plan::owners::{Contest, decide};
+
+    fn claimed(name: &str, route: &str) -> Vec<Claim> {
+        let routes = [(1, RouteRule::parse(route).unwrap())].into();
+        let service = Service {
+            name: name.into(),
+            policy: Policy {
+                routes,
+                ..Policy::default()
+            },
+            ..Service::default()
+        };
+        claims(&service, &[("internal".into(), Exposure::internal())].into()).claims
+    }
+
+    #[test]
+    fn hosts_that_are_encoded_one_by_one_are_the_bytes_of_the_whole() {
+        let (name, defaults) = (Arc::from("internal"), Clusters::DEFAULT);
+        let all: Vec<Claim> = [
+            ("web", "path=/"),
+            ("api", "path=/api"),
+            ("a", "grpc=shop.A"),
+            ("b", "path=/b"),
+        ]
+        .into_iter()
+        .flat_map(|(name, route)| claimed(name, route))
+        .collect();
+        let mut hosts = Hosts::default();
+        for gone in ["", "b", "api", "web", "a"] {
+            let claims: Vec<&Claim> = all.iter().filter(|claim| *claim.cluster >= *gone).collect();
+            let claims = if gone == "web" { Vec::new() } else { claims };
+            let decided = decide(&claims, &Contest::FRESH).claims;
+            let every: BTreeSet<&str> = all.iter().map(|claim| &*claim.host).collect();
+            for host in every {
+                let here = decided.iter().filter(|claim| claim.host == host);
+                let here: Vec<Claim> = here.map(|claim| (*claim).clone()).collect();
+                hosts.set(&host.into(), &here, &defaults);
+            }
+            let draft = hosts.draft(&name, Reach::All);
+            assert_eq!(draft.body, message(&name, &decided, &defaults).encode_to_vec());
+            let wanted: BTreeSet<Arc<str>> = decided.iter().map(|claim| claim.cluster.clone()).collect();
+            assert_eq!(draft.needs, wanted.into_iter().collect::<Vec<_>>());
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Which implementation of xDS a client is, as far as what it gets depends on it.
 
 /// An implementation, known by the user agent that the client names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Client {
     /// Envoy, and whoever does not say otherwise.
     #[default]

@@ -1,12 +1,8 @@
 //! Who gets which requests.
 
-use envoy_types::pb::envoy::config::route::v3::route::Action;
-use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
-
 use super::*;
 use crate::model::{Owner, Policy};
-use crate::translate::owners::{Contest, decide};
-use crate::translate::route::message;
+use crate::plan::owners::{Contest, decide};
 
 fn service(expose: Option<Expose>, routes: &[&str]) -> Service {
     let routes = (1..)
@@ -88,7 +84,7 @@ fn an_unknown_exposure_and_none() {
 }
 
 /// Cluster and timeout of the route of `/` on a host inside.
-fn keeps(host: &str, services: &[(&str, &[&str])]) -> (String, Option<i64>) {
+fn keeps(host: &str, services: &[(&str, &[&str])]) -> (String, Option<u64>) {
     let all: Vec<Claim> = services
         .iter()
         .flat_map(|(name, routes)| {
@@ -98,20 +94,13 @@ fn keeps(host: &str, services: &[(&str, &[&str])]) -> (String, Option<i64>) {
         })
         .filter(|claim| &*claim.exposure == "internal")
         .collect();
-    let decided = decide(&all.iter().collect::<Vec<_>>(), &Contest::FRESH);
-    let message = message("internal", &decided.claims, &crate::model::Clusters::DEFAULT);
-    let host = message
-        .virtual_hosts
-        .into_iter()
-        .find(|h| h.name == host)
-        .unwrap();
-    let Some(Action::Route(action)) = host.routes[0].action.clone() else {
-        panic!("no route")
-    };
-    let Some(ClusterSpecifier::Cluster(cluster)) = action.cluster_specifier else {
-        panic!("no cluster")
-    };
-    (cluster, action.timeout.map(|t| t.seconds))
+    let all: Vec<&Claim> = all.iter().collect();
+    let decided = decide(&all, &Contest::FRESH).claims;
+    let claim = decided.into_iter().find(|claim| claim.host == host).unwrap();
+    (
+        claim.cluster.to_string(),
+        claim.timeout.map(|timeout| timeout.as_secs()),
+    )
 }
 
 #[test]
@@ -150,20 +139,10 @@ fn served(owners: &[Owner], host: &str, services: &[(&str, &[&str])]) -> (Vec<St
         .filter(|c| &*c.exposure == "internal")
         .collect();
     let decided = decide(&all, &Contest::FRESH);
-    let message = message("internal", &decided.claims, &crate::model::Clusters::DEFAULT);
-    let hosts = message.virtual_hosts.into_iter().filter(|h| h.name == host);
-    let one = |route: envoy_types::pb::envoy::config::route::v3::Route| {
-        let path = route.r#match.unwrap().path_specifier.unwrap();
-        let Some(Action::Route(action)) = route.action else {
-            panic!("no route")
-        };
-        let Some(ClusterSpecifier::Cluster(cluster)) = action.cluster_specifier else {
-            panic!("no cluster")
-        };
-        format!("{path:?} {cluster}")
-    };
+    let here = decided.claims.into_iter().filter(|claim| claim.host == host);
+    let one = |claim: &Claim| format!("{:?} {}", claim.matcher.paths(), claim.cluster);
     (
-        hosts.flat_map(|h| h.routes).map(one).collect(),
+        here.map(one).collect(),
         decided
             .issues
             .into_iter()
@@ -180,7 +159,7 @@ fn only_the_owner_of_a_host_claims_paths_there() {
         ("auth", &["host=web path=/auth/token", "host=web path=/auth*"]),
     ];
     let (routes, issues) = served(&[], "web", &[others[0], others[1], web]);
-    assert_eq!(routes, ["PathSeparatedPrefix(\"/own\") web", "Prefix(\"/\") web"]);
+    assert_eq!(routes, ["Segments(\"/own\") web", "Segments(\"/\") web"]);
     assert_eq!(issues.len(), 4, "{issues:?}");
     assert!(
         issues[0].starts_with("a: route: host `web` is that of the service `web`"),
@@ -199,9 +178,9 @@ fn only_the_owner_of_a_host_claims_paths_there() {
     assert_eq!(
         routes,
         [
-            "PathSeparatedPrefix(\"/auth/token\") auth",
-            "PathSeparatedPrefix(\"/own\") web",
-            "Prefix(\"/\") web"
+            "Segments(\"/auth/token\") auth",
+            "Segments(\"/own\") web",
+            "Segments(\"/\") web"
         ]
     );
     assert_eq!(issues.len(), 3, "characters do not get past segments: {issues:?}");
@@ -210,7 +189,7 @@ fn only_the_owner_of_a_host_claims_paths_there() {
 #[test]
 fn two_names_that_differ_by_case_only_are_named() {
     let (routes, issues) = served(&[], "redis", &[("Redis", &[]), ("redis", &[])]);
-    assert_eq!(routes, ["Prefix(\"/\") redis"]);
+    assert_eq!(routes, ["Segments(\"/\") redis"]);
     assert!(
         issues[0].starts_with("Redis: the names `Redis` and `redis` differ by case only"),
         "{issues:?}"
@@ -244,13 +223,13 @@ fn the_narrower_path_comes_first_and_equal_ones_are_equal_however_they_are_writt
     assert_eq!(
         routes,
         [
-            "PathSeparatedPrefix(\"/shop.Orders/Get\") c",
-            "Prefix(\"/shop.Orders/\") a",
-            "PathSeparatedPrefix(\"/orders/7\") b",
-            "PathSeparatedPrefix(\"/orders/7\") b",
-            "PathSeparatedPrefix(\"/orders\") b",
-            "Prefix(\"/orders\") a",
-            "Prefix(\"/\") a",
+            "Segments(\"/shop.Orders/Get\") c",
+            "Characters(\"/shop.Orders/\") a",
+            "Segments(\"/orders/7\") b",
+            "Segments(\"/orders/7\") b",
+            "Segments(\"/orders\") b",
+            "Characters(\"/orders\") a",
+            "Segments(\"/\") a",
         ]
     );
     assert_eq!(issues.len(), 3, "{issues:?}");

@@ -216,5 +216,5 @@ pub(super) fn describe(matcher: &Matcher) -> String {
 }
 
 #[cfg(test)]
-#[path = "table_tests.rs"]
+#[path = "claims_tests.rs"]
 mod tests;

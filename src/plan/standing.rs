@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::Remembered;
+use super::Remembered;
 use crate::model::{Policy, Service};
 
 /// For so long after its last instance left, the requests of a service are not taken over by one that did not
@@ -54,7 +54,7 @@ enum Left {
 
 /// What became of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub enum News {
     /// Its last instance left, and its routes stay.
     Kept,
     /// It has instances again.

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::table::{Claim, Kin, describe};
+use super::claims::{Claim, Kin, describe};
 use crate::model::{Holder, Holders, Issue, Paths, Requests, Seniority};
 
 /// What decides beside the claims themselves.

@@ -9,7 +9,7 @@ use crate::model::{Exposure, Issue, Protocol, Service};
 
 /// The slips of one service that nothing else names. A service whose routes are only kept has none.
 #[must_use]
-pub fn slips(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>) -> Vec<Issue> {
+pub(super) fn slips(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>) -> Vec<Issue> {
     if service.kept.is_some() {
         return Vec::new();
     }

@@ -1,6 +1,6 @@
 //! Who has requests that several services claim.
 
-use super::super::table::claims;
+use super::super::claims::claims;
 use super::*;
 use crate::model::declaration::{self, Spelling};
 use crate::model::{Exposure, Owner, Service};

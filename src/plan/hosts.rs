@@ -1,0 +1,172 @@
+//! Who has which requests, host by host: what changes on one host never makes another one be looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::claims::Claim;
+use super::owners::{Contest, decide};
+use crate::model::{Holders, Issue, Seniority};
+
+/// All hosts of all exposures.
+#[derive(Debug, Default)]
+pub(super) struct Hosts {
+    exposures: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Host>>,
+    /// Claims that lost, of all hosts.
+    contested: usize,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    /// Who claims something of it.
+    services: BTreeSet<Arc<str>>,
+    holders: Holders,
+    contested: Vec<Issue>,
+}
+
+/// Hosts to be looked at: exposure and host.
+pub(super) type Touched = BTreeSet<(Arc<str>, Arc<str>)>;
+
+/// What came of a look at a host.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// Those that count, in the order in which they are to be tried.
+    pub(super) claims: Vec<Claim>,
+    /// Who has what is not what it was.
+    pub(super) holders_changed: bool,
+    /// Who lost is not who it was.
+    pub(super) issues_changed: bool,
+}
+
+impl Hosts {
+    /// Who had what before the bridge began; each of these hosts is to be looked at.
+    pub(super) fn remember(&mut self, remembered: BTreeMap<Arc<str>, Holders>) {
+        for (exposure, holders) in remembered {
+            let hosts = self.exposures.entry(exposure).or_default();
+            for (requests, holder) in holders {
+                let host = hosts.entry(requests.host.as_str().into()).or_default();
+                host.holders.insert(requests, holder);
+            }
+        }
+    }
+
+    /// Who has what, by exposure.
+    pub(super) fn holders(&self) -> BTreeMap<Arc<str>, Holders> {
+        let of = |hosts: &BTreeMap<Arc<str>, Host>| -> Holders {
+            hosts.values().flat_map(|host| host.holders.clone()).collect()
+        };
+        let all = self.exposures.iter();
+        all.map(|(exposure, hosts)| (exposure.clone(), of(hosts)))
+            .collect()
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Touched {
+        let pairs = |(exposure, hosts): (&Arc<str>, &BTreeMap<Arc<str>, Host>)| -> Vec<_> {
+            hosts
+                .keys()
+                .map(|host| (exposure.clone(), host.clone()))
+                .collect()
+        };
+        self.exposures.iter().flat_map(pairs).collect()
+    }
+
+    /// How many claims lost against others.
+    pub(super) const fn contested(&self) -> usize {
+        self.contested
+    }
+
+    /// A sentence for each of these.
+    pub(super) fn issues(&self) -> impl Iterator<Item = &Issue> {
+        let hosts = self.exposures.values().flat_map(BTreeMap::values);
+        hosts.flat_map(|host| &host.contested)
+    }
+
+    /// A service claims this and no longer that. The hosts of which something changes.
+    pub(super) fn replace(
+        &mut self,
+        service: &Arc<str>,
+        before: &[Claim],
+        after: &[Claim],
+        touched: &mut Touched,
+    ) {
+        let (before, after) = (by_host(before), by_host(after));
+        for (place, claims) in &before {
+            let now = after.get(place);
+            if now != Some(claims) {
+                touched.insert(named(*place));
+            }
+            if now.is_none()
+                && let Some(host) = self
+                    .exposures
+                    .get_mut(place.0)
+                    .and_then(|hosts| hosts.get_mut(place.1))
+            {
+                host.services.remove(service);
+            }
+        }
+        for place in after.keys().filter(|place| !before.contains_key(*place)) {
+            let (exposure, host) = named(*place);
+            touched.insert((exposure.clone(), host.clone()));
+            let hosts = self.exposures.entry(exposure).or_default();
+            hosts.entry(host).or_default().services.insert(service.clone());
+        }
+    }
+
+    /// Decides who has the requests of a host. `claims` gives those of a service, on all hosts.
+    pub(super) fn decide<'a>(
+        &mut self,
+        (exposure, name): (&Arc<str>, &Arc<str>),
+        claims: impl Fn(&Arc<str>) -> &'a [Claim],
+        now: Duration,
+        seniority: &dyn Fn(&str) -> Seniority,
+    ) -> Outcome {
+        let Some(hosts) = self.exposures.get_mut(exposure) else {
+            return Outcome::default();
+        };
+        let Some(host) = hosts.get_mut(name) else {
+            return Outcome::default();
+        };
+        let here = |claim: &&Claim| claim.exposure == *exposure && *claim.host == **name;
+        let wanted: Vec<&Claim> = host
+            .services
+            .iter()
+            .flat_map(|s| claims(s).iter().filter(here))
+            .collect();
+        let contest = Contest {
+            holders: &host.holders,
+            now,
+            seniority,
+        };
+        let decided = decide(&wanted, &contest);
+        let outcome = Outcome {
+            claims: decided.claims.into_iter().cloned().collect(),
+            holders_changed: host.holders != decided.holders,
+            issues_changed: host.contested != decided.issues,
+        };
+        self.contested = self.contested + decided.issues.len() - host.contested.len();
+        host.holders = decided.holders;
+        host.contested = decided.issues;
+        if host.services.is_empty() {
+            hosts.remove(name);
+        }
+        outcome
+    }
+}
+
+type Place<'a> = (&'a str, &'a str);
+
+fn by_host(claims: &[Claim]) -> BTreeMap<Place<'_>, Vec<&Claim>> {
+    let mut hosts: BTreeMap<Place<'_>, Vec<&Claim>> = BTreeMap::new();
+    for claim in claims {
+        hosts
+            .entry((&*claim.exposure, &*claim.host))
+            .or_default()
+            .push(claim);
+    }
+    hosts
+}
+
+fn named((exposure, host): Place<'_>) -> (Arc<str>, Arc<str>) {
+    (exposure.into(), host.into())
+}

@@ -1,0 +1,20 @@
+//! What services become: which resources each owns, what it claims on exposures, and who has which requests.
+//!
+//! Pure: no I/O, no clock, no locks. It knows what a resource is made of and whose it is, and none of Envoy's
+//! messages: [`crate::translate`] makes those. [`Planner::plan`] answers with the difference to the plan before.
+
+pub mod callees;
+pub mod claims;
+mod hosts;
+pub mod owners;
+mod planner;
+mod remembered;
+mod slips;
+mod standing;
+mod step;
+
+pub use claims::{Claim, Claimed, claims};
+pub use planner::Planner;
+pub use remembered::{Decisions, Remembered};
+pub use standing::News;
+pub use step::{Planned, Step};

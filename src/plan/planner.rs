@@ -1,0 +1,351 @@
+//! The plan of all services, and what a change of some makes different in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::callees::{is_dialled, undialled, variants};
+use super::hosts::{Hosts, Touched};
+use super::slips::slips;
+use super::standing::{News, Standing};
+use super::step::{Owned, Planned, Step};
+use super::{Claimed, Decisions, claims};
+use crate::model::{Catalog, Conflict, Issue, Network, Service};
+
+/// Remembers what was derived from each service, to tell what changes.
+#[derive(Debug)]
+pub struct Planner {
+    network: Arc<Network>,
+    services: BTreeMap<Arc<str>, Known>,
+    /// What services declared until now, and what stays of those that have gone.
+    standing: Standing,
+    hosts: Hosts,
+    /// Services whose versions disagree, with a sentence about each key.
+    conflicts: BTreeMap<Arc<str>, Vec<Issue>>,
+    /// Services with failing instances and no healthy one.
+    all_unhealthy: BTreeSet<Arc<str>>,
+    /// Services all of whose instances are off.
+    all_off: BTreeSet<Arc<str>>,
+    /// Those that became so, or are so no longer, since this was last asked.
+    off: Vec<(Arc<str>, bool)>,
+    /// Those that became all unhealthy, or are so no longer, since this was last asked.
+    health: Vec<(Arc<str>, bool)>,
+    started: bool,
+    /// What [`Self::issues`] says may have changed.
+    news: bool,
+    /// What is to be remembered may have changed.
+    unsaved: bool,
+}
+
+/// One service.
+#[derive(Debug, Default)]
+struct Known {
+    owned: Owned,
+    claimed: Claimed,
+    dialled: Dialled,
+}
+
+/// Whether gRPC's own clients may dial a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Dialled {
+    #[default]
+    Never,
+    Yes,
+    /// They could, and it is there but not for them now.
+    NoLonger,
+}
+
+/// The resources of a service, and what its owner should know of them.
+fn resources(
+    service: &Arc<Service>,
+    network: &Network,
+    dialled: &mut Dialled,
+) -> (Vec<Planned>, Option<Issue>) {
+    let name = &service.name;
+    let wanted = is_dialled(service);
+    let taken = wanted && network.listeners.contains_key(name);
+    *dialled = match *dialled {
+        _ if wanted && !taken => Dialled::Yes,
+        Dialled::Never => Dialled::Never,
+        Dialled::Yes | Dialled::NoLonger => Dialled::NoLonger,
+    };
+    let endpoints = Planned::Endpoints {
+        service: service.clone(),
+        dialled: *dialled == Dialled::Yes,
+    };
+    let mut planned = vec![Planned::Cluster(service.clone()), endpoints];
+    match dialled {
+        Dialled::Never => {}
+        Dialled::Yes => {
+            planned.push(Planned::Dialled(name.clone()));
+            planned.extend(variants(service, &network.clusters));
+        }
+        Dialled::NoLonger => planned.push(undialled(service)),
+    }
+    let issue = taken.then(|| {
+        let reason = format!(
+            "gRPC clients cannot dial `xds:///{name}`: [listeners.{name}] has that name, and keeps it"
+        );
+        Issue::warning(&**name, reason)
+    });
+    (planned, issue)
+}
+
+impl Planner {
+    /// For services on this network.
+    #[must_use]
+    pub fn new(network: Arc<Network>) -> Self {
+        Self {
+            standing: Standing::new(network.clusters.keep_routes),
+            network,
+            services: BTreeMap::new(),
+            hosts: Hosts::default(),
+            conflicts: BTreeMap::new(),
+            all_unhealthy: BTreeSet::new(),
+            all_off: BTreeSet::new(),
+            off: Vec::new(),
+            health: Vec::new(),
+            started: false,
+            news: false,
+            unsaved: false,
+        }
+    }
+
+    /// What was decided before the bridge began.
+    pub fn remember(&mut self, decisions: Decisions) {
+        self.standing.remember(decisions.services);
+        self.hosts.remember(decisions.holders);
+    }
+
+    /// What is to be remembered, if it has changed since this was last asked.
+    pub fn take_unsaved(&mut self) -> bool {
+        std::mem::take(&mut self.unsaved) | self.standing.take_changed()
+    }
+
+    /// All that was decided.
+    pub fn decisions(&self, now: Duration) -> Decisions {
+        Decisions {
+            services: self.standing.snapshot(now),
+            holders: self.hosts.holders(),
+        }
+    }
+
+    /// How many services there are.
+    pub fn services(&self) -> usize {
+        self.services.len() - self.kept().len()
+    }
+
+    /// Services without instances whose routes are kept, with the time that these end.
+    pub fn kept(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, Duration)> {
+        self.standing.kept()
+    }
+
+    /// What became of services since this was last asked.
+    pub fn take_departures(&mut self) -> Vec<(Arc<str>, News)> {
+        self.standing.take_news()
+    }
+
+    /// When services are to be looked at again although nothing of them changes.
+    pub fn due(&self) -> Option<Duration> {
+        self.standing.due().filter(|_| self.started)
+    }
+
+    /// Which, now.
+    pub fn take_due(&mut self, now: Duration) -> BTreeSet<Arc<str>> {
+        self.standing.take_due(now)
+    }
+
+    /// Ends what is kept of a service without instances. `None`: there is no such service; false: it has some.
+    pub fn forget(&mut self, service: &str) -> Option<bool> {
+        let known = self.services.contains_key(service);
+        known.then(|| self.standing.forget(service))
+    }
+
+    /// How many claims lost against others.
+    pub fn contested(&self) -> usize {
+        self.hosts.contested()
+    }
+
+    /// How many of them are in conflict with themselves.
+    pub fn conflicts(&self) -> usize {
+        self.conflicts.len()
+    }
+
+    /// Services with failing instances and no healthy one.
+    pub const fn all_unhealthy(&self) -> &BTreeSet<Arc<str>> {
+        &self.all_unhealthy
+    }
+
+    /// Services all of whose instances are off.
+    pub const fn all_off(&self) -> &BTreeSet<Arc<str>> {
+        &self.all_off
+    }
+
+    /// Which of these are new (`true`), and which are no longer such.
+    pub fn take_off(&mut self) -> Vec<(Arc<str>, bool)> {
+        std::mem::take(&mut self.off)
+    }
+
+    /// Which services have become all unhealthy (`true`), and which are so no longer.
+    pub fn take_health(&mut self) -> Vec<(Arc<str>, bool)> {
+        std::mem::take(&mut self.health)
+    }
+
+    /// What is wrong with what services declare together.
+    pub fn issues(&self) -> impl Iterator<Item = &Issue> {
+        self.services
+            .values()
+            .flat_map(|known| &known.claimed.issues)
+            .chain(self.conflicts.values().flatten())
+            .chain(self.hosts.issues())
+    }
+
+    /// Whether [`Self::issues`] may have changed since this was last asked.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    /// The difference to the plan before, now that something of these services has changed.
+    pub fn plan(&mut self, catalog: &Catalog, touched: &BTreeSet<Arc<str>>, now: Duration) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let mut hosts = Touched::new();
+        let first = !std::mem::replace(&mut self.started, true);
+        // Some may have left while there was no bridge.
+        let remembered = self.standing.names();
+        let remembered = remembered.filter(|name| first && !touched.contains(*name));
+        let remembered: Vec<Arc<str>> = remembered.cloned().collect();
+        for name in touched.iter().chain(&remembered) {
+            let found = catalog.service_after(name, self.standing.elected(name));
+            let service = self.standing.follow(name, found, now).map(Arc::new);
+            self.note_conflicts(name, service.as_ref().map_or(&[], |service| &service.conflicts));
+            self.note_health(
+                name,
+                service.as_ref().is_some_and(|service| service.all_unhealthy()),
+            );
+            self.note_off(name, service.as_ref().is_some_and(|service| service.all_off()));
+            match service {
+                Some(service) => self.follow(&service, &mut steps, &mut hosts),
+                None => self.forgotten(name, &mut steps, &mut hosts),
+            }
+        }
+        if first {
+            hosts.extend(self.hosts.all());
+        }
+        for (exposure, host) in hosts {
+            let claims =
+                |service: &Arc<str>| self.services.get(service).map_or(&[][..], |s| &s.claimed.claims);
+            let seniority = |service: &str| catalog.seniority(service);
+            let outcome = self.hosts.decide((&exposure, &host), claims, now, &seniority);
+            self.unsaved |= outcome.holders_changed;
+            self.news |= outcome.issues_changed;
+            let claims = outcome.claims;
+            steps.push(Step::Host {
+                exposure,
+                host,
+                claims,
+            });
+        }
+        steps
+    }
+
+    fn follow(&mut self, service: &Arc<Service>, steps: &mut Vec<Step>, hosts: &mut Touched) {
+        let name = &service.name;
+        let known = self.services.entry(name.clone()).or_default();
+        let (planned, grpc) = resources(service, &self.network, &mut known.dialled);
+        known.owned.replace(planned, steps);
+        let mut claimed = claims(service, &self.network.exposures);
+        claimed.issues.extend(grpc);
+        claimed.issues.extend(slips(service, &self.network.exposures));
+        if service.instances.is_empty() && service.kept.is_none() {
+            documents_alone(&mut claimed);
+        }
+        if service.kept.is_some() {
+            // Its claims are as before; whether others may have its requests changes with time.
+            let all = known.claimed.claims.iter();
+            hosts.extend(all.map(|c| (c.exposure.clone(), c.host.as_str().into())));
+        }
+        if known.claimed != claimed {
+            self.hosts
+                .replace(name, &known.claimed.claims, &claimed.claims, hosts);
+            known.claimed = claimed;
+            self.news = true;
+        }
+    }
+
+    fn forgotten(&mut self, name: &Arc<str>, steps: &mut Vec<Step>, hosts: &mut Touched) {
+        let Some(mut known) = self.services.remove(name) else {
+            return;
+        };
+        known.owned.replace(Vec::new(), steps);
+        self.hosts.replace(name, &known.claimed.claims, &[], hosts);
+        self.news = true;
+    }
+
+    fn note_health(&mut self, name: &Arc<str>, all_unhealthy: bool) {
+        let changed = if all_unhealthy {
+            self.all_unhealthy.insert(name.clone())
+        } else {
+            self.all_unhealthy.remove(name)
+        };
+        if changed {
+            self.health.push((name.clone(), all_unhealthy));
+        }
+    }
+
+    fn note_off(&mut self, name: &Arc<str>, all_off: bool) {
+        let changed = if all_off {
+            self.all_off.insert(name.clone())
+        } else {
+            self.all_off.remove(name)
+        };
+        if changed {
+            self.off.push((name.clone(), all_off));
+        }
+    }
+
+    fn note_conflicts(&mut self, name: &Arc<str>, conflicts: &[Conflict]) {
+        let issues: Vec<Issue> = conflicts
+            .iter()
+            .map(|conflict| disagreement(name, conflict))
+            .collect();
+        if self.conflicts.get(name).map_or(&[][..], Vec::as_slice) == issues {
+            return;
+        }
+        self.news = true;
+        if issues.is_empty() {
+            self.conflicts.remove(name);
+        } else {
+            self.conflicts.insert(name.clone(), issues);
+        }
+    }
+}
+
+/// A policy document of a name that nobody registers takes nothing from a service with instances.
+fn documents_alone(claimed: &mut Claimed) {
+    for claim in &mut claimed.claims {
+        (claim.documented, claim.kept) = (false, Some(Duration::ZERO));
+    }
+}
+
+/// The sentence about a key that instances declare differently.
+fn disagreement(service: &str, conflict: &Conflict) -> Issue {
+    let version = |version: &Arc<str>| match &**version {
+        "" => "(none)".to_owned(),
+        version => version.to_owned(),
+    };
+    let Conflict { key, winner, losers } = conflict;
+    let reason = if *losers == [winner.clone()] {
+        format!(
+            "{key}: instances of version {} declare different values: the most common one is in force",
+            version(winner)
+        )
+    } else {
+        let losers: Vec<String> = losers.iter().map(version).collect();
+        format!(
+            "{key}: versions declare different values: that of {} is in force, not that of {}",
+            version(winner),
+            losers.join(", ")
+        )
+    };
+    Issue::warning(service, reason)
+}

@@ -1,0 +1,36 @@
+//! What was decided between services, and is to be decided the same way by a bridge that begins after this one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Holders, Policy};
+
+/// All that was decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decisions {
+    /// Services by name.
+    pub services: BTreeMap<Arc<str>, Remembered>,
+    /// Who has what, by exposure.
+    pub holders: BTreeMap<Arc<str>, Holders>,
+}
+
+/// One service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// What its instances declare together.
+    #[serde(default, skip_serializing_if = "says_nothing")]
+    pub elected: Arc<Policy>,
+    /// The same below its policy documents, where that is something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Arc<Policy>>,
+    /// How long ago its last instance left; `None`: it had some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_ago: Option<Duration>,
+}
+
+fn says_nothing(policy: &Arc<Policy>) -> bool {
+    **policy == Policy::default()
+}

@@ -1,0 +1,123 @@
+//! The difference between two plans, as data.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::callees::Callees;
+use super::claims::Claim;
+use crate::model::{OnAllUnhealthy, Protocol, Service};
+use crate::xds::{Client, Kind};
+
+/// One thing to publish.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A resource is there, or what it is made of may have changed.
+    Put(Planned),
+    /// A resource is owned by nobody any more.
+    Remove(Key),
+    /// The claims that count on one host of an exposure, the most specific first. None: the host is gone.
+    Host {
+        /// The exposure's name.
+        exposure: Arc<str>,
+        /// Exact, `*.example.com` or `*`; lower case.
+        host: Arc<str>,
+        /// In the order in which they are to be tried.
+        claims: Vec<Claim>,
+    },
+}
+
+/// What one resource is called, and for whom it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Its type.
+    pub kind: Kind,
+    /// [`Client::Envoy`]: everybody, but those who get something else.
+    pub client: Client,
+    /// Unique within the type.
+    pub name: Arc<str>,
+}
+
+/// A resource that a service owns, and what it is made of.
+#[derive(Clone, Debug)]
+pub enum Planned {
+    /// Its cluster.
+    Cluster(Arc<Service>),
+    /// Its instances.
+    Endpoints {
+        /// Whose.
+        service: Arc<Service>,
+        /// gRPC's own clients get them, too.
+        dialled: bool,
+    },
+    /// Its instances as these clients of gRPC get them instead.
+    EndpointsFor(Client, Arc<Service>, Callees),
+    /// What gRPC's own clients dial.
+    Dialled(Arc<str>),
+    /// The same for these clients while there is nobody to call, because of this.
+    Stopped(Client, Arc<str>, String),
+}
+
+impl Planned {
+    /// What it is called.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        let (kind, client, name) = match self {
+            Self::Cluster(service) => (Kind::Cluster, Client::Envoy, &service.name),
+            Self::Endpoints { service, .. } => (Kind::Endpoints, Client::Envoy, &service.name),
+            Self::EndpointsFor(client, service, _) => (Kind::Endpoints, *client, &service.name),
+            Self::Dialled(name) => (Kind::Listener, Client::Envoy, name),
+            Self::Stopped(client, name, _) => (Kind::Listener, *client, name),
+        };
+        Key {
+            kind,
+            client,
+            name: name.clone(),
+        }
+    }
+}
+
+/// The resources of one service, each with what it was made of last, where that is small enough to compare.
+#[derive(Debug, Default)]
+pub(super) struct Owned(BTreeMap<Key, Option<Inputs>>);
+
+/// What a resource is made of, when that is little.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Inputs {
+    Cluster(Protocol, Option<OnAllUnhealthy>, Option<Duration>),
+    Name,
+    Reason(String),
+}
+
+impl Inputs {
+    fn of(planned: &Planned) -> Option<Self> {
+        Some(match planned {
+            Planned::Cluster(service) => {
+                let policy = &service.policy;
+                Self::Cluster(service.protocol(), policy.all_unhealthy, policy.idle_timeout)
+            }
+            Planned::Dialled(_) => Self::Name,
+            Planned::Stopped(_, _, why) => Self::Reason(why.clone()),
+            Planned::Endpoints { .. } | Planned::EndpointsFor(..) => return None,
+        })
+    }
+}
+
+impl Owned {
+    /// The service owns these now, and nothing else: what that changes.
+    pub(super) fn replace(&mut self, planned: Vec<Planned>, steps: &mut Vec<Step>) {
+        let mut before = std::mem::take(&mut self.0);
+        for planned in planned {
+            let (key, inputs) = (planned.key(), Inputs::of(&planned));
+            let same = before
+                .remove(&key)
+                .is_some_and(|old| old.is_some() && old == inputs);
+            self.0.insert(key, inputs);
+            if !same {
+                steps.push(Step::Put(planned));
+            }
+        }
+        // What replaced the others' content goes before that content.
+        steps.extend(before.into_keys().rev().map(Step::Remove));
+    }
+}

@@ -1,0 +1,122 @@
+//! From the steps of a plan to updates of resources. Pure: it remembers what it made of each host, so that a change
+//! of one builds that one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::cluster::cluster;
+use super::dialled::{dialled, stopped};
+use super::endpoints::endpoints;
+use super::listener::{listener, reach};
+use super::route::Hosts;
+use super::{grpc, grpc::too_large};
+use crate::model::{Issue, Network};
+use crate::plan::{Planned, Step};
+use crate::xds::{Client, Draft, Reach, Update};
+
+/// Makes Envoy's messages of what is planned.
+#[derive(Debug)]
+pub struct Translator {
+    network: Arc<Network>,
+    /// The hosts of each exposure.
+    exposures: BTreeMap<Arc<str>, Hosts>,
+    /// Services whose endpoints gRPC's clients cannot receive, with a sentence about it.
+    oversized: BTreeMap<Arc<str>, Issue>,
+    started: bool,
+}
+
+impl Translator {
+    /// For this network.
+    #[must_use]
+    pub const fn new(network: Arc<Network>) -> Self {
+        Self {
+            network,
+            exposures: BTreeMap::new(),
+            oversized: BTreeMap::new(),
+            started: false,
+        }
+    }
+
+    /// What is wrong with what was made, by service.
+    pub fn issues(&self) -> impl Iterator<Item = &Issue> {
+        self.oversized.values()
+    }
+
+    /// The updates for these steps. The first call adds listeners and all route configurations.
+    pub fn updates(&mut self, steps: &[Step]) -> Vec<Update> {
+        let mut updates = Vec::with_capacity(steps.len());
+        let mut exposures: BTreeSet<&Arc<str>> = BTreeSet::new();
+        let network = self.network.clone();
+        for step in steps {
+            match step {
+                Step::Put(planned) => updates.push(self.put(planned)),
+                Step::Remove(key) => {
+                    let name = key.name.clone();
+                    self.oversized.remove(&name);
+                    updates.push(match key.client {
+                        Client::Envoy => Update::Remove(key.kind, name),
+                        client => Update::RemoveFor(client, key.kind, name),
+                    });
+                }
+                Step::Host {
+                    exposure,
+                    host,
+                    claims,
+                } => {
+                    let hosts = self.exposures.entry(exposure.clone()).or_default();
+                    hosts.set(host, claims, &network.clusters);
+                    exposures.insert(exposure);
+                }
+            }
+        }
+        if !std::mem::replace(&mut self.started, true) {
+            exposures.extend(network.exposures.keys());
+            let listeners = network.listeners.iter();
+            updates.extend(listeners.map(|(name, l)| Update::Put(listener(name, l))));
+        }
+        for exposure in exposures {
+            self.routes(exposure, &mut updates);
+        }
+        updates
+    }
+
+    fn put(&mut self, planned: &Planned) -> Update {
+        let defaults = &self.network.clusters;
+        let for_one = |client: &Client, draft: Draft| Update::PutFor(*client, draft);
+        match planned {
+            Planned::Cluster(service) => Update::Put(cluster(service, defaults)),
+            Planned::Endpoints { service, dialled } => {
+                let draft = endpoints(service, defaults);
+                match too_large(&draft).filter(|_| *dialled) {
+                    Some(reason) => {
+                        let issue = Issue::warning(&*service.name, reason);
+                        self.oversized.insert(service.name.clone(), issue);
+                    }
+                    None => drop(self.oversized.remove(&service.name)),
+                }
+                Update::Put(draft)
+            }
+            Planned::EndpointsFor(client, service, callees) => {
+                for_one(client, grpc::endpoints(service, callees, defaults))
+            }
+            Planned::Dialled(name) => Update::Put(dialled(name)),
+            Planned::Stopped(client, name, why) => for_one(client, stopped(name, why)),
+        }
+    }
+
+    /// One route configuration per listener, and one per exposure by its own name, for
+    /// listeners that stay in Envoy's file.
+    fn routes(&mut self, exposure: &Arc<str>, updates: &mut Vec<Update>) {
+        let hosts = self.exposures.entry(exposure.clone()).or_default();
+        let listeners = &self.network.listeners;
+        let named = listeners.iter().filter(|(_, l)| l.exposure == *exposure);
+        let mut configurations: BTreeMap<&Arc<str>, Reach> = named.map(|(n, l)| (n, reach(l))).collect();
+        if !listeners.contains_key(exposure) {
+            configurations.insert(exposure, Reach::All);
+        }
+        let drafts = configurations
+            .into_iter()
+            .map(|(name, reach)| hosts.draft(name, reach));
+        updates.extend(drafts.map(Update::Put));
+    }
+}
