@@ -1,42 +1,23 @@
-//! The discovery port: connections and who is at their other end, HTTP/2, gRPC framing,
-//! streams and their bounds. A thin shell around the engine in `xds`; it never decides
-//! what a client is sent.
+//! The discovery port: [`server`] is connections and who is at their other end, HTTP/2 and gRPC framing, for any
+//! service on it; [`discovery`] is xDS. A thin shell around the engine in `xds`; it never decides what a client
+//! is sent.
 
-mod accept;
-mod admission;
-mod body;
-mod budget;
-mod connection;
-mod handshake;
-mod identity;
-mod inbox;
-mod peer;
-mod service;
-mod tls;
+mod discovery;
+mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
 
-pub use identity::Rule;
-pub use service::Discovery;
-pub use tls::{Files, Tls, TlsError};
+pub use discovery::Discovery;
+pub use server::{Files, Rule, Tls, TlsError};
 
 use crate::fanout::Fanout;
 use crate::floods::Floods;
 use crate::metrics::Metrics;
 use crate::xds::Limits;
-
-/// Envoys ping each 30 s; a peer that is silent for this long after a ping of ours is gone.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
-
-/// Connections that are ready and not served yet.
-const READY: usize = 64;
 
 /// What the port demands and allows; the keys of `[xds]`.
 #[derive(Clone, Debug)]
@@ -96,43 +77,16 @@ pub async fn serve(
     options: Options,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    let (taken, connections) = mpsc::channel(READY);
     let floods = Arc::new(Floods::default());
-    let acceptor = accept::Acceptor {
-        listener,
+    let door = server::Door {
         tls: options.tls.clone(),
+        max_connections: options.max_connections,
+        max_streams_per_connection: options.max_streams_per_connection,
+        max_request_bytes: options.max_request_bytes,
+        max_request_memory: options.max_request_memory,
         metrics: metrics.clone(),
         floods: floods.clone(),
-        budget: budget::Budget::new(options.max_request_memory, options.max_request_bytes),
-        max_connections: options.max_connections,
-        taken,
     };
-    let (tls, streams) = (options.tls.clone(), options.max_streams_per_connection);
-    let discovery = Discovery::new(fanout, metrics.clone(), floods.clone(), options, stop.clone());
-    let serving = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE.0))
-        .http2_keepalive_timeout(Some(KEEPALIVE.1))
-        .max_concurrent_streams(Some(streams))
-        .serve_with_incoming_shutdown(
-            discovery,
-            ReceiverStream::new(connections),
-            stop.clone().cancelled_owned(),
-        );
-    // They end together: the helpers by the same token, or when serving failed.
-    let helpers = stop.child_token();
-    let (served, (), (), ()) = tokio::join!(
-        async {
-            let served = serving.await;
-            helpers.cancel();
-            served
-        },
-        acceptor.run(helpers.clone()),
-        floods.report(&helpers),
-        async {
-            if let Some(tls) = tls {
-                tls.follow(&metrics, &helpers).await;
-            }
-        },
-    );
-    served
+    let discovery = Discovery::new(fanout, metrics, floods, options, stop.clone());
+    server::serve(listener, discovery, door, stop).await
 }

@@ -21,9 +21,6 @@ use crate::floods::{Floods, Kind};
 use crate::metrics::{Limit, Metrics};
 use crate::places::{Place, Places, Safe};
 
-/// A client that has not shaken hands, or not said that it speaks HTTP/2, by then is none.
-pub(super) const GREETING: Duration = Duration::from_secs(10);
-
 /// TLS connections without a stream at once: each is a signature for us, and may be a client that never answers.
 const HANDSHAKES: usize = 512;
 

@@ -1,9 +1,8 @@
 //! Which path is which stream: the aggregated service and the per-type ones, in both variants.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,12 +13,14 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use super::admission::Admission;
-use super::connection::Caller;
+use super::body;
 use super::peer::Peer;
-use super::{Options, body};
+use super::shared::{Removed, Shared};
 use crate::clock;
 use crate::fanout::{Fanout, NoPlace};
 use crate::floods::Floods;
+use crate::grpc::Options;
+use crate::grpc::server::Caller;
 use crate::metrics::{Limit, Metrics, Reason};
 use crate::xds::{Kind, Stream, Variant};
 
@@ -32,34 +33,8 @@ pub struct Discovery {
     stop: CancellationToken,
 }
 
-/// What all streams of the port share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) fanout: Arc<Fanout>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) floods: Arc<Floods>,
-    pub(super) options: Options,
-    pub(super) admission: Admission,
-    pub(super) removed: Removed,
-}
-
-/// Listeners that were removed from Envoys, by fleet: what was logged already.
-#[derive(Debug, Default)]
-pub(super) struct Removed(Mutex<BTreeSet<(String, String)>>);
-
-impl Removed {
-    /// No more are remembered, nor logged: the names are the clients' own.
-    const MOST: usize = 100;
-
-    /// Whether this is to be logged.
-    pub(super) fn first(&self, fleet: &str, listener: &str) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.len() < Self::MOST && known.insert((fleet.to_owned(), listener.to_owned()))
-    }
-}
-
 impl Discovery {
-    pub(super) fn new(
+    pub(in crate::grpc) fn new(
         fanout: Arc<Fanout>,
         metrics: Arc<Metrics>,
         floods: Arc<Floods>,

@@ -29,7 +29,7 @@ const WHOLE: Duration = Duration::from_secs(15);
 
 /// The requests of one stream.
 #[derive(Debug)]
-pub(super) struct Inbox<M> {
+pub(in crate::grpc) struct Inbox<M> {
     body: Body,
     /// What has arrived and is not read yet.
     held: Held,
@@ -52,7 +52,7 @@ enum Held {
 
 impl<M: Message + Default> Inbox<M> {
     /// No message may have more than `max` bytes.
-    pub(super) const fn new(body: Body, max: usize, caller: Option<Caller>) -> Self {
+    pub(in crate::grpc) const fn new(body: Body, max: usize, caller: Option<Caller>) -> Self {
         Self {
             body,
             held: Held::One(Bytes::new()),
@@ -66,7 +66,7 @@ impl<M: Message + Default> Inbox<M> {
     }
 
     /// The next request; `None` at the end of the stream. May be dropped and called again.
-    pub(super) async fn message(&mut self) -> Result<Option<M>, Status> {
+    pub(in crate::grpc) async fn message(&mut self) -> Result<Option<M>, Status> {
         loop {
             if let Some(message) = self.held.take(self.max)? {
                 self.begun = None;
@@ -91,7 +91,7 @@ impl<M: Message + Default> Inbox<M> {
 
     /// Takes in what arrives while it is too early to read it: h2 ends the whole connection of a client whose small
     /// frames lie unread. Returns only when there is too much of it, or the stream is broken.
-    pub(super) async fn overflow(&mut self) -> Status {
+    pub(in crate::grpc) async fn overflow(&mut self) -> Status {
         loop {
             if self.held.bytes().len() > BACKLOG && self.held.is_whole() {
                 return Status::resource_exhausted("requests come faster than xds.max_requests_per_second");
@@ -120,7 +120,7 @@ impl<M: Message + Default> Inbox<M> {
     }
 
     /// For so long nothing was read here, since the client did not read what it was sent.
-    pub(super) fn excuse(&mut self, time: Duration) {
+    pub(in crate::grpc) fn excuse(&mut self, time: Duration) {
         self.begun = self.begun.map(|begun| begun + time);
     }
 

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -16,18 +17,20 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
-use super::accept::GREETING;
 use super::budget::{Account, Budget};
 use super::identity::San;
 use crate::floods::{Floods, Kind};
 use crate::metrics::{Limit, Metrics};
 use crate::places::Place;
 
+/// Deadline for the TLS handshake, and again for the HTTP/2 preface: late clients are disconnected.
+pub(super) const GREETING: Duration = Duration::from_secs(10);
+
 /// HTTP/2's connection preface has so many bytes.
 const PREFACE: usize = 24;
 
 /// The first byte of a TLS connection: a handshake record.
-pub(super) const TLS_HANDSHAKE: u8 = 22;
+pub(in crate::grpc) const TLS_HANDSHAKE: u8 = 22;
 
 const MEMORY: Kind = Kind::new("xds.max_request_memory is reached");
 const TLS_HERE: Kind = Kind::new("TLS to a plaintext port");
@@ -38,7 +41,7 @@ const FIRST_RESPONSES: usize = 16;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
-pub(super) struct Caller(Arc<Inner>);
+pub(in crate::grpc) struct Caller(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -54,7 +57,12 @@ struct Inner {
 }
 
 impl Caller {
-    pub(super) fn new(address: SocketAddr, sans: Vec<San>, place: Place, budget: &Arc<Budget>) -> Self {
+    pub(super) fn new(
+        address: SocketAddr,
+        sans: Vec<San>,
+        place: Place,
+        budget: &Arc<Budget>,
+    ) -> Self {
         let close = place.out().clone();
         Self(Arc::new(Inner {
             address,
@@ -67,16 +75,16 @@ impl Caller {
         }))
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(in crate::grpc) fn address(&self) -> SocketAddr {
         self.0.address
     }
 
-    pub(super) fn sans(&self) -> &[San] {
+    pub(in crate::grpc) fn sans(&self) -> &[San] {
         &self.0.sans
     }
 
     /// A stream opens: the connection needs no place among the newcomers any more.
-    pub(super) fn opens(&self) {
+    pub(in crate::grpc) fn opens(&self) {
         let place = self.0.place.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(place);
     }
@@ -91,16 +99,16 @@ impl Caller {
     }
 
     /// One more stream on this connection; how many there are now.
-    pub(super) fn enter(&self) -> usize {
+    pub(in crate::grpc) fn enter(&self) -> usize {
         self.0.streams.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The connection's share of the first responses.
-    pub(super) fn first(&self) -> Arc<Semaphore> {
+    pub(in crate::grpc) fn first(&self) -> Arc<Semaphore> {
         self.0.first.clone()
     }
 
-    pub(super) fn leave(&self) {
+    pub(in crate::grpc) fn leave(&self) {
         self.0.streams.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -117,7 +125,7 @@ impl Caller {
     }
 }
 
-pub(super) enum Io {
+pub(in crate::grpc) enum Io {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -129,7 +137,7 @@ struct Greeting {
 }
 
 /// One connection, counted while it lives.
-pub(super) struct Connection {
+pub(in crate::grpc) struct Connection {
     io: Io,
     caller: Caller,
     greeting: Option<Greeting>,
@@ -143,7 +151,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(
+    pub(in crate::grpc) fn new(
         io: Io,
         caller: Caller,
         permit: OwnedSemaphorePermit,

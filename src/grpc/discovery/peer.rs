@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::admission::jittered;
-use super::connection::Caller;
-use super::identity;
-use super::service::Shared;
+use super::shared::Shared;
 use crate::clock;
 use crate::fanout::{LastNack, Place, Poll};
 use crate::floods::Kind as Lines;
+use crate::grpc::server::Caller;
+use crate::grpc::server::identity;
 use crate::metrics::{ByType, ByVariant, Limit, Reason};
 use crate::xds::stream::Nack;
 use crate::xds::{

@@ -16,9 +16,9 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::admission::{Pace, Slot};
-use super::inbox::Inbox;
 use super::peer::Peer;
 use crate::clock;
+use crate::grpc::server::Inbox;
 use crate::metrics::Limit;
 use crate::xds::{DeltaRequest, Response, SotwRequest, Variant};
 

@@ -10,8 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::accept::GREETING;
-use super::connection::TLS_HANDSHAKE;
+use super::connection::{GREETING, TLS_HANDSHAKE};
 use crate::floods::{Floods, Kind};
 use crate::metrics::Metrics;
 use crate::places::Place;

@@ -8,7 +8,7 @@ const LONGEST: usize = 1_024;
 
 /// A name in a client's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum San {
+pub(in crate::grpc) enum San {
     /// A DNS name.
     Dns(String),
     /// A URI, such as a SPIFFE id.
@@ -25,7 +25,7 @@ impl fmt::Display for San {
 }
 
 /// The names of a certificate (DER); none when it cannot be read.
-pub(super) fn sans(certificate: &rustls::pki_types::CertificateDer<'_>) -> Vec<San> {
+pub(in crate::grpc) fn sans(certificate: &rustls::pki_types::CertificateDer<'_>) -> Vec<San> {
     let Ok(parsed) = webpki::EndEntityCert::try_from(certificate) else {
         return Vec::new();
     };
@@ -71,7 +71,7 @@ impl Rule {
 
 /// Why a client may not be what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Denied {
+pub(in crate::grpc) enum Denied {
     /// The certificate is nobody's.
     #[error("no rule in xds.clients is for this certificate")]
     NoRule,
@@ -82,7 +82,7 @@ pub(super) enum Denied {
 
 /// May a client with these names be this node? The id and the fleet must be allowed by one
 /// and the same rule. Without rules anybody may.
-pub(super) fn check(rules: &[Rule], sans: &[San], id: &str, fleet: &str) -> Result<(), Denied> {
+pub(in crate::grpc) fn check(rules: &[Rule], sans: &[San], id: &str, fleet: &str) -> Result<(), Denied> {
     if rules.is_empty() {
         return Ok(());
     }
