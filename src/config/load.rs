@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Environment, File, FileFormat, Source as _};
-use toml::de::DeTable;
+use config::Environment;
 
-use crate::model::route::clip;
 use crate::model::service::check_name;
 
 use super::formats::Formats;
-use super::reader::{Lines, Mistake, Section, Shared};
+use super::layers::opened;
+use super::reader::{Mistake, Section, named};
 use super::{
     Admin, Bind, Cache, Clusters, Config, Exposure, Limits, Listener, Log, LogFormat, OnAllUnhealthy, Owner,
     parse, sources, xds,
@@ -116,64 +114,6 @@ pub fn load_str(path: &Path, text: &str, environment: Option<Environment>) -> Re
         Some(config) if mistakes.is_empty() => Ok(config),
         _ => fail(mistakes),
     }
-}
-
-/// Reads a text that is not the operator's file: what is wrong with it.
-pub(super) fn read_text(text: &str, read: impl FnOnce(&mut Section<'_>)) -> Vec<Mistake> {
-    match opened(text, None) {
-        Ok((mut root, shared)) => {
-            read(&mut root);
-            root.finish();
-            shared.mistakes.take()
-        }
-        Err(mistakes) => mistakes,
-    }
-}
-
-/// The layers as one section, or why the text cannot be read at all.
-fn opened(
-    text: &str,
-    environment: Option<Environment>,
-) -> Result<(Section<'_>, Rc<Shared<'_>>), Vec<Mistake>> {
-    let plain = |line, text: String| Mistake {
-        line,
-        key: String::new(),
-        text,
-        variable: None,
-    };
-    let (table, errors) = DeTable::parse_recoverable(text);
-    let lines = Lines {
-        text,
-        table: table.into_inner(),
-    };
-    if !errors.is_empty() {
-        // The parser's own words are terse; the line itself says the rest.
-        let say = |e: &toml::de::Error| {
-            let line = e.span().map(|s| lines.at(s.start));
-            let shown = line
-                .and_then(|n| text.lines().nth(n - 1))
-                .map(|l| clip(l.trim()))
-                .unwrap_or_default();
-            plain(
-                line,
-                format!("`{shown}` is not TOML: {}", e.message().replace('\n', ", ")),
-            )
-        };
-        return Err(errors.iter().map(say).collect());
-    }
-    let mut builder = config::Config::builder().add_source(File::from_str(text, FileFormat::Toml));
-    if let Some(environment) = environment {
-        builder = builder.add_source(environment);
-    }
-    let values = match builder.build().and_then(|built| built.collect()) {
-        Ok(values) => values,
-        Err(error) => return Err(vec![plain(None, error.to_string())]),
-    };
-    let shared = Rc::new(Shared {
-        lines,
-        mistakes: std::cell::RefCell::default(),
-    });
-    Ok((Section::root(values, shared.clone()), shared))
 }
 
 /// `None` only beside a mistake.
@@ -408,12 +348,5 @@ fn both_any(one: Bind, other: Bind) -> bool {
             a.port() == b.port() && a.ip().is_unspecified() && b.ip().is_unspecified()
         }
         _ => false,
-    }
-}
-
-/// Names stand in variables, metrics and resource names.
-pub(super) fn named(s: &Section<'_>) {
-    if !parse::is_name(s.name()) {
-        s.mistake("", "a name here has 1 to 64 of a-z, 0-9, - and _");
     }
 }

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use config::{Map, Value, ValueKind};
 use toml::de::{DeTable, DeValue};
 
+use super::parse;
+
 /// One thing wrong in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mistake {
@@ -382,6 +384,13 @@ impl<'a> Section<'a> {
 }
 
 /// `config` names the layer a value is from; ours are the file and the environment.
+/// Names stand in variables, metrics and resource names.
+pub(super) fn named(s: &Section<'_>) {
+    if !parse::is_name(s.name()) {
+        s.mistake("", "a name here has 1 to 64 of a-z, 0-9, - and _");
+    }
+}
+
 fn from_environment(origin: Option<&str>) -> bool {
     origin.is_some_and(|o| o.contains(ENVIRONMENT))
 }

@@ -14,13 +14,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::history::WINDOW;
 use super::history::{Gone, History};
 use super::instance::{Health, Instance};
 use super::probe::{Answer, Meaning, Probing, Standing};
 use super::service::ServiceRecord;
-
-/// Removals within this time count as one.
-pub const WINDOW: Duration = Duration::from_secs(10);
 
 /// When a removal is too large to be believed at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

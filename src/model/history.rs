@@ -6,7 +6,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::guard::WINDOW;
+/// Removals within this time count as one.
+pub const WINDOW: Duration = Duration::from_secs(10);
 
 /// Service and id.
 type Key = (Arc<str>, Arc<str>);

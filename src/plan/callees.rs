@@ -6,21 +6,10 @@
 
 use std::sync::Arc;
 
-use super::step::Planned;
+use super::step::{Callees, Planned};
 use crate::model::declaration::Expose;
 use crate::model::{Clusters, Health, OnAllUnhealthy, Protocol, Service};
 use crate::xds::Client;
-
-/// Whom of a service gRPC's own clients are to call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Callees {
-    /// Those that are healthy.
-    Healthy,
-    /// None is healthy, and all that are there get calls, as Envoy does it by its panic threshold.
-    All,
-    /// Nobody, because of this.
-    Nobody(String),
-}
 
 /// Whom gRPC's own clients are to call.
 ///

@@ -17,4 +17,4 @@ pub use claims::{Claim, Claimed, claims};
 pub use planner::Planner;
 pub use remembered::{Decisions, Remembered};
 pub use standing::News;
-pub use step::{Planned, Step};
+pub use step::{Callees, Planned, Step};

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::callees::Callees;
 use super::claims::Claim;
 use crate::model::{OnAllUnhealthy, Protocol, Service};
 use crate::xds::{Client, Kind};
@@ -36,6 +35,17 @@ pub struct Key {
     pub client: Client,
     /// Unique within the type.
     pub name: Arc<str>,
+}
+
+/// Whom of a service gRPC's own clients are to call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Callees {
+    /// Those that are healthy.
+    Healthy,
+    /// None is healthy, and all that are there get calls, as Envoy does it by its panic threshold.
+    All,
+    /// Nobody, because of this.
+    Nobody(String),
 }
 
 /// A resource that a service owns, and what it is made of.

@@ -20,7 +20,7 @@ use prost::Message as _;
 use super::dialled;
 use super::endpoints::{assignment, draft, endpoints as base, placeholder};
 use crate::model::{Clusters, Service};
-use crate::plan::callees::Callees;
+use crate::plan::Callees;
 use crate::xds::{Client, Draft, Kind};
 
 /// A client of gRPC refuses a longer message, unless its program says otherwise; a response holds one

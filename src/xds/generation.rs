@@ -10,8 +10,8 @@ use super::client::Client;
 use super::kind::{Kind, PerKind};
 use super::names::{NameId, Names};
 use super::resource::{Draft, Reach, Resource, Version};
-use super::stream::Variant;
 use super::table::Table;
+use super::variant::Variant;
 
 /// What became of one resource.
 #[derive(Clone, Debug)]

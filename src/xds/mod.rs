@@ -21,6 +21,7 @@ pub mod response;
 pub mod stream;
 mod subscription;
 mod table;
+mod variant;
 pub mod verdict;
 mod wire;
 
@@ -32,5 +33,6 @@ pub use names::{NameId, Names};
 pub use request::{Claim, DeltaRequest, Node, SotwRequest};
 pub use resource::{Draft, Reach, Resource, Version};
 pub use response::Response;
-pub use stream::{Heard, Limits, Refusal, Stream, Variant};
+pub use stream::{Heard, Limits, Refusal, Stream};
+pub use variant::Variant;
 pub use verdict::{Doubt, Matter, Ruling, Verdicts, Voter};

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::kind::Kind;
 use super::names::NameId;
-use super::stream::Variant;
+use super::variant::Variant;
 use super::wire;
 
 /// A content hash: the same bytes have the same version in each process.

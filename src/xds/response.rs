@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::kind::Kind;
 use super::resource::Resource;
-use super::stream::Variant;
+use super::variant::Variant;
 use super::wire::{self, field};
 
 /// One discovery response.

@@ -16,6 +16,7 @@ use super::names::{NameId, Names, set};
 use super::request::{DeltaRequest, Error, Node, SotwRequest};
 use super::resource::Version;
 use super::subscription::{Flight, Subscription};
+use super::variant::Variant;
 
 mod answer;
 mod delta;
@@ -24,15 +25,6 @@ mod sotw;
 mod whole;
 
 pub(super) use doubts::Doubts;
-
-/// The two variants of the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Variant {
-    /// Incremental.
-    Delta,
-    /// State of the world.
-    Sotw,
-}
 
 /// Bounds for one stream.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,8 @@ use super::generation::Generation;
 use super::kind::Kind;
 use super::names::NameId;
 use super::resource::{Resource, Version};
-use super::stream::{Doubts, Variant};
+use super::stream::Doubts;
+use super::variant::Variant;
 
 /// The state of one (stream, type). Sets hold name numbers.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::names::NameId;
 use super::resource::Resource;
-use super::stream::Variant;
+use super::variant::Variant;
 
 const BLOCK: usize = 64;
 

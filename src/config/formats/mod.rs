@@ -7,9 +7,8 @@ mod pattern;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
-use super::load::named;
 use super::parse;
-use super::reader::{Mistake, Section};
+use super::reader::{Mistake, Section, named};
 use crate::model::service::check_name;
 use crate::model::{MAX_WEIGHT, Protocol};
 pub use format::{Condition, Field, Format, Scheme, Value};
@@ -63,7 +62,7 @@ type Tables = Vec<(String, Option<Arc<Format>>)>;
 
 fn of_text(text: &str) -> (Tables, Vec<Mistake>) {
     let mut found = Vec::new();
-    let mistakes = super::load::read_text(text, |root| found = tables(root, &BTreeSet::new()));
+    let mistakes = super::layers::read_text(text, |root| found = tables(root, &BTreeSet::new()));
     (found, mistakes)
 }
 

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::formats::Formats;
-use super::load::named;
 use super::parse;
-use super::reader::Section;
+use super::reader::{Section, named};
 use crate::model::GuardRule;
 pub use consul::{ConsulSelection, ConsulSource};
 pub use etcd::{EtcdLogin, EtcdPrefix, EtcdSource};

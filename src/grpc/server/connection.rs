@@ -57,12 +57,7 @@ struct Inner {
 }
 
 impl Caller {
-    pub(super) fn new(
-        address: SocketAddr,
-        sans: Vec<San>,
-        place: Place,
-        budget: &Arc<Budget>,
-    ) -> Self {
+    pub(super) fn new(address: SocketAddr, sans: Vec<San>, place: Place, budget: &Arc<Budget>) -> Self {
         let close = place.out().clone();
         Self(Arc::new(Inner {
             address,

@@ -13,7 +13,8 @@ use tracing::info;
 
 use super::link::Member;
 use super::pulse::{Next, Pulse};
-use super::session::{Break, Session};
+use super::reason::Break;
+use super::session::Session;
 use crate::registry::etcd::{Compared, Connection, Error, Event, Head, Message, Origin, Watch};
 
 /// Events taken together when the watch is ahead of us.

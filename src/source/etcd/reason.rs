@@ -2,8 +2,26 @@
 //!
 //! Never holds a value, a password or a token.
 
-use super::session::Break;
 use crate::registry::etcd::{Error, Side};
+use crate::source::HubGone;
+
+/// Why a watch is over.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Break {
+    #[error(transparent)]
+    Etcd(#[from] Error),
+    #[error("the hub wants to know whether what is gone is really gone")]
+    Asked,
+    #[error(
+        "etcd has moved on and the watch delivers nothing, though reads are answered: what stands between us and \
+         etcd does not pass it on"
+    )]
+    Dead,
+    #[error("this endpoint belongs to cluster {seen:x}, our facts are from cluster {known:x}")]
+    OtherCluster { seen: u64, known: u64 },
+    #[error(transparent)]
+    Hub(#[from] HubGone),
+}
 
 /// Why a prefix is not watched now over this endpoint. `user`: who we are to etcd, where we have a name.
 pub(super) fn reason(end: &Break, endpoint: &str, prefix: &str, user: Option<&str>) -> String {

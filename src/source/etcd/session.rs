@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::backoff::Backoff;
 use super::link::{Link, Member, Unreachable};
-use super::reason::reason;
+use super::reason::{Break, reason};
 use super::state::State;
 use super::timing::Timing;
 use crate::config::EtcdPrefix;
@@ -79,24 +79,6 @@ pub(super) struct Position {
     /// Of the listing, then of the last event, or of a later comparison that found nothing new.
     pub(super) revision: i64,
     pub(super) origin: Origin,
-}
-
-/// Why a watch is over.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Break {
-    #[error(transparent)]
-    Etcd(#[from] Error),
-    #[error("the hub wants to know whether what is gone is really gone")]
-    Asked,
-    #[error(
-        "etcd has moved on and the watch delivers nothing, though reads are answered: what stands between us and \
-         etcd does not pass it on"
-    )]
-    Dead,
-    #[error("this endpoint belongs to cluster {seen:x}, our facts are from cluster {known:x}")]
-    OtherCluster { seen: u64, known: u64 },
-    #[error(transparent)]
-    Hub(#[from] HubGone),
 }
 
 impl Session {
