@@ -206,6 +206,7 @@ pub fn port(xds: &Xds) -> Result<grpc::Options, AppError> {
         certificate: files.certificate.clone(),
         key: files.key.clone(),
         client_ca: files.client_ca.clone(),
+        crl: files.crl.clone(),
     };
     let tls = xds.tls.as_ref().map(|tls| grpc::Tls::load(files(tls)));
     Ok(grpc::Options {

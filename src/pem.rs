@@ -1,12 +1,12 @@
-//! Certificates and keys in PEM files: read, checked and compared. Each error names its file.
+//! Certificates, keys and revocation lists in PEM files: read, checked and compared. Each error names its file.
 //! Never decides what they are good for, nor when to look at them again.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::small_file;
@@ -89,14 +89,25 @@ impl PemFile {
     /// # Errors
     /// [`PemError::Pem`]
     pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, PemError> {
-        let wrong = |source| self.holds_no("certificate", source);
-        let found: Vec<_> = CertificateDer::pem_slice_iter(&self.bytes)
-            .collect::<Result<_, _>>()
-            .map_err(wrong)?;
-        if found.is_empty() {
-            return Err(wrong(rustls::pki_types::pem::Error::NoItemsFound));
+        self.all("certificate")
+    }
+
+    /// Revocation lists, at least one.
+    ///
+    /// # Errors
+    /// [`PemError::Pem`]
+    pub fn revocation_lists(&self) -> Result<Vec<CertificateRevocationListDer<'static>>, PemError> {
+        self.all("certificate revocation list")
+    }
+
+    fn all<T: PemObject>(&self, what: &'static str) -> Result<Vec<T>, PemError> {
+        let found: Result<Vec<T>, _> = T::pem_slice_iter(&self.bytes).collect();
+        match found {
+            Ok(found) if found.is_empty() => {
+                Err(self.holds_no(what, rustls::pki_types::pem::Error::NoItemsFound))
+            }
+            found => found.map_err(|source| self.holds_no(what, source)),
         }
-        Ok(found)
     }
 
     /// Its certificates as those to be trusted, at least one.

@@ -232,7 +232,7 @@ prefix = \"/services/\"
 fn tls_rules_and_bounds_are_read() {
     let text = format!(
         "{SAMPLE}[xds]\nlisten = \"0.0.0.0:18000\"\nmax_stream_age = \"2h\"\nmax_first_responses = 8\n\
-         [xds.tls]\ncertificate = \"tls/bridge.pem\"\nkey = \"/run/bridge-key.pem\"\nclient_ca = \"tls/ca.pem\"\n\
+         [xds.tls]\ncertificate = \"tls/bridge.pem\"\nkey = \"/run/bridge-key.pem\"\nclient_ca = \"tls/ca.pem\"\ncrl = \"tls/crl.pem\"\n\
          [[xds.clients]]\nsan = \"spiffe://shop/ns/*\"\nnode_ids = [\"edge-*\"]\nfleets = [\"edge\"]\n\
          [[xds.clients]]\nsan = \"dns:edge-*.example\"\nnode_ids = [\"*\"]\nfleets = [\"edge\", \"bff\"]\n"
     );
@@ -241,6 +241,7 @@ fn tls_rules_and_bounds_are_read() {
     assert_eq!(tls.certificate, Path::new("etc/tls/bridge.pem"));
     assert_eq!(tls.key, Path::new("/run/bridge-key.pem"));
     assert_eq!(tls.client_ca.unwrap(), Path::new("etc/tls/ca.pem"));
+    assert_eq!(tls.crl.unwrap(), Path::new("etc/tls/crl.pem"));
     assert_eq!(xds.clients.len(), 2);
     assert_eq!(xds.clients[1].fleets, ["edge", "bff"]);
     assert_eq!(xds.max_stream_age.as_secs(), 7_200);
@@ -295,6 +296,14 @@ fn rules_need_certificates() {
         expect![[r#"
         1 mistake in the configuration
           etc/bridge.toml:7: xds.clients[0]: needs client_ca in [xds.tls]: without it no client shows a certificate
+    "#]],
+    );
+    wrong(
+        &format!("{SAMPLE}{tls}crl = \"crl.pem\"\n"),
+        &[],
+        expect![[r#"
+        1 mistake in the configuration
+          etc/bridge.toml:7: xds.tls.crl: needs client_ca: without it no client shows a certificate that could be revoked
     "#]],
     );
     let table = format!("{SAMPLE}[xds.clients]\nsan = \"dns:a.example\"\n");

@@ -75,7 +75,9 @@ pub(super) async fn nobody(language: Language) {
         let why = wait::until(AT_ONCE, "a call fails, and names the service", async || {
             let failures = scene.client.calls().failures;
             let named = failures[failed..].iter().find(|why| why.contains("orders"));
-            named.cloned().ok_or_else(|| format!("{:?}", failures.get(failed)))
+            named
+                .cloned()
+                .ok_or_else(|| format!("{:?}", failures.get(failed)))
         })
         .await;
         // tonic-xds calls a request that no route takes UNKNOWN.

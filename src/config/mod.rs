@@ -100,6 +100,8 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// Who signs clients; with it they must show a certificate.
     pub client_ca: Option<PathBuf>,
+    /// Which of its certificates are revoked.
+    pub crl: Option<PathBuf>,
 }
 
 /// `[[xds.clients]]`: which certificate may claim which nodes. `*` stands for one character or more.

@@ -77,11 +77,19 @@ fn files(mut s: Section<'_>, base: &Path) -> Option<TlsFiles> {
     let certificate = s.need("certificate", "\"tls/bridge.pem\"", parse::text);
     let key = s.need("key", "\"tls/bridge-key.pem\"", parse::text);
     let client_ca = s.get("client_ca", parse::text);
+    let crl = s.get("crl", parse::text);
+    if crl.is_some() && client_ca.is_none() {
+        s.mistake(
+            "crl",
+            "needs client_ca: without it no client shows a certificate that could be revoked",
+        );
+    }
     s.finish();
     Some(TlsFiles {
         certificate: base.join(certificate?),
         key: base.join(key?),
         client_ca: client_ca.map(|path| base.join(path)),
+        crl: crl.map(|path| base.join(path)),
     })
 }
 

@@ -14,4 +14,5 @@ mod identity;
 mod limits;
 mod pki;
 mod port;
+mod revoked;
 mod tls;

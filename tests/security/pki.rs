@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod,
+    KeyPair, RevokedCertParams, SanType, SerialNumber,
+};
 use xds_bridge::grpc::Files;
 
 /// The name in each bridge's certificate.
@@ -46,6 +49,32 @@ impl Ca {
         self.sign_with(sans, params)
     }
 
+    /// With this serial number.
+    pub(crate) fn sign_numbered(&self, sans: &[&str], serial: u64) -> Pair {
+        let mut params = CertificateParams::default();
+        params.serial_number = Some(SerialNumber::from(serial));
+        self.sign_with(sans, params)
+    }
+
+    /// The list of those of its certificates that are revoked, PEM; to be renewed by that year.
+    pub(crate) fn revoked(&self, serials: &[u64], until: i32) -> String {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: rcgen::date_time_ymd(2001, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2001, 1, 1),
+            next_update: rcgen::date_time_ymd(until, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+
     fn sign_with(&self, sans: &[&str], mut params: CertificateParams) -> Pair {
         params.subject_alt_names = sans
             .iter()
@@ -70,6 +99,7 @@ pub(crate) fn files(folder: &Path, server: &Pair, client_ca: Option<&Ca>) -> Fil
         certificate: path("bridge.pem"),
         key: path("bridge-key.pem"),
         client_ca: client_ca.map(|_| path("ca.pem")),
+        crl: None,
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod accept;
 mod budget;
+mod clients;
 mod connection;
+mod error;
 mod handshake;
 pub(super) mod identity;
 mod inbox;
@@ -23,9 +25,10 @@ use tonic::transport::Server;
 use tower::Service;
 
 pub(super) use connection::Caller;
+pub use error::TlsError;
 pub use identity::Rule;
 pub(super) use inbox::Inbox;
-pub use tls::{Files, Tls, TlsError};
+pub use tls::{Files, Tls};
 
 use crate::floods::Floods;
 use crate::metrics::Metrics;

@@ -1,4 +1,4 @@
-//! The discovery port's certificate, key and client CA, read again when the files change.
+//! The discovery port's certificate, key, client CA and revocation lists, read again when the files change.
 //! New connections use the new ones. It never cuts a connection that stands, and never
 //! gives up what works for files that do not.
 
@@ -9,10 +9,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::pki_types::UnixTime;
-use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::server::NoServerSessionStorage;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::clients;
+use super::error::TlsError;
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::pem::{PemError, PemFile, Steady, fingerprint};
@@ -30,32 +32,8 @@ pub struct Files {
     pub key: PathBuf,
     /// Who signs clients; with it a client must show a certificate.
     pub client_ca: Option<PathBuf>,
-}
-
-/// Why they cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// One of the files.
-    #[error(transparent)]
-    File(#[from] PemError),
-    /// The client CA cannot be used.
-    #[error("the client CA {} cannot be used", path.display())]
-    Verifier {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: VerifierBuilderError,
-    },
-    /// Its time has not come, or is over.
-    #[error("the certificate {} {problem}", path.display())]
-    Time {
-        /// Which.
-        path: PathBuf,
-        /// What of it.
-        problem: String,
-        /// Seconds since 1970 from which it can be used; `None`: never again.
-        from: Option<u64>,
-    },
+    /// Which of the client CA's certificates are revoked; without it none is.
+    pub crl: Option<PathBuf>,
 }
 
 /// What new connections use.
@@ -75,6 +53,7 @@ struct Contents {
     certificate: PemFile,
     key: PemFile,
     client_ca: Option<PemFile>,
+    crl: Option<PemFile>,
 }
 
 impl Tls {
@@ -194,13 +173,15 @@ impl Contents {
             certificate: PemFile::read(&files.certificate)?,
             key: PemFile::read(&files.key)?,
             client_ca: files.client_ca.as_deref().map(PemFile::read).transpose()?,
+            crl: files.crl.as_deref().map(PemFile::read).transpose()?,
         })
     }
 
     fn fingerprint(&self) -> u128 {
         fingerprint(Ok([&self.certificate, &self.key]
             .into_iter()
-            .chain(&self.client_ca)))
+            .chain(&self.client_ca)
+            .chain(&self.crl)))
     }
 
     /// Refuses a certificate that no client would accept now.
@@ -245,11 +226,7 @@ impl Contents {
         let builder = match &self.client_ca {
             None => builder.with_no_client_auth(),
             Some(ca) => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(ca.roots()?), provider);
-                builder.with_client_cert_verifier(verifier.build().map_err(|source| TlsError::Verifier {
-                    path: ca.path().to_owned(),
-                    source,
-                })?)
+                builder.with_client_cert_verifier(clients::verifier(ca, self.crl.as_ref(), provider)?)
             }
         };
         let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
