@@ -1,6 +1,7 @@
 //! Wiring: every task, its owner, its name in the log, and the way it ends.
 
 mod descriptors;
+mod memory;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -97,6 +98,7 @@ pub async fn run(
     let mut port = port(&config.xds)?;
     let share = descriptors::share(port.max_connections, config.sources.values());
     port.max_connections = share.connections;
+    memory::warn_of_little(config.limits.source_memory);
     let access = Access {
         hosts: config.admin.hosts.clone(),
         connections: share.admin,
