@@ -17,8 +17,6 @@ use crate::model::{Health, Instance, Issue, MAX_WEIGHT, Policy, Protocol, Servic
 use crate::source::newest::{Registered as Dated, newest};
 use crate::source::place as url;
 
-/// Of one service; Envoy is not served assignments of this size in one cluster.
-const MAX_ENTRIES: usize = 10_000;
 /// Instances in one answer, also those that are not selected, and names in the catalog. With more it is not read at
 /// all, and what is known stays.
 const MOST: usize = 40_000;
@@ -149,9 +147,6 @@ pub fn health(name: &str, body: &[u8], selection: &ConsulSelection) -> Result<Fo
             continue;
         }
         ours += 1;
-        if ours > MAX_ENTRIES {
-            continue;
-        }
         match instance(&entry, &selection.preferred_address, &mut record.issues) {
             Ok(instance) => instances.push(Dated {
                 instance,
@@ -165,10 +160,6 @@ pub fn health(name: &str, body: &[u8], selection: &ConsulSelection) -> Result<Fo
                 }
             }
         }
-    }
-    if ours > MAX_ENTRIES {
-        let reason = format!("{ours} instances; those after the first {MAX_ENTRIES} are left out");
-        record.issues.insert(0, Issue::warning("(all)", reason));
     }
     instances.sort_by(|a, b| a.instance.id.cmp(&b.instance.id));
     let (instances, doubled) = newest(instances, |instance: &Instance| {

@@ -356,14 +356,22 @@ fn a_name_that_consul_cannot_be_asked_for_is_left_alone() {
 }
 
 #[test]
-fn an_endless_list_is_cut() {
-    let one = |n: usize| format!(r#"{{"Node":{{"Address":"x"}},"Service":{{"ID":"{n}","Port":1}}}}"#);
-    let all: Vec<String> = (0..MAX_ENTRIES + 5).map(one).collect();
-    let record = health(format!("[{}]", all.join(",")).as_bytes())
-        .unwrap()
-        .record
-        .unwrap();
-    assert_eq!(record.issues.len(), MAX_ISSUES);
+fn twenty_thousand_instances_are_all_served_and_of_wrong_ones_some_are_named() {
+    let all = |address: &str| {
+        let one = |n: usize| {
+            format!(
+                r#"{{"Node":{{"Address":"{address}"}},"Service":{{"ID":"{n}","Port":{}}}}}"#,
+                n + 1
+            )
+        };
+        let all: Vec<String> = (0..20_000).map(one).collect();
+        let found = health(format!("[{}]", all.join(",")).as_bytes()).unwrap();
+        found.record.unwrap()
+    };
+    let record = all("10.0.0.1");
+    assert_eq!((record.instances.len(), record.issues.len()), (20_000, 0));
+    let record = all("x");
+    assert_eq!((record.instances.len(), record.issues.len()), (0, MAX_ISSUES));
 }
 
 #[test]
