@@ -24,7 +24,7 @@ use crate::model::Network;
 use crate::source::consul::ConsulWatcher;
 use crate::source::etcd::EtcdWatcher;
 use crate::source::file::FileWatcher;
-use crate::source::{Budget, Sink, Source};
+use crate::source::{Budget, Known, Sink, Source};
 use crate::xds::Limits;
 use crate::{clock, grpc, prober};
 
@@ -150,8 +150,12 @@ pub async fn run(
     }
     let (asking, shell) = prober::channels(config.sources.len());
     tasks.spawn("prober", prober::run(shell, child()));
-    tasks.spawn("hub", hub.run(inbox, orders_in, asking, child()));
     let budget = Budget::new(config.limits.source_memory);
+    tasks.spawn(
+        "withheld instances",
+        weigh_withheld(hub.withheld_in_all(), budget.known(), child()),
+    );
+    tasks.spawn("hub", hub.run(inbox, orders_in, asking, child()));
     for (name, source) in &config.sources {
         let source: Box<dyn Source> = match source {
             SourceConfig::File(file) => Box::new(FileWatcher::new(file)),
@@ -196,6 +200,15 @@ pub async fn run(
     stop.cancel();
     finish(tasks, timeout).await;
     outcome
+}
+
+/// What is withheld takes the room of what is known: who registers others again and again must not fill the memory
+/// with those of before.
+async fn weigh_withheld(mut instances: watch::Receiver<usize>, mut known: Known, stop: CancellationToken) {
+    while let Some(Ok(())) = stop.run_until_cancelled(instances.changed()).await {
+        known.set_instances(*instances.borrow_and_update());
+    }
+    stop.cancelled().await;
 }
 
 /// What `[xds]` says about the discovery port.

@@ -71,6 +71,8 @@ pub struct Hub {
     prober: Option<mpsc::Sender<Question>>,
     /// Withheld instances that were found gone since that was logged.
     gone: usize,
+    /// Withheld instances of all sources: they take memory that no source knows of.
+    withheld: watch::Sender<usize>,
 }
 
 impl Hub {
@@ -111,6 +113,7 @@ impl Hub {
             writer: None,
             prober: None,
             gone: 0,
+            withheld: watch::Sender::new(0),
             planner: Planner::new(network.clone()),
             translator: Translator::new(network),
             settle: Settle::new(settle.0, settle.1),
@@ -128,6 +131,12 @@ impl Hub {
         hub.report();
         hub.count_issues(); // each source's gauge is there from the start
         (hub, seen)
+    }
+
+    /// How many instances of all sources are withheld.
+    #[must_use]
+    pub fn withheld_in_all(&self) -> watch::Receiver<usize> {
+        self.withheld.subscribe()
     }
 
     /// What was known of sources before, and where their present state is saved.
@@ -316,6 +325,9 @@ impl Hub {
 
     /// What follows from a change of the catalog, whoever made it.
     fn follow(&mut self, touched: Touched) {
+        let withheld: usize = self.sources.keys().map(|source| self.withheld(source)).sum();
+        self.withheld
+            .send_if_modified(|known| std::mem::replace(known, withheld) != withheld);
         let ready = self.catalog.ready();
         if !ready {
             self.recount();

@@ -1,11 +1,14 @@
-//! The bytes that all reads of registries under way may hold together, whatever the registries send. A read takes
-//! its share as its answer grows, and waits while others hold too much; who would wait for ever is refused.
+//! The bytes that registries may take, whatever they send: answers under way, and what is known of them. A read takes
+//! its share as its answer grows, and waits while others hold too much; who would wait for ever is refused. What is
+//! known has three quarters at the most, by weights that stand for what the whole bridge makes of it.
 //!
 //! Never blocks a read that holds nothing for the sake of itself, and never lets a share outlive its answer.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+
+use super::weight::INSTANCE;
 
 /// What is allowed where nothing is configured.
 pub const DEFAULT: usize = 256 << 20;
@@ -24,6 +27,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     used: usize,
+    /// What all registries that are known weigh.
+    known: usize,
     /// Shares that hold something, and those of them that wait for more.
     holders: usize,
     waiting: usize,
@@ -39,6 +44,13 @@ pub struct Share {
 /// A share kept beside what it was taken for; all are equal.
 #[derive(Clone, Debug, Default)]
 pub struct Held(#[expect(dead_code, reason = "kept for its drop")] Option<Arc<Share>>);
+
+/// What one registry's facts weigh, while they are known.
+#[derive(Debug)]
+pub struct Known {
+    budget: Budget,
+    weight: usize,
+}
 
 /// There is no room, and waiting would not make any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,8 +95,56 @@ impl Budget {
         }
     }
 
+    /// The facts of a registry, of which nothing is known yet.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        Known {
+            budget: self.clone(),
+            weight: 0,
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// What answers may hold of so much.
+    fn for_answers(&self, most: usize) -> usize {
+        most.saturating_sub(self.known).max(most / 4)
+    }
+}
+
+impl Known {
+    /// So much may be known of this registry, beside the others.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        let others = self.budget.state().known - self.weight;
+        (self.budget.0.most / 4 * 3).saturating_sub(others)
+    }
+
+    /// So many instances are known now, and nothing else.
+    pub fn set_instances(&mut self, instances: usize) {
+        self.set(instances.saturating_mul(INSTANCE));
+    }
+
+    /// So much is known now.
+    pub fn set(&mut self, weight: usize) {
+        let mut state = self.budget.state();
+        state.known = state.known - self.weight + weight;
+        drop(state);
+        let less = weight < self.weight;
+        self.weight = weight;
+        if less {
+            self.budget.0.freed.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 
@@ -95,12 +155,12 @@ impl Share {
     /// [`Exhausted`]: it alone would be too much, or all others wait, too.
     pub async fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let budget = self.budget.clone();
-        let most = budget.0.most;
         loop {
             let mut freed = std::pin::pin!(budget.0.freed.notified());
             freed.as_mut().enable();
             let _waits = {
                 let mut state = budget.state();
+                let most = state.for_answers(budget.0.most);
                 let wanted = self.held.saturating_add(bytes);
                 if state.used.saturating_add(bytes) <= most {
                     state.used += bytes;
@@ -194,6 +254,32 @@ mod tests {
         drop(two);
         drop(three);
         assert_eq!(budget.state().used, 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_known_leaves_less_for_answers_but_a_quarter() {
+        let budget = Budget::new(100);
+        let (mut one, mut two) = (budget.known(), budget.known());
+        assert_eq!(one.most(), 75);
+        one.set(40);
+        assert_eq!((one.most(), two.most()), (75, 35));
+        let mut answer = budget.share();
+        assert_eq!(answer.grow(61).await, Err(Exhausted { most: 60 }));
+        two.set(50);
+        assert_eq!(
+            (one.most(), two.most()),
+            (25, 35),
+            "it may have been more for a moment"
+        );
+        answer.grow(25).await.unwrap();
+        let mut waits = Box::pin(answer.grow(30));
+        assert!(waits.as_mut().now_or_never().is_some_and(|grown| grown.is_err()));
+        drop(waits);
+        let mut other = budget.share();
+        let mut waits = Box::pin(other.grow(10));
+        assert!(waits.as_mut().now_or_never().is_none());
+        drop(one);
+        waits.await.unwrap();
     }
 
     #[tokio::test]

@@ -5,3 +5,4 @@
 pub mod budget;
 pub mod consul;
 pub mod etcd;
+pub mod weight;

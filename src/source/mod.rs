@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use crate::registry::budget::Budget;
+pub use crate::registry::budget::{Budget, Known};
 
 use crate::model::change::What;
 use crate::model::{Change, Event, Measured, Status};

@@ -278,25 +278,51 @@ async fn answers_for_another_watch_or_of_another_cluster_are_not_served() {
     }
 }
 
-/// A listing beyond what answers may hold is no listing: what is known stays.
+/// More than may be known: what is known stays, what comes beside it is left out by name, and a listing with more is
+/// none.
 #[tokio::test]
-async fn a_listing_beyond_the_budget_takes_nothing_away() {
+async fn more_than_may_be_known_takes_nothing_away() {
     let (fake, address) = Fake::start().await;
     put(&fake, &[1]);
     let watcher = EtcdWatcher::new(&config(&[&address])).with_timing(QUICK);
-    let mut hub = Hub::hearing(watcher.within(Budget::new(64 << 10)));
+    // Three quarters are a service and 184 instances.
+    let mut hub = Hub::hearing(watcher.within(Budget::new(256 << 10)));
     hub.until_live().await;
-    let ports: Vec<u16> = (1..200).collect();
+    let ports: Vec<u16> = (1..185).collect();
     for some in ports.chunks(50) {
         put(&fake, some);
     }
-    hub.until("all of them", |hub| {
-        hub.ports("orders").is_some_and(|ports| ports.len() == 199)
-    })
-    .await;
-    fake.write_unseen(&[(&orders(300).0, Some(&orders(300).1))]);
+    let all = |hub: &Hub| hub.ports("orders").is_some_and(|ports| ports.len() == 184);
+    hub.until("all of them", all).await;
+    put(&fake, &[300]);
+    let named = |hub: &Hub| {
+        let source = hub.catalog().source("c");
+        source.is_some_and(|source| {
+            source
+                .issues()
+                .any(|issue| issue.reason.contains("limits.source_memory"))
+        })
+    };
+    hub.until("it is named", named).await;
+    assert_eq!(hub.ports("orders"), Some(ports.clone()));
+    fake.write_unseen(&[(&orders(301).0, Some(&orders(301).1))]);
     fake.compact();
     fake.cut_watches(OK);
     hub.until_away("limits.source_memory").await;
     assert_eq!(hub.ports("orders"), Some(ports), "and adds nothing");
+}
+
+/// Values that are large, and of which little is kept: together more than answers may hold.
+#[tokio::test]
+async fn large_values_are_listed_page_by_page() {
+    let (fake, address) = Fake::start().await;
+    for port in 1..=40 {
+        let (key, value) = orders(port);
+        let value = format!("{}{}", value, " ".repeat(20 << 10));
+        fake.write_unseen(&[(&key, Some(&value))]);
+    }
+    let watcher = EtcdWatcher::new(&config(&[&address])).with_timing(QUICK);
+    let mut hub = Hub::hearing(watcher.within(Budget::new(512 << 10)));
+    hub.until_live().await;
+    assert_eq!(hub.ports("orders").map(|ports| ports.len()), Some(40));
 }

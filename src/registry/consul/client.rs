@@ -20,7 +20,7 @@ use super::query::{Mode, Query, Scope};
 use super::rights::{self, Grant, Right};
 use super::token::{Secret, Token};
 use super::transport::{Pool, Transport};
-use crate::registry::budget::{Budget, Held};
+use crate::registry::budget::{Budget, Held, Known};
 
 /// So many answers `100 Continue` (or any other 1xx) to one request; none is ever needed.
 const MOST_INTERIM: u32 = 16;
@@ -124,6 +124,12 @@ impl Client {
     #[must_use]
     pub fn within(self, budget: Budget) -> Self {
         Self { budget, ..self }
+    }
+
+    /// Where what is known of this registry counts.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        self.budget.known()
     }
 
     /// The same agent and token over other connections.

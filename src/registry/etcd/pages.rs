@@ -30,8 +30,8 @@ pub struct Pages {
     /// Read already, so that revision and origin are known.
     first: Option<Vec<Kv>>,
     budget: Budget,
-    /// Of all keys so far: they are held beside those known until the listing is complete.
-    listed: Share,
+    /// Of the page that was read last, until the next one is asked for.
+    page: Share,
 }
 
 impl Pages {
@@ -47,7 +47,7 @@ impl Pages {
         let mut pages = Self {
             client: client.max_decoding_message_size(longest),
             budget: budget.clone(),
-            listed: budget.share(),
+            page: budget.share(),
             from: prefix.to_vec(),
             end,
             limit: FIRST_PAGE,
@@ -89,9 +89,10 @@ impl Pages {
 
     async fn read(&mut self) -> Result<Option<Vec<Kv>>, Error> {
         while self.more {
-            // For the page while it is decoded.
+            // The page before is used up; this one takes so much while it is decoded.
             let room = WEIGHT.min(self.budget.part());
-            grow(&mut self.listed, room).await?;
+            self.page = self.budget.share();
+            grow(&mut self.page, room).await?;
             let options = GetOptions::new()
                 .with_range(self.end.clone())
                 .with_limit(self.limit)
@@ -100,7 +101,6 @@ impl Pages {
             let mut page = match answer.map_err(|_| Error::Silent)?.map_err(Error::from) {
                 Err(Error::TooLarge { .. }) if self.limit > 1 => {
                     self.limit = (self.limit / 10).max(1);
-                    self.listed.shrink(room);
                     continue;
                 }
                 other => other?,
@@ -119,8 +119,8 @@ impl Pages {
             let weight: usize = kvs.iter().map(|kv| kv.key().len() + kv.value().len()).sum();
             self.limit = next_limit(self.limit, kvs.len(), weight);
             let taken = kvs.len().saturating_mul(PER_KEY).saturating_add(weight);
-            grow(&mut self.listed, taken.saturating_sub(room)).await?;
-            self.listed.shrink(room.saturating_sub(taken));
+            grow(&mut self.page, taken.saturating_sub(room)).await?;
+            self.page.shrink(room.saturating_sub(taken));
             let kvs: Vec<Kv> = kvs
                 .into_iter()
                 .map(|kv| {

@@ -25,6 +25,8 @@ use super::subject::{DocumentsSubject, HealthSubject, NamesSubject};
 use super::sweep::{Swept, sweep};
 use super::verdict::Subject;
 use crate::model::Status;
+use crate::registry::budget::Known;
+use crate::registry::weight::SERVICE;
 use crate::source::{HubGone, Sink};
 
 #[path = "room.rs"]
@@ -46,6 +48,8 @@ pub(super) struct Keeper {
     link: Arc<Link>,
     sink: Sink,
     ledger: Ledger,
+    /// What it weighs, beside what is known of other registries.
+    known: Known,
     tasks: JoinSet<Ended>,
     watches: HashMap<Arc<str>, Watch>,
     slots: Slots,
@@ -92,10 +96,12 @@ impl Keeper {
         let slots = Slots::new(&link.client);
         let budget = Budget::new(max_watches, link.timing.grow);
         let peering = link.peering_note.subscribe();
+        let known = link.client.known();
         Self {
             link,
             sink,
             ledger: Ledger::default(),
+            known,
             tasks: JoinSet::new(),
             watches: HashMap::new(),
             slots,
@@ -252,6 +258,11 @@ impl Keeper {
             self.compare(&news, known.index);
         }
         let watched = news.audit.is_none();
+        let most = self.known.most();
+        let room = |weight: usize| most.saturating_sub(weight);
+        self.link
+            .known
+            .bound(room(self.ledger.services().saturating_mul(SERVICE)));
         match news.fact {
             Fact::Names(names) => {
                 if news.index < self.names_index && !watched {
@@ -261,7 +272,8 @@ impl Keeper {
                 if watched {
                     self.audit.heard(&None, news.index);
                 }
-                let diff = self.ledger.names(news.epoch, names);
+                let services = room(self.link.known.weight()) / SERVICE;
+                let diff = self.ledger.names(news.epoch, names, services);
                 for name in diff.started {
                     self.watch(name);
                 }
@@ -275,12 +287,22 @@ impl Keeper {
                     Some(hidden) => self.ledger.hidden(epoch, index, &name, found, hidden),
                     None => self.ledger.service(epoch, index, &name, found),
                 }
+                if !self.ledger.knows(&name) {
+                    self.link.known.forget(&name); // a last read of a service that is forgotten
+                }
                 if watched {
                     self.audit.heard(&Some(name), news.index);
                 }
             }
             Fact::Documents(documents) => self.ledger.documents(news.epoch, documents),
         }
+        self.weigh();
+    }
+
+    /// What is known of this Consul now.
+    fn weigh(&mut self) {
+        let services = self.ledger.services().saturating_mul(SERVICE);
+        self.known.set(services.saturating_add(self.link.known.weight()));
     }
 
     /// What the audit read, and what is held.
@@ -401,6 +423,7 @@ impl Keeper {
     async fn deliver(&mut self) -> Result<(), HubGone> {
         let change = self.ledger.take();
         self.forget();
+        self.weigh();
         if let Some(change) = change {
             for (name, record) in &change.services {
                 tracing::debug!(source = %self.link.source, service = %name, gone = record.is_none(), "changed");

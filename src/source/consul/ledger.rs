@@ -17,9 +17,14 @@ use super::parse::{Found, Names};
 use crate::model::guard::kept;
 use crate::model::{Change, Issue, ServiceRecord};
 
+/// So many entries that cannot be read are named one by one.
+const MAX_STRAY: usize = 1_000;
+
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     entries: BTreeMap<Arc<str>, Entry>,
+    /// Names for which there was no room.
+    left_out: usize,
     documents: Documents,
     /// The epochs in which these were heard last.
     names_epoch: u64,
@@ -42,6 +47,9 @@ pub(super) struct Ledger {
     started: bool,
     forgotten: Vec<Arc<str>>,
 }
+
+const NO_ROOM_FOR_SERVICES: &str = "limits.source_memory allows no more to be known (a service counts 8 KiB and an \
+     instance 1 KiB, three quarters of it in all)";
 
 #[derive(Debug, Default)]
 struct Entry {
@@ -77,8 +85,8 @@ pub(super) struct Diff {
 }
 
 impl Ledger {
-    /// The catalog's names, anew.
-    pub(super) fn names(&mut self, epoch: u64, names: Names) -> Diff {
+    /// The catalog's names, anew. `most`: of so many services; those that are known already stay.
+    pub(super) fn names(&mut self, epoch: u64, names: Names, most: usize) -> Diff {
         let mut diff = Diff::default();
         self.names_epoch = epoch;
         self.newest_epoch = self.newest_epoch.max(epoch);
@@ -94,8 +102,13 @@ impl Ledger {
                 diff.doubtful.push(name.clone());
             }
         }
+        self.left_out = 0;
         for name in &names.names {
             if !self.entries.contains_key(name) {
+                if self.entries.len() >= most {
+                    self.left_out += 1;
+                    continue;
+                }
                 self.entries.insert(
                     name.clone(),
                     Entry {
@@ -105,6 +118,10 @@ impl Ledger {
                 );
                 diff.started.push(name.clone());
             }
+        }
+        if self.left_out > 0 {
+            let reason = format!("{} services are left out: {NO_ROOM_FOR_SERVICES}", self.left_out);
+            self.stray.push(Issue::rejected("(all)", reason));
         }
         let unheard =
             |(name, entry): (&Arc<str>, &Entry)| (entry.listed && entry.epoch != epoch).then(|| name.clone());
@@ -195,7 +212,10 @@ impl Ledger {
 
     /// Whether other names are held to be in the catalog.
     pub(super) fn names_differ(&self, names: &Names) -> bool {
-        let listed = self.entries.iter().filter(|(_, entry)| entry.listed);
+        let mut listed = self.entries.iter().filter(|(_, entry)| entry.listed);
+        if self.left_out > 0 {
+            return listed.any(|(name, _)| !names.names.contains(name));
+        }
         !listed.map(|(name, _)| name).eq(&names.names)
     }
 
@@ -292,11 +312,15 @@ impl Ledger {
     }
 
     fn all_stray(&self) -> Vec<Issue> {
-        let unreadable = self
-            .unreadable
-            .iter()
-            .map(|(name, reason)| Issue::rejected(&**name, reason.as_str()));
-        self.stray.iter().cloned().chain(unreadable).collect()
+        let named = self.unreadable.iter().take(MAX_STRAY);
+        let named = named.map(|(name, reason)| Issue::rejected(&**name, reason.as_str()));
+        // To the power of ten: an exact count would be a new issue, and a log line, at each change.
+        let rest = self.unreadable.len().saturating_sub(MAX_STRAY).checked_ilog10();
+        let rest = rest.map(|digits| {
+            let reason = format!("{} or more further services cannot be read", 10_usize.pow(digits));
+            Issue::rejected("(all)", reason)
+        });
+        self.stray.iter().cloned().chain(named).chain(rest).collect()
     }
 }
 

@@ -3,6 +3,8 @@
 use super::*;
 use crate::model::Instance;
 
+const MANY: usize = 100;
+
 fn names(all: &[&str]) -> Names {
     Names {
         names: all.iter().map(|n| (*n).into()).collect(),
@@ -40,7 +42,7 @@ fn text(change: Option<Change>) -> String {
 
 fn started() -> Ledger {
     let mut ledger = Ledger::default();
-    assert_eq!(ledger.names(1, names(&["a", "b"])).started.len(), 2);
+    assert_eq!(ledger.names(1, names(&["a", "b"]), MANY).started.len(), 2);
     ledger.service(1, 5, &"a".into(), found(&["1", "2"]));
     ledger.documents(1, None);
     assert_eq!(text(ledger.take()), "-", "b is missing");
@@ -55,7 +57,7 @@ fn the_first_change_waits_for_everything() {
     assert!(ledger.current(1) && !ledger.current(2));
     let mut empty = Ledger::default();
     assert_eq!(text(empty.take()), "-");
-    empty.names(1, names(&[]));
+    empty.names(1, names(&[]), MANY);
     empty.documents(1, None);
     assert_eq!(text(empty.take()), "all: ");
 }
@@ -78,7 +80,7 @@ fn what_is_the_same_or_older_is_not_delivered() {
     ledger.service(1, 12, &"a".into(), found(&[]));
     assert_eq!(text(ledger.take()), "-");
     assert!(
-        ledger.names(1, names(&["b"])).doubtful.is_empty(),
+        ledger.names(1, names(&["b"]), MANY).doubtful.is_empty(),
         "it was confirmed"
     );
     assert_eq!(text(ledger.take()), "-a");
@@ -87,8 +89,11 @@ fn what_is_the_same_or_older_is_not_delivered() {
 #[test]
 fn nothing_waits_for_a_service_that_came_and_went_unheard() {
     let mut ledger = started();
-    assert_eq!(ledger.names(1, names(&["a", "b", "c"])).started, ["c".into()]);
-    assert_eq!(ledger.names(1, names(&["a", "b"])).doubtful, ["c".into()]);
+    assert_eq!(
+        ledger.names(1, names(&["a", "b", "c"]), MANY).started,
+        ["c".into()]
+    );
+    assert_eq!(ledger.names(1, names(&["a", "b"]), MANY).doubtful, ["c".into()]);
     assert_eq!(text(ledger.take()), "-");
     ledger.service(1, 9, &"c".into(), found(&[]));
     ledger.service(1, 9, &"a".into(), found(&["1"]));
@@ -113,12 +118,12 @@ fn what_an_audit_asks_for() {
 #[test]
 fn gone_is_not_named_and_confirmed_empty() {
     let mut ledger = started();
-    assert_eq!(ledger.names(1, names(&["b"])).doubtful, ["a".into()]);
+    assert_eq!(ledger.names(1, names(&["b"]), MANY).doubtful, ["a".into()]);
     assert_eq!(text(ledger.take()), "-", "not confirmed");
     ledger.service(1, 9, &"a".into(), found(&[]));
     assert_eq!(text(ledger.take()), "-a");
     assert!(!ledger.knows("a") && ledger.forgotten() == ["a".into()]);
-    assert_eq!(ledger.names(1, names(&["a", "b"])).started, ["a".into()]);
+    assert_eq!(ledger.names(1, names(&["a", "b"]), MANY).started, ["a".into()]);
 }
 
 #[test]
@@ -126,11 +131,11 @@ fn what_a_new_epoch_takes_away_is_told_at_once_and_in_one_change() {
     let mut ledger = started();
     // A wiped catalog: both are gone, and something new is there.
     ledger.documents(2, None);
-    let diff = ledger.names(2, names(&["c"]));
+    let diff = ledger.names(2, names(&["c"]), MANY);
     assert_eq!((diff.started.len(), diff.doubtful.len()), (1, 2));
     ledger.service(2, 1, &"a".into(), found(&[]));
     assert_eq!(text(ledger.take()), "-", "b and c are missing");
-    assert_eq!(ledger.names(2, names(&["c"])).doubtful, ["b".into()]);
+    assert_eq!(ledger.names(2, names(&["c"]), MANY).doubtful, ["b".into()]);
     ledger.service(2, 1, &"c".into(), found(&["1"]));
     assert_eq!(text(ledger.take()), "c1", "what is new need not wait");
     ledger.service(2, 1, &"b".into(), found(&[]));
@@ -144,7 +149,7 @@ fn a_part_that_is_lost_waits_too_and_its_new_instances_do_not() {
     ledger.service(2, 1, &"a".into(), found(&["2", "3"]));
     assert_eq!(text(ledger.take()), "a3", "1 may still be there");
     ledger.documents(2, None);
-    ledger.names(2, names(&["a", "b"]));
+    ledger.names(2, names(&["a", "b"]), MANY);
     assert_eq!(text(ledger.take()), "-");
     ledger.service(2, 1, &"b".into(), found(&["1"]));
     assert_eq!(text(ledger.take()), "a2");
@@ -153,10 +158,10 @@ fn a_part_that_is_lost_waits_too_and_its_new_instances_do_not() {
 #[test]
 fn back_in_the_catalog_is_read_again() {
     let mut ledger = started();
-    ledger.names(1, names(&[]));
+    ledger.names(1, names(&[]), MANY);
     ledger.service(1, 9, &"a".into(), found(&[]));
     assert_eq!(text(ledger.take()), "-", "b is missing");
-    let diff = ledger.names(1, names(&["a", "b"]));
+    let diff = ledger.names(1, names(&["a", "b"]), MANY);
     assert_eq!((diff.started.len(), diff.doubtful), (0, vec!["a".into()]));
     assert_eq!(text(ledger.take()), "-", "it was empty, and is not now");
     ledger.service(1, 10, &"a".into(), found(&["1", "2"]));
@@ -205,7 +210,7 @@ fn a_document_that_cannot_be_had_stays_as_it_was() {
 fn a_new_epoch_must_confirm_all() {
     let mut ledger = started();
     ledger.service(2, 1, &"b".into(), found(&["1"]));
-    ledger.names(2, names(&["a", "b"]));
+    ledger.names(2, names(&["a", "b"]), MANY);
     ledger.documents(2, None);
     assert!(!ledger.current(2));
     ledger.service(2, 1, &"a".into(), found(&["1", "2"]));
@@ -220,7 +225,7 @@ fn the_last_instance_of_a_configured_service_leaves_and_comes_back() {
         ..names(&["a", "b"])
     };
     let mut ledger = Ledger::default();
-    assert_eq!(ledger.names(1, of_a_peer()).started.len(), 2);
+    assert_eq!(ledger.names(1, of_a_peer(), MANY).started.len(), 2);
     ledger.service(1, 5, &"a".into(), found(&["1", "2"]));
     ledger.service(1, 5, &"b".into(), found(&[]));
     ledger.documents(1, None);
@@ -261,4 +266,48 @@ fn what_is_hidden_stays_as_it_was_and_the_rest_goes_on() {
         (1, Some(vec![]))
     );
     assert_eq!((ledger.hidden_after(None), ledger.hidden_services()), (None, 0));
+}
+
+#[test]
+fn names_without_room_are_counted_until_there_is_some() {
+    let mut ledger = started();
+    ledger.service(1, 5, &"b".into(), found(&["1"]));
+    drop(ledger.take());
+    assert_eq!(
+        ledger.names(1, names(&["a", "b", "c", "d"]), 3).started,
+        ["c".into()]
+    );
+    ledger.service(1, 5, &"c".into(), found(&["1"]));
+    let stray = ledger.take().and_then(|change| change.stray).unwrap();
+    assert!(
+        stray[0].reason.starts_with("1 services are left out"),
+        "{stray:?}"
+    );
+    assert!(
+        !ledger.names_differ(&names(&["a", "b", "c", "d"])),
+        "no watch has missed that"
+    );
+    assert!(ledger.names_differ(&names(&["a", "b", "d"])));
+    assert_eq!(
+        ledger.names(1, names(&["a", "b", "c", "d"]), 4).started,
+        ["d".into()]
+    );
+}
+
+#[test]
+fn of_many_services_that_cannot_be_read_a_thousand_are_named() {
+    let mut ledger = started();
+    let all: Vec<String> = (0..1_500).map(|n| format!("s{n}")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    ledger.names(1, names(&all), usize::MAX);
+    for name in &all {
+        ledger.service(1, 5, &(*name).into(), Err("no JSON".to_owned()));
+    }
+    let stray = ledger.all_stray();
+    assert_eq!(stray.len(), MAX_STRAY + 1);
+    assert!(
+        stray[MAX_STRAY]
+            .reason
+            .starts_with("100 or more further services")
+    );
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::document::Documents;
 use super::document::{self, PREFIX};
 use super::gate::{Loss, NO_CANARY};
-use super::known::Known;
+use super::known::{Known, NO_ROOM};
 use super::link::{Fact, Hidden, Link};
 use super::parse::{self, Found, Names};
 use super::verdict::{Subject, Verdict};
@@ -218,6 +218,10 @@ impl Subject for HealthSubject {
         let same = found == *self.told;
         if !confirmed && (lacks || (empty && !same)) {
             return Verdict::Confirm;
+        }
+        let adds = !known.is_superset(&found.ids);
+        if !self.known.fits(&self.name, found.ids.len(), adds) {
+            return self.unusable(NO_ROOM.to_owned());
         }
         self.left = if *known == found.ids {
             known.clone()

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use super::timing::Timing;
 use crate::config::EtcdSource;
-use crate::registry::budget::Budget;
+use crate::registry::budget::{Budget, Known};
 use crate::registry::etcd::{Access, Connection, Error, Login, Tls};
 
 /// The way to one cluster.
@@ -83,6 +83,11 @@ impl Link {
             access: access(config),
             budget,
         }
+    }
+
+    /// Where what is known of a prefix counts.
+    pub(super) fn known(&self) -> Known {
+        self.budget.known()
     }
 
     /// How many there are.

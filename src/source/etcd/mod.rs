@@ -17,6 +17,7 @@ mod keys;
 mod link;
 mod pulse;
 mod reason;
+mod room;
 mod session;
 mod state;
 mod timing;

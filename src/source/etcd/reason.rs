@@ -17,6 +17,8 @@ pub(super) enum Break {
          etcd does not pass it on"
     )]
     Dead,
+    #[error("what is below it is {0}; what is known stays, and it is listed again")]
+    Full(String),
     #[error("this endpoint belongs to cluster {seen:x}, our facts are from cluster {known:x}")]
     OtherCluster { seen: u64, known: u64 },
     #[error(transparent)]

@@ -16,6 +16,7 @@ use super::state::State;
 use super::timing::Timing;
 use crate::config::EtcdPrefix;
 use crate::model::{Change, Status};
+use crate::registry::budget::Known;
 use crate::registry::etcd::{Error, Event, Origin};
 use crate::source::HubGone;
 
@@ -31,6 +32,8 @@ pub(super) struct Session {
     pub(super) outlet: Outlet,
     pub(super) source: Arc<str>,
     state: State,
+    /// What it weighs, beside what is known of others.
+    known: Known,
     pub(super) timing: Timing,
     pub(super) backoff: Backoff,
     /// Where to watch on; `None`: list first.
@@ -86,6 +89,7 @@ impl Session {
         let timing = link.timing;
         Self {
             backoff: Backoff::new(link.endpoints(), timing),
+            known: link.known(),
             link,
             member: None,
             prefix: prefix.prefix.as_str().into(),
@@ -236,6 +240,7 @@ impl Session {
         let mut pages = member.connection.list(&self.prefix).await?;
         self.recognise(member, pages.origin()).await?;
         let mut keys = 0;
+        self.state.bound(self.known.most());
         let mut relisting = self.state.relist();
         // Decoded page by page: the values of a whole prefix are never held together.
         while let Some(page) = pages.next().await? {
@@ -245,10 +250,14 @@ impl Session {
                 for kv in some {
                     relisting.put(&self.state, kv);
                 }
+                if let Some(why) = relisting.full() {
+                    return Err(Break::Full(why));
+                }
                 tokio::task::yield_now().await;
             }
         }
         let change = relisting.finish(&mut self.state);
+        self.known.set(self.state.weight());
         let revision = pages.revision();
         info!(source = %self.source, prefix = %self.prefix, endpoint = %member.endpoint, revision, keys, "listed etcd");
         self.outlet.tell(News::Change(change)).await?;
@@ -273,7 +282,9 @@ impl Session {
             revision > known && revision == newest
         });
         let last = events.iter().map(Event::mod_revision).max();
+        self.state.bound(self.known.most());
         let change = self.state.apply(events);
+        self.known.set(self.state.weight());
         if !change.services.is_empty() || change.stray.is_some() {
             self.outlet.tell(News::Change(change)).await?;
         }

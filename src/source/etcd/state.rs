@@ -10,15 +10,20 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::foreign::{self, Bad, Read};
 use super::keys::{self, Key, Keys};
+use super::room::Room;
 use super::value;
 use crate::config::EtcdPrefix;
 use crate::model::{Change, Instance, Issue, Policy, ServiceRecord};
 use crate::registry::etcd::{Event, Kv};
+use crate::registry::weight::{INSTANCE, SERVICE};
 use crate::source::entry::{self, Decoded};
 use crate::source::newest::{Registered, newest};
 
 /// So many keys that fit no pattern are named one by one.
 const MAX_STRAY: usize = 100;
+
+/// So many are kept, to be counted and to be taken back: below some prefixes are millions of others' keys.
+const MAX_KEPT: usize = 10_000;
 
 /// Of a key that fits no pattern, so many bytes are kept: more than one that fits can have.
 const MAX_REMEMBERED: usize = 1024;
@@ -28,6 +33,9 @@ const MAX_REMEMBERED: usize = 1024;
 pub struct State {
     keys: Arc<Keys>,
     services: HashMap<Arc<str>, Entries>,
+    room: Room,
+    /// Values left out since the last listing, because there is no room.
+    left_out: usize,
     /// Keys that fit no pattern, as [`remembered`]; their reasons are found anew when they are shown.
     stray: BTreeSet<Box<[u8]>>,
 }
@@ -55,6 +63,7 @@ struct Entry<T> {
 #[derive(Debug)]
 pub struct Relisting {
     fresh: State,
+    full: bool,
 }
 
 impl State {
@@ -68,8 +77,21 @@ impl State {
         Self {
             keys,
             services: HashMap::new(),
+            room: Room::default(),
+            left_out: 0,
             stray: BTreeSet::new(),
         }
+    }
+
+    /// So much may be known from now on; what is known already stays.
+    pub const fn bound(&mut self, most: usize) {
+        self.room.most = most;
+    }
+
+    /// What is known weighs so much.
+    #[must_use]
+    pub const fn weight(&self) -> usize {
+        self.room.weight
     }
 
     /// Applies changes in their order.
@@ -81,16 +103,21 @@ impl State {
             let (Event::Put(Kv { key, .. }) | Event::Delete { key, .. }) = &event;
             match keys.read(key) {
                 Ok(None) => {}
-                Err(_) if matches!(event, Event::Put(_)) => stray |= self.stray.insert(remembered(key)),
+                Err(_) if matches!(event, Event::Put(_)) => stray |= self.remember(key),
                 Err(_) => stray |= self.stray.remove(&remembered(key)),
                 Ok(Some(named)) => {
                     if !before.contains_key(named.service()) {
                         before.insert(named.service().into(), self.record(named.service()));
                     }
-                    match &event {
+                    let fits = match &event {
                         Event::Put(kv) => self.put(&named, kv, None),
-                        Event::Delete { .. } => self.delete(&named),
-                    }
+                        Event::Delete { .. } => {
+                            self.delete(&named);
+                            true
+                        }
+                    };
+                    self.left_out += usize::from(!fits);
+                    stray |= !fits;
                 }
             }
         }
@@ -108,23 +135,34 @@ impl State {
     /// Takes a whole listing in; what it does not name is gone.
     #[must_use]
     pub fn relist(&self) -> Relisting {
-        Relisting {
-            fresh: Self::of(self.keys.clone()),
-        }
+        let mut fresh = Self::of(self.keys.clone());
+        fresh.bound(self.room.most);
+        Relisting { fresh, full: false }
     }
 
-    /// `elder` is where the last good reading is looked up, unless in `self`.
-    fn put(&mut self, key: &Key<'_>, kv: &Kv, elder: Option<&Self>) {
+    /// `elder` is where the last good reading is looked up, unless in `self`. False: there is no room for it.
+    fn put(&mut self, key: &Key<'_>, kv: &Kv, elder: Option<&Self>) -> bool {
         let name = keys::shown(&kv.key);
         let elder = elder.unwrap_or(self).services.get(key.service());
         match key {
             Key::Instance { id, .. } => {
                 let last = elder.and_then(|e| e.instances.get(*id));
                 let entry = match foreign::read(self.keys.format(), &name, id, kv) {
-                    Ok(Read::Gone) => return self.delete(key),
+                    Ok(Read::Gone) => {
+                        self.delete(key);
+                        return true;
+                    }
                     Ok(Read::Here { decoded, bad }) => Entry::partly(&name, kv, decoded, bad, last),
                     Err(reason) => Entry::bad(&name, kv, &reason, last),
                 };
+                let known = self.services.get(key.service());
+                let of_service = if known.is_some() { 0 } else { SERVICE };
+                let before = known
+                    .and_then(|known| known.instances.get(*id))
+                    .map_or(0, Entry::weight);
+                if !self.room.change(before, entry.weight() + of_service) {
+                    return false;
+                }
                 let entries = self.entries(key.service());
                 let entry = entries.share_policy(entry);
                 entries.instances.insert((*id).into(), entry);
@@ -135,9 +173,19 @@ impl State {
                     Ok(decoded) => Entry::good(kv, decoded),
                     Err(reason) => Entry::bad(&name, kv, &reason, last),
                 };
+                let is_known = self.services.contains_key(key.service());
+                if !is_known && !self.room.change(0, SERVICE) {
+                    return false;
+                }
                 self.entries(key.service()).policy = Some(entry);
             }
         }
+        true
+    }
+
+    /// A key that fits no pattern; whether that is news.
+    fn remember(&mut self, key: &[u8]) -> bool {
+        self.stray.len() < MAX_KEPT && self.stray.insert(remembered(key))
     }
 
     fn delete(&mut self, key: &Key<'_>) {
@@ -145,11 +193,15 @@ impl State {
             return;
         };
         match key {
-            Key::Instance { id, .. } => drop(entries.instances.remove(*id)),
+            Key::Instance { id, .. } => {
+                let gone = entries.instances.remove(*id);
+                self.room.change(gone.as_ref().map_or(0, Entry::weight), 0);
+            }
             Key::Policy { .. } => entries.policy = None,
         }
         if entries.instances.is_empty() && entries.policy.is_none() {
             self.services.remove(key.service());
+            self.room.change(SERVICE, 0);
         }
     }
 
@@ -206,18 +258,34 @@ impl State {
                 format!("{at_least} or more further keys fit no pattern"),
             ));
         }
+        if let Some(digits) = self.left_out.checked_ilog10() {
+            issues.push(Issue::rejected(
+                self.keys.prefix(),
+                format!(
+                    "{} or more values are left out: they are {}",
+                    10_usize.pow(digits),
+                    self.room
+                ),
+            ));
+        }
         issues
     }
 }
 
 impl Relisting {
+    /// Why the listing cannot be taken in.
+    #[must_use]
+    pub fn full(&self) -> Option<String> {
+        self.full.then(|| self.fresh.room.to_string())
+    }
+
     /// Takes one listed key in; its last good reading is looked up in `old`.
     pub fn put(&mut self, old: &State, kv: &Kv) {
         let keys = self.fresh.keys.clone();
         match keys.read(&kv.key) {
             Ok(None) => {}
-            Ok(Some(key)) => self.fresh.put(&key, kv, Some(old)),
-            Err(_) => drop(self.fresh.stray.insert(remembered(&kv.key))),
+            Ok(Some(key)) => self.full |= !self.fresh.put(&key, kv, Some(old)),
+            Err(_) => drop(self.fresh.remember(&kv.key)),
         }
     }
 
@@ -254,6 +322,12 @@ impl Entries {
 }
 
 impl Entry<Vec<Instance>> {
+    /// What it counts: one instance at least, which a value that cannot be read may become.
+    fn weight(&self) -> usize {
+        let instances = self.good.as_ref().map_or(0, |good| good.content.len());
+        instances.max(1).saturating_mul(INSTANCE)
+    }
+
     /// Of the instances in one value some may be wrong: each of those keeps its own last good reading.
     fn partly(
         name: &str,

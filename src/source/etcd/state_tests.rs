@@ -261,3 +261,51 @@ fn a_key_of_megabytes_is_not_kept() {
     assert_eq!(state.apply([delete(key("a"))]).stray.unwrap().len(), 1);
     assert_eq!(state.apply([delete(key("b"))]).stray.unwrap(), []);
 }
+
+#[test]
+fn what_there_is_no_room_for_is_named_and_what_is_known_stays() {
+    let mut state = state();
+    state.bound(SERVICE + 2 * INSTANCE);
+    let instance = |id: &str, port| put(format!("{ORDERS}{id}"), good(port));
+    assert_eq!(
+        show(&state.apply([instance("a", 1), instance("b", 2)])),
+        "orders[1,2]"
+    );
+    let change = state.apply([instance("c", 3), put("/services/users/policy", "{}")]);
+    assert_eq!(show(&change), "stray 1");
+    let reason = &change.stray.unwrap()[0].reason;
+    assert!(
+        reason.starts_with("1 or more values are left out") && reason.contains("limits.source_memory"),
+        "{reason}"
+    );
+    assert_eq!(
+        show(&state.apply([instance("b", 4)])),
+        "orders[1,4]",
+        "what is known may change"
+    );
+    assert_eq!(state.weight(), SERVICE + 2 * INSTANCE);
+    assert_eq!(
+        show(&state.apply([delete(format!("{ORDERS}a")), instance("c", 3)])),
+        "orders[4,3]"
+    );
+
+    let all = [("a", 1), ("b", 2), ("c", 3)].map(|(id, port)| kv(format!("{ORDERS}{id}"), good(port), 1));
+    let mut relisting = state.relist();
+    assert!(all.iter().all(|kv| {
+        relisting.put(&state, kv);
+        relisting.full().is_none() || kv.key.ends_with(b"c")
+    }));
+    assert!(
+        relisting.full().is_some(),
+        "a part of it would look like removals"
+    );
+    assert_eq!(
+        show(&relist(&mut state, &all[..2])),
+        "orders[1,2] complete stray 0"
+    );
+    assert_eq!(
+        show(&state.apply(["a", "b"].map(|id| delete(format!("{ORDERS}{id}"))))),
+        "orders-"
+    );
+    assert_eq!(state.weight(), 0);
+}

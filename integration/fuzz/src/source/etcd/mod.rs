@@ -8,6 +8,8 @@ mod foreign;
 mod items;
 #[path = "../../../../../src/source/etcd/keys.rs"]
 mod keys;
+#[path = "../../../../../src/source/etcd/room.rs"]
+mod room;
 #[path = "../../../../../src/source/etcd/state.rs"]
 mod state;
 #[path = "../../../../../src/source/etcd/value.rs"]
