@@ -6,6 +6,7 @@
 //! across a send. A slow stream costs its set of names, not a queue of states.
 
 mod fleets;
+mod forget;
 mod opinions;
 
 use std::collections::HashMap;
@@ -45,12 +46,17 @@ struct Shared {
     index: Index,
     mailboxes: Vec<Option<Arc<Mailbox>>>,
     free: Vec<StreamId>,
+    /// While names are being forgotten: the streams that were not asked yet.
+    asking: Option<RoaringBitmap>,
     generation: Arc<Generation>,
 }
 
-/// What one stream has not looked at yet.
-#[derive(Debug, Default)]
+/// A stream, and what it has not looked at yet.
+#[derive(Debug)]
 pub struct Mailbox {
+    /// Locked by the stream's own task alone, but to look for names that nobody serves any more. Taken
+    /// before [`Self::letters`].
+    stream: Mutex<Stream>,
     letters: Mutex<Letters>,
     /// Woken when there is something new.
     pub wake: Notify,
@@ -129,6 +135,8 @@ impl Fanout {
     pub fn publish(&self, updates: &[Update], since: Instant) -> (Arc<Generation>, bool) {
         let mut shared = lock(&self.shared);
         let shared = &mut *shared;
+        // Before the streams are busy with what is new.
+        shared.forget();
         let (next, changed) = shared.generation.next(&mut shared.names, updates);
         let first = self.current.load().is_none();
         if !first && changed.iter().all(|(_, names)| names.is_empty()) {
@@ -157,7 +165,7 @@ impl Fanout {
     ///
     /// # Errors
     /// [`NoPlace`]
-    pub fn enter(&self) -> Result<Place, NoPlace> {
+    pub fn enter(&self, stream: Stream) -> Result<Place, NoPlace> {
         if self.current.load().is_none() {
             return Err(NoPlace::NotReady);
         }
@@ -166,7 +174,13 @@ impl Fanout {
         if open >= self.max_streams {
             return Err(NoPlace::Full(open));
         }
-        let mailbox = Arc::new(Mailbox::default());
+        shared.names.stream_opened();
+        let mailbox = Arc::new(Mailbox {
+            stream: Mutex::new(stream),
+            letters: Mutex::default(),
+            wake: Notify::new(),
+            status: Mutex::default(),
+        });
         let id = match shared.free.pop() {
             Some(id) => {
                 shared.mailboxes[id as usize] = Some(mailbox.clone());
@@ -187,12 +201,15 @@ impl Fanout {
     /// Those of `hear`.
     pub fn hear<E>(
         &self,
-        id: StreamId,
-        hear: impl FnOnce(&mut Names, &Generation) -> Result<Heard, E>,
+        place: &Place,
+        hear: impl FnOnce(&mut Stream, &mut Names, &Generation) -> Result<Heard, E>,
     ) -> Result<Heard, E> {
         let mut shared = lock(&self.shared);
-        let shared = &mut *shared;
-        let heard = hear(&mut shared.names, &shared.generation)?;
+        let (shared, id) = (&mut *shared, place.id);
+        let mut heard = hear(&mut place.mailbox.stream(), &mut shared.names, &shared.generation)?;
+        if let Some(nack) = &mut heard.nack {
+            nack.name = nack.only.and_then(|(id, _)| shared.names.name(id).cloned());
+        }
         if let Some(kind) = heard.kind {
             for name in &heard.unsubscribed {
                 shared.index.remove(kind, id, name);
@@ -233,14 +250,15 @@ impl Fanout {
     }
 
     /// A stream has ended. Says whether that changed what is rejected.
-    pub fn leave(&self, id: StreamId, stream: &Stream) -> bool {
-        let mut shared = lock(&self.shared);
-        shared.index.leave(id, stream.subscriptions());
-        for (_, name) in stream.subscriptions() {
-            shared.names.release(name);
-        }
-        if let Some(used) = shared.names.tidy() {
-            shared.index.tidy(used);
+    pub fn leave(&self, place: &Place) -> bool {
+        let (mut shared, id) = (lock(&self.shared), place.id);
+        {
+            let (shared, stream) = (&mut *shared, place.mailbox.stream());
+            shared.index.leave(id, stream.subscriptions());
+            stream.leave(&mut shared.names);
+            shared.names.stream_closed();
+            shared.asked(id);
+            shared.tidy();
         }
         if let Some(fleet) = shared.fleet_of.remove(&id)
             && let Some(streams) = shared.fleets.get_mut(&fleet)
@@ -259,6 +277,12 @@ impl Fanout {
             shared.free.push(id);
         }
         ruled
+    }
+
+    /// How many names are known, served or not.
+    #[must_use]
+    pub fn names(&self) -> usize {
+        lock(&self.shared).names.len()
     }
 
     /// The name of a number.
@@ -292,6 +316,11 @@ impl Shared {
 }
 
 impl Mailbox {
+    /// The stream itself.
+    pub fn stream(&self) -> MutexGuard<'_, Stream> {
+        lock(&self.stream)
+    }
+
     /// Changes what an operator sees of the stream.
     pub fn note(&self, change: impl FnOnce(&mut StreamStatus)) {
         change(&mut lock(&self.status));

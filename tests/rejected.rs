@@ -18,7 +18,6 @@ use xds_bridge::xds::{
 struct Client {
     fanout: Arc<Fanout>,
     place: Place,
-    core: Stream,
     fleet: &'static str,
     nonce: String,
     voter: u64,
@@ -28,8 +27,9 @@ impl Client {
     fn connect(fanout: &Arc<Fanout>, fleet: &'static str) -> Self {
         let mut client = Self {
             fanout: fanout.clone(),
-            place: fanout.enter().unwrap(),
-            core: Stream::new(Variant::Delta, None, Limits::default()),
+            place: fanout
+                .enter(Stream::new(Variant::Delta, None, Limits::default()))
+                .unwrap(),
             fleet,
             nonce: String::new(),
             voter: 0,
@@ -50,20 +50,20 @@ impl Client {
 
     fn send(&mut self, mut request: DeltaRequest) -> Heard {
         request.type_url = Kind::Cluster.type_url().into();
-        let core = &mut self.core;
         self.fanout
-            .hear::<Refusal>(self.place.id, |names, g| core.on_delta(request, names, g))
+            .hear::<Refusal>(&self.place, |core, names, g| core.on_delta(request, names, g))
             .unwrap()
     }
 
     /// The contents it is sent now, by name; answers what it was asked on the way.
     fn hears(&mut self) -> Vec<String> {
         let generation = self.fanout.current().unwrap();
+        let mut core = self.place.mailbox.stream();
         if let Some(letters) = self.place.mailbox.take() {
-            self.core.mark(&letters.changed);
+            core.mark(&letters.changed);
             for poll in letters.polls {
                 let m = &poll.matter;
-                let opinion = self.core.opinion(&generation, m.kind, m.id, poll.version);
+                let opinion = core.opinion(&generation, m.kind, m.id, poll.version);
                 self.fanout.answer(
                     (self.voter, self.place.id),
                     &poll,
@@ -73,9 +73,10 @@ impl Client {
         }
         let generation = self.fanout.current().unwrap();
         let fanout = self.fanout.clone();
-        let Some(response) = self.core.next(&generation, &|id| fanout.name(id), Duration::ZERO) else {
+        let Some(response) = core.next(&generation, &|id| fanout.name(id), Duration::ZERO) else {
             return Vec::new();
         };
+        drop(core);
         self.nonce = response.nonce;
         let text = |r: &Arc<xds_bridge::xds::Resource>| {
             format!("{}={}", r.name, std::str::from_utf8(&r.body().unwrap()).unwrap())
@@ -119,7 +120,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.fanout.leave(self.place.id, &self.core);
+        self.fanout.leave(&self.place);
     }
 }
 

@@ -54,6 +54,7 @@ type StandIns = HashMap<(Arc<str>, Kind, NameId), Arc<Resource>>;
 
 impl Generation {
     /// The generation after these updates, and what really changed. Equal content is no change.
+    /// `names` follows: after this call, only the returned one and older ones of the same line may be used.
     #[must_use]
     pub fn next(&self, names: &mut Names, updates: &[Update]) -> (Self, Changed) {
         let mut next = Self {
@@ -91,13 +92,39 @@ impl Generation {
                 needs.dedup();
                 Arc::new(Resource::new(draft, needs.into()))
             });
+            if let Some(old) = old {
+                let now: &[NameId] = resource.as_ref().map_or(&[][..], |new| &*new.needs);
+                let dropped = old.needs.iter().filter(|need| now.binary_search(need).is_err());
+                dropped.for_each(|need| names.gone(*need));
+            }
+            if resource.is_none() {
+                names.gone(id);
+            }
             if client == Client::Envoy {
-                next.keep(kind, id, resource.is_some());
+                next.keep(kind, id, resource.is_some(), names);
             }
             next.table_mut(client, kind).set(id, resource);
             changed.get_mut(kind).insert(id);
         }
         (next, changed)
+    }
+
+    /// The numbers of all names that a resource has or needs: what is not among them, nobody serves.
+    #[must_use]
+    pub fn used(&self) -> RoaringBitmap {
+        let variants = self.variants.iter().chain(&self.previous);
+        let tables = variants.chain([&self.tables]).flat_map(PerKind::iter);
+        let resources = tables.flat_map(|(_, table)| table.iter());
+        let stand_ins = self
+            .stand_ins
+            .iter()
+            .map(|((_, _, id), resource)| (*id, resource));
+        let of = |(id, resource): (NameId, &Arc<Resource>)| {
+            let mut used = resource.needs.to_vec();
+            used.push(id);
+            used
+        };
+        super::names::set(resources.chain(stand_ins).flat_map(of).collect())
     }
 
     /// What these clients get in place of the others' content; Envoy: the content itself.
@@ -153,13 +180,20 @@ impl Generation {
 
     /// Keeps the present content of a name that is about to change. One that some fleet
     /// rejected is not worth keeping: what stands in for it is.
-    fn keep(&mut self, kind: Kind, id: NameId, stays: bool) {
+    fn keep(&mut self, kind: Kind, id: NameId, stays: bool, names: &mut Names) {
         let Some(previous) = &mut self.previous else {
             return;
         };
         let rejected = self.stand_ins.keys().any(|(_, k, i)| (*k, *i) == (kind, id));
         if !rejected || !stays {
             let present = self.tables.get(kind).get(id).filter(|_| stays).cloned();
+            let before = previous
+                .get(kind)
+                .get(id)
+                .map_or(&[][..], |before| &*before.needs);
+            for need in before {
+                names.gone(*need);
+            }
             previous.get_mut(kind).set(id, present);
         }
         if rejected {

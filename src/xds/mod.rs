@@ -18,6 +18,7 @@ pub mod order;
 pub mod request;
 pub mod resource;
 pub mod response;
+mod retired;
 pub mod stream;
 mod subscription;
 mod table;

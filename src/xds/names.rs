@@ -1,15 +1,18 @@
 //! Resource names as small numbers, so that what a stream subscribes to and
 //! holds is a bitmap. Shared by all types and streams.
 //!
-//! A name that was ever published keeps its number for good: streams may still
-//! hold it. A name that clients only asked for is counted, and its number is
-//! used again when nobody asks any more: no client can make this table grow for good.
+//! A name that clients only asked for is counted, and its number is used again when
+//! nobody asks any more. A name that was published keeps its number until a sweep
+//! (`retired.rs`) has found it at no stream: neither clients nor services that come and
+//! go can make this table grow for good.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
+
+use super::retired::Retired;
 
 /// The number of a name.
 pub type NameId = u32;
@@ -32,6 +35,9 @@ pub struct Names {
     unknown: usize,
     /// How many numbers were free when the table was last made smaller.
     tidied: usize,
+    retired: Retired,
+    /// Open streams, which share what is left when there are many unknown names.
+    streams: usize,
 }
 
 #[derive(Debug)]
@@ -44,21 +50,55 @@ struct Entry {
 /// What a name that is only asked for takes besides its text.
 const OVERHEAD: usize = 96;
 
-/// All names that clients ask for and nobody serves, of all streams together.
-const UNKNOWN: usize = 64 << 20;
+/// Names that clients ask for and nobody serves, of all streams together: first come, first served.
+const COMMON: usize = 48 << 20;
+
+/// Beyond [`COMMON`], so much is left for streams that ask for little: each may have an equal share of it.
+const SHARED: usize = 16 << 20;
+
+/// What a stream may ask for however full the table is.
+const FREE: usize = 4 << 10;
 
 /// Below this many free numbers the table stays as it is.
 const FEW: usize = 4_096;
 
 impl Names {
-    /// Whether all of these could be stored if nobody serves them.
+    /// Whether a stream may ask for names that need `new` bytes in this table. `own`: the bytes of all names of
+    /// this stream that nobody serves, the new ones among them; only looked at when the table is nearly full.
     #[must_use]
-    pub fn have_room_for(&self, names: impl Iterator<Item = usize>) -> bool {
-        let wanted = names.map(|length| length + OVERHEAD).sum::<usize>();
-        self.unknown.saturating_add(wanted) <= UNKNOWN
+    pub fn admits(&self, new: usize, own: impl FnOnce() -> usize) -> bool {
+        let all = self.unknown.saturating_add(new);
+        if new == 0 || all <= COMMON {
+            return true;
+        }
+        let own = own();
+        own <= FREE || (own <= SHARED / self.streams.max(1) && all <= COMMON + SHARED)
     }
 
-    /// The number of a published name, for good.
+    /// What a name takes in this table while nobody serves it.
+    #[must_use]
+    pub const fn cost(length: usize) -> usize {
+        length + OVERHEAD
+    }
+
+    /// What a name takes beside those that are served.
+    #[must_use]
+    pub fn cost_of(&self, id: NameId) -> usize {
+        let unserved = self.entries.get(id as usize).filter(|e| !e.published);
+        unserved.map_or(0, |entry| Self::cost(entry.name.len()))
+    }
+
+    /// One more stream has a share.
+    pub const fn stream_opened(&mut self) {
+        self.streams += 1;
+    }
+
+    /// One stream less.
+    pub const fn stream_closed(&mut self) {
+        self.streams = self.streams.saturating_sub(1);
+    }
+
+    /// The number of a published name.
     pub fn publish(&mut self, name: &Arc<str>) -> NameId {
         let id = match canonical(name) {
             Cow::Borrowed(_) => self.intern(name),
@@ -66,8 +106,9 @@ impl Names {
         };
         if let Some(entry) = self.entries.get_mut(id as usize).filter(|e| !e.published) {
             entry.published = true;
-            self.unknown = self.unknown.saturating_sub(entry.name.len() + OVERHEAD);
+            self.unknown = self.unknown.saturating_sub(Self::cost(entry.name.len()));
         }
+        self.retired.served(id);
         id
     }
 
@@ -78,7 +119,8 @@ impl Names {
             Some(id) => *id,
             None => self.intern(&Arc::from(&*name)),
         };
-        // A published name stays whoever asks; counting would only cost a write for each.
+        self.retired.needed(id);
+        // A published name stays while the index has it; counting would only cost a write for each.
         if let Some(entry) = self.entries.get_mut(id as usize).filter(|e| !e.published) {
             entry.asked += 1;
         }
@@ -94,12 +136,55 @@ impl Names {
         entry.asked = entry.asked.saturating_sub(1);
         let forgotten = entry.asked == 0;
         if forgotten {
+            self.unknown = self.unknown.saturating_sub(Self::cost(entry.name.len()));
+            self.forget(id);
+        }
+        forgotten
+    }
+
+    fn forget(&mut self, id: NameId) {
+        if let Some(entry) = self.entries.get_mut(id as usize) {
             let name = std::mem::replace(&mut entry.name, Arc::from(""));
-            self.unknown = self.unknown.saturating_sub(name.len() + OVERHEAD);
             self.ids.remove(&name);
             self.free.push(id);
         }
-        forgotten
+    }
+
+    /// A resource of this name, or one that needed it, is gone: maybe nobody serves it any more.
+    pub fn gone(&mut self, id: NameId) {
+        self.retired.note(id);
+    }
+
+    /// So many names may be served no more that looking for those pays.
+    #[must_use]
+    pub fn is_sweep_due(&self) -> bool {
+        self.retired.is_due(self.entries.len())
+    }
+
+    /// Begins to forget what is not among `used` and nobody subscribes to. Between this and [`Self::end_sweep`]
+    /// each stream that is open now has to be asked once ([`super::Stream::keeps`]).
+    pub fn begin_sweep(&mut self, used: &RoaringBitmap, subscribed: impl Fn(NameId) -> bool) {
+        self.retired.begin(used, subscribed);
+    }
+
+    /// The numbers that are about to be forgotten.
+    #[must_use]
+    pub const fn leaving(&self) -> &RoaringBitmap {
+        self.retired.leaving()
+    }
+
+    /// A stream still needs these.
+    pub fn keep(&mut self, ids: &RoaringBitmap) {
+        self.retired.keep(ids);
+    }
+
+    /// Forgets what no stream needs; says how many names that were.
+    pub fn end_sweep(&mut self) -> u64 {
+        let leaving = self.retired.end();
+        for id in &leaving {
+            self.forget(id);
+        }
+        leaving.len()
     }
 
     /// The number of a name that is known.
@@ -108,9 +193,10 @@ impl Names {
         self.ids.get(&*canonical(name)).copied()
     }
 
-    /// Whether this number means the same name for good.
-    #[must_use]
-    pub fn is_published(&self, id: NameId) -> bool {
+    /// A stream claims to hold a resource of this number. False: it may come to mean another name, as far as
+    /// this claim is concerned.
+    pub fn claim(&mut self, id: NameId) -> bool {
+        self.retired.needed(id);
         self.entries.get(id as usize).is_some_and(|e| e.published)
     }
 
@@ -166,7 +252,7 @@ impl Names {
             published: false,
             asked: 0,
         };
-        self.unknown += name.len() + OVERHEAD;
+        self.unknown += Self::cost(name.len());
         let id = match self.free.pop() {
             Some(id) => {
                 self.entries[id as usize] = entry;
@@ -261,10 +347,47 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_have_a_bound() {
-        let names = Names::default();
-        assert!(names.have_room_for([UNKNOWN - OVERHEAD].into_iter()));
-        assert!(!names.have_room_for([UNKNOWN].into_iter()));
+    fn a_full_table_has_room_for_whoever_asks_for_little() {
+        let mut names = Names::default();
+        assert!(names.admits(COMMON, || unreachable!()));
+        assert!(
+            !names.admits(COMMON + SHARED + 1, || SHARED),
+            "more than there is"
+        );
+        names.unknown = COMMON;
+        (0..4).for_each(|_| names.stream_opened());
+        assert!(names.admits(0, || usize::MAX), "nothing new");
+        assert!(names.admits(1, || SHARED / 4) && !names.admits(1, || SHARED / 4 + 1));
+        names.stream_closed();
+        assert!(names.admits(1, || SHARED / 4 + 1), "a larger share");
+        names.unknown = COMMON + SHARED;
+        assert!(names.admits(FREE, || FREE) && !names.admits(1, || FREE + 1));
+    }
+
+    #[test]
+    fn what_nobody_serves_any_more_is_forgotten_unless_somebody_needs_it() {
+        let mut names = Names::default();
+        let all = ["used", "named", "asked", "put", "over"];
+        let ids = all.map(|name| names.publish(&name.into()));
+        let [used, bound, asked, put, over] = ids;
+        for id in ids {
+            names.gone(id);
+        }
+        names.begin_sweep(&set(vec![used]), |id| id == bound);
+        assert_eq!(*names.leaving(), set(vec![asked, put, over]));
+        assert_eq!(names.ask("asked"), asked);
+        assert_eq!(names.publish(&"put".into()), put);
+        assert_eq!(names.end_sweep(), 1);
+        assert_eq!((names.find("over"), names.len()), (None, 4));
+        assert_eq!(names.publish(&"other".into()), over, "the number is used again");
+        let used = set(vec![used, put, over]);
+        names.begin_sweep(&used, |_| false);
+        assert_eq!(*names.leaving(), set(vec![bound, asked]), "`put` is served again");
+        names.keep(&set(vec![asked]));
+        assert_eq!(names.end_sweep(), 1);
+        names.begin_sweep(&used, |_| false);
+        assert_eq!(names.end_sweep(), 1, "no stream needs it any more");
+        assert_eq!(names.len(), 3);
     }
 
     #[test]

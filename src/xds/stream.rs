@@ -5,6 +5,7 @@
 //! Rules are numbered as in docs/xds-rules.md. What this file never does: block,
 //! read a clock, or keep a queue of old states for a slow client.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use roaring::RoaringBitmap;
@@ -57,8 +58,8 @@ pub const MAX_TEXT: usize = 4096;
 /// What is served has names of 200 bytes at the most: nothing of a longer name is stored.
 pub const MAX_NAME: usize = 512;
 
-/// So many names that are too long for anything are answered by a removal.
-const TOO_LONG: usize = 100;
+/// So many bytes of names that are too long for anything are answered by a removal.
+const TOO_LONG: usize = 16 << 10;
 
 /// Why a stream ends with an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -130,6 +131,8 @@ pub struct Nack {
     pub resources: usize,
     /// What is refused, where the response carried just one new resource.
     pub only: Option<(NameId, Version)>,
+    /// The name of that, while its number still means it.
+    pub name: Option<Arc<str>>,
 }
 
 /// The state of one stream; bounded by its subscriptions.
@@ -139,7 +142,7 @@ pub struct Stream {
     /// The only type of a per-type service.
     only: Option<Kind>,
     limits: Limits,
-    node: Option<Node>,
+    node: Option<Arc<Node>>,
     /// By what the node says.
     client: Client,
     types: PerKind<Subscription>,
@@ -166,7 +169,7 @@ impl Stream {
 
     /// The client, once it has said who it is.
     #[must_use]
-    pub const fn node(&self) -> Option<&Node> {
+    pub const fn node(&self) -> Option<&Arc<Node>> {
         self.node.as_ref()
     }
 
@@ -175,6 +178,71 @@ impl Stream {
         self.types
             .iter()
             .flat_map(|(kind, sub)| sub.names.iter().map(move |id| (kind, id)))
+    }
+
+    /// Gives back all that this stream asked for, at its end.
+    pub fn leave(&self, names: &mut Names) {
+        for (_, sub) in self.types.iter() {
+            for id in sub
+                .names
+                .iter()
+                .chain(&sub.unknown)
+                .chain(sub.given_up.iter().copied())
+            {
+                let _ = names.release(id);
+            }
+        }
+    }
+
+    /// Which of these numbers, whose resources are gone, this stream still needs; see [`Names::begin_sweep`].
+    pub fn keeps(&mut self, leaving: &RoaringBitmap) -> RoaringBitmap {
+        let mut kept = RoaringBitmap::new();
+        for kind in Kind::ALL {
+            kept |= self.types.get_mut(kind).keeps(leaving);
+        }
+        kept
+    }
+
+    /// Gives back the numbers of names whose removal was sent.
+    fn give_back(&mut self, names: &mut Names) {
+        for kind in Kind::ALL {
+            for id in std::mem::take(&mut self.types.get_mut(kind).given_up) {
+                let _ = names.release(id);
+            }
+        }
+    }
+
+    /// Refuses names of a type when the table of names is full and this stream has had its share of it.
+    /// `besides`: the types whose present names stay beside them.
+    fn within_share<'a>(
+        &self,
+        names: &Names,
+        besides: impl Fn(Kind) -> bool,
+        wanted: impl Iterator<Item = &'a str> + Clone,
+    ) -> Result<(), Refusal> {
+        let new = wanted.clone().filter(|name| names.find(name).is_none());
+        let new = new.map(|name| Names::cost(name.len())).sum();
+        let own = || {
+            let known = wanted.filter_map(|name| names.find(name));
+            let known: usize = known.map(|id| names.cost_of(id)).sum();
+            Kind::ALL
+                .into_iter()
+                .filter(|kind| besides(*kind))
+                .map(|kind| self.unserved(kind, names))
+                .fold(new + known, usize::saturating_add)
+        };
+        if names.admits(new, own) {
+            Ok(())
+        } else {
+            Err(Refusal::Full)
+        }
+    }
+
+    /// What the names of a type that nobody serves take in the table of names.
+    fn unserved(&self, kind: Kind, names: &Names) -> usize {
+        let sub = self.types.get(kind);
+        let all = sub.names.iter().chain(&sub.unknown);
+        all.map(|id| names.cost_of(id)).sum()
     }
 
     /// Types whose wildcard is subscribed to.
@@ -215,7 +283,7 @@ impl Stream {
             let node = node.ok_or(Refusal::NoNode)?;
             short("the node", [&node.id, &node.cluster, &node.user_agent])?;
             self.client = Client::of(&node.user_agent);
-            self.node = Some(node);
+            self.node = Some(Arc::new(node));
         }
         let kind = Kind::parse(type_url);
         match self.only {
@@ -261,11 +329,11 @@ impl Stream {
     fn subscribe<'a>(
         &mut self,
         kind: Kind,
-        list: impl Iterator<Item = &'a str> + Clone,
+        list: impl Iterator<Item = &'a str>,
         names: &mut Names,
         heard: &mut Heard,
     ) -> (RoaringBitmap, RoaringBitmap) {
-        let mut ids: Vec<NameId> = list.clone().map(|name| names.ask(name)).collect();
+        let mut ids: Vec<NameId> = list.map(|name| names.ask(name)).collect();
         ids.sort_unstable();
         let sub = self.types.get_mut(kind);
         let mut before = None;
@@ -280,11 +348,7 @@ impl Stream {
         sub.names |= &new;
         sub.names.optimize();
         heard.subscribed |= &new;
-        if !sub.strangers.is_empty() {
-            for name in list {
-                sub.strangers.remove(name);
-            }
-        }
+        sub.known(&all);
         (all, new)
     }
 
@@ -315,6 +379,7 @@ impl Stream {
             message: error.message.clone(),
             resources: flight.names.len(),
             only: flight.only,
+            name: None,
         }
     }
 
@@ -388,6 +453,7 @@ impl Stream {
         names: &mut Names,
         generation: &Generation,
     ) -> Result<Heard, Refusal> {
+        self.give_back(names);
         delta::hear(self, request, names, generation)
     }
 
@@ -401,6 +467,7 @@ impl Stream {
         names: &mut Names,
         generation: &Generation,
     ) -> Result<Heard, Refusal> {
+        self.give_back(names);
         sotw::hear(self, request, names, generation)
     }
 }

@@ -57,8 +57,13 @@ pub(super) struct Subscription {
     pub(super) more: bool,
     /// Names of a refused batch, to be sent once more, one by one.
     pub(super) suspects: RoaringBitmap,
-    /// The client claims to hold these, and nobody here has ever heard of them.
-    pub(super) strangers: BTreeSet<Arc<str>>,
+    /// The client holds these, or asked for them, and nobody serves them: it is owed their removal. They have
+    /// numbers in the table, as if subscribed to.
+    pub(super) unknown: RoaringBitmap,
+    /// Of these the removal was sent: the numbers are given back with the next request.
+    pub(super) given_up: Vec<NameId>,
+    /// The same for names that are too long for the table.
+    pub(super) too_long: BTreeSet<Arc<str>>,
     /// State of the world: the list of names that was last taken over, hashed.
     pub(super) last_list: Option<u128>,
     /// State of the world: nonce and version last sent.
@@ -154,6 +159,43 @@ impl Subscription {
         self.doubts.forget(id);
     }
 
+    /// Which of these numbers this client may still have a copy of, or is about to hear of. Of the others, whose
+    /// resources are gone, nothing remains here.
+    pub(super) fn keeps(&mut self, leaving: &RoaringBitmap) -> RoaringBitmap {
+        let sets = [
+            &self.names,
+            &self.held,
+            &self.suspects,
+            &self.claimed,
+            &self.unknown,
+        ];
+        let mut kept = sets
+            .into_iter()
+            .fold(RoaringBitmap::new(), |all, set| all | (set & leaving));
+        kept |= self.doubts.all() & leaving;
+        let flights = self.flight.iter().chain(&self.lapsed);
+        let sent = flights.flat_map(|flight| &flight.names).map(|(id, _)| *id);
+        let others = sent
+            .chain(self.gone.keys().copied())
+            .chain(self.given_up.iter().copied());
+        kept.extend(others.filter(|id| leaving.contains(*id)));
+        let over = leaving - &kept;
+        for set in [&mut self.absent, &mut self.dirty, &mut self.again] {
+            *set -= &over;
+        }
+        self.refused.retain(|id, _| !over.contains(*id));
+        kept
+    }
+
+    /// These are no longer unknown, or no longer of interest.
+    pub(super) fn known(&mut self, ids: &RoaringBitmap) {
+        if !self.unknown.is_empty() {
+            let known = &self.unknown & ids;
+            self.unknown -= &known;
+            self.given_up.extend(known);
+        }
+    }
+
     /// A further response has to wait for an answer.
     pub(super) fn blocked(&self, variant: Variant) -> bool {
         // State of the world answers only the newest nonce: the culprit would not be known.
@@ -170,7 +212,8 @@ impl Subscription {
             && !self.owed
             && !self.doubts.retry
             && self.suspects.is_empty()
-            && self.strangers.is_empty()
+            && self.unknown.is_empty()
+            && self.too_long.is_empty()
     }
 
     /// What is on its way or still to be sent: whatever needs one of these waits.

@@ -37,8 +37,8 @@ pub struct World {
     pub now: Duration,
     pub limits: Limits,
     clients: Vec<Client>,
-    /// Each name that was ever published: the table keeps these.
-    known: BTreeSet<String>,
+    /// While names are being forgotten: clients whose streams were not asked yet.
+    asking: Option<BTreeSet<usize>>,
     trace: bool,
 }
 
@@ -107,7 +107,7 @@ impl World {
             now: Duration::ZERO,
             limits,
             clients: Vec::new(),
-            known: BTreeSet::new(),
+            asking: None,
             trace: std::env::var_os("XDS_TRACE").is_some(),
         };
         for id in 0..2 {
@@ -191,7 +191,6 @@ impl World {
         let mut updates = Vec::new();
         for _ in 0..=(how & 3) {
             let (kind, name, content) = (tape.kind(), tape.name(), tape.byte());
-            self.known.insert(name.to_owned());
             if content & 0xc0 == 0xc0 {
                 updates.push(Update::Remove(kind, name.into()));
             } else {
@@ -203,9 +202,6 @@ impl World {
                 Update::Put(d) => {
                     if d.reach != Reach::All {
                         self.vanishes(d.kind, &d.name);
-                    }
-                    for need in &d.needs {
-                        self.known.insert(need.to_string());
                     }
                     self.say(&format!(
                         "put {} {}",
@@ -220,7 +216,49 @@ impl World {
                 Update::PutFor(..) | Update::RemoveFor(..) => {}
             }
         }
-        let (next, changed) = self.generation.next(&mut self.names, &updates);
+        self.forget(how >> 2);
+        self.change(&updates);
+    }
+
+    /// As the fan-out does it, but each time, and not with all streams at once. `free`: bits of the clients
+    /// that are not busy.
+    fn forget(&mut self, free: u8) {
+        if self.asking.is_none() {
+            let index = &self.index;
+            let subscribed = |id| {
+                Kind::ALL
+                    .into_iter()
+                    .any(|kind| !index.named(kind, id).is_empty())
+            };
+            self.names.begin_sweep(&self.generation.used(), subscribed);
+            self.asking = Some((0..self.clients.len()).collect());
+        }
+        for who in (0..self.clients.len()).filter(|who| free & (1 << who) != 0) {
+            if !self.asking.as_ref().unwrap().contains(&who) {
+                continue;
+            }
+            let client = &mut self.clients[who];
+            let kept = client.stream.keeps(self.names.leaving());
+            let over = self.names.leaving() - &kept;
+            for kind in Kind::ALL {
+                *client.mail.get_mut(kind) -= &over;
+            }
+            self.names.keep(&kept);
+            self.asking.as_mut().unwrap().remove(&who);
+        }
+        self.end_sweep();
+    }
+
+    fn end_sweep(&mut self) {
+        if self.asking.as_ref().is_some_and(BTreeSet::is_empty) {
+            self.asking = None;
+            let forgotten = self.names.end_sweep();
+            self.say(&format!("{forgotten} names forgotten"));
+        }
+    }
+
+    fn change(&mut self, updates: &[Update]) {
+        let (next, changed) = self.generation.next(&mut self.names, updates);
         self.generation = next;
         self.note_moved();
         // As the fan-out does it: by the index.
@@ -285,10 +323,12 @@ impl World {
     fn leave(&mut self, who: usize) {
         let client = &mut self.clients[who];
         self.index.leave(client.id, client.stream.subscriptions());
-        for (_, id) in client.stream.subscriptions() {
-            self.names.release(id);
-        }
+        client.stream.leave(&mut self.names);
         client.mail = Changed::default();
+        if let Some(asking) = &mut self.asking {
+            asking.remove(&who);
+            self.end_sweep();
+        }
     }
 
     /// One response is read and answered.
@@ -379,8 +419,16 @@ impl World {
         for who in 0..self.clients.len() {
             self.leave(who);
         }
-        let leaked = self.names.len().saturating_sub(self.known.len());
-        assert_eq!(leaked, 0, "names that nobody published are kept");
+        let all = |kind| {
+            NAMES
+                .into_iter()
+                .map(move |name| Update::Remove(kind, name.into()))
+        };
+        let all: Vec<Update> = Kind::ALL.into_iter().flat_map(all).collect();
+        self.change(&all);
+        self.clients.clear();
+        self.forget(0);
+        assert_eq!(self.names.len(), 0, "names that nobody serves or wants are kept");
         for kind in Kind::ALL {
             assert!(self.index.wildcards(kind).is_empty());
         }

@@ -77,10 +77,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
         }
         assert!(stream.deadline().is_none_or(|at| at > now));
     }
-    let asked: Vec<_> = stream.subscriptions().collect();
-    for (_, id) in asked {
-        names.release(id);
-    }
+    stream.leave(&mut names);
     assert!(names.len() <= NAMES.len(), "names are kept");
 });
 

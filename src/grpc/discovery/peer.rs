@@ -37,8 +37,9 @@ const CROWDED: Lines = Lines::new("xds.max_streams_per_connection is reached");
 /// Leaves the fan-out when it is dropped, however the stream ended.
 #[derive(Debug)]
 pub(super) struct Peer {
-    core: Stream,
     place: Place,
+    /// Once it has said who it is.
+    client: Option<Arc<Node>>,
     caller: Option<Caller>,
     shared: Arc<Shared>,
     variant: Variant,
@@ -54,7 +55,6 @@ pub(super) struct Peer {
 impl Peer {
     pub(super) fn new(
         variant: Variant,
-        core: Stream,
         place: Place,
         caller: Option<Caller>,
         shared: Arc<Shared>,
@@ -63,8 +63,8 @@ impl Peer {
         let (began, age) = (clock::now(), shared.options.max_stream_age);
         shared.metrics.streams.get_or_create(&by_variant(variant)).inc();
         let peer = Self {
-            core,
             place,
+            client: None,
             caller,
             variant,
             began,
@@ -130,17 +130,22 @@ impl Peer {
 
     /// The next response, as of the newest generation.
     pub(super) fn next(&mut self) -> Option<Response> {
+        // Held until its letters are looked through: a name that is only in these is not forgotten meanwhile.
+        let mut core = self.place.mailbox.stream();
         if let Some(letters) = self.place.mailbox.take() {
-            self.core.mark(&letters.changed);
+            core.mark(&letters.changed);
             self.since = self.since.or(letters.since);
-            self.answer(letters.polls);
+            self.answer(&core, letters.polls);
         }
         // Loaded after the mailbox was emptied: at least as new as what was in it.
         let generation = self.shared.fanout.current()?;
         let now = self.now();
         let fanout = &self.shared.fanout;
-        let Some(response) = self.core.next(&generation, &|id| fanout.name(id), now) else {
-            self.since = self.since.filter(|_| self.core.outstanding() > 0);
+        let response = core.next(&generation, &|id| fanout.name(id), now);
+        let outstanding = core.outstanding() > 0;
+        drop(core);
+        let Some(response) = response else {
+            self.since = self.since.filter(|_| outstanding);
             return None;
         };
         let by_type = ByType {
@@ -174,7 +179,7 @@ impl Peer {
 
     /// An Envoy loses listeners that it holds: all that comes in by them ends. Once for each fleet and listener.
     fn name_removed(&self, listeners: &[Arc<str>]) {
-        let Some(node) = self.core.node() else { return };
+        let Some(node) = &self.client else { return };
         if Client::of(&node.user_agent) != Client::Envoy {
             return;
         }
@@ -195,7 +200,8 @@ impl Peer {
     /// Sleeps until the engine wants to be asked again, or something changed.
     pub(super) async fn changed(&self) {
         let mailbox = &self.place.mailbox;
-        match self.core.deadline() {
+        let deadline = mailbox.stream().deadline();
+        match deadline {
             Some(deadline) => {
                 let _ = tokio::time::timeout_at(self.began + deadline, mailbox.wake.notified()).await;
             }
@@ -205,8 +211,7 @@ impl Peer {
 
     pub(super) fn on_delta(&mut self, request: DeltaRequest) -> Result<(), Status> {
         self.check(request.node.as_ref())?;
-        let core = &mut self.core;
-        let heard = self.shared.fanout.hear(self.place.id, |names, generation| {
+        let heard = self.shared.fanout.hear(&self.place, |core, names, generation| {
             core.on_delta(request, names, generation)
         });
         self.heard(heard)
@@ -214,8 +219,7 @@ impl Peer {
 
     pub(super) fn on_sotw(&mut self, request: SotwRequest) -> Result<(), Status> {
         self.check(request.node.as_ref())?;
-        let core = &mut self.core;
-        let heard = self.shared.fanout.hear(self.place.id, |names, generation| {
+        let heard = self.shared.fanout.hear(&self.place, |core, names, generation| {
             core.on_sotw(request, names, generation)
         });
         self.heard(heard)
@@ -277,6 +281,9 @@ impl Peer {
     }
 
     fn heard(&mut self, heard: Result<Heard, Refusal>) -> Result<(), Status> {
+        if self.client.is_none() {
+            self.client = self.place.mailbox.stream().node().cloned();
+        }
         let heard = match heard {
             Ok(heard) => heard,
             Err(refusal) => {
@@ -294,7 +301,7 @@ impl Peer {
         };
         if !self.named {
             self.named = true;
-            if let Some(node) = self.core.node() {
+            if let Some(node) = &self.client {
                 self.shared.fanout.belongs(self.place.id, &node.cluster);
                 if Client::of(&node.user_agent) == Client::Envoy {
                     self.shared.fanout.envoy_of(&node.cluster);
@@ -347,13 +354,13 @@ impl Peer {
 
     fn refused(&self, kind: Kind, nack: &Nack) {
         let message = clip(&nack.message, WORDS);
-        let name = nack.only.and_then(|(id, _)| self.shared.fanout.name(id));
+        let name = nack.name.as_ref();
         if self.has_line(NACKED) {
             tracing::warn!(
                 node = self.node(),
                 r#type = kind.short(),
                 resources = nack.resources,
-                name = name.as_deref().unwrap_or(""),
+                name = name.map_or("", |name| &**name),
                 // Not `message`: a field of that name is printed raw, line ends and all.
                 reason = message,
                 "client refused a response"
@@ -361,7 +368,7 @@ impl Peer {
         }
         let last = LastNack {
             kind,
-            name: name.clone(),
+            name: name.cloned(),
             message: message.to_owned(),
         };
         self.place.mailbox.note(|status| status.last_nack = Some(last));
@@ -377,7 +384,7 @@ impl Peer {
     }
 
     /// What the fan-out asked: whether this client has accepted a version that another refused.
-    fn answer(&self, polls: Vec<Poll>) {
+    fn answer(&self, core: &Stream, polls: Vec<Poll>) {
         if polls.is_empty() {
             return;
         }
@@ -388,8 +395,7 @@ impl Peer {
         for poll in polls {
             let Poll { matter, version } = &poll;
             let ours = *matter.fleet == *self.fleet();
-            let accepted =
-                ours && self.core.opinion(&generation, matter.kind, matter.id, *version) == Some(true);
+            let accepted = ours && core.opinion(&generation, matter.kind, matter.id, *version) == Some(true);
             changed |= self.shared.fanout.answer(self.who(), &poll, accepted);
         }
         if changed {
@@ -430,17 +436,17 @@ impl Peer {
     }
 
     fn fleet(&self) -> &str {
-        self.core.node().map_or("", |node| node.cluster.as_str())
+        self.client.as_ref().map_or("", |node| node.cluster.as_str())
     }
 
     fn node(&self) -> &str {
-        self.core.node().map_or("", |node| clip(&node.id, NAME))
+        self.client.as_ref().map_or("", |node| clip(&node.id, NAME))
     }
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        if self.shared.fanout.leave(self.place.id, &self.core) {
+        if self.shared.fanout.leave(&self.place) {
             self.count_rejected();
         }
         if let Some(caller) = &self.caller {

@@ -64,7 +64,8 @@ impl Discovery {
             caller.opens();
         }
         let shared = &self.shared;
-        let place = match shared.fanout.enter() {
+        let core = Stream::new(variant, only, shared.options.engine);
+        let place = match shared.fanout.enter(core) {
             Ok(place) => place,
             Err(why) => {
                 shared.metrics.refused(match why {
@@ -74,16 +75,8 @@ impl Discovery {
                 return Status::unavailable(why.to_string()).into_http();
             }
         };
-        let core = Stream::new(variant, only, shared.options.engine);
         // From here on the place is left again when the peer is dropped.
-        let peer = Peer::new(
-            variant,
-            core,
-            place,
-            caller,
-            shared.clone(),
-            self.stop.child_token(),
-        );
+        let peer = Peer::new(variant, place, caller, shared.clone(), self.stop.child_token());
         let now = clock::now();
         let turn = match shared.admission.turn(now) {
             Ok(turn) => turn,

@@ -119,11 +119,7 @@ impl Stream {
         sub.absent -= &sent;
         sub.held |= &sent;
         sub.held.optimize();
-        if !sub.strangers.is_empty() {
-            for (_, resource) in puts {
-                sub.strangers.remove(&resource.name);
-            }
-        }
+        sub.known(&sent);
         if !sub.refused.is_empty() {
             for (id, resource) in puts {
                 if sub.refused.get(id).is_some_and(|v| *v != resource.version) {
@@ -248,10 +244,27 @@ impl Stream {
         let mut found = Found::default();
         let mut bytes = 0;
         while bytes < limit
-            && let Some(stranger) = sub.strangers.pop_first()
+            && let Some(name) = sub.too_long.pop_first()
         {
-            bytes += stranger.len() + NAME_OVERHEAD;
-            found.removed.push(stranger);
+            bytes += name.len() + NAME_OVERHEAD;
+            found.removed.push(name);
+        }
+        let by_empty = envoy && kind.empty_when_gone();
+        while bytes < limit
+            && (!by_empty || found.removed.is_empty())
+            && let Some(id) = sub.unknown.min()
+        {
+            sub.unknown.remove(id);
+            sub.given_up.push(id);
+            let Some(name) = name_of(id) else { continue };
+            bytes += name.len() + NAME_OVERHEAD;
+            if by_empty {
+                let empty = Resource::empty(kind, &name);
+                bytes += empty.len();
+                found.puts.push((id, Arc::new(empty)));
+            } else {
+                found.removed.push(name);
+            }
         }
         let gone: Vec<NameId> = sub
             .dirty

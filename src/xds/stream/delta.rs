@@ -1,13 +1,12 @@
 //! How a delta request changes a stream: answers, subscriptions, claims of a reconnect.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
 use super::super::generation::Generation;
 use super::super::kind::Kind;
-use super::super::names::{NameId, Names, set};
+use super::super::names::{Names, set};
 use super::super::request::{Claim, DeltaRequest};
 use super::{Dropped, Heard, MAX_NAME, Refusal, Stream, TOO_LONG, everything, short};
 
@@ -55,13 +54,15 @@ pub(super) fn hear(
     }
     if !request.subscribe.is_empty() {
         bounded(stream, kind, &request.subscribe, names)?;
-        let too_long = request.subscribe.iter().filter(|name| name.len() > MAX_NAME);
-        let too_long: Vec<Arc<str>> = too_long.take(TOO_LONG).map(|name| name.as_str().into()).collect();
         let (all, new) = stream.subscribe(kind, named(&request.subscribe), names, &mut heard);
         let sub = stream.types.get_mut(kind);
         sub.held |= new & coming;
-        if sub.strangers.len() < limit.min(TOO_LONG) {
-            sub.strangers.extend(too_long); // there is none of these
+        let mut bytes: usize = sub.too_long.iter().map(|name| name.len()).sum();
+        for name in request.subscribe.iter().filter(|name| name.len() > MAX_NAME) {
+            bytes = bytes.saturating_add(name.len());
+            if bytes <= TOO_LONG {
+                sub.too_long.insert(name.as_str().into()); // there is none of these
+            }
         }
         if first {
             sub.dirty |= &all;
@@ -82,8 +83,9 @@ pub(super) fn hear(
                     sub.held.insert(id);
                     sub.ask_again(id);
                 }
-                Dropped::Unknown if sub.strangers.len() < limit => {
-                    sub.strangers.insert(name.as_str().into());
+                // The room in the table that it just gave back.
+                Dropped::Unknown if sub.unknown.len() < limit as u64 => {
+                    sub.unknown.insert(names.ask(name));
                 }
                 // Rule 23; and who floods us with unknown names is not told of each.
                 Dropped::WasNone | Dropped::Gone | Dropped::Unknown => {}
@@ -111,24 +113,15 @@ fn bounded(stream: &Stream, kind: Kind, list: &[String], names: &Names) -> Resul
         stream.within_limits(have.saturating_add(count))?;
         stream.within_bytes(kind, sub.name_bytes.saturating_add(bytes))
     };
-    if within(list.len(), lengths().sum()).is_ok() && names.have_room_for(lengths()) {
+    let at_most = lengths().map(Names::cost).sum();
+    if within(list.len(), lengths().sum()).is_ok() && names.admits(at_most, || usize::MAX) {
         return Ok(());
     }
     // Only now is it worth finding out which of them are new.
     let is_new = |name: &&str| !names.find(name).is_some_and(|id| sub.names.contains(id));
     let new: HashSet<&str> = named(list).filter(is_new).collect();
     within(new.len(), new.iter().map(|name| name.len()).sum())?;
-    unknown(names, new.into_iter())
-}
-
-/// Refuses names that nobody serves when there are too many of all streams.
-pub(super) fn unknown<'a>(names: &Names, wanted: impl Iterator<Item = &'a str>) -> Result<(), Refusal> {
-    let unknown = wanted.filter(|name| names.find(name).is_none());
-    if names.have_room_for(unknown.map(str::len)) {
-        Ok(())
-    } else {
-        Err(Refusal::Full)
-    }
+    stream.within_share(names, |_| true, new.iter().copied())
 }
 
 fn answer(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&super::Error>, heard: &mut Heard) {
@@ -162,7 +155,8 @@ fn give_up_wildcard(stream: &mut Stream, kind: Kind, generation: &Generation, he
     }
     heard.wildcard = Some(false);
     sub.owed = false;
-    sub.strangers.clear();
+    sub.given_up.extend(std::mem::take(&mut sub.unknown));
+    sub.too_long.clear();
     let mut others = everything(generation, kind, &fleet);
     others |= &sub.held;
     others -= &sub.names;
@@ -172,22 +166,22 @@ fn give_up_wildcard(stream: &mut Stream, kind: Kind, generation: &Generation, he
 }
 
 /// Rules 40 and 41: what the client says it holds from before.
-fn claims(stream: &mut Stream, kind: Kind, claims: &[Claim], names: &Names, generation: &Generation) {
+fn claims(stream: &mut Stream, kind: Kind, claims: &[Claim], names: &mut Names, generation: &Generation) {
     let (client, fleet) = (stream.client, stream.fleet().to_owned());
     // An Envoy that asks for endpoints before clusters is in the middle of warming: it must hear them again.
     let trusted = kind != Kind::Endpoints || stream.clusters_first;
-    // Names that nothing here ever had are only remembered so that the client is told to drop them: within bounds.
-    let (most, most_bytes) = (stream.limits.names, stream.limits.name_bytes / Kind::ALL.len());
+    let mut room = Room::new(stream, kind, names, claims);
     let sub = stream.types.get_mut(kind);
-    let mut bytes: usize = sub.strangers.iter().map(|name| name.len()).sum();
     let (mut held, mut equal, mut gone) = (Vec::new(), Vec::new(), Vec::new());
     for Claim { name, version } in claims {
+        let known = names.find(name);
         // A number that only other streams ask for may come to mean another name.
-        let known = |id: &NameId| sub.names.contains(*id) || names.is_published(*id);
-        let Some(id) = names.find(name).filter(known) else {
-            bytes = bytes.saturating_add(name.len());
-            if sub.wildcard && name.len() <= MAX_NAME && sub.strangers.len() < most && bytes <= most_bytes {
-                sub.strangers.insert(name.as_str().into());
+        let Some(id) = known.filter(|id| sub.names.contains(*id) || names.claim(*id)) else {
+            if sub.wildcard && room.take(name, known.is_none(), names) {
+                let id = names.ask(name);
+                if !sub.unknown.insert(id) {
+                    let _ = names.release(id); // claimed twice
+                }
             }
             continue;
         };
@@ -209,4 +203,46 @@ fn claims(stream: &mut Stream, kind: Kind, claims: &[Claim], names: &Names, gene
     sub.held.optimize();
     sub.dirty -= set(equal);
     sub.dirty |= set(gone);
+}
+
+/// Claimed names that nobody serves are only remembered so that the client drops them: within the bounds of the
+/// stream and those of all streams together. What is beyond stays at the client.
+struct Room {
+    names: usize,
+    bytes: usize,
+    /// What the stream's names that nobody serves take in the table; only counted when that is nearly full.
+    own: usize,
+}
+
+impl Room {
+    fn new(stream: &Stream, kind: Kind, names: &Names, claims: &[Claim]) -> Self {
+        let unknown = usize::try_from(stream.types.get(kind).unknown.len()).unwrap_or(usize::MAX);
+        let at_most = claims.iter().map(|claim| Names::cost(claim.name.len())).sum();
+        let own = if names.admits(at_most, || usize::MAX) {
+            0
+        } else {
+            Kind::ALL
+                .into_iter()
+                .map(|kind| stream.unserved(kind, names))
+                .sum()
+        };
+        Self {
+            names: stream.limits.names.saturating_sub(unknown),
+            bytes: stream.limits.name_bytes / Kind::ALL.len(),
+            own,
+        }
+    }
+
+    fn take(&mut self, name: &str, is_new: bool, names: &Names) -> bool {
+        let cost = Names::cost(name.len());
+        let own = self.own.saturating_add(cost);
+        let fits = name.len() <= MAX_NAME && name.len() <= self.bytes && self.names > 0;
+        if !fits || !names.admits(if is_new { cost } else { 0 }, || own) {
+            return false;
+        }
+        self.names -= 1;
+        self.bytes -= name.len();
+        self.own = own;
+        true
+    }
 }

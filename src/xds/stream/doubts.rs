@@ -111,6 +111,16 @@ impl Doubts {
         self.retry |= !self.groups.is_empty();
     }
 
+    /// All numbers that stand here.
+    pub(in crate::xds) fn all(&self) -> RoaringBitmap {
+        let mut all = self.waiting();
+        for offer in [&self.good, &self.sent] {
+            all |= &offer.ids;
+            all.extend(offer.other.keys().copied());
+        }
+        all
+    }
+
     /// Nothing is known of the client's copy any more.
     pub(in crate::xds) fn forget(&mut self, id: NameId) {
         for offer in [&mut self.good, &mut self.sent] {

@@ -10,7 +10,6 @@ use super::super::generation::Generation;
 use super::super::kind::Kind;
 use super::super::names::{NameId, Names, set};
 use super::super::request::SotwRequest;
-use super::delta::unknown;
 use super::{Dropped, Heard, MAX_NAME, Refusal, Stream, everything, short};
 
 pub(super) fn hear(
@@ -133,7 +132,7 @@ fn adopt(
         let different: HashSet<&str> = listed().collect();
         stream.within_limits(different.len())?;
         stream.within_bytes(kind, different.iter().map(|name| name.len()).sum())?;
-        unknown(names, different.into_iter())?;
+        stream.within_share(names, |other| other != kind, different.iter().copied())?;
     }
     stream.types.get_mut(kind).last_list = hash;
     let sub = stream.types.get_mut(kind);
