@@ -7,6 +7,8 @@
 
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/contents.rs"]
+mod contents;
 #[path = "support/model.rs"]
 mod model;
 #[path = "support/promises.rs"]

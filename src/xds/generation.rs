@@ -124,7 +124,7 @@ impl Generation {
             used.push(id);
             used
         };
-        super::names::set(resources.chain(stand_ins).flat_map(of).collect())
+        super::ids::set(resources.chain(stand_ins).flat_map(of).collect())
     }
 
     /// What these clients get in place of the others' content; Envoy: the content itself.

@@ -11,6 +11,7 @@
 
 mod client;
 pub mod generation;
+pub mod ids;
 pub mod index;
 pub mod kind;
 pub mod names;

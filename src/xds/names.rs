@@ -12,18 +12,9 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+pub use super::ids::NameId;
+use super::ids::set;
 use super::retired::Retired;
-
-/// The number of a name.
-pub type NameId = u32;
-
-/// A set of them, from a list in any order. At once: name by name costs a hundred times as much.
-pub(super) fn set(mut ids: Vec<NameId>) -> RoaringBitmap {
-    ids.sort_unstable();
-    ids.dedup();
-    // Sorted and unique: this cannot fail.
-    RoaringBitmap::from_sorted_iter(ids).unwrap_or_default()
-}
 
 /// The table of names.
 #[derive(Debug, Default)]

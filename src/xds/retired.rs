@@ -7,7 +7,7 @@
 
 use roaring::RoaringBitmap;
 
-use super::names::NameId;
+use super::ids::NameId;
 
 /// Fewer than so many are not worth a sweep.
 const FEW: u64 = 4_096;

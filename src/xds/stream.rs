@@ -12,8 +12,9 @@ use roaring::RoaringBitmap;
 
 use super::client::Client;
 use super::generation::{Changed, Generation};
+use super::ids::{NameId, set};
 use super::kind::{Kind, PerKind};
-use super::names::{NameId, Names, set};
+use super::names::Names;
 use super::request::{DeltaRequest, Error, Node, SotwRequest};
 use super::resource::Version;
 use super::subscription::{Flight, Subscription};

@@ -4,6 +4,8 @@
 
 #[path = "../../../tests/support/client.rs"]
 mod client;
+#[path = "../../../tests/support/contents.rs"]
+mod contents;
 #[path = "../../../tests/support/model.rs"]
 mod model;
 #[path = "../../../tests/support/promises.rs"]

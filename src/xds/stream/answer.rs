@@ -8,8 +8,8 @@ use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::super::generation::Generation;
+use super::super::ids::{self, NameId};
 use super::super::kind::Kind;
-use super::super::names::{self, NameId};
 use super::super::order::{ORDER, Way};
 use super::super::resource::{Resource, Version};
 use super::super::response::Response;
@@ -113,7 +113,7 @@ impl Stream {
     /// What is now at the client, as far as can be known.
     fn sent(&mut self, kind: Kind, puts: &[(NameId, Arc<Resource>)]) {
         let sub = self.types.get_mut(kind);
-        let sent = names::set(puts.iter().map(|(id, _)| *id).collect());
+        let sent = ids::set(puts.iter().map(|(id, _)| *id).collect());
         sub.dirty -= &sent;
         sub.again -= &sent;
         sub.absent -= &sent;
@@ -353,7 +353,7 @@ impl Stream {
         }
         let needs = clusters.iter().flat_map(|(_, cluster)| cluster.needs.iter());
         let wanted = |id: &NameId| endpoints.wildcard || endpoints.names.contains(*id);
-        let following = names::set(needs.copied().filter(wanted).collect());
+        let following = ids::set(needs.copied().filter(wanted).collect());
         endpoints.ask_all_again(&following);
     }
 

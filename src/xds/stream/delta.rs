@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use roaring::RoaringBitmap;
 
 use super::super::generation::Generation;
+use super::super::ids::set;
 use super::super::kind::Kind;
-use super::super::names::{Names, set};
+use super::super::names::Names;
 use super::super::request::{Claim, DeltaRequest};
 use super::{Dropped, Heard, MAX_NAME, Refusal, Stream, TOO_LONG, everything, short};
 

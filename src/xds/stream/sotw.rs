@@ -7,8 +7,9 @@ use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::super::generation::Generation;
+use super::super::ids::{NameId, set};
 use super::super::kind::Kind;
-use super::super::names::{NameId, Names, set};
+use super::super::names::Names;
 use super::super::request::SotwRequest;
 use super::{Dropped, Heard, MAX_NAME, Refusal, Stream, everything, short};
 
