@@ -13,12 +13,11 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use xds_bridge::xds::{
-    Changed, DeltaRequest, Draft, Generation, Heard, Index, Kind, Limits, Names, Node, PerKind, Reach,
-    Refusal, Response, SotwRequest, Stream, Update, Variant,
+    Changed, DeltaRequest, Generation, Heard, Index, Kind, Limits, Names, Node, PerKind, Reach, Refusal,
+    Response, SotwRequest, Stream, Update, Variant,
 };
 
 use super::client::{Client, Habit};
