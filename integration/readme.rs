@@ -1,5 +1,5 @@
 //! What the documents show works when it is pasted: the declaration of the README from a bridge, an Envoy and a server
-//! to two requests, by etcd and by Consul, and the certificates of docs/tls.md. Only ports are others.
+//! to two requests, by etcd and by Consul, the certificates of docs/tls.md, and the examples. Only the ports differ.
 
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -44,6 +44,19 @@ impl Places {
         self.0.iter().fold(text.to_owned(), replace)
     }
 
+    /// The same in a file, where Envoy writes an address and its port on two lines.
+    fn put_into_file(&self, text: &str) -> String {
+        let ports = self.0.iter().filter_map(|(shown, instead)| {
+            let port = |address: &str| {
+                address
+                    .rsplit_once(':')
+                    .map(|(_, port)| format!("port_value: {port}\n"))
+            };
+            Some((port(shown)?, port(instead)?))
+        });
+        ports.fold(self.put_into(text), |text, (from, to)| text.replace(&from, &to))
+    }
+
     fn of(&self, shown: &str) -> &str {
         let found = self.0.iter().find(|(from, _)| *from == shown);
         &found.expect("a place that stands in the documents").1
@@ -63,8 +76,8 @@ fn blocks(file: &str, heading: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-/// A folder in which the program, etcdctl and Envoy are found as the documents call them.
-fn folder(etcd: &Etcd) -> (TempDir, String) {
+/// A folder in which the program, etcdctl, Consul and Envoy are found as the documents call them.
+fn folder(etcd: &Etcd, consul: &Consul) -> (TempDir, String) {
     let dir = tempfile::tempdir().expect("a folder");
     let (target, bin) = (dir.path().join("target/debug"), dir.path().join("bin"));
     std::fs::create_dir_all(&target).expect("a folder");
@@ -78,11 +91,13 @@ fn folder(etcd: &Etcd) -> (TempDir, String) {
             "--disable-hot-restart --concurrency 1 --log-level warning",
         ),
         ("etcdctl", "ETCDCTL_BIN", ""),
+        ("consul", "CONSUL_BIN", ""),
     ] {
         let program = process::tool(variable, name);
         let script = format!(
-            "#!/bin/sh\nETCDCTL_API=3 ETCDCTL_ENDPOINTS={} exec {} \"$@\" {more}\n",
+            "#!/bin/sh\nETCDCTL_API=3 ETCDCTL_ENDPOINTS={} CONSUL_HTTP_ADDR={} exec {} \"$@\" {more}\n",
             etcd.url(),
+            consul.address(),
             program.display()
         );
         let file = bin.join(name);
@@ -131,7 +146,7 @@ async fn begin(before: &str, line: &str, url: &str) -> (TempDir, Program) {
 async fn the_declaration_of_the_readme_works_when_it_is_pasted() {
     let (etcd, consul) = tokio::join!(Etcd::start(), Consul::start());
     let places = Places::new(&etcd, &consul);
-    let (dir, before) = folder(&etcd);
+    let (dir, before) = folder(&etcd, &consul);
     let heading = "## One declaration that works";
     let toml = places.put_into(&blocks("README.md", heading, "toml").concat());
     std::fs::write(dir.path().join("bridge.toml"), toml).expect("bridge.toml");
@@ -196,7 +211,7 @@ fn commands(text: &str) -> Vec<String> {
 async fn the_certificates_of_the_document_work_when_they_are_pasted() {
     let (etcd, consul) = tokio::join!(Etcd::start(), Consul::start());
     let places = Places::new(&etcd, &consul);
-    let (dir, before) = folder(&etcd);
+    let (dir, before) = folder(&etcd, &consul);
     let shell = blocks("docs/tls.md", "# TLS on the discovery port", "sh");
     let [certificates, envoy] = shell.as_slice() else {
         panic!("docs/tls.md shows other commands: {shell:?}")
@@ -219,4 +234,79 @@ async fn the_certificates_of_the_document_work_when_they_are_pasted() {
         wait::holds(text.contains("envoy-1"), || text)
     })
     .await;
+}
+
+/// The examples, with the ports of this test.
+fn copy_examples(from: &Path, to: &Path, places: &Places) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("the examples") {
+        let (from, to) = {
+            let entry = entry.expect("an example");
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if from.is_dir() {
+            copy_examples(&from, &to, places);
+        } else {
+            let text = std::fs::read_to_string(&from).expect("an example");
+            std::fs::write(to, places.put_into_file(&text)).expect("a copy");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_example_works_when_it_is_pasted() {
+    for heading in ["## Consul", "## etcd", "## TLS"] {
+        let (etcd, consul) = tokio::join!(Etcd::start(), Consul::start());
+        let places = Places::new(&etcd, &consul);
+        let (dir, before) = folder(&etcd, &consul);
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+        copy_examples(&examples, &dir.path().join("examples"), &places);
+        let shown = places.put_into(&blocks("examples/README.md", heading, "sh").concat());
+        let (mut running, mut requests) = (Vec::new(), 0);
+        for command in commands(&shown) {
+            let ready = match command.as_str() {
+                // The registry runs already, on ports of its own.
+                "etcd" | "consul agent -dev" => continue,
+                line if line.contains("xds-bridge run") => {
+                    Some(format!("http://{}/readyz", places.of("127.0.0.1:18001")))
+                }
+                line if line.contains("envoy -c") => {
+                    Some(format!("http://{}/ready", places.of("127.0.0.1:9901")))
+                }
+                line if line.contains("http.server") => {
+                    Some(format!("http://127.0.0.1:{}/", places.of("8080")))
+                }
+                _ => None,
+            };
+            if let Some(ready) = ready {
+                running.push(begin(&before, &command, &ready).await);
+            } else if command.starts_with("curl") {
+                requests += 1;
+                wait::until(wait::PATIENCE, &command, async || {
+                    let text = paste(&before, &command)?;
+                    wait::holds(text.contains("examples"), || text)
+                })
+                .await;
+            } else {
+                paste(&before, &command).expect(heading);
+            }
+        }
+        assert_eq!((running.len(), requests), (3, 2), "{heading}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn envoy_accepts_the_files_of_the_three_steps() {
+    let (etcd, consul) = tokio::join!(Etcd::start(), Consul::start());
+    let (dir, before) = folder(&etcd, &consul);
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    copy_examples(
+        &examples,
+        &dir.path().join("examples"),
+        &Places::new(&etcd, &consul),
+    );
+    for step in ["endpoints", "clusters", "listeners"] {
+        let line = format!("envoy --mode validate -c examples/envoy/{step}.yaml");
+        paste(&before, &line).expect(step);
+    }
 }
