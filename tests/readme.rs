@@ -1,4 +1,4 @@
-//! What the README and the documents show is what the program does: the bootstraps are made again
+//! What the README and the documents show is what the program does: the files of `examples/envoy` are printed again
 //! (`UPDATE_DOCUMENTS=1` writes them), commands, make targets and links exist. `integration/readme.rs` pastes the rest.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
@@ -8,7 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// So long is the README at most: what is more belongs into a document.
+use serde_yaml_ng::Value;
+
+/// Maximum length of the README; anything more belongs in a document.
 const LINES: usize = 250;
 
 fn root() -> &'static Path {
@@ -19,11 +21,13 @@ fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).expect(name)
 }
 
-/// The README, CONTRIBUTING.md and all of `docs/`.
+/// The pages at the top, and all of `docs/`.
 fn documents() -> Vec<(PathBuf, String)> {
-    let mut files = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
-    for entry in fs::read_dir(root().join("docs")).unwrap() {
-        files.push(entry.unwrap().path());
+    let mut files = vec![root().join("examples/README.md")];
+    for folder in [root().to_owned(), root().join("docs")] {
+        for entry in fs::read_dir(folder).unwrap() {
+            files.push(entry.unwrap().path());
+        }
     }
     files.retain(|file| file.extension().is_some_and(|e| e == "md"));
     assert!(files.len() > 5, "docs/ is not where it was");
@@ -60,34 +64,54 @@ fn the_readme_stays_short() {
 }
 
 #[test]
-fn the_bridge_toml_is_right_and_the_bootstraps_are_made_by_the_commands_above_them() {
-    let (readme, text) = (read("README.md"), read("docs/adoption.md"));
+fn the_bridge_toml_is_right_and_the_examples_are_printed_by_the_commands_shown() {
+    let (readme, adoption) = (read("README.md"), read("docs/adoption.md"));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bridge.toml");
     fs::write(&file, blocks(&readme, "toml").first().expect("a bridge.toml").1).unwrap();
     let file = file.to_str().unwrap();
-    let mut new = text.clone();
-    let yaml = blocks(&text, "yaml");
-    let made = yaml
-        .into_iter()
-        .filter(|(_, shown)| shown.starts_with("# An Envoy for xds-bridge"));
-    let made: Vec<_> = made.collect();
-    assert_eq!(made.len(), 3, "one file per adoption step");
-    for (start, shown) in made.into_iter().rev() {
-        let name = "target/debug/xds-bridge bootstrap ";
-        let command = text[..start].rfind(name).expect("the command") + name.len();
-        let end = text[command..].find(" > envoy.yaml\n").expect("where it goes");
-        let mut arguments = vec!["bootstrap", "--config", file];
-        arguments.extend(text[command..command + end].split_whitespace());
-        new.replace_range(start..start + shown.len(), &program(&arguments));
-    }
-    if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
-        fs::write(root().join("docs/adoption.md"), &new).unwrap();
-    } else {
+    for step in ["endpoints", "clusters", "listeners"] {
+        let name = format!("examples/envoy/{step}.yaml");
+        let shown = readme.find(&format!("({name})")).expect("the link to the file");
+        let start = "target/debug/xds-bridge bootstrap ";
+        let command = &readme[readme[..shown].rfind(start).expect("the command above it")..];
+        let command = command.split(" > envoy.yaml\n").next().unwrap();
+        assert!(command.contains(&format!("--step {step}")), "{name}: {command}");
         assert!(
-            new == text,
-            "the bootstraps of docs/adoption.md are old: UPDATE_DOCUMENTS=1 cargo test --test readme"
+            adoption.contains(command),
+            "docs/adoption.md shows another command: {command}"
         );
+        let mut arguments = vec!["bootstrap", "--config", file];
+        arguments.extend(command[start.len()..].split_whitespace());
+        let printed = program(&arguments);
+        if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
+            fs::write(root().join(&name), &printed).unwrap();
+        }
+        assert!(
+            read(&name) == printed,
+            "{name} is old: UPDATE_DOCUMENTS=1 cargo test --test readme"
+        );
+        let whole: Value = serde_yaml_ng::from_str(&printed).unwrap();
+        for (document, link) in [(&readme, name.clone()), (&adoption, format!("../{name}"))] {
+            let end = document.find(&format!("({link})")).expect("the link to the file");
+            let excerpts = blocks(&document[..end], "yaml");
+            let (_, excerpt) = excerpts.last().expect("an excerpt above the link");
+            let part: Value = serde_yaml_ng::from_str(excerpt).unwrap();
+            assert!(contains(&whole, &part), "{name} does not contain\n{excerpt}");
+        }
+    }
+}
+
+/// Whether all of `part` is in `whole`: keys of a mapping, elements of a list in any place.
+fn contains(whole: &Value, part: &Value) -> bool {
+    match (whole, part) {
+        (Value::Mapping(whole), Value::Mapping(part)) => part
+            .iter()
+            .all(|(key, value)| whole.get(key).is_some_and(|found| contains(found, value))),
+        (Value::Sequence(whole), Value::Sequence(part)) => part
+            .iter()
+            .all(|value| whole.iter().any(|found| contains(found, value))),
+        _ => whole == part,
     }
 }
 
