@@ -69,3 +69,39 @@ fn each_row_names_a_command_and_a_fix() {
         }
     }
 }
+
+#[test]
+fn each_metric_is_documented() {
+    let text = read("docs/operations.md");
+    let (_, table) = text.split_once("\n## Metrics\n").expect("a part about metrics");
+    let rows = rows(table);
+    let documented: Vec<&str> = rows
+        .iter()
+        .flat_map(|row| code(row[0]))
+        .map(|name| name.strip_suffix("_total").unwrap_or(name))
+        .collect();
+    let mut registered = Vec::new();
+    for file in files(&root().join("src"), ".rs") {
+        let source = fs::read_to_string(file).unwrap();
+        for call in source.split(".register(").skip(1) {
+            let name = call
+                .trim_start()
+                .strip_prefix('"')
+                .and_then(|rest| rest.split('"').next());
+            registered.extend(name.map(str::to_owned));
+        }
+    }
+    assert!(registered.len() > 30, "metrics are not found");
+    for name in &registered {
+        assert!(
+            documented.contains(&name.as_str()),
+            "docs/operations.md lacks {name}"
+        );
+    }
+    for name in documented {
+        assert!(
+            registered.iter().any(|known| known == name),
+            "there is no metric {name}"
+        );
+    }
+}
