@@ -1,8 +1,8 @@
-//! ARCHITECTURE.md names each part of `src/`.
+//! ARCHITECTURE.md names each part of `src/`, docs/README.md each document.
 
 use std::fs;
 
-use super::{code, read, root, rows};
+use super::{code, files, read, root, rows};
 
 #[test]
 fn each_room_is_described() {
@@ -17,6 +17,18 @@ fn each_room_is_described() {
         assert!(
             name == "lib" || described.contains(&name.as_str()),
             "ARCHITECTURE.md says nothing of src/{name}"
+        );
+    }
+}
+
+#[test]
+fn each_document_is_in_the_index() {
+    let index = read("docs/README.md");
+    for file in files(&root().join("docs"), ".md") {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        assert!(
+            name == "README.md" || index.contains(&format!("({name})")),
+            "docs/README.md does not name {name}"
         );
     }
 }
