@@ -175,7 +175,11 @@ const FIXED: &[(&str, &str, &[&str])] = &[
     (
         "bytes of names: a stream",
         "32 MiB; 64 MiB",
-        &["name_bytes: 32 << 20", "UNKNOWN: usize = 64 << 20"],
+        &[
+            "name_bytes: 32 << 20",
+            "COMMON: usize = 48 << 20;",
+            "SHARED: usize = 16 << 20;",
+        ],
     ),
     ("a name", "512 bytes", &["MAX_NAME: usize = 512;"]),
     (
@@ -200,8 +204,8 @@ const FIXED: &[(&str, &str, &[&str])] = &[
     ("an answer of Consul", "32 MiB", &["=> 32 * 1024 * 1024,"]),
     (
         "instances of one service in Consul",
-        "10,000",
-        &["MAX_ENTRIES: usize = 10_000;", "MOST: usize = 40_000;"],
+        "40,000",
+        &["MOST: usize = 40_000;"],
     ),
     (
         "service names in Consul",
