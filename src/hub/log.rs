@@ -8,8 +8,7 @@ use tokio::time::Instant;
 use super::Hub;
 use super::quota::Quota;
 use crate::clock;
-use crate::model::catalog::Touched;
-use crate::model::{Issue, Severity};
+use crate::model::{Issue, Severity, Touched};
 use crate::plan::News;
 
 /// What of each kind may still be said in the log.

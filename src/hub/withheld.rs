@@ -6,9 +6,8 @@ use std::sync::Arc;
 use super::Hub;
 use super::last_known::Part;
 use crate::metrics::BySource;
-use crate::model::SourceState;
-use crate::model::catalog::Touched;
 use crate::model::probe::{Answer, Answered};
+use crate::model::{SourceState, Touched};
 
 impl Hub {
     /// How many instances of a source are withheld.

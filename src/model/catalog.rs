@@ -1,11 +1,11 @@
 //! All sources merged into one. Owned by one task, the hub; says which services
 //! an event really touched, so that everything behind it works for those only.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::change::{Change, Event, Issue, What};
+use super::change::{Change, Event, What};
 use super::declaration::Policy;
 use super::guard::GuardRule;
 use super::holder::Seniority;
@@ -13,6 +13,7 @@ use super::last_good::Exposures;
 use super::probe::{Answered, Question};
 use super::service::{Service, ServiceRecord};
 use super::source_state::SourceState;
+use super::touched::Touched;
 
 /// The merged state of all sources.
 #[derive(Debug, Default)]
@@ -20,26 +21,6 @@ pub struct Catalog {
     sources: BTreeMap<Arc<str>, SourceState>,
     /// Of those that are not the first choice, above 0.
     priorities: BTreeMap<Arc<str>, u32>,
-}
-
-/// What an event changed.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Touched {
-    /// Services to be merged and translated anew.
-    pub services: BTreeSet<Arc<str>>,
-    /// Issues that were not there before, and of which service.
-    pub new_issues: Vec<(Option<Arc<str>>, Issue)>,
-    /// Entries that could not be used as they were, and can be now: the service, and the instance (`""`: its
-    /// policy document).
-    pub repaired: Vec<(Arc<str>, Arc<str>)>,
-    /// Some issue came or went.
-    pub issues: bool,
-    /// The source's status, note or first delivery changed.
-    pub status: bool,
-    /// Sources to be asked to verify what they hold, for the so-many-th time.
-    pub ask: Vec<(Arc<str>, u64)>,
-    /// Withheld instances that are gone because nobody listens at their addresses.
-    pub gone: usize,
 }
 
 impl Catalog {
@@ -209,36 +190,10 @@ impl Catalog {
     }
 }
 
-impl Touched {
-    fn merge(&mut self, other: Self) {
-        self.services.extend(other.services);
-        self.new_issues.extend(other.new_issues);
-        self.repaired.extend(other.repaired);
-        self.issues |= other.issues;
-        self.status |= other.status;
-        self.ask.extend(other.ask);
-        self.gone += other.gone;
-    }
-
-    pub(super) fn note_issues(&mut self, service: Option<&Arc<str>>, old: &[Issue], new: &[Issue]) {
-        if old == new {
-            return;
-        }
-        self.issues = true;
-        // One service may have thousands, and each of its changes comes through here.
-        let known: HashSet<&Issue> = old.iter().collect();
-        self.new_issues.extend(
-            new.iter()
-                .filter(|i| !known.contains(i))
-                .map(|i| (service.cloned(), i.clone())),
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Instance, Status};
+    use crate::model::{Instance, Issue, Status};
 
     fn record(port: u16) -> ServiceRecord {
         let instance = Instance::new("1", ([127, 0, 0, 1], port).into());

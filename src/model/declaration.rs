@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::change::Issue;
 use super::instance::{MAX_WEIGHT, Protocol};
+use super::issue::Issue;
 use super::key::{Key, nearest, prefixed};
 use super::network::OnAllUnhealthy;
 use super::route::{RouteRule, clip, parse_duration};

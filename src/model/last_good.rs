@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::change::Issue;
 use super::declaration::{Expose, Policy};
 use super::instance::{Instance, Own};
+use super::issue::Issue;
 use super::key::Key;
 use super::service::ServiceRecord;
 

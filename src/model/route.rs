@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::path::{self, Paths};
+pub use super::text::clip;
 
 /// The words of a route.
 const WORDS: &str = "host=, path=, grpc=, header=, timeout=, stream-idle-timeout=";
@@ -291,21 +292,6 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     // Whole milliseconds: what a person writes, and the same on each machine.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // bounded just above
     Ok(Duration::from_millis((seconds * 1000.0).round() as u64))
-}
-
-/// At most 60 characters of somebody's text, for a message.
-#[must_use]
-pub fn clip(text: &str) -> String {
-    let clean: String = text
-        .chars()
-        .take(60)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
-    if text.chars().nth(60).is_some() {
-        format!("{clean}…")
-    } else {
-        clean
-    }
 }
 
 #[cfg(test)]

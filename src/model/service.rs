@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::change::Issue;
 use super::declaration::{Declared, Policy, State};
 use super::instance::{Health, Instance, Own, Protocol};
+use super::issue::Issue;
 use super::key::Key;
 use super::network::OnAllUnhealthy;
 use super::probe::{self, Standing};

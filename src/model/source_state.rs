@@ -5,12 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::catalog::Touched;
-use super::change::{Change, Condition, Issue, Status};
+use super::change::{Change, Condition, Status};
 use super::guard::{Guard, GuardRule, Turn, Withheld, held_back, turn};
+use super::issue::Issue;
 use super::key::Key;
 use super::last_good::{self, Exposures, Place};
 use super::service::ServiceRecord;
+use super::touched::Touched;
 
 mod probed;
 

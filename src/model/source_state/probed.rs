@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::SourceState;
-use crate::model::catalog::Touched;
 use crate::model::guard::Guard;
 use crate::model::probe::{Answer, Meaning};
+use crate::model::touched::Touched;
 
 impl SourceState {
     /// How many instances are withheld.
