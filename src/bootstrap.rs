@@ -21,9 +21,8 @@ pub use address::BridgeAddress;
 pub use tls::{TlsMistake, TlsWish};
 
 use crate::config::Config;
-use crate::model::declaration::Expose;
 use crate::model::network::is_below;
-use crate::model::{Bind, Listener, Matcher, Policy, Protocol, RouteRule, Service};
+use crate::model::{Bind, Expose, Listener, Matcher, Policy, Protocol, RouteRule, Service};
 use crate::plan::owners::{Contest, decide};
 use crate::plan::{Claim, claims as claims_of};
 use crate::render::{self, RenderError};
@@ -139,7 +138,7 @@ impl FromStr for StaticService {
         let protocol = match parts.next() {
             None => Protocol::Http1,
             Some(word) => Protocol::parse(word)
-                .ok_or_else(|| format!("protocol `{word}` must be http1, http2, grpc or tcp"))?,
+                .ok_or_else(|| format!("protocol `{word}` must be {}", Protocol::WORDS))?,
         };
         let routes: Vec<RouteRule> = parts
             .next()

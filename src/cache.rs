@@ -2,7 +2,10 @@
 //! bridge starts while its registry is away. Written atomically (`writer`); a file that is damaged, foreign or too old is refused with a clear word.
 //! Never trusted beside a registry that answers. Beside them stands what was decided between services.
 
+mod body;
 mod decisions;
+mod format2;
+mod schema;
 mod text;
 mod writer;
 
@@ -13,7 +16,7 @@ use std::time::Duration;
 
 use crate::clock;
 pub use decisions::{decisions_file, load_decisions};
-pub use text::{CacheError, LastKnown, Services, Snapshot, decode, encode, sealed};
+pub use text::{CacheError, LastKnown, Services, Snapshot, decode, encode, sealed, sealed_as};
 pub use writer::{Inbox, Saved, Writer, write, writer};
 
 /// No more of a file is read; 75,000 instances are some 20 MB.
@@ -89,8 +92,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::declaration::{Expose, Policy};
-    use crate::model::{Health, Instance, Protocol, RouteRule, ServiceRecord};
+    use crate::model::{Expose, Health, Instance, Policy, Protocol, RouteRule, ServiceRecord};
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -156,7 +158,7 @@ mod tests {
             r#"{{"id":"1","address":"[::ffff:10.0.0.7]:80","health":"Healthy","weight":1,"zone":"","version":"","policy":{policy}}}"#
         );
         let body = format!(r#"{{"orders":{{"instances":[{instance}],"policy":null}}}}"#).replace('\n', " ");
-        let text = sealed("etcd", "etcd /services/", 1_000, &body).unwrap();
+        let text = sealed_as(2, "etcd", "etcd /services/", 1_000, &body).unwrap();
         let read = decode(&text, "etcd", "etcd /services/", 1_060, DAY).unwrap();
         let instance = &read.services[0].1.instances[0];
         assert_eq!(instance.address.to_string(), "10.0.0.7:80");
@@ -191,10 +193,10 @@ mod tests {
             (&text[..text.len() - 20], "etcd", 1_000, "ends too early"),
             (&text[..20], "etcd", 1_000, "no second line"),
             (
-                &text.replacen("\"format\":2", "\"format\":3", 1),
+                &text.replacen("\"format\":3", "\"format\":4", 1),
                 "etcd",
                 1_000,
-                "format 3",
+                "format 4",
             ),
             (
                 &text,

@@ -1,33 +1,25 @@
 //! What was decided between services, on disk: what the instances of each declared together, which of them are
 //! gone and since when, and who has which requests. A bridge that begins comes to the same decisions by it.
 //!
-//! Absent or refused it costs nothing but that: who was registered first decides then.
+//! Absent or refused it costs nothing but that: who was registered first decides then. How it looks on disk is in
+//! `body`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::text::{sealed, unsealed};
+use super::body::Body;
+use super::format2;
+use super::schema::Keys;
+use super::text::{Unsealed, sealed, unsealed};
 use super::{CacheError, replace, text_of};
 use crate::clock;
-use crate::model::declaration::MAX_ROUTES;
+use crate::model::Policy;
 use crate::model::route::clip;
 use crate::model::service::check_name;
-use crate::model::{Holder, Requests};
-use crate::plan::{Decisions, Remembered};
+use crate::plan::Decisions;
 
 /// What the head of the file says of its content.
 const WHAT: (&str, &str) = ("decisions", "all sources");
-
-/// Keys of JSON are strings: requests stand in lists.
-#[derive(Serialize, Deserialize)]
-struct Body {
-    services: BTreeMap<Arc<str>, Remembered>,
-    holders: BTreeMap<Arc<str>, Vec<(Requests, Holder)>>,
-}
 
 /// The file.
 #[must_use]
@@ -66,50 +58,38 @@ pub(super) fn store(folder: &Path, decisions: &Decisions) -> Result<(), CacheErr
 }
 
 fn encode(decisions: &Decisions, written: u64) -> Result<String, CacheError> {
-    let Decisions { services, holders } = decisions.clone();
-    let holders = holders
-        .into_iter()
-        .map(|(name, all)| (name, all.into_iter().collect()));
-    let body = Body {
-        services,
-        holders: holders.collect(),
-    };
-    let body = serde_json::to_string(&body).map_err(|e| CacheError::Damaged(e.to_string()))?;
+    let body = serde_json::to_string(&Body::of(decisions)).map_err(|e| CacheError::Damaged(e.to_string()))?;
     sealed(WHAT.0, WHAT.1, written, &body)
 }
 
 fn decode(text: &str, now: u64) -> Result<Decisions, CacheError> {
     let damaged = |what: &str| CacheError::Damaged(clip(what));
-    let (written, body) = unsealed(text, WHAT.0, WHAT.1)?;
-    let body: Body = serde_json::from_str(body).map_err(|e| damaged(&e.to_string()))?;
-    let mut services = body.services;
+    let Unsealed {
+        format,
+        written,
+        body,
+    } = unsealed(text, WHAT.0, WHAT.1)?;
+    let read = if format == format2::FORMAT {
+        serde_json::from_str(body).map(|body: Body<format2::Policy>| body.read(Policy::from))
+    } else {
+        serde_json::from_str(body).map(|body: Body<Keys>| body.read(|keys| keys.policy()))
+    };
+    let mut decisions = read.map_err(|e| damaged(&e.to_string()))?;
     let age = Duration::from_secs(now.saturating_sub(written));
-    for (name, known) in &mut services {
+    for (name, known) in &mut decisions.services {
         check_name(name).map_err(|reason| damaged(&reason))?;
-        let policies = [Some(&known.elected), known.policy.as_ref()];
-        if policies
-            .into_iter()
-            .flatten()
-            .any(|p| p.routes.len() > MAX_ROUTES)
-        {
-            return Err(damaged("a service has too many routes"));
-        }
         known.left_ago = known.left_ago.map(|ago| ago.saturating_add(age));
     }
-    let holders = body.holders.into_iter();
-    Ok(Decisions {
-        services,
-        holders: holders
-            .map(|(name, all)| (name, all.into_iter().collect()))
-            .collect(),
-    })
+    Ok(decisions)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::model::Policy;
-    use crate::model::{Paths, RouteRule};
+    use crate::model::{Holder, Paths, Requests, RouteRule};
+    use crate::plan::Remembered;
 
     fn decisions() -> Decisions {
         let policy = Policy {

@@ -6,16 +6,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer as _};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::model::declaration::{MAX_LABEL, MAX_ROUTES};
+use super::format2;
+use super::schema::{FORMAT, Known, Record};
+use crate::model::declaration::MAX_LABEL;
 use crate::model::route::clip;
 use crate::model::service::{address, check_name};
 use crate::model::{Health, MAX_WEIGHT, ServiceRecord};
-
-/// Changes with the shape of what is written.
-const FORMAT: u32 = 2;
 
 /// The first line of a file; the second holds the services.
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,7 +75,7 @@ pub enum CacheError {
     #[error("the file is damaged: {0}")]
     Damaged(String),
     /// Another version of the bridge wrote it.
-    #[error("the file has format {0}, this bridge reads {FORMAT}")]
+    #[error("the file has format {0}, this bridge reads {before} and {FORMAT}", before = format2::FORMAT)]
     Format(u32),
     /// It is of another registry.
     #[error("the file is of {found}, not of {wanted}")]
@@ -110,7 +109,13 @@ pub fn encode(snapshot: &Snapshot, written: u64) -> Result<String, CacheError> {
     let damaged = |e: serde_json::Error| CacheError::Damaged(e.to_string());
     let services: BTreeMap<&str, &ServiceRecord> =
         snapshot.services.iter().map(|(n, r)| (&**n, &**r)).collect();
-    let body = serde_json::to_string(&services).map_err(damaged)?;
+    let mut body = Vec::new();
+    // One record after the other: beside a large state there is no second one of other types.
+    let written_one = services.iter().map(|(name, record)| (name, Record::of(record)));
+    serde_json::Serializer::new(&mut body)
+        .collect_map(written_one)
+        .map_err(damaged)?;
+    let body = String::from_utf8(body).map_err(|e| CacheError::Damaged(e.to_string()))?;
     sealed(&snapshot.source, &snapshot.registry, written, &body)
 }
 
@@ -119,8 +124,22 @@ pub fn encode(snapshot: &Snapshot, written: u64) -> Result<String, CacheError> {
 /// # Errors
 /// [`CacheError::Damaged`] when something cannot be written as JSON.
 pub fn sealed(source: &str, registry: &str, written: u64, body: &str) -> Result<String, CacheError> {
+    sealed_as(FORMAT, source, registry, written, body)
+}
+
+/// The same in the format of another version.
+///
+/// # Errors
+/// As those of [`sealed`].
+pub fn sealed_as(
+    format: u32,
+    source: &str,
+    registry: &str,
+    written: u64,
+    body: &str,
+) -> Result<String, CacheError> {
     let mut head = Head {
-        format: FORMAT,
+        format,
         source: source.to_owned(),
         registry: registry.to_owned(),
         written,
@@ -143,14 +162,17 @@ pub fn decode(
     max_age: Duration,
 ) -> Result<LastKnown, CacheError> {
     let damaged = |what: &str| CacheError::Damaged(what.to_owned());
-    let (written, body) = unsealed(text, source, registry)?;
+    let Unsealed {
+        format,
+        written,
+        body,
+    } = unsealed(text, source, registry)?;
     // A clock that was set back since: how old it is cannot be known, and it is better than nothing.
     let age = Duration::from_secs(now.saturating_sub(written));
     if age > max_age {
         return Err(CacheError::Old(age));
     }
-    let mut services: BTreeMap<Arc<str>, ServiceRecord> =
-        serde_json::from_str(body).map_err(|e| damaged(&clip(&e.to_string())))?;
+    let mut services = services(format, body).map_err(|e| damaged(&clip(&e.to_string())))?;
     for (name, record) in &mut services {
         servable(name, record).map_err(|reason| damaged(&reason))?;
     }
@@ -160,22 +182,44 @@ pub fn decode(
     })
 }
 
-/// When a file was written, and its second line.
+/// The records of a body in this format.
+fn services(format: u32, body: &str) -> serde_json::Result<BTreeMap<Arc<str>, ServiceRecord>> {
+    if format == format2::FORMAT {
+        let services: BTreeMap<Arc<str>, format2::Record> = serde_json::from_str(body)?;
+        return Ok(services
+            .into_iter()
+            .map(|(name, record)| (name, record.into()))
+            .collect());
+    }
+    let services: BTreeMap<Arc<str>, Record> = serde_json::from_str(body)?;
+    let mut known = Known::new();
+    let read = |(name, record): (Arc<str>, Record)| (name, record.read(&mut known));
+    Ok(services.into_iter().map(read).collect())
+}
+
+/// A file whose head fits.
+#[derive(Debug)]
+pub(super) struct Unsealed<'a> {
+    /// That of this version, or of the one before.
+    pub(super) format: u32,
+    /// Seconds since 1970.
+    pub(super) written: u64,
+    /// The second line.
+    pub(super) body: &'a str,
+}
+
+/// Checks the head of a file.
 ///
 /// # Errors
 /// [`CacheError`], which says why it is refused.
-pub(super) fn unsealed<'a>(
-    text: &'a str,
-    source: &str,
-    registry: &str,
-) -> Result<(u64, &'a str), CacheError> {
+pub(super) fn unsealed<'a>(text: &'a str, source: &str, registry: &str) -> Result<Unsealed<'a>, CacheError> {
     let damaged = |what: &str| CacheError::Damaged(what.to_owned());
     let (head, body) = text
         .split_once('\n')
         .ok_or_else(|| damaged("it has no second line"))?;
     let head: Head =
         serde_json::from_str(head).map_err(|e| damaged(&format!("its head: {}", clip(&e.to_string()))))?;
-    if head.format != FORMAT {
+    if ![FORMAT, format2::FORMAT].contains(&head.format) {
         return Err(CacheError::Format(head.format));
     }
     let (found, wanted) = (
@@ -192,7 +236,11 @@ pub(super) fn unsealed<'a>(
     if head.sum(body) != head.checksum {
         return Err(damaged("its checksum is another"));
     }
-    Ok((head.written, body))
+    Ok(Unsealed {
+        format: head.format,
+        written: head.written,
+        body,
+    })
 }
 
 /// Which registry a file names: whatever stands there, a log line has its length.
@@ -226,12 +274,9 @@ fn servable(name: &str, record: &mut ServiceRecord) -> Result<(), String> {
         if !(least..=MAX_WEIGHT).contains(&instance.weight) {
             return Err(wrong("its weight is out of bounds"));
         }
-        // It stands in names of clusters.
+        // It will be in names of clusters.
         if instance.version.len() > MAX_LABEL || instance.version.contains(['@', '/']) {
             return Err(wrong("its version is no version"));
-        }
-        if instance.policy.routes.len() > MAX_ROUTES {
-            return Err(wrong("it has too many routes"));
         }
     }
     Ok(())

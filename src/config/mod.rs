@@ -17,7 +17,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::model::network::{Bind, Clusters, Exposure, Listener, OnAllUnhealthy, Owner};
+pub use crate::model::network::{Bind, Clusters, Exposure, Listener, Owner};
+pub use crate::model::policy::OnAllUnhealthy;
 pub use formats::{Condition, Field, Format, Named, PRESETS, Pattern, Scheme, Value};
 pub use load::{ConfigError, load, load_str};
 pub use reader::Mistake;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::change::{Change, Event, What};
-use super::declaration::Policy;
 use super::guard::GuardRule;
 use super::holder::Seniority;
 use super::last_good::Exposures;
+use super::policy::Policy;
 use super::probe::{Answered, Question};
 use super::service::{Service, ServiceRecord};
 use super::source_state::SourceState;

@@ -1,6 +1,10 @@
 //! Tests of the keys that a server declares.
 
+use std::time::Duration;
+
 use super::*;
+use crate::model::policy::{Expose, OnAllUnhealthy, State};
+use crate::model::route::RouteRule;
 
 fn read(pairs: &[(&str, &str)]) -> (Declared, Vec<String>) {
     let mut issues = Vec::new();
@@ -25,8 +29,8 @@ fn good_keys_are_read_without_a_word() {
         ("route", "grpc=shop.Orders"),
     ]);
     assert!(issues.is_empty(), "{issues:?}");
-    assert_eq!(declared.weight, Some(10));
-    assert_eq!(declared.state, Some(State::Drain));
+    assert_eq!(declared.instance.weight, Some(10));
+    assert_eq!(declared.instance.state, Some(State::Drain));
     assert_eq!(declared.policy.all_unhealthy, Some(OnAllUnhealthy::Drop));
     assert_eq!(
         (
@@ -65,13 +69,18 @@ fn a_bad_value_costs_its_own_key_only() {
         ("all-unhealthy", "panic"),
         ("idle-timeout", "0.4ms"),
     ]);
-    assert_eq!(declared.version.as_deref(), Some("v1"));
+    assert_eq!(declared.instance.version.as_deref(), Some("v1"));
     assert_eq!(
-        (declared.weight, declared.state, declared.policy.protocol),
+        (
+            declared.instance.weight,
+            declared.instance.state,
+            declared.policy.protocol
+        ),
         (None, None, None)
     );
     assert_eq!(declared.policy.all_unhealthy, None);
     let slips: Vec<String> = declared
+        .instance
         .slips
         .iter()
         .chain(&declared.policy.slips)
@@ -84,9 +93,9 @@ fn a_bad_value_costs_its_own_key_only() {
             "state",
             "protocol",
             "expose",
-            "all-unhealthy",
+            "route",
             "idle-timeout",
-            "route"
+            "all-unhealthy"
         ]
     );
     assert_eq!(issues.len(), 9, "{issues:?}");
@@ -102,7 +111,7 @@ fn a_misspelt_key_is_a_slip_of_the_one_that_was_meant() {
         ("Expose", "x"),
     ]);
     assert_eq!(declared.policy.slips, [Key::Route(1)].into());
-    assert_eq!(declared.slips, [Key::Weight].into());
+    assert_eq!(declared.instance.slips, [Key::Weight].into());
     assert!(issues[0].contains("did you mean `xds-route`?"), "{issues:?}");
 }
 
@@ -122,10 +131,13 @@ fn a_word_of_later_versions_leaves_the_rest_of_a_route() {
 fn a_slip_is_overruled_by_a_stronger_place_only() {
     let (bad, _) = read(&[("weight", "x"), ("expose", "")]);
     let (good, _) = read(&[("weight", "9"), ("expose", "edge")]);
-    let stronger = good.clone().over(bad.clone());
-    assert!(stronger.slips.is_empty() && stronger.policy.slips.is_empty());
-    let weaker = bad.over(good);
-    assert_eq!((weaker.weight, weaker.slips), (Some(9), [Key::Weight].into()));
+    let stronger = good.clone().over(&bad);
+    assert!(stronger.instance.slips.is_empty() && stronger.policy.slips.is_empty());
+    let weaker = bad.over(&good);
+    assert_eq!(
+        (weaker.instance.weight, weaker.instance.slips),
+        (Some(9), [Key::Weight].into())
+    );
     assert_eq!(weaker.policy.slips, [Key::Expose].into());
 }
 
@@ -133,9 +145,13 @@ fn a_slip_is_overruled_by_a_stronger_place_only() {
 fn the_stronger_place_wins_key_by_key() {
     let (meta, _) = read(&[("weight", "5")]);
     let (tag, _) = read(&[("weight", "9"), ("zone", "b"), ("route", "path=/t")]);
-    let both = meta.over(tag);
+    let both = meta.over(&tag);
     assert_eq!(
-        (both.weight, both.zone.as_deref(), both.policy.routes.len()),
+        (
+            both.instance.weight,
+            both.instance.zone.as_deref(),
+            both.policy.routes.len()
+        ),
         (Some(5), Some("b"), 1)
     );
 }

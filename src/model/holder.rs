@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::path::Paths;
 
 /// The requests of a route. Two routes for the same ones cannot both count.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Requests {
     /// A host, `*.example.com` or `*`.
     pub host: String,
@@ -17,12 +17,11 @@ pub struct Requests {
 }
 
 /// Who has some requests.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// The service that has them.
     pub service: Arc<str>,
     /// Services that claimed them too while it had instances, by name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<Arc<str>>,
 }
 

@@ -1,20 +1,18 @@
 //! One server process, as a registry knows it. Never a hostname: EDS carries
 //! addresses only (Envoy refuses a whole assignment that holds a hostname).
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::declaration::{Policy, State};
-use super::key::Key;
+use super::policy::{InstanceKeys, Policy};
 
 /// The largest weight an instance may have. Envoy adds the weights of a
 /// locality up in 32 bits; this leaves room for 32,000 instances of the largest.
 pub const MAX_WEIGHT: u32 = 128_000;
 
 /// One server process of a service.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
     /// Unique within its service and source, e.g. `orders-7`.
     pub id: Arc<str>,
@@ -31,11 +29,9 @@ pub struct Instance {
     /// The service policy this instance declares (it may differ between versions).
     pub policy: Arc<Policy>,
     /// What it declares of itself, where it declares anything: the fields above have it already.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own: Option<Arc<Own>>,
     /// When it was registered, in its registry's own count; 0: there is none. Counts of two registries
     /// cannot be compared.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub created: u64,
 }
 
@@ -56,36 +52,22 @@ impl Instance {
     }
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
-const fn is_zero(created: &u64) -> bool {
-    *created == 0
-}
-
 /// What an instance declares of itself, apart from what its registry says. Kept so that a key that becomes
 /// unreadable can keep its last good value while the registry's own facts go on changing.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Own {
-    /// `weight`
-    pub weight: Option<u32>,
-    /// `state`
-    pub state: Option<State>,
-    /// `zone`
-    pub zone: Option<Arc<str>>,
-    /// `version`
-    pub version: Option<Arc<str>>,
+    /// Its own keys.
+    pub declared: InstanceKeys,
     /// The registry's own health.
     pub health: Health,
     /// The registry's own weight.
     pub registered_weight: u32,
     /// The registry's own zone.
     pub registered_zone: Arc<str>,
-    /// Keys of the instance that are there and cannot be read.
-    #[serde(skip)]
-    pub slips: BTreeSet<Key>,
 }
 
 /// Health as Envoy's EDS knows it (`envoy.config.core.v3.HealthStatus`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Health {
     /// Gets traffic.
     Healthy,
@@ -119,46 +101,5 @@ impl Health {
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// What an instance speaks; decides the upstream protocol of its cluster.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-pub enum Protocol {
-    /// HTTP/1.1, the default.
-    #[default]
-    Http1,
-    /// HTTP/2 without TLS (prior knowledge).
-    Http2,
-    /// gRPC: HTTP/2, and routes without a response timeout.
-    Grpc,
-    /// Bytes: a cluster and endpoints, but no HTTP routes.
-    Tcp,
-}
-
-impl Protocol {
-    /// Reads the declared word.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "http1" | "http" => Self::Http1,
-            "http2" | "h2" => Self::Http2,
-            "grpc" => Self::Grpc,
-            "tcp" => Self::Tcp,
-            _ => return None,
-        })
-    }
-
-    /// The declared word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Http1 => "http1",
-            Self::Http2 => "http2",
-            Self::Grpc => "grpc",
-            Self::Tcp => "tcp",
-        }
     }
 }

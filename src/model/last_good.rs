@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::declaration::{Expose, Policy};
-use super::instance::{Instance, Own};
+use super::instance::Instance;
 use super::issue::Issue;
 use super::key::Key;
+use super::policy::{Expose, Policy};
 use super::service::ServiceRecord;
 
 /// Sentences about stale keys of one service; the rest is counted.
@@ -130,7 +130,10 @@ fn stays(value: impl std::fmt::Display) -> String {
 fn has_slips(instance: &Instance, exposures: &Exposures) -> bool {
     !instance.policy.slips.is_empty()
         || unknown_exposure(&instance.policy, exposures)
-        || instance.own.as_ref().is_some_and(|own| !own.slips.is_empty())
+        || instance
+            .own
+            .as_ref()
+            .is_some_and(|own| !own.declared.slips.is_empty())
 }
 
 fn unknown_exposure(policy: &Policy, exposures: &Exposures) -> bool {
@@ -145,37 +148,21 @@ fn keep_own(
     place: Place<'_>,
     issues: &mut Vec<Issue>,
 ) -> Vec<Key> {
-    let Some(own) = instance.own.as_deref().filter(|own| !own.slips.is_empty()) else {
+    let own = instance
+        .own
+        .as_deref()
+        .filter(|own| !own.declared.slips.is_empty());
+    let (Some(own), Some(last)) = (own, last.map(Instance::declared)) else {
         return Vec::new();
     };
-    let Some(last) = last else { return Vec::new() };
-    let mut own: Own = own.clone();
+    let mut own = own.clone();
     let mut kept = Vec::new();
-    let said = last.own.as_deref();
-    for key in &own.slips {
-        let took = match key {
-            Key::Weight => said.and_then(|l| l.weight).map(|weight| {
-                own.weight = Some(weight);
-                weight.to_string()
-            }),
-            Key::State => said.and_then(|l| l.state).map(|state| {
-                own.state = Some(state);
-                state.as_str().to_owned()
-            }),
-            Key::Zone => said.and_then(|l| l.zone.clone()).map(|zone| {
-                own.zone = Some(zone.clone());
-                zone.to_string()
-            }),
-            Key::Version if !last.version.is_empty() => {
-                own.version = Some(last.version.clone());
-                Some(last.version.to_string())
-            }
-            _ => None,
-        };
-        if let Some(value) = took {
-            let reason = format!("{}; {}", place.wrong(*key, &[]), stays(value));
+    for key in own.declared.slips.clone() {
+        if own.declared.take(key, &last) {
+            let value = last.shown(key).unwrap_or_default();
+            let reason = format!("{}; {}", place.wrong(key, &[]), stays(value));
             issues.push(place.sentence(&instance.id, reason));
-            kept.push(*key);
+            kept.push(key);
         }
     }
     instance.follow(&own);
@@ -217,7 +204,7 @@ fn keep(
         let last = last.filter(|last| key != Key::Expose || place.unknown(last).is_empty());
         let consequence = if last.is_some_and(|last| policy.take(key, last)) {
             kept.push(key);
-            stays(policy.shown(key))
+            stays(policy.shown(key).unwrap_or_default())
         } else if key == Key::Expose && !unknown.is_empty() {
             if let Some(Expose::On(names)) = &mut policy.expose {
                 names.retain(|name| place.exposures.contains(name.as_str()));
@@ -226,7 +213,7 @@ fn keep(
                 policy.expose = None;
                 "counts as not declared".to_owned()
             } else {
-                format!("only {} counts", policy.shown(key))
+                format!("only {} counts", policy.shown(key).unwrap_or_default())
             }
         } else {
             continue; // what was read of it says so
@@ -412,8 +399,8 @@ mod tests {
         expect![[r"
             orders/x-1: weight: cannot be read; the last good value 90 stays in force until a readable one is registered
             orders/x-1: expose: exposure `egde` is not in bridge.toml; there are edge, internal; the last good value edge stays in force until a readable one is registered
-            orders/x-1: timeout: cannot be read; the last good value 5s stays in force until a readable one is registered
             orders/x-1: route: cannot be read; the last good value host=api.x path=/a header=x-a:1 timeout=2s stays in force until a readable one is registered
+            orders/x-1: timeout: cannot be read; the last good value 5s stays in force until a readable one is registered
         "]]
         .assert_eq(&said(Some(&first)));
         expect![[r"

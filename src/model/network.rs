@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::path::Paths;
+use super::policy::OnAllUnhealthy;
 
 /// All that the operator defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,40 +47,6 @@ impl Clusters {
         idle_timeout: Duration::from_secs(4),
         keep_routes: Duration::from_secs(3600),
     };
-}
-
-/// What becomes of a service that is all unhealthy ([`super::Service::all_unhealthy`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-pub enum OnAllUnhealthy {
-    /// All get traffic (`healthy_panic_threshold` 1 %).
-    Open,
-    /// None gets traffic: 503 (`healthy_panic_threshold` 0 %). They stay in the assignment as they are.
-    Closed,
-    /// None is in the assignment: 503, and clients that share calls out themselves see none either.
-    Drop,
-}
-
-impl OnAllUnhealthy {
-    /// Reads the declared word.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "open" => Self::Open,
-            "closed" => Self::Closed,
-            "drop" => Self::Drop,
-            _ => return None,
-        })
-    }
-
-    /// The declared word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Closed => "closed",
-            Self::Drop => "drop",
-        }
-    }
 }
 
 /// A name the operator binds to listeners, and what services may claim there.

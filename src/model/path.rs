@@ -4,7 +4,7 @@
 use super::text::clip;
 
 /// A set of request paths. The order puts the narrower of two that are equally long first.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Paths {
     /// This one.
     Exactly(String),
@@ -90,7 +90,7 @@ impl Paths {
 }
 
 /// Without slashes at its end: `/archive/` also answers `/archive`.
-pub(super) fn normal(path: &str) -> String {
+fn normal(path: &str) -> String {
     match path.trim_end_matches('/') {
         "" => "/".to_owned(),
         path => path.to_owned(),

@@ -30,7 +30,7 @@ impl ServiceRecord {
 
     fn wrong(&self) -> BTreeSet<Arc<str>> {
         let slips = |i: &&Instance| {
-            !i.policy.slips.is_empty() || i.own.as_ref().is_some_and(|own| !own.slips.is_empty())
+            !i.policy.slips.is_empty() || i.own.as_ref().is_some_and(|own| !own.declared.slips.is_empty())
         };
         let policy = self.policy.iter().filter(|policy| !policy.slips.is_empty());
         self.stale

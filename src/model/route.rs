@@ -1,19 +1,15 @@
 //! One declared route: `host=api.x path=/orders header=x-canary:1 timeout=2s` or
 //! `grpc=shop.Orders/Get`. Parsing names the word that is wrong and what would be right.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
-
-use super::path::{self, Paths};
+use super::path::Paths;
 pub use super::text::clip;
 
-/// The words of a route.
-const WORDS: &str = "host=, path=, grpc=, header=, timeout=, stream-idle-timeout=";
-
 /// A route that a service declares for itself.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteRule {
     /// Host to match, without a port; `None`: each host of the exposure.
     pub host: Option<String>,
@@ -28,10 +24,9 @@ pub struct RouteRule {
 }
 
 /// What of a request is compared.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Matcher {
     /// This path and what is below it; starts with `/`, and ends with none unless it is the root.
-    #[serde(deserialize_with = "segments")]
     Prefix(String),
     /// All paths that begin with these characters, `path=/orders*`.
     Characters(String),
@@ -40,7 +35,7 @@ pub enum Matcher {
 }
 
 /// A gRPC service by its full name, and maybe one method.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrpcMethod {
     /// e.g. `shop.Orders`
     pub service: String,
@@ -72,11 +67,6 @@ const HARMLESS: [&str; 19] = [
     "set-response-header",
 ];
 
-/// Last known states of earlier versions hold the path as it was declared.
-fn segments<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    String::deserialize(deserializer).map(|path| path::normal(&path))
-}
-
 impl Matcher {
     /// Which paths it takes. Different words for the same paths are equal here.
     #[must_use]
@@ -106,54 +96,123 @@ impl RouteRule {
     /// # Errors
     /// As those of [`Self::parse`].
     pub fn read(text: &str) -> Result<(Self, Vec<String>), String> {
-        let mut host = None;
-        let mut matcher = None;
-        let mut headers = Vec::new();
-        let mut timeout = None;
+        let mut draft = Draft::default();
         let mut warnings = Vec::new();
-        let mut stream_idle_timeout = None;
-        for word in text.split_whitespace() {
-            let Some((key, value)) = word.split_once('=') else {
-                return Err(format!("`{}` is not key=value ({WORDS})", clip(word)));
+        let mut seen = BTreeSet::new();
+        for part in text.split_whitespace() {
+            let Some((name, value)) = part.split_once('=') else {
+                return Err(format!("`{}` is not key=value ({})", clip(part), known()));
             };
-            let twice = || format!("`{key}=` stands twice in one route; use route-2 for another");
-            match key {
-                "host" if host.is_some() => return Err(twice()),
-                "host" => host = Some(parse_host(value)?),
-                "path" | "grpc" if matcher.is_some() => {
-                    return Err("a route has one `path=` or one `grpc=`; use route-2 for another".to_owned());
-                }
-                "path" => matcher = Some(parse_path(value)?),
-                "grpc" => matcher = Some(Matcher::Grpc(GrpcMethod::parse(value)?)),
-                "header" => headers.push(parse_header(value)?),
-                "timeout" if timeout.is_some() => return Err(twice()),
-                "timeout" => timeout = Some(parse_duration(value)?),
-                "stream-idle-timeout" if stream_idle_timeout.is_some() => return Err(twice()),
-                "stream-idle-timeout" => stream_idle_timeout = Some(parse_duration(value)?),
-                _ if HARMLESS.contains(&key) => {
-                    warnings.push(format!(
-                        "`{key}=` is not acted on by this version; the rest of the route counts"
+            if let Some(word) = WORDS.iter().find(|word| word.name == name) {
+                if !word.many && !seen.insert(name) {
+                    return Err(format!(
+                        "`{name}=` stands twice in one route; use route-2 for another"
                     ));
                 }
-                _ => {
-                    return Err(format!("`{}=` is not known in a route ({WORDS})", clip(key)));
-                }
+                (word.read)(&mut draft, value)?;
+            } else if HARMLESS.contains(&name) {
+                warnings.push(format!(
+                    "`{name}=` is not acted on by this version; the rest of the route counts"
+                ));
+            } else {
+                return Err(format!("`{}=` is not known in a route ({})", clip(name), known()));
             }
         }
-        let matcher = match (matcher, &host) {
+        Ok((draft.rule()?, warnings))
+    }
+}
+
+/// A word of a route, `name=value`.
+pub struct Word {
+    /// What stands before `=`.
+    pub name: &'static str,
+    /// What it means, in Markdown, one line.
+    pub help: &'static str,
+    /// It may stand more than once.
+    many: bool,
+    /// Takes its value.
+    read: fn(&mut Draft, &str) -> Result<(), String>,
+}
+
+/// The words of a route. A new one is a row here and a field of [`RouteRule`].
+pub static WORDS: [Word; 6] = [
+    Word {
+        name: "host",
+        help: "requests for this host, without a port; else for each host of the exposure",
+        many: false,
+        read: |draft, text| parse_host(text).map(|host| draft.host = Some(host)),
+    },
+    Word {
+        name: "path",
+        help: "this path and what is below it by whole segments; `path=/orders*`: all that begins with these characters",
+        many: true, // refused by itself, also beside `grpc=`
+        read: |draft, text| draft.only(parse_path(text)?),
+    },
+    Word {
+        name: "grpc",
+        help: "a gRPC service, `shop.Orders`, or one method of it, `shop.Orders/Get`",
+        many: true,
+        read: |draft, text| draft.only(Matcher::Grpc(GrpcMethod::parse(text)?)),
+    },
+    Word {
+        name: "header",
+        help: "`name:value`: requests with exactly this header; several: with all of them",
+        many: true,
+        read: |draft, text| parse_header(text).map(|header| draft.headers.push(header)),
+    },
+    Word {
+        name: "timeout",
+        help: "as the key `timeout`, for this route",
+        many: false,
+        read: |draft, text| parse_duration(text).map(|time| draft.timeout = Some(time)),
+    },
+    Word {
+        name: "stream-idle-timeout",
+        help: "as the key `stream-idle-timeout`, for this route",
+        many: false,
+        read: |draft, text| parse_duration(text).map(|time| draft.stream_idle_timeout = Some(time)),
+    },
+];
+
+/// All words, for messages.
+fn known() -> String {
+    let words: Vec<String> = WORDS.iter().map(|word| format!("{}=", word.name)).collect();
+    words.join(", ")
+}
+
+/// A route while it is read.
+#[derive(Default)]
+struct Draft {
+    host: Option<String>,
+    matcher: Option<Matcher>,
+    headers: Vec<(String, String)>,
+    timeout: Option<Duration>,
+    stream_idle_timeout: Option<Duration>,
+}
+
+impl Draft {
+    fn only(&mut self, matcher: Matcher) -> Result<(), String> {
+        match self.matcher.replace(matcher) {
+            None => Ok(()),
+            Some(_) => Err("a route has one `path=` or one `grpc=`; use route-2 for another".to_owned()),
+        }
+    }
+
+    fn rule(self) -> Result<RouteRule, String> {
+        let matcher = match (self.matcher, &self.host) {
             (Some(matcher), _) => matcher,
             (None, Some(_)) => Matcher::Prefix("/".to_owned()),
             (None, None) => return Err("a route needs `host=`, `path=` or `grpc=`".to_owned()),
         };
+        let mut headers = self.headers;
         headers.sort();
-        let rule = Self {
-            host,
+        Ok(RouteRule {
+            host: self.host,
             matcher,
             headers,
-            timeout,
-            stream_idle_timeout,
-        };
-        Ok((rule, warnings))
+            timeout: self.timeout,
+            stream_idle_timeout: self.stream_idle_timeout,
+        })
     }
 }
 
@@ -177,10 +236,10 @@ impl fmt::Display for RouteRule {
             write!(f, " header={name}:{value}")?;
         }
         if let Some(timeout) = self.timeout {
-            write!(f, " timeout={timeout:?}")?;
+            write!(f, " timeout={}", show_duration(timeout))?;
         }
         if let Some(timeout) = self.stream_idle_timeout {
-            write!(f, " stream-idle-timeout={timeout:?}")?;
+            write!(f, " stream-idle-timeout={}", show_duration(timeout))?;
         }
         Ok(())
     }
@@ -294,6 +353,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis((seconds * 1000.0).round() as u64))
 }
 
+/// A duration as [`parse_duration`] reads it.
+#[must_use]
+pub fn show_duration(time: Duration) -> String {
+    if time.is_zero() {
+        "0s".to_owned()
+    } else {
+        format!("{time:?}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,22 +382,26 @@ mod tests {
     }
 
     #[test]
+    fn a_route_is_shown_as_it_can_be_declared() {
+        for text in [
+            "host=api.x path=/orders header=a:1 header=b:2 timeout=1.5s stream-idle-timeout=0s",
+            "path=/ timeout=0s",
+            "path=/orders* timeout=86400s",
+            "path=/orders/*",
+            "grpc=shop.Orders/Get stream-idle-timeout=250ms",
+            "grpc=shop.Orders",
+        ] {
+            let rule = RouteRule::parse(text).unwrap();
+            assert_eq!(rule.to_string(), text);
+        }
+    }
+
+    #[test]
     fn equal_paths_are_equal_however_they_are_written() {
         let paths = |text: &str| RouteRule::parse(text).unwrap().matcher.paths();
         assert_eq!(paths("path=/orders/"), paths("path=/orders"));
         assert_eq!(paths("host=x"), paths("path=/*"));
         assert_eq!(paths("grpc=shop.Orders"), paths("path=/shop.Orders/*"));
-    }
-
-    #[test]
-    fn a_path_of_an_earlier_last_known_state_is_normalised() {
-        let read: Matcher = serde_json::from_str(r#"{"Prefix":"/orders/"}"#).unwrap();
-        assert_eq!(read, Matcher::Prefix("/orders".into()));
-        let old = r#"{"host":null,"matcher":{"Prefix":"/"},"headers":[],"timeout":null}"#;
-        assert_eq!(
-            serde_json::from_str::<RouteRule>(old).unwrap(),
-            RouteRule::parse("path=/").unwrap()
-        );
     }
 
     #[test]

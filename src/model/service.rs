@@ -5,38 +5,33 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::declaration::{Declared, Policy, State};
-use super::instance::{Health, Instance, Own, Protocol};
+use super::declaration::Declared;
+use super::instance::{Health, Instance, Own};
 use super::issue::Issue;
 use super::key::Key;
-use super::network::OnAllUnhealthy;
+use super::policy::{InstanceKeys, OnAllUnhealthy, Policy, Protocol, State};
 use super::probe::{self, Standing};
 use super::route::{Matcher, clip};
 use super::vote::{self, Conflict};
 
 /// All that one source says of one service.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceRecord {
     /// In the order of their ids.
     pub instances: Vec<Instance>,
     /// The service's policy document, where there is one; stronger than what instances declare.
     pub policy: Option<Policy>,
     /// What is wrong with entries of this service.
-    #[serde(skip)]
     pub issues: Vec<Issue>,
     /// Entries that are there and cannot be read at all: ids of instances, `""` for the policy document.
-    #[serde(skip)]
     pub unread: Vec<Arc<str>>,
     /// Instances that are there and rejected, by their ids, where the registry's own word for that is no last good
     /// value: each is judged by what it says now.
-    #[serde(skip)]
     pub rejected: Vec<Arc<str>>,
     /// Keys that keep their last good value, since what is registered now cannot be read: by the id of the
     /// instance, `""` for the policy document. `None`: the whole entry.
-    #[serde(skip)]
     pub stale: Vec<(Arc<str>, Option<Key>)>,
     /// Addresses of instances that the source no longer lists, and what is known about them.
-    #[serde(skip)]
     pub withheld: BTreeMap<SocketAddr, Standing>,
 }
 
@@ -185,29 +180,21 @@ pub struct Registered<'a> {
 /// stays known: when all of a service do, its routes and protocol are still there.
 #[must_use]
 pub fn assemble(registered: &Registered<'_>, declared: Declared) -> Instance {
-    let Declared {
-        version,
-        weight,
-        zone,
-        state,
-        slips,
-        policy,
-    } = declared;
+    // The instance has its version in any case: one that declares no more is remembered by that.
+    let silent = InstanceKeys {
+        version: None,
+        ..declared.instance.clone()
+    } == InstanceKeys::default();
     let own = Own {
-        weight,
-        state,
-        zone,
-        version,
+        declared: declared.instance,
         health: registered.health,
         registered_weight: registered.weight,
         registered_zone: registered.zone.into(),
-        slips,
     };
-    let silent = own.weight.is_none() && own.state.is_none() && own.zone.is_none() && own.slips.is_empty();
     let mut instance = Instance {
         health: registered.health,
         weight: registered.weight,
-        policy: Arc::new(policy),
+        policy: Arc::new(declared.policy),
         ..Instance::new(registered.id, registered.address)
     };
     instance.follow(&own);
@@ -218,15 +205,26 @@ pub fn assemble(registered: &Registered<'_>, declared: Declared) -> Instance {
 impl Instance {
     /// Takes the facts that the registry and the declaration say together.
     pub(super) fn follow(&mut self, own: &Own) {
-        self.weight = own.weight.unwrap_or(own.registered_weight);
-        self.health = match own.state {
+        let declared = &own.declared;
+        self.weight = declared.weight.unwrap_or(own.registered_weight);
+        self.health = match declared.state {
             _ if self.weight == 0 => Health::Off,
             Some(State::Off) => Health::Off,
             Some(State::Drain) => Health::Draining,
             Some(State::Up) | None => own.health,
         };
-        self.zone = own.zone.clone().unwrap_or_else(|| own.registered_zone.clone());
-        self.version = own.version.clone().unwrap_or_default();
+        let zone = declared.zone.as_ref();
+        self.zone = zone.unwrap_or(&own.registered_zone).clone();
+        self.version = declared.version.clone().unwrap_or_default();
+    }
+
+    /// The keys that it declares of itself.
+    pub(super) fn declared(&self) -> InstanceKeys {
+        let version = || InstanceKeys {
+            version: (!self.version.is_empty()).then(|| self.version.clone()),
+            ..InstanceKeys::default()
+        };
+        self.own.as_ref().map_or_else(version, |own| own.declared.clone())
     }
 }
 

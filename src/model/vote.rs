@@ -3,13 +3,13 @@
 //! Each key is decided by itself, and only instances that declare it vote: one that declares nothing has no
 //! opinion. The version with most serving voters wins; a tie keeps what is in force.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::declaration::Policy;
 use super::instance::Instance;
 use super::key::Key;
+use super::policy::Policy;
 
 /// A key that instances of one service declare differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,81 +27,56 @@ type Votes = (usize, bool, usize);
 
 /// What the instances declare together. `before`: what was in force until now.
 pub(super) fn elect(instances: &[Instance], before: Option<&Policy>) -> (Policy, Vec<Conflict>) {
-    let mut conflicts = Vec::new();
-    let mut routes = BTreeMap::new();
-    let numbers: BTreeSet<u32> = instances
-        .iter()
-        .flat_map(|i| i.policy.routes.keys().copied())
-        .collect();
-    let mut policy = Policy {
-        protocol: one(
-            instances,
-            before,
-            Key::Protocol,
-            |p| p.protocol.as_ref(),
-            &mut conflicts,
-        ),
-        expose: one(
-            instances,
-            before,
-            Key::Expose,
-            |p| p.expose.as_ref(),
-            &mut conflicts,
-        ),
-        all_unhealthy: one(
-            instances,
-            before,
-            Key::AllUnhealthy,
-            |p| p.all_unhealthy.as_ref(),
-            &mut conflicts,
-        ),
-        timeout: one(
-            instances,
-            before,
-            Key::Timeout,
-            |p| p.timeout.as_ref(),
-            &mut conflicts,
-        ),
-        stream_idle_timeout: one(
-            instances,
-            before,
-            Key::StreamIdleTimeout,
-            |p| p.stream_idle_timeout.as_ref(),
-            &mut conflicts,
-        ),
-        idle_timeout: one(
-            instances,
-            before,
-            Key::IdleTimeout,
-            |p| p.idle_timeout.as_ref(),
-            &mut conflicts,
-        ),
-        ..Policy::default()
-    };
-    for number in numbers {
-        let key = Key::Route(number);
-        let rule = one(instances, before, key, |p| p.routes.get(&number), &mut conflicts);
-        routes.extend(rule.map(|rule| (number, rule)));
+    let keys: BTreeSet<Key> = instances.iter().flat_map(|i| i.policy.keys()).collect();
+    let (mut policy, mut conflicts) = (Policy::default(), Vec::new());
+    for key in keys {
+        if let Some(winner) = one(instances, before, key, &mut conflicts) {
+            policy.take(key, winner);
+        }
     }
-    policy.routes = routes;
     (policy, conflicts)
 }
 
-/// The value of one key.
-fn one<T: Clone + Ord>(
-    instances: &[Instance],
-    before: Option<&Policy>,
+/// What a policy declares under a key, to be compared.
+#[derive(Clone, Copy)]
+struct Value<'a> {
     key: Key,
-    of: impl Fn(&Policy) -> Option<&T>,
+    policy: &'a Policy,
+}
+
+impl Ord for Value<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.policy.compare(other.policy, self.key)
+    }
+}
+
+impl PartialOrd for Value<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Value<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Value<'_> {}
+
+/// A policy with the value of one key that wins.
+fn one<'a>(
+    instances: &'a [Instance],
+    before: Option<&'a Policy>,
+    key: Key,
     conflicts: &mut Vec<Conflict>,
-) -> Option<T> {
-    let in_force = before.and_then(&of);
-    let mut values: BTreeMap<(&Arc<str>, &T), Votes> = BTreeMap::new();
+) -> Option<&'a Policy> {
+    let in_force = before.map(|policy| Value { key, policy });
+    let mut values: BTreeMap<(&Arc<str>, Value<'_>), Votes> = BTreeMap::new();
     let mut versions: BTreeMap<&Arc<str>, Votes> = BTreeMap::new();
-    for instance in instances {
-        let Some(value) = of(&instance.policy) else {
-            continue;
-        };
+    for instance in instances.iter().filter(|i| i.policy.says(key)) {
+        let policy = &*instance.policy;
+        let value = Value { key, policy };
         let current = in_force == Some(value);
         for votes in [
             values.entry((&instance.version, value)).or_default(),
@@ -130,7 +105,7 @@ fn one<T: Clone + Ord>(
             losers: losers.into_iter().cloned().collect(),
         });
     }
-    Some((*value).clone())
+    Some(value.policy)
 }
 
 #[cfg(test)]

@@ -7,8 +7,7 @@
 use std::sync::Arc;
 
 use super::step::{Callees, Planned};
-use crate::model::declaration::Expose;
-use crate::model::{Clusters, Health, OnAllUnhealthy, Protocol, Service};
+use crate::model::{Clusters, Expose, Health, OnAllUnhealthy, Protocol, Service};
 use crate::xds::Client;
 
 /// Whom gRPC's own clients are to call.

@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::declaration::Expose;
 use crate::model::network::is_below;
 use crate::model::route::is_host;
-use crate::model::{Exposure, GrpcMethod, Issue, Matcher, Paths, Protocol, RouteRule, Service};
+use crate::model::{Expose, Exposure, GrpcMethod, Issue, Matcher, Paths, Protocol, RouteRule, Service};
 
 /// One service's wish for some requests on one exposure.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::model::{Holders, Policy};
 
 /// All that was decided.
@@ -18,19 +16,12 @@ pub struct Decisions {
 }
 
 /// One service.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remembered {
     /// What its instances declare together.
-    #[serde(default, skip_serializing_if = "says_nothing")]
     pub elected: Arc<Policy>,
     /// The same below its policy documents, where that is something else.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Arc<Policy>>,
     /// How long ago its last instance left; `None`: it had some.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_ago: Option<Duration>,
-}
-
-fn says_nothing(policy: &Arc<Policy>) -> bool {
-    **policy == Policy::default()
 }

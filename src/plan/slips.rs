@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::declaration::Expose;
 use crate::model::network::is_below;
-use crate::model::{Exposure, Issue, Protocol, Service};
+use crate::model::{Expose, Exposure, Issue, Protocol, Service};
 
 /// The slips of one service that nothing else names. A service whose routes are only kept has none.
 #[must_use]

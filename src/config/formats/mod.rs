@@ -211,7 +211,7 @@ fn weight(text: &str) -> Result<u32, String> {
 }
 
 fn protocol(text: &str) -> Result<Protocol, String> {
-    Protocol::parse(text).ok_or_else(|| format!("`{text}` must be http1, http2, grpc or tcp"))
+    Protocol::parse(text).ok_or_else(|| format!("`{text}` must be {}", Protocol::WORDS))
 }
 
 #[cfg(test)]

@@ -281,14 +281,11 @@ fn instance(entry: &Entry, preferred: &str, issues: &mut Vec<Issue>) -> Result<I
         weight,
         zone,
     };
-    let scheme = Declared {
-        policy: Policy {
-            protocol: place.protocol,
-            ..Policy::default()
-        },
-        ..Declared::default()
-    };
-    Ok(assemble(&registered, declared(entry, issues).over(scheme)))
+    let scheme = Declared::of_service(Policy {
+        protocol: place.protocol,
+        ..Policy::default()
+    });
+    Ok(assemble(&registered, declared(entry, issues).over(&scheme)))
 }
 
 /// Consul takes a service without a port, and answers with none or with 0.
@@ -342,7 +339,7 @@ fn declared(entry: &Entry, issues: &mut Vec<Issue>) -> Declared {
     let others = others.filter(|tag| Spelling::Tag.strip(tag).is_none());
     let others = others.filter_map(|tag| tag.split_once('=')).map(|(name, _)| name);
     declaration::near_misses(&label, Spelling::Tag, others, &mut tags, issues);
-    meta.over(tags)
+    meta.over(&tags)
 }
 
 /// Where a server listens.

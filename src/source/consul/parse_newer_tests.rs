@@ -102,7 +102,7 @@ fn keys_that_are_spelt_nearly_as_ours_are_named_and_keep_their_last_good_value()
             issue.reason
         );
         let one = &record.instances[0];
-        let slips = one.policy.slips.len() + one.own.as_ref().map_or(0, |own| own.slips.len());
+        let slips = one.policy.slips.len() + one.own.as_ref().map_or(0, |own| own.declared.slips.len());
         assert_eq!(slips, 1, "{service}");
     }
     for service in [

@@ -228,20 +228,20 @@ impl<'a> Scope<'a> {
                 .filter_map(|(key, text)| Some((ours(key)?, text.as_str())));
             declaration::parse(self.entry, spelling, pairs, found)
         };
-        let mut declared = read(Spelling::Meta, &mut found).over(read(Spelling::Tag, &mut found));
+        let mut declared = read(Spelling::Meta, &mut found).over(&read(Spelling::Tag, &mut found));
         let others = metadata.iter().map(|(key, _)| *key);
         let others =
             others.filter(|key| Spelling::Meta.strip(key).is_none() && Spelling::Tag.strip(key).is_none());
         declaration::near_misses(self.entry, Spelling::Meta, others, &mut declared, &mut found);
         let plain = read(Spelling::Plain, &mut found);
         issues.extend(found);
-        declared.over(fields).over(plain).over(Declared {
-            policy: Policy {
+        declared
+            .over(&fields)
+            .over(&plain)
+            .over(&Declared::of_service(Policy {
                 protocol,
                 ..Policy::default()
-            },
-            ..Declared::default()
-        })
+            }))
     }
 
     /// What stands in the metadata of the value, and, stronger, in that of the instance.

@@ -49,7 +49,7 @@ pub(crate) fn declaration(input: &[u8]) {
     let (declared, issues) = declare(pairs.iter().map(|(k, v)| (*k, *v)));
     let values: Vec<&[u8]> = pairs.values().map(|value| value.as_bytes()).collect();
     super::told(&issues, pairs.len(), &values);
-    assert!(declared.weight.is_none_or(|weight| weight <= 128_000));
+    assert!(declared.instance.weight.is_none_or(|weight| weight <= 128_000));
     assert!(declared.policy.routes.len() <= 64);
     if pairs.len() <= 64 {
         let backwards = declare(pairs.iter().rev().map(|(k, v)| (*k, *v)));
@@ -74,8 +74,10 @@ pub(crate) fn last_known(input: &[u8]) {
     const DAY: Duration = Duration::from_secs(86_400);
     let text = String::from_utf8_lossy(input);
     let decode = |text: &str| cache::decode(text, "etcd", "etcd /services/", 1_000, DAY);
-    let headed = cache::sealed("etcd", "etcd /services/", 1_000, text.trim_end_matches('\n')).unwrap();
-    for text in [&*text, &headed] {
+    let body = text.trim_end_matches('\n');
+    let headed = cache::sealed("etcd", "etcd /services/", 1_000, body).unwrap();
+    let before = cache::sealed_as(2, "etcd", "etcd /services/", 1_000, body).unwrap();
+    for text in [&*text, &headed, &before] {
         match decode(text) {
             Err(error) => assert!(error.to_string().chars().count() <= 400, "{error}"),
             Ok(state) => {

@@ -1,0 +1,147 @@
+//! What decisions look like on disk. These types are the file's own, as those of [`super::schema`] are. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::schema::Keys;
+use crate::model::{self, Policy};
+use crate::plan::{Decisions, Remembered};
+
+/// All decisions; `P` is a policy as its format writes it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Body<P> {
+    services: BTreeMap<Arc<str>, Service<P>>,
+    /// Keys of JSON are strings: requests stand in lists.
+    holders: BTreeMap<Arc<str>, Vec<(Requests, Holder)>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Service<P> {
+    /// What its instances declare together; absent: nothing.
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    elected: Option<P>,
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    policy: Option<P>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left_ago: Option<Duration>,
+}
+
+const fn none<P>() -> Option<P> {
+    None
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Requests {
+    host: String,
+    paths: Paths,
+    headers: Vec<(String, String)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Paths {
+    Exactly(String),
+    Segments(String),
+    Characters(String),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Holder {
+    service: Arc<str>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Arc<str>>,
+}
+
+impl Body<Keys> {
+    /// What is written.
+    pub(super) fn of(decisions: &Decisions) -> Self {
+        let service = |known: &Remembered| Service {
+            elected: (*known.elected != Policy::default()).then(|| Keys::of_service(&known.elected)),
+            policy: known.policy.as_deref().map(Keys::of_service),
+            left_ago: known.left_ago,
+        };
+        let services = decisions.services.iter();
+        let holders = decisions.holders.iter();
+        Self {
+            services: services
+                .map(|(name, known)| (name.clone(), service(known)))
+                .collect(),
+            holders: holders
+                .map(|(exposure, all)| {
+                    let all = all.iter().map(|(what, who)| (what.into(), who.into()));
+                    (exposure.clone(), all.collect())
+                })
+                .collect(),
+        }
+    }
+}
+
+impl<P> Body<P> {
+    /// The decisions as they were.
+    pub(super) fn read(self, policy: impl Fn(P) -> Policy) -> Decisions {
+        let service = |known: Service<P>| Remembered {
+            elected: known.elected.map(&policy).unwrap_or_default().into(),
+            policy: known.policy.map(&policy).map(Arc::new),
+            left_ago: known.left_ago,
+        };
+        let services = self.services.into_iter();
+        let holders = self.holders.into_iter();
+        Decisions {
+            services: services.map(|(name, known)| (name, service(known))).collect(),
+            holders: holders
+                .map(|(exposure, all)| {
+                    let all = all.into_iter().map(|(what, who)| (what.into(), who.into()));
+                    (exposure, all.collect())
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<&model::Requests> for Requests {
+    fn from(requests: &model::Requests) -> Self {
+        Self {
+            host: requests.host.clone(),
+            paths: match requests.paths.clone() {
+                model::Paths::Exactly(path) => Paths::Exactly(path),
+                model::Paths::Segments(path) => Paths::Segments(path),
+                model::Paths::Characters(path) => Paths::Characters(path),
+            },
+            headers: requests.headers.clone(),
+        }
+    }
+}
+
+impl From<Requests> for model::Requests {
+    fn from(requests: Requests) -> Self {
+        Self {
+            host: requests.host,
+            paths: match requests.paths {
+                Paths::Exactly(path) => model::Paths::Exactly(path),
+                Paths::Segments(path) => model::Paths::Segments(path),
+                Paths::Characters(path) => model::Paths::Characters(path),
+            },
+            headers: requests.headers,
+        }
+    }
+}
+
+impl From<&model::Holder> for Holder {
+    fn from(holder: &model::Holder) -> Self {
+        Self {
+            service: holder.service.clone(),
+            others: holder.others.clone(),
+        }
+    }
+}
+
+impl From<Holder> for model::Holder {
+    fn from(holder: Holder) -> Self {
+        Self {
+            service: holder.service,
+            others: holder.others,
+        }
+    }
+}

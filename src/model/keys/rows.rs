@@ -1,0 +1,207 @@
+//! The table of keys: a row for each, in the order of the documents. Pure.
+
+use super::field::{Field, Routes};
+use super::row::{Row, Value};
+use super::values::{duration, expose, label, show_exposures, weight, word};
+use crate::model::key::Key;
+use crate::model::policy::{InstanceKeys, OnAllUnhealthy, Policy, Protocol, State};
+use crate::model::route::show_duration;
+
+/// `Key => Row`; a numbered key stands here with its first number. The compiler demands a row for each key.
+macro_rules! rows {
+    ($($key:ident $(($first:literal))? => $row:expr,)*) => {
+        impl Key {
+            /// All keys, in the order of their rows; of numbered ones the first.
+            pub const ALL: &'static [Self] = &[$(Self::$key $(($first))?),*];
+
+            /// What there is to know about it.
+            #[must_use]
+            pub fn row(self) -> &'static Row {
+                match self {
+                    $(Self::$key { .. } => {
+                        static ROW: Row = $row;
+                        &ROW
+                    })*
+                }
+            }
+        }
+    };
+}
+
+rows! {
+    Version => Row {
+        name: "version",
+        numbered: false,
+        since: "0.1",
+        help: "a commit id or release",
+        default: "none",
+        fallback: "has no version",
+        value: Value::Instance(&Field {
+            get: |keys: &InstanceKeys| &keys.version,
+            set: |keys| &mut keys.version,
+            read: |text| label(text, "a commit id or release"),
+            show: ToString::to_string,
+        }),
+    },
+    Weight => Row {
+        name: "weight",
+        numbered: false,
+        since: "0.1",
+        help: "share of the traffic, 0 to 128000; 0 takes it out",
+        default: "Consul's `Weights`, else 1",
+        fallback: "has the registry's own weight",
+        value: Value::Instance(&Field {
+            get: |keys: &InstanceKeys| &keys.weight,
+            set: |keys| &mut keys.weight,
+            read: weight,
+            show: ToString::to_string,
+        }),
+    },
+    Zone => Row {
+        name: "zone",
+        numbered: false,
+        since: "0.1",
+        help: "locality zone",
+        default: "Consul: node meta `zone`, then `Locality.Zone` of the service or node, then the datacenter",
+        fallback: "has the registry's own zone",
+        value: Value::Instance(&Field {
+            get: |keys: &InstanceKeys| &keys.zone,
+            set: |keys| &mut keys.zone,
+            read: |text| label(text, "a zone name"),
+            show: ToString::to_string,
+        }),
+    },
+    State => Row {
+        name: "state",
+        numbered: false,
+        since: "0.1",
+        help: "`up`; `drain`: no new requests while any other instance is left, those in flight finish; `off`: not in \
+               Envoy at all",
+        default: "`up` (Consul's maintenance mode: `drain`)",
+        fallback: "is up",
+        value: Value::Instance(&Field {
+            get: |keys: &InstanceKeys| &keys.state,
+            set: |keys| &mut keys.state,
+            read: |text| word(text, State::parse, State::WORDS),
+            show: |state| state.as_str().to_owned(),
+        }),
+    },
+    Protocol => Row {
+        name: "protocol",
+        numbered: false,
+        since: "0.1",
+        help: "`http1` (or `http`), `http2`, `grpc`, `tcp`",
+        default: "`grpc` with a route `grpc=`, else `http1`",
+        fallback: "declares no protocol",
+        value: Value::Service(&Field {
+            get: |policy: &Policy| &policy.protocol,
+            set: |policy| &mut policy.protocol,
+            read: |text| word(text, Protocol::parse, Protocol::WORDS),
+            show: |protocol| protocol.as_str().to_owned(),
+        }),
+    },
+    Expose => Row {
+        name: "expose",
+        numbered: false,
+        since: "0.1",
+        help: "exposures by name, separated by commas; `none`: no routes",
+        default: "`internal`",
+        fallback: "does not say where the service is exposed",
+        value: Value::Service(&Field {
+            get: |policy: &Policy| &policy.expose,
+            set: |policy| &mut policy.expose,
+            read: expose,
+            show: show_exposures,
+        }),
+    },
+    Route(1) => Row {
+        name: "route",
+        numbered: true,
+        since: "0.1",
+        help: "`host=api.x path=/orders header=x-canary:1 timeout=2s stream-idle-timeout=1h`; `grpc=shop.Orders`; \
+               `grpc=shop.Orders/Get`",
+        default: "none",
+        fallback: "does not declare this route",
+        value: Value::Service(&Routes),
+    },
+    Timeout => Row {
+        name: "timeout",
+        numbered: false,
+        since: "0.1",
+        help: "of routes that name none: when the whole answer must have come; `0s`: never too late",
+        default: "`0s`; gRPC: the client's deadline",
+        fallback: "has routes without a timeout, unless they say one",
+        value: Value::Service(&Field {
+            get: |policy: &Policy| &policy.timeout,
+            set: |policy| &mut policy.timeout,
+            read: duration,
+            show: |time| show_duration(*time),
+        }),
+    },
+    StreamIdleTimeout => Row {
+        name: "stream-idle-timeout",
+        numbered: false,
+        since: "0.1",
+        help: "of routes that name none: how long nothing may pass either way, on a request, an event stream or a \
+               WebSocket; `0s`: for ever",
+        default: "`5m`; gRPC: `1h`",
+        fallback: "has routes with the operator's stream idle timeout, unless they say one",
+        value: Value::Service(&Field {
+            get: |policy: &Policy| &policy.stream_idle_timeout,
+            set: |policy| &mut policy.stream_idle_timeout,
+            read: duration,
+            show: |time| show_duration(*time),
+        }),
+    },
+    IdleTimeout => Row {
+        name: "idle-timeout",
+        numbered: false,
+        since: "0.1",
+        help: "when Envoy closes an idle connection to the server; below the server's own, or requests fail while it \
+               closes; `0s`: never",
+        default: "`clusters.idle_timeout`; HTTP/2 and gRPC: Envoy's 1h",
+        fallback: "takes the operator's `clusters.idle_timeout`",
+        value: Value::Service(&Field {
+            get: |policy: &Policy| &policy.idle_timeout,
+            set: |policy| &mut policy.idle_timeout,
+            read: duration,
+            show: |time| show_duration(*time),
+        }),
+    },
+    AllUnhealthy => Row {
+        name: "all-unhealthy",
+        numbered: false,
+        since: "0.1",
+        help: "when none of its instances is healthy: `open`: all get requests; `closed`: none, 503; `drop`: none is \
+               even in the assignment",
+        default: "`clusters.on_all_unhealthy`",
+        fallback: "takes the operator's rule",
+        value: Value::Service(&Field {
+            get: |policy: &Policy| &policy.all_unhealthy,
+            set: |policy| &mut policy.all_unhealthy,
+            read: |text| word(text, OnAllUnhealthy::parse, OnAllUnhealthy::WORDS),
+            show: |rule| rule.as_str().to_owned(),
+        }),
+    },
+}
+
+/// A name that a later version will give a meaning to.
+#[derive(Clone, Copy, Debug)]
+pub struct Reserved {
+    /// As it is written.
+    pub name: &'static str,
+    /// What it will mean.
+    pub help: &'static str,
+}
+
+/// Names that no other key may take.
+pub const RESERVED: [Reserved; 2] = [
+    Reserved {
+        name: "share",
+        help: "the share of the traffic that a new version gets",
+    },
+    Reserved {
+        name: "needs",
+        help: "the services that this one calls",
+    },
+];

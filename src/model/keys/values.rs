@@ -1,0 +1,84 @@
+//! How values of keys are read and shown, by their type. Pure; each error says what would be right.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::instance::MAX_WEIGHT;
+use crate::model::policy::Expose;
+use crate::model::route::{clip, parse_duration};
+
+/// The longest version or zone that is declared, bytes.
+pub const MAX_LABEL: usize = 128;
+/// The most routes that one entry may declare: Consul Meta holds no more than 64 pairs.
+pub const MAX_ROUTES: usize = 64;
+
+/// One of a few words; `these` names them.
+pub(super) fn word<T>(text: &str, parse: fn(&str) -> Option<T>, these: &str) -> Result<Option<T>, String> {
+    match parse(text) {
+        Some(value) => Ok(Some(value)),
+        None => Err(format!("`{}` must be {these}", clip(text))),
+    }
+}
+
+pub(super) fn duration(text: &str) -> Result<Option<Duration>, String> {
+    parse_duration(text).map(Some)
+}
+
+pub(super) fn weight(text: &str) -> Result<Option<u32>, String> {
+    match text.parse::<u32>() {
+        Ok(weight) if weight <= MAX_WEIGHT => Ok(Some(weight)),
+        _ => Err(format!(
+            "`{}` must be a whole number from 0 to {MAX_WEIGHT}",
+            clip(text)
+        )),
+    }
+}
+
+/// A version or a zone; an empty one is none.
+pub(super) fn label(text: &str, what: &str) -> Result<Option<Arc<str>>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let fits = text.len() <= MAX_LABEL
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && b != b'@' && b != b'/');
+    if !fits {
+        return Err(format!(
+            "`{}` must be {what}: at most {MAX_LABEL} visible ASCII characters, no @ or /",
+            clip(text)
+        ));
+    }
+    Ok(Some(text.into()))
+}
+
+pub(super) fn expose(text: &str) -> Result<Option<Expose>, String> {
+    if text == "none" {
+        return Ok(Some(Expose::Nothing));
+    }
+    let names: Vec<String> = text
+        .split(',')
+        .map(|n| n.trim().to_owned())
+        .filter(|n| !n.is_empty())
+        .collect();
+    let word = |n: &String| {
+        n != "none"
+            && n.len() <= 64
+            && n.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    if names.is_empty() || names.len() > 16 || !names.iter().all(word) {
+        return Err(format!(
+            "`{}` must be none, or names of exposures separated by commas",
+            clip(text)
+        ));
+    }
+    Ok(Some(Expose::On(names)))
+}
+
+pub(super) fn show_exposures(expose: &Expose) -> String {
+    match expose {
+        Expose::Nothing => "none".to_owned(),
+        Expose::On(names) => names.join(","),
+    }
+}

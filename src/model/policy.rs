@@ -1,0 +1,172 @@
+//! What servers declare, as data: the policy of a service, and the keys of one instance. Pure.
+//!
+//! A field per key, `None` where the key is not declared. How a value is read and which of two counts is in
+//! [`super::keys`], for all keys in the same way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::key::Key;
+use super::route::RouteRule;
+
+/// What a service (one version of it) wants of the network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Policy {
+    /// `protocol`
+    pub protocol: Option<Protocol>,
+    /// `expose`: exposures by name, comma separated; `none` = no route at all.
+    pub expose: Option<Expose>,
+    /// `route` (1), `route-2`, … by their number.
+    pub routes: BTreeMap<u32, RouteRule>,
+    /// `timeout`: of each route that has none of its own; zero: no timeout.
+    pub timeout: Option<Duration>,
+    /// `stream-idle-timeout`: of each route that has none of its own; zero: never.
+    pub stream_idle_timeout: Option<Duration>,
+    /// `idle-timeout`: of connections from Envoy to its servers; zero: never.
+    pub idle_timeout: Option<Duration>,
+    /// `all-unhealthy`
+    pub all_unhealthy: Option<OnAllUnhealthy>,
+    /// Policy keys that are there and cannot be read.
+    pub slips: BTreeSet<Key>,
+}
+
+/// The keys that an instance declares of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InstanceKeys {
+    /// `version`
+    pub version: Option<Arc<str>>,
+    /// `weight`, 0..=[`super::MAX_WEIGHT`]; 0 means: no traffic.
+    pub weight: Option<u32>,
+    /// `zone`
+    pub zone: Option<Arc<str>>,
+    /// `state`
+    pub state: Option<State>,
+    /// Instance keys that are there and cannot be read.
+    pub slips: BTreeSet<Key>,
+}
+
+/// `expose`, read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Expose {
+    /// `none`: cluster and endpoints only.
+    Nothing,
+    /// Names of exposures that the operator defined.
+    On(Vec<String>),
+}
+
+/// `state`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Takes traffic (the default).
+    Up,
+    /// No new requests; those in flight finish.
+    Drain,
+    /// Not in Envoy at all.
+    Off,
+}
+
+impl State {
+    /// All of its words, for messages.
+    pub const WORDS: &str = "up, drain or off";
+
+    /// Reads the declared word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "up" => Self::Up,
+            "drain" => Self::Drain,
+            "off" => Self::Off,
+            _ => return None,
+        })
+    }
+
+    /// The declared word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Drain => "drain",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// What an instance speaks; decides the upstream protocol of its cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1, the default.
+    #[default]
+    Http1,
+    /// HTTP/2 without TLS (prior knowledge).
+    Http2,
+    /// gRPC: HTTP/2, and routes without a response timeout.
+    Grpc,
+    /// Bytes: a cluster and endpoints, but no HTTP routes.
+    Tcp,
+}
+
+impl Protocol {
+    /// All of its words, for messages.
+    pub const WORDS: &str = "http1, http2, grpc or tcp";
+
+    /// Reads the declared word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "http1" | "http" => Self::Http1,
+            "http2" | "h2" => Self::Http2,
+            "grpc" => Self::Grpc,
+            "tcp" => Self::Tcp,
+            _ => return None,
+        })
+    }
+
+    /// The declared word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+            Self::Grpc => "grpc",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// What becomes of a service that is all unhealthy ([`super::Service::all_unhealthy`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OnAllUnhealthy {
+    /// All get traffic (`healthy_panic_threshold` 1 %).
+    Open,
+    /// None gets traffic: 503 (`healthy_panic_threshold` 0 %). They stay in the assignment as they are.
+    Closed,
+    /// None is in the assignment: 503, and clients that share calls out themselves see none either.
+    Drop,
+}
+
+impl OnAllUnhealthy {
+    /// All of its words, for messages.
+    pub const WORDS: &str = "open, closed or drop";
+
+    /// Reads the declared word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "open" => Self::Open,
+            "closed" => Self::Closed,
+            "drop" => Self::Drop,
+            _ => return None,
+        })
+    }
+
+    /// The declared word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Drop => "drop",
+        }
+    }
+}
