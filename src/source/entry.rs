@@ -8,9 +8,10 @@ use std::net::SocketAddr;
 use serde_json::{Map, Value};
 
 use crate::model::declaration::{self, Declared};
+use crate::model::keys::Scope;
 use crate::model::route::clip;
 use crate::model::service::{self, Registered};
-use crate::model::{Health, Instance, Issue, Policy, Spelling};
+use crate::model::{Health, Instance, Issue, Key, Policy, Spelling};
 
 /// The weight of an instance that declares none.
 const DEFAULT_WEIGHT: u32 = 1;
@@ -53,20 +54,42 @@ pub(super) fn instance(entry: &str, id: Option<&str>, table: &Table) -> Result<D
     })
 }
 
-/// Reads a policy document.
+/// Reads a policy document, the same wherever it is kept: a JSON object of the plain keys. Keys of instances are
+/// named and ignored.
+///
+/// # Errors
+/// Why it is none: the last one that could be read stays in force.
+pub(super) fn document(entry: &str, json: &[u8]) -> Result<Decoded<Policy>, String> {
+    // To a tree first: its errors speak of places only, a typed reader's would quote the value.
+    match serde_json::from_slice(json) {
+        Ok(Value::Object(table)) => Ok(policy(entry, &table)),
+        Ok(other) => Err(format!(
+            "the value is {}, must be a JSON object such as {{\"expose\":\"edge\"}}",
+            kind(&other)
+        )),
+        Err(error) => Err(format!("the value is not JSON: {error}")),
+    }
+}
+
+/// The same of a table that has been read already.
 pub(super) fn policy(entry: &str, table: &Table) -> Decoded<Policy> {
-    const NOT_HERE: [&str; 6] = ["address", "port", "version", "weight", "zone", "state"];
-    let mut issues: Vec<Issue> = NOT_HERE
+    let of_instances = Key::ALL.iter().map(|key| key.row());
+    let of_instances = of_instances.filter(|row| row.scope() == Scope::Instance);
+    let not_here: Vec<&str> = ["address", "port"]
+        .into_iter()
+        .chain(of_instances.map(|row| row.name))
+        .collect();
+    let mut issues: Vec<Issue> = not_here
         .iter()
         .filter(|key| table.contains_key(**key))
         .map(|key| {
             Issue::warning(
                 entry,
-                format!("{key}: is said by each instance, not here; ignored"),
+                format!("{key}: is declared by each instance, not in a policy document; ignored"),
             )
         })
         .collect();
-    let policy = declared(entry, table, &NOT_HERE, &mut issues).policy;
+    let policy = declared(entry, table, &not_here, &mut issues).policy;
     Decoded {
         content: policy,
         issues: bounded(entry, issues),

@@ -11,14 +11,12 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
-use serde_json::Value;
 
 use super::parse::Unreadable;
 use super::wire::Pair;
-use crate::model::declaration::{self, Spelling};
 use crate::model::route::clip;
 use crate::model::service::check_name;
-use crate::model::{Declared, Issue, Policy};
+use crate::model::{Issue, Policy};
 use crate::source::entry;
 
 /// Where the documents are.
@@ -104,7 +102,7 @@ pub fn document(service: &str, body: &[u8]) -> Document {
         Ok([pair]) if !pair.key.is_empty() && pair.key != key_of(service) => {
             Document::unread(service, "the answer is of another key")
         }
-        Ok([pair]) => decoded(&key_of(service), &pair),
+        Ok([pair]) => decoded(service, &pair),
         Err(e) => Document::unread(service, &clip(&e.to_string())),
     }
 }
@@ -138,81 +136,18 @@ impl Document {
     }
 }
 
-/// `key` is the one that was asked for: nobody else's word stands in an issue.
-fn decoded(key: &str, pair: &Pair) -> Document {
-    let mut issues = Vec::new();
-    let policy = object(pair.value.as_deref().unwrap_or_default()).map(|object| {
-        let pairs: Vec<(&str, &str)> = object
-            .iter()
-            .filter_map(|(k, v)| text(key, k, v.as_ref(), &mut issues))
-            .collect();
-        let mut declared = declaration::parse(key, Spelling::Plain, pairs, &mut issues);
-        let unread = object.iter().filter(|(_, value)| value.is_none());
-        unread.for_each(|(name, _)| declared.slip_named(name));
-        declared
-    });
-    match policy {
-        Ok(declared) => {
-            if (Declared {
-                policy: Policy::default(),
-                ..declared.clone()
-            }) != Declared::default()
-            {
-                let reason =
-                    "version, weight, zone and state belong to instances; ignored in a policy document";
-                issues.push(Issue::warning(key, reason));
-            }
-            Document {
-                policy: Some(declared.policy),
-                unread: false,
-                refused: false,
-                issues: entry::bounded(key, issues),
-            }
-        }
-        Err(reason) => Document {
-            policy: None,
-            unread: true,
-            refused: false,
-            issues: vec![Issue::warning(key, reason)],
+/// It is named as it was asked for: nobody else's word stands in an issue.
+fn decoded(service: &str, pair: &Pair) -> Document {
+    let value = STANDARD.decode(pair.value.as_deref().unwrap_or_default());
+    let value = value.map_err(|_| "the value is not base64".to_owned());
+    match value.and_then(|json| entry::document(&key_of(service), &json)) {
+        Ok(entry::Decoded { content, issues }) => Document {
+            policy: Some(content),
+            issues,
+            ..Document::default()
         },
+        Err(reason) => Document::unread(service, &reason),
     }
-}
-
-/// Keys and their values as text; `None` for a value that is no plain one.
-fn object(base64: &str) -> Result<Vec<(String, Option<String>)>, String> {
-    let bytes = STANDARD
-        .decode(base64)
-        .map_err(|_| "the value is not base64; what was read of it last stays in force".to_owned())?;
-    let object: BTreeMap<String, Value> = serde_json::from_slice(&bytes).map_err(|e| {
-        format!(
-            "must be a JSON object such as {{\"expose\": \"edge\"}} ({}); what was read of it last stays in force",
-            clip(&e.to_string())
-        )
-    })?;
-    let plain = |value: Value| match value {
-        Value::String(text) => Some(text),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    };
-    Ok(object
-        .into_iter()
-        .map(|(key, value)| (key, plain(value)))
-        .collect())
-}
-
-fn text<'a>(
-    entry: &str,
-    key: &'a str,
-    value: Option<&'a String>,
-    issues: &mut Vec<Issue>,
-) -> Option<(&'a str, &'a str)> {
-    if value.is_none() {
-        issues.push(Issue::warning(
-            entry,
-            format!("{}: must be text or a number; not used", clip(key)),
-        ));
-    }
-    value.map(|value| (key, value.as_str()))
 }
 
 #[cfg(test)]

@@ -15,7 +15,17 @@ use crate::source::entry::{self, Decoded, Table};
 /// # Errors
 /// Why it is no policy document.
 pub(super) fn policy(entry: &str, kv: &Kv) -> Result<Decoded<Policy>, String> {
-    Ok(entry::policy(entry, &table(kv, |_| false)?))
+    bounded(kv)?;
+    entry::document(entry, &kv.value)
+}
+
+/// # Errors
+/// The value is longer than any that is read.
+fn bounded(kv: &Kv) -> Result<(), String> {
+    if kv.size > MAX_VALUE {
+        return Err(format!("the value has {} bytes, more than {MAX_VALUE}", kv.size));
+    }
+    Ok(())
 }
 
 /// The value as a JSON object, without the fields that are skipped: what nobody reads takes no memory,
@@ -24,9 +34,7 @@ pub(super) fn policy(entry: &str, kv: &Kv) -> Result<Decoded<Policy>, String> {
 /// # Errors
 /// Why it is none.
 pub(super) fn table(kv: &Kv, skip: impl Fn(&str) -> bool) -> Result<Table, String> {
-    if kv.size > MAX_VALUE {
-        return Err(format!("the value has {} bytes, more than {MAX_VALUE}", kv.size));
-    }
+    bounded(kv)?;
     // To a tree first: its errors speak of places only, a typed reader's would quote the value.
     let wrong = |e: serde_json::Error| format!("the value is not JSON: {e}");
     if kv.value.trim_ascii_start().starts_with(b"{") {
