@@ -7,6 +7,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::bootstrap::{BridgeAddress, For, StaticService, Step};
 
+mod keys;
+
+pub use keys::listing;
+
 /// Serves the services of Consul, etcd or files to Envoy by xDS.
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -30,6 +34,8 @@ pub struct Cli {
 pub enum Command {
     /// Watch the sources and serve xDS, until SIGTERM or SIGINT (the default)
     Run,
+    /// Print the keys that a service can declare, and the words of a route
+    Keys,
     /// Check a configuration: all mistakes at once, each with its line
     Check,
     /// Print an Envoy bootstrap for one of the three adoption steps, or one for gRPC's own xDS clients

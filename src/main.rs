@@ -8,7 +8,7 @@ use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use xds_bridge::bootstrap::{self, BridgeAddress, For, Step, TlsWish, Wish};
-use xds_bridge::cli::{BootstrapArgs, Cli, Command, DumpArgs};
+use xds_bridge::cli::{BootstrapArgs, Cli, Command, DumpArgs, listing};
 use xds_bridge::config::{self, Config, Log, LogFormat, SourceConfig};
 use xds_bridge::source::consul::ConsulWatcher;
 use xds_bridge::source::etcd::EtcdWatcher;
@@ -38,8 +38,13 @@ fn perform(cli: Cli) -> Result<(), Failure> {
     // Before anything speaks TLS: one provider in the process, never two.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let file = cli.config;
+    let command = cli.command.unwrap_or(Command::Run);
+    if matches!(command, Command::Keys) {
+        return say(&listing()); // they are the same in any configuration
+    }
     let config = config::load(&file)?;
-    match cli.command.unwrap_or(Command::Run) {
+    match command {
+        Command::Keys => Ok(()),
         Command::Run => run(config, &file),
         Command::Check => {
             app::port(&config.xds)?; // its TLS files can be used

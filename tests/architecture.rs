@@ -51,7 +51,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("bootstrap", &["config", "model", "plan", "translate", "render"]),
-    ("cli", &["bootstrap"]),
+    ("cli", &["bootstrap", "model"]),
     (
         "app",
         &[
