@@ -22,7 +22,7 @@ pub use tls::{TlsMistake, TlsWish};
 
 use crate::config::Config;
 use crate::model::network::is_below;
-use crate::model::{Bind, Expose, Listener, Matcher, Policy, Protocol, RouteRule, Service};
+use crate::model::{Bind, Effective, Expose, Listener, Matcher, Policy, Protocol, RouteRule, Service};
 use crate::plan::owners::{Contest, decide};
 use crate::plan::{Claim, claims as claims_of};
 use crate::render::{self, RenderError};
@@ -250,9 +250,9 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
         }
         if wish.step == Step::Endpoints {
             let clusters = services.iter();
-            fixed
-                .clusters
-                .extend(clusters.map(|s| cluster::message(s, &config.clusters)));
+            fixed.clusters.extend(
+                clusters.map(|s| cluster::message(&s.name, &Effective::of(s, &config.clusters).cluster)),
+            );
         }
     }
     Ok(Bootstrap {
@@ -327,12 +327,12 @@ fn inline(
             };
             Service { policy, ..s.clone() }
         })
-        .flat_map(|s| claims_of(&s, &config.exposures).claims)
+        .flat_map(|s| claims_of(&s, &Effective::of(&s, &config.clusters), &config.exposures).claims)
         .filter(|c| c.exposure == listener.exposure)
         .collect();
     let claims: Vec<&Claim> = claims.iter().collect();
     let decided = decide(&claims, &Contest::FRESH);
-    translate::route::message(name, &decided.claims, &config.clusters)
+    translate::route::message(name, &decided.claims)
 }
 
 /// Whether another exposure than `internal` lets this host be claimed.

@@ -166,6 +166,22 @@ fn the_pure_parts_do_no_io_and_read_no_clock() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What a service declares is merged with the operator's defaults once, in `model/effective.rs`.
+#[test]
+fn generators_know_no_defaults() {
+    let mut wrong = Vec::new();
+    for path in files("src").iter().filter(|path| module(path) == "translate") {
+        let text = fs::read_to_string(path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let mut words = code.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_'));
+        if words.any(|word| word == "Clusters") {
+            wrong.push(path.display().to_string());
+        }
+    }
+    assert!(wrong.is_empty(), "the defaults of clusters: {}", wrong.join(", "));
+}
+
 #[test]
 fn each_file_says_what_it_is_and_stays_small() {
     let mut wrong = Vec::new();

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use xds_bridge::fanout::Fanout;
 use xds_bridge::metrics::Metrics;
-use xds_bridge::model::{Clusters, Service};
+use xds_bridge::model::{Clusters, Effective, Service};
 use xds_bridge::translate::{cluster::message, endpoints::endpoints};
 use xds_bridge::xds::Update;
 use xds_bridge::{clock, grpc};
@@ -30,14 +30,9 @@ pub(crate) struct Served {
 
 /// The clusters of the generator, as it makes them by default.
 pub(crate) fn cluster(name: &str) -> envoy_types::pb::envoy::config::cluster::v3::Cluster {
-    let service = Service {
-        name: name.into(),
-        ..Service::default()
-    };
-    message(&service, &DEFAULTS)
+    let settings = Effective::of(&Service::default(), &Clusters::DEFAULT).cluster;
+    message(name, &settings)
 }
-
-const DEFAULTS: Clusters = Clusters::DEFAULT;
 
 /// The endpoints of a service without instances.
 pub(crate) fn no_endpoints(name: &str) -> Update {
@@ -45,7 +40,7 @@ pub(crate) fn no_endpoints(name: &str) -> Update {
         name: name.into(),
         ..Service::default()
     };
-    Update::Put(endpoints(&service, &DEFAULTS))
+    Update::Put(endpoints(&service, Clusters::DEFAULT.on_all_unhealthy))
 }
 
 impl Served {

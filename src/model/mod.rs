@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod change;
 pub mod declaration;
+pub mod effective;
 pub mod guard;
 mod history;
 pub mod holder;
@@ -29,6 +30,7 @@ mod vote;
 pub use catalog::Catalog;
 pub use change::{Change, Condition, Event, Measured, Status};
 pub use declaration::Declared;
+pub use effective::{Action, ClusterSettings, Effective, EffectiveRoute};
 pub use guard::GuardRule;
 pub use holder::{Holder, Holders, Requests, Seniority};
 pub use instance::{Health, Instance, MAX_WEIGHT, Own};

@@ -83,6 +83,18 @@ impl Matcher {
 }
 
 impl RouteRule {
+    /// All requests of a host.
+    #[must_use]
+    pub fn all_of(host: &str) -> Self {
+        Self {
+            host: Some(host.to_owned()),
+            matcher: Matcher::Prefix("/".to_owned()),
+            headers: Vec::new(),
+            timeout: None,
+            stream_idle_timeout: None,
+        }
+    }
+
     /// Reads one `route` value: words of `key=value`, separated by spaces.
     ///
     /// # Errors

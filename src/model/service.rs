@@ -9,7 +9,7 @@ use super::declaration::Declared;
 use super::instance::{Health, Instance, Own};
 use super::issue::Issue;
 use super::key::Key;
-use super::policy::{InstanceKeys, OnAllUnhealthy, Policy, Protocol, State};
+use super::policy::{InstanceKeys, Policy, Protocol, State};
 use super::probe::{self, Standing};
 use super::route::{Matcher, clip};
 use super::vote::{self, Conflict};
@@ -130,12 +130,6 @@ impl Service {
     #[must_use]
     pub fn all_off(&self) -> bool {
         !self.instances.is_empty() && self.instances.iter().all(|i| i.health == Health::Off)
-    }
-
-    /// What becomes of it then: as it declares, or else as the operator says.
-    #[must_use]
-    pub fn on_all_unhealthy(&self, default: OnAllUnhealthy) -> OnAllUnhealthy {
-        self.policy.all_unhealthy.unwrap_or(default)
     }
 
     /// The protocol in force: as declared, or as its routes say.

@@ -7,21 +7,20 @@
 use std::sync::Arc;
 
 use super::step::{Callees, Planned};
-use crate::model::{Clusters, Expose, Health, OnAllUnhealthy, Protocol, Service};
+use crate::model::{Effective, Expose, Health, OnAllUnhealthy, Protocol, Service};
 use crate::xds::Client;
 
 /// Whom gRPC's own clients are to call.
 ///
 /// An instance that drains serves until another one is there: so a restart of the only one loses no call.
 #[must_use]
-pub fn callees(service: &Service, defaults: &Clusters) -> Callees {
+pub fn callees(service: &Service, on_all_unhealthy: OnAllUnhealthy) -> Callees {
     let any = |health| service.instances.iter().any(|i| i.health == health);
     if any(Health::Healthy) {
         return Callees::Healthy;
     }
     let name = &service.name;
-    let declared = service.on_all_unhealthy(defaults.on_all_unhealthy);
-    let why = match (any(Health::Unhealthy), any(Health::Draining), declared) {
+    let why = match (any(Health::Unhealthy), any(Health::Draining), on_all_unhealthy) {
         (false, false, _) if service.instances.is_empty() => format!("{name} has no instances"),
         (false, false, _) => format!("all instances of {name} are off"),
         (true, _, OnAllUnhealthy::Open) | (false, true, OnAllUnhealthy::Open | OnAllUnhealthy::Drop) => {
@@ -43,16 +42,16 @@ pub fn callees(service: &Service, defaults: &Clusters) -> Callees {
 /// Whether gRPC clients may dial a service by its name: it speaks HTTP/2, and does not
 /// declare `expose = none`.
 #[must_use]
-pub fn is_dialled(service: &Service) -> bool {
-    matches!(service.protocol(), Protocol::Grpc | Protocol::Http2)
-        && service.policy.expose != Some(Expose::Nothing)
+pub fn is_dialled(effective: &Effective) -> bool {
+    matches!(effective.cluster.protocol, Protocol::Grpc | Protocol::Http2)
+        && effective.expose != Expose::Nothing
 }
 
 /// What some of gRPC's own clients get of a service in place of what Envoy gets.
 #[must_use]
-pub fn variants(service: &Arc<Service>, defaults: &Clusters) -> Vec<Planned> {
+pub fn variants(service: &Arc<Service>, on_all_unhealthy: OnAllUnhealthy) -> Vec<Planned> {
     let near = || nearest(service).map(Arc::new);
-    match callees(service, defaults) {
+    match callees(service, on_all_unhealthy) {
         Callees::Healthy => near()
             .map(|near| Planned::EndpointsFor(Client::Tonic, near, Callees::Healthy))
             .into_iter()
@@ -107,16 +106,12 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::model::{Instance, Policy};
+    use crate::model::{Clusters, Instance, Policy};
 
     /// One instance for each letter: healthy, draining, unhealthy, off.
-    fn service(healths: &str, all_unhealthy: Option<OnAllUnhealthy>) -> Service {
+    fn service(healths: &str) -> Service {
         let mut service = Service {
             name: "orders".into(),
-            policy: Policy {
-                all_unhealthy,
-                ..Policy::default()
-            },
             ..Service::default()
         };
         for (letter, port) in healths.chars().zip(1..) {
@@ -140,7 +135,7 @@ mod tests {
         let mut seen = String::new();
         for healths in ["h", "hdu", "d", "do", "du", "u", "o", ""] {
             for policy in [Open, Closed, Drop] {
-                let callees = callees(&service(healths, Some(policy)), &Clusters::DEFAULT);
+                let callees = callees(&service(healths), policy);
                 let _ = writeln!(seen, "{healths:>3} {policy:?}: {callees:?}");
             }
         }
@@ -198,7 +193,8 @@ mod tests {
         ];
         for (protocol, expose, wanted) in cases {
             let service = speaking(protocol, expose);
-            assert_eq!(is_dialled(&service), wanted, "{:?}", service.policy);
+            let effective = Effective::of(&service, &Clusters::DEFAULT);
+            assert_eq!(is_dialled(&effective), wanted, "{:?}", service.policy);
         }
     }
 }

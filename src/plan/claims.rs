@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use crate::model::network::is_below;
 use crate::model::route::is_host;
-use crate::model::{Expose, Exposure, GrpcMethod, Issue, Matcher, Paths, Protocol, RouteRule, Service};
+use crate::model::{
+    Action, Effective, EffectiveRoute, Expose, Exposure, GrpcMethod, Issue, Matcher, Paths, Protocol,
+    RouteRule, Service,
+};
 
 /// One service's wish for some requests on one exposure.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,14 +25,8 @@ pub struct Claim {
     pub headers: Vec<(String, String)>,
     /// The cluster that gets them.
     pub cluster: Arc<str>,
-    /// A gRPC service: its calls bring their own deadlines, and may be silent for longer.
-    pub grpc: bool,
-    /// The cluster speaks HTTP/2, where no request can be upgraded.
-    pub http2: bool,
-    /// Declared response timeout.
-    pub timeout: Option<Duration>,
-    /// Declared time without anything sent either way.
-    pub stream_idle_timeout: Option<Duration>,
+    /// What becomes of them.
+    pub action: Action,
     /// Whose host it is: of equal claims the nearest is kept.
     pub kin: Kin,
     /// Claimed by a policy document.
@@ -63,26 +60,22 @@ pub struct Claimed {
 
 /// All that a service claims, on all exposures.
 #[must_use]
-pub fn claims(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>) -> Claimed {
+pub fn claims(service: &Service, effective: &Effective, exposures: &BTreeMap<Arc<str>, Exposure>) -> Claimed {
     let mut claimed = Claimed::default();
-    if service.has_grpc_route() && matches!(service.protocol(), Protocol::Http1 | Protocol::Tcp) {
+    if service.has_grpc_route() && matches!(effective.cluster.protocol, Protocol::Http1 | Protocol::Tcp) {
         let reason = format!(
             "protocol: `{}` cannot carry its route `grpc=`; declare grpc, or leave protocol out",
-            service.protocol().as_str()
+            effective.cluster.protocol.as_str()
         );
         claimed.issues.push(Issue::warning(&*service.name, reason));
     }
-    if service.policy.expose == Some(Expose::Nothing) || service.protocol() == Protocol::Tcp {
-        return claimed;
-    }
-    let internal: Vec<String> = vec!["internal".to_owned()];
-    let named = match &service.policy.expose {
-        Some(Expose::On(names)) => names,
-        _ => &internal,
+    let named = match &effective.expose {
+        Expose::On(names) if effective.cluster.protocol != Protocol::Tcp => names,
+        Expose::On(_) | Expose::Nothing => return claimed,
     };
     for name in named {
         match exposures.get_key_value(name.as_str()) {
-            Some((name, exposure)) => declared(service, name, exposure, &mut claimed),
+            Some((name, exposure)) => declared(service, effective, name, exposure, &mut claimed),
             None => {
                 let known = exposures.keys().map(|k| &**k).collect::<Vec<_>>().join(", ");
                 let reason = format!("expose: `{name}` is not an exposure here (there are: {known})");
@@ -101,15 +94,12 @@ pub fn claims(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>) -> Cl
             .collect();
         nameless |= hosts.iter().any(|h| !is_host(h));
         for host in hosts.into_iter().filter(|h| is_host(h)) {
-            let rule = RouteRule {
-                host: Some(host.to_ascii_lowercase()),
-                matcher: Matcher::Prefix("/".to_owned()),
-                headers: Vec::new(),
-                timeout: None,
-                stream_idle_timeout: None,
-            };
             let host = host.to_ascii_lowercase();
-            claimed.claims.push(claim(service, name, exposure, host, &rule));
+            let rule = RouteRule::all_of(&host);
+            let action = &effective.by_name;
+            claimed
+                .claims
+                .push(claim(service, name, exposure, host, &rule, action));
         }
     }
     if nameless {
@@ -122,13 +112,19 @@ pub fn claims(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>) -> Cl
     claimed
 }
 
-fn declared(service: &Service, name: &Arc<str>, exposure: &Exposure, claimed: &mut Claimed) {
-    for rule in service.policy.routes.values() {
+fn declared(
+    service: &Service,
+    effective: &Effective,
+    name: &Arc<str>,
+    exposure: &Exposure,
+    claimed: &mut Claimed,
+) {
+    for EffectiveRoute { rule, action } in &effective.routes {
         match hosts_of(rule, exposure).and_then(|hosts| allowed(service, rule, exposure).map(|()| hosts)) {
             Ok(hosts) => claimed.claims.extend(
                 hosts
                     .into_iter()
-                    .map(|host| claim(service, name, exposure, host, rule)),
+                    .map(|host| claim(service, name, exposure, host, rule, action)),
             ),
             Err(why) => {
                 let reason = format!("route: {why} on exposure `{name}`; this route is left out");
@@ -138,9 +134,14 @@ fn declared(service: &Service, name: &Arc<str>, exposure: &Exposure, claimed: &m
     }
 }
 
-fn claim(service: &Service, name: &Arc<str>, exposure: &Exposure, host: String, rule: &RouteRule) -> Claim {
-    let protocol = service.protocol();
-    let policy = &service.policy;
+fn claim(
+    service: &Service,
+    name: &Arc<str>,
+    exposure: &Exposure,
+    host: String,
+    rule: &RouteRule,
+    action: &Action,
+) -> Claim {
     Claim {
         exposure: name.clone(),
         kin: kin(service, exposure, &host, &rule.matcher),
@@ -148,10 +149,7 @@ fn claim(service: &Service, name: &Arc<str>, exposure: &Exposure, host: String, 
         matcher: rule.matcher.clone(),
         headers: rule.headers.clone(),
         cluster: service.name.clone(),
-        grpc: protocol == Protocol::Grpc || matches!(rule.matcher, Matcher::Grpc(_)),
-        http2: matches!(protocol, Protocol::Http2 | Protocol::Grpc),
-        timeout: rule.timeout.or(policy.timeout),
-        stream_idle_timeout: rule.stream_idle_timeout.or(policy.stream_idle_timeout),
+        action: action.clone(),
         documented: service.documented,
         kept: service.kept,
     }

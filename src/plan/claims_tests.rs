@@ -1,7 +1,7 @@
 //! Who gets which requests.
 
 use super::*;
-use crate::model::{Owner, Policy};
+use crate::model::{Clusters, Owner, Policy};
 use crate::plan::owners::{Contest, decide};
 
 fn service(expose: Option<Expose>, routes: &[&str]) -> Service {
@@ -17,6 +17,11 @@ fn service(expose: Option<Expose>, routes: &[&str]) -> Service {
         },
         ..Service::default()
     }
+}
+
+/// What a service claims among the operator's defaults.
+fn claimed_by(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>) -> Claimed {
+    claims(service, &Effective::of(service, &Clusters::DEFAULT), exposures)
 }
 
 fn exposures() -> BTreeMap<Arc<str>, Exposure> {
@@ -37,7 +42,7 @@ fn seen(claimed: &Claimed) -> Vec<String> {
 
 #[test]
 fn nothing_declared_is_reachable_by_name_inside() {
-    let claimed = claims(&service(None, &[]), &exposures());
+    let claimed = claimed_by(&service(None, &[]), &exposures());
     assert_eq!(seen(&claimed), [r#"internal orders Prefix("/")"#]);
 }
 
@@ -50,7 +55,7 @@ fn only_what_the_operator_allows_can_be_claimed() {
         ("path=/", "path=/ may not"),
         ("grpc=bank.Accounts", "gRPC service `bank.Accounts`"),
     ] {
-        let claimed = claims(&service(edge.clone(), &[route]), &exposures());
+        let claimed = claimed_by(&service(edge.clone(), &[route]), &exposures());
         assert_eq!(claimed.claims.len(), 1, "{route}: only the name inside is left");
         assert!(
             claimed.issues[0].reason.contains(word),
@@ -58,7 +63,7 @@ fn only_what_the_operator_allows_can_be_claimed() {
             claimed.issues
         );
     }
-    let good = claims(
+    let good = claimed_by(
         &service(edge, &["path=/Orders/", "host=a.shop.example grpc=shop.Orders"]),
         &exposures(),
     );
@@ -68,7 +73,7 @@ fn only_what_the_operator_allows_can_be_claimed() {
 
 #[test]
 fn an_unknown_exposure_and_none() {
-    let claimed = claims(
+    let claimed = claimed_by(
         &service(Some(Expose::On(vec!["egde".into()])), &["path=/"]),
         &exposures(),
     );
@@ -78,7 +83,7 @@ fn an_unknown_exposure_and_none() {
         claimed.issues
     );
     assert_eq!(
-        claims(&service(Some(Expose::Nothing), &["path=/"]), &exposures()),
+        claimed_by(&service(Some(Expose::Nothing), &["path=/"]), &exposures()),
         Claimed::default()
     );
 }
@@ -90,7 +95,7 @@ fn keeps(host: &str, services: &[(&str, &[&str])]) -> (String, Option<u64>) {
         .flat_map(|(name, routes)| {
             let mut service = service(None, routes);
             service.name = (*name).into();
-            claims(&service, &exposures()).claims
+            claimed_by(&service, &exposures()).claims
         })
         .filter(|claim| &*claim.exposure == "internal")
         .collect();
@@ -99,7 +104,11 @@ fn keeps(host: &str, services: &[(&str, &[&str])]) -> (String, Option<u64>) {
     let claim = decided.into_iter().find(|claim| claim.host == host).unwrap();
     (
         claim.cluster.to_string(),
-        claim.timeout.map(|timeout| timeout.as_secs()),
+        claim
+            .action
+            .timeout
+            .declared
+            .then(|| claim.action.timeout.value.as_secs()),
     )
 }
 
@@ -130,7 +139,7 @@ fn served(owners: &[Owner], host: &str, services: &[(&str, &[&str])]) -> (Vec<St
         .map(|(name, routes)| {
             let mut service = service(None, routes);
             service.name = (*name).into();
-            claims(&service, &exposures)
+            claimed_by(&service, &exposures)
         })
         .collect();
     let all: Vec<&Claim> = claimed
@@ -246,7 +255,7 @@ fn what_may_be_claimed_is_judged_by_whole_segments() {
         "path=/Orders/7*",
     ] {
         assert_eq!(
-            claims(&service(edge(), &[route]), &exposures()).issues,
+            claimed_by(&service(edge(), &[route]), &exposures()).issues,
             [],
             "{route}"
         );
@@ -259,7 +268,7 @@ fn what_may_be_claimed_is_judged_by_whole_segments() {
         "path=/Order",
     ] {
         assert_eq!(
-            claims(&service(edge(), &[route]), &exposures()).issues.len(),
+            claimed_by(&service(edge(), &[route]), &exposures()).issues.len(),
             1,
             "{route}"
         );
@@ -270,7 +279,7 @@ fn what_may_be_claimed_is_judged_by_whole_segments() {
 fn what_a_name_or_a_protocol_cannot_do_is_said_once() {
     let mut odd = service(None, &["host=x"]);
     odd.name = "shop/orders".into();
-    let claimed = claims(&odd, &exposures());
+    let claimed = claimed_by(&odd, &exposures());
     assert_eq!(
         (claimed.claims.len(), claimed.issues.len()),
         (1, 1),
@@ -279,7 +288,7 @@ fn what_a_name_or_a_protocol_cannot_do_is_said_once() {
     assert!(claimed.issues[0].reason.contains("no host name"), "{claimed:?}");
     odd.policy.expose = Some(Expose::Nothing);
     assert_eq!(
-        claims(&odd, &exposures()),
+        claimed_by(&odd, &exposures()),
         Claimed::default(),
         "it wants no route"
     );
@@ -292,7 +301,7 @@ fn what_a_name_or_a_protocol_cannot_do_is_said_once() {
     ] {
         let mut service = service(None, &["grpc=shop.Orders"]);
         service.policy.protocol = protocol;
-        let issues = claims(&service, &exposures()).issues;
+        let issues = claimed_by(&service, &exposures()).issues;
         assert_eq!(issues.len(), usize::from(wrong), "{protocol:?} {issues:?}");
         assert!(issues.iter().all(|i| i.reason.contains("grpc=")), "{issues:?}");
     }
@@ -308,15 +317,15 @@ fn a_route_says_more_than_its_service_about_time() {
         ],
     );
     service.policy.timeout = Some(Duration::from_secs(9));
-    let claimed = claims(&service, &exposures()).claims;
+    let claimed = claimed_by(&service, &exposures()).claims;
     let times: Vec<_> = claimed
         .iter()
         .map(|c| {
             (
-                c.timeout.map(|t| t.as_secs()),
-                c.stream_idle_timeout.map(|t| t.as_secs()),
+                c.action.timeout.value.as_secs(),
+                c.action.stream_idle_timeout.value.map(|t| t.as_secs()),
             )
         })
         .collect();
-    assert_eq!(times, [(Some(9), None), (Some(0), None), (Some(9), Some(1))]);
+    assert_eq!(times, [(9, None), (0, None), (9, Some(1))]);
 }

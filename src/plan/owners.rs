@@ -128,10 +128,11 @@ fn specificity<'a>(wish: &'a Wish<'_>) -> impl Ord + use<'a> {
 
 /// Of one service's claims on the same requests, the one that says more than its bare name does.
 fn detail(claim: &Claim) -> impl Ord + use<> {
+    let action = &claim.action;
     (
         claim.kin,
-        (claim.timeout.is_none(), claim.timeout),
-        (claim.stream_idle_timeout.is_none(), claim.stream_idle_timeout),
+        (!action.timeout.declared, action.timeout),
+        (!action.stream_idle_timeout.declared, action.stream_idle_timeout),
     )
 }
 

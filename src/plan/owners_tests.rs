@@ -3,7 +3,7 @@
 use super::super::claims::claims;
 use super::*;
 use crate::model::declaration::{self, Spelling};
-use crate::model::{Exposure, Owner, Service};
+use crate::model::{Clusters, Effective, Exposure, Owner, Service};
 
 /// The time that others may take the requests of `cart` over, in the tests where it has no instances.
 const HANDOVER: Duration = Duration::from_secs(60);
@@ -45,7 +45,9 @@ impl Scene {
         let exposures = BTreeMap::from([("internal".into(), exposure)]);
         let all = names.iter().map(|name| service(name, route));
         let all: Vec<Claim> = all
-            .flat_map(|service| claims(&service, &exposures).claims)
+            .flat_map(|service| {
+                claims(&service, &Effective::of(&service, &Clusters::DEFAULT), &exposures).claims
+            })
             .collect();
         let oldest = &self.oldest;
         let contest = Contest {
@@ -243,7 +245,7 @@ fn the_own_host_of_a_service_that_left_is_not_for_others_below_it() {
     );
     let all: Vec<Claim> = [cart, basket]
         .iter()
-        .flat_map(|s| claims(s, &exposures).claims)
+        .flat_map(|s| claims(s, &Effective::of(s, &Clusters::DEFAULT), &exposures).claims)
         .collect();
     let decided = decide(&all.iter().collect::<Vec<_>>(), &Contest::FRESH);
     assert!(
@@ -278,7 +280,7 @@ fn who_claims_the_same_is_equal_in_each_spelling() {
                 policy: declared.policy,
                 ..Service::default()
             };
-            claims(&service, &exposures).claims
+            claims(&service, &Effective::of(&service, &Clusters::DEFAULT), &exposures).claims
         })
         .collect();
     let decided = decide(&all.iter().collect::<Vec<_>>(), &Contest::FRESH);

@@ -10,7 +10,7 @@ use super::slips::slips;
 use super::standing::{News, Standing};
 use super::step::{Owned, Planned, Step};
 use super::{Claimed, Decisions, claims};
-use crate::model::{Catalog, Conflict, Issue, Network, Service};
+use crate::model::{Catalog, Conflict, Effective, Issue, Network, Service};
 
 /// Remembers what was derived from each service, to tell what changes.
 #[derive(Debug)]
@@ -58,27 +58,30 @@ enum Dialled {
 /// The resources of a service, and what its owner should know of them.
 fn resources(
     service: &Arc<Service>,
+    effective: &Effective,
     network: &Network,
     dialled: &mut Dialled,
 ) -> (Vec<Planned>, Option<Issue>) {
     let name = &service.name;
-    let wanted = is_dialled(service);
+    let wanted = is_dialled(effective);
     let taken = wanted && network.listeners.contains_key(name);
     *dialled = match *dialled {
         _ if wanted && !taken => Dialled::Yes,
         Dialled::Never => Dialled::Never,
         Dialled::Yes | Dialled::NoLonger => Dialled::NoLonger,
     };
+    let on_all_unhealthy = effective.cluster.all_unhealthy;
     let endpoints = Planned::Endpoints {
         service: service.clone(),
+        on_all_unhealthy,
         dialled: *dialled == Dialled::Yes,
     };
-    let mut planned = vec![Planned::Cluster(service.clone()), endpoints];
+    let mut planned = vec![Planned::Cluster(name.clone(), effective.cluster), endpoints];
     match dialled {
         Dialled::Never => {}
         Dialled::Yes => {
             planned.push(Planned::Dialled(name.clone()));
-            planned.extend(variants(service, &network.clusters));
+            planned.extend(variants(service, on_all_unhealthy));
         }
         Dialled::NoLonger => planned.push(undialled(service)),
     }
@@ -251,9 +254,10 @@ impl Planner {
     fn follow(&mut self, service: &Arc<Service>, steps: &mut Vec<Step>, hosts: &mut Touched) {
         let name = &service.name;
         let known = self.services.entry(name.clone()).or_default();
-        let (planned, grpc) = resources(service, &self.network, &mut known.dialled);
+        let effective = Effective::of(service, &self.network.clusters);
+        let (planned, grpc) = resources(service, &effective, &self.network, &mut known.dialled);
         known.owned.replace(planned, steps);
-        let mut claimed = claims(service, &self.network.exposures);
+        let mut claimed = claims(service, &effective, &self.network.exposures);
         claimed.issues.extend(grpc);
         claimed.issues.extend(slips(service, &self.network.exposures));
         if service.instances.is_empty() && service.kept.is_none() {

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::claims::Claim;
-use crate::model::{OnAllUnhealthy, Protocol, Service};
+use crate::model::{ClusterSettings, OnAllUnhealthy, Service};
 use crate::xds::{Client, Kind};
 
 /// One thing to publish.
@@ -52,11 +51,13 @@ pub enum Callees {
 #[derive(Clone, Debug)]
 pub enum Planned {
     /// Its cluster.
-    Cluster(Arc<Service>),
+    Cluster(Arc<str>, ClusterSettings),
     /// Its instances.
     Endpoints {
         /// Whose.
         service: Arc<Service>,
+        /// What happens when none of them is healthy.
+        on_all_unhealthy: OnAllUnhealthy,
         /// gRPC's own clients get them, too.
         dialled: bool,
     },
@@ -73,7 +74,7 @@ impl Planned {
     #[must_use]
     pub fn key(&self) -> Key {
         let (kind, client, name) = match self {
-            Self::Cluster(service) => (Kind::Cluster, Client::Envoy, &service.name),
+            Self::Cluster(name, _) => (Kind::Cluster, Client::Envoy, name),
             Self::Endpoints { service, .. } => (Kind::Endpoints, Client::Envoy, &service.name),
             Self::EndpointsFor(client, service, _) => (Kind::Endpoints, *client, &service.name),
             Self::Dialled(name) => (Kind::Listener, Client::Envoy, name),
@@ -94,7 +95,7 @@ pub(super) struct Owned(BTreeMap<Key, Option<Inputs>>);
 /// What a resource is made of, when that is little.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Inputs {
-    Cluster(Protocol, Option<OnAllUnhealthy>, Option<Duration>),
+    Cluster(ClusterSettings),
     Name,
     Reason(String),
 }
@@ -102,10 +103,7 @@ enum Inputs {
 impl Inputs {
     fn of(planned: &Planned) -> Option<Self> {
         Some(match planned {
-            Planned::Cluster(service) => {
-                let policy = &service.policy;
-                Self::Cluster(service.protocol(), policy.all_unhealthy, policy.idle_timeout)
-            }
+            Planned::Cluster(_, settings) => Self::Cluster(*settings),
             Planned::Dialled(_) => Self::Name,
             Planned::Stopped(_, _, why) => Self::Reason(why.clone()),
             Planned::Endpoints { .. } | Planned::EndpointsFor(..) => return None,

@@ -22,7 +22,7 @@ use envoy_types::pb::google::protobuf::UInt32Value;
 use prost::Message as _;
 
 use super::any::{duration, pack};
-use crate::model::{Clusters, OnAllUnhealthy, Protocol, Service};
+use crate::model::{ClusterSettings, OnAllUnhealthy, Protocol};
 use crate::xds::{Draft, Kind, Reach};
 
 pub(crate) const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -32,32 +32,32 @@ const MAX_RETRIES: u32 = 1_000;
 
 /// The cluster of a service.
 #[must_use]
-pub fn cluster(service: &Service, defaults: &Clusters) -> Draft {
+pub fn cluster(name: &Arc<str>, settings: &ClusterSettings) -> Draft {
     Draft {
         kind: Kind::Cluster,
-        name: service.name.clone(),
-        body: message(service, defaults).encode_to_vec(),
-        needs: vec![Arc::clone(&service.name)],
+        name: name.clone(),
+        body: message(name, settings).encode_to_vec(),
+        needs: vec![Arc::clone(name)],
         reach: Reach::All,
     }
 }
 
 /// The same as a message, for static resources.
 #[must_use]
-pub fn message(service: &Service, defaults: &Clusters) -> Cluster {
-    let panic = match service.on_all_unhealthy(defaults.on_all_unhealthy) {
+pub fn message(name: &str, settings: &ClusterSettings) -> Cluster {
+    let panic = match settings.all_unhealthy {
         // Without endpoints there is no panic; those that only drain still get what there is.
         OnAllUnhealthy::Open | OnAllUnhealthy::Drop => 1.0,
         OnAllUnhealthy::Closed => 0.0,
     };
     Cluster {
-        name: service.name.to_string(),
+        name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
         eds_cluster_config: Some(EdsClusterConfig {
             eds_config: Some(ads()),
             service_name: String::new(),
         }),
-        connect_timeout: Some(duration(defaults.connect_timeout)),
+        connect_timeout: Some(duration(settings.connect_timeout)),
         common_lb_config: Some(CommonLbConfig {
             healthy_panic_threshold: Some(Percent { value: panic }),
             ..CommonLbConfig::default()
@@ -73,32 +73,22 @@ pub fn message(service: &Service, defaults: &Clusters) -> Cluster {
             }],
             ..CircuitBreakers::default()
         }),
-        typed_extension_protocol_options: http_options(service, defaults),
+        typed_extension_protocol_options: http_options(settings),
         ..Cluster::default()
     }
 }
 
-/// One entry or none: see the module's note on maps. HTTP/1 servers close connections that are idle, and
-/// a request that meets this on its way fails, or would have to be sent twice: Envoy closes them before.
-/// HTTP/2 servers announce it by GOAWAY.
-fn http_options(
-    service: &Service,
-    defaults: &Clusters,
-) -> HashMap<String, envoy_types::pb::google::protobuf::Any> {
-    let (protocol, idle) = match service.protocol() {
+/// One entry or none: see the module's note on maps.
+fn http_options(settings: &ClusterSettings) -> HashMap<String, envoy_types::pb::google::protobuf::Any> {
+    let protocol = match settings.protocol {
         Protocol::Tcp => return HashMap::new(),
-        Protocol::Http1 => (
-            ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default()),
-            Some(defaults.idle_timeout),
-        ),
-        Protocol::Http2 | Protocol::Grpc => (
-            ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default()),
-            None,
-        ),
+        Protocol::Http1 => ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default()),
+        Protocol::Http2 | Protocol::Grpc => {
+            ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default())
+        }
     };
-    let idle = service.policy.idle_timeout.or(idle);
     let options = HttpProtocolOptions {
-        common_http_protocol_options: idle.map(|idle| CommonHttpOptions {
+        common_http_protocol_options: settings.idle_timeout.map(|idle| CommonHttpOptions {
             idle_timeout: Some(duration(idle)),
             ..CommonHttpOptions::default()
         }),
@@ -127,7 +117,7 @@ mod tests {
     use envoy_types::pb::envoy::config::cluster::v3::cluster::LbPolicy;
 
     use super::*;
-    use crate::model::Policy;
+    use crate::model::{Clusters, Effective, Policy, Service};
 
     #[test]
     fn envoy_closes_idle_connections_to_http1_servers_first() {
@@ -140,7 +130,7 @@ mod tests {
                 },
                 ..Service::default()
             };
-            let any = message(&service, &Clusters::DEFAULT)
+            let any = message("orders", &Effective::of(&service, &Clusters::DEFAULT).cluster)
                 .typed_extension_protocol_options
                 .remove(HTTP_OPTIONS)?;
             let options = HttpProtocolOptions::decode(&*any.value).unwrap();
@@ -172,7 +162,7 @@ mod tests {
             },
             ..Service::default()
         };
-        let cluster = message(&service, &Clusters::DEFAULT);
+        let cluster = message("orders", &Effective::of(&service, &Clusters::DEFAULT).cluster);
         assert_eq!(
             cluster.lb_policy(),
             LbPolicy::RoundRobin,

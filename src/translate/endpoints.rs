@@ -16,30 +16,29 @@ use envoy_types::pb::envoy::config::endpoint::v3::{
 use envoy_types::pb::google::protobuf::UInt32Value;
 use prost::Message as _;
 
-use crate::model::{Clusters, Health, Instance, OnAllUnhealthy, Service};
+use crate::model::{Health, Instance, OnAllUnhealthy, Service};
 use crate::xds::{Draft, Kind, Reach};
 
 /// The assignment of a service's cluster; without instances it is empty, never missing.
 #[must_use]
-pub fn endpoints(service: &Service, defaults: &Clusters) -> Draft {
+pub fn endpoints(service: &Service, on_all_unhealthy: OnAllUnhealthy) -> Draft {
     let reported = |instance: &Instance| match instance.health {
         Health::Healthy => HealthStatus::Healthy,
         Health::Draining => HealthStatus::Draining,
         Health::Unhealthy | Health::Off => HealthStatus::Unhealthy,
     };
-    draft(&service.name, &assignment(service, defaults, reported))
+    draft(&service.name, &assignment(service, on_all_unhealthy, reported))
 }
 
 /// The instances that are not off, each with its status. One that was never set would not be equal to
 /// `HEALTHY` where a client compares them, so each is.
 pub(super) fn assignment(
     service: &Service,
-    defaults: &Clusters,
+    on_all_unhealthy: OnAllUnhealthy,
     status: impl Fn(&Instance) -> HealthStatus,
 ) -> ClusterLoadAssignment {
     let mut localities: BTreeMap<((bool, u32), &str), Vec<&Instance>> = BTreeMap::new();
-    let dropped = service.all_unhealthy()
-        && service.on_all_unhealthy(defaults.on_all_unhealthy) == OnAllUnhealthy::Drop;
+    let dropped = service.all_unhealthy() && on_all_unhealthy == OnAllUnhealthy::Drop;
     let sent = |i: &&Instance| i.health != Health::Off && !dropped;
     for instance in service.instances.iter().filter(sent) {
         localities
@@ -202,7 +201,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::model::Policy;
+    use crate::model::{Clusters, Effective, Policy};
 
     fn instance(port: u16, zone: &str, weight: u32, health: Health) -> Instance {
         Instance {
@@ -224,7 +223,10 @@ mod tests {
     }
 
     fn of(service: &Service) -> ClusterLoadAssignment {
-        ClusterLoadAssignment::decode(&*endpoints(service, &DEFAULTS).body).unwrap()
+        ClusterLoadAssignment::decode(
+            &*endpoints(service, Effective::of(service, &DEFAULTS).cluster.all_unhealthy).body,
+        )
+        .unwrap()
     }
 
     /// `priority zone weight: port health, …` a line.

@@ -19,7 +19,7 @@ use prost::Message as _;
 
 use super::dialled;
 use super::endpoints::{assignment, draft, endpoints as base, placeholder};
-use crate::model::{Clusters, Service};
+use crate::model::{OnAllUnhealthy, Service};
 use crate::plan::Callees;
 use crate::xds::{Client, Draft, Kind};
 
@@ -32,11 +32,13 @@ const AROUND: usize = 2_048;
 
 /// The endpoints of a service for clients of gRPC that get others than Envoy.
 #[must_use]
-pub fn endpoints(service: &Service, callees: &Callees, defaults: &Clusters) -> Draft {
+pub fn endpoints(service: &Service, callees: &Callees) -> Draft {
+    // Whom they call has been decided: nobody is left out.
+    let rule = OnAllUnhealthy::Open;
     match callees {
-        Callees::Healthy => base(service, defaults),
+        Callees::Healthy => base(service, rule),
         Callees::All => {
-            let all = assignment(service, defaults, |_| HealthStatus::Healthy);
+            let all = assignment(service, rule, |_| HealthStatus::Healthy);
             draft(&service.name, &all)
         }
         Callees::Nobody(why) => draft(&service.name, &dropping(&service.name, why)),
@@ -101,11 +103,9 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::model::{Health, Instance, OnAllUnhealthy, Policy as Declared};
+    use crate::model::{Clusters, Effective, Health, Instance, Policy as Declared};
     use crate::plan::Planned;
     use crate::plan::callees::variants;
-
-    const DEFAULTS: Clusters = Clusters::DEFAULT;
 
     /// One instance for each letter: healthy, draining, unhealthy, off; a capital stands in priority 1.
     fn service(healths: &str, all_unhealthy: Option<OnAllUnhealthy>) -> Service {
@@ -139,11 +139,10 @@ mod tests {
     fn seen(service: &Service) -> String {
         let endpoint = |e: &LbEndpoint| e.health_status().as_str_name().to_lowercase();
         let mut text = String::new();
-        for planned in variants(&Arc::new(service.clone()), &DEFAULTS) {
+        let rule = Effective::of(service, &Clusters::DEFAULT).cluster.all_unhealthy;
+        for planned in variants(&Arc::new(service.clone()), rule) {
             let (client, draft) = match planned {
-                Planned::EndpointsFor(client, service, callees) => {
-                    (client, endpoints(&service, &callees, &DEFAULTS))
-                }
+                Planned::EndpointsFor(client, service, callees) => (client, endpoints(&service, &callees)),
                 planned => {
                     let _ = writeln!(text, "{:?} lds", planned.key().client);
                     continue;

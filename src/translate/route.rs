@@ -22,12 +22,9 @@ use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
 use prost::Message as _;
 
 use super::any::{duration, pack};
-use crate::model::{Clusters, Paths};
+use crate::model::Paths;
 use crate::plan::Claim;
 use crate::xds::{Draft, Kind, Reach};
-
-/// A gRPC stream may be silent for so long; Envoy's default of five minutes cuts quiet watches.
-const GRPC_IDLE: Duration = Duration::from_secs(3600);
 
 /// The field of `RouteConfiguration` that holds its hosts; prost knows it by the type only.
 const VIRTUAL_HOSTS: u32 = 2;
@@ -49,11 +46,11 @@ struct Encoded {
 
 impl Hosts {
     /// The claims of a host that count, as [`crate::plan::owners::decide`] leaves them. None: it is gone.
-    pub fn set(&mut self, host: &Arc<str>, claims: &[Claim], defaults: &Clusters) {
+    pub fn set(&mut self, host: &Arc<str>, claims: &[Claim]) {
         let old = if claims.is_empty() {
             self.hosts.remove(host)
         } else {
-            let message = virtual_host(host, claims.iter(), retry_policy(defaults));
+            let message = virtual_host(host, claims.iter());
             let mut field = Vec::with_capacity(message.encoded_len() + 8);
             prost::encoding::message::encode(VIRTUAL_HOSTS, &message, &mut field);
             let clusters: BTreeSet<Arc<str>> = claims.iter().map(|c| c.cluster.clone()).collect();
@@ -97,17 +94,14 @@ impl Hosts {
 
 /// A route configuration of these claims as a message, for static resources.
 #[must_use]
-pub fn message(name: &str, claims: &[&Claim], defaults: &Clusters) -> RouteConfiguration {
+pub fn message(name: &str, claims: &[&Claim]) -> RouteConfiguration {
     let mut hosts: BTreeMap<&str, Vec<&Claim>> = BTreeMap::new();
     for claim in claims {
         hosts.entry(&claim.host).or_default().push(claim);
     }
-    let retry = retry_policy(defaults);
     let hosts = hosts.into_iter();
     RouteConfiguration {
-        virtual_hosts: hosts
-            .map(|(host, claims)| virtual_host(host, claims, retry.clone()))
-            .collect(),
+        virtual_hosts: hosts.map(|(host, claims)| virtual_host(host, claims)).collect(),
         ..without_hosts(name)
     }
 }
@@ -121,40 +115,34 @@ fn without_hosts(name: &str) -> RouteConfiguration {
     }
 }
 
-fn virtual_host<'a>(
-    host: &str,
-    claims: impl IntoIterator<Item = &'a Claim>,
-    retry_policy: Option<RetryPolicy>,
-) -> VirtualHost {
+fn virtual_host<'a>(host: &str, claims: impl IntoIterator<Item = &'a Claim>) -> VirtualHost {
+    let mut claims = claims.into_iter().peekable();
+    let retries = claims.peek().map_or(0, |claim| claim.action.retries);
     VirtualHost {
         name: host.to_owned(),
         domains: vec![host.to_owned()],
-        routes: claims.into_iter().map(one).collect(),
-        retry_policy,
+        routes: claims.map(|claim| one(claim, retries)).collect(),
+        retry_policy: (retries > 0).then(|| retry_policy(retries)),
         ..VirtualHost::default()
     }
 }
 
-fn one(claim: &Claim) -> Route {
+/// `retries`: those of the virtual host.
+fn one(claim: &Claim, retries: u32) -> Route {
+    let wanted = &claim.action;
     let path = match claim.matcher.paths() {
         Paths::Exactly(path) => PathSpecifier::Path(path),
         // What Envoy calls a separated prefix ends with no slash; everything is below the root.
         Paths::Segments(path) if path != "/" => PathSpecifier::PathSeparatedPrefix(path),
         Paths::Segments(path) | Paths::Characters(path) => PathSpecifier::Prefix(path),
     };
-    // Envoy would cut every answer after 15 s; what is silent ends by the idle timeout. A gRPC client
-    // brings its own deadline, which Envoy keeps.
-    let timeout = claim.timeout.unwrap_or(Duration::ZERO);
-    let idle = claim
-        .stream_idle_timeout
-        .or_else(|| claim.grpc.then_some(GRPC_IDLE));
     // A listener lets requests be upgraded; to a cluster of HTTP/2 that would be a broken stream, not a refusal.
-    let upgrade_configs = claim.http2.then(|| UpgradeConfig {
+    let upgrade_configs = wanted.http2.then(|| UpgradeConfig {
         upgrade_type: "websocket".to_owned(),
         enabled: Some(BoolValue { value: false }),
         ..UpgradeConfig::default()
     });
-    let max_stream_duration = claim.grpc.then(|| MaxStreamDuration {
+    let max_stream_duration = wanted.grpc.then(|| MaxStreamDuration {
         grpc_timeout_header_max: Some(duration(Duration::ZERO)),
         ..MaxStreamDuration::default()
     });
@@ -170,9 +158,11 @@ fn one(claim: &Claim) -> Route {
         }),
         action: Some(Action::Route(RouteAction {
             cluster_specifier: Some(ClusterSpecifier::Cluster(claim.cluster.to_string())),
-            timeout: Some(duration(timeout)),
-            idle_timeout: idle.map(duration),
+            timeout: Some(duration(wanted.timeout.value)),
+            idle_timeout: wanted.stream_idle_timeout.value.map(duration),
             max_stream_duration,
+            // One without retries has to say so: without a policy it has that of its virtual host.
+            retry_policy: (wanted.retries != retries).then(|| retry_policy(wanted.retries)),
             upgrade_configs: upgrade_configs.into_iter().collect(),
             ..RouteAction::default()
         })),
@@ -193,25 +183,23 @@ fn header(name: &str, value: &str) -> HeaderMatcher {
 
 /// Only what surely never reached a server is tried again, on another one: safe for
 /// any request, and what makes a dying server invisible.
-fn retry_policy(defaults: &Clusters) -> Option<RetryPolicy> {
-    (defaults.retries > 0).then(|| RetryPolicy {
+fn retry_policy(retries: u32) -> RetryPolicy {
+    RetryPolicy {
         retry_on: "connect-failure,refused-stream,reset-before-request".to_owned(),
-        num_retries: Some(UInt32Value {
-            value: defaults.retries,
-        }),
+        num_retries: Some(UInt32Value { value: retries }),
         retry_host_predicate: vec![RetryHostPredicate {
             name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
             config_type: Some(ConfigType::TypedConfig(pack(&PreviousHostsPredicate {}))),
         }],
         host_selection_retry_max_attempts: 5,
         ..RetryPolicy::default()
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Exposure, Policy, RouteRule, Service};
+    use crate::model::{Clusters, Effective, Exposure, Policy, RouteRule, Service};
     use crate::plan::claims;
     use crate::plan::owners::{Contest, decide};
 
@@ -225,12 +213,18 @@ mod tests {
             },
             ..Service::default()
         };
-        claims(&service, &[("internal".into(), Exposure::internal())].into()).claims
+        let effective = Effective::of(&service, &Clusters::DEFAULT);
+        claims(
+            &service,
+            &effective,
+            &[("internal".into(), Exposure::internal())].into(),
+        )
+        .claims
     }
 
     #[test]
     fn hosts_that_are_encoded_one_by_one_are_the_bytes_of_the_whole() {
-        let (name, defaults) = (Arc::from("internal"), Clusters::DEFAULT);
+        let name = Arc::from("internal");
         let all: Vec<Claim> = [
             ("web", "path=/"),
             ("api", "path=/api"),
@@ -249,12 +243,28 @@ mod tests {
             for host in every {
                 let here = decided.iter().filter(|claim| claim.host == host);
                 let here: Vec<Claim> = here.map(|claim| (*claim).clone()).collect();
-                hosts.set(&host.into(), &here, &defaults);
+                hosts.set(&host.into(), &here);
             }
             let draft = hosts.draft(&name, Reach::All);
-            assert_eq!(draft.body, message(&name, &decided, &defaults).encode_to_vec());
+            assert_eq!(draft.body, message(&name, &decided).encode_to_vec());
             let wanted: BTreeSet<Arc<str>> = decided.iter().map(|claim| claim.cluster.clone()).collect();
             assert_eq!(draft.needs, wanted.into_iter().collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn a_route_with_other_retries_than_its_host_has_a_policy_of_its_own() {
+        let mut claims = [claimed("a", "host=x path=/a"), claimed("b", "host=x path=/b")].concat();
+        claims.retain(|claim| claim.host == "x");
+        claims[1].action.retries = 0;
+        let message = message("internal", &claims.iter().collect::<Vec<_>>());
+        let host = &message.virtual_hosts[0];
+        let retries = |policy: &RetryPolicy| policy.num_retries.map(|number| number.value);
+        let of_routes = host.routes.iter().map(|route| match &route.action {
+            Some(Action::Route(action)) => action.retry_policy.as_ref().map(retries),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(host.retry_policy.as_ref().map(retries), Some(Some(4)));
+        assert_eq!(of_routes.collect::<Vec<_>>(), [None, Some(Some(0))]);
     }
 }

@@ -64,7 +64,7 @@ impl Translator {
                     claims,
                 } => {
                     let hosts = self.exposures.entry(exposure.clone()).or_default();
-                    hosts.set(host, claims, &network.clusters);
+                    hosts.set(host, claims);
                     exposures.insert(exposure);
                 }
             }
@@ -81,12 +81,15 @@ impl Translator {
     }
 
     fn put(&mut self, planned: &Planned) -> Update {
-        let defaults = &self.network.clusters;
         let for_one = |client: &Client, draft: Draft| Update::PutFor(*client, draft);
         match planned {
-            Planned::Cluster(service) => Update::Put(cluster(service, defaults)),
-            Planned::Endpoints { service, dialled } => {
-                let draft = endpoints(service, defaults);
+            Planned::Cluster(name, settings) => Update::Put(cluster(name, settings)),
+            Planned::Endpoints {
+                service,
+                on_all_unhealthy,
+                dialled,
+            } => {
+                let draft = endpoints(service, *on_all_unhealthy);
                 match too_large(&draft).filter(|_| *dialled) {
                     Some(reason) => {
                         let issue = Issue::warning(&*service.name, reason);
@@ -97,7 +100,7 @@ impl Translator {
                 Update::Put(draft)
             }
             Planned::EndpointsFor(client, service, callees) => {
-                for_one(client, grpc::endpoints(service, callees, defaults))
+                for_one(client, grpc::endpoints(service, callees))
             }
             Planned::Dialled(name) => Update::Put(dialled(name)),
             Planned::Stopped(client, name, why) => for_one(client, stopped(name, why)),
