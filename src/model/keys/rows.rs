@@ -143,7 +143,7 @@ rows! {
         numbered: false,
         since: "0.1",
         help: "of routes that name none: how long nothing may pass either way, on a request, an event stream or a \
-               WebSocket; `0s`: for ever",
+               WebSocket; `0s`: no limit",
         default: "`5m`; gRPC: `1h`",
         fallback: "has routes with the operator's stream idle timeout, unless they say one",
         value: Value::Service(&Field {
