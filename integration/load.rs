@@ -6,7 +6,7 @@
 //! - `load streams`: many discovery streams at once, here or at any other xDS server;
 //! - `load agent`: changes behind a client agent of Consul, beside a plain watcher of the same agent;
 //! - `load registries`: what the bridge costs a registry of thousands of services;
-//! - `load hostile`: the memory that hostile clients and large dumps take, and what comes back;
+//! - `load hostile`: the memory that hostile clients and large dumps take, and what comes back; changes beside them;
 //! - `load large`: one change in a service of ten thousands of instances.
 //!
 //! Without a word: all seven. `--quick`: a small part of each, in less than a minute.
@@ -27,6 +27,8 @@ mod agent;
 mod agents;
 #[path = "load/awaited.rs"]
 mod awaited;
+#[path = "load/beside.rs"]
+mod beside;
 #[path = "load/board.rs"]
 mod board;
 #[path = "load/catalog.rs"]

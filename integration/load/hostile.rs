@@ -1,5 +1,5 @@
 //! `load hostile`: the memory that clients can take which mean no good, or ask for everything, and what of it
-//! comes back.
+//! comes back; and what changes take beside them (`beside.rs`).
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use xds_bridge::xds::{DeltaRequest, Kind, Node};
 
+use crate::beside;
 use crate::catalog;
 use crate::numbers::{Table, mib};
 use crate::server::Server;
@@ -27,7 +28,7 @@ use crate::support::http::Http;
 use crate::support::procfs;
 
 /// Instances of the catalog in all.
-const SERVICES: usize = 5_000;
+pub(crate) const SERVICES: usize = 5_000;
 
 const ADS: &str =
     "http://bridge/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
@@ -61,43 +62,62 @@ pub(crate) async fn measure() {
         ),
         &["what they do", "before", "peak", "20 s after they left"],
     );
-    for (what, attack) in [
-        (
-            format!("{BEGUN} requests of 16 MiB begun, none ended"),
-            Attack::Begun,
-        ),
-        (
-            format!("2 × {NAMES} names of 4,090 bytes on one stream"),
-            Attack::Names(4_090),
-        ),
-        (
-            format!("2 × {NAMES} names of 500 bytes on one stream"),
-            Attack::Names(500),
-        ),
-        ("`/config_dump` once".to_owned(), Attack::Dumps(1)),
-        ("`/config_dump` four times at once".to_owned(), Attack::Dumps(4)),
-    ] {
+    for attack in ATTACKS {
         let server = Server::start(&sources).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         let before = procfs::resident(server.pid());
         procfs::forget_peak(server.pid());
-        match attack {
-            Attack::Begun => begun(server.xds).await,
-            Attack::Names(length) => names(server.xds, length).await,
-            Attack::Dumps(times) => dumps(server.admin, times).await,
-        }
+        attack.run(server.xds, server.admin, STUCK).await;
         let peak = procfs::peak(server.pid());
         tokio::time::sleep(AFTER).await;
-        table.row([what, mib(before), mib(peak), mib(procfs::resident(server.pid()))]);
+        table.row([
+            attack.title(),
+            mib(before),
+            mib(peak),
+            mib(procfs::resident(server.pid())),
+        ]);
     }
     println!("{table}");
+    beside::measure().await;
 }
 
+/// What a client does that means no good, or asks for everything.
 #[derive(Clone, Copy, Debug)]
-enum Attack {
+pub(crate) enum Attack {
+    /// Requests that never end.
     Begun,
+    /// Names of so many bytes.
     Names(usize),
+    /// So many dumps at once.
     Dumps(usize),
+}
+
+pub(crate) const ATTACKS: [Attack; 5] = [
+    Attack::Begun,
+    Attack::Names(4_090),
+    Attack::Names(500),
+    Attack::Dumps(1),
+    Attack::Dumps(4),
+];
+
+impl Attack {
+    pub(crate) fn title(self) -> String {
+        match self {
+            Self::Begun => format!("{BEGUN} requests of 16 MiB begun, none ended"),
+            Self::Names(length) => format!("2 × {NAMES} names of {length} bytes on one stream"),
+            Self::Dumps(1) => "`/config_dump` once".to_owned(),
+            Self::Dumps(times) => format!("`/config_dump` {times} times at once"),
+        }
+    }
+
+    /// Does it once, and holds what it has got for so long.
+    pub(crate) async fn run(self, xds: SocketAddr, admin: SocketAddr, hold: Duration) {
+        match self {
+            Self::Begun => begun(xds, hold).await,
+            Self::Names(length) => names(xds, length, hold).await,
+            Self::Dumps(times) => dumps(admin, times).await,
+        }
+    }
 }
 
 /// A stream whose requests are what is sent into the channel. It ends with the receiver's task.
@@ -144,7 +164,7 @@ async fn push(say: &mpsc::Sender<Bytes>, data: Bytes) -> bool {
         .is_ok_and(|sent| sent.is_ok())
 }
 
-async fn begun(target: SocketAddr) {
+async fn begun(target: SocketAddr, hold: Duration) {
     let mut clients = JoinSet::new();
     for _ in 0..BEGUN {
         clients.spawn(async move {
@@ -160,11 +180,11 @@ async fn begun(target: SocketAddr) {
         });
     }
     let held = clients.join_all().await;
-    tokio::time::sleep(STUCK).await;
+    tokio::time::sleep(hold).await;
     drop(held);
 }
 
-async fn names(target: SocketAddr, length: usize) {
+async fn names(target: SocketAddr, length: usize, hold: Duration) {
     let (say, tasks) = open(target).await;
     let each = (REQUEST - (64 << 10)) / (length + 4);
     let mut node = Some(Node {
@@ -188,7 +208,7 @@ async fn names(target: SocketAddr, length: usize) {
             }
         }
     }
-    tokio::time::sleep(STUCK).await;
+    tokio::time::sleep(hold).await;
     drop((say, tasks));
 }
 
@@ -200,7 +220,5 @@ async fn dumps(admin: SocketAddr, times: usize) {
         // Two at once are served, the others are told to come back.
         clients.spawn(async move { http.send("GET", &url, None, "").await.map(|reply| reply.status) });
     }
-    for status in clients.join_all().await {
-        eprintln!("load: /config_dump: {status:?}");
-    }
+    drop(clients.join_all().await);
 }

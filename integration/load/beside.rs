@@ -1,0 +1,65 @@
+//! What a change takes to reach twenty good streams, alone and beside each attack of `hostile.rs`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use crate::board::Board;
+use crate::catalog;
+use crate::changes::{Audience, Changer};
+use crate::client::Client;
+use crate::hostile::{ATTACKS, SERVICES};
+use crate::numbers::Table;
+use crate::requests::Script;
+use crate::server::Server;
+use crate::support::etcd::Etcd;
+
+/// Streams that mean well.
+const GOOD: usize = 20;
+
+/// Changes before, and as many beside the attack.
+const CHANGES: usize = 200;
+
+/// Prints the table.
+pub(crate) async fn measure() {
+    let etcd = Etcd::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    catalog::write(&folder.path().join("catalog.json"), SERVICES, catalog::INSTANCES);
+    let sources = catalog::file_source(folder.path()) + &catalog::etcd_source(&etcd.url());
+    let all: Vec<String> = (0..SERVICES).map(catalog::name).collect();
+    let everybody: Vec<usize> = (0..GOOD).collect();
+    let wanted = u32::try_from(SERVICES).expect("services");
+    let mut table = Table::new(
+        format!("{CHANGES} changes at {GOOD} good streams, ms from the begin of the write, p50 / p99 / max"),
+        &[
+            "what a hostile client does meanwhile, again and again",
+            "before",
+            "beside it",
+        ],
+    );
+    for attack in ATTACKS {
+        let server = Server::start(&sources).await;
+        let board = Arc::new(Board::new(GOOD));
+        let script = Arc::new(Script::new(true, true, &all, None));
+        let _client = Client::open(server.xds, &vec![script; GOOD], &board);
+        board
+            .until("the first sync", &everybody, |_, slot| slot.endpoints() >= wanted)
+            .await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let audience = Audience::new(SERVICES, GOOD, None);
+        let mut changer = Changer::new(etcd.client().await, board.clone(), audience, server.pid());
+        let before = changer.single(CHANGES).await;
+        let (xds, admin) = (server.xds, server.admin);
+        let threads = Runtime::new().expect("threads");
+        threads.spawn(async move {
+            loop {
+                attack.run(xds, admin, Duration::ZERO).await;
+            }
+        });
+        let beside = changer.single(CHANGES).await;
+        threads.shutdown_background();
+        table.row([attack.title(), before.all.three(), beside.all.three()]);
+    }
+    println!("{table}");
+}
