@@ -13,7 +13,7 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::plan::Decisions;
 
-/// After a writing, the next one waits so many times as long as it took: a fiftieth of a core, however
+/// After a writing, the next one waits this many times as long as it took: a fiftieth of a core, however
 /// large the state is.
 const REST: u32 = 50;
 

@@ -58,7 +58,7 @@ pub struct Action {
     pub http2: bool,
     /// When the whole answer must have come; zero: never too late.
     pub timeout: Setting<Duration>,
-    /// How long nothing may pass either way; zero: for ever. `None`: as long as the listener allows.
+    /// How long nothing may pass either way; zero: no limit. `None`: as long as the listener allows.
     pub stream_idle_timeout: Setting<Option<Duration>>,
     /// How often a request that never reached a server is tried on another one.
     pub retries: u32,

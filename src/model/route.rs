@@ -19,7 +19,7 @@ pub struct RouteRule {
     pub headers: Vec<(String, String)>,
     /// Response timeout; zero: none. `None`: as the service says.
     pub timeout: Option<Duration>,
-    /// How long nothing may pass in either direction; zero: for ever. `None`: as the service says.
+    /// How long nothing may pass in either direction; zero: no limit. `None`: as the service says.
     pub stream_idle_timeout: Option<Duration>,
 }
 

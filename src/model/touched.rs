@@ -8,7 +8,7 @@ use super::issue::Issue;
 /// What an event changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Touched {
-    /// Services to be merged and translated anew.
+    /// Services to be merged and translated again.
     pub services: BTreeSet<Arc<str>>,
     /// Issues that were not there before, and of which service.
     pub new_issues: Vec<(Option<Arc<str>>, Issue)>,
@@ -19,7 +19,7 @@ pub struct Touched {
     pub issues: bool,
     /// The source's status, note or first delivery changed.
     pub status: bool,
-    /// Sources to be asked to verify what they hold, for the so-many-th time.
+    /// Sources to be asked to verify what they hold, with the number of the request.
     pub ask: Vec<(Arc<str>, u64)>,
     /// Withheld instances that are gone because nobody listens at their addresses.
     pub gone: usize,
