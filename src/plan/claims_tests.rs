@@ -102,13 +102,10 @@ fn keeps(host: &str, services: &[(&str, &[&str])]) -> (String, Option<u64>) {
     let all: Vec<&Claim> = all.iter().collect();
     let decided = decide(&all, &Contest::FRESH).claims;
     let claim = decided.into_iter().find(|claim| claim.host == host).unwrap();
+    let timeout = claim.action.timeout;
     (
         claim.cluster.to_string(),
-        claim
-            .action
-            .timeout
-            .declared
-            .then(|| claim.action.timeout.value.as_secs()),
+        timeout.declared.then_some(timeout.value.as_secs()),
     )
 }
 
