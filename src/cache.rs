@@ -92,7 +92,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Expose, Health, Instance, Policy, Protocol, RouteRule, ServiceRecord};
+    use crate::model::{Expose, Facts, Health, Instance, Policy, Protocol, RouteRule, ServiceRecord};
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -109,14 +109,14 @@ mod tests {
             idle_timeout: Some(Duration::from_secs(2)),
             ..Policy::default()
         };
-        let instance = Instance {
+        let instance = Instance::from(Facts {
             health: Health::Draining,
             weight: 3,
             zone: "a".into(),
             version: "9f31c2a".into(),
             policy: Arc::new(policy.clone()),
-            ..Instance::new("orders-7", "[fd00::7]:8080".parse().unwrap())
-        };
+            ..Facts::new("orders-7", "[fd00::7]:8080".parse().unwrap())
+        });
         let record = ServiceRecord {
             instances: vec![instance],
             policy: Some(policy),

@@ -1,7 +1,7 @@
 //! The loop of the hub, by a clock that stands still until somebody waits.
 
 use super::*;
-use crate::model::{Bind, Clusters, Instance, Listener, RouteRule, ServiceRecord};
+use crate::model::{Bind, Clusters, Facts, Instance, Listener, RouteRule, ServiceRecord};
 
 fn record(route: &str) -> ServiceRecord {
     let policy = crate::model::Policy {
@@ -9,10 +9,10 @@ fn record(route: &str) -> ServiceRecord {
         ..crate::model::Policy::default()
     };
     ServiceRecord {
-        instances: vec![Instance {
+        instances: vec![Instance::from(Facts {
             policy: Arc::new(policy),
-            ..Instance::new("1", ([10, 0, 0, 7], 80).into())
-        }],
+            ..Facts::new("1", ([10, 0, 0, 7], 80).into())
+        })],
         ..ServiceRecord::default()
     }
 }

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::absent::absent;
 pub use super::history::WINDOW;
 use super::history::{Gone, History};
 use super::instance::{Health, Instance};
@@ -293,8 +294,10 @@ fn with(
 ) -> ServiceRecord {
     let Some(told) = told else { return served.clone() };
     let mut record = told.clone();
-    let left_out = left_out(&served.instances, &told.instances).filter(|i| stays(i));
-    record.instances.extend(left_out.cloned());
+    let left_out = left_out(&served.instances, &told.instances);
+    record
+        .instances
+        .extend(left_out.into_iter().filter(|i| stays(i)).cloned());
     record.instances.sort_by(|a, b| a.id.cmp(&b.id));
     record
 }
@@ -306,11 +309,13 @@ fn leaves(instance: &Instance) -> bool {
 
 /// Those of which nothing is told any more. A server that is registered under another id now is told of:
 /// beside that, what was said of it before would only be wrong (it drained before it left, say).
-fn left_out<'a>(served: &'a [Instance], told: &[Instance]) -> impl Iterator<Item = &'a Instance> {
-    let ids: HashSet<Arc<str>> = told.iter().map(|i| i.id.clone()).collect();
-    let places: HashSet<SocketAddr> = told.iter().map(|i| i.address).collect();
-    let gone = move |i: &&Instance| !ids.contains(&i.id) && !places.contains(&i.address);
-    served.iter().filter(gone)
+fn left_out<'a>(served: &'a [Instance], told: &[Instance]) -> Vec<&'a Instance> {
+    let mut gone = absent(served, told);
+    if !gone.is_empty() {
+        let places: HashSet<SocketAddr> = told.iter().map(|i| i.address).collect();
+        gone.retain(|i| !places.contains(&i.address));
+    }
+    gone
 }
 
 /// What telling this would do to a service that is served like that.
@@ -320,18 +325,15 @@ pub fn turn(name: &Arc<str>, served: Option<&ServiceRecord>, told: Option<&Servi
         record.map_or(&[], |r| &r.instances)
     }
     let (served, told) = (instances(served), instances(told));
-    let known: HashSet<&str> = served.iter().map(|i| &*i.id).collect();
-    let coming = told.iter().filter(|i| !known.contains(&*i.id));
+    let mut missing = left_out(served, told);
     // The last ones to go are missed, whether they drained or not.
-    let missing: Vec<&Instance> = left_out(served, told)
-        .filter(|i| told.is_empty() || !leaves(i))
-        .collect();
+    missing.retain(|i| told.is_empty() || !leaves(i));
     Turn {
         name: name.clone(),
         before: served.len(),
         missing: missing.iter().map(|i| i.id.clone()).collect(),
         addresses: missing.iter().map(|i| i.address).collect(),
-        coming: coming.map(|i| i.id.clone()).collect(),
+        coming: absent(told, served).iter().map(|i| i.id.clone()).collect(),
     }
 }
 

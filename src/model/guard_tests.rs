@@ -1,7 +1,7 @@
 //! Tests of the guard against mass removal.
 
 use super::*;
-use crate::model::instance::Health;
+use crate::model::instance::{Facts, Health};
 
 fn ids(numbers: std::ops::Range<usize>) -> Vec<Arc<str>> {
     numbers.map(|n| n.to_string().into()).collect()
@@ -159,9 +159,11 @@ fn one_that_comes_and_goes_is_missing_once() {
 }
 
 fn record(ids: &[(&str, u16, Health)]) -> ServiceRecord {
-    let instance = |(id, port, health): &(&str, u16, Health)| Instance {
-        health: *health,
-        ..Instance::new(*id, ([10, 0, 0, 1], *port).into())
+    let instance = |(id, port, health): &(&str, u16, Health)| {
+        Instance::from(Facts {
+            health: *health,
+            ..Facts::new(*id, ([10, 0, 0, 1], *port).into())
+        })
     };
     ServiceRecord {
         instances: ids.iter().map(instance).collect(),

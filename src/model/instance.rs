@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::policy::{InstanceKeys, Policy};
@@ -11,9 +12,14 @@ use super::policy::{InstanceKeys, Policy};
 /// locality up in 32 bits; this leaves room for 32,000 instances of the largest.
 pub const MAX_WEIGHT: u32 = 128_000;
 
-/// One server process of a service.
+/// One server process of a service. Its copies share one allocation, so that a service of ten thousands is copied and
+/// compared without a look at those that stay; one that is written to becomes its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Instance {
+pub struct Instance(Arc<Facts>);
+
+/// What is known of one [`Instance`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
     /// Unique within its service and source, e.g. `orders-7`.
     pub id: Arc<str>,
     /// Where it listens; the port is never 0.
@@ -35,7 +41,7 @@ pub struct Instance {
     pub created: u64,
 }
 
-impl Instance {
+impl Facts {
     /// A healthy one with one share of the traffic, of which nothing else is known.
     pub fn new(id: impl Into<Arc<str>>, address: SocketAddr) -> Self {
         Self {
@@ -49,6 +55,52 @@ impl Instance {
             own: None,
             created: 0,
         }
+    }
+}
+
+impl Instance {
+    /// A healthy one with one share of the traffic, of which nothing else is known.
+    pub fn new(id: impl Into<Arc<str>>, address: SocketAddr) -> Self {
+        Facts::new(id, address).into()
+    }
+
+    /// Takes what is equal from another one, so that it is there once.
+    pub fn share(&mut self, other: &Self) {
+        if self.policy == other.policy {
+            self.policy = other.policy.clone();
+        }
+        if self.version == other.version {
+            self.version = other.version.clone();
+        }
+        if self.zone == other.zone {
+            self.zone = other.zone.clone();
+        }
+    }
+
+    /// Whether both are copies of one; two that are not may still be equal.
+    #[must_use]
+    pub fn is_copy_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl From<Facts> for Instance {
+    fn from(facts: Facts) -> Self {
+        Self(Arc::new(facts))
+    }
+}
+
+impl Deref for Instance {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.0
+    }
+}
+
+impl DerefMut for Instance {
+    fn deref_mut(&mut self) -> &mut Facts {
+        Arc::make_mut(&mut self.0)
     }
 }
 

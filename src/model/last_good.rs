@@ -61,9 +61,9 @@ pub fn fill(record: &mut ServiceRecord, before: Option<&ServiceRecord>, place: P
                 record.instances.push(last.clone());
             }
         }
+        record.instances.sort_by(|a, b| a.id.cmp(&b.id));
     }
     issues.extend(stale.iter().map(|(id, _)| place.sentence(id, WHOLE)));
-    record.instances.sort_by(|a, b| a.id.cmp(&b.id));
     if let Some(policy) = &mut record.policy {
         let last = before.and_then(|before| before.policy.as_ref());
         let kept = keep(policy, last, "", place, &mut issues);

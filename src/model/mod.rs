@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no locks, and nothing of ours is imported. A source
 //! parses what its registry said into [`Change`]s; the [`Catalog`] merges them.
 
+mod absent;
 pub mod catalog;
 pub mod change;
 pub mod declaration;
@@ -25,6 +26,7 @@ pub mod service;
 pub mod source_state;
 pub mod text;
 pub mod touched;
+mod union;
 mod vote;
 
 pub use catalog::Catalog;
@@ -33,7 +35,7 @@ pub use declaration::Declared;
 pub use effective::{Action, ClusterSettings, Effective, EffectiveRoute};
 pub use guard::GuardRule;
 pub use holder::{Holder, Holders, Requests, Seniority};
-pub use instance::{Health, Instance, MAX_WEIGHT, Own};
+pub use instance::{Facts, Health, Instance, MAX_WEIGHT, Own};
 pub use issue::{Issue, Severity};
 pub use key::Key;
 pub use keys::Spelling;

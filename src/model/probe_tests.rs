@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::Health;
+use crate::model::{Facts, Health};
 
 fn at(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
@@ -189,10 +189,10 @@ fn without_probes_all_is_unknown() {
 }
 
 fn instance(port: u16, health: Health) -> Instance {
-    Instance {
+    Instance::from(Facts {
         health,
-        ..Instance::new(port.to_string(), at(port))
-    }
+        ..Facts::new(port.to_string(), at(port))
+    })
 }
 
 /// Ports that stand behind, of one instance per letter: X is registered, others are Pending, Recent, Alive,

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::declaration::Declared;
-use super::instance::{Health, Instance, Own};
+use super::instance::{Facts, Health, Instance, Own};
 use super::issue::Issue;
 use super::key::Key;
 use super::policy::{InstanceKeys, Policy, Protocol, State};
 use super::probe::{self, Standing};
 use super::route::{Matcher, clip};
+use super::union::{Part, Union, union};
 use super::vote::{self, Conflict};
 
 /// All that one source says of one service.
@@ -68,26 +69,19 @@ impl Service {
     /// instances declared until now, for ties.
     #[must_use]
     pub fn merge(name: &Arc<str>, records: &[(u32, &ServiceRecord)], before: Option<&Policy>) -> Self {
-        let mut by_address: BTreeMap<SocketAddr, &Instance> = BTreeMap::new();
-        let mut behind = BTreeMap::new();
-        let mut withheld = BTreeMap::new();
-        for (priority, record) in records {
-            for instance in &record.instances {
-                match record.withheld.get(&instance.address) {
-                    None => drop(withheld.remove(&instance.address)), // some source lists it
-                    Some(standing) if !by_address.contains_key(&instance.address) => {
-                        withheld.insert(instance.address, *standing);
-                    }
-                    Some(_) => {}
-                }
-                let new = !by_address.contains_key(&instance.address);
-                by_address.entry(instance.address).or_insert(instance);
-                if new && *priority > 0 {
-                    behind.insert(instance.address, *priority);
-                }
-            }
-        }
-        let instances: Vec<Instance> = by_address.into_values().cloned().collect();
+        let parts: Vec<Part<'_>> = records
+            .iter()
+            .map(|(priority, record)| Part {
+                priority: *priority,
+                instances: &record.instances,
+                withheld: &record.withheld,
+            })
+            .collect();
+        let Union {
+            instances,
+            behind,
+            withheld,
+        } = union(&parts);
         let (elected, conflicts) = vote::elect(&instances, before);
         let documents = records
             .iter()
@@ -185,18 +179,18 @@ pub fn assemble(registered: &Registered<'_>, declared: Declared) -> Instance {
         registered_weight: registered.weight,
         registered_zone: registered.zone.into(),
     };
-    let mut instance = Instance {
+    let mut facts = Facts {
         health: registered.health,
         weight: registered.weight,
         policy: Arc::new(declared.policy),
-        ..Instance::new(registered.id, registered.address)
+        ..Facts::new(registered.id, registered.address)
     };
-    instance.follow(&own);
-    instance.own = (!silent).then(|| Arc::new(own));
-    instance
+    facts.follow(&own);
+    facts.own = (!silent).then(|| Arc::new(own));
+    facts.into()
 }
 
-impl Instance {
+impl Facts {
     /// Takes the facts that the registry and the declaration say together.
     pub(super) fn follow(&mut self, own: &Own) {
         let declared = &own.declared;

@@ -3,15 +3,15 @@
 use super::*;
 
 fn instance(id: &str, port: u16, version: &str, health: Health, protocol: Protocol) -> Instance {
-    Instance {
+    Instance::from(Facts {
         health,
         version: version.into(),
         policy: Arc::new(Policy {
             protocol: Some(protocol),
             ..Policy::default()
         }),
-        ..Instance::new(id, SocketAddr::from(([10, 0, 0, 7], port)))
-    }
+        ..Facts::new(id, SocketAddr::from(([10, 0, 0, 7], port)))
+    })
 }
 
 fn record(instances: Vec<Instance>) -> ServiceRecord {

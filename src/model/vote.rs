@@ -4,10 +4,10 @@
 //! opinion. The version with most serving voters wins; a tie keeps what is in force.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::instance::Instance;
+use super::instance::{Facts, Instance};
 use super::key::Key;
 use super::policy::Policy;
 
@@ -25,12 +25,65 @@ pub struct Conflict {
 /// Serving voters, then whether it is in force, then all voters.
 type Votes = (usize, bool, usize);
 
+/// Instances of one version that declare the same.
+struct Group<'a> {
+    version: &'a Arc<str>,
+    policy: &'a Arc<Policy>,
+    serving: usize,
+    all: usize,
+}
+
+/// Those that declare something. Most instances share what they declare with the one before: a service of ten
+/// thousands has few groups.
+fn groups(instances: &[Instance]) -> Vec<Group<'_>> {
+    let nothing = Policy::default();
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    let mut known: HashMap<(*const Policy, &str), Option<usize>> = HashMap::new();
+    let mut last: Option<(&Facts, Option<usize>)> = None;
+    for facts in instances.iter().map(|instance| &**instance) {
+        let alike = |last: &Facts| Arc::ptr_eq(&last.policy, &facts.policy) && last.version == facts.version;
+        let at = match last {
+            Some((last, at)) if alike(last) => at,
+            _ => *known
+                .entry((Arc::as_ptr(&facts.policy), &*facts.version))
+                .or_insert_with(|| {
+                    (*facts.policy != nothing).then(|| {
+                        groups.push(Group::of(facts));
+                        groups.len() - 1
+                    })
+                }),
+        };
+        last = Some((facts, at));
+        if let Some(group) = at.and_then(|at| groups.get_mut(at)) {
+            group.serving += usize::from(facts.health.serves());
+            group.all += 1;
+        }
+    }
+    groups
+}
+
+impl<'a> Group<'a> {
+    /// Of nobody yet.
+    const fn of(facts: &'a Facts) -> Self {
+        Self {
+            version: &facts.version,
+            policy: &facts.policy,
+            serving: 0,
+            all: 0,
+        }
+    }
+}
+
 /// What the instances declare together. `before`: what was in force until now.
 pub(super) fn elect(instances: &[Instance], before: Option<&Policy>) -> (Policy, Vec<Conflict>) {
-    let keys: BTreeSet<Key> = instances.iter().flat_map(|i| i.policy.keys()).collect();
+    decide(&groups(instances), before)
+}
+
+fn decide(groups: &[Group<'_>], before: Option<&Policy>) -> (Policy, Vec<Conflict>) {
+    let keys: BTreeSet<Key> = groups.iter().flat_map(|group| group.policy.keys()).collect();
     let (mut policy, mut conflicts) = (Policy::default(), Vec::new());
     for key in keys {
-        if let Some(winner) = one(instances, before, key, &mut conflicts) {
+        if let Some(winner) = one(groups, before, key, &mut conflicts) {
             policy.take(key, winner);
         }
     }
@@ -66,7 +119,7 @@ impl Eq for Value<'_> {}
 
 /// A policy with the value of one key that wins.
 fn one<'a>(
-    instances: &'a [Instance],
+    groups: &[Group<'a>],
     before: Option<&'a Policy>,
     key: Key,
     conflicts: &mut Vec<Conflict>,
@@ -74,17 +127,17 @@ fn one<'a>(
     let in_force = before.map(|policy| Value { key, policy });
     let mut values: BTreeMap<(&Arc<str>, Value<'_>), Votes> = BTreeMap::new();
     let mut versions: BTreeMap<&Arc<str>, Votes> = BTreeMap::new();
-    for instance in instances.iter().filter(|i| i.policy.says(key)) {
-        let policy = &*instance.policy;
+    for group in groups.iter().filter(|group| group.policy.says(key)) {
+        let policy = &**group.policy;
         let value = Value { key, policy };
         let current = in_force == Some(value);
         for votes in [
-            values.entry((&instance.version, value)).or_default(),
-            versions.entry(&instance.version).or_default(),
+            values.entry((group.version, value)).or_default(),
+            versions.entry(group.version).or_default(),
         ] {
-            votes.0 += usize::from(instance.health.serves());
+            votes.0 += group.serving;
             votes.1 |= current;
-            votes.2 += 1;
+            votes.2 += group.all;
         }
     }
     // Of equal ones the lower name, so that all replicas agree.
@@ -109,125 +162,5 @@ fn one<'a>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::declaration::{self, Spelling};
-    use crate::model::service::{Registered, assemble};
-    use crate::model::{Health, Protocol};
-
-    /// An instance of this version that declares these keys; with a `-` before the version it does not serve.
-    fn instance(number: usize, version: &str, keys: &[(&str, &str)]) -> Instance {
-        let pairs = keys
-            .iter()
-            .copied()
-            .chain([("version", version.trim_start_matches('-'))]);
-        let declared = declaration::parse("x", Spelling::Plain, pairs, &mut Vec::new());
-        let registered = Registered {
-            id: &number.to_string(),
-            address: ([10, 0, 0, 7], u16::try_from(number).unwrap() + 1).into(),
-            health: if version.starts_with('-') {
-                Health::Unhealthy
-            } else {
-                Health::Healthy
-            },
-            weight: 1,
-            zone: "",
-        };
-        assemble(&registered, declared)
-    }
-
-    fn elected(all: &[(&str, &[(&str, &str)])], before: Option<&Policy>) -> (Policy, Vec<Conflict>) {
-        let instances: Vec<_> = all
-            .iter()
-            .enumerate()
-            .map(|(n, (v, keys))| instance(n, v, keys))
-            .collect();
-        elect(&instances, before)
-    }
-
-    #[test]
-    fn who_declares_nothing_has_no_opinion() {
-        let edge: &[(&str, &str)] = &[("expose", "edge"), ("route", "path=/")];
-        for bare in [1, 2, 5] {
-            let mut all = vec![("v1", edge)];
-            all.extend(std::iter::repeat_n(("v2", &[][..]), bare));
-            let (policy, conflicts) = elected(&all, None);
-            assert!(
-                policy.expose.is_some() && policy.routes.len() == 1,
-                "{bare} bare instances"
-            );
-            assert_eq!(conflicts, []);
-        }
-    }
-
-    #[test]
-    fn each_key_is_decided_by_itself() {
-        let (policy, conflicts) = elected(
-            &[
-                (
-                    "v1",
-                    &[("protocol", "grpc"), ("route", "path=/a"), ("route-3", "path=/c")],
-                ),
-                ("v2", &[("protocol", "http2")]),
-                ("v2", &[("protocol", "http2"), ("route-2", "path=/b")]),
-            ],
-            None,
-        );
-        assert_eq!(policy.protocol, Some(Protocol::Http2));
-        assert_eq!(policy.routes.keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
-        let only = Conflict {
-            key: Key::Protocol,
-            winner: "v2".into(),
-            losers: vec!["v1".into()],
-        };
-        assert_eq!(conflicts, [only]);
-    }
-
-    #[test]
-    fn a_tie_keeps_what_is_in_force() {
-        let grpc: (&str, &[(&str, &str)]) = ("v1", &[("protocol", "grpc")]);
-        let http2: (&str, &[(&str, &str)]) = ("v2", &[("protocol", "http2")]);
-        let first = elected(&[grpc, http2], None).0;
-        assert_eq!(
-            first.protocol,
-            Some(Protocol::Grpc),
-            "the lower version where nothing is in force"
-        );
-        let before = Policy {
-            protocol: Some(Protocol::Http2),
-            ..Policy::default()
-        };
-        assert_eq!(
-            elected(&[grpc, http2], Some(&before)).0.protocol,
-            Some(Protocol::Http2)
-        );
-        let idle = ("-v1", grpc.1);
-        assert_eq!(
-            elected(&[idle, grpc, http2], Some(&before)).0.protocol,
-            Some(Protocol::Http2)
-        );
-        assert_eq!(
-            elected(&[grpc, grpc, http2], Some(&before)).0.protocol,
-            Some(Protocol::Grpc)
-        );
-        assert_eq!(
-            elected(&[idle, idle, http2], Some(&first)).0.protocol,
-            Some(Protocol::Http2),
-            "serving ones first"
-        );
-    }
-
-    #[test]
-    fn within_a_version_the_most_common_value_wins() {
-        let (policy, conflicts) = elected(
-            &[
-                ("", &[("route", "path=/a")]),
-                ("", &[("route", "path=/b")]),
-                ("", &[("route", "path=/b")]),
-            ],
-            None,
-        );
-        assert_eq!(format!("{:?}", policy.routes[&1].matcher), r#"Prefix("/b")"#);
-        assert_eq!(conflicts[0].losers, ["".into()]);
-    }
-}
+#[path = "vote_tests.rs"]
+mod tests;

@@ -106,7 +106,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::model::{Clusters, Instance, Policy};
+    use crate::model::{Clusters, Facts, Instance, Policy};
 
     /// One instance for each letter: healthy, draining, unhealthy, off.
     fn service(healths: &str) -> Service {
@@ -115,15 +115,15 @@ mod tests {
             ..Service::default()
         };
         for (letter, port) in healths.chars().zip(1..) {
-            let instance = Instance {
+            let instance = Instance::from(Facts {
                 health: match letter {
                     'h' => Health::Healthy,
                     'd' => Health::Draining,
                     'u' => Health::Unhealthy,
                     _ => Health::Off,
                 },
-                ..Instance::new(port.to_string(), ([127, 0, 0, 1], port).into())
-            };
+                ..Facts::new(port.to_string(), ([127, 0, 0, 1], port).into())
+            });
             service.instances.push(instance);
         }
         service

@@ -1,7 +1,7 @@
 //! What stays of a service after its last instance left.
 
 use super::*;
-use crate::model::{Health, Instance, RouteRule};
+use crate::model::{Facts, Health, Instance, RouteRule};
 
 const KEEP: Duration = Duration::from_secs(3600);
 
@@ -20,13 +20,13 @@ fn policy(route: &str) -> Policy {
 fn cart(route: &str) -> Service {
     Service {
         name: "cart".into(),
-        instances: vec![Instance {
+        instances: vec![Instance::from(Facts {
             health: Health::Off,
             weight: 0,
             policy: Arc::new(policy(route)),
             created: 7,
-            ..Instance::new("1", ([10, 0, 0, 7], 80).into())
-        }],
+            ..Facts::new("1", ([10, 0, 0, 7], 80).into())
+        })],
         policy: policy(route),
         elected: policy(route),
         ..Service::default()

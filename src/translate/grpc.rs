@@ -103,7 +103,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::model::{Clusters, Effective, Health, Instance, Policy as Declared};
+    use crate::model::{Clusters, Effective, Facts, Health, Instance, Policy as Declared};
     use crate::plan::Planned;
     use crate::plan::callees::variants;
 
@@ -118,15 +118,15 @@ mod tests {
             ..Service::default()
         };
         for (letter, port) in healths.chars().zip(1..) {
-            let instance = Instance {
+            let instance = Instance::from(Facts {
                 health: match letter.to_ascii_lowercase() {
                     'h' => Health::Healthy,
                     'd' => Health::Draining,
                     'u' => Health::Unhealthy,
                     _ => Health::Off,
                 },
-                ..Instance::new(port.to_string(), ([127, 0, 0, 1], port).into())
-            };
+                ..Facts::new(port.to_string(), ([127, 0, 0, 1], port).into())
+            });
             if letter.is_ascii_uppercase() {
                 service.behind.insert(instance.address, 1);
             }

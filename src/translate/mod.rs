@@ -5,6 +5,7 @@
 mod any;
 pub mod cluster;
 pub mod dialled;
+mod endpoint_wire;
 pub mod endpoints;
 pub mod grpc;
 pub mod listener;

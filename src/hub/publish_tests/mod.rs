@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::model::change::What;
 use crate::model::{
-    Bind, Catalog, Change, Clusters, Event, Exposure, Health, Instance, Issue, Listener, Network, Policy,
-    Protocol, ServiceRecord,
+    Bind, Catalog, Change, Clusters, Event, Exposure, Facts, Health, Instance, Issue, Listener, Network,
+    Policy, Protocol, ServiceRecord,
 };
 use crate::plan::{Decisions, Planned, Planner, Step};
 use crate::translate::Translator;
@@ -50,10 +50,10 @@ fn event_of(name: &str, port: Option<u16>, protocol: Option<Protocol>) -> Event 
         ..Policy::default()
     };
     let record = port.map(|port| ServiceRecord {
-        instances: vec![Instance {
+        instances: vec![Instance::from(Facts {
             policy: Arc::new(policy),
-            ..Instance::new("1", ([127, 0, 0, 1], port).into())
-        }],
+            ..Facts::new("1", ([127, 0, 0, 1], port).into())
+        })],
         ..ServiceRecord::default()
     });
     let change = Change {

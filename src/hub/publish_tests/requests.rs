@@ -170,8 +170,8 @@ fn a_tie_of_versions_is_remembered() {
         if let What::Change(change) = &mut event.what
             && let Some(record) = &mut change.services[0].1
         {
-            let one = record.instances[0].clone();
-            let of = |version: &str, protocol, port| Instance {
+            let one = Facts::clone(&record.instances[0]);
+            let of = |version: &str, protocol, port| Facts {
                 id: version.into(),
                 address: ([127, 0, 0, 1], port).into(),
                 version: version.into(),
@@ -183,7 +183,9 @@ fn a_tie_of_versions_is_remembered() {
             };
             let both = [(first, Protocol::Grpc, 1), (second, Protocol::Http2, 2)];
             let both = both.into_iter().filter(|(version, _, _)| !version.is_empty());
-            record.instances = both.map(|(v, protocol, port)| of(v, protocol, port)).collect();
+            record.instances = both
+                .map(|(v, protocol, port)| of(v, protocol, port).into())
+                .collect();
         }
         event
     };
@@ -216,14 +218,14 @@ fn all_instances_off_is_a_state_of_its_own() {
         if let What::Change(change) = &mut event.what
             && let Some(record) = &mut change.services[0].1
         {
-            let one = record.instances[0].clone();
-            let all = health.iter().zip(1..).map(|(health, port)| Instance {
+            let one = Facts::clone(&record.instances[0]);
+            let all = health.iter().zip(1..).map(|(health, port)| Facts {
                 id: port.to_string().into(),
                 address: ([127, 0, 0, 1], port).into(),
                 health: *health,
                 ..one.clone()
             });
-            record.instances = all.collect();
+            record.instances = all.map(Instance::from).collect();
         }
         let touched = catalog.apply(event, Duration::ZERO);
         builder.build(&catalog, &touched.services, Duration::ZERO);

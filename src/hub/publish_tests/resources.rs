@@ -142,14 +142,13 @@ fn endpoints_that_grpc_clients_cannot_receive_are_a_warning_until_they_fit() {
         if let What::Change(change) = &mut event.what
             && let Some(record) = &mut change.services[0].1
         {
-            let one = record.instances[0].clone();
-            record.instances = (0..instances)
-                .map(|n| Instance {
-                    id: n.to_string().into(),
-                    address: (std::net::Ipv4Addr::from(0x0a00_0000 + n), 8080).into(),
-                    ..one.clone()
-                })
-                .collect();
+            let one = Facts::clone(&record.instances[0]);
+            let instance = |n: u32| Facts {
+                id: n.to_string().into(),
+                address: (std::net::Ipv4Addr::from(0x0a00_0000 + n), 8080).into(),
+                ..one.clone()
+            };
+            record.instances = (0..instances).map(|n| instance(n).into()).collect();
         }
         let touched = catalog.apply(event, Duration::ZERO);
         drop(builder.build(&catalog, &touched.services, Duration::ZERO));

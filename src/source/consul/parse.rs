@@ -166,7 +166,10 @@ pub fn health(name: &str, body: &[u8], selection: &ConsulSelection) -> Result<Fo
         let (node, id) = instance.id.split_once('/').unwrap_or_default();
         format!("{}@{}", clip(id), clip(node))
     });
-    let dated = |(instance, created)| Instance { created, ..instance };
+    let dated = |(mut instance, created): (Instance, u64)| {
+        instance.created = created;
+        instance
+    };
     record.instances = instances.into_iter().map(dated).collect();
     record.issues.extend(doubled);
     bound(&mut record.issues);

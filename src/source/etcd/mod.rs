@@ -10,6 +10,7 @@
 
 mod attend;
 mod backoff;
+mod entries;
 mod fields;
 mod foreign;
 mod items;

@@ -1,6 +1,6 @@
 //! What etcd holds below the prefix, decoded. Pure: events in, a [`Change`] out.
 //!
-//! Never answers with a service whose record is as before, and applies the same events twice with the
+//! Never answers with a service whose keys say what they said before, and applies the same events twice with the
 //! same result. A value that went bad keeps its last good reading until the key is gone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -8,16 +8,15 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::foreign::{self, Bad, Read};
+use super::entries::{Before, Entries, Entry};
+use super::foreign::{self, Read};
 use super::keys::{self, Key, Keys};
 use super::room::Room;
 use super::value;
 use crate::config::EtcdPrefix;
-use crate::model::{Change, Instance, Issue, Policy, ServiceRecord};
+use crate::model::{Change, Issue, ServiceRecord};
 use crate::registry::etcd::{Event, Kv};
-use crate::registry::weight::{INSTANCE, SERVICE};
-use crate::source::entry::{self, Decoded};
-use crate::source::newest::{Registered, newest};
+use crate::registry::weight::SERVICE;
 
 /// So many keys that fit no pattern are named one by one.
 const MAX_STRAY: usize = 100;
@@ -38,25 +37,6 @@ pub struct State {
     left_out: usize,
     /// Keys that fit no pattern, as [`remembered`]; their reasons are found anew when they are shown.
     stray: BTreeSet<Box<[u8]>>,
-}
-
-/// The keys of one service.
-#[derive(Debug, Default)]
-struct Entries {
-    /// By the id in the key; a value may hold several.
-    instances: BTreeMap<Arc<str>, Entry<Vec<Instance>>>,
-    policy: Option<Entry<Policy>>,
-}
-
-/// One key.
-#[derive(Clone, Debug)]
-struct Entry<T> {
-    /// Tells a rewritten key from one that was deleted and registered anew.
-    create_revision: i64,
-    /// The last good reading.
-    good: Option<Decoded<T>>,
-    /// Why the present value is not the good one, or not all of it.
-    bad: Vec<Issue>,
 }
 
 /// A whole listing on its way in: the old state stays untouched until [`Relisting::finish`].
@@ -96,7 +76,7 @@ impl State {
 
     /// Applies changes in their order.
     pub fn apply(&mut self, events: impl IntoIterator<Item = Event>) -> Change {
-        let mut before: BTreeMap<Arc<str>, Option<ServiceRecord>> = BTreeMap::new();
+        let mut before: BTreeMap<Arc<str>, Before> = BTreeMap::new();
         let mut stray = false;
         let keys = self.keys.clone();
         for event in events {
@@ -106,9 +86,8 @@ impl State {
                 Err(_) if matches!(event, Event::Put(_)) => stray |= self.remember(key),
                 Err(_) => stray |= self.stray.remove(&remembered(key)),
                 Ok(Some(named)) => {
-                    if !before.contains_key(named.service()) {
-                        before.insert(named.service().into(), self.record(named.service()));
-                    }
+                    let service = before.entry(named.service().into()).or_default();
+                    service.note(&named, self.services.get(named.service()));
                     let fits = match &event {
                         Event::Put(kv) => self.put(&named, kv, None),
                         Event::Delete { .. } => {
@@ -121,12 +100,15 @@ impl State {
                 }
             }
         }
-        let anew = |(name, old): (Arc<str>, Option<ServiceRecord>)| {
-            let new = self.record(&name);
-            (new != old).then_some((name, new))
+        let changed = before
+            .into_iter()
+            .filter(|(name, before)| before.differs(self.services.get(name)));
+        let record = |(name, _): (Arc<str>, Before)| {
+            let record = self.record(&name);
+            (name, record)
         };
         Change {
-            services: before.into_iter().filter_map(anew).collect(),
+            services: changed.map(record).collect(),
             complete: false,
             stray: stray.then(|| self.stray_issues()),
         }
@@ -146,7 +128,7 @@ impl State {
         let elder = elder.unwrap_or(self).services.get(key.service());
         match key {
             Key::Instance { id, .. } => {
-                let last = elder.and_then(|e| e.instances.get(*id));
+                let last = elder.and_then(|e| e.instance(id));
                 let entry = match foreign::read(self.keys.format(), &name, id, kv) {
                     Ok(Read::Gone) => {
                         self.delete(key);
@@ -158,14 +140,12 @@ impl State {
                 let known = self.services.get(key.service());
                 let of_service = if known.is_some() { 0 } else { SERVICE };
                 let before = known
-                    .and_then(|known| known.instances.get(*id))
+                    .and_then(|known| known.instance(id))
                     .map_or(0, Entry::weight);
                 if !self.room.change(before, entry.weight() + of_service) {
                     return false;
                 }
-                let entries = self.entries(key.service());
-                let entry = entries.share_policy(entry);
-                entries.instances.insert((*id).into(), entry);
+                self.entries(key.service()).put(id, entry);
             }
             Key::Policy { .. } => {
                 let last = elder.and_then(|e| e.policy.as_ref());
@@ -194,12 +174,12 @@ impl State {
         };
         match key {
             Key::Instance { id, .. } => {
-                let gone = entries.instances.remove(*id);
+                let gone = entries.remove(id);
                 self.room.change(gone.as_ref().map_or(0, Entry::weight), 0);
             }
             Key::Policy { .. } => entries.policy = None,
         }
-        if entries.instances.is_empty() && entries.policy.is_none() {
+        if entries.is_empty() {
             self.services.remove(key.service());
             self.room.change(SERVICE, 0);
         }
@@ -211,32 +191,7 @@ impl State {
 
     fn record(&self, service: &str) -> Option<ServiceRecord> {
         let entries = self.services.get(service)?;
-        let mut record = ServiceRecord::default();
-        if let Some(entry) = &entries.policy {
-            record.policy = entry.good.as_ref().map(|g| g.content.clone());
-            record.unread.extend(record.policy.is_none().then(|| "".into()));
-            entry.tell(&mut record.issues);
-        }
-        let mut all = Vec::with_capacity(entries.instances.len());
-        for (id, entry) in &entries.instances {
-            record.unread.extend(entry.good.is_none().then(|| id.clone()));
-            let good = entry.good.iter().flat_map(|g| &g.content);
-            all.extend(good.map(|instance| Registered {
-                instance: (instance, id),
-                created: u64::try_from(entry.create_revision).unwrap_or_default(),
-            }));
-            entry.tell(&mut record.issues);
-        }
-        let (all, doubled) = newest(all, |(_, id)| self.keys.name(service, id));
-        let dated = |((instance, _), created): ((&Instance, _), u64)| Instance {
-            created,
-            ..instance.clone()
-        };
-        record.instances = all.into_iter().map(dated).collect();
-        record.issues.extend(entry::bounded(service, doubled));
-        // Ids of one value do not always sort as its key does.
-        record.instances.sort_by(|a, b| a.id.cmp(&b.id));
-        Some(record)
+        Some(entries.record(service, |id| self.keys.name(service, id)))
     }
 
     fn stray_issues(&self) -> Vec<Issue> {
@@ -300,115 +255,6 @@ impl Relisting {
             stray: Some(state.stray_issues()),
         }
     }
-}
-
-impl Entries {
-    /// Instances mostly declare the same policy: one allocation for all of them.
-    fn share_policy(&self, mut entry: Entry<Vec<Instance>>) -> Entry<Vec<Instance>> {
-        let mut of_others = self
-            .instances
-            .values()
-            .filter_map(|e| e.good.as_ref()?.content.first());
-        let mut known = of_others.next().map(|other| other.policy.clone());
-        for instance in entry.good.iter_mut().flat_map(|good| &mut good.content) {
-            match &known {
-                Some(known) if *known == instance.policy => instance.policy = known.clone(),
-                Some(_) => {}
-                None => known = Some(instance.policy.clone()),
-            }
-        }
-        entry
-    }
-}
-
-impl Entry<Vec<Instance>> {
-    /// What it counts: one instance at least, which a value that cannot be read may become.
-    fn weight(&self) -> usize {
-        let instances = self.good.as_ref().map_or(0, |good| good.content.len());
-        instances.max(1).saturating_mul(INSTANCE)
-    }
-
-    /// Of the instances in one value some may be wrong: each of those keeps its own last good reading.
-    fn partly(
-        name: &str,
-        kv: &Kv,
-        mut decoded: Decoded<Vec<Instance>>,
-        bad: Vec<Bad>,
-        last: Option<&Self>,
-    ) -> Self {
-        let last = last.filter(|l| l.create_revision == kv.create_revision);
-        let last = last
-            .and_then(|l| l.good.as_ref())
-            .map_or(&[][..], |good| &good.content);
-        let mut issues = Vec::new();
-        if decoded.content.is_empty() && !bad.is_empty() && !last.is_empty() {
-            // Nothing of it is good: as if it could not be read at all.
-            decoded.content = last.to_vec();
-            issues.extend(
-                bad.iter()
-                    .map(|bad| stale(format!("{name}: {}", bad.place), &bad.reason)),
-            );
-            return Self {
-                bad: entry::bounded(name, issues),
-                ..Self::good(kv, decoded)
-            };
-        }
-        for Bad { id, place, reason } in bad {
-            let name = format!("{name}: {place}");
-            let kept = last.iter().find(|instance| *instance.id == *id);
-            // It may only have moved to another place in its list.
-            let fresh = |kept: &&Instance| {
-                let same = |other: &Instance| other.id == kept.id || other.address == kept.address;
-                !decoded.content.iter().any(same)
-            };
-            issues.push(match kept.filter(fresh) {
-                Some(kept) => {
-                    decoded.content.push(kept.clone());
-                    stale(name, &reason)
-                }
-                None => Issue::rejected(name, reason),
-            });
-        }
-        Self {
-            bad: entry::bounded(name, issues),
-            ..Self::good(kv, decoded)
-        }
-    }
-}
-
-impl<T: Clone> Entry<T> {
-    const fn good(kv: &Kv, decoded: Decoded<T>) -> Self {
-        Self {
-            create_revision: kv.create_revision,
-            good: Some(decoded),
-            bad: Vec::new(),
-        }
-    }
-
-    fn bad(name: &str, kv: &Kv, reason: &str, last: Option<&Self>) -> Self {
-        let same_key = last.filter(|l| l.create_revision == kv.create_revision);
-        let good = same_key.and_then(|l| l.good.clone());
-        let bad = match &good {
-            Some(_) => stale(name, reason),
-            None => Issue::rejected(name, reason),
-        };
-        Self {
-            create_revision: kv.create_revision,
-            good,
-            bad: vec![bad],
-        }
-    }
-
-    fn tell(&self, issues: &mut Vec<Issue>) {
-        if let Some(good) = &self.good {
-            issues.extend_from_slice(&good.issues);
-        }
-        issues.extend_from_slice(&self.bad);
-    }
-}
-
-fn stale(name: impl Into<String>, reason: &str) -> Issue {
-    Issue::warning(name, format!("{reason}; the last good value is still served"))
 }
 
 /// A key that fits no pattern, as it is kept: a key may have megabytes, and what is shown of it is short.

@@ -87,9 +87,9 @@ fn a_transaction_is_one_change_and_a_replay_is_none() {
         put(format!("{ORDERS}a"), good(1)),
     ];
     assert_eq!(state.apply(there_and_back), Change::default());
-    let instances = &state.services["orders"].instances;
-    let policy = |id| instances[id].good.as_ref().unwrap().content[0].policy.clone();
-    assert!(Arc::ptr_eq(&policy("a"), &policy("b")), "equal policies are one");
+    let instances = state.record("orders").unwrap().instances;
+    let policy = |nth: usize| instances[nth].policy.clone();
+    assert!(Arc::ptr_eq(&policy(0), &policy(1)), "equal policies are one");
 }
 
 #[test]

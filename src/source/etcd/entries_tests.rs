@@ -1,0 +1,128 @@
+//! What is kept of all keys of a service says the same as a look at each of them.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+/// What happens to one key.
+#[derive(Clone, Debug)]
+enum Step {
+    Put {
+        id: u8,
+        ports: Vec<u16>,
+        create_revision: i64,
+        broken: bool,
+    },
+    Remove {
+        id: u8,
+    },
+}
+
+impl Step {
+    fn id(&self) -> String {
+        let (Self::Put { id, .. } | Self::Remove { id }) = self;
+        id.to_string()
+    }
+
+    fn apply(&self, entries: &mut Entries) {
+        let id = self.id();
+        let Self::Put {
+            ports,
+            create_revision,
+            broken,
+            ..
+        } = self
+        else {
+            entries.remove(&id);
+            return;
+        };
+        let kv = Kv {
+            key: Vec::new(),
+            value: Vec::new(),
+            size: 0,
+            mod_revision: 9,
+            create_revision: *create_revision,
+        };
+        let instance = |port: &u16| Instance::new(format!("{id}-{port}"), ([10, 0, 0, 1], *port).into());
+        let entry = if *broken {
+            Entry::bad(&id, &kv, "broken", entries.instance(&id))
+        } else {
+            let content = ports.iter().map(instance).collect();
+            let issues = Vec::new();
+            Entry::good(&kv, Decoded { content, issues })
+        };
+        entries.put(&id, entry);
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let put = (0..4_u8, vec(1..5_u16, 1..3), 1..4_i64, prop::bool::weighted(0.2));
+    let put = put.prop_map(|(id, ports, create_revision, broken)| Step::Put {
+        id,
+        ports,
+        create_revision,
+        broken,
+    });
+    prop_oneof![3 => put, 1 => (0..4_u8).prop_map(|id| Step::Remove { id })]
+}
+
+/// The instances of all keys, with a look at each of them.
+fn plain(entries: &Entries) -> (Vec<Instance>, Vec<Issue>) {
+    let all = entries
+        .instances
+        .iter()
+        .flat_map(|(id, entry)| instances_of(id, entry));
+    let (all, doubled) = newest(all.collect(), |(_, id)| id.to_string());
+    let mut instances: Vec<Instance> = all
+        .into_iter()
+        .map(|((instance, _), created)| {
+            let mut instance = instance.clone();
+            instance.created = created;
+            instance
+        })
+        .collect();
+    instances.sort_by(|a, b| a.id.cmp(&b.id));
+    (instances, doubled)
+}
+
+proptest! {
+    #[test]
+    fn a_record_is_what_a_look_at_each_key_gives(batches in vec(vec(step(), 0..4), 0..8)) {
+        let mut entries = Entries::default();
+        for batch in batches {
+            let before = entries.record("orders", str::to_owned);
+            let mut noted = Before::default();
+            for step in &batch {
+                let id = step.id();
+                noted.note(&Key::Instance { service: "orders".into(), id: &id }, Some(&entries));
+                step.apply(&mut entries);
+            }
+            let after = entries.record("orders", str::to_owned);
+            let (instances, doubled) = plain(&entries);
+            prop_assert_eq!(&after.instances, &instances);
+            prop_assert!(after.issues.ends_with(&doubled));
+            // A registration that does not count changes nothing.
+            let differs = noted.differs(Some(&entries));
+            prop_assert!(differs || before == after, "a change would be lost");
+            prop_assert!(!differs || before != after || !doubled.is_empty(), "nothing has changed");
+        }
+    }
+}
+
+#[test]
+fn equal_declarations_are_there_once() {
+    let mut entries = Entries::default();
+    for id in 1..3 {
+        let ports = vec![id.into()];
+        let step = Step::Put {
+            id,
+            ports,
+            create_revision: 1,
+            broken: false,
+        };
+        step.apply(&mut entries);
+    }
+    let instances = entries.record("orders", str::to_owned).instances;
+    assert!(Arc::ptr_eq(&instances[0].policy, &instances[1].policy));
+}
