@@ -4,7 +4,7 @@
 //! Field numbers: `envoy/config/endpoint/v3/endpoint.proto`, `endpoint_components.proto`, `core/v3/address.proto`.
 
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use envoy_types::pb::envoy::config::core::v3::{HealthStatus, Locality};
 use envoy_types::pb::envoy::config::endpoint::v3::cluster_load_assignment::Policy;
@@ -46,7 +46,13 @@ impl Assignment {
         Self { out }
     }
 
-    pub(super) fn add(&mut self, locality: &Endpoints) {
+    /// `weight` and `priority` end a locality.
+    pub(super) fn add(&mut self, mut locality: Endpoints, weight: u32, priority: u32) {
+        uint32_value(&mut locality.out, 3, weight);
+        if priority > 0 {
+            locality.out.push(tag(5, 0));
+            encode_varint(priority.into(), &mut locality.out);
+        }
         bytes(&mut self.out, 2, &locality.out);
     }
 
@@ -69,15 +75,6 @@ impl Endpoints {
         let mut out = Vec::with_capacity(USUAL * (instances + 1));
         message(&mut out, 1, locality);
         Self { out }
-    }
-
-    /// `load_balancing_weight` and `priority` end it.
-    pub(super) fn finish(&mut self, weight: u32, priority: u32) {
-        uint32_value(&mut self.out, 3, weight);
-        if priority > 0 {
-            self.out.push(tag(5, 0));
-            encode_varint(priority.into(), &mut self.out);
-        }
     }
 
     /// One of `lb_endpoints`; its weight is not 0, its health not unknown.
@@ -117,7 +114,7 @@ fn short(length: usize) -> u8 {
     u8::try_from(length).unwrap_or(u8::MAX)
 }
 
-/// An IP address as it is written.
+/// An IP address as it is written: at most 39 characters.
 struct Text {
     bytes: [u8; 40],
     len: usize,
@@ -125,13 +122,40 @@ struct Text {
 
 impl Text {
     fn of(ip: IpAddr) -> Self {
-        let mut bytes = [0; 40];
-        let room = bytes.len();
-        let mut left = &mut bytes[..];
-        // The longest IPv6 address has 39 characters.
-        let _ = write!(left, "{ip}");
-        let len = room - left.len();
-        Self { bytes, len }
+        let mut text = Self {
+            bytes: [0; 40],
+            len: 0,
+        };
+        match ip {
+            IpAddr::V4(ip) => text.dotted(ip),
+            IpAddr::V6(ip) => {
+                let room = text.bytes.len();
+                let mut left = &mut text.bytes[..];
+                let _ = write!(left, "{ip}");
+                text.len = room - left.len();
+            }
+        }
+        text
+    }
+
+    /// By far the most common; the formatting of the standard library took a fifth of a whole change.
+    fn dotted(&mut self, ip: Ipv4Addr) {
+        for octet in ip.octets() {
+            if octet >= 100 {
+                self.push(b'0' + octet / 100);
+            }
+            if octet >= 10 {
+                self.push(b'0' + octet / 10 % 10);
+            }
+            self.push(b'0' + octet % 10);
+            self.push(b'.');
+        }
+        self.len -= 1;
+    }
+
+    const fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
     }
 
     fn as_bytes(&self) -> &[u8] {

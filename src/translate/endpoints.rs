@@ -35,8 +35,7 @@ pub fn endpoints(service: &Service, on_all_unhealthy: OnAllUnhealthy) -> Draft {
             );
         }
         let weight = groups.scale.healthy(instances, reported);
-        locality.finish(weight, groups.priority(*rank));
-        body.add(&locality);
+        body.add(locality, weight, groups.priority(*rank));
     }
     Draft {
         kind: Kind::Endpoints,
