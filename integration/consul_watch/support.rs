@@ -133,7 +133,8 @@ pub(super) async fn health_of(consul: &Consul) -> BTreeMap<Arc<str>, ServiceReco
         let body = consul.get(&format!("/v1/health/service/{name}?consistent")).await;
         let body = body.to_string();
         let found = health(name, body.as_bytes(), &ConsulSelection::default()).expect("its health");
-        all.insert(name.as_str().into(), found.record.expect("a service"));
+        let record = Arc::unwrap_or_clone(found.record.expect("a service"));
+        all.insert(name.as_str().into(), record);
     }
     all
 }

@@ -1,8 +1,8 @@
-//! What an agent says of itself, from `/v1/agent/self`. Never sends anything.
+//! What an agent says about itself, from `/v1/agent/self`. Never sends anything.
 
 use serde::Deserialize;
 
-/// Its whole configuration is in it.
+/// The longest body, in bytes: it holds the whole configuration.
 pub(super) const LONGEST: usize = 4 * 1024 * 1024;
 
 pub(super) const PATH: &str = "/v1/agent/self";

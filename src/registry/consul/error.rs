@@ -1,5 +1,5 @@
-//! What can go wrong with one request. Names what was asked for and where; never holds a token,
-//! and of a body at most its first words.
+//! What can go wrong with one request. Names what was requested and where; never holds a token, and of a body at most
+//! its first words.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,18 +8,18 @@ use std::time::Duration;
 use http::StatusCode;
 use rustls::CertificateError as Wrong;
 
-use super::crowding::{self, Crowding};
+use super::overload::{self, Overload};
 use crate::pem::PemError;
 use crate::registry::budget::Exhausted;
 
 /// Of an error's body, for the message.
 const WORDS: usize = 200;
 
-/// A failed request: what was asked for, where, and why it failed.
+/// A failed request: what was requested, where, and why it failed.
 #[derive(Debug, thiserror::Error)]
 #[error("reading {subject} from consul at {url}")]
 pub struct Error {
-    /// What was asked for, e.g. `service orders`.
+    /// What was requested, e.g. `service orders`.
     pub subject: String,
     /// The whole URL, with its query.
     pub url: String,
@@ -74,43 +74,43 @@ pub enum Failure {
     /// `100 Continue` again and again.
     #[error("interim answers (1xx) without end; is this Consul?")]
     Interim,
-    /// Nothing for so long.
+    /// No response within the deadline.
     #[error("no answer within {0:?}")]
     Deadline(Duration),
-    /// It never left: the connection that it shares with others was not made, or has no stream for it.
+    /// It was never sent: the connection that it shares with others was not made, or has no stream for it.
     #[error("the request could not be sent within {after:?}")]
     NotSent {
-        /// So long.
+        /// Time that it waited.
         after: Duration,
-        /// Others are on their way on the same connections.
+        /// Others are under way on the same connections.
         shared: bool,
     },
     /// 403: the token is unknown, or may not read this.
-    #[error("refused (403): {said}")]
+    #[error("refused (403): {text}")]
     Refused {
         /// The first words of the body.
-        said: String,
+        text: String,
     },
-    /// 429 with another text than that of too many connections, or 503 that says so: requests are limited by
-    /// the second, whatever they ask for.
+    /// 429 with another text than that of too many connections, or 503 that says so: requests are limited per second,
+    /// whatever they read.
     #[error(
-        "the rate limit of the agent or its servers is reached (status {status}{}{said}); raise limits.rpc_rate \
+        "the rate limit of the agent or its servers is reached (status {status}{}{text}); raise limits.rpc_rate \
          and limits.rpc_max_burst of the agent, or (Consul 1.15 and newer) limits.request_limits of the servers",
-        if said.is_empty() { "" } else { ": " }
+        if text.is_empty() { "" } else { ": " }
     )]
     RateLimited {
         /// The status.
         status: u16,
         /// The first words of the body.
-        said: String,
+        text: String,
     },
     /// Any other status than 200 (or 404 where that is an answer).
-    #[error("status {status}: {said}")]
+    #[error("status {status}: {text}")]
     Status {
         /// The status.
         status: u16,
         /// The first words of the body.
-        said: String,
+        text: String,
     },
     /// A 200 without a usable `X-Consul-Index`: something between us and Consul answered.
     #[error("an answer without X-Consul-Index; is this Consul?")]
@@ -118,12 +118,12 @@ pub enum Failure {
 }
 
 impl Error {
-    /// Whether the agent itself is well and only this one answer is of no use: other reads may go on.
+    /// Whether the agent itself is well and only this one answer is useless: other reads may go on.
     #[must_use]
     pub const fn is_local(&self) -> bool {
         match self.failure {
             Failure::TooLong { .. } | Failure::Memory(_) => true,
-            // 429 is the agent's limit, and says nothing of what was asked for.
+            // 429 is the agent's limit, and says nothing about what was requested.
             Failure::Status { status, .. } => status >= 400 && status < 500 && status != 429,
             _ => false,
         }
@@ -131,11 +131,11 @@ impl Error {
 
     /// Whether the agent has no room for one more request, and how that shows.
     #[must_use]
-    pub fn crowding(&self) -> Option<Crowding> {
-        Crowding::of(&self.failure)
+    pub fn overload(&self) -> Option<Overload> {
+        self.failure.overload()
     }
 
-    /// Whether requests are limited by the second.
+    /// Whether requests are limited per second.
     #[must_use]
     pub const fn is_rate_limited(&self) -> bool {
         matches!(self.failure, Failure::RateLimited { .. })
@@ -147,7 +147,7 @@ impl Error {
     pub fn is_cut(&self) -> bool {
         match &self.failure {
             Failure::Status { status, .. } => matches!(status, 408 | 502 | 503 | 504),
-            Failure::Send(error) => self.crowding().is_none() && !error.is_connect(),
+            Failure::Send(error) => self.overload().is_none() && !error.is_connect(),
             Failure::Body(_) => true,
             _ => false,
         }
@@ -185,18 +185,26 @@ impl Error {
 }
 
 impl Failure {
-    /// Any status that is no answer.
+    fn overload(&self) -> Option<Overload> {
+        match self {
+            Self::Status { status: 429, .. } => Some(Overload::Reported),
+            Self::Send(error) => overload::of_send_error(error),
+            _ => None,
+        }
+    }
+
+    /// An error status.
     pub(super) fn of(status: StatusCode, body: &[u8]) -> Self {
-        let said = words(body);
+        let text = words(body);
         match status {
-            StatusCode::FORBIDDEN => Self::Refused { said },
-            status if crowding::is_rate_limit(status, &said) => Self::RateLimited {
+            StatusCode::FORBIDDEN => Self::Refused { text },
+            status if overload::is_rate_limit(status, &text) => Self::RateLimited {
                 status: status.as_u16(),
-                said,
+                text,
             },
             status => Self::Status {
                 status: status.as_u16(),
-                said,
+                text,
             },
         }
     }
@@ -212,7 +220,7 @@ impl Failure {
 #[must_use]
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut mend = None;
+    let mut fix = None;
     let mut next = Some(error);
     while let Some(error) = next {
         let part = error.to_string();
@@ -221,13 +229,13 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
             text.push_str(": ");
             text.push_str(&part);
         }
-        mend = mend.or_else(|| tls(error).and_then(right));
+        fix = fix.or_else(|| tls(error).and_then(right));
         next = error.source();
     }
-    let mend = mend.or_else(|| refuses(&text).then_some(WANTED));
-    if let Some(mend) = mend {
+    let fix = fix.or_else(|| refuses(&text).then_some(WANTED));
+    if let Some(fix) = fix {
         text.push_str("; ");
-        text.push_str(mend);
+        text.push_str(fix);
     }
     text
 }
@@ -238,8 +246,8 @@ fn tls<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::E
     error.downcast_ref().or_else(inner)
 }
 
-/// Whether the agent did not like our certificate. It says so after the handshake, and HTTP/2 keeps
-/// only the words of what ended a connection.
+/// Whether the agent rejected our certificate. It does so after the handshake, and HTTP/2 keeps only the text of what
+/// ended a connection.
 fn refuses(text: &str) -> bool {
     let alert = text.split_once("received fatal alert: ").map(|(_, alert)| alert);
     let words = [

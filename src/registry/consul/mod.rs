@@ -1,28 +1,29 @@
 //! A thin client of Consul's HTTP API: one request, one typed answer.
 //!
-//! The transport over TCP is rs-consul's own client type, built here, so that the calls that
-//! rs-consul does rightly run over the same connections ([`Client::simple`]). The
-//! reads that a watch needs are sent here: rs-consul drops all headers but the
-//! index, reads them from errors too, and does not percent-encode names.
+//! The transport over TCP is rs-consul's own client type, built here, so that TLS and HTTP/2 are set
+//! up in one way. The requests are sent here: rs-consul drops all headers but the index, reads them from errors too, and
+//! does not percent-encode names.
 //!
-//! Never: a retry (but one after a rotated token), a watch loop, a look at a file that nobody asked
-//! for, or a belief in what was read.
+//! Never: a retry (except one after a rotated token), a watch loop, a check of a file by itself, or a judgement of what
+//! was read.
 
 mod agent;
+mod answer;
 mod client;
-mod crowding;
-mod departure;
 mod error;
+mod overload;
 mod peering;
 mod query;
 mod rights;
+mod send_signal;
 mod tls;
 mod token;
 mod transport;
 
-pub use client::{Answer, Backend, Client};
-pub use crowding::Crowding;
+pub use answer::{Answer, Backend};
+pub use client::Client;
 pub use error::{Error, Failure, chain};
+pub use overload::Overload;
 pub use peering::Peering;
 pub use query::{Mode, Query, Scope};
 pub use rights::{Grant, Right};

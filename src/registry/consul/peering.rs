@@ -1,7 +1,7 @@
-//! How a peering is, from `/v1/peering/NAME` (Consul 1.13 and newer). Consul answers the health of a service
-//! of a peer with `[]` also where the peering is unknown, deleted or new: only that of an active one, that
-//! has been so for a while, means that the service is gone. From a new one
-//! instances come, and may go, one after the other (findings/consul-peer-service-comes-and-goes-one-by-one.sh, 1.14.11).
+//! The state of a peering, from `/v1/peering/NAME` (Consul 1.13 and newer). Consul answers the health of a service of a
+//! peer with `[]` also where the peering is unknown, deleted or new: the service is gone only if the peering has been
+//! active for a while. From a new one instances come, and may go, one after the other
+//! (findings/consul-peer-service-comes-and-goes-one-by-one.sh, 1.14.11).
 //! Never sends anything.
 
 use http::StatusCode;
@@ -20,9 +20,9 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 pub enum Peering {
     /// Connected, and what the peer exports was received.
     Active,
-    /// Connected, and nobody can tell yet whether all that the peer exports was received.
+    /// Connected, and it cannot be known yet whether everything that the peer exports was received.
     New,
-    /// Any other state, in Consul's word.
+    /// Any other state, as Consul calls it.
     State(String),
     /// There is no peering of this name.
     Missing,
@@ -33,13 +33,13 @@ pub enum Peering {
 }
 
 impl Peering {
-    /// Nobody can tell us how it is. An instance that leaves while others stay is an ordinary change then.
+    /// Its state cannot be found out. An instance that leaves while others stay is an ordinary change then.
     #[must_use]
     pub const fn is_unknown(&self) -> bool {
         matches!(self, Self::Refused | Self::Unsupported)
     }
 
-    /// What to know of one that is not active, for people.
+    /// What is wrong with one that is not active, for people.
     #[must_use]
     pub fn problem(&self, name: &str) -> Option<String> {
         let why = match self {
@@ -75,7 +75,7 @@ struct Stream {
     last_heartbeat: Option<String>,
 }
 
-/// A datacenter is not taken there: a peering is the agent's own cluster's.
+/// Without a datacenter: a peering belongs to the agent's own cluster.
 pub(super) fn path(scope: &Scope, name: &str) -> String {
     let partition = scope.partition.as_deref().map(encode);
     let partition = partition.map_or_else(String::new, |partition| format!("?partition={partition}"));
@@ -83,13 +83,13 @@ pub(super) fn path(scope: &Scope, name: &str) -> String {
 }
 
 pub(super) fn read(status: StatusCode, body: &[u8]) -> Result<Peering, Failure> {
-    let said = String::from_utf8_lossy(body);
+    let text = String::from_utf8_lossy(body);
     match status {
         StatusCode::OK => {}
-        StatusCode::NOT_FOUND if said.contains("Peering not found") => return Ok(Peering::Missing),
+        StatusCode::NOT_FOUND if text.contains("Peering not found") => return Ok(Peering::Missing),
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => return Ok(Peering::Unsupported),
-        StatusCode::FORBIDDEN if !said.contains("ACL not found") => return Ok(Peering::Refused),
-        _ if said.contains("peering must be enabled") => return Ok(Peering::Unsupported),
+        StatusCode::FORBIDDEN if !text.contains("ACL not found") => return Ok(Peering::Refused),
+        _ if text.contains("peering must be enabled") => return Ok(Peering::Unsupported),
         status => return Err(Failure::of(status, body)),
     }
     let Ok(read) = serde_json::from_slice::<Read>(body) else {

@@ -1,4 +1,4 @@
-//! What can be asked: path and parameters of one read, percent-encoded. Never sends anything.
+//! What can be read: path and parameters of one read, percent-encoded. Never sends anything.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,7 +12,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// An id that nothing has: a filter by it leaves the headers only.
+/// An id that nothing has: filtered by it, an answer is only its headers.
 const NOBODY: &str = "~none~";
 
 /// One readable thing.
@@ -36,7 +36,7 @@ pub enum Query {
     Key(String),
 }
 
-/// Which part of Consul is asked. All of it is percent-encoded.
+/// Which part of Consul is read. All of it is percent-encoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     /// Another datacenter than the agent's own.
@@ -45,7 +45,7 @@ pub struct Scope {
     pub namespace: Option<String>,
     /// Another admin partition than the agent's own (Enterprise).
     pub partition: Option<String>,
-    /// A peer whose services are read; Consul takes it for [`Query::Health`] and [`Query::Probe`] only.
+    /// A peer whose services are read; Consul accepts it for [`Query::Health`] and [`Query::Probe`] only.
     pub peer: Option<String>,
 }
 
@@ -79,9 +79,9 @@ impl Scope {
 pub enum Mode {
     /// At once, from the leader's memory.
     Plain,
-    /// At once, after the leader made sure of its quorum and its log (`?consistent`).
+    /// At once, after the leader has verified its quorum and its log (`?consistent`).
     Consistent,
-    /// When the index has passed this one, or the wait is over.
+    /// Once the index has passed this one, or the wait is over.
     Blocking {
         /// From `X-Consul-Index` of the answer before.
         index: u64,
@@ -124,8 +124,8 @@ impl Query {
         matches!(self, Self::Keys(_) | Self::Key(_))
     }
 
-    /// The longest body that is held: 10,000 services or 10,000 instances of one are below 16 MiB.
-    /// A key is never asked for by more than a short value's sake, and many may be on their way at once.
+    /// The longest body that is read: 10,000 services or 10,000 instances of one are below 16 MiB. Keys have short
+    /// values, and many of them may be read at once.
     #[must_use]
     pub const fn longest(&self) -> usize {
         match self {
@@ -141,7 +141,7 @@ impl Query {
         }
     }
 
-    /// Path and parameters, to be put behind an address without a slash at its end.
+    /// Path and parameters, to be appended to an address without a slash at its end.
     #[must_use]
     pub fn path(&self, scope: &Scope, mode: Mode) -> String {
         let mut url = match self {

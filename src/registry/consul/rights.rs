@@ -1,5 +1,5 @@
-//! What the token may read, asked of Consul itself: a right that is missing looks like a thing that is
-//! gone (200 with `[]`). `/v1/internal/acl/authorize` is what Consul's own page asks; it is there since 1.7.
+//! What the token may read, according to Consul itself: without the right something looks as if it were gone (200 with
+//! `[]`). `/v1/internal/acl/authorize` is what Consul's own UI uses; it exists since 1.7.
 //! Never sends anything.
 
 use std::collections::BTreeSet;
@@ -11,26 +11,26 @@ use serde::{Deserialize, Serialize};
 use super::error::Failure;
 use super::query::Scope;
 
-/// Consul answers no more at once.
-pub(super) const MOST: usize = 64;
+/// Rights in one request, at most: Consul's own limit.
+pub(super) const MAX_RIGHTS: usize = 64;
 pub(super) const LONGEST: usize = 128 * 1024;
-/// Consul's words for a token that it does not know. Something else that forbids is between us.
+/// Consul's text for a token that it does not know. Another text comes from something in between.
 const UNKNOWN: &str = "ACL not found";
 
-/// What the token gives of what was asked for.
+/// Which of the requested rights the token gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grant {
     /// Each right.
     All,
     /// All but these.
     Without(BTreeSet<Right>),
-    /// Nobody can tell: without ACLs, by agents that do not know the question (before 1.7), or by something
-    /// in between that forbids it.
+    /// It cannot be found out: without ACLs, with agents before 1.7, or with something in between that forbids the
+    /// request.
     Unknown,
 }
 
 impl Grant {
-    /// Of two parts of one question.
+    /// Combines two parts of one request.
     pub(super) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Without(some), Self::Without(more)) => {
@@ -105,7 +105,7 @@ pub(super) fn body(scope: &Scope, rights: &[Right]) -> Bytes {
             partition: scope.partition.as_deref(),
         }
     });
-    // Strings cannot fail to be JSON; nothing asked is nothing lacking.
+    // Strings cannot fail to be JSON; an empty request lacks no right.
     serde_json::to_vec(&wanted.collect::<Vec<_>>())
         .unwrap_or_default()
         .into()
@@ -114,13 +114,13 @@ pub(super) fn body(scope: &Scope, rights: &[Right]) -> Bytes {
 pub(super) fn grant(rights: &[Right], status: StatusCode, body: &[u8]) -> Result<Grant, Failure> {
     if status != StatusCode::OK {
         let failure = Failure::of(status, body);
-        let nobody_can_tell = match &failure {
+        let unknowable = match &failure {
             Failure::RateLimited { .. } => false,
             Failure::Refused { .. } => !String::from_utf8_lossy(body).contains(UNKNOWN),
             // 401: ACLs are off.
             _ => status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS,
         };
-        return if nobody_can_tell {
+        return if unknowable {
             Ok(Grant::Unknown)
         } else {
             Err(failure)

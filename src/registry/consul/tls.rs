@@ -1,5 +1,5 @@
-//! TLS towards an agent: whom we trust, and who we are. The files are read again when somebody asks
-//! for a look; files that cannot be used change nothing. Never a look of its own.
+//! TLS towards an agent: whom we trust, and who we are. The files are read again at each check; files that cannot be used
+//! change nothing. Never checks by itself.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,8 +65,8 @@ impl Tls {
         self.current.load_full()
     }
 
-    /// Reads the files. `None`: nothing new, or not for sure. Blocks on a disk.
-    pub(super) fn look(&self) -> Option<Result<(), Failure>> {
+    /// Reads the files. `None`: nothing new, or not yet certain. Blocks on a disk.
+    pub(super) fn check(&self) -> Option<Result<(), Failure>> {
         let contents = Contents::read(&self.files);
         let seen = contents
             .as_ref()

@@ -1,5 +1,5 @@
-//! The ACL token: read from its file when first needed, after a refusal, and when somebody asks for
-//! a look. Never logged, never part of an error.
+//! The ACL token: read from its file when first needed, after a refusal, and at each check. Never logged, never part of
+//! an error.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use super::error::Failure;
 use crate::pem::Steady;
 use crate::small_file;
 
-/// A token that can be rotated under our feet.
+/// A token that may be rotated at any time.
 #[derive(Debug)]
 pub(super) struct Token {
     path: Option<PathBuf>,
@@ -63,9 +63,9 @@ impl Token {
         Ok(self.hold(fresh))
     }
 
-    /// The same for a token that nobody refused: only what was the same at the last look counts, since
-    /// a file that is being written may hold a part of one.
-    pub(super) async fn look(&self) -> Result<bool, Failure> {
+    /// The same for a token that was not refused: only content that was the same at the last check counts, since a file
+    /// that is being written may hold a part of one.
+    pub(super) async fn check(&self) -> Result<bool, Failure> {
         let Some(path) = &self.path else { return Ok(false) };
         let fresh = read(path).await?;
         let seen = xxh3_128(fresh.0.as_bytes());
@@ -77,7 +77,7 @@ impl Token {
         Ok(news && self.hold(fresh))
     }
 
-    /// Told of each token after the first.
+    /// Changes with each token after the first.
     pub(super) fn rotations(&self) -> watch::Receiver<u64> {
         self.rotations.subscribe()
     }

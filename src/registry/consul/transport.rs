@@ -1,6 +1,6 @@
 //! The connections: rs-consul's client type over TCP, with HTTP/2 over TLS where the agent
 //! offers it (hundreds of watches on one connection), and HTTP/1.1 otherwise; or the agent's
-//! unix socket, for which that type has no room.
+//! unix socket, which that type does not support.
 //!
 //! Never a plain `h2c` connection (agents do not speak it), and never another TLS provider than ring.
 
@@ -25,19 +25,19 @@ use rs_consul::HttpsClient;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::UnixStream;
 
-use super::departure::Underway;
 use super::error::Failure;
+use super::send_signal::InFlight;
 use super::tls::{Tls, TlsFiles};
 
 /// A frozen agent is seen after two of these over HTTP/2; without, never.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(5);
-/// So many streams before the other end has said how many it allows: what is more than that it refuses.
+/// Streams until the other end has announced how many it allows: it refuses those beyond that.
 const FIRST_STREAMS: usize = 8;
 /// Agents count idle connections against the limit per client: few are kept, and not for long.
 const IDLE_CONNECTIONS: usize = 8;
 const IDLE_FOR: Duration = Duration::from_secs(10);
-/// Before the path of a socket.
+/// Precedes the path of a socket.
 const UNIX: &str = "unix://";
 
 pub(super) type Body = BoxBody<Bytes, Infallible>;
@@ -51,7 +51,7 @@ pub struct Transport {
 
 #[derive(Debug)]
 enum Way {
-    /// hyper-rustls wants a configuration also where there is no TLS: one that trusts nobody.
+    /// hyper-rustls wants a configuration also where there is no TLS: one that trusts no authority.
     Plain(ClientConfig),
     Tls(Tls),
     Unix(PathBuf),
@@ -69,7 +69,7 @@ impl Transport {
         } else if address.starts_with("https:") {
             Way::Tls(Tls::load(files)?)
         } else {
-            Way::Plain(nobody()?)
+            Way::Plain(trusts_none()?)
         };
         Ok(Self {
             address: address.to_owned(),
@@ -82,19 +82,19 @@ impl Transport {
         &self.address
     }
 
-    /// What stands before the path of a request.
+    /// What precedes the path of a request.
     pub(super) fn base(&self) -> &str {
         match self.way {
-            // The name is of no use to anybody, but HTTP/1.1 wants one.
+            // The name is not used, but HTTP/1.1 needs one.
             Way::Unix(_) => "http://localhost",
             Way::Plain(_) | Way::Tls(_) => &self.address,
         }
     }
 
     /// Reads the files of TLS again; `None`: nothing new. Blocks on a disk.
-    pub(super) fn look(&self) -> Option<Result<(), Failure>> {
+    pub(super) fn check(&self) -> Option<Result<(), Failure>> {
         match &self.way {
-            Way::Tls(tls) => tls.look(),
+            Way::Tls(tls) => tls.check(),
             Way::Plain(_) | Way::Unix(_) => None,
         }
     }
@@ -121,7 +121,7 @@ impl Transport {
                 let connections: Client<_, Body> = builder.build(Socket(path.as_path().into()));
                 (0, Http::Unix(connections))
             }
-            Way::Plain(nobody) => (0, Http::Tcp(tcp(&builder, nobody.clone(), None))),
+            Way::Plain(tls) => (0, Http::Tcp(tcp(&builder, tls.clone(), None))),
             Way::Tls(tls) => {
                 let current = tls.current();
                 let name = tls.server_name.clone().map(FixedServerNameResolver::new);
@@ -132,13 +132,13 @@ impl Transport {
         Open {
             generation,
             http,
-            underway: Underway::default(),
+            in_flight: InFlight::default(),
         }
     }
 }
 
 /// Plain HTTP needs no certificates, and must start where there are none.
-fn nobody() -> Result<ClientConfig, Failure> {
+fn trusts_none() -> Result<ClientConfig, Failure> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(tls
@@ -162,7 +162,7 @@ fn tcp(builder: &Builder, tls: ClientConfig, name: Option<FixedServerNameResolve
 
 /// A pool of connections. The agent allows 250 HTTP/2 streams on one connection and the pool holds
 /// one of them: no more than about 200 requests at once. When the files of TLS have changed it is
-/// replaced by a new one; what is under way on the old connections ends there.
+/// replaced by a new one; requests in flight end on the old connections.
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
     transport: Arc<Transport>,
@@ -173,7 +173,7 @@ pub(super) struct Pool {
 struct Open {
     generation: u64,
     http: Http,
-    underway: Underway,
+    in_flight: InFlight,
 }
 
 #[derive(Clone, Debug)]
@@ -192,14 +192,14 @@ impl Pool {
         &self.transport
     }
 
-    /// The connections of now, and what is on its way there.
-    pub(super) fn http(&self) -> (Http, Underway) {
+    /// The current connections, and the requests in flight on them.
+    pub(super) fn http(&self) -> (Http, InFlight) {
         let mut open = self.open.load_full();
         if open.generation != self.transport.generation() {
             open = Arc::new(self.transport.open());
             self.open.store(open.clone());
         }
-        (open.http.clone(), open.underway.clone())
+        (open.http.clone(), open.in_flight.clone())
     }
 }
 

@@ -1,50 +1,49 @@
-//! Looks at the files of a source while it runs: the token's and those of TLS. What changed is used
-//! from then on; what cannot be used is said once, and what worked goes on.
+//! Watches the files of a source while it runs: the token's and those of TLS. A change is used from then on; a file that
+//! cannot be used is reported once, and what worked before stays in use.
 
 use std::time::Duration;
 
 use crate::registry::consul::{Client, Failure};
 
-/// Looks for ever. Contents are compared, so links that are swapped (as in Kubernetes) are seen, too.
-pub(super) async fn follow(client: &Client, source: &str, every: Duration) {
-    let mut token = Said::default();
+/// Checks forever. Contents are compared, so links that are swapped (as in Kubernetes) are noticed, too.
+pub(super) async fn watch(client: &Client, every: Duration) {
+    let mut token = Reported::default();
     loop {
         tokio::time::sleep(every).await;
-        match client.look_at_token().await {
+        match client.check_token().await {
             Ok(rotated) => {
-                token.forget();
+                token.clear();
                 if rotated {
-                    tracing::info!(source, "a new token for consul");
+                    tracing::info!("a new token for consul is used from now on");
                 }
             }
-            Err(error) => token.say(source, &error),
+            Err(error) => token.report(&error),
         }
-        match client.look_at_tls().await {
+        match client.check_tls().await {
             None => {}
-            Some(Ok(())) => tracing::info!(source, "new certificates for consul: new connections use them"),
+            Some(Ok(())) => tracing::info!("new certificates for consul are used for new connections"),
             Some(Err(error)) => {
-                tracing::error!(source, error = %error.chain(), "new certificates for consul cannot be used: the old ones stay");
+                tracing::error!(error = %error.chain(), "new certificates for consul cannot be used; the previous ones stay in use");
             }
         }
     }
 }
 
-/// What is wrong, said once in a row.
+/// What is wrong, reported once in a row.
 #[derive(Default)]
-struct Said(Option<String>);
+struct Reported(Option<String>);
 
-impl Said {
-    fn forget(&mut self) {
+impl Reported {
+    fn clear(&mut self) {
         self.0 = None;
     }
 
-    fn say(&mut self, source: &str, error: &Failure) {
+    fn report(&mut self, error: &Failure) {
         let error = error.chain();
         if self.0.as_ref() != Some(&error) {
             tracing::error!(
-                source,
                 error,
-                "the token of consul cannot be read: one that was read before stays in use"
+                "the token file for consul cannot be read; a token that was read before stays in use"
             );
             self.0 = Some(error);
         }

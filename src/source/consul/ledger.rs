@@ -1,19 +1,19 @@
-//! What was found and what was delivered. Pure; the keeper owns the only one.
+//! What was found and what was delivered. Pure; the supervisor owns the only one.
 //!
-//! Never removes a service that the catalog still names, nor all its instances, nor one whose health
-//! was not confirmed empty; never delivers before everything was heard once; never delivers the same twice.
+//! Never removes a service that the catalog still names, nor all its instances, nor one whose health was not confirmed
+//! empty; never takes out an instance that the reader did not know of; never delivers before everything was read once;
+//! never delivers the same twice.
 //!
-//! What got lost is delivered when all is confirmed that is to be confirmed, in one change: who
-//! judges whether that is too much at once must see all of it. One by one, half of a wiped
-//! catalog would look like many small removals.
+//! Losses are delivered once everything that is to be confirmed is confirmed, in one change: the guard, which judges
+//! whether that is too much at once, must see all of them. One by one, half of a wiped catalog would look like many
+//! small removals.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::document::Documents;
-use super::link::Hidden;
-use super::parse::{Found, Names};
+use super::decode::{Document, Documents, Found, Names};
+use super::news::{Finding, Hidden};
 use crate::model::guard::kept;
 use crate::model::{Change, Issue, ServiceRecord};
 
@@ -26,21 +26,21 @@ pub(super) struct Ledger {
     /// Names for which there was no room.
     left_out: usize,
     documents: Documents,
-    /// The epochs in which these were heard last.
+    /// The epochs in which these were read last.
     names_epoch: u64,
     documents_epoch: u64,
-    /// The newest epoch in which anything was heard.
+    /// The newest epoch in which anything was read.
     newest_epoch: u64,
-    /// The names are no listing: a service without an instance is among them.
+    /// The names are configured, not listed: a service without an instance is among them.
     configured: bool,
-    /// To be heard of in the epoch of the names.
+    /// To be read in the epoch of the names.
     waiting: HashSet<Arc<str>>,
     dirty: BTreeSet<Arc<str>>,
-    /// Those that lost something, until all is heard.
+    /// Services that lost something, until everything was read.
     held: BTreeSet<Arc<str>>,
-    /// Why a service's health cannot be read; what was found of it stays.
+    /// Why a service's health cannot be read; what was found before stays.
     unreadable: BTreeMap<Arc<str>, String>,
-    /// Those of them that may be read again without anything moving: when a right comes back.
+    /// Those of them that may become readable without any index moving: when a right is restored.
     hidden: BTreeSet<Arc<str>>,
     stray: Vec<Issue>,
     delivered_stray: Vec<Issue>,
@@ -56,9 +56,9 @@ struct Entry {
     listed: bool,
     epoch: u64,
     index: u64,
-    /// `None`: not heard yet.
+    /// `None`: not read yet.
     found: Option<Arc<Found>>,
-    delivered: Option<ServiceRecord>,
+    delivered: Option<Arc<ServiceRecord>>,
 }
 
 impl Entry {
@@ -67,8 +67,8 @@ impl Entry {
         self.epoch == epoch && self.found.as_ref().is_some_and(|found| found.ids.is_empty())
     }
 
-    /// A service that is in the catalog has an instance: what was found empty is hidden from us, or
-    /// the names are about to tell that it is gone.
+    /// A service that is in the catalog has an instance: one that was found empty is hidden from us, or the names are
+    /// about to show that it is gone.
     fn is_contradicted(&self) -> bool {
         self.listed && self.found.as_ref().is_some_and(|found| found.ids.is_empty())
     }
@@ -79,13 +79,13 @@ impl Entry {
 pub(super) struct Diff {
     /// To be watched from now on.
     pub(super) started: Vec<Arc<str>>,
-    /// To be read once: those no longer in the catalog, to be confirmed empty, and those that were
-    /// confirmed empty and are back in it.
+    /// To be read once: services that left the catalog, to be confirmed empty, and those that were confirmed empty and
+    /// are back in it.
     pub(super) doubtful: Vec<Arc<str>>,
 }
 
 impl Ledger {
-    /// The catalog's names, anew. `most`: of so many services; those that are known already stay.
+    /// The names in the catalog. `most`: services that may be known; those that are known already stay.
     pub(super) fn names(&mut self, epoch: u64, names: Names, most: usize) -> Diff {
         let mut diff = Diff::default();
         self.names_epoch = epoch;
@@ -123,61 +123,59 @@ impl Ledger {
             let reason = format!("{} services are left out: {NO_ROOM_FOR_SERVICES}", self.left_out);
             self.stray.push(Issue::rejected("(all)", reason));
         }
-        let unheard =
-            |(name, entry): (&Arc<str>, &Entry)| (entry.listed && entry.epoch != epoch).then(|| name.clone());
-        self.waiting = self.entries.iter().filter_map(unheard).collect();
+        let unread = self.entries.iter();
+        let unread = unread.filter(|(_, entry)| entry.listed && entry.epoch != epoch);
+        self.waiting = unread.map(|(name, _)| name.clone()).collect();
         self.waiting.extend(diff.doubtful.iter().cloned());
         diff
     }
 
-    /// One service, anew. What is older than what is known, or of a name nobody listed, counts for nothing.
-    pub(super) fn service(
-        &mut self,
-        epoch: u64,
-        index: u64,
-        name: &Arc<str>,
-        found: Result<Arc<Found>, String>,
-    ) {
+    /// A finding of one service. What is older than what is known, or of a name that is not listed, is ignored.
+    ///
+    /// False: it lacks entries that its reader did not know of, so that they are gone is not confirmed. It is not
+    /// used; the service is to be read again.
+    #[must_use]
+    pub(super) fn finding(&mut self, epoch: u64, index: u64, name: &Arc<str>, finding: Finding) -> bool {
         let Some(entry) = self.entries.get_mut(name) else {
-            return;
+            return true;
         };
-        self.newest_epoch = self.newest_epoch.max(epoch);
+        let Finding {
+            found,
+            before,
+            hidden,
+        } = finding;
         let fresh = found.is_err() || epoch != entry.epoch || index >= entry.index;
+        if let (true, Ok(found), Some(held)) = (fresh, &found, &entry.found)
+            && lacks_unknown(held, found, &before)
+        {
+            return false;
+        }
+        self.newest_epoch = self.newest_epoch.max(epoch);
         self.waiting.remove(name);
-        if !fresh {
-            return;
-        }
-        self.hidden.remove(name);
-        entry.epoch = epoch;
-        match found {
-            Ok(found) => {
-                (entry.index, entry.found) = (index, Some(found));
-                self.unreadable.remove(name);
+        if fresh {
+            self.hidden.remove(name);
+            entry.epoch = epoch;
+            match found {
+                Ok(found) => {
+                    let found = match &hidden {
+                        Some(hidden) => with_hidden(found, entry.found.as_deref(), hidden),
+                        None => found,
+                    };
+                    (entry.index, entry.found) = (index, Some(found));
+                    self.unreadable.remove(name);
+                }
+                Err(reason) => drop(self.unreadable.insert(name.clone(), reason)),
             }
-            Err(reason) => drop(self.unreadable.insert(name.clone(), reason)),
+            self.dirty.insert(name.clone());
         }
-        self.dirty.insert(name.clone());
-    }
-
-    /// One service of which something is hidden from the token: that stays as it was known.
-    pub(super) fn hidden(
-        &mut self,
-        epoch: u64,
-        index: u64,
-        name: &Arc<str>,
-        found: Result<Arc<Found>, String>,
-        hidden: Hidden,
-    ) {
-        let held = self.entries.get(name).and_then(|entry| entry.found.clone());
-        let found = found.map(|found| with_hidden(found, held.as_deref(), &hidden));
-        self.service(epoch, index, name, found);
-        if self.knows(name) {
+        if let Some(hidden) = hidden {
             self.unreadable.insert(name.clone(), hidden.reason);
             self.hidden.insert(name.clone());
         }
+        true
     }
 
-    /// The policy documents, anew; `None` leaves those known in force.
+    /// The policy documents; `None` leaves those known in force.
     pub(super) fn documents(&mut self, epoch: u64, documents: Option<Documents>) {
         self.documents_epoch = epoch;
         self.newest_epoch = self.newest_epoch.max(epoch);
@@ -198,10 +196,15 @@ impl Ledger {
         self.names_epoch == epoch && self.documents_epoch == epoch && self.waiting.is_empty()
     }
 
-    /// The index heard last of a service in this epoch; 0: none.
+    /// The index read last of a service in this epoch; 0: none.
     pub(super) fn index(&self, epoch: u64, name: &str) -> u64 {
-        let heard = self.entries.get(name).filter(|entry| entry.epoch == epoch);
-        heard.map_or(0, |entry| entry.index)
+        let entry = self.entries.get(name).filter(|entry| entry.epoch == epoch);
+        entry.map_or(0, |entry| entry.index)
+    }
+
+    /// What was found last of a service.
+    pub(super) fn found(&self, name: &str) -> Option<Arc<Found>> {
+        self.entries.get(name)?.found.clone()
     }
 
     /// Whether something else is held of the service.
@@ -253,19 +256,19 @@ impl Ledger {
         self.entries.contains_key(name)
     }
 
-    /// Services forgotten by the last [`Self::take`], delivered before or not: no watch is needed.
+    /// Services that [`Self::take`] has forgotten since this was called last: they need no watch.
     pub(super) fn forgotten(&mut self) -> Vec<Arc<str>> {
         std::mem::take(&mut self.forgotten)
     }
 
-    /// What is to be delivered now: everything at first, then what differs.
+    /// What is to be delivered now: everything at first, then the differences.
     pub(super) fn take(&mut self) -> Option<Change> {
         if !self.started && !self.current(self.names_epoch.max(1)) {
             return None;
         }
         let complete = !std::mem::replace(&mut self.started, true);
-        let all_heard = self.current(self.newest_epoch);
-        if all_heard {
+        let all_read = self.current(self.newest_epoch);
+        if all_read {
             self.dirty.append(&mut self.held);
         }
         let dirty = std::mem::take(&mut self.dirty);
@@ -275,25 +278,25 @@ impl Ledger {
                 continue;
             };
             let mut record = shown(entry, self.configured, self.documents.get(&name));
-            let doubtful = !all_heard || (!self.configured && entry.is_contradicted());
+            let doubtful = !all_read || (!self.configured && entry.is_contradicted());
             let delivered = entry.delivered.as_ref().filter(|_| doubtful);
-            let held = delivered.map(|d| kept(d, record.as_ref()));
-            let instances = |r: &Option<ServiceRecord>| r.as_ref().map_or(0, |r| r.instances.len());
+            let held = delivered.map(|d| Arc::new(kept(d, record.as_deref())));
+            let instances = |r: &Option<Arc<ServiceRecord>>| r.as_ref().map_or(0, |r| r.instances.len());
             let later = instances(&held) > instances(&record);
             if later {
                 record = held;
-                if !all_heard {
+                if !all_read {
                     self.held.insert(name.clone());
                 }
             }
-            if record != entry.delivered {
-                services.push((name.clone(), record.clone()));
+            if !same(record.as_ref(), entry.delivered.as_ref()) {
+                services.push((name.clone(), record.as_deref().cloned()));
             }
             if !later && !entry.listed && entry.found.as_ref().is_none_or(|found| found.ids.is_empty()) {
                 self.entries.remove(&name);
                 self.unreadable.remove(&name);
                 self.hidden.remove(&name);
-                self.waiting.remove(&name); // what comes of it is of a name that nobody listed
+                self.waiting.remove(&name); // whatever is read of it later belongs to no listed name
                 self.forgotten.push(name);
             } else if let Some(entry) = self.entries.get_mut(&name) {
                 entry.delivered = record;
@@ -324,28 +327,43 @@ impl Ledger {
     }
 }
 
-/// What the hub should hold of a service. The emptiness of `found` is always a confirmed one.
-fn shown(
-    entry: &Entry,
-    configured: bool,
-    document: Option<&super::document::Document>,
-) -> Option<ServiceRecord> {
+/// Whether held entries are missing that the reader did not know of.
+fn lacks_unknown(held: &Arc<Found>, found: &Found, before: &Arc<Found>) -> bool {
+    let lacks = || {
+        let mut missing = held.ids.difference(&found.ids);
+        missing.any(|id| !before.ids.contains(id))
+    };
+    !Arc::ptr_eq(held, before) && lacks()
+}
+
+/// Equal records are mostly the same one.
+fn same(one: Option<&Arc<ServiceRecord>>, other: Option<&Arc<ServiceRecord>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one == other,
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// What the hub should hold of a service. That `found` is empty is always confirmed.
+fn shown(entry: &Entry, configured: bool, document: Option<&Document>) -> Option<Arc<ServiceRecord>> {
     let found = entry.found.as_ref()?;
     if (configured || !entry.listed) && found.ids.is_empty() {
         return None;
     }
-    let mut record = found.record.clone()?;
+    let mut shown = found.record.clone()?;
     if let Some(document) = document {
+        let record = Arc::make_mut(&mut shown);
         record.policy.clone_from(&document.policy);
         record
             .unread
             .extend((document.unread && document.policy.is_none()).then(|| "".into()));
         record.issues.extend(document.issues.iter().cloned());
     }
-    Some(record)
+    Some(shown)
 }
 
-/// What was found, and of what is hidden what was known.
+/// What was found, and what was known of the hidden entries.
 fn with_hidden(found: Arc<Found>, known: Option<&Found>, hidden: &Hidden) -> Arc<Found> {
     let Some(known) = known else { return found };
     let mut all = Arc::unwrap_or_clone(found);
@@ -356,7 +374,7 @@ fn with_hidden(found: Arc<Found>, known: Option<&Found>, hidden: &Hidden) -> Arc
         .cloned();
     let held: Vec<_> = held.collect();
     if !held.is_empty() {
-        let record = all.record.get_or_insert_default();
+        let record = Arc::make_mut(all.record.get_or_insert_default());
         record.instances.extend(held);
         record.instances.sort_by(|a, b| a.id.cmp(&b.id));
     }

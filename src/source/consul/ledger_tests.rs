@@ -1,9 +1,44 @@
-//! Tests of the ledger: what is told when.
+//! Tests of the ledger: what is delivered, and when.
 
 use super::*;
 use crate::model::Instance;
 
 const MANY: usize = 100;
+
+/// Findings of readers who know what is held.
+impl Ledger {
+    fn service(&mut self, epoch: u64, index: u64, name: &Arc<str>, found: Result<Arc<Found>, String>) {
+        assert!(self.judged(epoch, index, name, found, None));
+    }
+
+    fn hidden(
+        &mut self,
+        epoch: u64,
+        index: u64,
+        name: &Arc<str>,
+        found: Result<Arc<Found>, String>,
+        hidden: Hidden,
+    ) {
+        assert!(self.judged(epoch, index, name, found, Some(hidden)));
+    }
+
+    fn judged(
+        &mut self,
+        epoch: u64,
+        index: u64,
+        name: &Arc<str>,
+        found: Result<Arc<Found>, String>,
+        hidden: Option<Hidden>,
+    ) -> bool {
+        let before = self.found(name).unwrap_or_default();
+        let finding = Finding {
+            found,
+            before,
+            hidden,
+        };
+        self.finding(epoch, index, name, finding)
+    }
+}
 
 fn names(all: &[&str]) -> Names {
     Names {
@@ -13,17 +48,17 @@ fn names(all: &[&str]) -> Names {
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "so that it can be told as it is")]
+#[expect(clippy::unnecessary_wraps, reason = "a finding as it is")]
 fn found(ids: &[&str]) -> Result<Arc<Found>, String> {
     let ids: BTreeSet<String> = ids.iter().map(|id| (*id).to_owned()).collect();
     let instance = |id: &String| Instance::new(id.as_str(), ([127, 0, 0, 1], id.parse().unwrap()).into());
     let instances = ids.iter().map(instance).collect();
     Ok(Arc::new(Found {
         ids,
-        record: Some(ServiceRecord {
+        record: Some(Arc::new(ServiceRecord {
             instances,
             ..ServiceRecord::default()
-        }),
+        })),
     }))
 }
 
@@ -183,8 +218,8 @@ fn what_cannot_be_read_is_held_and_reported() {
 fn a_document_that_cannot_be_had_stays_as_it_was() {
     let policy = || Some(crate::model::Policy::default());
     let documents = |policy, unread| {
-        let (good, issues) = (super::super::document::Document::default(), Vec::new());
-        let document = super::super::document::Document {
+        let (good, issues) = (Document::default(), Vec::new());
+        let document = Document {
             policy,
             unread,
             refused: false,
@@ -310,4 +345,32 @@ fn of_many_services_that_cannot_be_read_a_thousand_are_named() {
             .reason
             .starts_with("100 or more further services")
     );
+}
+
+#[test]
+fn a_loss_that_its_reader_did_not_see_is_read_again() {
+    let mut ledger = started();
+    let before = found(&["1", "2"]).unwrap();
+    // Another reader finds a third instance first, and this one does not know of it.
+    ledger.service(1, 6, &"a".into(), found(&["1", "2", "3"]));
+    let finding = |ids: &[&str], before: &Arc<Found>| Finding {
+        found: found(ids),
+        before: before.clone(),
+        hidden: None,
+    };
+    assert!(!ledger.finding(1, 7, &"a".into(), finding(&["1", "2"], &before)));
+    assert!(!ledger.finding(2, 7, &"a".into(), finding(&["1", "2"], &before)));
+    assert_eq!(text(ledger.take()), "a3");
+    assert!(
+        ledger.finding(1, 7, &"a".into(), finding(&["2", "3"], &before)),
+        "the missing one was known"
+    );
+    assert!(
+        ledger.finding(1, 6, &"a".into(), finding(&["1"], &before)),
+        "an old one is ignored, not read again"
+    );
+    let before = ledger.found("a").unwrap();
+    assert_eq!(before.ids.len(), 2);
+    assert!(ledger.finding(1, 8, &"a".into(), finding(&["2"], &before)));
+    assert_eq!(ledger.found("a").unwrap().ids.len(), 1);
 }

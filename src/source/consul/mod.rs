@@ -1,66 +1,52 @@
 //! Services from Consul's catalog and health, by blocking queries.
 //!
-//! A 200 from Consul can be a partial or empty catalog: a server that restarts answers with
-//! what it has loaded so far. So nothing is believed after any error or falling index until
-//! the gate (`?consistent`, and canaries) was passed and each service confirmed; a lost
-//! instance is always confirmed. How the parts play together:
+//! A 200 from Consul can be a partial or empty catalog: a server that restarts answers with what it has loaded so far. So
+//! nothing is believed after an error or a falling index until the gate (`?consistent`, and canaries) was passed and each
+//! service was confirmed; that an instance is gone is always confirmed. The parts, each importing only those above it:
 //!
 //! ```text
-//! gate ─closes→ circuit ←trips─ follow: names · each service · documents; sweep
-//!                  │                        │ news, with their epoch
-//!                  └──────epoch───→ keeper ─┴→ ledger (pure) → Sink
+//! decode      pure: what Consul answers, as records of the model
+//! news        what readers send to the supervisor
+//! capacity    how much the agent can take; all requests go through it
+//! trust       the circuit, the gate that closes it, rights, peerings
+//! context     what all tasks share: capacity, trust, what was found last, the way to the supervisor
+//! watch       follows names, services and documents; sweeps; audits
+//! ledger      pure: what was found and what was delivered
+//! supervisor  starts and stops watches; delivers to the hub
 //! ```
 //!
 //! Never: a removal while the circuit is open, a write to Consul, a token in a log.
 
-mod audit;
-mod budget;
-mod circuit;
-mod cuts;
-mod document;
+mod capacity;
+mod context;
+mod decode;
 mod files;
-mod flights;
-mod follow;
-mod gate;
-mod keeper;
-mod known;
 mod ledger;
-mod lengths;
-mod link;
-mod pace;
-mod parse;
-mod peering;
-mod policies;
-mod reads;
-mod select;
-mod slots;
-mod stream;
-mod subject;
-mod sweep;
+mod news;
+mod supervisor;
 mod timing;
-mod verdict;
-mod waits;
-mod wire;
+mod trust;
+mod watch;
 
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
-pub use document::{Document, Documents, document, named};
-pub use parse::{Found, Names, Unreadable, health, services};
+pub use decode::{Document, Documents, Found, Names, Unreadable, document, health, named, services};
 pub use timing::Timing;
 
-use self::keeper::Keeper;
-use self::link::Link;
+use self::context::Context;
+use self::supervisor::Supervisor;
 use super::{HubGone, Sink, Source};
 use crate::config::ConsulSource;
 use crate::model::Status;
 use crate::registry::budget::Budget;
 use crate::registry::consul::{Client, Failure, Scope, TlsFiles, Transport};
 
-/// News on the way to the keeper; more wait where they are.
+/// News that may wait for the supervisor; readers with more wait.
 const NEWS: usize = 1024;
 
 /// Watches one Consul agent.
@@ -72,7 +58,7 @@ pub struct ConsulWatcher {
 }
 
 impl ConsulWatcher {
-    /// Nothing is connected to before [`Source::run`].
+    /// Connects to nothing before [`Source::run`].
     #[must_use]
     pub fn new(config: &ConsulSource) -> Self {
         Self {
@@ -82,13 +68,13 @@ impl ConsulWatcher {
         }
     }
 
-    /// What its answers hold counts here, with those of other sources.
+    /// Its answers count towards this budget, with those of other sources.
     #[must_use]
     pub fn within(self, budget: Budget) -> Self {
         Self { budget, ..self }
     }
 
-    /// Other times than those for real agents.
+    /// Other times than the default, which is right for real agents.
     #[must_use]
     pub const fn with_timing(mut self, timing: Timing) -> Self {
         self.timing = timing;
@@ -104,27 +90,26 @@ impl ConsulWatcher {
             wait: self.config.wait.unwrap_or(self.timing.wait),
             ..self.timing
         };
-        let link = Arc::new(Link::new(
-            sink.source().clone(),
-            client,
+        let context = Arc::new(Context::new(
+            client.clone(),
             self.config.selection.clone(),
             &timing,
+            self.config.max_watches,
             news,
         ));
-        let (client, source) = (link.client.clone(), link.source.clone());
         tokio::select! {
-            ended = Keeper::new(link, sink, self.config.max_watches).run(inbox, stop) => ended,
-            () = files::follow(&client, &source, self.timing.look) => Ok(()), // never
+            ended = Supervisor::new(context, sink).run(inbox, stop) => ended,
+            () = files::watch(&client, self.timing.look) => Ok(()), // never
         }
     }
 
-    /// Looks whether the files that it names can be used; connects to nothing.
+    /// Checks whether the files that it names can be used; connects to nothing.
     ///
     /// # Errors
     /// Which cannot, and why.
     pub async fn look_at_files(&self) -> Result<(), String> {
-        let look = async { self.client()?.reload_token().await };
-        look.await.map(drop).map_err(|error| error.chain())
+        let token = async { self.client()?.reload_token().await };
+        token.await.map(drop).map_err(|error| error.chain())
     }
 
     fn client(&self) -> Result<Client, Failure> {
@@ -157,7 +142,7 @@ impl ConsulWatcher {
         Ok(client.within(self.budget.clone()))
     }
 
-    /// Tried for ever, since certificates may appear; `None` when stopped.
+    /// Tries forever, since certificates may appear; `None` when stopped.
     async fn connect(&self, sink: &Sink, stop: &CancellationToken) -> Result<Option<Client>, HubGone> {
         let mut delays = self.timing.tries();
         loop {
@@ -174,7 +159,7 @@ impl ConsulWatcher {
 
     async fn away(&self, error: &Failure, sink: &Sink) -> Result<(), HubGone> {
         let reason = error.chain();
-        tracing::warn!(source = %sink.source(), reason, "consul cannot be reached");
+        tracing::warn!(reason, "consul cannot be reached");
         sink.status(Status::Away { reason }).await
     }
 }
@@ -182,10 +167,14 @@ impl ConsulWatcher {
 impl Source for ConsulWatcher {
     fn run(self: Box<Self>, sink: Sink, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            let source = sink.source().clone();
-            if let Err(error) = self.watch(sink, &stop).await {
-                tracing::debug!(%source, %error, "the consul source ends");
-            }
+            // Of the highest level, so that no filter takes the name from what is logged.
+            let span = tracing::error_span!("consul", source = %sink.source());
+            let run = async {
+                if let Err(error) = self.watch(sink, &stop).await {
+                    tracing::debug!(%error, "the consul source ends");
+                }
+            };
+            run.instrument(span).await;
         })
     }
 }

@@ -1,10 +1,12 @@
-//! How long things take with Consul, and the pauses between tries. Never sleeps itself.
+//! How long things take with Consul, the pauses between attempts, and the clock of a source. Never sleeps itself.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::time::Instant;
 
-/// Pauses between tries that nobody answers are so many times shorter than those before all is read again.
+/// By this factor the longest pause between attempts to reach an agent is shorter than that before everything is read
+/// again.
 const AWAY_SHARE: u32 = 6;
 
 /// How long things take. The default is right for real agents; tests shorten it.
@@ -12,36 +14,36 @@ const AWAY_SHARE: u32 = 6;
 pub struct Timing {
     /// How long a blocking read may block.
     pub wait: Duration,
-    /// How much longer than Consul may take an answer is waited for.
+    /// How much longer than Consul itself may take we wait for an answer.
     pub slack: Duration,
-    /// The least pause between two tries of the gate (the jitter adds up to as much again).
+    /// The shortest pause between two attempts to pass the gate (the jitter adds up to as much again).
     pub backoff_min: Duration,
-    /// The longest pause before all is read again, without the jitter: what is confirmed and breaks again and
-    /// again, and answers of no use.
+    /// The longest pause before everything is read again, without the jitter: after trouble that returns again and
+    /// again, and after useless answers.
     pub backoff_max: Duration,
-    /// So long without trouble, and the pauses start at the least again.
+    /// Time without trouble after which pauses start at the shortest again.
     pub calm: Duration,
-    /// A pause after a blocking read that brought nothing: nothing in between must spin.
+    /// The pause after a blocking read that brought nothing, so that nothing on the way can make us spin.
     pub pace: Duration,
-    /// The least time from one sweep to the next.
+    /// The shortest time from one sweep to the next.
     pub sweep: Duration,
-    /// From one look at the files of token and TLS to the next.
+    /// The time between two checks of the files of token and TLS.
     pub look: Duration,
-    /// So long after a connection ended without a byte, all others of a dead agent have ended too.
+    /// When a connection of a dead agent ends without a byte, all others have ended after this time.
     pub settle: Duration,
-    /// Where reads are ended on the way: from one that is to last as long as configured to the next.
+    /// Where reads are cut off on the way: the time between two that may last as long as configured.
     pub relearn: Duration,
-    /// After trouble, an agent's own copy of a service may lag so long behind its servers.
+    /// How long after trouble an agent's own copy of a service may lag behind its servers.
     pub recovery: Duration,
-    /// So long without a request turned away, and more watches are tried.
+    /// Time without a request turned away after which more watches are tried.
     pub grow: Duration,
     /// In this time each service is read once beside its watch.
     pub audit: Duration,
     /// The least and the longest time between two such reads.
     pub audit_pace: (Duration, Duration),
-    /// So long may a watch be behind such a read.
+    /// How far a watch may be behind such a read.
     pub grace: Duration,
-    /// From one look at the state of a peering to the next.
+    /// The time between two checks of a peering.
     pub peering: Duration,
 }
 
@@ -71,18 +73,19 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// Pauses of 125–250 ms, doubling to 15–30 s, for ever.
+    /// Pauses of 125–250 ms, doubling to 15–30 s, forever.
     pub(super) fn delays(&self) -> ExponentialBackoff {
         pauses(self.backoff_min, self.backoff_max)
     }
 
-    /// Pauses of 125–250 ms, doubling to 2.5–5 s, for ever: between tries of an agent that is away. Each is a few
-    /// small requests of one prober, whatever the number of services; so long may an agent be back before it is used.
+    /// Pauses of 125–250 ms, doubling to 2.5–5 s, forever: between attempts to reach an agent that is away. Each is a
+    /// few small requests of one prober, whatever the number of services. An agent that is back may go unused for
+    /// this long.
     pub(super) fn tries(&self) -> ExponentialBackoff {
         pauses(self.backoff_min, self.backoff_max / AWAY_SHARE)
     }
 
-    /// Pauses of 100–200 ms, doubling: before a read that was not answered by the agent itself is sent again.
+    /// Pauses of 100–200 ms, doubling: before a failed request is sent again.
     pub(super) fn retries(&self) -> ExponentialBackoff {
         pauses(self.pace, self.backoff_max)
     }
@@ -91,6 +94,39 @@ impl Timing {
     pub(super) fn next(&self, delays: &mut ExponentialBackoff) -> Duration {
         delays.next().unwrap_or(self.backoff_max)
     }
+}
+
+/// The clock of one source: pure parts are given the time since it was started.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock(Instant);
+
+impl Clock {
+    pub(super) fn start() -> Self {
+        Self(now())
+    }
+
+    pub(super) fn now(self) -> Duration {
+        now().saturating_duration_since(self.0)
+    }
+
+    /// The instant of this time.
+    pub(super) fn at(self, time: Duration) -> Instant {
+        self.0 + time
+    }
+
+    /// The time of this instant.
+    pub(super) fn since_start(self, instant: Instant) -> Duration {
+        instant.saturating_duration_since(self.0)
+    }
+}
+
+/// The only look at a clock in a Consul source.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the clock of the shell: pure parts are given the time"
+)]
+pub(super) fn now() -> Instant {
+    Instant::now()
 }
 
 fn pauses(first: Duration, longest: Duration) -> ExponentialBackoff {

@@ -41,8 +41,8 @@ pub(crate) fn consul_health(body: &[u8]) {
     let same = |entries: &[Value]| {
         let again = health("orders", json!(entries).to_string().as_bytes(), &selection).unwrap();
         assert_eq!(
-            super::sorted(again.record.as_ref()),
-            super::sorted(found.record.as_ref())
+            super::sorted(again.record.as_deref()),
+            super::sorted(found.record.as_deref())
         );
         assert!(found.ids.is_subset(&again.ids) || found.ids.iter().any(|id| id.starts_with('#')));
     };

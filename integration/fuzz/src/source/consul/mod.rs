@@ -1,13 +1,6 @@
 //! Answers of Consul.
 
-#[path = "../../../../../src/source/consul/document.rs"]
-mod document;
-#[path = "../../../../../src/source/consul/parse.rs"]
-mod parse;
-#[path = "../../../../../src/source/consul/select.rs"]
-mod select;
-#[path = "../../../../../src/source/consul/wire.rs"]
-mod wire;
+#[path = "../../../../../src/source/consul/decode/mod.rs"]
+mod decode;
 
-pub use document::{Document, Documents, document, named};
-pub use parse::{Found, Names, Unreadable, health, services};
+pub use decode::{Document, Documents, Found, Names, Unreadable, document, health, named, services};
