@@ -4,48 +4,12 @@ use std::time::Duration;
 
 use super::{HealthSubject, NamesSubject, Supervisor};
 use crate::source::consul::news::{Audited, Fact, Finding, News};
-use crate::source::consul::watch::audit::{self, Audit, Thing};
+use crate::source::consul::watch::audit::{self, Thing};
 
 /// Reads of the audit at once, at most: an agent that is slow is audited more slowly.
 const AT_ONCE: usize = 2;
 /// How many times later than a watched service a swept one may be.
 const SWEPT_GRACE: u32 = 6;
-
-#[derive(Debug, Default)]
-pub(super) struct Audits {
-    audit: Audit,
-    under_way: usize,
-    /// When the next read is due.
-    due: Duration,
-    /// Changes that watches have missed, not yet reported.
-    missed: u64,
-}
-
-impl Audits {
-    /// A watch sent something.
-    pub(super) fn watch_sent(&mut self, thing: &Thing, index: u64) {
-        self.audit.watch_sent(thing, index);
-    }
-
-    /// Another epoch has begun.
-    pub(super) fn clear(&mut self) {
-        self.audit.clear();
-    }
-
-    /// A read has ended.
-    pub(super) const fn ended(&mut self) {
-        self.under_way -= 1;
-    }
-
-    /// When there is something to do.
-    pub(super) fn due(&self) -> Duration {
-        self.audit.due().map_or(self.due, |due| due.min(self.due))
-    }
-
-    pub(super) const fn take_missed(&mut self) -> u64 {
-        std::mem::replace(&mut self.missed, 0)
-    }
-}
 
 impl Supervisor {
     /// Counts what watches have missed.

@@ -2,6 +2,7 @@
 //! epoch that holds, and drops the rest: its reader confirms it again in the next epoch.
 
 mod audits;
+mod parts;
 mod report;
 mod side_reads;
 mod watches;
@@ -16,10 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use self::audits::Audits;
-use self::report::Reported;
-use self::side_reads::HiddenReads;
-use self::watches::Watch;
+use self::parts::{Audits, HiddenReads, Reported, Watch};
 use super::context::Context;
 use super::ledger::Ledger;
 use super::news::{Fact, News};

@@ -5,23 +5,6 @@ use crate::model::{Measured, Status};
 use crate::source::HubGone;
 use crate::source::consul::trust::circuit::Phase;
 
-/// What was reported last.
-pub(super) struct Reported {
-    status: Status,
-    note: Option<String>,
-    swept: usize,
-}
-
-impl Default for Reported {
-    fn default() -> Self {
-        Self {
-            status: Status::Connecting,
-            note: None,
-            swept: 0,
-        }
-    }
-}
-
 impl Supervisor {
     /// Delivers what has changed, then the status, then notes and measurements.
     pub(super) async fn deliver(&mut self) -> Result<(), HubGone> {

@@ -1,22 +1,11 @@
 //! Reads beside the watches: single confirmations, and what is hidden from the token.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Ended, Supervisor};
 use crate::source::consul::news::Audited;
 use crate::source::consul::watch::subject::Subject;
 use crate::source::consul::watch::{Belief, Next, step};
-
-/// The round of the services that are hidden from the token: the one read last, and when the next read is due.
-#[derive(Debug, Default)]
-pub(super) struct HiddenReads(Option<(Option<Arc<str>>, Duration)>);
-
-impl HiddenReads {
-    pub(super) fn due(&self) -> Option<Duration> {
-        self.0.as_ref().map(|(_, due)| *due)
-    }
-}
 
 impl Supervisor {
     /// Reads something once, by `?consistent`; `audit`: what its watch held when the audit began this read.

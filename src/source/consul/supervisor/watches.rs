@@ -4,25 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::parts::Watch;
 use super::{Ended, HealthSubject, Supervisor};
 use crate::source::consul::watch::{End, follow};
-
-pub(super) struct Watch {
-    /// Checked between reads.
-    wanted: Arc<AtomicBool>,
-    /// Its connection.
-    slot: usize,
-}
-
-impl Watch {
-    fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Acquire)
-    }
-
-    fn set_wanted(&self, wanted: bool) {
-        self.wanted.store(wanted, Ordering::Release);
-    }
-}
 
 impl Supervisor {
     /// A watch where there is room for one, else a place in the sweep.
