@@ -13,7 +13,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// An id that nothing has: filtered by it, an answer is only its headers.
-const NOBODY: &str = "~none~";
+const NO_ID: &str = "~none~";
 
 /// One readable thing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -150,12 +150,12 @@ impl Query {
             Self::Canary => "/v1/health/service/consul?".to_owned(),
             Self::Probe(name) => {
                 format!(
-                    "/v1/health/service/{}?filter=Service.ID==%22{NOBODY}%22&",
+                    "/v1/health/service/{}?filter=Service.ID==%22{NO_ID}%22&",
                     encode(name)
                 )
             }
-            Self::Checks => format!("/v1/health/state/any?filter=CheckID==%22{NOBODY}%22&"),
-            Self::Nodes => format!("/v1/catalog/nodes?filter=Node==%22{NOBODY}%22&"),
+            Self::Checks => format!("/v1/health/state/any?filter=CheckID==%22{NO_ID}%22&"),
+            Self::Nodes => format!("/v1/catalog/nodes?filter=Node==%22{NO_ID}%22&"),
             Self::Keys(prefix) => format!("/v1/kv/{}?keys&", path(prefix)),
             Self::Key(key) => format!("/v1/kv/{}?", path(key)),
         };

@@ -132,7 +132,7 @@ fn nothing_waits_for_a_service_that_came_and_went_unheard() {
     assert_eq!(text(ledger.take()), "-");
     ledger.service(1, 9, &"c".into(), found(&[]));
     ledger.service(1, 9, &"a".into(), found(&["1"]));
-    assert_eq!(text(ledger.take()), "a1", "what others lost is told");
+    assert_eq!(text(ledger.take()), "a1", "what others lost is delivered");
     assert!(ledger.current(1));
 }
 

@@ -19,7 +19,7 @@ impl Capacity {
         Retries::blocking(&self.timing)
     }
 
-    /// A blocking read is under way until this is dropped. Not one that nobody polls: its end would not be noticed.
+    /// A blocking read is under way until this is dropped. Not for a read that is not polled: its end would not be noticed.
     pub(crate) fn begin_blocking(&self) -> Flight {
         self.in_flight.begin()
     }

@@ -3,7 +3,7 @@
 use super::Rank::{Change, Round, Start};
 use super::*;
 
-/// Consul's limiter: so many requests a second, and so many at once when it was quiet.
+/// Consul's limiter: a rate per second, and a burst after a quiet time.
 struct Bucket {
     rate: f64,
     burst: f64,

@@ -69,7 +69,7 @@ fn the_preferred_address_is_looked_for_in_the_service_then_in_its_node() {
     assert_eq!(address(own, "lan"), "10.7.7.7:8080", "its own, before its node's");
     assert_eq!(address(wan, "lan"), "10.5.5.5:8080");
     assert_eq!(address(wan, "lan_ipv6"), "[fd00::5]:8080");
-    assert_eq!(address(wan, "vpn"), "10.0.0.1:8080", "nobody has it");
+    assert_eq!(address(wan, "vpn"), "10.0.0.1:8080", "neither has one");
     assert_eq!(address(r#""TaggedAddresses":null"#, "wan"), "1.5.5.5:8080");
 }
 

@@ -1,4 +1,4 @@
-//! Golden bodies for the parsers, as Consul 1.8.7 sends them and as nobody should.
+//! Bodies for the parsers, as Consul 1.8.7 sends them and as it never should.
 
 use super::*;
 use crate::model::{Health, Severity};
@@ -254,22 +254,22 @@ fn an_answer_from_elsewhere_is_told() {
         )
     };
     let (plain, west) = (body(""), body(r#","PeerName":"west","Partition":"p1""#));
-    let told = |body: &str, partition, peer| elsewhere(body.as_bytes(), partition, peer);
-    assert_eq!(told(&plain, None, None), None);
+    let foreign = |body: &str, partition, peer| elsewhere(body.as_bytes(), partition, peer);
+    assert_eq!(foreign(&plain, None, None), None);
     assert_eq!(
-        told("[]", Some("p1"), Some("west")),
+        foreign("[]", Some("p1"), Some("west")),
         None,
         "nothing speaks against it"
     );
-    assert_eq!(told(&west, Some("P1"), Some("west")), None);
+    assert_eq!(foreign(&west, Some("P1"), Some("west")), None);
     for (wanted, word) in [
         ((None, Some("west")), "peer `west`"),
         ((Some("p1"), None), "partition `p1`"),
     ] {
-        let reason = told(&plain, wanted.0, wanted.1).unwrap();
+        let reason = foreign(&plain, wanted.0, wanted.1).unwrap();
         assert!(reason.contains(word), "{reason}");
     }
-    assert!(told(&west, None, Some("east")).is_some());
+    assert!(foreign(&west, None, Some("east")).is_some());
 }
 
 #[test]
