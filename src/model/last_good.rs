@@ -152,7 +152,7 @@ fn keep_own(
         .own
         .as_deref()
         .filter(|own| !own.declared.slips.is_empty());
-    let (Some(own), Some(last)) = (own, last.map(Instance::declared)) else {
+    let (Some(own), Some(last)) = (own, last.map(|last| last.declared())) else {
         return Vec::new();
     };
     let mut own = own.clone();

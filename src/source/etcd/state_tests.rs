@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::{Severity, change::What};
+use crate::registry::weight::INSTANCE;
 
 const ORDERS: &str = "/services/orders/instances/";
 
