@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,7 +55,12 @@ fn the_table_of_keys_is_the_programs_own() {
         let names: Vec<String> = row.names().iter().map(|name| format!("`{name}`")).collect();
         let more = if row.numbered { ", …" } else { "" };
         let (names, scope) = (names.join(", "), row.scope().as_str());
-        wanted += &format!("| {names}{more} | {scope} | {} | {} |\n", row.help, row.default);
+        writeln!(
+            wanted,
+            "| {names}{more} | {scope} | {} | {} |",
+            row.help, row.default
+        )
+        .unwrap();
     }
     hold("keys", &wanted);
 }
@@ -63,7 +69,7 @@ fn the_table_of_keys_is_the_programs_own() {
 fn the_table_of_route_words_is_the_programs_own() {
     let mut wanted = String::from("| word of a route | meaning |\n|---|---|\n");
     for word in &WORDS {
-        wanted += &format!("| `{}=` | {} |\n", word.name, word.help);
+        writeln!(wanted, "| `{}=` | {} |", word.name, word.help).unwrap();
     }
     hold("route words", &wanted);
 }
