@@ -179,9 +179,9 @@ async fn begun(target: SocketAddr, hold: Duration) {
             (say, tasks)
         });
     }
-    let held = clients.join_all().await;
+    let open = clients.join_all().await;
     tokio::time::sleep(hold).await;
-    drop(held);
+    drop(open);
 }
 
 async fn names(target: SocketAddr, length: usize, hold: Duration) {

@@ -205,7 +205,7 @@ const FIXED: &[(&str, &str, &[&str])] = &[
     (
         "instances of one service in Consul",
         "40,000",
-        &["MOST: usize = 40_000;"],
+        &["MAX_READ: usize = 40_000;"],
     ),
     (
         "service names in Consul",
