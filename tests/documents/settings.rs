@@ -210,7 +210,7 @@ const FIXED: &[(&str, &str, &[&str])] = &[
     (
         "service names in Consul",
         "100,000",
-        &["MOST_NAMES: usize = 100_000;"],
+        &["MAX_NAMES: usize = 100_000;"],
     ),
     (
         "policy documents in Consul",
