@@ -73,7 +73,7 @@ impl Floods {
             return true;
         }
         flood.more += 1;
-        // One more than is named: so that the report can say that there are others.
+        // One more than is named, so that the report can mention others.
         if flood.from.len() <= ADDRESSES {
             flood.from.extend(from);
         }
@@ -105,7 +105,7 @@ impl Floods {
             tracing::warn!(
                 what,
                 more = flood.more,
-                from = named(&flood.from),
+                from = (!flood.from.is_empty()).then(|| named(&flood.from)),
                 "more of the same in the last minute"
             );
             *flood = Flood {

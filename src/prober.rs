@@ -1,9 +1,12 @@
 //! Connects to withheld instances and reports what came of it. Decides nothing: [`crate::model::probe`] does,
 //! and bounds how many connections there are at once.
 
+use std::collections::HashMap;
+use std::future::Future;
+
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::probe::{AT_ONCE, Answer, Answered, Question, TIMEOUT};
@@ -14,38 +17,59 @@ pub type HubEnd = (mpsc::Sender<Question>, mpsc::Receiver<Answered>);
 /// The prober's end.
 pub type ProberEnd = (mpsc::Receiver<Question>, mpsc::Sender<Answered>);
 
-/// Questions and answers of a hub with so many sources.
+/// Sources that there is room for in any case: some may come later.
+const SOURCES: usize = 16;
+
+/// Channels for the questions and answers of a hub with this many sources.
 #[must_use]
 pub fn channels(sources: usize) -> (HubEnd, ProberEnd) {
-    let room = AT_ONCE * sources.max(1);
+    let room = AT_ONCE * sources.max(SOURCES);
     let (questions, asked) = mpsc::channel(room);
     let (answers, answered) = mpsc::channel(room);
     ((questions, answered), (asked, answers))
 }
 
 /// Answers questions until `stop`.
-pub async fn run((mut asked, answers): ProberEnd, stop: CancellationToken) {
+pub async fn run(end: ProberEnd, stop: CancellationToken) {
+    run_with(end, stop, probe).await;
+}
+
+/// Each question gets an answer: one without would be awaited forever, in a place that others need.
+async fn run_with<F>((mut asked, answers): ProberEnd, stop: CancellationToken, probe: impl Fn(Question) -> F)
+where
+    F: Future<Output = Answer> + Send + 'static,
+{
     let mut connecting = JoinSet::new();
+    let mut questions: HashMap<Id, Question> = HashMap::new();
     loop {
-        tokio::select! {
+        let (id, answer) = tokio::select! {
             () = stop.cancelled() => return,
             question = asked.recv() => match question {
-                Some(question) => drop(connecting.spawn(probe(question))),
+                Some(question) => {
+                    let task = connecting.spawn(probe(question.clone()));
+                    questions.insert(task.id(), question);
+                    continue;
+                }
                 None => return,
             },
-            Some(done) = connecting.join_next() => {
-                if let Ok(answered) = done
-                    && answers.send(answered).await.is_err()
-                {
-                    return;
+            Some(done) = connecting.join_next_with_id() => match done {
+                Ok(done) => done,
+                Err(error) => {
+                    tracing::error!(%error, "a probe failed");
+                    (error.id(), Answer::Silent)
                 }
-            }
+            },
+        };
+        if let Some(question) = questions.remove(&id)
+            && answers.send(Answered { question, answer }).await.is_err()
+        {
+            return;
         }
     }
 }
 
 /// The connection is closed at once: a server with one thread would wait for its request.
-async fn probe(question: Question) -> Answered {
+async fn probe(question: Question) -> Answer {
     let connected = tokio::time::timeout(TIMEOUT, TcpStream::connect(question.address)).await;
     let answer = match &connected {
         Ok(Ok(stream)) if is_own(stream) => Answer::Refused,
@@ -54,7 +78,7 @@ async fn probe(question: Question) -> Answered {
         Ok(Err(_)) | Err(_) => Answer::Silent,
     };
     tracing::trace!(source = %question.source, address = %question.address, ?answer, "probed");
-    Answered { question, answer }
+    answer
 }
 
 /// On the local host a connection to a free port may meet itself, if the kernel gives it that very port.
@@ -95,5 +119,22 @@ mod tests {
         assert_eq!(answer(address).await, Answer::Refused);
         let nowhere = SocketAddr::from(([255, 255, 255, 255], 9));
         assert_eq!(answer(nowhere).await, Answer::Silent);
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_panics_is_answered_all_the_same() {
+        let ((questions, mut answered), shell) = channels(1);
+        let stop = CancellationToken::new();
+        let panics = async |_| panic!("by the test");
+        let running = tokio::spawn(run_with(shell, stop.clone(), panics));
+        let question = Question {
+            source: "s".into(),
+            address: SocketAddr::from(([127, 0, 0, 1], 9)),
+        };
+        questions.send(question.clone()).await.expect("it runs");
+        let got = answered.recv().await.expect("an answer");
+        assert_eq!((got.question, got.answer), (question, Answer::Silent));
+        stop.cancel();
+        running.await.expect("it ends");
     }
 }
