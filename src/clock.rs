@@ -21,7 +21,7 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Until this time; without one for ever.
+/// Until this time; without one forever.
 pub async fn until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,

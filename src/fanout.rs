@@ -233,8 +233,10 @@ impl Fanout {
         shared.fleet_of.insert(id, fleet);
     }
 
-    /// These listeners are for these fleets only.
-    pub fn expect_fleets(&self, listeners: Vec<(Arc<str>, Vec<Arc<str>>)>) {
+    /// These listeners are for these fleets only. Those of which an Envoy is connected are not waited for.
+    pub fn expect_fleets(&self, mut listeners: Vec<(Arc<str>, Vec<Arc<str>>)>) {
+        let shared = lock(&self.shared);
+        listeners.retain(|(_, fleets)| !fleets.iter().any(|fleet| shared.fleets.contains_key(fleet)));
         self.fleets.expect(listeners);
     }
 

@@ -312,6 +312,37 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// A source is gone, or of another kind: its series end.
+    pub fn forget_source(&self, source: &str, kind: &str) {
+        let source = source.to_owned();
+        self.source_up.remove(&SourceKind {
+            source: source.clone(),
+            kind: kind.to_owned(),
+        });
+        for state in ["connecting", "live", "empty", "away"] {
+            self.source_state.remove(&ByState {
+                source: source.clone(),
+                state,
+            });
+        }
+        let by_source = BySource { source };
+        for counters in [&self.source_changes, &self.probed_gone, &self.missed, &self.cut] {
+            counters.remove(&by_source);
+        }
+        for gauges in [
+            &self.source_services,
+            &self.source_instances,
+            &self.withheld,
+            &self.withheld_alive,
+            &self.last_good,
+            &self.swept,
+            &self.stale,
+            &self.entries_rejected,
+        ] {
+            gauges.remove(&by_source);
+        }
+    }
+
     /// A stream is refused, or ended by us with an error.
     pub fn refused(&self, reason: Reason) {
         self.streams_refused.get_or_create(&reason.label()).inc();

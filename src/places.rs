@@ -1,6 +1,6 @@
 //! Bounded places for connections that have yet to show what they want. When all are taken, a newcomer gets
-//! the place of the one that has been silent the longest, first of the address that holds the most: who
-//! connects and says nothing keeps nobody out. Knows no sockets; a place that is taken away cancels a token.
+//! the place of the one that has been silent the longest, first of the address that holds the most: a client that
+//! connects and sends nothing keeps no other one out. Knows no sockets; a place that is taken away cancels a token.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -68,7 +68,7 @@ pub struct Place {
 }
 
 impl Places {
-    /// So many.
+    /// At most this many.
     #[must_use]
     pub fn new(most: usize, safe: Safe) -> Arc<Self> {
         Arc::new(Self {

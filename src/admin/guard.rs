@@ -1,4 +1,4 @@
-//! Who may use the admin port: programs and people, never somebody's web page. A browser says by itself where a
+//! Who may use the admin port: programs and people, never a foreign web page. A browser states by itself where a
 //! request comes from (`Host`, `Origin`, `Sec-Fetch-Site`), and no page of another origin can add a header of
 //! ours. Pure: looks at one request's head.
 
@@ -17,10 +17,10 @@ use crate::floods::Kind;
 /// What a request that changes something carries, with any value.
 pub const ORDER_HEADER: &str = "x-xds-bridge";
 
-/// Where a browser says from what kind of page a request comes.
+/// In which a browser states from what kind of page a request comes.
 const FETCH_SITE: &str = "sec-fetch-site";
 
-/// How much of a client's text stands in an answer or a log line.
+/// How much of a client's text a response or a log line repeats.
 const CLIP: usize = 100;
 
 const REFUSED: Kind = Kind::new("admin requests refused");
@@ -41,7 +41,7 @@ pub(super) enum Refusal {
     NoHeader,
 }
 
-/// `/healthz` says nothing but that the process lives, and is asked by whatever name a load balancer knows.
+/// `/healthz` reveals only that the process is alive, and load balancers use any name for it.
 pub(super) async fn guard(State(guarded): State<Guarded>, request: Request, next: Next) -> Response {
     if request.uri().path() == "/healthz" && matches!(*request.method(), Method::GET | Method::HEAD) {
         return next.run(request).await;
@@ -91,7 +91,7 @@ fn texts(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &
     values.map(|value| value.to_str().unwrap_or("?"))
 }
 
-/// An IP address cannot be rebound; a name leads where its owner's DNS says.
+/// An IP address cannot be rebound; a name leads where its owner's DNS points.
 fn is_ours(hosts: &[String], host: &str) -> bool {
     if hosts.iter().any(|ours| ours == "*") {
         return true;

@@ -1,5 +1,5 @@
-//! The operator's port as a server: bounded in connections and in time, so that nobody who connects and
-//! says nothing, or reads nothing, keeps the operator out or the program from ending.
+//! The operator's port as a server: bounded in connections and in time, so that a client that connects and
+//! sends nothing, or reads nothing, neither keeps the operator out nor the program from ending.
 
 use std::io;
 use std::net::SocketAddr;
@@ -35,9 +35,9 @@ const FULL: Kind = Kind::new("the admin port is full");
 pub(super) struct Patience {
     /// The head of a request, also of the next one on a kept connection.
     pub(super) head: Duration,
-    /// All of it: who reads nothing does not hold a place for ever.
+    /// All of it: a client that reads nothing does not hold a place forever.
     pub(super) whole: Duration,
-    /// The answer under way when the connection is told to end.
+    /// The answer under way when the connection is to end.
     pub(super) last: Duration,
     /// When all places are taken: until when the next one waits for a connection without a request under way,
     /// and for one that is slow to read its answer.
@@ -243,7 +243,7 @@ mod tests {
     async fn whose_request_is_under_way_makes_room_last() {
         let Port { address, .. } = port(long()).await;
         let slow = say(address, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
-        // Answered, and kept: without a request under way, as if it had said half of one.
+        // Answered, and kept: without a request under way, as if it had sent half of one.
         let idle = say(address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         idle.readable().await.unwrap();
         let mut half = Vec::new();

@@ -32,11 +32,11 @@ use crate::render::{self, Wanted};
 use crate::xds::Kind;
 pub use guard::ORDER_HEADER;
 
-/// So many dumps at once, printed or not yet read: each keeps a thread and a generation.
+/// Maximum of dumps at once, printed or not yet read: each keeps a thread and a generation.
 const DUMPS: usize = 2;
-/// A dump is handed out in pieces of so many bytes,
+/// Bytes of one piece of a dump.
 const PIECE: usize = 64 << 10;
-/// and so many of them wait for the client.
+/// Pieces that wait for the client.
 const PIECES: usize = 2;
 
 /// What the port can see.
@@ -74,7 +74,7 @@ struct Guarded {
 /// Serves until `stop`.
 ///
 /// # Errors
-/// What the transport says when it cannot go on.
+/// The transport's, when it cannot go on.
 pub async fn serve(
     listener: TcpListener,
     admin: Admin,
@@ -162,10 +162,10 @@ async fn all_streams(State(admin): State<Admin>, Query(query): Query<StreamsQuer
         .into_response()
 }
 
-/// Asked of the hub itself: nothing of it is kept ready for nobody.
+/// Requested from the hub: nothing of it is kept ready.
 async fn all_sources(State(admin): State<Admin>) -> Response {
     let (reply, answer) = oneshot::channel();
-    let sent = admin.orders.send(Order::Tell { reply }).await;
+    let sent = admin.orders.send(Order::Describe { reply }).await;
     let Some(detail) = answer.await.ok().filter(|_| sent.is_ok()) else {
         return (StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response();
     };

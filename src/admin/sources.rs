@@ -11,7 +11,7 @@ use crate::hub::{Detail, Held, Kept, LastGood, Overview, SourceDetail, SourceVie
 use crate::model::route::clip;
 use crate::model::{Condition, Issue};
 
-/// So many names stand in one line.
+/// Maximum of names in one line.
 const IN_WORDS: usize = 10;
 
 /// One line for each source, and one about services that are all unhealthy.
@@ -21,10 +21,10 @@ pub(super) fn words(overview: &Overview, now: Instant) -> String {
         // Writing into a String does not fail.
         let _ = writeln!(text, "{} ({}): {}", source.name, source.kind, line(source, now));
     }
-    let sick = (overview.all_unhealthy, &*overview.all_unhealthy_names);
+    let unhealthy = (overview.all_unhealthy, &*overview.all_unhealthy_names);
     let off = (overview.all_off.0, &*overview.all_off.1);
     for (what, (count, names)) in [
-        ("no instance is healthy in", sick),
+        ("no instance is healthy in", unhealthy),
         ("all instances are off in", off),
     ] {
         if count > 0 {
@@ -75,7 +75,7 @@ pub(super) fn words(overview: &Overview, now: Instant) -> String {
     text
 }
 
-/// The first few of so many.
+/// The first few names.
 fn listed(shown: &[String], all: usize) -> String {
     let more = all - shown.len();
     let more = if more > 0 {
@@ -118,7 +118,7 @@ fn line(source: &SourceView, now: Instant) -> String {
             );
         }
         None if source.condition == Condition::Away && source.delivered => {
-            let _ = write!(text, "; what it said last stays: {served}");
+            let _ = write!(text, "; its last delivery is still served: {served}");
         }
         None => {}
     }
@@ -129,7 +129,7 @@ fn line(source: &SourceView, now: Instant) -> String {
             None => "until it is reachable".to_owned(),
             Some(at) => {
                 let left = at.saturating_duration_since(now).as_secs();
-                format!("believed in {left} s if its registry, asked again, still says so")
+                format!("believed in {left} s if its registry, read again, still lacks them")
             }
         };
         let alive = match source.alive {
@@ -200,7 +200,7 @@ fn source(detail: &SourceDetail, now: Instant) -> Value {
         "delivered": view.delivered,
         "services": view.services,
         "instances": view.instances,
-        "last_change_seconds_ago": detail.heard.map(ago),
+        "last_change_seconds_ago": detail.last_delivery.map(ago),
         "last_known_state_seconds_old": view.stale.as_ref().map(Duration::as_secs),
         "withheld": {
             "instances": view.withheld,
@@ -233,7 +233,7 @@ fn kept(kept: &Kept, now: Instant) -> Value {
     })
 }
 
-/// A key that is `null` stands for the whole entry, an instance that is `null` for the policy document.
+/// A `null` key means the whole entry, a `null` instance the policy document.
 fn last_good(kept: &LastGood) -> Value {
     json!({
         "service": &*kept.service,
@@ -343,8 +343,8 @@ mod tests {
             new (etcd): connecting for 34 s, not delivered yet
             live (etcd): live, 2 services, 21 instances; reads in turns; 1 entry not served, 2 warnings (see /sources)
             empty (etcd): reachable and empty
-            wiped (etcd): reachable and empty; 21 removed instances withheld, believed in 26 s if its registry, asked again, still says so; let go at once by: xds-bridge accept wiped
-            away (etcd): away for 34 s: 10.0.0.1: refused; what it said last stays: 2 services, 21 instances; 3 removed instances withheld (2 of their addresses accept connections), until it is reachable; let go at once by: xds-bridge accept away
+            wiped (etcd): reachable and empty; 21 removed instances withheld, believed in 26 s if its registry, read again, still lacks them; let go at once by: xds-bridge accept wiped
+            away (etcd): away for 34 s: 10.0.0.1: refused; its last delivery is still served: 2 services, 21 instances; 3 removed instances withheld (2 of their addresses accept connections), until it is reachable; let go at once by: xds-bridge accept away
             away (etcd): away for 34 s: 10.0.0.1: refused, not delivered yet; its last known state is served, 3600 s old: 2 services, 21 instances
             no instance is healthy in 12 services: s0, s1, s2, s3, s4, s5, s6, s7, s8, s9 and 2 more
             all instances are off in 1 service: night-jobs

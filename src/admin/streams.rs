@@ -7,7 +7,7 @@ use crate::fanout::{Fanout, Rejected, StreamStatus};
 use crate::model::route::clip;
 use crate::xds::Kind;
 
-/// So many streams are listed; `total` counts all.
+/// Maximum of streams listed; `total` counts all.
 const LISTED: usize = 1_000;
 
 /// All streams, or those of one node.

@@ -1,6 +1,7 @@
 //! When a listener that no Envoy is for is reported: a while after Envoys of other fleets have connected, so
 //! that those that are on their way are not missed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -8,9 +9,16 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::fanout::Unused;
+use crate::model::Network;
 
 /// The Envoys of one start come within this.
 const ARRIVAL: Duration = Duration::from_secs(10);
+
+/// Listeners that are for certain fleets, with these.
+pub(super) fn expected(network: &Network) -> Vec<(Arc<str>, Vec<Arc<str>>)> {
+    let narrow = network.listeners.iter().filter(|(_, l)| !l.fleets.is_empty());
+    narrow.map(|(name, l)| (name.clone(), l.fleets.clone())).collect()
+}
 
 #[derive(Debug)]
 pub(super) struct FleetWatch {

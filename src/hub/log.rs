@@ -2,27 +2,29 @@
 //! that is served.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::Hub;
 use super::quota::Quota;
 use crate::clock;
 use crate::model::{Issue, Severity, Touched};
 use crate::plan::News;
 
-/// What of each kind may still be said in the log.
+/// What may still be logged of each kind, and what was logged.
 #[derive(Debug, Default)]
-pub(super) struct Quotas {
-    pub(super) entries: Quota,
-    pub(super) repaired: Quota,
-    pub(super) declared: Quota,
-    pub(super) health: Quota,
-    pub(super) off: Quota,
-    pub(super) departures: Quota,
+pub(super) struct Log {
+    entries: Quota,
+    repaired: Quota,
+    declared: Quota,
+    health: Quota,
+    off: Quota,
+    departures: Quota,
+    /// What is wrong with what services declare together.
+    declared_issues: BTreeSet<Issue>,
 }
 
-impl Quotas {
+impl Log {
     /// When a flood is over whose rest was not reported yet.
     pub(super) fn due(&self) -> Option<Instant> {
         let all = [
@@ -37,7 +39,7 @@ impl Quotas {
     }
 
     /// Reports the rest of floods that are over.
-    pub(super) fn report(&mut self, now: Instant) {
+    pub(super) fn report_rest(&mut self, now: Instant) {
         match self.entries.rest(now) {
             0 => {}
             more => tracing::warn!(more, "more entries with issues; see /metrics and /sources"),
@@ -72,19 +74,17 @@ impl Quotas {
             ),
         }
     }
-}
 
-impl Hub {
-    /// Names in the log what is newly wrong with entries of a source, and what is right again.
-    pub(super) fn log_entries(&mut self, source: &str, touched: &Touched) {
-        let (lines, more) = self.quotas.entries.lines(touched.new_issues.len(), clock::now());
+    /// Names what is newly wrong with entries of a source, and what is right again.
+    pub(super) fn entries(&mut self, source: &str, touched: &Touched) {
+        let (lines, more) = self.entries.lines(touched.new_issues.len(), clock::now());
         for (service, issue) in touched.new_issues.iter().take(lines) {
-            log_issue(source, service.as_deref(), issue);
+            entry(source, service.as_deref(), issue);
         }
         if more > 0 {
             tracing::warn!(source, more, "more entries with issues; see /metrics");
         }
-        let (lines, more) = self.quotas.repaired.lines(touched.repaired.len(), clock::now());
+        let (lines, more) = self.repaired.lines(touched.repaired.len(), clock::now());
         for (service, id) in touched.repaired.iter().take(lines) {
             let id = if id.is_empty() { "policy" } else { id };
             tracing::info!(source, entry = format_args!("{service}/{id}"), "usable again");
@@ -94,26 +94,24 @@ impl Hub {
         }
     }
 
-    /// Names services that have lost their last healthy instance, or have one again.
-    pub(super) fn log_all_unhealthy(&mut self) {
-        let news = self.planner.take_health();
-        let (lines, more) = self.quotas.health.lines(news.len(), clock::now());
-        for (service, sick) in news.iter().take(lines) {
-            if *sick {
+    /// Names services that have lost their last healthy instance (`true`), or have one again; `all` are without one.
+    pub(super) fn health(&mut self, news: &[(Arc<str>, bool)], all: usize) {
+        let (lines, more) = self.health.lines(news.len(), clock::now());
+        for (service, unhealthy) in news.iter().take(lines) {
+            if *unhealthy {
                 tracing::warn!(%service, "no instance is healthy");
             } else {
                 tracing::info!(%service, "no longer without a healthy instance");
             }
         }
-        if !news.is_empty() {
-            if lines + more > 0 {
-                let (changed, all) = (lines + more, self.planner.all_unhealthy().len());
-                tracing::info!(changed, all, "services without a healthy instance");
-            }
-            self.name_all_unhealthy();
+        if lines + more > 0 {
+            tracing::info!(changed = lines + more, all, "services without a healthy instance");
         }
-        let news = self.planner.take_off();
-        let (lines, more) = self.quotas.off.lines(news.len(), clock::now());
+    }
+
+    /// Names services all of whose instances are off (`true`), or no longer.
+    pub(super) fn off(&mut self, news: &[(Arc<str>, bool)]) {
+        let (lines, more) = self.off.lines(news.len(), clock::now());
         for (service, off) in news.iter().take(lines) {
             if *off {
                 tracing::warn!(%service, "all instances are off (state off, or weight 0): nobody gets its requests");
@@ -127,35 +125,29 @@ impl Hub {
                 "more services have no instance that is not off, or have one again"
             );
         }
-        if !news.is_empty() {
-            self.name_all_off();
-        }
     }
 
     /// Names what is newly wrong between services (unknown exposures, refused or contested claims, conflicts).
-    pub(super) fn log_declared(&mut self) {
-        let now: BTreeSet<Issue> = self
-            .planner
-            .issues()
-            .chain(self.translator.issues())
-            .cloned()
-            .collect();
-        let new: Vec<&Issue> = now.difference(&self.seen_issues).collect();
-        let (lines, more) = self.quotas.declared.lines(new.len(), clock::now());
+    pub(super) fn declared(&mut self, now: BTreeSet<Issue>) {
+        let new: Vec<&Issue> = now.difference(&self.declared_issues).collect();
+        let (lines, more) = self.declared.lines(new.len(), clock::now());
         for issue in new.into_iter().take(lines) {
             tracing::warn!(service = issue.entry, "{}", issue.reason);
         }
         if more > 0 {
             tracing::warn!(more, "more of what services declare is wrong; see /metrics");
         }
-        self.seen_issues = now;
-        self.uncounted = true;
+        self.declared_issues = now;
+    }
+
+    /// What was wrong between services when that was logged last.
+    pub(super) const fn declared_issues(&self) -> &BTreeSet<Issue> {
+        &self.declared_issues
     }
 
     /// Names services whose last instance left, and those that came back or whose routes have ended.
-    pub(super) fn log_departures(&mut self) {
-        let news = self.planner.take_departures();
-        let (lines, more) = self.quotas.departures.lines(news.len(), clock::now());
+    pub(super) fn departures(&mut self, news: &[(Arc<str>, News)]) {
+        let (lines, more) = self.departures.lines(news.len(), clock::now());
         for (service, news) in news.iter().take(lines) {
             match news {
                 News::Kept => tracing::warn!(
@@ -171,20 +163,28 @@ impl Hub {
         if more > 0 {
             tracing::warn!(more, "more services lost their last instance, or have some again");
         }
-        if !news.is_empty() {
-            self.name_kept();
-        }
     }
 }
 
-pub(super) fn log_note(source: &str, note: Option<&str>) {
+/// What the operator should know of a source that works.
+pub(super) fn note(source: &str, note: Option<&str>) {
     match note {
         Some(note) => tracing::warn!(source, "{note}"),
-        None => tracing::info!(source, "nothing to note any more"),
+        None => tracing::info!(source, "note cleared"),
     }
 }
 
-fn log_issue(source: &str, service: Option<&str>, issue: &Issue) {
+/// The guard withholds more than before.
+pub(super) fn withheld(source: &str, instances: usize) {
+    tracing::warn!(
+        source,
+        instances,
+        "the source no longer knows these instances: too many at once, withheld until that is certain \
+         (let them go at once: xds-bridge accept {source})"
+    );
+}
+
+fn entry(source: &str, service: Option<&str>, issue: &Issue) {
     let (entry, reason) = (&issue.entry, &issue.reason);
     match issue.severity {
         Severity::Rejected => tracing::warn!(source, service, entry, "entry rejected: {reason}"),

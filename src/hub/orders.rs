@@ -1,16 +1,98 @@
-//! What an operator may ask of the hub: to believe removals, to end routes, to say how everything is.
+//! What the hub is asked to do: by an operator (to believe removals, to end routes, to describe or explain), and by
+//! a new configuration (sources that come and go, another network).
 
-use super::last_known::Part;
-use super::{Forgotten, Hub, Order};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::memory::Part;
+use super::{Detail, Explanation, Hub, SourceInfo};
 use crate::clock;
+use crate::model::Network;
+
+/// A request to the hub. Whoever sent it may be gone when the reply comes.
+#[derive(Debug)]
+pub enum Order {
+    /// Let removals through that are withheld.
+    Accept {
+        /// The source.
+        source: String,
+        /// How many instances were withheld; `None`: there is no such source.
+        reply: oneshot::Sender<Option<usize>>,
+    },
+    /// End the routes that are kept of a service without instances.
+    Forget {
+        /// The service.
+        service: String,
+        /// What became of it.
+        reply: oneshot::Sender<Forgotten>,
+    },
+    /// Describe everything.
+    Describe {
+        /// Where.
+        reply: oneshot::Sender<Detail>,
+    },
+    /// Explain why one service is served as it is.
+    Explain {
+        /// The service.
+        service: String,
+        /// `None`: it is unknown.
+        reply: oneshot::Sender<Option<Box<Explanation>>>,
+    },
+    /// A source begins to deliver: a new one, or another run of one that is there. Sent before that run begins; what
+    /// is served of an earlier run stays until this one has delivered.
+    AddSource {
+        /// Its name.
+        name: Arc<str>,
+        /// What the hub has to know of it.
+        info: SourceInfo,
+        /// It is awaited now.
+        reply: oneshot::Sender<()>,
+    },
+    /// A source is gone from the configuration, and its task has ended: its services go at once. A service that
+    /// another source has, too, stays.
+    RemoveSource {
+        /// Its name.
+        name: Arc<str>,
+        /// False: there is no such source, or it is the only one.
+        reply: oneshot::Sender<bool>,
+    },
+    /// Other exposures, listeners or defaults of clusters.
+    Network {
+        /// All of them.
+        network: Box<Network>,
+        /// They are in force with the next generation.
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// What became of [`Order::Forget`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgotten {
+    /// Its routes have ended.
+    Ended,
+    /// It has instances: nothing is kept.
+    HasInstances,
+    /// There is no such service.
+    Unknown,
+}
 
 impl Hub {
     pub(super) fn obey(&mut self, order: Order) {
-        // Who asked may be gone.
         match order {
             Order::Accept { source, reply } => drop(reply.send(self.accept(&source))),
             Order::Forget { service, reply } => drop(reply.send(self.forget(&service))),
-            Order::Tell { reply } => drop(reply.send(self.detail())),
+            Order::Describe { reply } => drop(reply.send(self.detail())),
+            Order::Explain { service, reply } => drop(reply.send(self.explain(&service).map(Box::new))),
+            Order::AddSource { name, info, reply } => {
+                self.add_source(name, info);
+                let _ = reply.send(());
+            }
+            Order::RemoveSource { name, reply } => drop(reply.send(self.remove_source(&name))),
+            Order::Network { network, reply } => {
+                self.set_network(*network);
+                let _ = reply.send(());
+            }
         }
     }
 

@@ -1,30 +1,31 @@
 //! How many lines of one kind go into the log: a value that changes a hundred times a second must not
-//! fill a disk. What is left out is counted, and the count is reported. Pure; times are given.
+//! fill a disk. What is left out is counted, and the count is reported. Reads no clock: times are given.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many lines for one event,
+/// Lines per event.
 const PER_EVENT: usize = 20;
 
-/// so many in all,
+/// Lines per window.
 const PER_WINDOW: usize = 100;
 
-/// within such a time.
+/// Length of the window.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// What one kind of lines may still say.
+/// What may still be logged of one kind.
 #[derive(Debug, Default)]
 pub(super) struct Quota {
     began: Option<Instant>,
-    said: usize,
+    logged: usize,
     hidden: usize,
-    told: bool,
+    /// That lines are left out was reported in this window.
+    reported: bool,
 }
 
 impl Quota {
-    /// When what was left out is to be reported, where nothing is said before.
+    /// When what was left out is to be reported, unless a further line does so before.
     pub(super) fn due(&self) -> Option<Instant> {
         self.began.map(|began| began + WINDOW).filter(|_| self.hidden > 0)
     }
@@ -37,19 +38,19 @@ impl Quota {
         std::mem::take(&mut self.hidden)
     }
 
-    /// Of so many lines: how many to say now, and how many that are not said to tell of in one line.
-    /// That one comes with the first that is left out, and then once per window.
+    /// Of this many lines: how many to log now, and how many left out to report in one line.
+    /// That line comes with the first that is left out, and then once per window.
     pub(super) fn lines(&mut self, wanted: usize, now: Instant) -> (usize, usize) {
         if wanted == 0 {
             return (0, 0);
         }
         if self.began.is_none_or(|began| began + WINDOW <= now) {
-            (self.began, self.said, self.told) = (Some(now), 0, false);
+            (self.began, self.logged, self.reported) = (Some(now), 0, false);
         }
-        let lines = wanted.min(PER_EVENT).min(PER_WINDOW - self.said);
-        self.said += lines;
+        let lines = wanted.min(PER_EVENT).min(PER_WINDOW - self.logged);
+        self.logged += lines;
         self.hidden += wanted - lines;
-        if self.hidden == 0 || std::mem::replace(&mut self.told, true) {
+        if self.hidden == 0 || std::mem::replace(&mut self.reported, true) {
             return (lines, 0);
         }
         (lines, std::mem::take(&mut self.hidden))
@@ -61,12 +62,12 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_is_counted_and_an_ordinary_day_is_told_whole() {
+    async fn a_flood_is_counted_and_an_ordinary_day_is_logged_whole() {
         let began = crate::clock::now();
         let at = |seconds| began + Duration::from_secs(seconds);
         let mut quota = Quota::default();
         assert_eq!(quota.lines(3, at(0)), (3, 0));
-        assert_eq!(quota.lines(1000, at(1)), (20, 980), "told at once");
+        assert_eq!(quota.lines(1000, at(1)), (20, 980), "reported at once");
         assert_eq!(quota.lines(30, at(2)), (20, 0), "but once");
         for n in 0..57 {
             assert_eq!(quota.lines(1, at(3)), (1, 0), "line {n}");
@@ -81,7 +82,7 @@ mod tests {
         assert_eq!(
             quota.due(),
             Some(at(30)),
-            "nobody has to make a further mistake to be told the count"
+            "the count needs no further line to be reported"
         );
         assert_eq!(
             (quota.rest(at(29)), quota.rest(at(30)), quota.rest(at(31))),

@@ -1,7 +1,8 @@
 //! The loop of the hub, by a clock that stands still until somebody waits.
 
 use super::*;
-use crate::model::{Bind, Clusters, Facts, Instance, Listener, RouteRule, ServiceRecord};
+use crate::model::change::What;
+use crate::model::{Bind, Change, Clusters, Facts, Instance, Listener, RouteRule, ServiceRecord};
 
 fn record(route: &str) -> ServiceRecord {
     let policy = crate::model::Policy {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Hub;
-use super::last_known::Part;
+use super::memory::Part;
 use crate::cache::{Saved, Snapshot};
 use crate::clock;
 use crate::model::Status;
@@ -12,7 +12,7 @@ impl Hub {
     /// Hands one changed part to the writer.
     pub(super) fn save(&mut self) {
         let now = clock::now();
-        let Some((writer, part)) = self.writer.as_ref().zip(self.memory.take_unsaved(now)) else {
+        let Some((part, writer)) = self.memory.take_unsaved(now).zip(self.memory.writer.as_ref()) else {
             return;
         };
         if let Some(saved) = self.saved(&part)
@@ -22,7 +22,7 @@ impl Hub {
         }
     }
 
-    /// What live sources say is true now, whenever it changed last.
+    /// What live sources deliver is true now, whenever it changed last.
     pub(super) fn renew(&mut self) {
         let live = self
             .catalog
@@ -34,7 +34,9 @@ impl Hub {
 
     /// What changed since it was saved last, at the end.
     pub(super) async fn save_all(mut self) {
-        let Some(writer) = self.writer.take() else { return };
+        let Some(writer) = self.memory.writer.take() else {
+            return;
+        };
         while let Some(part) = self.memory.take_unsaved(clock::now()) {
             if let Some(saved) = self.saved(&part) {
                 writer.hand(saved).await;

@@ -1,5 +1,5 @@
 //! When to publish: the first change after quiet at once, a burst after it has
-//! been quiet for a moment, and never later than a bound. Pure; times are given.
+//! been quiet for a moment, and never later than a bound. Reads no clock: times are given.
 
 use std::time::Duration;
 

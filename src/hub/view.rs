@@ -1,13 +1,13 @@
-//! What the rest of the program sees of the hub, and what it may ask of it.
+//! What the rest of the program sees of the hub.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::fanout::Unused;
-use crate::model::{Condition, GuardRule, Issue, Key};
+use crate::model::{Condition, Issue, Key, Service, ServiceRecord};
+use crate::plan::Explained;
 
 /// How the sources and their services are, for `/readyz`; bounded, and refreshed with each generation.
 #[derive(Clone, Debug, Default)]
@@ -93,7 +93,7 @@ pub struct SourceDetail {
     /// The short form.
     pub view: SourceView,
     /// When facts came from it last.
-    pub heard: Option<Instant>,
+    pub last_delivery: Option<Instant>,
     /// What is withheld: how many services, and the first hundred.
     pub held: (usize, Vec<Held>),
     /// Entries that are not served.
@@ -131,52 +131,32 @@ pub struct Held {
     pub believed_at: Option<Instant>,
 }
 
-/// What the hub has to know of a source.
+/// Why one service is served as it is.
 #[derive(Clone, Debug)]
-pub struct SourceInfo {
-    /// `file`, `etcd`, `consul`
-    pub kind: &'static str,
-    /// Its guard against mass removal, if any.
-    pub guard: Option<GuardRule>,
-    /// Which registry it is; `None`: its state is not kept.
-    pub registry: Option<String>,
-    /// 0: the first choice; its instances stand behind those of sources with a lesser one.
+pub struct Explanation {
+    /// What each source delivers of it.
+    pub sources: Vec<Delivered>,
+    /// What they make together; `None`: no source knows it, its routes are only kept.
+    pub merged: Option<Service>,
+    /// What it is planned as; `None`: not yet, or nothing of it is served.
+    pub planned: Option<Explained>,
+    /// Its endpoints are too large for gRPC's own clients.
+    pub oversized: Option<Issue>,
+    /// It has no instances: when its routes end.
+    pub kept_until: Option<Instant>,
+}
+
+/// What one source delivers of a service.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// The source.
+    pub source: Arc<str>,
+    /// 0: the first choice.
     pub priority: u32,
-    /// How it is asked to verify what it holds; the number counts the questions.
-    pub ask: Option<watch::Sender<u64>>,
-}
-
-/// An operator's word to the hub.
-#[derive(Debug)]
-pub enum Order {
-    /// Let removals through that are withheld; answered with their number, or `None` for an unknown source.
-    Accept {
-        /// The source.
-        source: String,
-        /// How many instances were withheld.
-        reply: oneshot::Sender<Option<usize>>,
-    },
-    /// End the routes that are kept of a service without instances.
-    Forget {
-        /// The service.
-        service: String,
-        /// What became of it.
-        reply: oneshot::Sender<Forgotten>,
-    },
-    /// Say how everything is.
-    Tell {
-        /// Where.
-        reply: oneshot::Sender<Detail>,
-    },
-}
-
-/// What became of [`Order::Forget`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Forgotten {
-    /// Its routes have ended.
-    Ended,
-    /// It has instances: nothing is kept.
-    HasInstances,
-    /// There is no such service.
-    Unknown,
+    /// How the source is.
+    pub condition: Condition,
+    /// What is served of it.
+    pub record: ServiceRecord,
+    /// How many of these instances the source no longer knows.
+    pub withheld: usize,
 }

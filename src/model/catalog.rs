@@ -21,6 +21,19 @@ pub struct Catalog {
     sources: BTreeMap<Arc<str>, SourceState>,
     /// Of those that are not the first choice, above 0.
     priorities: BTreeMap<Arc<str>, u32>,
+    /// Defined by the operator; empty: any may be named.
+    exposures: Exposures,
+}
+
+/// What the catalog has to know of a source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Its guard against mass removal, if any.
+    pub guard: Option<GuardRule>,
+    /// It answers verification requests.
+    pub verifies: bool,
+    /// 0: the first choice; its instances stand behind those of sources with a lower one.
+    pub priority: u32,
 }
 
 impl Catalog {
@@ -29,24 +42,64 @@ impl Catalog {
         let fresh = |(name, rule)| (name, SourceState::new(rule));
         Self {
             sources: sources.into_iter().map(fresh).collect(),
-            priorities: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
-    /// Sources whose instances stand behind those of others, by their names; 0 is the first choice.
-    #[must_use]
-    pub fn with_priorities(mut self, priorities: BTreeMap<Arc<str>, u32>) -> Self {
-        self.priorities = priorities;
-        self
+    /// Adds a source, from which nothing has come yet.
+    pub fn add(&mut self, name: Arc<str>, settings: &Settings) -> Touched {
+        let mut state = SourceState::new(settings.guard);
+        if settings.verifies {
+            state.can_verify();
+        }
+        state.exposures.clone_from(&self.exposures);
+        self.set_priority(&name, settings.priority);
+        self.sources.insert(name, state);
+        Touched {
+            status: true,
+            ..Touched::default()
+        }
     }
 
-    /// The exposures that the operator defines: a declaration that names another one is a slip.
-    #[must_use]
-    pub fn with_exposures(mut self, exposures: &Exposures) -> Self {
+    /// Another run of a source begins, with these settings. What is served of it stays until that run has delivered.
+    /// `same`: it reads the same registry.
+    pub fn replace(&mut self, name: &Arc<str>, settings: &Settings, same: bool, now: Duration) -> Touched {
+        let moved = self.set_priority(name, settings.priority);
+        let Some(state) = self.sources.get_mut(name) else {
+            return self.add(name.clone(), settings);
+        };
+        let mut touched = state.replaced(settings, same, now);
+        if moved {
+            touched.merge(state.all());
+        }
+        touched
+    }
+
+    /// Takes a source away with all that came from it, also what its guard withholds: the operator means it. A
+    /// service that another source has, too, keeps the instances of that one. `None`: there is no such source.
+    pub fn remove(&mut self, name: &str) -> Option<Touched> {
+        let state = self.sources.remove(name)?;
+        self.priorities.remove(name);
+        Some(state.all())
+    }
+
+    /// The exposures that the operator defines now.
+    pub fn set_exposures(&mut self, exposures: Exposures, now: Duration) -> Touched {
+        let mut all = Touched::default();
         for state in self.sources.values_mut() {
-            state.exposures.clone_from(exposures);
+            all.merge(state.set_exposures(&exposures, now));
         }
-        self
+        self.exposures = exposures;
+        all
+    }
+
+    /// Whether that is another one than before.
+    fn set_priority(&mut self, name: &Arc<str>, priority: u32) -> bool {
+        let before = match priority {
+            0 => self.priorities.remove(name),
+            above => self.priorities.insert(name.clone(), above),
+        };
+        before.unwrap_or(0) != priority
     }
 
     /// Applies one event at this time. What changes nothing touches nothing.
@@ -101,17 +154,6 @@ impl Catalog {
         state.map_or_else(Touched::default, |state| {
             state.probed(question.address, *answer, now)
         })
-    }
-
-    /// Sources that can ask their registry anew: before they are believed they do.
-    #[must_use]
-    pub fn with_verifying(mut self, sources: impl IntoIterator<Item = Arc<str>>) -> Self {
-        for name in sources {
-            if let Some(state) = self.sources.get_mut(&name) {
-                state.can_verify();
-            }
-        }
-        self
     }
 
     /// Lets removals through that were withheld long enough and that a live source still stands by,
@@ -252,8 +294,14 @@ mod tests {
 
     #[test]
     fn the_lesser_priority_is_stronger_than_the_lesser_name() {
-        let mut catalog = Catalog::new([("a".into(), None), ("b".into(), None)])
-            .with_priorities(BTreeMap::from([("a".into(), 1)]));
+        let mut catalog = Catalog::default();
+        for (name, priority) in [("a", 1), ("b", 0)] {
+            let settings = Settings {
+                priority,
+                ..Settings::default()
+            };
+            catalog.add(name.into(), &settings);
+        }
         for (source, id) in [("a", "of-a"), ("b", "of-b")] {
             let mut record = record(1);
             record.instances[0].id = id.into();

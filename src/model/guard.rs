@@ -98,6 +98,12 @@ pub struct Turn {
 }
 
 impl Guard {
+    /// The rule it judges by.
+    #[must_use]
+    pub const fn rule(&self) -> GuardRule {
+        self.rule
+    }
+
     /// A guard by this rule.
     #[must_use]
     pub fn new(rule: GuardRule) -> Self {

@@ -127,6 +127,16 @@ fn stays(value: impl std::fmt::Display) -> String {
     format!("the last good value {value} stays in force until a readable one is registered")
 }
 
+/// Whether a record, or the policy document in it, names an exposure that is not defined.
+pub(super) fn names_unknown(record: &ServiceRecord, exposures: &Exposures) -> bool {
+    let mut policies = record
+        .instances
+        .iter()
+        .map(|instance| &*instance.policy)
+        .chain(&record.policy);
+    policies.any(|policy| unknown_exposure(policy, exposures))
+}
+
 fn has_slips(instance: &Instance, exposures: &Exposures) -> bool {
     !instance.policy.slips.is_empty()
         || unknown_exposure(&instance.policy, exposures)

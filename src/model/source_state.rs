@@ -14,6 +14,7 @@ use super::service::ServiceRecord;
 use super::touched::Touched;
 
 mod probed;
+mod renewed;
 
 /// One source in the catalog.
 #[derive(Debug)]
@@ -31,7 +32,11 @@ pub struct SourceState {
     spoke: bool,
     instances: usize,
     guard: Option<Guard>,
+    /// The rule of its guard once it has delivered from another registry than before.
+    guard_after: Option<GuardRule>,
     verify: Verify,
+    /// Records that name exposures which are not defined, as the source delivered them.
+    unfilled: HashMap<Arc<str>, ServiceRecord>,
     /// The operator's; empty: any may be named.
     pub(super) exposures: Exposures,
 }
@@ -60,7 +65,9 @@ impl SourceState {
             spoke: false,
             instances: 0,
             guard: rule.map(Guard::new),
+            guard_after: None,
             verify: Verify::Never,
+            unfilled: HashMap::new(),
             exposures: Exposures::new(),
         }
     }
@@ -262,14 +269,15 @@ impl SourceState {
     }
 
     fn take(&mut self, change: Change, now: Duration) -> Touched {
+        let complete = change.complete;
         let mut touched = Touched {
-            status: !self.delivered && change.complete,
+            status: !self.delivered && complete,
             ..Touched::default()
         };
-        self.delivered |= change.complete;
+        self.delivered |= complete;
         self.heard = Some(now);
         let mut told = change.services;
-        if change.complete {
+        if complete {
             let named: BTreeSet<&Arc<str>> = told.iter().map(|(name, _)| name).collect();
             let gone: Vec<Arc<str>> = self
                 .services
@@ -280,7 +288,11 @@ impl SourceState {
             told.extend(gone.into_iter().map(|name| (name, None)));
         }
         for (name, record) in &mut told {
+            self.unfilled.remove(name);
             if let Some(record) = record {
+                if last_good::names_unknown(record, &self.exposures) {
+                    self.unfilled.insert(name.clone(), record.clone());
+                }
                 let place = Place {
                     service: name,
                     exposures: &self.exposures,
@@ -297,6 +309,9 @@ impl SourceState {
         if let Some(stray) = change.stray.filter(|stray| *stray != self.stray) {
             touched.note_issues(None, &self.stray, &stray);
             self.stray = stray;
+        }
+        if complete && let Some(rule) = self.guard_after.take() {
+            self.guard = Some(Guard::new(rule));
         }
         touched
     }

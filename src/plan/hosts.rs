@@ -76,6 +76,20 @@ impl Hosts {
         self.contested
     }
 
+    /// The sentences about claims of this service.
+    pub(super) fn issues_of<'a>(
+        &'a self,
+        claims: &'a [Claim],
+        service: &'a str,
+    ) -> impl Iterator<Item = &'a Issue> {
+        let places: BTreeSet<Place<'_>> = claims.iter().map(|c| (&*c.exposure, &*c.host)).collect();
+        let hosts = places
+            .into_iter()
+            .filter_map(|(exposure, host)| self.exposures.get(exposure)?.get(host));
+        let contested = hosts.flat_map(|host| &host.contested);
+        contested.filter(move |issue| issue.entry == service)
+    }
+
     /// A sentence for each of these.
     pub(super) fn issues(&self) -> impl Iterator<Item = &Issue> {
         let hosts = self.exposures.values().flat_map(BTreeMap::values);

@@ -14,7 +14,7 @@ mod standing;
 mod step;
 
 pub use claims::{Claim, Claimed, claims};
-pub use planner::Planner;
+pub use planner::{Explained, Planner};
 pub use remembered::{Decisions, Remembered};
 pub use standing::News;
-pub use step::{Callees, Planned, Step};
+pub use step::{Callees, Key, Planned, Step};

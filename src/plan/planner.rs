@@ -8,9 +8,9 @@ use super::callees::{is_dialled, undialled, variants};
 use super::hosts::{Hosts, Touched};
 use super::slips::slips;
 use super::standing::{News, Standing};
-use super::step::{Owned, Planned, Step};
-use super::{Claimed, Decisions, claims};
-use crate::model::{Catalog, Conflict, Effective, Issue, Network, Service};
+use super::step::{Key, Owned, Planned, Step};
+use super::{Claim, Claimed, Decisions, claims};
+use crate::model::{Catalog, Conflict, Effective, Issue, Network, Policy, Service};
 
 /// Remembers what was derived from each service, to tell what changes.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Planner {
     /// Those that became all unhealthy, or are so no longer, since this was last asked.
     health: Vec<(Arc<str>, bool)>,
     started: bool,
+    /// The network is another one than at the last plan: each service and each host is to be looked at.
+    renewed: bool,
     /// What [`Self::issues`] says may have changed.
     news: bool,
     /// What is to be remembered may have changed.
@@ -43,6 +45,17 @@ struct Known {
     owned: Owned,
     claimed: Claimed,
     dialled: Dialled,
+}
+
+/// What one service is planned as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// The requests that it may have, unless another service has them.
+    pub claims: Vec<Claim>,
+    /// The resources that it owns.
+    pub resources: Vec<Key>,
+    /// What is wrong with what it declares: refused and lost claims, conflicts between versions, slips.
+    pub issues: Vec<Issue>,
 }
 
 /// Whether gRPC's own clients may dial a service.
@@ -109,9 +122,20 @@ impl Planner {
             off: Vec::new(),
             health: Vec::new(),
             started: false,
+            renewed: false,
             news: false,
             unsaved: false,
         }
+    }
+
+    /// Plans for this network from now on. The next plan looks at all services again.
+    pub fn set_network(&mut self, network: Arc<Network>) {
+        self.standing.set_keep(network.clusters.keep_routes);
+        for known in self.services.values_mut() {
+            known.owned.forget_inputs();
+        }
+        self.network = network;
+        self.renewed = true;
     }
 
     /// What was decided before the bridge began.
@@ -164,6 +188,31 @@ impl Planner {
         known.then(|| self.standing.forget(service))
     }
 
+    /// The operator has taken away where a service came from: once it is planned again and has no instances, nothing
+    /// is kept of it.
+    pub fn dismiss(&mut self, service: &str) {
+        self.standing.dismiss(service);
+    }
+
+    /// What the instances of a service declared until now: a tie keeps it.
+    pub fn elected(&self, service: &str) -> Option<&Policy> {
+        self.standing.elected(service)
+    }
+
+    /// What a service is planned as, and why. `None`: it is not planned.
+    pub fn explain(&self, service: &str) -> Option<Explained> {
+        let known = self.services.get(service)?;
+        let claims = &known.claimed.claims;
+        let conflicts = self.conflicts.get(service).into_iter().flatten();
+        let issues = known.claimed.issues.iter().chain(conflicts);
+        let contested = self.hosts.issues_of(claims, service);
+        Some(Explained {
+            claims: claims.clone(),
+            resources: known.owned.keys().cloned().collect(),
+            issues: issues.chain(contested).cloned().collect(),
+        })
+    }
+
     /// How many claims lost against others.
     pub fn contested(&self) -> usize {
         self.hosts.contested()
@@ -213,11 +262,12 @@ impl Planner {
         let mut steps = Vec::new();
         let mut hosts = Touched::new();
         let first = !std::mem::replace(&mut self.started, true);
+        let renewed = std::mem::take(&mut self.renewed);
         // Some may have left while there was no bridge.
-        let remembered = self.standing.names();
-        let remembered = remembered.filter(|name| first && !touched.contains(*name));
-        let remembered: Vec<Arc<str>> = remembered.cloned().collect();
-        for name in touched.iter().chain(&remembered) {
+        let remembered = self.standing.names().filter(|_| first);
+        let planned = self.services.keys().filter(|_| renewed);
+        let others: BTreeSet<Arc<str>> = remembered.chain(planned).cloned().collect();
+        for name in touched.union(&others) {
             let found = catalog.service_after(name, self.standing.elected(name));
             let service = self.standing.follow(name, found, now).map(Arc::new);
             self.note_conflicts(name, service.as_ref().map_or(&[], |service| &service.conflicts));
@@ -231,7 +281,7 @@ impl Planner {
                 None => self.forgotten(name, &mut steps, &mut hosts),
             }
         }
-        if first {
+        if first || renewed {
             hosts.extend(self.hosts.all());
         }
         for (exposure, host) in hosts {

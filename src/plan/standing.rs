@@ -74,6 +74,24 @@ impl Standing {
         }
     }
 
+    /// Routes stay for so long from now on, also those of services that have left already.
+    pub(super) fn set_keep(&mut self, keep: Duration) {
+        if std::mem::replace(&mut self.keep, keep) == keep {
+            return;
+        }
+        for kept in self.kept.values_mut() {
+            kept.ends = match kept.left {
+                Left::Before(ago) => keep.saturating_sub(ago),
+                Left::At(at) => at + keep,
+            };
+        }
+    }
+
+    /// The operator has taken a service away: nothing of it is kept.
+    pub(super) fn dismiss(&mut self, name: &str) {
+        self.end(name);
+    }
+
     /// What was known before the bridge began: by name, with the time since its last instance left.
     pub(super) fn remember(&mut self, known: BTreeMap<Arc<str>, Remembered>) {
         for (name, known) in known {

@@ -12,7 +12,7 @@ use super::route::Hosts;
 use super::{grpc, grpc::too_large};
 use crate::model::{Issue, Network};
 use crate::plan::{Planned, Step};
-use crate::xds::{Client, Draft, Reach, Update};
+use crate::xds::{Client, Draft, Kind, Reach, Update};
 
 /// Makes Envoy's messages of what is planned.
 #[derive(Debug)]
@@ -22,7 +22,10 @@ pub struct Translator {
     exposures: BTreeMap<Arc<str>, Hosts>,
     /// Services whose endpoints gRPC's clients cannot receive, with a sentence about it.
     oversized: BTreeMap<Arc<str>, Issue>,
-    started: bool,
+    /// Listeners and route configurations that were made of the network.
+    published: BTreeSet<(Kind, Arc<str>)>,
+    /// The network is another one than at the last call, or there was none.
+    renewed: bool,
 }
 
 impl Translator {
@@ -33,8 +36,16 @@ impl Translator {
             network,
             exposures: BTreeMap::new(),
             oversized: BTreeMap::new(),
-            started: false,
+            published: BTreeSet::new(),
+            renewed: true,
         }
+    }
+
+    /// Translates for this network from now on. The next steps must hold all services and hosts
+    /// ([`crate::plan::Planner::set_network`]).
+    pub fn set_network(&mut self, network: Arc<Network>) {
+        self.network = network;
+        self.renewed = true;
     }
 
     /// What is wrong with what was made, by service.
@@ -42,11 +53,22 @@ impl Translator {
         self.oversized.values()
     }
 
-    /// The updates for these steps. The first call adds listeners and all route configurations.
+    /// The updates for these steps. The first call, and the first for another network, adds listeners and all route
+    /// configurations, and removes those that the network no longer has.
     pub fn updates(&mut self, steps: &[Step]) -> Vec<Update> {
         let mut updates = Vec::with_capacity(steps.len());
         let mut exposures: BTreeSet<&Arc<str>> = BTreeSet::new();
         let network = self.network.clone();
+        let renewed = std::mem::take(&mut self.renewed);
+        if renewed {
+            // Before the steps: a service may own what has the name of a listener that is gone.
+            let wanted = of_network(&network);
+            let gone = self.published.difference(&wanted);
+            updates.extend(gone.map(|(kind, name)| Update::Remove(*kind, name.clone())));
+            self.published = wanted;
+            self.exposures
+                .retain(|name, _| network.exposures.contains_key(name));
+        }
         for step in steps {
             match step {
                 Step::Put(planned) => updates.push(self.put(planned)),
@@ -62,14 +84,15 @@ impl Translator {
                     exposure,
                     host,
                     claims,
-                } => {
+                } if network.exposures.contains_key(exposure) => {
                     let hosts = self.exposures.entry(exposure.clone()).or_default();
                     hosts.set(host, claims);
                     exposures.insert(exposure);
                 }
+                Step::Host { .. } => {} // of an exposure that is gone, with its route configurations
             }
         }
-        if !std::mem::replace(&mut self.started, true) {
+        if renewed {
             exposures.extend(network.exposures.keys());
             let listeners = network.listeners.iter();
             updates.extend(listeners.map(|(name, l)| Update::Put(listener(name, l))));
@@ -107,19 +130,35 @@ impl Translator {
         }
     }
 
-    /// One route configuration per listener, and one per exposure by its own name, for
-    /// listeners that stay in Envoy's file.
+    /// The route configurations of an exposure.
     fn routes(&mut self, exposure: &Arc<str>, updates: &mut Vec<Update>) {
         let hosts = self.exposures.entry(exposure.clone()).or_default();
-        let listeners = &self.network.listeners;
-        let named = listeners.iter().filter(|(_, l)| l.exposure == *exposure);
-        let mut configurations: BTreeMap<&Arc<str>, Reach> = named.map(|(n, l)| (n, reach(l))).collect();
-        if !listeners.contains_key(exposure) {
-            configurations.insert(exposure, Reach::All);
-        }
-        let drafts = configurations
+        let drafts = configurations(&self.network, exposure)
             .into_iter()
             .map(|(name, reach)| hosts.draft(name, reach));
         updates.extend(drafts.map(Update::Put));
     }
+}
+
+/// One route configuration per listener, and one per exposure by its own name, for
+/// listeners that stay in Envoy's file.
+fn configurations<'a>(network: &'a Network, exposure: &'a Arc<str>) -> BTreeMap<&'a Arc<str>, Reach> {
+    let listeners = &network.listeners;
+    let named = listeners.iter().filter(|(_, l)| l.exposure == *exposure);
+    let mut configurations: BTreeMap<&Arc<str>, Reach> = named.map(|(n, l)| (n, reach(l))).collect();
+    if !listeners.contains_key(exposure) {
+        configurations.insert(exposure, Reach::All);
+    }
+    configurations
+}
+
+/// The resources that are there because the operator defines them.
+fn of_network(network: &Network) -> BTreeSet<(Kind, Arc<str>)> {
+    let routes = network.exposures.keys().flat_map(|e| configurations(network, e));
+    let routes = routes.map(|(name, _)| (Kind::Route, name.clone()));
+    let listeners = network
+        .listeners
+        .keys()
+        .map(|name| (Kind::Listener, name.clone()));
+    routes.chain(listeners).collect()
 }

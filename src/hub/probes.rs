@@ -3,11 +3,40 @@
 
 use std::sync::Arc;
 
+use tokio::sync::{mpsc, watch};
+
 use super::Hub;
-use super::last_known::Part;
-use crate::metrics::BySource;
-use crate::model::probe::{Answer, Answered};
+use super::memory::Part;
+use crate::model::probe::{Answer, Answered, Question};
 use crate::model::{SourceState, Touched};
+
+/// The way to the prober, and what came of it.
+#[derive(Debug, Default)]
+pub(super) struct Probes {
+    /// Who probes withheld instances, if somebody does.
+    pub(super) prober: Option<mpsc::Sender<Question>>,
+    /// Withheld instances of all sources: they take memory that no source knows of.
+    pub(super) withheld: watch::Sender<usize>,
+    /// Withheld instances that were found gone since that was logged.
+    gone: usize,
+}
+
+impl Probes {
+    /// Whether the prober takes the question. Its inbox has room for what is asked at once in an ordinary
+    /// configuration.
+    fn send(&self, question: Question) -> bool {
+        let prober = self.prober.as_ref();
+        prober.is_some_and(|prober| prober.try_send(question).is_ok())
+    }
+
+    /// One line for all that were found gone since the last generation.
+    pub(super) fn log_gone(&mut self) {
+        let instances = std::mem::take(&mut self.gone);
+        if instances > 0 {
+            tracing::info!(instances, "withheld instances refuse connections: removed");
+        }
+    }
+}
 
 impl Hub {
     /// How many instances of a source are withheld.
@@ -16,14 +45,17 @@ impl Hub {
         state.map_or(0, SourceState::withheld_instances)
     }
 
-    /// Has sources ask their registries whether what is gone is really gone.
-    pub(super) fn ask(&self, sources: &[(Arc<str>, u64)]) {
-        for (source, nth) in sources {
+    /// Lets removals go that were withheld long enough, or has their sources verify them first.
+    pub(super) fn release(&mut self) {
+        let touched = self.catalog.release(self.now());
+        for (source, nth) in &touched.ask {
             tracing::info!(%source, "removals were withheld long enough: its registry is asked again");
             if let Some(ask) = self.sources.get(source).and_then(|info| info.ask.as_ref()) {
                 ask.send_replace(*nth);
             }
         }
+        self.believed(&touched);
+        self.follow(touched);
     }
 
     /// Removals that were withheld are let through.
@@ -43,12 +75,7 @@ impl Hub {
     /// Has the instances probed that are due.
     pub(super) fn probe(&mut self) {
         for question in self.catalog.questions(self.now()) {
-            let sent = self
-                .prober
-                .as_ref()
-                .map(|prober| prober.try_send(question.clone()));
-            if sent.is_none_or(|sent| sent.is_err()) {
-                // Its inbox has room for all that may be asked at once: it is about to end.
+            if !self.probes.send(question.clone()) {
                 let answer = Answer::Silent;
                 self.probed(&Answered { question, answer });
             }
@@ -60,24 +87,12 @@ impl Hub {
         let mut touched = self.catalog.answered(answered, self.now());
         // A change is reported with its publication: there may be a thousand answers a second.
         touched.status &= touched.services.is_empty();
-        let source = &answered.question.source;
+        let source: &Arc<str> = &answered.question.source;
         if touched.gone > 0 {
-            self.gone += touched.gone;
+            self.probes.gone += touched.gone;
             self.memory.changed(&Part::Source(source.clone()));
-            let by_source = BySource {
-                source: source.to_string(),
-            };
-            let metric = self.metrics.probed_gone.get_or_create(&by_source);
-            metric.inc_by(touched.gone as u64);
+            self.gauges.probed_gone(source, touched.gone);
         }
         self.follow(touched);
-    }
-
-    /// One line for all that were found gone since the last generation.
-    pub(super) fn log_gone(&mut self) {
-        let instances = std::mem::take(&mut self.gone);
-        if instances > 0 {
-            tracing::info!(instances, "withheld instances refuse connections: removed");
-        }
     }
 }

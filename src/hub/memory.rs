@@ -1,5 +1,5 @@
 //! When the last known state of a source is served, and when its present one is saved.
-//! Pure; times are given.
+//! Reads no clock: times are given.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::cache::LastKnown;
+use crate::cache::{LastKnown, Writer};
 
-/// A source that has said nothing at all for so long is taken to be away.
+/// A source from which nothing has come for this long counts as away.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Saved at least so often while its registry is there: what is saved is as old as its confirmation.
+/// Longest time between two saves while its registry is there: what is saved is as old as its confirmation.
 const AT_LEAST: Duration = Duration::from_secs(600);
 
-/// Saved at most so often.
+/// Shortest time between two saves.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// What is saved by itself.
@@ -37,12 +37,18 @@ pub(super) struct Memory {
     /// One of them, for which the writer had no room.
     postponed: Option<Part>,
     last_save: Option<Instant>,
-    /// When all was taken for changed last.
+    /// When all live states were last marked as changed.
     renewed: Instant,
+    /// Where states are saved, if they are.
+    pub(super) writer: Option<Writer>,
 }
 
 impl Memory {
-    pub(super) const fn new(began: Instant, loaded: BTreeMap<Arc<str>, LastKnown>) -> Self {
+    pub(super) const fn new(
+        began: Instant,
+        loaded: BTreeMap<Arc<str>, LastKnown>,
+        writer: Option<Writer>,
+    ) -> Self {
         Self {
             began,
             loaded,
@@ -51,7 +57,15 @@ impl Memory {
             postponed: None,
             last_save: None,
             renewed: began,
+            writer,
         }
+    }
+
+    /// The source is gone, or reads another registry.
+    pub(super) fn forget(&mut self, source: &Arc<str>) {
+        self.stale.remove(source);
+        self.loaded.remove(source);
+        self.unsaved.remove(&Part::Source(source.clone()));
     }
 
     /// The source has delivered itself: what was remembered of it is over. Returns what of it was not served yet.
@@ -67,7 +81,7 @@ impl Memory {
         Some(state)
     }
 
-    /// When sources that have said nothing are taken to be away.
+    /// When sources from which nothing has come count as away.
     pub(super) fn patience(&self) -> Option<Instant> {
         (!self.loaded.is_empty()).then(|| self.began + PATIENCE)
     }
@@ -83,7 +97,7 @@ impl Memory {
         Some(*age + now.saturating_duration_since(self.began))
     }
 
-    /// When to tell anew how old that is; `None`: nothing is.
+    /// When to report again how old that is; `None`: nothing is.
     pub(super) fn ageing(&self, now: Instant) -> Option<Instant> {
         let seconds = now.saturating_duration_since(self.began).as_secs();
         (!self.stale.is_empty()).then(|| self.began + Duration::from_secs(seconds + 1))
@@ -94,9 +108,9 @@ impl Memory {
         self.unsaved.insert(part.clone());
     }
 
-    /// When what did not change is to be saved anew, with its new age.
-    pub(super) fn renewal(&self) -> Instant {
-        self.renewed + AT_LEAST
+    /// When what did not change is to be saved again, with its new age.
+    pub(super) fn renewal(&self) -> Option<Instant> {
+        self.writer.as_ref().map(|_| self.renewed + AT_LEAST)
     }
 
     /// That time has come, for the sources that are live.
@@ -105,8 +119,13 @@ impl Memory {
         self.unsaved.extend(live.into_iter().map(Part::Source));
     }
 
-    /// When to save next, no sooner than after this rest.
-    pub(super) fn save_at(&self, now: Instant, rest: Duration) -> Option<Instant> {
+    /// When to save next.
+    pub(super) fn save_at(&self, now: Instant) -> Option<Instant> {
+        self.save_after(now, self.writer.as_ref()?.rest())
+    }
+
+    /// The same, no sooner than after this rest.
+    fn save_after(&self, now: Instant, rest: Duration) -> Option<Instant> {
         let rest = rest.max(EVERY);
         let due = self.last_save.map_or(now, |last| (last + rest).max(now));
         (!self.unsaved.is_empty()).then_some(due)
@@ -114,7 +133,7 @@ impl Memory {
 
     /// One part to save now.
     pub(super) fn take_unsaved(&mut self, now: Instant) -> Option<Part> {
-        // What the writer had no room for goes first: others that change all the time must not hold it up for ever.
+        // What the writer had no room for goes first: others that change all the time must not hold it up forever.
         let part = match self.postponed.take().filter(|part| self.unsaved.remove(part)) {
             Some(part) => part,
             None => self.unsaved.pop_first()?,
@@ -146,7 +165,8 @@ mod tests {
             services: Vec::new(),
             age: Duration::from_secs(60),
         };
-        Memory::new(now, BTreeMap::from([("etcd".into(), state)]))
+        let loaded = BTreeMap::from([("etcd".into(), state)]);
+        Memory::new(now, loaded, Some(crate::cache::writer().0))
     }
 
     #[tokio::test(start_paused = true)]
@@ -177,14 +197,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_does_not_change_is_saved_anew_all_the_same() {
+    async fn what_does_not_change_is_saved_again_all_the_same() {
         let now = crate::clock::now();
         let mut memory = memory(now);
-        let due = memory.renewal();
+        let due = memory.renewal().unwrap();
         assert_eq!(due, now + AT_LEAST);
         memory.renew(["etcd".into()], due);
         assert_eq!(memory.take_unsaved(due), Some(etcd()));
-        assert_eq!(memory.renewal(), due + AT_LEAST);
+        assert_eq!(memory.renewal(), Some(due + AT_LEAST));
     }
 
     #[tokio::test(start_paused = true)]
@@ -217,13 +237,13 @@ mod tests {
         let now = crate::clock::now();
         let mut memory = memory(now);
         let (small, large) = (Duration::from_millis(10), Duration::from_secs(20));
-        assert_eq!(memory.save_at(now, small), None);
+        assert_eq!(memory.save_after(now, small), None);
         memory.changed(&etcd());
-        assert_eq!(memory.save_at(now, large), Some(now));
+        assert_eq!(memory.save_after(now, large), Some(now));
         assert_eq!(memory.take_unsaved(now), Some(etcd()));
         memory.changed(&etcd());
         let soon = now + Duration::from_millis(10);
-        assert_eq!(memory.save_at(soon, small), Some(now + EVERY));
-        assert_eq!(memory.save_at(soon, large), Some(now + large));
+        assert_eq!(memory.save_after(soon, small), Some(now + EVERY));
+        assert_eq!(memory.save_after(soon, large), Some(now + large));
     }
 }
