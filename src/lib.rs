@@ -5,7 +5,7 @@
 //! 2. the [`hub`], one task, applies it to the catalog of the [`model`]; what changes nothing stops here;
 //! 3. after a short settling it has the touched services, and only those, translated ([`translate`]);
 //! 4. a new generation of resources is made from the last and published ([`fanout`]);
-//! 5. each stream (the pure engine, [`xds`]) compares what its client holds, and says what to send;
+//! 5. each stream (the pure engine, [`xds`]) compares what its client holds, and decides what to send;
 //! 6. the gRPC shell ([`grpc`]) passes on bytes that were encoded once for all streams.
 //!
 //! Invariants
@@ -14,7 +14,7 @@
 //! - A registry that is away, or has not answered yet, changes nothing; streams are refused
 //!   until each source has delivered once.
 //! - A client is bounded before it is believed: who it may be and how much it may ask for is
-//!   judged in [`grpc`], and the engine hears only what was let through.
+//!   judged in [`grpc`], and the engine handles only what was let through.
 //! - `model`, `translate` and `xds` do no I/O, read no clock and hold no lock.
 //! - Imports go one way; `tests/architecture.rs` has the table and enforces it.
 
@@ -23,7 +23,6 @@ pub mod app;
 pub mod bootstrap;
 pub mod cache;
 pub mod cli;
-pub mod client;
 pub mod clock;
 pub mod config;
 pub mod fanout;

@@ -18,7 +18,6 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("floods", &["clock"]),
     ("places", &["clock"]),
     ("metrics", &["xds"]),
-    ("client", &["admin"]),
     ("config", &["model"]),
     ("plan", &["model", "xds"]),
     ("translate", &["model", "plan", "xds"]),
@@ -51,7 +50,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("bootstrap", &["config", "model", "plan", "translate", "render"]),
-    ("cli", &["bootstrap", "model"]),
+    ("cli", &["admin", "app", "bootstrap", "config", "model", "source"]),
     (
         "app",
         &[

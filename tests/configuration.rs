@@ -12,6 +12,7 @@ use std::path::Path;
 
 use expect_test::{Expect, expect};
 use xds_bridge::config::{Config, SourceConfig, load_str};
+use xds_bridge::source::{Budget, build};
 
 fn read(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
     let variables: HashMap<String, String> = variables
@@ -345,7 +346,9 @@ prefix = \"/b/\"
     let prefixes: Vec<_> = etcd.prefixes.iter().map(|p| p.prefix.as_str()).collect();
     assert_eq!(prefixes, ["/a/", "/b/"]);
     assert_eq!(
-        config.sources["etcd"].registry().unwrap(),
+        build(&config.sources["etcd"], &Budget::default())
+            .registry()
+            .unwrap(),
         "etcd https://10.0.0.1:2379 /a/,/b/"
     );
     let one = "[sources.etcd]\nkind = \"etcd\"\nendpoints = [\"http://10.0.0.1:2379\"]\n";

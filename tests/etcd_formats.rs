@@ -15,7 +15,9 @@ use xds_bridge::config::{
     Config, ConfigError, EtcdPrefix, Format, PRESETS as PRESETS_TEXT, SourceConfig, load_str,
 };
 use xds_bridge::model::{Change, Instance, Issue, ServiceRecord};
+use xds_bridge::registry::budget::Budget;
 use xds_bridge::registry::etcd::{Event, Kv};
+use xds_bridge::source::build;
 use xds_bridge::source::etcd::State;
 
 const PRESETS: [&str; 11] = [
@@ -205,7 +207,9 @@ schemes = [\"http=http1\", \"grpc\"]
     assert_eq!(own.port.as_ref().unwrap().path(), ["ports", "http"]);
     // What was kept of a source that was read in another way is of another registry.
     assert_eq!(
-        config.sources["several"].registry().unwrap(),
+        build(&config.sources["several"], &Budget::default())
+            .registry()
+            .unwrap(),
         "etcd http://10.0.0.1:2379 /discovery/ (shop),/services/"
     );
 }

@@ -3,19 +3,11 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::SourceConfig;
-
 /// Logs, listeners, the runtime, files that are read or written for a moment.
 const BASE: usize = 48;
 
 /// Connections of the admin port.
 const ADMIN: usize = 64;
-
-/// A source that is not Consul over HTTP/1.1: an etcd member and its next one, watched folders, or HTTP/2.
-const SOURCE: usize = 32;
-
-/// What Consul's other reads take beside its watches.
-const CONSUL_READS: usize = 50;
 
 /// Below this many the discovery port is of no use.
 const FEWEST: usize = 8;
@@ -27,15 +19,15 @@ pub(super) struct Share {
     pub(super) admin: usize,
 }
 
-/// Raises the limit, and says in the log when it does not suffice for so many connections.
-pub(super) fn share<'a>(connections: usize, sources: impl Iterator<Item = &'a SourceConfig>) -> Share {
+/// Raises the limit, and logs when it does not suffice for this many connections beside what the sources need.
+pub(super) fn share(connections: usize, sources: usize) -> Share {
     let Some(limit) = raise() else {
         return Share {
             connections,
             admin: ADMIN,
         };
     };
-    let share = divide(limit, connections, sources.map(needs).sum());
+    let share = divide(limit, connections, sources);
     if share.connections < connections {
         tracing::warn!(
             limit,
@@ -60,15 +52,6 @@ fn raise() -> Option<usize> {
         Err(_) => current,
     };
     limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
-}
-
-fn needs(source: &SourceConfig) -> usize {
-    match source {
-        SourceConfig::Consul(consul) if !consul.address.starts_with("https://") => {
-            consul.max_watches + CONSUL_READS
-        }
-        SourceConfig::Consul(_) | SourceConfig::Etcd(_) | SourceConfig::File(_) => SOURCE,
-    }
 }
 
 /// With few descriptors the sources and the admin port keep up to three quarters.

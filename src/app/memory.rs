@@ -1,5 +1,5 @@
 //! A limit of address space (`ulimit -v`) that may be too low. An allocation that the system refuses ends any program
-//! at once; all that can be done is to say so before. Changes nothing.
+//! at once; all that can be done is to warn before. Changes nothing.
 
 use rustix::process::{Resource, getrlimit};
 

@@ -7,8 +7,7 @@ use crate::model::keys::RESERVED;
 use crate::model::route::WORDS;
 
 /// All keys, then the words of a route.
-#[must_use]
-pub fn listing() -> String {
+pub(super) fn listing() -> String {
     let mut text = String::from(
         "Consul Meta xds-KEY, Consul tag xds.KEY=value, \"KEY\" in etcd, files and policy documents.\n\n",
     );

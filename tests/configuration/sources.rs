@@ -2,6 +2,7 @@
 
 use expect_test::expect;
 use xds_bridge::config::{ConsulSource, SourceConfig};
+use xds_bridge::source::{Budget, build};
 
 use super::{read, wrong};
 
@@ -42,7 +43,11 @@ fn withheld_instances_are_probed_unless_that_is_turned_off() {
         "[sources.s]\nkind = \"consul\"\naddress = \"http://127.0.0.1:1\"\n",
     ];
     for source in sources {
-        let probe = |text: &str| read(text, &[]).unwrap().sources["s"].guard().unwrap().probe;
+        let probe = |text: &str| {
+            let config = read(text, &[]).unwrap();
+            let source = build(&config.sources["s"], &Budget::default());
+            source.guard().unwrap().probe
+        };
         assert!(probe(source));
         assert!(!probe(&format!("{source}guard_probe = false\n")));
     }
@@ -57,7 +62,7 @@ fn what_is_read_of_consul_and_from_where() {
     let config = read(text, &[]).unwrap();
     let source = &config.sources["c"];
     assert_eq!(
-        source.registry().unwrap(),
+        build(source, &Budget::default()).registry().unwrap(),
         "consul unix:///run/consul/http.sock eu-1 ns=Shop partition=a peer=west"
     );
     let SourceConfig::Consul(consul) = source else {

@@ -98,8 +98,9 @@ impl ConsulSource {
         }
     }
 
-    /// Which catalog it is, to tell a cached state of another one.
-    pub(super) fn registry(&self) -> String {
+    /// Identifies the catalog, so that a cached state of another one is not used.
+    #[must_use]
+    pub fn registry(&self) -> String {
         let mut text = format!(
             "consul {} {}",
             self.address,

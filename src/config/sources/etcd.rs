@@ -37,6 +37,15 @@ impl EtcdSource {
             guard: GuardRule::default(),
         }
     }
+
+    /// Identifies the cluster and what is read of it, so that a cached state of another one is not used.
+    #[must_use]
+    pub fn registry(&self) -> String {
+        let mut members = self.endpoints.clone();
+        members.sort();
+        let prefixes: Vec<String> = self.prefixes.iter().map(ToString::to_string).collect();
+        format!("etcd {} {}", members.join(","), prefixes.join(","))
+    }
 }
 
 /// Keys that are watched, and how they are read.

@@ -30,43 +30,6 @@ pub enum SourceConfig {
     Consul(Box<ConsulSource>),
 }
 
-impl SourceConfig {
-    /// The guard against mass removal; a folder is under the operator's own hand and has none.
-    #[must_use]
-    pub const fn guard(&self) -> Option<GuardRule> {
-        match self {
-            Self::File(_) => None,
-            Self::Etcd(etcd) => Some(etcd.guard),
-            Self::Consul(consul) => Some(consul.guard),
-        }
-    }
-
-    /// Which registry it is, to tell a cached state of another one; `None`: not worth caching.
-    #[must_use]
-    pub fn registry(&self) -> Option<String> {
-        match self {
-            Self::File(_) => None,
-            Self::Etcd(etcd) => {
-                let mut members = etcd.endpoints.clone();
-                members.sort();
-                let prefixes: Vec<String> = etcd.prefixes.iter().map(ToString::to_string).collect();
-                Some(format!("etcd {} {}", members.join(","), prefixes.join(",")))
-            }
-            Self::Consul(consul) => Some(consul.registry()),
-        }
-    }
-
-    /// The word in `kind = …`.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::File(_) => "file",
-            Self::Etcd(_) => "etcd",
-            Self::Consul(_) => "consul",
-        }
-    }
-}
-
 /// `kind = "file"`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSource {
@@ -74,24 +37,52 @@ pub struct FileSource {
     pub path: PathBuf,
 }
 
+/// One kind of source: a further one is a row in [`KINDS`], a variant of [`SourceConfig`] and an arm of
+/// `source::build`.
 #[derive(Clone, Copy)]
-enum Kind {
-    File,
-    Etcd,
-    Consul,
+struct Kind {
+    /// Keys that only this kind has: where the word is wrong they show what is meant, so that they can be judged, too.
+    keys: &'static [&'static str],
+    read: Read,
 }
+
+/// Reads the rest of a section; `None` only beside a mistake.
+type Read = fn(&mut Section<'_>, &Path, &Formats) -> Option<SourceConfig>;
+
+/// By the word in `kind = …`.
+const KINDS: &[(&str, Kind)] = &[
+    (
+        "file",
+        Kind {
+            keys: &["path"],
+            read: |s, base, _| {
+                let path = s.need("path", "\"examples/catalog\"", parse::text)?;
+                Some(SourceConfig::File(FileSource {
+                    path: base.join(path),
+                }))
+            },
+        },
+    ),
+    (
+        "etcd",
+        Kind {
+            keys: &["endpoints", "prefix", "prefixes"],
+            read: |s, base, formats| etcd::read(s, base, formats).map(SourceConfig::Etcd),
+        },
+    ),
+    (
+        "consul",
+        Kind {
+            keys: &["address"],
+            read: |s, base, _| consul::read(s, base).map(|consul| SourceConfig::Consul(Box::new(consul))),
+        },
+    ),
+];
 
 impl Kind {
     fn by_keys(s: &Section<'_>) -> Option<Self> {
-        [
-            ("path", Self::File),
-            ("endpoints", Self::Etcd),
-            ("prefix", Self::Etcd),
-            ("prefixes", Self::Etcd),
-            ("address", Self::Consul),
-        ]
-        .into_iter()
-        .find_map(|(key, kind)| s.has(key).then_some(kind))
+        let meant = |kind: &Self| kind.keys.iter().any(|key| s.has(key));
+        KINDS.iter().map(|(_, kind)| *kind).find(meant)
     }
 }
 
@@ -112,17 +103,8 @@ pub(super) fn read(root: &mut Section<'_>, base: &Path, formats: &Formats) -> Op
     for mut s in sections {
         named(&s);
         let name: Arc<str> = s.name().into();
-        let kind = s.need(
-            "kind",
-            "\"etcd\"",
-            parse::word(&[
-                ("file", Kind::File),
-                ("etcd", Kind::Etcd),
-                ("consul", Kind::Consul),
-            ]),
-        );
+        let kind = s.need("kind", "\"etcd\"", parse::word(KINDS));
         whole &= kind.is_some();
-        // Where the word is wrong the keys tell what is meant, so that they can be judged, too.
         let Some(kind) = kind.or_else(|| Kind::by_keys(&s)) else {
             continue;
         };
@@ -130,15 +112,7 @@ pub(super) fn read(root: &mut Section<'_>, base: &Path, formats: &Formats) -> Op
         if let Some(priority) = u32::try_from(priority).ok().filter(|p| *p > 0) {
             priorities.insert(name.clone(), priority);
         }
-        let source = match kind {
-            Kind::File => s.need("path", "\"examples/catalog\"", parse::text).map(|path| {
-                SourceConfig::File(FileSource {
-                    path: base.join(path),
-                })
-            }),
-            Kind::Etcd => etcd::read(&mut s, base, formats).map(SourceConfig::Etcd),
-            Kind::Consul => consul::read(&mut s, base).map(|consul| SourceConfig::Consul(Box::new(consul))),
-        };
+        let source = (kind.read)(&mut s, base, formats);
         s.finish();
         match source {
             Some(source) => drop(sources.insert(name, source)),

@@ -40,14 +40,17 @@ pub use timing::Timing;
 
 use self::context::Context;
 use self::supervisor::Supervisor;
-use super::{HubGone, Sink, Source};
+use super::{FEW_DESCRIPTORS, HubGone, Sink, Source};
 use crate::config::ConsulSource;
-use crate::model::Status;
+use crate::model::{GuardRule, Status};
 use crate::registry::budget::Budget;
 use crate::registry::consul::{Client, Failure, Scope, TlsFiles, Transport};
 
 /// News that may wait for the supervisor; readers with more wait.
 const NEWS: usize = 1024;
+
+/// Connections of reads beside the watches.
+const READS: usize = 50;
 
 /// Watches one Consul agent.
 #[derive(Clone, Debug)]
@@ -103,15 +106,6 @@ impl ConsulWatcher {
         }
     }
 
-    /// Checks whether the files that it names can be used; connects to nothing.
-    ///
-    /// # Errors
-    /// Which cannot, and why.
-    pub async fn look_at_files(&self) -> Result<(), String> {
-        let token = async { self.client()?.reload_token().await };
-        token.await.map(drop).map_err(|error| error.chain())
-    }
-
     fn client(&self) -> Result<Client, Failure> {
         let ConsulSource {
             address,
@@ -165,6 +159,34 @@ impl ConsulWatcher {
 }
 
 impl Source for ConsulWatcher {
+    fn kind(&self) -> &'static str {
+        "consul"
+    }
+
+    fn guard(&self) -> Option<GuardRule> {
+        Some(self.config.guard)
+    }
+
+    fn registry(&self) -> Option<String> {
+        Some(self.config.registry())
+    }
+
+    /// Over HTTP/1.1 each watch has its own connection.
+    fn descriptors(&self) -> usize {
+        if self.config.address.starts_with("https://") {
+            FEW_DESCRIPTORS
+        } else {
+            self.config.max_watches + READS
+        }
+    }
+
+    fn check_files(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async {
+            let check = async { self.client()?.reload_token().await };
+            check.await.map(drop).map_err(|error| error.chain())
+        })
+    }
+
     fn run(self: Box<Self>, sink: Sink, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             // Of the highest level, so that no filter takes the name from what is logged.

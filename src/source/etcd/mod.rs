@@ -37,8 +37,9 @@ use self::link::Link;
 use self::session::{News, Outlet, Session};
 pub use self::state::{Relisting, State};
 use self::union::Union;
-use super::{HubGone, Sink, Source};
+use super::{FEW_DESCRIPTORS, HubGone, Sink, Source};
 use crate::config::EtcdSource;
+use crate::model::GuardRule;
 use crate::registry::budget::Budget;
 
 /// Watches the keys below some prefixes of one cluster, each as its format says.
@@ -71,15 +72,6 @@ impl EtcdWatcher {
     pub const fn with_timing(mut self, timing: Timing) -> Self {
         self.timing = timing;
         self
-    }
-
-    /// Looks whether the files that it names can be used; connects to nothing.
-    ///
-    /// # Errors
-    /// Which cannot, and why.
-    pub async fn look_at_files(&self) -> Result<(), String> {
-        let look = link::access(&self.config).look_at_files().await;
-        look.map_err(|error| reason::explain(&error))
     }
 
     /// All prefixes at once, until the hub is gone.
@@ -148,6 +140,29 @@ async fn pass_on(
 }
 
 impl Source for EtcdWatcher {
+    fn kind(&self) -> &'static str {
+        "etcd"
+    }
+
+    fn guard(&self) -> Option<GuardRule> {
+        Some(self.config.guard)
+    }
+
+    fn registry(&self) -> Option<String> {
+        Some(self.config.registry())
+    }
+
+    fn descriptors(&self) -> usize {
+        FEW_DESCRIPTORS
+    }
+
+    fn check_files(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async {
+            let checked = link::access(&self.config).look_at_files().await;
+            checked.map_err(|error| reason::explain(&error))
+        })
+    }
+
     fn run(self: Box<Self>, sink: Sink, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             self.warn_of_plaintext(sink.source());

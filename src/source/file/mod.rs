@@ -20,9 +20,9 @@ use tracing::{error, info, warn};
 pub use self::document::{Document, Syntax, read};
 use self::folder::{Folder, Seen};
 use self::notices::Notices;
-use super::{HubGone, Sink, Source};
+use super::{FEW_DESCRIPTORS, HubGone, Sink, Source};
 use crate::config::FileSource;
-use crate::model::Status;
+use crate::model::{GuardRule, Status};
 
 /// The folder is looked through so often, whatever the system tells or fails to tell.
 const RESCAN: Duration = Duration::from_secs(5);
@@ -48,6 +48,33 @@ impl FileWatcher {
 }
 
 impl Source for FileWatcher {
+    fn kind(&self) -> &'static str {
+        "file"
+    }
+
+    /// A folder is under the operator's own hand.
+    fn guard(&self) -> Option<GuardRule> {
+        None
+    }
+
+    fn registry(&self) -> Option<String> {
+        None
+    }
+
+    fn descriptors(&self) -> usize {
+        FEW_DESCRIPTORS
+    }
+
+    fn check_files(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async {
+            let path = &self.config.path;
+            let there = tokio::fs::metadata(path).await.is_ok_and(|found| found.is_dir());
+            there
+                .then_some(())
+                .ok_or_else(|| format!("path: {} is not there", path.display()))
+        })
+    }
+
     fn run(self: Box<Self>, sink: Sink, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let session = Session {

@@ -1,57 +1,15 @@
-//! The command line.
+//! `bootstrap`: a bootstrap for Envoy, or for gRPC's own xDS clients.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::Args;
 
-use crate::bootstrap::{BridgeAddress, For, StaticService, Step};
+use super::Failure;
+use super::output::print as print_text;
+use crate::bootstrap::{self, BridgeAddress, For, StaticService, Step, TlsWish, Wish};
+use crate::config::Config;
 
-mod keys;
-
-pub use keys::listing;
-
-/// Serves the services of Consul, etcd or files to Envoy by xDS.
-#[derive(Debug, Parser)]
-#[command(version, about)]
-pub struct Cli {
-    /// What to do; `run` when nothing is said.
-    #[command(subcommand)]
-    pub command: Option<Command>,
-    /// The configuration; for `dump`, `accept`, `forget` and `health`: that of the running bridge
-    #[arg(
-        long,
-        short,
-        global = true,
-        value_name = "FILE",
-        default_value = "bridge.toml"
-    )]
-    pub config: PathBuf,
-}
-
-/// The commands.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Watch the sources and serve xDS, until SIGTERM or SIGINT (the default)
-    Run,
-    /// Print the keys that a service can declare, and the words of a route
-    Keys,
-    /// Check a configuration: all mistakes at once, each with its line
-    Check,
-    /// Print an Envoy bootstrap for one of the three adoption steps, or one for gRPC's own xDS clients
-    #[command(after_help = BOOTSTRAP_EXAMPLES)]
-    Bootstrap(Box<BootstrapArgs>),
-    /// Print what a running bridge serves, as Envoy prints it in `/config_dump`
-    Dump(DumpArgs),
-    /// Let removals go that the mass-removal guard of a source withholds
-    Accept(AcceptArgs),
-    /// End the routes that are kept of a service whose last instance left
-    Forget(ForgetArgs),
-    /// Exit with 0 when a running bridge answers (for container health checks)
-    Health,
-}
-
-const BOOTSTRAP_EXAMPLES: &str = "\
+pub(super) const EXAMPLES: &str = "\
 Examples:
   xds-bridge bootstrap --step listeners > envoy.yaml && envoy -c envoy.yaml
   xds-bridge bootstrap --step endpoints --service web --service 'orders:grpc:grpc=shop.Orders' > envoy.yaml
@@ -70,69 +28,85 @@ With [xds.tls] in bridge.toml (docs/tls.md makes these files):
 
 /// What the bootstrap is for.
 #[derive(Debug, Args)]
-pub struct BootstrapArgs {
+pub(super) struct BootstrapArgs {
     /// Whose bootstrap: Envoy's YAML, or the JSON of gRPC's own xDS clients
     #[arg(long = "for", value_enum, default_value = "envoy", value_name = "CLIENT")]
-    pub whose: For,
+    whose: For,
     /// How much comes from the bridge
     #[arg(long, value_enum, default_value = "listeners")]
-    pub step: Step,
+    step: Step,
     /// node.id, unique for each client [default: envoy-1, or grpc-1]
     #[arg(long, value_name = "ID")]
-    pub node_id: Option<String>,
+    node_id: Option<String>,
     /// node.cluster: the fleet, which decides the listeners
     #[arg(long, value_name = "FLEET", default_value = "edge")]
-    pub node_cluster: String,
+    node_cluster: String,
     /// node.locality.region
     #[arg(long, default_value = "")]
-    pub region: String,
+    region: String,
     /// node.locality.zone
     #[arg(long, default_value = "")]
-    pub zone: String,
+    zone: String,
     /// Envoy's own admin port
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9901")]
-    pub admin: SocketAddr,
+    admin: SocketAddr,
     /// Where the client reaches the bridge, may be repeated [default: xds.listen of the configuration]
     #[arg(long = "bridge", value_name = "HOST:PORT")]
-    pub bridges: Vec<BridgeAddress>,
+    bridges: Vec<BridgeAddress>,
     /// A service that stays in Envoy's file (step `endpoints`), may be repeated
     #[arg(long = "service", value_name = "NAME[:PROTOCOL[:ROUTE]]")]
-    pub services: Vec<StaticService>,
+    services: Vec<StaticService>,
     /// With [xds.tls]: the CA of the bridge's certificate, a file on the client's machine
     #[arg(long, value_name = "FILE")]
-    pub ca: Option<String>,
+    ca: Option<String>,
     /// With `client_ca` in [xds.tls]: the certificate the client shows
     #[arg(long, value_name = "FILE")]
-    pub cert: Option<String>,
+    cert: Option<String>,
     /// The key of that certificate
     #[arg(long, value_name = "FILE")]
-    pub key: Option<String>,
+    key: Option<String>,
     /// For Envoy: the DNS name in the bridge's certificate [default: it carries the host of --bridge]
     #[arg(long, value_name = "NAME")]
-    pub sni: Option<String>,
+    sni: Option<String>,
 }
 
-/// What to dump.
-#[derive(Debug, Args)]
-pub struct DumpArgs {
-    /// One type only
-    #[arg(long, value_parser = ["cds", "eds", "lds", "rds"])]
-    pub r#type: Option<String>,
-    /// One resource only
-    #[arg(long)]
-    pub name: Option<String>,
-}
-
-/// Which source.
-#[derive(Debug, Args)]
-pub struct AcceptArgs {
-    /// The source's name in the configuration
-    pub source: String,
-}
-
-/// Which service.
-#[derive(Debug, Args)]
-pub struct ForgetArgs {
-    /// Its registered name
-    pub service: String,
+pub(super) fn print(config: &Config, args: BootstrapArgs) -> Result<(), Failure> {
+    let id = match args.whose {
+        For::Envoy => "envoy-1",
+        For::Grpc => "grpc-1",
+    };
+    let wish = Wish {
+        step: args.step,
+        node_id: args.node_id.unwrap_or_else(|| id.to_owned()),
+        fleet: args.node_cluster,
+        region: args.region,
+        zone: args.zone,
+        admin: args.admin,
+        bridges: if args.bridges.is_empty() {
+            vec![BridgeAddress::Ip(config.xds.listen)]
+        } else {
+            args.bridges
+        },
+        services: args.services,
+        tls: TlsWish {
+            ca: args.ca,
+            certificate: args.cert,
+            key: args.key,
+            sni: args.sni,
+        },
+    };
+    match args.whose {
+        For::Envoy => print_text(&bootstrap::yaml(config, &wish)?),
+        For::Grpc if !wish.services.is_empty() || wish.step != Step::Listeners => Err(
+            "--for grpc knows neither --step nor --service: gRPC clients get everything from the bridge"
+                .into(),
+        ),
+        For::Grpc => {
+            let made = bootstrap::grpc::bootstrap(config.xds.tls.as_ref(), &wish)?;
+            for note in made.notes {
+                eprintln!("xds-bridge: note: {note}");
+            }
+            print_text(&made.json)
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! `dump` and `health` ask a running bridge on its admin port.
+//! The client of the admin port: one request to a running bridge.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -10,16 +10,16 @@ use tokio::net::TcpStream;
 
 use crate::admin::ORDER_HEADER;
 
-/// The bridge answers within this, or is not well.
+/// Deadline for the whole exchange.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub(super) enum ClientError {
     /// Nobody listens.
     #[error("no bridge answers on {address} (is it running? `admin.listen` in bridge.toml says where)")]
     Connect {
-        /// Where it was looked for.
+        /// Where.
         address: SocketAddr,
         /// Why.
         source: std::io::Error,
@@ -32,13 +32,13 @@ pub enum ClientError {
         /// How.
         source: hyper::Error,
     },
-    /// The path is none.
-    #[error("{0} cannot be asked for")]
+    /// The path is not valid in a request.
+    #[error("{0} cannot be requested")]
     Path(String, #[source] http::Error),
     /// It took too long.
     #[error("the bridge on {0} did not answer in time")]
     Late(SocketAddr),
-    /// It said no.
+    /// It refused.
     #[error("the bridge on {address} answered {status}: {text}")]
     Refused {
         /// Where.
@@ -50,11 +50,12 @@ pub enum ClientError {
     },
 }
 
-/// The body of a request to this path on the admin port.
-///
-/// # Errors
-/// [`ClientError`]
-pub async fn ask(method: http::Method, listen: SocketAddr, path: &str) -> Result<Bytes, ClientError> {
+/// The body of the response to a request for this path.
+pub(super) async fn request(
+    method: http::Method,
+    listen: SocketAddr,
+    path: &str,
+) -> Result<Bytes, ClientError> {
     let address = reachable(listen);
     tokio::time::timeout(TIMEOUT, exchange(method, address, path))
         .await

@@ -1,0 +1,229 @@
+//! Wiring: every task, its owner, its name in the log, and the way it ends.
+
+mod descriptors;
+mod memory;
+mod ports;
+pub mod reload;
+mod restart;
+mod sources;
+mod tasks;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Access, Admin};
+use crate::cache::{self, LastKnown};
+use crate::config::{Cache, Config};
+use crate::fanout::Fanout;
+use crate::hub::{Hub, INBOX, Overview, SourceInfo};
+use crate::metrics::Metrics;
+use crate::source::{Budget, Known};
+use crate::{grpc, prober};
+pub use ports::port;
+use ports::reserve;
+use sources::{Sources, info};
+use tasks::{Ended, Tasks};
+
+/// Why the bridge ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A port is taken or not ours.
+    #[error("listening on {address} for {what} (another bridge running? change `{key}` in bridge.toml)")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Which port.
+        what: &'static str,
+        /// Its key.
+        key: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The certificate, key or client CA of the discovery port.
+    #[error("[xds.tls] in bridge.toml")]
+    Tls(#[from] grpc::TlsError),
+    /// A task ended that should not.
+    #[error("the task {0} ended")]
+    TaskEnded(String),
+    /// A task panicked.
+    #[error("the task {name} panicked")]
+    Panicked {
+        /// Its name.
+        name: String,
+        /// How.
+        source: tokio::task::JoinError,
+    },
+}
+
+/// Runs the bridge until `stop`; `ready` is called once streams are admitted. A configuration that comes by `reloads`
+/// takes effect at once, but for what needs a restart ([`reload::Step::Restart`]).
+///
+/// # Errors
+/// [`AppError`]
+pub async fn run(
+    config: Config,
+    mut reloads: mpsc::Receiver<Config>,
+    stop: CancellationToken,
+    ready: impl FnOnce(&Config) + Send + 'static,
+) -> Result<(), AppError> {
+    let mut port = port(&config.xds)?;
+    let budget = Budget::new(config.limits.source_memory);
+    let share = descriptors::share(port.max_connections, sources::descriptors(&config, &budget));
+    port.max_connections = share.connections;
+    memory::warn_of_little(config.limits.source_memory);
+    let access = Access {
+        hosts: config.admin.hosts.clone(),
+        connections: share.admin,
+    };
+    let xds = reserve(config.xds.listen, "Envoys", "xds.listen")?;
+    let admin_listener = reserve(config.admin.listen, "operators", "admin.listen")?.listen()?;
+    let metrics = Arc::new(Metrics::default());
+    let fanout = Arc::new(Fanout::new(config.xds.max_streams, config.xds.hold_rejected));
+    let infos: BTreeMap<Arc<str>, SourceInfo> = config
+        .sources
+        .keys()
+        .filter_map(|name| Some((name.clone(), info(&config, name, &budget)?)))
+        .collect();
+    let settle = (config.xds.settle, config.xds.settle_max);
+    let network = reload::network(&config);
+    let (mut hub, overview) = Hub::new(infos.clone(), network, settle, fanout.clone(), metrics.clone());
+    let (events, inbox) = mpsc::channel(INBOX);
+    let (orders, orders_in) = mpsc::channel(1);
+
+    let mut tasks = Tasks::new(stop.clone(), config.xds.shutdown_timeout);
+    if let Some(cache) = &config.cache {
+        let (writer, to_write) = cache::writer();
+        let folder = cache.folder.clone();
+        let decisions = {
+            let folder = folder.clone();
+            tokio::task::spawn_blocking(move || cache::load_decisions(&folder)).await
+        };
+        let states = last_known(cache.clone(), &infos).await;
+        hub = hub.remembering(states, decisions.unwrap_or_default(), writer);
+        let metrics = metrics.clone();
+        tasks.spawn("cache writer", |stop| {
+            cache::write(folder, to_write, metrics, stop)
+        });
+    }
+    let (asking, shell) = prober::channels(config.sources.len());
+    tasks.spawn("prober", |stop| prober::run(shell, stop));
+    let (withheld, known) = (hub.withheld_in_all(), budget.known());
+    tasks.spawn("withheld instances", |stop| weigh_withheld(withheld, known, stop));
+    tasks.spawn("hub", |stop| hub.run(inbox, orders_in, asking, stop));
+    let mut sources = Sources::new(events, orders.clone(), overview.clone(), budget);
+    for (name, info) in infos {
+        sources.start(&mut tasks, &config, &name, info);
+    }
+    let admin = Admin {
+        fanout: fanout.clone(),
+        metrics: metrics.clone(),
+        overview: overview.clone(),
+        orders,
+        certificate: port
+            .tls
+            .as_ref()
+            .map_or_else(|| watch::channel(None).1, |tls| tls.note()),
+    };
+    tasks.spawn("admin port", |stop| {
+        report("admin port", admin::serve(admin_listener, admin, access, stop))
+    });
+    let is_ready = overview.clone();
+    tasks.spawn("discovery port", async move |stop| {
+        if stop.run_until_cancelled(until_ready(is_ready)).await != Some(true) {
+            return;
+        }
+        match xds.listen() {
+            Ok(xds) => report("discovery port", grpc::serve(xds, fanout, metrics, port, stop)).await,
+            Err(error) => tracing::error!(error = crate::render::chain(&error), "cannot listen"),
+        }
+    });
+    tasks.spawn_short("greeting", greet(overview, config.clone(), ready));
+
+    let outcome = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        outcome = supervise(&mut tasks, &mut sources, config, &mut reloads) => outcome,
+    };
+    stop.cancel();
+    tasks.finish().await;
+    outcome
+}
+
+/// Until a task ends before its time; configurations that come are applied.
+async fn supervise(
+    tasks: &mut Tasks,
+    sources: &mut Sources,
+    mut config: Config,
+    reloads: &mut mpsc::Receiver<Config>,
+) -> Result<(), AppError> {
+    loop {
+        tokio::select! {
+            ended = tasks.next() => return match ended {
+                None => Ok(()),
+                Some(Ended { name, outcome: Ok(()) }) => Err(AppError::TaskEnded(name.to_string())),
+                Some(Ended { name, outcome: Err(source) }) => Err(AppError::Panicked {
+                    name: name.to_string(),
+                    source,
+                }),
+            },
+            Some(new) = reloads.recv() => {
+                sources.apply(tasks, &config, &new).await;
+                config = new;
+            }
+        }
+    }
+}
+
+/// What is withheld takes the room of what is known: who registers others again and again must not fill the memory
+/// with those of before.
+async fn weigh_withheld(mut instances: watch::Receiver<usize>, mut known: Known, stop: CancellationToken) {
+    while let Some(Ok(())) = stop.run_until_cancelled(instances.changed()).await {
+        known.set_instances(*instances.borrow_and_update());
+    }
+    stop.cancelled().await;
+}
+
+/// What is on disk of each source.
+async fn last_known(cache: Cache, sources: &BTreeMap<Arc<str>, SourceInfo>) -> BTreeMap<Arc<str>, LastKnown> {
+    let registries: Vec<(Arc<str>, String)> = sources
+        .iter()
+        .filter_map(|(name, source)| Some((name.clone(), source.registry.clone()?)))
+        .collect();
+    let load = move || {
+        let states = registries.into_iter().filter_map(|(name, registry)| {
+            let state = cache::load(&cache.folder, &name, &registry, cache.max_age)?;
+            Some((name, state))
+        });
+        states.collect()
+    };
+    tokio::task::spawn_blocking(load).await.unwrap_or_default()
+}
+
+async fn report<E: std::error::Error>(name: &str, serving: impl Future<Output = Result<(), E>>) {
+    if let Err(error) = serving.await {
+        tracing::error!(
+            task = name,
+            error = crate::render::chain(&error),
+            "stopped serving"
+        );
+    }
+}
+
+/// Until each source has delivered: before that the discovery port refuses connections. A client with the
+/// addresses of several bridges takes the next one then; a stream that is refused on an open connection
+/// makes most gRPC clients ask the same bridge again, forever (docs/clients.md).
+///
+/// False when that will never be.
+async fn until_ready(mut overview: watch::Receiver<Overview>) -> bool {
+    overview.wait_for(|o| o.ready).await.is_ok()
+}
+
+async fn greet(overview: watch::Receiver<Overview>, config: Config, ready: impl FnOnce(&Config)) {
+    if until_ready(overview).await {
+        ready(&config);
+    }
+}

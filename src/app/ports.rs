@@ -1,0 +1,85 @@
+//! The ports: taken at the start, so that one that another program has is found at once.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpSocket};
+
+use super::AppError;
+use crate::config::{ClientRule, TlsFiles, Xds};
+use crate::grpc;
+use crate::xds::Limits;
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// The options of the discovery port, from `[xds]`.
+///
+/// # Errors
+/// [`AppError::Tls`]: its files are read here.
+pub fn port(xds: &Xds) -> Result<grpc::Options, AppError> {
+    let rule = |r: &ClientRule| grpc::Rule::new(&r.san, r.node_ids.clone(), r.fleets.clone());
+    let files = |files: &TlsFiles| grpc::Files {
+        certificate: files.certificate.clone(),
+        key: files.key.clone(),
+        client_ca: files.client_ca.clone(),
+        crl: files.crl.clone(),
+    };
+    let tls = xds.tls.as_ref().map(|tls| grpc::Tls::load(files(tls)));
+    Ok(grpc::Options {
+        engine: Limits {
+            names: xds.max_names,
+            ..Limits::default()
+        },
+        tls: tls.transpose()?.map(Arc::new),
+        rules: xds.clients.iter().map(rule).collect(),
+        max_connections: xds.max_connections,
+        max_streams_per_connection: xds.max_streams_per_connection,
+        max_request_bytes: xds.max_request_bytes,
+        max_request_memory: xds.max_request_memory,
+        max_requests_per_second: xds.max_requests_per_second,
+        new_streams_per_second: xds.new_streams_per_second,
+        max_first_responses: xds.max_first_responses,
+        max_stream_age: xds.max_stream_age,
+    })
+}
+
+/// A port that is ours, and closed: connections are refused until it listens.
+pub(super) struct Reserved {
+    socket: TcpSocket,
+    refused: Box<dyn Fn(std::io::Error) -> AppError + Send>,
+}
+
+impl Reserved {
+    pub(super) fn listen(self) -> Result<TcpListener, AppError> {
+        self.socket.listen(BACKLOG).map_err(self.refused)
+    }
+}
+
+/// Takes a port, so that one that another program has is found at once.
+pub(super) fn reserve(
+    address: SocketAddr,
+    what: &'static str,
+    key: &'static str,
+) -> Result<Reserved, AppError> {
+    let refused = move |source| AppError::Listen {
+        address,
+        what,
+        key,
+        source,
+    };
+    let bound = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        // A bridge that was killed leaves connections behind, which do not block its successor.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(socket)
+    };
+    Ok(Reserved {
+        socket: bound().map_err(refused)?,
+        refused: Box::new(refused),
+    })
+}

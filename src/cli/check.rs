@@ -1,0 +1,27 @@
+//! `check`: is the configuration right, and can the files that it names be used?
+
+use std::path::Path;
+
+use super::Failure;
+use super::output::{print, runtime};
+use crate::app;
+use crate::config::Config;
+use crate::source::{self, Budget};
+
+pub(super) fn check(config: &Config, file: &Path) -> Result<(), Failure> {
+    app::port(&config.xds)?; // its TLS files can be used
+    for (name, section) in &config.sources {
+        // They are not there at all times and on all machines, so none of this is an error.
+        let source = source::build(section, &Budget::default());
+        if let Err(reason) = runtime()?.block_on(source.check_files()) {
+            eprintln!("xds-bridge: sources.{name}: {reason}; `run` waits until that is fixed");
+        }
+    }
+    let counts = [
+        (config.sources.len(), "source"),
+        (config.exposures.len(), "exposure"),
+        (config.listeners.len(), "listener"),
+    ];
+    let words = counts.map(|(n, word)| format!("{n} {word}{}", if n == 1 { "" } else { "s" }));
+    print(&format!("{} is right: {}\n", file.display(), words.join(", ")))
+}

@@ -1,0 +1,89 @@
+//! The command line: what can be asked of the program. Each command has its file.
+
+mod bootstrap;
+mod check;
+mod client;
+mod dump;
+mod keys;
+mod order;
+mod output;
+mod run;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config;
+use bootstrap::BootstrapArgs;
+use dump::DumpArgs;
+use order::{AcceptArgs, ForgetArgs};
+
+/// Why a command failed.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Serves the services of Consul, etcd or files to Envoy by xDS.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    /// What to do; `run` when left out.
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The configuration; for `dump`, `accept`, `forget` and `health`: that of the running bridge
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "FILE",
+        default_value = "bridge.toml"
+    )]
+    config: PathBuf,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch the sources and serve xDS, until SIGTERM or SIGINT (the default)
+    Run,
+    /// Print the keys that a service can declare, and the words of a route
+    Keys,
+    /// Check a configuration: all mistakes at once, each with its line
+    Check,
+    /// Print an Envoy bootstrap for one of the three adoption steps, or one for gRPC's own xDS clients
+    #[command(after_help = bootstrap::EXAMPLES)]
+    Bootstrap(Box<BootstrapArgs>),
+    /// Print what a running bridge serves, as Envoy prints it in `/config_dump`
+    Dump(DumpArgs),
+    /// Let removals go that the mass-removal guard of a source withholds
+    Accept(AcceptArgs),
+    /// End the routes that are kept of a service whose last instance left
+    Forget(ForgetArgs),
+    /// Exit with 0 when a running bridge answers (for container health checks)
+    Health,
+}
+
+impl Cli {
+    /// Reads the configuration and does what the command says.
+    ///
+    /// # Errors
+    /// What the command ran into; the program prints it and ends with 1.
+    pub fn perform(self) -> Result<(), Failure> {
+        // Before anything speaks TLS: one provider in the process, never two.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let file = self.config;
+        let command = self.command.unwrap_or(Command::Run);
+        if matches!(command, Command::Keys) {
+            return output::print(&keys::listing()); // they are the same in any configuration
+        }
+        let config = config::load(&file)?;
+        match command {
+            Command::Keys => Ok(()),
+            Command::Run => run::run(config, &file),
+            Command::Check => check::check(&config, &file),
+            Command::Bootstrap(args) => bootstrap::print(&config, *args),
+            Command::Dump(args) => dump::dump(&config, &args),
+            Command::Accept(args) => order::accept(&config, &args),
+            Command::Forget(args) => order::forget(&config, &args),
+            Command::Health => order::health(&config),
+        }
+    }
+}
