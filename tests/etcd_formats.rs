@@ -19,6 +19,7 @@ use xds_bridge::registry::budget::Budget;
 use xds_bridge::registry::etcd::{Event, Kv};
 use xds_bridge::source::build;
 use xds_bridge::source::etcd::State;
+use xds_bridge::source::{Budget, build};
 
 const PRESETS: [&str; 11] = [
     "apisix",

@@ -3,6 +3,7 @@
 use super::*;
 use std::net::SocketAddr;
 
+use crate::model::declaration::Expose;
 use crate::model::probe::{Answer, Standing};
 use crate::model::{Instance, Policy};
 
@@ -351,4 +352,55 @@ fn an_instance_that_registers_again_is_no_longer_probed() {
     assert_eq!(touched, Touched::default(), "its registry lists it");
     let touched = state.probed(at(7), Answer::Refused, second);
     assert_eq!(touched.services.into_iter().collect::<Vec<_>>(), ["a".into()]);
+}
+
+/// The same instances, exposed at the edge.
+fn at_the_edge(ids: std::ops::Range<u16>) -> ServiceRecord {
+    let mut record = record(ids);
+    let policy = Arc::new(Policy {
+        expose: Some(Expose::On(vec!["edge".to_owned()])),
+        ..Policy::default()
+    });
+    for instance in &mut record.instances {
+        instance.policy = policy.clone();
+    }
+    record
+}
+
+#[test]
+fn what_names_an_exposure_counts_once_that_is_defined() {
+    let exposures = |names: &[&str]| -> Exposures { names.iter().map(|name| (*name).into()).collect() };
+    let (inside, both) = (exposures(&["internal"]), exposures(&["internal", "edge"]));
+    let mut state = SourceState::new(None);
+    state.set_exposures(&inside, Duration::ZERO);
+    state.apply(
+        told(
+            true,
+            vec![("a", Some(at_the_edge(0..2))), ("b", Some(record(0..1)))],
+        ),
+        Duration::ZERO,
+    );
+    let exposed = |state: &SourceState| state.record("a").unwrap().instances[0].policy.expose.is_some();
+    assert!(!exposed(&state) && state.issues().count() == 2);
+    for _ in 0..2 {
+        let touched = state.set_exposures(&both, Duration::from_secs(1));
+        assert!(touched.services.iter().map(|name| &**name).eq(["a"]) && touched.issues);
+        assert!(exposed(&state) && state.issues().count() == 0);
+        assert_eq!(state.heard(), Some(Duration::ZERO), "the source sent nothing");
+        assert_eq!(state.set_exposures(&both, Duration::ZERO), Touched::default());
+        state.set_exposures(&inside, Duration::from_secs(2));
+        assert!(!exposed(&state) && state.issues().count() == 2);
+    }
+}
+
+#[test]
+fn other_exposures_let_nothing_go_that_is_withheld() {
+    let mut state = SourceState::new(Some(GuardRule::default()));
+    state.set_status(Status::Live, Duration::ZERO);
+    state.set_exposures(&["internal".into(), "edge".into()].into(), Duration::ZERO);
+    state.apply(told(true, vec![("a", Some(at_the_edge(0..20)))]), Duration::ZERO);
+    state.apply(told(true, vec![]), Duration::from_secs(1));
+    assert_eq!(state.withheld_instances(), 20);
+    state.set_exposures(&["internal".into()].into(), Duration::from_secs(2));
+    assert_eq!((state.withheld_instances(), state.instances()), (20, 20));
 }

@@ -37,7 +37,8 @@ impl SourceState {
         touched
     }
 
-    /// Other exposures are defined now: records that name one of those that came or went are read again.
+    /// Other exposures are defined now: records that name one of those that came or went are read again. What is
+    /// withheld is not: it waits for the source.
     pub(in crate::model) fn set_exposures(&mut self, exposures: &Exposures, now: Duration) -> Touched {
         if self.exposures == *exposures {
             return Touched::default();
@@ -51,8 +52,11 @@ impl SourceState {
             };
             Some((name.clone(), Some(record)))
         };
+        let guard = self.guard.as_ref();
+        let withheld = |name| guard.is_some_and(|guard| guard.withheld().contains_key(name));
+        let read_again = self.services.iter().filter_map(concerned);
         let change = Change {
-            services: self.services.iter().filter_map(concerned).collect(),
+            services: read_again.filter(|(name, _)| !withheld(name)).collect(),
             complete: false,
             stray: None,
         };
