@@ -15,9 +15,7 @@ use xds_bridge::config::{
     Config, ConfigError, EtcdPrefix, Format, PRESETS as PRESETS_TEXT, SourceConfig, load_str,
 };
 use xds_bridge::model::{Change, Instance, Issue, ServiceRecord};
-use xds_bridge::registry::budget::Budget;
 use xds_bridge::registry::etcd::{Event, Kv};
-use xds_bridge::source::build;
 use xds_bridge::source::etcd::State;
 use xds_bridge::source::{Budget, build};
 

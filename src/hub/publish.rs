@@ -79,7 +79,7 @@ impl Hub {
             self.log.departures(&departures);
             self.name_kept();
         }
-        if self.planner.take_news() {
+        if self.planner.take_news() | self.translator.take_news() {
             let issues = self.planner.issues().chain(self.translator.issues());
             self.log.declared(issues.cloned().collect());
             self.uncounted = true;

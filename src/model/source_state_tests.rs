@@ -3,7 +3,7 @@
 use super::*;
 use std::net::SocketAddr;
 
-use crate::model::declaration::Expose;
+use crate::model::Expose;
 use crate::model::probe::{Answer, Standing};
 use crate::model::{Instance, Policy};
 

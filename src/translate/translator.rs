@@ -22,6 +22,8 @@ pub struct Translator {
     exposures: BTreeMap<Arc<str>, Hosts>,
     /// Services whose endpoints gRPC's clients cannot receive, with a sentence about it.
     oversized: BTreeMap<Arc<str>, Issue>,
+    /// These have changed.
+    news: bool,
     /// Listeners and route configurations that were made of the network.
     published: BTreeSet<(Kind, Arc<str>)>,
     /// The network is another one than at the last call, or there was none.
@@ -36,6 +38,7 @@ impl Translator {
             network,
             exposures: BTreeMap::new(),
             oversized: BTreeMap::new(),
+            news: false,
             published: BTreeSet::new(),
             renewed: true,
         }
@@ -74,7 +77,9 @@ impl Translator {
                 Step::Put(planned) => updates.push(self.put(planned)),
                 Step::Remove(key) => {
                     let name = key.name.clone();
-                    self.oversized.remove(&name);
+                    if (key.kind, key.client) == (Kind::Endpoints, Client::Envoy) {
+                        self.note_size(&name, None);
+                    }
                     updates.push(match key.client {
                         Client::Envoy => Update::Remove(key.kind, name),
                         client => Update::RemoveFor(client, key.kind, name),
@@ -103,6 +108,24 @@ impl Translator {
         updates
     }
 
+    /// gRPC's clients cannot receive the endpoints of a service because of this; `None`: they can.
+    fn note_size(&mut self, service: &Arc<str>, reason: Option<String>) {
+        let issue = reason.map(|reason| Issue::warning(&**service, reason));
+        if self.oversized.get(service) == issue.as_ref() {
+            return;
+        }
+        self.news = true;
+        match issue {
+            Some(issue) => drop(self.oversized.insert(service.clone(), issue)),
+            None => drop(self.oversized.remove(service)),
+        }
+    }
+
+    /// Whether [`Self::issues`] has changed since this was last asked.
+    pub const fn take_news(&mut self) -> bool {
+        std::mem::replace(&mut self.news, false)
+    }
+
     fn put(&mut self, planned: &Planned) -> Update {
         let for_one = |client: &Client, draft: Draft| Update::PutFor(*client, draft);
         match planned {
@@ -113,13 +136,7 @@ impl Translator {
                 dialled,
             } => {
                 let draft = endpoints(service, *on_all_unhealthy);
-                match too_large(&draft).filter(|_| *dialled) {
-                    Some(reason) => {
-                        let issue = Issue::warning(&*service.name, reason);
-                        self.oversized.insert(service.name.clone(), issue);
-                    }
-                    None => drop(self.oversized.remove(&service.name)),
-                }
+                self.note_size(&service.name, too_large(&draft).filter(|_| *dialled));
                 Update::Put(draft)
             }
             Planned::EndpointsFor(client, service, callees) => {

@@ -35,6 +35,10 @@ impl Builder {
         self.translator.updates(&self.planner.plan(catalog, touched, now))
     }
 
+    fn take_news(&mut self) -> bool {
+        self.planner.take_news() | self.translator.take_news()
+    }
+
     fn issues(&self) -> impl Iterator<Item = &Issue> {
         self.planner.issues().chain(self.translator.issues())
     }

@@ -137,7 +137,7 @@ fn what_differs_for_grpc_clients_comes_and_goes_with_the_reason() {
 fn endpoints_that_grpc_clients_cannot_receive_are_a_warning_until_they_fit() {
     let mut catalog = Catalog::new([("s".into(), None)]);
     let mut builder = Builder::new(network());
-    let mut step = |instances: u32| {
+    let mut step = |instances: u32, health: Health| {
         let mut event = event_of("a", Some(1), Some(Protocol::Grpc));
         if let What::Change(change) = &mut event.what
             && let Some(record) = &mut change.services[0].1
@@ -146,6 +146,7 @@ fn endpoints_that_grpc_clients_cannot_receive_are_a_warning_until_they_fit() {
             let instance = |n: u32| Facts {
                 id: n.to_string().into(),
                 address: (std::net::Ipv4Addr::from(0x0a00_0000 + n), 8080).into(),
+                health,
                 ..one.clone()
             };
             record.instances = (0..instances).map(|n| instance(n).into()).collect();
@@ -153,17 +154,25 @@ fn endpoints_that_grpc_clients_cannot_receive_are_a_warning_until_they_fit() {
         let touched = catalog.apply(event, Duration::ZERO);
         drop(builder.build(&catalog, &touched.services, Duration::ZERO));
         let issues = builder.issues().map(|i| format!("{}: {}", i.entry, i.reason));
-        issues.collect::<Vec<String>>()
+        let issues = issues.collect::<Vec<String>>();
+        (issues, builder.take_news())
     };
-    assert_eq!(step(1_000), [""; 0]);
-    let [said] = &step(150_000)[..] else {
-        panic!("one warning")
+    let well = Health::Healthy;
+    assert_eq!(step(1_000, well), (vec![], true));
+    let (issues, true) = step(150_000, well) else {
+        panic!("no news")
+    };
+    let [reason] = &issues[..] else {
+        panic!("one warning, {issues:?}")
     };
     assert!(
-        said.starts_with("a: its endpoints take") && said.contains("4 MiB"),
-        "{said}"
+        reason.starts_with("a: its endpoints take") && reason.contains("4 MiB"),
+        "{reason}"
     );
-    assert_eq!(step(1_000), [""; 0]);
+    // What some clients get instead comes and goes without it.
+    assert_eq!(step(150_000, Health::Draining), (issues.clone(), false));
+    assert_eq!(step(150_000, well), (issues, false));
+    assert_eq!(step(1_000, well), (vec![], true));
 }
 
 #[test]

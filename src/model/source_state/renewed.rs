@@ -53,7 +53,7 @@ impl SourceState {
             Some((name.clone(), Some(record)))
         };
         let guard = self.guard.as_ref();
-        let withheld = |name| guard.is_some_and(|guard| guard.withheld().contains_key(name));
+        let withheld = |name: &Arc<str>| guard.is_some_and(|guard| guard.withheld().contains_key(name));
         let read_again = self.services.iter().filter_map(concerned);
         let change = Change {
             services: read_again.filter(|(name, _)| !withheld(name)).collect(),

@@ -211,7 +211,9 @@ impl Supervisor {
                 if watched {
                     self.audits.watch_sent(&None, index);
                 }
-                let services = max.saturating_sub(self.context.last_found.weight()) / SERVICE;
+                // Names alone must not take the room of instances: an eighth is kept for these.
+                let taken = self.context.last_found.weight() + max / 8;
+                let services = max.saturating_sub(taken) / SERVICE;
                 let diff = self.ledger.names(epoch, names, services);
                 for name in diff.started {
                     self.watch(name);

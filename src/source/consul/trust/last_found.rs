@@ -42,6 +42,9 @@ impl Default for All {
     }
 }
 
+/// So many instances may take the place of others where there is no room.
+const FEW: usize = 10;
+
 impl LastFound {
     /// Empty for a service that has not been read.
     pub(crate) fn get(&self, service: &str) -> Arc<Found> {
@@ -69,14 +72,15 @@ impl LastFound {
         self.all().sum.saturating_mul(INSTANCE)
     }
 
-    /// The service is about to have this many instances; `adds`: some that it did not have. False: there is no room
-    /// for them. A service whose instances are replaced again and again fills it with the previous ones, while these
-    /// are withheld.
-    pub(crate) fn fits(&self, service: &Arc<str>, instances: usize, adds: bool) -> bool {
+    /// The service is about to have this many instances, and did not have so many of these. False: there is no room
+    /// for them. A few may always take the place of others, as in a deploy. A service whose instances are replaced again
+    /// and again, all at once, fills the room with the previous ones, while these are withheld.
+    pub(crate) fn fits(&self, service: &Arc<str>, instances: usize, added: usize) -> bool {
         let mut all = self.all();
         let before = all.instances.get(service).copied().unwrap_or_default();
         let sum = all.sum - before + instances;
-        if adds && sum > all.max {
+        let replaces = instances <= before && added <= FEW.max(before / 10);
+        if added > 0 && sum > all.max && !replaces {
             return false;
         }
         all.sum = sum;
@@ -97,12 +101,21 @@ mod tests {
     fn all_services_share_the_room() {
         let (known, [a, b]) = (LastFound::default(), ["a", "b"].map(Arc::from));
         known.bound(5 * INSTANCE);
-        assert!(known.fits(&a, 3, true) && known.fits(&b, 2, true));
-        assert!(!known.fits(&b, 3, true));
-        assert!(known.fits(&a, 2, false) && known.fits(&b, 3, true));
+        assert!(known.fits(&a, 3, 3) && known.fits(&b, 2, 2));
+        assert!(!known.fits(&b, 3, 1));
+        assert!(known.fits(&a, 2, 0) && known.fits(&b, 3, 1));
         known.bound(INSTANCE);
-        assert!(known.fits(&b, 3, false), "what is known stays");
-        assert!(!known.fits(&b, 3, true), "and is replaced by nothing");
+        assert!(known.fits(&b, 3, 0), "what is known stays");
+        assert!(known.fits(&b, 3, 1), "and is replaced in a deploy");
+        assert!(!known.fits(&b, 4, 1));
+        known.bound(100 * INSTANCE);
+        assert!(known.fits(&b, 90, 90));
+        known.bound(0);
+        assert!(
+            known.fits(&b, 90, 10) && !known.fits(&b, 90, 90),
+            "but not all of many at once"
+        );
+        assert!(known.fits(&b, 3, 3));
         known.set(&b, None);
         assert_eq!(known.weight(), 2 * INSTANCE);
     }

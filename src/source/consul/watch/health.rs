@@ -127,8 +127,8 @@ impl Subject for HealthSubject {
         if !confirmed && (lacks || (empty && !same)) {
             return Verdict::Confirm;
         }
-        let adds = !self.before.ids.is_superset(&found.ids);
-        if !self.context.last_found.fits(&self.name, found.ids.len(), adds) {
+        let added = found.ids.difference(&self.before.ids).count();
+        if !self.context.last_found.fits(&self.name, found.ids.len(), added) {
             return self.unusable(NO_ROOM.to_owned());
         }
         if !same {
