@@ -256,8 +256,10 @@ async fn a_listener_and_a_service_may_change_places() {
     let mut hub = start(&[("a", info(None, None))]);
     hub.send(all("a", &[("orders", &[1])])).await;
     let listeners = |fanout: &Fanout| fanout.current().map(|now| now.len(Kind::Listener));
-    hub.until("dialled by gRPC", |_, fanout| listeners(fanout) == Some(1))
-        .await;
+    hub.until("an api_listener for gRPC", |_, fanout| {
+        listeners(fanout) == Some(1)
+    })
+    .await;
     let set = async |hub: &Running, listener: Option<Listener>| {
         let network = Box::new(Network {
             listeners: listener.into_iter().map(|l| ("orders".into(), l)).collect(),

@@ -99,7 +99,7 @@ impl Hub {
             let rejected = state.issues().filter(rejected).count();
             SourceDetail {
                 view: self.view(name, state),
-                last_delivery: state.heard().map(|at| self.instant(at)),
+                last_delivery: state.last_delivery().map(|at| self.instant(at)),
                 held: (
                     state.withheld().count(),
                     state.withheld().take(MAX_ENTRIES).map(held).collect(),

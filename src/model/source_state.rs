@@ -25,7 +25,7 @@ pub struct SourceState {
     status: Status,
     /// Since when it is connecting, live or away.
     since: Duration,
-    heard: Option<Duration>,
+    last_delivery: Option<Duration>,
     note: Option<String>,
     delivered: bool,
     /// It has delivered its whole state itself: what was known before a restart of the bridge is over.
@@ -59,7 +59,7 @@ impl SourceState {
             stray: Vec::new(),
             status: Status::Connecting,
             since: Duration::ZERO,
-            heard: None,
+            last_delivery: None,
             note: None,
             delivered: false,
             spoke: false,
@@ -90,8 +90,8 @@ impl SourceState {
 
     /// When facts came from it last.
     #[must_use]
-    pub const fn heard(&self) -> Option<Duration> {
-        self.heard
+    pub const fn last_delivery(&self) -> Option<Duration> {
+        self.last_delivery
     }
 
     /// How the source is, by what it says and not by what is served: a registry that says nothing is
@@ -275,7 +275,7 @@ impl SourceState {
             ..Touched::default()
         };
         self.delivered |= complete;
-        self.heard = Some(now);
+        self.last_delivery = Some(now);
         let mut told = change.services;
         if complete {
             let named: BTreeSet<&Arc<str>> = told.iter().map(|(name, _)| name).collect();

@@ -3,9 +3,8 @@
 use super::*;
 use std::net::SocketAddr;
 
-use crate::model::Expose;
 use crate::model::probe::{Answer, Standing};
-use crate::model::{Instance, Policy};
+use crate::model::{Expose, Instance, Policy};
 
 fn record(ids: std::ops::Range<u16>) -> ServiceRecord {
     let instance = |n: u16| Instance::new(format!("{n:03}"), ([127, 0, 0, 1], n + 1).into());
@@ -386,7 +385,11 @@ fn what_names_an_exposure_counts_once_that_is_defined() {
         let touched = state.set_exposures(&both, Duration::from_secs(1));
         assert!(touched.services.iter().map(|name| &**name).eq(["a"]) && touched.issues);
         assert!(exposed(&state) && state.issues().count() == 0);
-        assert_eq!(state.heard(), Some(Duration::ZERO), "the source sent nothing");
+        assert_eq!(
+            state.last_delivery(),
+            Some(Duration::ZERO),
+            "the source sent nothing"
+        );
         assert_eq!(state.set_exposures(&both, Duration::ZERO), Touched::default());
         state.set_exposures(&inside, Duration::from_secs(2));
         assert!(!exposed(&state) && state.issues().count() == 2);

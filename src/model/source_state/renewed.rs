@@ -60,9 +60,9 @@ impl SourceState {
             complete: false,
             stray: None,
         };
-        let heard = self.heard;
+        let last_delivery = self.last_delivery;
         let touched = self.take(change, now);
-        self.heard = heard; // it is not the source that speaks
+        self.last_delivery = last_delivery; // it is not the source that speaks
         touched
     }
 
