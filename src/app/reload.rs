@@ -48,7 +48,7 @@ pub fn steps(old: &Config, new: &Config) -> Vec<Step> {
         fixed
             .iter()
             .filter(|(_, differs)| *differs)
-            .map(|(name, _)| Step::Restart(*name)),
+            .map(|(name, _)| Step::Restart(name)),
     );
     steps
 }

@@ -48,7 +48,7 @@ fn service(folder: &Path, source: &str, name: &str, port: u16) {
 
 impl Bridge {
     /// With these services of sources, begun by this configuration.
-    async fn start(services: &[(&str, &str, u16)], text: &str) -> Self {
+    fn start(services: &[(&str, &str, u16)], text: &str) -> Self {
         let folder = TempDir::new().unwrap();
         for (source, name, port) in services {
             service(folder.path(), source, name, *port);
@@ -132,7 +132,7 @@ async fn a_source_comes_and_goes_and_what_others_have_stays() {
         format!("{EDGE}{}", source("a")),
         format!("{EDGE}{}{}", source("a"), source("b")),
     );
-    let mut bridge = Bridge::start(&services, &one).await;
+    let mut bridge = Bridge::start(&services, &one);
     bridge.until(Kind::Endpoints, "web", &["1001"], &["1002"]).await;
     bridge.apply(&both).await;
     bridge.until(Kind::Endpoints, "web", &["1001", "1002"], &[]).await;
@@ -164,7 +164,7 @@ async fn a_source_comes_and_goes_and_what_others_have_stays() {
 #[tokio::test]
 async fn a_source_that_moves_to_another_name_is_served_throughout() {
     let services = [("a", "web", 1001), ("b", "web", 1001)];
-    let mut bridge = Bridge::start(&services, &format!("{EDGE}{}", source("a"))).await;
+    let mut bridge = Bridge::start(&services, &format!("{EDGE}{}", source("a")));
     bridge.until(Kind::Endpoints, "web", &["1001"], &[]).await;
     let before = bridge.fanout.current().unwrap().number;
     bridge.apply(&format!("{EDGE}{}", source("b"))).await;
@@ -188,7 +188,7 @@ async fn a_source_with_other_settings_is_served_until_it_delivers() {
         let a = source("a").replace("path = \"a\"", &format!("path = \"{path}\""));
         format!("{EDGE}{a}{}", source("b"))
     };
-    let mut bridge = Bridge::start(&services, &with("a")).await;
+    let mut bridge = Bridge::start(&services, &with("a"));
     bridge.until(Kind::Endpoints, "web", &["1001"], &[]).await;
     bridge.apply(&with("missing")).await;
     let away = bridge.overview.wait_for(|overview| {
@@ -211,7 +211,7 @@ async fn another_network_is_published_by_its_difference() {
     };
     let services = [("a", "web", 1001)];
     let a = source("a");
-    let mut bridge = Bridge::start(&services, &a).await;
+    let mut bridge = Bridge::start(&services, &a);
     bridge.until(Kind::Cluster, "web", &["web"], &[]).await;
     bridge.until(Kind::Route, "edge", &[], &[]).await;
     // The exposure that the service names is defined later: what it declared counts from then on.

@@ -185,7 +185,7 @@ mod tests {
         tasks.spawn("ends", |_| std::future::ready(()));
         tasks.spawn("panics", async |_| panic!("by the test"));
         tasks.stop("slow").await;
-        let mut ended = vec![tasks.next().await.unwrap(), tasks.next().await.unwrap()];
+        let mut ended = [tasks.next().await.unwrap(), tasks.next().await.unwrap()];
         ended.sort_by(|a, b| a.name.cmp(&b.name));
         assert_eq!(
             ended.iter().map(|ended| &*ended.name).collect::<Vec<_>>(),

@@ -14,6 +14,10 @@ use crate::model::{Catalog, Conflict, Effective, Issue, Network, Policy, Service
 
 /// Remembers what was derived from each service, to tell what changes.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is news of its own, asked for by itself"
+)]
 pub struct Planner {
     network: Arc<Network>,
     services: BTreeMap<Arc<str>, Known>,
