@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_does_not_hold_its_place_for_ever() {
+    async fn a_connection_does_not_hold_its_place_without_end() {
         let short = Patience {
             whole: Duration::from_millis(100),
             ..long()
