@@ -1,5 +1,7 @@
 //! Keys and values of etcd.
 
+#[path = "../../../../../src/source/etcd/entries.rs"]
+mod entries;
 #[path = "../../../../../src/source/etcd/fields.rs"]
 mod fields;
 #[path = "../../../../../src/source/etcd/foreign.rs"]
