@@ -163,11 +163,15 @@ impl Entries {
         record
     }
 
-    /// With the time of its registration. Instances mostly declare the same: one allocation for all of them.
+    /// With the time of its registration, and in the order of ids: the same instances in another order say the same.
+    /// Instances mostly declare the same: one allocation for all of them.
     fn share(&self, mut entry: Entry<Vec<Instance>>) -> Entry<Vec<Instance>> {
         let created = u64::try_from(entry.create_revision).unwrap_or_default();
         let mut others = self.instances.values().filter_map(|e| e.instances().next());
         let mut known = others.next().cloned();
+        if let Some(good) = &mut entry.good {
+            good.content.sort_by(|a, b| a.id.cmp(&b.id));
+        }
         for instance in entry.good.iter_mut().flat_map(|good| &mut good.content) {
             if instance.created != created {
                 instance.created = created;

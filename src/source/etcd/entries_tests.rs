@@ -110,6 +110,31 @@ proptest! {
     }
 }
 
+/// As go-micro writes its nodes: a map, in any order.
+#[test]
+fn the_same_instances_in_another_order_are_no_change() {
+    let put = |ports: &[u16]| Step::Put {
+        id: 2,
+        ports: ports.to_vec(),
+        create_revision: 3,
+        broken: false,
+    };
+    let mut entries = Entries::default();
+    put(&[3, 4]).apply(&mut entries);
+    let mut noted = Before::default();
+    noted.note(
+        &Key::Instance {
+            service: "orders".into(),
+            id: "2",
+        },
+        Some(&entries),
+    );
+    put(&[4, 3]).apply(&mut entries);
+    assert!(!noted.differs(Some(&entries)));
+    put(&[4, 5]).apply(&mut entries);
+    assert!(noted.differs(Some(&entries)));
+}
+
 #[test]
 fn equal_declarations_are_there_once() {
     let mut entries = Entries::default();
