@@ -19,12 +19,8 @@ impl Shared {
                 return;
             }
             let index = &self.index;
-            let subscribed = |id| {
-                Kind::ALL
-                    .into_iter()
-                    .any(|kind| !index.named(kind, id).is_empty())
-            };
-            self.names.begin_sweep(&self.generation.used(), subscribed);
+            self.names
+                .begin_sweep(&self.generation.used(), |id| index.is_named(id));
             let open = (0..)
                 .zip(&self.mailboxes)
                 .filter(|(_, mailbox)| mailbox.is_some());

@@ -129,6 +129,14 @@ impl Index {
         &self.kinds.get(kind).wildcard
     }
 
+    /// Whether any stream subscribes to this name, of whatever type.
+    #[must_use]
+    pub fn is_named(&self, name: NameId) -> bool {
+        Kind::ALL
+            .into_iter()
+            .any(|kind| !self.named(kind, name).is_empty())
+    }
+
     /// The streams that subscribe to this name.
     #[must_use]
     pub fn named(&self, kind: Kind, name: NameId) -> RoaringBitmap {

@@ -224,12 +224,8 @@ impl World {
     fn forget(&mut self, free: u8) {
         if self.asking.is_none() {
             let index = &self.index;
-            let subscribed = |id| {
-                Kind::ALL
-                    .into_iter()
-                    .any(|kind| !index.named(kind, id).is_empty())
-            };
-            self.names.begin_sweep(&self.generation.used(), subscribed);
+            self.names
+                .begin_sweep(&self.generation.used(), |id| index.is_named(id));
             self.asking = Some((0..self.clients.len()).collect());
         }
         for who in (0..self.clients.len()).filter(|who| free & (1 << who) != 0) {
