@@ -261,5 +261,7 @@ mod publish_tests;
 #[cfg(test)]
 mod reload_tests;
 #[cfg(test)]
+mod running_tests;
+#[cfg(test)]
 #[path = "run_tests.rs"]
 mod tests;

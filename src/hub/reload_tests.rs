@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 
+use super::running_tests::{self, Running};
 use super::*;
 use crate::model::change::What;
 use crate::model::{
@@ -12,22 +13,11 @@ use crate::model::{
 };
 use crate::xds::Kind;
 
-struct Running {
-    events: mpsc::Sender<Event>,
-    orders: mpsc::Sender<Order>,
-    seen: watch::Receiver<Overview>,
-    metrics: Arc<Metrics>,
-    fanout: Arc<Fanout>,
-    _stop: tokio_util::sync::DropGuard,
-}
-
 fn info(guard: Option<GuardRule>, registry: Option<&str>) -> SourceInfo {
     SourceInfo {
-        kind: "etcd",
         guard,
         registry: registry.map(str::to_owned),
-        priority: 0,
-        ask: None,
+        ..running_tests::info()
     }
 }
 
@@ -41,27 +31,7 @@ fn network() -> Network {
 
 fn start(sources: &[(&str, SourceInfo)]) -> Running {
     let sources = sources.iter().map(|(name, info)| ((*name).into(), info.clone()));
-    let (fanout, metrics) = (Arc::new(Fanout::new(10, false)), Arc::new(Metrics::default()));
-    let settle = (Duration::from_millis(10), Duration::from_millis(100));
-    let (hub, seen) = Hub::new(
-        sources.collect(),
-        network(),
-        settle,
-        fanout.clone(),
-        metrics.clone(),
-    );
-    let ((events, inbox), (orders, orders_in)) = (mpsc::channel(8), mpsc::channel(1));
-    let stop = CancellationToken::new();
-    let nobody = (mpsc::channel(1).0, mpsc::channel(1).1);
-    tokio::spawn(hub.run(inbox, orders_in, nobody, stop.clone()));
-    Running {
-        events,
-        orders,
-        seen,
-        metrics,
-        fanout,
-        _stop: stop.drop_guard(),
-    }
+    Running::start(sources.collect(), network(), None)
 }
 
 /// All services of a source: its instances, by name.

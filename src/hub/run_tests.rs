@@ -1,5 +1,6 @@
 //! The loop of the hub, by a clock that stands still until somebody waits.
 
+use super::running_tests::{Running, info};
 use super::*;
 use crate::model::change::What;
 use crate::model::{Bind, Change, Clusters, Facts, Instance, Listener, RouteRule, ServiceRecord};
@@ -30,28 +31,12 @@ fn event(services: &[(&str, Option<&str>)]) -> Event {
     }
 }
 
-struct Running {
-    events: mpsc::Sender<Event>,
-    orders: mpsc::Sender<Order>,
-    seen: watch::Receiver<Overview>,
-    metrics: Arc<Metrics>,
-    fanout: Arc<Fanout>,
-    _stop: tokio_util::sync::DropGuard,
-}
-
 fn start() -> Running {
     start_after(Decisions::default())
 }
 
 /// A hub that knows what another one decided.
 fn start_after(decisions: Decisions) -> Running {
-    let info = SourceInfo {
-        kind: "etcd",
-        guard: None,
-        registry: None,
-        priority: 0,
-        ask: None,
-    };
     let listener = Listener {
         fleets: vec!["egde".into()],
         ..Listener::new(Bind::Internal, "internal".into())
@@ -61,23 +46,8 @@ fn start_after(decisions: Decisions) -> Running {
         exposures: BTreeMap::from([("internal".into(), crate::model::Exposure::internal())]),
         listeners: BTreeMap::from([("edge".into(), listener)]),
     };
-    let (fanout, metrics) = (Arc::new(Fanout::new(10, false)), Arc::new(Metrics::default()));
-    let settle = (Duration::from_millis(10), Duration::from_millis(100));
-    let sources = BTreeMap::from([("s".into(), info)]);
-    let (hub, seen) = Hub::new(sources, network, settle, fanout.clone(), metrics.clone());
-    let hub = hub.remembering(BTreeMap::new(), decisions, crate::cache::writer().0);
-    let ((events, inbox), (orders, orders_in)) = (mpsc::channel(4), mpsc::channel(1));
-    let stop = CancellationToken::new();
-    let nobody = (mpsc::channel(1).0, mpsc::channel(1).1);
-    tokio::spawn(hub.run(inbox, orders_in, nobody, stop.clone()));
-    Running {
-        events,
-        orders,
-        seen,
-        metrics,
-        fanout,
-        _stop: stop.drop_guard(),
-    }
+    let sources = BTreeMap::from([("s".into(), info())]);
+    Running::start(sources, network, Some(decisions))
 }
 
 impl Running {
