@@ -26,14 +26,10 @@ pub struct Planner {
     hosts: Hosts,
     /// Services whose versions disagree, with a sentence about each key.
     conflicts: BTreeMap<Arc<str>, Vec<Issue>>,
-    /// Services with failing instances and no healthy one.
-    all_unhealthy: BTreeSet<Arc<str>>,
-    /// Services all of whose instances are off.
-    all_off: BTreeSet<Arc<str>>,
-    /// Those that became so, or are so no longer, since this was last asked.
-    off: Vec<(Arc<str>, bool)>,
-    /// Those that became all unhealthy, or are so no longer, since this was last asked.
-    health: Vec<(Arc<str>, bool)>,
+    /// With failing instances and no healthy one.
+    all_unhealthy: Services,
+    /// All of whose instances are off.
+    all_off: Services,
     started: bool,
     /// The network is another one than at the last plan: each service and each host is to be looked at.
     renewed: bool,
@@ -49,6 +45,27 @@ struct Known {
     owned: Owned,
     claimed: Claimed,
     dialled: Dialled,
+}
+
+/// Services in some state.
+#[derive(Debug, Default)]
+struct Services {
+    now: BTreeSet<Arc<str>>,
+    /// Those that came into it, or are in it no longer, since this was last asked.
+    news: Vec<(Arc<str>, bool)>,
+}
+
+impl Services {
+    fn note(&mut self, name: &Arc<str>, is: bool) {
+        let changed = if is {
+            self.now.insert(name.clone())
+        } else {
+            self.now.remove(name)
+        };
+        if changed {
+            self.news.push((name.clone(), is));
+        }
+    }
 }
 
 /// What one service is planned as.
@@ -121,10 +138,8 @@ impl Planner {
             services: BTreeMap::new(),
             hosts: Hosts::default(),
             conflicts: BTreeMap::new(),
-            all_unhealthy: BTreeSet::new(),
-            all_off: BTreeSet::new(),
-            off: Vec::new(),
-            health: Vec::new(),
+            all_unhealthy: Services::default(),
+            all_off: Services::default(),
             started: false,
             renewed: false,
             news: false,
@@ -135,9 +150,6 @@ impl Planner {
     /// Plans for this network from now on. The next plan looks at all services again.
     pub fn set_network(&mut self, network: Arc<Network>) {
         self.standing.set_keep(network.clusters.keep_routes);
-        for known in self.services.values_mut() {
-            known.owned.forget_inputs();
-        }
         self.network = network;
         self.renewed = true;
     }
@@ -229,22 +241,22 @@ impl Planner {
 
     /// Services with failing instances and no healthy one.
     pub const fn all_unhealthy(&self) -> &BTreeSet<Arc<str>> {
-        &self.all_unhealthy
+        &self.all_unhealthy.now
     }
 
     /// Services all of whose instances are off.
     pub const fn all_off(&self) -> &BTreeSet<Arc<str>> {
-        &self.all_off
+        &self.all_off.now
     }
 
     /// Which of these are new (`true`), and which are no longer such.
     pub fn take_off(&mut self) -> Vec<(Arc<str>, bool)> {
-        std::mem::take(&mut self.off)
+        std::mem::take(&mut self.all_off.news)
     }
 
     /// Which services have become all unhealthy (`true`), and which are so no longer.
     pub fn take_health(&mut self) -> Vec<(Arc<str>, bool)> {
-        std::mem::take(&mut self.health)
+        std::mem::take(&mut self.all_unhealthy.news)
     }
 
     /// What is wrong with what services declare together.
@@ -275,17 +287,15 @@ impl Planner {
             let found = catalog.service_after(name, self.standing.elected(name));
             let service = self.standing.follow(name, found, now).map(Arc::new);
             self.note_conflicts(name, service.as_ref().map_or(&[], |service| &service.conflicts));
-            self.note_health(
-                name,
-                service.as_ref().is_some_and(|service| service.all_unhealthy()),
-            );
-            self.note_off(name, service.as_ref().is_some_and(|service| service.all_off()));
+            let is = |state: fn(&Service) -> bool| service.as_deref().is_some_and(state);
+            self.all_unhealthy.note(name, is(Service::all_unhealthy));
+            self.all_off.note(name, is(Service::all_off));
             match service {
                 Some(service) => self.follow(&service, &mut steps, &mut hosts),
                 None => self.forgotten(name, &mut steps, &mut hosts),
             }
         }
-        if first || renewed {
+        if first {
             hosts.extend(self.hosts.all());
         }
         for (exposure, host) in hosts {
@@ -337,28 +347,6 @@ impl Planner {
         known.owned.replace(Vec::new(), steps);
         self.hosts.replace(name, &known.claimed.claims, &[], hosts);
         self.news = true;
-    }
-
-    fn note_health(&mut self, name: &Arc<str>, all_unhealthy: bool) {
-        let changed = if all_unhealthy {
-            self.all_unhealthy.insert(name.clone())
-        } else {
-            self.all_unhealthy.remove(name)
-        };
-        if changed {
-            self.health.push((name.clone(), all_unhealthy));
-        }
-    }
-
-    fn note_off(&mut self, name: &Arc<str>, all_off: bool) {
-        let changed = if all_off {
-            self.all_off.insert(name.clone())
-        } else {
-            self.all_off.remove(name)
-        };
-        if changed {
-            self.off.push((name.clone(), all_off));
-        }
     }
 
     fn note_conflicts(&mut self, name: &Arc<str>, conflicts: &[Conflict]) {

@@ -117,13 +117,6 @@ impl Owned {
         self.0.keys()
     }
 
-    /// What they were made of counts no more: all are to be made again.
-    pub(super) fn forget_inputs(&mut self) {
-        for inputs in self.0.values_mut() {
-            *inputs = None;
-        }
-    }
-
     /// The service owns these now, and nothing else: what that changes.
     pub(super) fn replace(&mut self, planned: Vec<Planned>, steps: &mut Vec<Step>) {
         let mut before = std::mem::take(&mut self.0);

@@ -44,7 +44,7 @@ impl Translator {
         }
     }
 
-    /// Translates for this network from now on. The next steps must hold all services and hosts
+    /// Translates for this network from now on. The next steps must be of a plan for it
     /// ([`crate::plan::Planner::set_network`]).
     pub fn set_network(&mut self, network: Arc<Network>) {
         self.network = network;
