@@ -42,6 +42,29 @@ async fn a_transaction_in_fragments_is_one_change() {
     assert_eq!(hub.named(), [("orders".into(), Some(4))]);
 }
 
+/// Deleting everything below a prefix of others is one revision, however many keys there were.
+#[tokio::test]
+async fn a_revision_too_large_to_be_put_together_is_listed() {
+    let (fake, address) = Fake::start().await;
+    put(&fake, &[1]);
+    let watcher = EtcdWatcher::new(&config(&[&address])).with_timing(QUICK);
+    let mut hub = Hub::hearing(watcher.within(Budget::new(512 << 10)));
+    hub.until_ports("orders", &[1]).await;
+    hub.until_live().await;
+    fake.write_unseen(&[(&orders(2).0, Some(&orders(2).1))]);
+    let many: Vec<String> = (0..1_000)
+        .map(|n| format!("/services/others/instances/{n}"))
+        .collect();
+    let many: Vec<_> = many.iter().map(|key| (key.as_str(), None)).collect();
+    let events = fake.write_unseen(&many);
+    break_then(&fake, move |header| {
+        let parts = std::iter::repeat_n(told(header, &events, true), 3);
+        Reply::Say([created(header)].into_iter().chain(parts).collect(), Then::Stay)
+    });
+    hub.until_ports("orders", &[1, 2]).await;
+    assert_eq!(ranges(&fake), 2);
+}
+
 /// A header ran 1,300 revisions ahead of the last event once.
 #[tokio::test]
 async fn a_cut_between_catch_up_messages_goes_on_after_the_last_event() {
@@ -276,6 +299,26 @@ async fn answers_for_another_watch_or_of_another_cluster_are_not_served() {
         assert!(served.all(|instance| instance.address.port() != 9), "{reason}");
         assert_eq!(ranges(&fake), 1, "{reason}: nothing is listed again");
     }
+}
+
+/// A member may send other keys for ever, each page in time.
+#[tokio::test]
+async fn a_listing_that_does_not_end_is_said() {
+    let (fake, address) = Fake::start().await;
+    put(&fake, &[1]);
+    let timing = Timing {
+        silence: Duration::from_millis(200),
+        ..QUICK
+    };
+    let mut hub = Hub::hearing(EtcdWatcher::new(&config(&[&address])).with_timing(timing));
+    hub.until_ports("orders", &[1]).await;
+    hub.until_live().await;
+    fake.script(|ask| matches!(ask, Ask::Range { .. }).then_some(Reply::Hang));
+    fake.write_unseen(&[(&orders(2).0, Some(&orders(2).1))]);
+    fake.compact();
+    fake.cut_watches(OK);
+    hub.until_away("listing /services/ takes longer").await;
+    assert_eq!(hub.ports("orders").as_deref(), Some(&[1][..]));
 }
 
 /// More than may be known: what is known stays, what comes beside it is left out by name, and a listing with more is

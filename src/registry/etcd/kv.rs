@@ -57,12 +57,13 @@ impl Event {
         }
     }
 
-    /// The bytes of the value that is held.
+    /// The bytes that it holds, of a deletion, too: one transaction may delete a million keys.
     #[must_use]
     pub const fn weight(&self) -> usize {
-        match self {
-            Self::Put(kv) => kv.value.len(),
-            Self::Delete { .. } => 0,
-        }
+        size_of::<Self>()
+            + match self {
+                Self::Put(kv) => kv.key.len() + kv.value.len(),
+                Self::Delete { key, .. } => key.len(),
+            }
     }
 }

@@ -145,9 +145,12 @@ impl Connection {
             .watch_client()
             .max_decoding_message_size(self.longest());
         let end = prefix_end(prefix.as_bytes());
-        let mut watch = timeout(CALL_TIMEOUT, Watch::open(client, prefix, end, from))
-            .await
-            .map_err(|_| Error::Silent)??;
+        let mut watch = timeout(
+            CALL_TIMEOUT,
+            Watch::open(client, prefix, end, from, self.longest()),
+        )
+        .await
+        .map_err(|_| Error::Silent)??;
         if watch.origin.cluster_id == 0 {
             // `etcd grpc-proxy` confirms a watch itself when another client watches the same range already.
             // Its header names no cluster and no term, and repeats our revision, whatever the store's is.

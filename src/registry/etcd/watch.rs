@@ -8,8 +8,8 @@ use etcd_client::{WatchClient, WatchOptions, WatchStream};
 use super::error::Error;
 use super::{Event, Kv, Origin};
 
-/// Fragments of one answer are put together up to so many bytes of values: a catch-up holds up to a thousand
-/// revisions, each with a value of up to [`super::MAX_VALUE`].
+/// Fragments of one answer are put together up to so many bytes: a catch-up holds up to a thousand revisions,
+/// each with a value of up to [`super::MAX_VALUE`].
 const MAX_HELD: usize = 16 * 1024 * 1024;
 
 /// What a watch says. Any of them is a sign of life.
@@ -32,15 +32,20 @@ pub struct Watch {
     id: i64,
     /// Events of the fragments seen so far. Kept here, so that [`Watch::next`] may be dropped halfway.
     parts: Vec<Event>,
+    /// What they weigh.
+    held: usize,
+    /// What those of one revision may weigh.
+    most: usize,
 }
 
 impl Watch {
-    /// Opens the watch and waits until etcd confirms it.
+    /// Opens the watch and waits until etcd confirms it. `most`: what the fragments of one revision may weigh.
     pub(super) async fn open(
         mut client: WatchClient,
         prefix: &str,
         end: Vec<u8>,
         from: i64,
+        most: usize,
     ) -> Result<Self, Error> {
         let options = WatchOptions::new()
             .with_range(end)
@@ -70,6 +75,8 @@ impl Watch {
             origin,
             id: response.watch_id,
             parts: Vec::new(),
+            held: 0,
+            most,
         })
     }
 
@@ -89,19 +96,27 @@ impl Watch {
         check(&response)?;
         let more = response.fragment;
         for event in response.events {
-            self.parts.extend(typed(event)?);
+            if let Some(event) = typed(event)? {
+                self.held += event.weight();
+                self.parts.push(event);
+            }
         }
-        if more && self.parts.iter().map(Event::weight).sum::<usize>() >= MAX_HELD {
+        if more && self.held >= MAX_HELD.min(self.most) {
             let whole = whole(&mut self.parts);
-            return Ok(if whole.is_empty() {
-                Message::Alive
-            } else {
-                Message::Events(whole)
-            });
+            self.held = self.parts.iter().map(Event::weight).sum();
+            if self.held >= self.most {
+                // One revision: a listing shows what it changed, page by page.
+                let reason = format!("a revision with changes of more than {} bytes", self.most);
+                return Err(Error::TooLarge { reason });
+            }
+            if !whole.is_empty() {
+                return Ok(Message::Events(whole));
+            }
         }
         if more {
             return Ok(Message::Alive);
         }
+        self.held = 0;
         if self.parts.is_empty() {
             // Without a header it proves nothing beyond a sign of life.
             let revision = response.header.map(|header| header.revision);

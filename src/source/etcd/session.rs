@@ -234,13 +234,33 @@ impl Session {
         self.attend(member, &mut watch).await
     }
 
-    /// Takes the whole prefix in, and delivers it as one complete change.
+    /// Lists, and says so when that takes long: what is served meanwhile is what was known before.
     async fn list(&mut self, member: &Member) -> Result<Position, Break> {
+        let (outlet, late) = (self.outlet.clone(), self.timing.silence);
+        let reason = format!(
+            "{}: listing {} takes longer than {late:?}; what is known stays until it is complete",
+            member.endpoint, self.prefix
+        );
+        let served = self.delivered;
+        let mut listing = std::pin::pin!(self.read_all(member));
+        if let Ok(listed) = timeout(late, &mut listing).await {
+            return listed;
+        }
+        if served {
+            warn!("{reason}");
+            outlet.tell(News::Status(Status::Away { reason })).await?;
+        }
+        listing.await
+    }
+
+    /// Takes the whole prefix in, and delivers it as one complete change.
+    async fn read_all(&mut self, member: &Member) -> Result<Position, Break> {
         let asked = *self.outlet.asked.borrow_and_update();
         let mut pages = member.connection.list(&self.prefix).await?;
         self.recognise(member, pages.origin()).await?;
         let mut keys = 0;
-        self.state.bound(self.known.most());
+        // Never less than is known now: what others hold must not keep a listing out that takes no more than before.
+        self.state.bound(self.known.most().max(self.state.weight()));
         let mut relisting = self.state.relist();
         // Decoded page by page: the values of a whole prefix are never held together.
         while let Some(page) = pages.next().await? {
@@ -311,7 +331,9 @@ impl Session {
 }
 
 impl Outlet {
+    /// Waits until it is taken: see [`Sink::change`](crate::source::Sink::change).
     async fn tell(&self, news: News) -> Result<(), HubGone> {
-        self.union.send((self.nth, news)).await.map_err(|_| HubGone)
+        self.union.send((self.nth, news)).await.map_err(|_| HubGone)?;
+        self.union.reserve().await.map(drop).map_err(|_| HubGone)
     }
 }
