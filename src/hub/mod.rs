@@ -49,8 +49,9 @@ use crate::model::{Catalog, Event, Network};
 use crate::plan::{Decisions, Planner};
 use crate::translate::Translator;
 
-/// Events of sources that wait for the hub; a source that is faster waits itself.
-pub const INBOX: usize = 256;
+/// Events of sources that wait for the hub; a source that is faster waits itself. One: a change may hold a hundred
+/// thousand instances.
+pub const INBOX: usize = 1;
 
 /// The task's state.
 #[derive(Debug)]

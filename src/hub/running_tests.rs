@@ -24,7 +24,7 @@ impl Running {
         if let Some(decisions) = decisions {
             hub = hub.remembering(BTreeMap::new(), decisions, crate::cache::writer().0);
         }
-        let ((events, inbox), (orders, orders_in)) = (mpsc::channel(8), mpsc::channel(1));
+        let ((events, inbox), (orders, orders_in)) = (mpsc::channel(INBOX), mpsc::channel(1));
         let stop = CancellationToken::new();
         let nobody = (mpsc::channel(1).0, mpsc::channel(1).1);
         tokio::spawn(hub.run(inbox, orders_in, nobody, stop.clone()));

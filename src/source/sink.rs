@@ -57,12 +57,14 @@ impl Sink {
         &self.source
     }
 
-    /// Delivers facts; waits while the hub is busy.
+    /// Delivers facts; waits until the hub takes them. Each change of a large service holds all its instances: a
+    /// source that went on meanwhile would fill the memory with those that wait.
     ///
     /// # Errors
     /// [`HubGone`] when the program ends.
     pub async fn change(&self, change: Change) -> Result<(), HubGone> {
-        self.send(What::Change(change)).await
+        self.send(What::Change(change)).await?;
+        self.hub.reserve().await.map(drop).map_err(|_| HubGone)
     }
 
     /// Delivers a change of the source's own condition.
@@ -97,5 +99,25 @@ impl Sink {
             })
             .await
             .map_err(|_| HubGone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_source_waits_until_its_change_is_taken() {
+        let (hub, mut inbox) = mpsc::channel(1);
+        let sink = Sink::new("s".into(), hub);
+        let mut sent = Box::pin(sink.change(Change::default()));
+        assert!(sent.as_mut().now_or_never().is_none(), "nobody has taken it");
+        assert!(inbox.recv().await.is_some());
+        sent.await.unwrap();
+        drop(inbox);
+        assert!(sink.change(Change::default()).await.is_err());
     }
 }

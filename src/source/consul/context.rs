@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::capacity::Capacity;
-use super::news::News;
+use super::news::{Fact, News};
 use super::timing::Timing;
 use super::trust::Trust;
 use super::trust::last_found::LastFound;
@@ -79,6 +79,12 @@ impl Context {
 
     /// Sends to the supervisor. When that is gone the source ends anyway.
     pub(crate) async fn send(&self, news: News) {
+        let names = matches!(news.fact, Fact::Names(_));
         let _ = self.news.send(news).await;
+        if names {
+            // Until it is taken: a list of a hundred thousand names, which may be another one at each answer, must not
+            // wait a thousand times.
+            drop(self.news.reserve_many(self.news.max_capacity()).await);
+        }
     }
 }

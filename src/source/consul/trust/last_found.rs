@@ -72,15 +72,15 @@ impl LastFound {
         self.all().sum.saturating_mul(INSTANCE)
     }
 
-    /// The service is about to have this many instances, and did not have so many of these. False: there is no room
-    /// for them. A few may always take the place of others, as in a deploy. A service whose instances are replaced again
-    /// and again, all at once, fills the room with the previous ones, while these are withheld.
-    pub(crate) fn fits(&self, service: &Arc<str>, instances: usize, added: usize) -> bool {
+    /// The service is about to have this many instances; it did not have `added` of these, and no longer has `missing`
+    /// previous ones. False: there is no room for them. The missing ones need room, too: they may be withheld. A few may
+    /// always take the place of others, as in a deploy.
+    pub(crate) fn fits(&self, service: &Arc<str>, instances: usize, added: usize, missing: usize) -> bool {
         let mut all = self.all();
         let before = all.instances.get(service).copied().unwrap_or_default();
         let sum = all.sum - before + instances;
         let replaces = instances <= before && added <= FEW.max(before / 10);
-        if added > 0 && sum > all.max && !replaces {
+        if added > 0 && sum.saturating_add(missing) > all.max && !replaces {
             return false;
         }
         all.sum = sum;
@@ -101,21 +101,25 @@ mod tests {
     fn all_services_share_the_room() {
         let (known, [a, b]) = (LastFound::default(), ["a", "b"].map(Arc::from));
         known.bound(5 * INSTANCE);
-        assert!(known.fits(&a, 3, 3) && known.fits(&b, 2, 2));
-        assert!(!known.fits(&b, 3, 1));
-        assert!(known.fits(&a, 2, 0) && known.fits(&b, 3, 1));
+        assert!(known.fits(&a, 3, 3, 0) && known.fits(&b, 2, 2, 0));
+        assert!(!known.fits(&b, 3, 1, 0));
+        assert!(known.fits(&a, 2, 0, 1) && known.fits(&b, 3, 1, 0));
         known.bound(INSTANCE);
-        assert!(known.fits(&b, 3, 0), "what is known stays");
-        assert!(known.fits(&b, 3, 1), "and is replaced in a deploy");
-        assert!(!known.fits(&b, 4, 1));
+        assert!(known.fits(&b, 3, 0, 0), "what is known stays");
+        assert!(known.fits(&b, 3, 1, 1), "and is replaced in a deploy");
+        assert!(!known.fits(&b, 4, 1, 0));
         known.bound(100 * INSTANCE);
-        assert!(known.fits(&b, 90, 90));
+        assert!(known.fits(&b, 90, 90, 3));
+        assert!(
+            !known.fits(&b, 90, 90, 90),
+            "the previous ones may be withheld beside them"
+        );
         known.bound(0);
         assert!(
-            known.fits(&b, 90, 10) && !known.fits(&b, 90, 90),
-            "but not all of many at once"
+            known.fits(&b, 90, 10, 10) && !known.fits(&b, 90, 11, 11),
+            "but not many at once"
         );
-        assert!(known.fits(&b, 3, 3));
+        assert!(known.fits(&b, 3, 3, 90));
         known.set(&b, None);
         assert_eq!(known.weight(), 2 * INSTANCE);
     }

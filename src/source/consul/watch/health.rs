@@ -128,7 +128,9 @@ impl Subject for HealthSubject {
             return Verdict::Confirm;
         }
         let added = found.ids.difference(&self.before.ids).count();
-        if !self.context.last_found.fits(&self.name, found.ids.len(), added) {
+        let missing = self.before.ids.difference(&found.ids).count();
+        let room = &self.context.last_found;
+        if !room.fits(&self.name, found.ids.len(), added, missing) {
             return self.unusable(NO_ROOM.to_owned());
         }
         if !same {
