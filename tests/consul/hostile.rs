@@ -1,5 +1,7 @@
 //! The Consul source and answers that hold too much, or never begin: what is known stays, and others go on.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use xds_bridge::config::ConsulSource;
@@ -70,6 +72,35 @@ async fn more_instances_or_elements_than_anybody_registers_are_not_read() {
     answers(&fake, "/orders", 901, format!("[{one},{odd}]"));
     until_named(&mut hub, "more than 4096 elements").await;
     assert_eq!(hub.ports("orders"), Some(vec![1]));
+}
+
+/// A service that is not listed any more is confirmed by one read at a time.
+#[tokio::test]
+async fn lists_that_change_faster_than_they_are_confirmed_start_no_further_reads() {
+    let (fake, address) = Fake::start().await;
+    for name in ["orders", "users"] {
+        fake.set(name, &[1]);
+    }
+    let mut hub = Hub::watch(&address, None);
+    hub.until_live().await;
+    fake.forget();
+    let lists = AtomicU64::new(0);
+    fake.script(move |ask| {
+        if ask.path.ends_with("/catalog/services") {
+            let n = lists.fetch_add(1, Ordering::Relaxed);
+            return say(
+                200,
+                1_000 + n,
+                &format!(r#"{{"consul":[],"users":[],"other-{n}":[]}}"#),
+            );
+        }
+        (ask.path.ends_with("/orders") && ask.index.is_none()).then_some(Reply::Hang)
+    });
+    fake.set("users", &[2]);
+    fake.until_seen_times(20, |ask| ask.path.ends_with("/catalog/services"))
+        .await;
+    let reads = fake.count(|ask| ask.path.ends_with("/orders") && ask.index.is_none());
+    assert!((1..5).contains(&reads), "{reads}");
 }
 
 /// Each is read and thrown away: no deadline of ours bounds how fast.

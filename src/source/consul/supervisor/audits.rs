@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{HealthSubject, NamesSubject, Supervisor};
+use super::{Ended, HealthSubject, NamesSubject, Supervisor};
 use crate::source::consul::news::{Audited, Fact, Finding, News};
 use crate::source::consul::watch::audit::{self, Thing};
 
@@ -38,12 +38,12 @@ impl Supervisor {
             Some(name) => {
                 let index = ledger.index(epoch, &name);
                 let subject = HealthSubject::new(&self.context, name);
-                self.read_once(subject, Some(Audited { epoch, index }));
+                self.read_once(subject, Some(Audited { epoch, index }), Ended::Audit);
             }
             None => {
                 let index = self.names_index;
                 let subject = NamesSubject::new(&self.context);
-                self.read_once(subject, Some(Audited { epoch, index }));
+                self.read_once(subject, Some(Audited { epoch, index }), Ended::Audit);
             }
         }
     }

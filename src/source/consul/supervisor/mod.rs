@@ -36,6 +36,8 @@ use crate::source::{HubGone, Sink};
 /// A task that has ended.
 enum Ended {
     Watch(Arc<str>, End),
+    /// A read that confirms a service.
+    Confirmed(Arc<str>),
     Audit,
     Other,
 }
@@ -48,6 +50,8 @@ pub(super) struct Supervisor {
     weight: Known,
     tasks: JoinSet<Ended>,
     watches: HashMap<Arc<str>, Watch>,
+    /// Services that are being confirmed; true: to be confirmed once more after that.
+    confirming: HashMap<Arc<str>, bool>,
     /// The services that have no watch.
     swept: watch::Sender<Swept>,
     audits: Audits,
@@ -69,6 +73,7 @@ impl Supervisor {
             weight: context.capacity.client().known(),
             tasks: JoinSet::new(),
             watches: HashMap::new(),
+            confirming: HashMap::new(),
             swept: watch::Sender::default(),
             audits: Audits::default(),
             names_index: 0,
@@ -249,16 +254,31 @@ impl Supervisor {
     }
 
     /// Reads a service once, to confirm what it is.
+    /// One read of a service at a time: lists of names may change faster than they are confirmed.
     fn confirm(&mut self, name: Arc<str>) {
-        self.read_once(HealthSubject::new(&self.context, name), None);
+        if let Some(again) = self.confirming.get_mut(&name) {
+            *again = true;
+            return;
+        }
+        self.confirming.insert(name.clone(), false);
+        let subject = HealthSubject::new(&self.context, name.clone());
+        self.read_once(subject, None, Ended::Confirmed(name));
     }
 
     fn ended(&mut self, ended: Result<Ended, JoinError>) {
         match ended {
             Ok(Ended::Watch(name, end)) => self.watch_ended(name, end),
             Ok(Ended::Audit) => self.audits.ended(),
+            Ok(Ended::Confirmed(name)) => {
+                if self.confirming.remove(&name) == Some(true) && self.ledger.knows(&name) {
+                    self.confirm(name);
+                }
+            }
             Ok(Ended::Other) => {}
-            Err(error) => tracing::error!(%error, "a task of the consul source failed"),
+            Err(error) => {
+                self.confirming.clear(); // it may have been one of these
+                tracing::error!(%error, "a task of the consul source failed");
+            }
         }
     }
 }

@@ -9,7 +9,12 @@ use crate::source::consul::watch::{Belief, Next, step};
 
 impl Supervisor {
     /// Reads something once, by `?consistent`; `audit`: what its watch held when the audit began this read.
-    pub(super) fn read_once(&mut self, mut subject: impl Subject + 'static, audit: Option<Audited>) {
+    pub(super) fn read_once(
+        &mut self,
+        mut subject: impl Subject + 'static,
+        audit: Option<Audited>,
+        ended: Ended,
+    ) {
         let context = self.context.clone();
         self.spawn(async move {
             let mut belief = Belief::of_audit(audit);
@@ -32,7 +37,7 @@ impl Supervisor {
                     | Next::Hidden => break,
                 }
             }
-            audit.map_or(Ended::Other, |_| Ended::Audit)
+            ended
         });
     }
 
