@@ -10,7 +10,7 @@ UNIT_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) \
 
 .DEFAULT_GOAL := run
 .NOTPARALLEL:
-.PHONY: run test compat fuzz demo bench build lint fmt tools programs build-deps cargo cargo-lints clean-tools clean help
+.PHONY: run test compat fuzz demo bench hostile-registries build lint fmt tools programs build-deps cargo cargo-lints clean-tools clean help
 
 run: build-deps ## build and start with the sample catalog, by examples/bridge.toml (the default)
 	$(CARGO) run --locked --bin xds-bridge -- run --config examples/bridge.toml
@@ -53,6 +53,11 @@ demo: build-deps programs ## a real Envoy follows the real registries, step by s
 bench: build-deps programs ## memory, latency, streams, load on registries, of a release build (BENCH=--quick: less; BENCH=registries: one)
 	$(CARGO) build --release --locked --bin xds-bridge
 	$(CARGO) run --release --locked --example load -- $(BENCH)
+
+# Half an hour; by hand, not a part of `make test`.
+hostile-registries: build-deps ## 96 hostile answers of Consul and etcd: the bridge lives in 300 MiB (HOSTILE="etcd watch": only some)
+	$(CARGO) build --release --locked --bin xds-bridge
+	$(CARGO) run --release --locked --example hostile -- $(HOSTILE)
 
 build: build-deps ## the release binary, target/release/xds-bridge
 	$(CARGO) build --release --locked --bin xds-bridge

@@ -154,7 +154,7 @@ fn each_command_and_target_that_is_named_exists() {
         });
         at.map(|(at, _)| {
             let rest = text[at + word.len()..].chars();
-            rest.take_while(char::is_ascii_lowercase).collect()
+            rest.take_while(|c| c.is_ascii_lowercase() || *c == '-').collect()
         })
         .filter(|name: &String| !name.is_empty())
         .collect()
