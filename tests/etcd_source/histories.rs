@@ -348,6 +348,19 @@ async fn more_than_may_be_known_takes_nothing_away() {
     };
     hub.until("it is named", named).await;
     assert_eq!(hub.ports("orders"), Some(ports.clone()));
+    // Room for it is made by another key.
+    fake.txn(&[(&orders(184).0, None)]);
+    let mut others: Vec<u16> = (1..184).collect();
+    others.push(300);
+    let taken = |hub: &Hub| hub.ports("orders").as_ref() == Some(&others);
+    hub.until("the value that was left out", taken).await;
+    put(&fake, &[184]);
+    fake.txn(&[(&orders(300).0, None)]);
+    hub.until("all of the first ones", all).await;
+    hub.until("none of them is left out", |hub| {
+        !named(hub) && hub.ports("orders").as_ref() == Some(&ports)
+    })
+    .await;
     fake.write_unseen(&[(&orders(301).0, Some(&orders(301).1))]);
     fake.compact();
     fake.cut_watches(OK);

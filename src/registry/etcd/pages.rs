@@ -50,7 +50,7 @@ impl Pages {
             page: budget.share(),
             from: prefix.to_vec(),
             end,
-            limit: FIRST_PAGE,
+            limit: first_limit(budget.part()),
             more: true,
             revision: 0,
             origin: Origin {
@@ -117,9 +117,15 @@ impl Pages {
             self.more = page.more();
             let kvs = page.take_kvs();
             let weight: usize = kvs.iter().map(|kv| kv.key().len() + kv.value().len()).sum();
-            self.limit = next_limit(self.limit, kvs.len(), weight);
             let taken = kvs.len().saturating_mul(PER_KEY).saturating_add(weight);
-            grow(&mut self.page, taken.saturating_sub(room)).await?;
+            match grow(&mut self.page, taken.saturating_sub(room)).await {
+                Err(Error::Memory(_)) if self.limit > 1 => {
+                    self.limit = (self.limit / 10).max(1);
+                    continue;
+                }
+                other => other?,
+            }
+            self.limit = next_limit(self.limit, kvs.len(), weight, self.budget.part());
             self.page.shrink(room.saturating_sub(taken));
             let kvs: Vec<Kv> = kvs
                 .into_iter()
@@ -151,9 +157,19 @@ async fn grow(share: &mut Share, bytes: usize) -> Result<(), Error> {
     grown.map_err(|_| Error::Silent)?.map_err(Error::Memory)
 }
 
-/// Keys of the next page, after one of so many keys and bytes. Grows step by step: what follows may be larger.
-fn next_limit(limit: i64, keys: usize, weight: usize) -> i64 {
-    let fit = keys.max(1).saturating_mul(WEIGHT) / weight.max(1);
+/// Keys of the first page, where one message may hold so many bytes.
+fn first_limit(part: usize) -> i64 {
+    i64::try_from(part / (2 * PER_KEY))
+        .unwrap_or(FIRST_PAGE)
+        .clamp(1, FIRST_PAGE)
+}
+
+/// Keys of the next page, after one of so many keys and bytes, where one message may hold `part` bytes. Grows step by
+/// step: what follows may be larger.
+fn next_limit(limit: i64, keys: usize, weight: usize, part: usize) -> i64 {
+    let keys = keys.max(1);
+    let decoded = keys.saturating_mul(PER_KEY).saturating_add(weight);
+    let fit = (keys.saturating_mul(WEIGHT) / weight.max(1)).min(keys.saturating_mul(part) / decoded);
     i64::try_from(fit)
         .unwrap_or(PAGE)
         .min(limit.saturating_mul(10))
@@ -166,13 +182,27 @@ mod tests {
 
     #[test]
     fn large_values_make_small_pages_and_small_ones_large() {
-        assert_eq!(next_limit(FIRST_PAGE, 1000, 300_000), PAGE);
-        assert_eq!(next_limit(PAGE, 10_000, 16_000_000), PAGE, "1.6 KB each");
-        assert_eq!(next_limit(PAGE, 10_000, 60_000_000), 2796);
-        assert_eq!(next_limit(10, 10, 14_000_000), 11, "1.4 MB each");
-        assert_eq!(next_limit(11, 11, 3_300), 110, "not all at once");
-        assert_eq!(next_limit(1, 1, 60_000_000), 1);
-        assert_eq!(next_limit(5, 0, 0), 50);
+        let next = |limit, keys, weight| next_limit(limit, keys, weight, 64 << 20);
+        assert_eq!(next(FIRST_PAGE, 1000, 300_000), PAGE);
+        assert_eq!(next(PAGE, 10_000, 16_000_000), PAGE, "1.6 KB each");
+        assert_eq!(next(PAGE, 10_000, 60_000_000), 2796);
+        assert_eq!(next(10, 10, 14_000_000), 11, "1.4 MB each");
+        assert_eq!(next(11, 11, 3_300), 110, "not all at once");
+        assert_eq!(next(1, 1, 60_000_000), 1);
+        assert_eq!(next(5, 0, 0), 50);
+    }
+
+    #[test]
+    fn a_page_fits_into_its_part() {
+        assert_eq!(first_limit(64 << 20), FIRST_PAGE);
+        assert_eq!(first_limit(64 << 10), 64);
+        assert_eq!(first_limit(10), 1);
+        assert_eq!(
+            next_limit(FIRST_PAGE, 1000, 100_000, 4 << 20),
+            6_853,
+            "612 bytes each"
+        );
+        assert_eq!(next_limit(64, 64, 64 * 88, 64 << 10), 109);
     }
 
     #[test]

@@ -92,6 +92,9 @@ impl Session {
                     trouble => trouble.unwrap_or(Error::Silent).into(),
                 }),
                 _ = clocks.probe.tick() => {
+                    if self.has_room() {
+                        return Err(Break::Room);
+                    }
                     if question.0.is_none() && pulse.compares() {
                         question = self.ask_to_compare(&member.connection);
                     } else if question.0.is_none() {

@@ -19,6 +19,8 @@ pub(super) enum Break {
     Dead,
     #[error("what is below it is {0}; what is known stays, and it is listed again")]
     Full(String),
+    #[error("there is room now for the values that were left out")]
+    Room,
     #[error("this endpoint belongs to cluster {seen:x}, our facts are from cluster {known:x}")]
     OtherCluster { seen: u64, known: u64 },
     #[error(transparent)]

@@ -1,6 +1,9 @@
 //! How much may be known of one prefix. Pure; the budget behind it is the session's matter.
 
+use std::collections::HashMap;
 use std::fmt;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::registry::weight::beyond;
 
@@ -21,14 +24,63 @@ impl Default for Room {
 }
 
 impl Room {
-    /// One thing is replaced by another. False, and nothing changes, when that is more and does not fit.
-    pub(super) const fn change(&mut self, before: usize, after: usize) -> bool {
+    /// One thing is replaced by another. An error, and nothing changes, when that is more and does not fit.
+    pub(super) fn change(&mut self, before: usize, after: usize) -> Result<(), NoRoom> {
         let weight = self.weight.saturating_sub(before).saturating_add(after);
         if after > before && weight > self.most {
-            return false;
+            return Err(NoRoom(after - before));
         }
         self.weight = weight;
-        true
+        Ok(())
+    }
+
+    /// One thing is gone.
+    pub(super) const fn give_back(&mut self, weight: usize) {
+        self.weight = self.weight.saturating_sub(weight);
+    }
+}
+
+/// There is no room for so much more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoRoom(usize);
+
+/// So many keys are remembered one by one.
+const MAX_REMEMBERED: usize = 10_000;
+
+/// Keys whose values there is no room for. Each is remembered by a hash, so that it can be read again once there is.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut {
+    /// What each takes.
+    keys: HashMap<u64, usize>,
+    sum: usize,
+    /// Beside those that are remembered.
+    more: usize,
+}
+
+impl LeftOut {
+    /// What has become of a key.
+    pub(super) fn note(&mut self, key: &[u8], fits: Result<(), NoRoom>) {
+        let key = xxh3_64(key);
+        if let Some(weight) = self.keys.remove(&key) {
+            self.sum -= weight;
+        }
+        if let Err(NoRoom(weight)) = fits {
+            if self.keys.len() < MAX_REMEMBERED {
+                self.keys.insert(key, weight);
+                self.sum = self.sum.saturating_add(weight);
+            } else {
+                self.more = self.more.saturating_add(1);
+            }
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.keys.len() + self.more
+    }
+
+    /// Whether there are any, and all of them fit into so much.
+    pub(super) fn fits(&self, room: usize) -> bool {
+        !self.keys.is_empty() && self.more == 0 && self.sum <= room
     }
 }
 

@@ -132,8 +132,8 @@ impl Session {
         if let Break::Hub(HubGone) = end {
             return Err(HubGone);
         }
-        if let Break::Asked = end {
-            info!(source = %self.source, prefix = %self.prefix, endpoint, "listing anew: {end}");
+        if let Break::Asked | Break::Room = end {
+            info!(source = %self.source, prefix = %self.prefix, endpoint, "listing again: {end}");
             self.position = None;
             return Ok(());
         }
@@ -312,6 +312,11 @@ impl Session {
             position.revision = position.revision.max(last);
         }
         Ok(())
+    }
+
+    /// Whether there is room now for all that was left out.
+    pub(super) fn has_room(&self) -> bool {
+        self.state.may_take_more(self.known.most())
     }
 
     /// Refuses a member of another cluster, unless ours was rebuilt: then all is listed anew.

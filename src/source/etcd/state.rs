@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::entries::{Before, Entries, Entry};
 use super::foreign::{self, Read};
 use super::keys::{self, Key, Keys};
-use super::room::Room;
+use super::room::{LeftOut, NoRoom, Room};
 use super::value;
 use crate::config::EtcdPrefix;
 use crate::model::{Change, Issue, ServiceRecord};
@@ -33,8 +33,8 @@ pub struct State {
     keys: Arc<Keys>,
     services: HashMap<Arc<str>, Entries>,
     room: Room,
-    /// Values left out since the last listing, because there is no room.
-    left_out: usize,
+    /// Since the last listing.
+    left_out: LeftOut,
     /// Keys that fit no pattern, as [`remembered`]; their reasons are found anew when they are shown.
     stray: BTreeSet<Box<[u8]>>,
 }
@@ -58,7 +58,7 @@ impl State {
             keys,
             services: HashMap::new(),
             room: Room::default(),
-            left_out: 0,
+            left_out: LeftOut::default(),
             stray: BTreeSet::new(),
         }
     }
@@ -72,6 +72,13 @@ impl State {
     #[must_use]
     pub const fn weight(&self) -> usize {
         self.room.weight
+    }
+
+    /// Whether values were left out for which there is room, if so much may be known: a listing would take all of
+    /// them in.
+    #[must_use]
+    pub fn may_take_more(&self, most: usize) -> bool {
+        self.left_out.fits(most.saturating_sub(self.room.weight))
     }
 
     /// Applies changes in their order.
@@ -92,11 +99,12 @@ impl State {
                         Event::Put(kv) => self.put(&named, kv, None),
                         Event::Delete { .. } => {
                             self.delete(&named);
-                            true
+                            Ok(())
                         }
                     };
-                    self.left_out += usize::from(!fits);
-                    stray |= !fits;
+                    let before = self.left_out.count();
+                    self.left_out.note(key, fits);
+                    stray |= before != self.left_out.count();
                 }
             }
         }
@@ -122,8 +130,8 @@ impl State {
         Relisting { fresh, full: false }
     }
 
-    /// `elder` is where the last good reading is looked up, unless in `self`. False: there is no room for it.
-    fn put(&mut self, key: &Key<'_>, kv: &Kv, elder: Option<&Self>) -> bool {
+    /// `elder` is where the last good reading is looked up, unless in `self`.
+    fn put(&mut self, key: &Key<'_>, kv: &Kv, elder: Option<&Self>) -> Result<(), NoRoom> {
         let name = keys::shown(&kv.key);
         let elder = elder.unwrap_or(self).services.get(key.service());
         match key {
@@ -132,7 +140,7 @@ impl State {
                 let entry = match foreign::read(self.keys.format(), &name, id, kv) {
                     Ok(Read::Gone) => {
                         self.delete(key);
-                        return true;
+                        return Ok(());
                     }
                     Ok(Read::Here { decoded, bad }) => Entry::partly(&name, kv, decoded, bad, last),
                     Err(reason) => Entry::bad(&name, kv, &reason, last),
@@ -142,9 +150,7 @@ impl State {
                 let before = known
                     .and_then(|known| known.instance(id))
                     .map_or(0, Entry::weight);
-                if !self.room.change(before, entry.weight() + of_service) {
-                    return false;
-                }
+                self.room.change(before, entry.weight() + of_service)?;
                 self.entries(key.service()).put(id, entry);
             }
             Key::Policy { .. } => {
@@ -153,14 +159,13 @@ impl State {
                     Ok(decoded) => Entry::good(kv, decoded),
                     Err(reason) => Entry::bad(&name, kv, &reason, last),
                 };
-                let is_known = self.services.contains_key(key.service());
-                if !is_known && !self.room.change(0, SERVICE) {
-                    return false;
+                if !self.services.contains_key(key.service()) {
+                    self.room.change(0, SERVICE)?;
                 }
                 self.entries(key.service()).policy = Some(entry);
             }
         }
-        true
+        Ok(())
     }
 
     /// A key that fits no pattern; whether that is news.
@@ -175,13 +180,13 @@ impl State {
         match key {
             Key::Instance { id, .. } => {
                 let gone = entries.remove(id);
-                self.room.change(gone.as_ref().map_or(0, Entry::weight), 0);
+                self.room.give_back(gone.as_ref().map_or(0, Entry::weight));
             }
             Key::Policy { .. } => entries.policy = None,
         }
         if entries.is_empty() {
             self.services.remove(key.service());
-            self.room.change(SERVICE, 0);
+            self.room.give_back(SERVICE);
         }
     }
 
@@ -213,7 +218,7 @@ impl State {
                 format!("{at_least} or more further keys fit no pattern"),
             ));
         }
-        if let Some(digits) = self.left_out.checked_ilog10() {
+        if let Some(digits) = self.left_out.count().checked_ilog10() {
             issues.push(Issue::rejected(
                 self.keys.prefix(),
                 format!(
@@ -239,7 +244,7 @@ impl Relisting {
         let keys = self.fresh.keys.clone();
         match keys.read(&kv.key) {
             Ok(None) => {}
-            Ok(Some(key)) => self.full |= !self.fresh.put(&key, kv, Some(old)),
+            Ok(Some(key)) => self.full |= self.fresh.put(&key, kv, Some(old)).is_err(),
             Err(_) => drop(self.fresh.remember(&kv.key)),
         }
     }

@@ -285,10 +285,15 @@ fn what_there_is_no_room_for_is_named_and_what_is_known_stays() {
         "what is known may change"
     );
     assert_eq!(state.weight(), SERVICE + 2 * INSTANCE);
+    let most = SERVICE + 2 * INSTANCE;
+    assert!(!state.may_take_more(most) && state.may_take_more(most + INSTANCE + SERVICE));
+    assert_eq!(show(&state.apply([delete("/services/users/policy")])), "stray 1");
+    assert!(state.may_take_more(most + INSTANCE));
     assert_eq!(
         show(&state.apply([delete(format!("{ORDERS}a")), instance("c", 3)])),
-        "orders[4,3]"
+        "orders[4,3] stray 0"
     );
+    assert!(!state.may_take_more(usize::MAX), "nothing is left out");
 
     let all = [("a", 1), ("b", 2), ("c", 3)].map(|(id, port)| kv(format!("{ORDERS}{id}"), good(port), 1));
     let mut relisting = state.relist();
