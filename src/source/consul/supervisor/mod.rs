@@ -2,6 +2,7 @@
 //! epoch that holds, and drops the rest: its reader confirms it again in the next epoch.
 
 mod audits;
+mod confirmations;
 mod parts;
 mod report;
 mod side_reads;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use self::confirmations::Confirmations;
 use self::parts::{Audits, HiddenReads, Reported, Watch};
 use super::context::Context;
 use super::ledger::Ledger;
@@ -50,8 +52,7 @@ pub(super) struct Supervisor {
     weight: Known,
     tasks: JoinSet<Ended>,
     watches: HashMap<Arc<str>, Watch>,
-    /// Services that are being confirmed; true: to be confirmed once more after that.
-    confirming: HashMap<Arc<str>, bool>,
+    confirmations: Confirmations,
     /// The services that have no watch.
     swept: watch::Sender<Swept>,
     audits: Audits,
@@ -73,7 +74,7 @@ impl Supervisor {
             weight: context.capacity.client().known(),
             tasks: JoinSet::new(),
             watches: HashMap::new(),
-            confirming: HashMap::new(),
+            confirmations: Confirmations::default(),
             swept: watch::Sender::default(),
             audits: Audits::default(),
             names_index: 0,
@@ -253,16 +254,17 @@ impl Supervisor {
         self.weight.set(self.services_weight().saturating_add(instances));
     }
 
-    /// Reads a service once, to confirm what it is.
-    /// One read of a service at a time: lists of names may change faster than they are confirmed.
+    /// Reads a service once, to confirm what it is, when its turn comes.
     fn confirm(&mut self, name: Arc<str>) {
-        if let Some(again) = self.confirming.get_mut(&name) {
-            *again = true;
-            return;
+        self.confirmations.add(name);
+        self.go_on_confirming();
+    }
+
+    fn go_on_confirming(&mut self) {
+        while let Some(name) = self.confirmations.next() {
+            let subject = HealthSubject::new(&self.context, name.clone());
+            self.read_once(subject, None, Ended::Confirmed(name));
         }
-        self.confirming.insert(name.clone(), false);
-        let subject = HealthSubject::new(&self.context, name.clone());
-        self.read_once(subject, None, Ended::Confirmed(name));
     }
 
     fn ended(&mut self, ended: Result<Ended, JoinError>) {
@@ -270,13 +272,13 @@ impl Supervisor {
             Ok(Ended::Watch(name, end)) => self.watch_ended(name, end),
             Ok(Ended::Audit) => self.audits.ended(),
             Ok(Ended::Confirmed(name)) => {
-                if self.confirming.remove(&name) == Some(true) && self.ledger.knows(&name) {
-                    self.confirm(name);
-                }
+                self.confirmations.ended(&name);
+                self.go_on_confirming();
             }
             Ok(Ended::Other) => {}
             Err(error) => {
-                self.confirming.clear(); // it may have been one of these
+                self.confirmations.failed(); // it may have been one of these
+                self.go_on_confirming();
                 tracing::error!(%error, "a task of the consul source failed");
             }
         }

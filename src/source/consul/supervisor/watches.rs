@@ -110,6 +110,7 @@ impl Supervisor {
     pub(super) fn forget(&mut self) {
         for name in self.ledger.forgotten() {
             self.context.last_found.set(&name, None);
+            self.confirmations.forget(&name);
             if let Some(watch) = self.watches.get(&name) {
                 watch.set_wanted(false);
             }
