@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::sync::{Notify, watch};
 
 use super::agent;
 use super::answer::{Answer, Reply};
+use super::body;
 use super::error::{Error, Failure};
 use super::peering::{self, Peering};
 use super::query::{Mode, Query, Scope};
@@ -21,7 +21,7 @@ use super::rights::{self, Grant, Right};
 use super::send_signal::{self, SendOrder};
 use super::token::{Secret, Token};
 use super::transport::{Pool, Transport};
-use crate::registry::budget::{Budget, Held, Known};
+use crate::registry::budget::{Budget, Known};
 
 /// Interim responses (1xx) to one request, at most; none is ever needed.
 const MAX_INTERIM: u32 = 16;
@@ -280,7 +280,7 @@ impl Client {
         let exchange = async {
             let response = http.request(request).await.map_err(Failure::Send)?;
             let (head, stream) = response.into_parts();
-            let (body, share) = self.collect(stream, call.longest).await?;
+            let (body, share) = body::collect(stream, call.longest, self.budget.share()).await?;
             Ok(Reply {
                 status: head.status,
                 headers: head.headers,
@@ -304,21 +304,5 @@ impl Client {
             () = waiting => Err(not_sent()),
             () = interim.1.notified() => Err(Failure::Interim),
         }
-    }
-
-    /// A whole body, and its share of the bytes that all may hold.
-    async fn collect(&self, mut body: Incoming, limit: usize) -> Result<(Bytes, Held), Failure> {
-        let mut share = self.budget.share();
-        let mut parts = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Failure::Body(Box::new(error)))?;
-            let Ok(data) = frame.into_data() else { continue };
-            if parts.len() + data.len() > limit {
-                return Err(Failure::TooLong { limit });
-            }
-            share.grow(data.len()).await.map_err(Failure::Memory)?;
-            parts.extend_from_slice(&data);
-        }
-        Ok((parts.freeze(), share.keep()))
     }
 }

@@ -9,6 +9,7 @@
 
 mod agent;
 mod answer;
+mod body;
 mod client;
 mod error;
 mod overload;

@@ -29,6 +29,10 @@ use super::error::Failure;
 use super::send_signal::InFlight;
 use super::tls::{Tls, TlsFiles};
 
+/// What a connection over HTTP/1.1 reads ahead, also while its answer waits for a share of the budget; and the longest
+/// head of an answer.
+const READ_BUFFER: usize = 64 << 10;
+
 /// A frozen agent is seen after two of these over HTTP/2; without, never.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(5);
@@ -113,6 +117,7 @@ impl Transport {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_FOR)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .http1_max_buf_size(READ_BUFFER)
             .http2_initial_max_send_streams(FIRST_STREAMS)
             .http2_keep_alive_interval(KEEPALIVE)
             .http2_keep_alive_timeout(KEEPALIVE);
