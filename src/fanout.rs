@@ -1,13 +1,14 @@
 //! Between the publisher and the streams: the newest generation, and for each
-//! stream a mailbox with the set of names that changed since it last looked.
+//! stream the set of names that changed since it last looked.
 //!
 //! The one shared structure of the serving side, kept out of `xds` so that the
-//! engine stays pure. Its lock is held for a publication or one request, never
-//! across a send. A slow stream costs its set of names, not a queue of states.
+//! engine stays pure. A slow stream costs its set of names, not a queue of states.
 
 mod fleets;
 mod forget;
-mod opinions;
+mod rejections;
+mod status;
+mod subscriber;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,24 +16,43 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use roaring::RoaringBitmap;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use fleets::Unused;
-pub use opinions::{LastNack, Poll, Rejected, StreamStatus, TypeStatus};
+pub use rejections::{Poll, Rejected};
+pub use status::{LastNack, StreamStatus, TypeStatus};
+pub use subscriber::{Pending, Registration, Subscriber};
 
 use crate::xds::{
-    Changed, Generation, Gone, Heard, Index, NameId, Names, Stream, StreamId, Update, Verdicts,
+    Changed, Encoded, Generation, Gone, Handled, Index, NameId, NameOf, Names, Prepared, Refusal,
+    Stream, StreamId, Update, Verdicts,
 };
 
-/// The newest generation and everybody who wants to hear of the next.
+/// The newest generation and the streams that are sent it.
 #[derive(Debug)]
 pub struct Fanout {
+    /// The one lock of the serving side, over everything that a publication and a request must agree on:
+    /// a stream that subscribes either sees a change in the generation or gets it as a pending change,
+    /// never neither.
+    ///
+    /// It is a plain `Mutex`, held without an `await` and never across a send:
+    /// - by a publication for the next generation's tables and the set of names of each stream concerned;
+    /// - by a request for what it changes: counts of names, the subscription, the index;
+    /// - by streams that open and close, by the removal of names (once a response, to find them),
+    ///   and by votes on refused versions, for a moment each.
+    ///
+    /// What takes long happens before: resources are hashed and encoded, lists of names are hashed, and
+    /// their numbers are looked up, [`AT_ONCE`] in one hold, so that a request with 200,000 names does not
+    /// hold up the others. The generation that is replaced is dropped afterwards. Only a sweep
+    /// (`forget.rs`) looks at all resources and streams inside of it, seldom.
+    ///
+    /// Order of locks: a stream, then its pending changes or this, then pending changes.
     shared: Mutex<Shared>,
     current: ArcSwapOption<Generation>,
     max_streams: usize,
-    /// Some version was refused by somebody: acceptances count from now on.
-    doubting: AtomicBool,
+    /// Some version was refused: acceptances count from now on.
+    has_refusals: AtomicBool,
     fleets: fleets::Fleets,
 }
 
@@ -44,51 +64,22 @@ struct Shared {
     fleet_of: HashMap<StreamId, Arc<str>>,
     names: Names,
     index: Index,
-    mailboxes: Vec<Option<Arc<Mailbox>>>,
+    subscribers: Vec<Option<Arc<Subscriber>>>,
     free: Vec<StreamId>,
     /// While names are being forgotten: the streams that were not asked yet.
     asking: Option<RoaringBitmap>,
     generation: Arc<Generation>,
 }
 
-/// A stream, and what it has not looked at yet.
-#[derive(Debug)]
-pub struct Mailbox {
-    /// Locked by the stream's own task alone, but to look for names that nobody serves any more. Taken
-    /// before [`Self::letters`].
-    stream: Mutex<Stream>,
-    letters: Mutex<Letters>,
-    /// Woken when there is something new.
-    pub wake: Notify,
-    /// What an operator sees of the stream.
-    pub status: Mutex<StreamStatus>,
-}
+/// Names that are looked up in one hold of the lock, some 100 µs; a list of fewer is not worth a hold of
+/// its own.
+const AT_ONCE: usize = 1_024;
 
-/// The content of a mailbox.
-#[derive(Debug, Default)]
-pub struct Letters {
-    /// Names that changed.
-    pub changed: Changed,
-    /// When the oldest of these changes reached the hub.
-    pub since: Option<Instant>,
-    /// What the fan-out wants to know.
-    pub polls: Vec<Poll>,
-}
-
-/// A stream's place.
-#[derive(Debug)]
-pub struct Place {
-    /// Its number.
-    pub id: StreamId,
-    /// Its mailbox.
-    pub mailbox: Arc<Mailbox>,
-}
-
-/// Why there is no place for a stream.
+/// Why a stream is not registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoPlace {
-    /// The sources have not delivered yet. Never answered with emptiness instead.
-    #[error("the bridge has not heard from all its sources yet")]
+pub enum RegisterError {
+    /// The sources have not delivered yet. An empty state is never served instead.
+    #[error("the bridge has not received the state of all its sources yet")]
     NotReady,
     /// `xds.max_streams`
     #[error("there are {0} discovery streams already")]
@@ -101,8 +92,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Fanout {
-    /// Nothing published yet; at most so many streams. `hold`: newcomers of a fleet that
-    /// rejects a version get the content before it.
+    /// Nothing is published yet. `hold`: newcomers of a fleet that rejects a version get the content
+    /// before it.
     #[must_use]
     pub fn new(max_streams: usize, hold: bool) -> Self {
         let generation = if hold {
@@ -118,7 +109,7 @@ impl Fanout {
             shared: Mutex::new(shared),
             current: ArcSwapOption::empty(),
             max_streams,
-            doubting: AtomicBool::new(false),
+            has_refusals: AtomicBool::new(false),
             fleets: fleets::Fleets::default(),
         }
     }
@@ -130,14 +121,20 @@ impl Fanout {
         shared.generation = Arc::new(generation);
     }
 
-    /// Makes the next generation from these updates and tells the streams concerned.
+    /// Makes the next generation from these updates and wakes the streams concerned.
     /// Returns it, and whether anything changed. `since`: when the first of these changes arrived.
     pub fn publish(&self, updates: &[Update], since: Instant) -> (Arc<Generation>, bool) {
-        let mut shared = lock(&self.shared);
-        let shared = &mut *shared;
+        let mut encoded = Encoded::new(updates);
         // Before the streams are busy with what is new.
-        shared.forget();
-        let (next, changed) = shared.generation.next(&mut shared.names, updates);
+        lock(&self.shared).forget();
+        if encoded.len() >= AT_ONCE {
+            encoded.look_up(AT_ONCE, |names, hints| {
+                lock(&self.shared).names.look_up(names, hints);
+            });
+        }
+        let mut guard = lock(&self.shared);
+        let shared = &mut *guard;
+        let (next, changed) = shared.generation.apply(&mut shared.names, encoded);
         let first = self.current.load().is_none();
         if !first && changed.iter().all(|(_, names)| names.is_empty()) {
             return (shared.generation.clone(), false);
@@ -145,13 +142,15 @@ impl Fanout {
         for (kind, names) in changed.iter() {
             shared.verdicts.moved(kind, names);
         }
-        self.doubting
+        self.has_refusals
             .store(!shared.verdicts.is_empty(), Ordering::Release);
         let next = Arc::new(next);
-        shared.generation = next.clone();
-        // Stored before anybody is woken: who drains a mailbox afterwards sees at least this.
-        self.current.store(Some(next.clone()));
+        let old = std::mem::replace(&mut shared.generation, next.clone());
+        // Stored before a stream is woken: one that takes its pending changes afterwards sees at least this.
+        let current = self.current.swap(Some(next.clone()));
         shared.notify(&changed, since);
+        drop(guard);
+        drop((old, current));
         (next, true)
     }
 
@@ -161,69 +160,72 @@ impl Fanout {
         self.current.load_full()
     }
 
-    /// A place for one more stream.
+    /// Registers a stream; [`Self::unregister`] has to follow.
     ///
     /// # Errors
-    /// [`NoPlace`]
-    pub fn enter(&self, stream: Stream) -> Result<Place, NoPlace> {
+    /// [`RegisterError`]
+    pub fn register(&self, stream: Stream) -> Result<Registration, RegisterError> {
         if self.current.load().is_none() {
-            return Err(NoPlace::NotReady);
+            return Err(RegisterError::NotReady);
         }
         let mut shared = lock(&self.shared);
-        let open = shared.mailboxes.len() - shared.free.len();
+        let open = shared.subscribers.len() - shared.free.len();
         if open >= self.max_streams {
-            return Err(NoPlace::Full(open));
+            return Err(RegisterError::Full(open));
         }
         shared.names.stream_opened();
-        let mailbox = Arc::new(Mailbox {
-            stream: Mutex::new(stream),
-            letters: Mutex::default(),
-            wake: Notify::new(),
-            status: Mutex::default(),
-        });
+        let subscriber = Arc::new(Subscriber::new(stream));
         let id = match shared.free.pop() {
             Some(id) => {
-                shared.mailboxes[id as usize] = Some(mailbox.clone());
+                shared.subscribers[id as usize] = Some(subscriber.clone());
                 id
             }
             None => {
-                shared.mailboxes.push(Some(mailbox.clone()));
-                StreamId::try_from(shared.mailboxes.len() - 1).unwrap_or(StreamId::MAX)
+                shared.subscribers.push(Some(subscriber.clone()));
+                StreamId::try_from(shared.subscribers.len() - 1).unwrap_or(StreamId::MAX)
             }
         };
-        Ok(Place { id, mailbox })
+        Ok(Registration { id, subscriber })
     }
 
-    /// Lets a stream hear a request, and takes over what it subscribes to now. What is
-    /// published afterwards reaches its mailbox; what was before, it sees in the generation.
+    /// Has a stream handle a request, and updates the index by it. What is published afterwards becomes
+    /// a pending change of the stream; what was before, it sees in the generation.
     ///
     /// # Errors
-    /// Those of `hear`.
-    pub fn hear<E>(
+    /// [`Refusal`]: the stream ends with it.
+    pub fn handle_request(
         &self,
-        place: &Place,
-        hear: impl FnOnce(&mut Stream, &mut Names, &Generation) -> Result<Heard, E>,
-    ) -> Result<Heard, E> {
-        let mut shared = lock(&self.shared);
-        let (shared, id) = (&mut *shared, place.id);
-        let mut heard = hear(&mut place.mailbox.stream(), &mut shared.names, &shared.generation)?;
-        if let Some(nack) = &mut heard.nack {
+        registration: &Registration,
+        request: impl Into<Prepared>,
+    ) -> Result<Handled, Refusal> {
+        let (mut request, id) = (request.into(), registration.id);
+        let mut stream = registration.subscriber.stream();
+        if request.len() >= AT_ONCE && !stream.is_repeated(&request) {
+            request.look_up(AT_ONCE, |names, hints| {
+                lock(&self.shared).names.look_up(names, hints);
+            });
+        }
+        let mut guard = lock(&self.shared);
+        let shared = &mut *guard;
+        let mut handled = stream.handle_request(request, &mut shared.names, &shared.generation)?;
+        if let Some(nack) = &mut handled.nack {
             nack.name = nack.only.and_then(|(id, _)| shared.names.name(id).cloned());
         }
-        if let Some(kind) = heard.kind {
-            for name in &heard.unsubscribed {
+        if let Some(kind) = handled.kind {
+            for name in &handled.unsubscribed {
                 shared.index.remove(kind, id, name);
             }
-            shared.index.add(kind, id, &heard.subscribed);
-            if let Some(on) = heard.wildcard {
+            shared.index.add(kind, id, &handled.subscribed);
+            if let Some(on) = handled.wildcard {
                 shared.index.wildcard(kind, id, on);
             }
         }
-        Ok(heard)
+        drop(guard);
+        Ok(handled)
     }
 
-    /// A stream has said of which fleet its client is.
-    pub fn belongs(&self, id: StreamId, fleet: &str) {
+    /// The client of a stream is of this fleet.
+    pub fn join_fleet(&self, id: StreamId, fleet: &str) {
         let mut shared = lock(&self.shared);
         let fleet = shared
             .fleets
@@ -245,23 +247,25 @@ impl Fanout {
         self.fleets.connected(fleet);
     }
 
-    /// Listeners that no Envoy was for, as that changes.
+    /// Listeners that no Envoy has used, as that changes.
     #[must_use]
     pub fn unused_listeners(&self) -> watch::Receiver<Unused> {
         self.fleets.unused()
     }
 
-    /// A stream has ended. Says whether that changed what is rejected.
-    pub fn leave(&self, place: &Place) -> bool {
-        let (mut shared, id) = (lock(&self.shared), place.id);
+    /// A stream has ended. Returns whether that changed what is rejected.
+    pub fn unregister(&self, registration: &Registration) -> bool {
+        let (stream, id) = (registration.subscriber.stream(), registration.id);
+        let mut shared = lock(&self.shared);
         {
-            let (shared, stream) = (&mut *shared, place.mailbox.stream());
+            let shared = &mut *shared;
             shared.index.leave(id, stream.subscriptions());
-            stream.leave(&mut shared.names);
+            stream.close(&mut shared.names);
             shared.names.stream_closed();
             shared.asked(id);
             shared.tidy();
         }
+        drop(stream);
         if let Some(fleet) = shared.fleet_of.remove(&id)
             && let Some(streams) = shared.fleets.get_mut(&fleet)
         {
@@ -271,76 +275,56 @@ impl Fanout {
             }
         }
         let mut ruled = false;
-        for (matter, ruling) in shared.verdicts.leave(id) {
-            ruled |= self.rule(&mut shared, &matter, ruling);
+        for (key, ruling) in shared.verdicts.leave(id) {
+            ruled |= self.rule(&mut shared, &key, ruling);
         }
-        if let Some(mailbox) = shared.mailboxes.get_mut(id as usize) {
-            *mailbox = None;
+        if let Some(subscriber) = shared.subscribers.get_mut(id as usize) {
+            *subscriber = None;
             shared.free.push(id);
         }
+        drop(shared);
         ruled
     }
 
-    /// How many names are known, served or not.
+    /// How many names are in the table, served or not.
     #[must_use]
     pub fn names(&self) -> usize {
         lock(&self.shared).names.len()
     }
+}
 
-    /// The name of a number.
-    #[must_use]
-    pub fn name(&self, id: NameId) -> Option<Arc<str>> {
-        lock(&self.shared).names.name(id).cloned()
+/// For [`Stream::poll_response`].
+impl NameOf for Fanout {
+    fn names_of(&self, ids: &[NameId]) -> Vec<Option<Arc<str>>> {
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        lock(&self.shared).names.names_of(ids)
     }
 }
 
 impl Shared {
-    /// Puts each changed name into the mailboxes of the streams that subscribe to it.
+    fn subscriber(&self, id: StreamId) -> Option<&Arc<Subscriber>> {
+        self.subscribers.get(id as usize).and_then(Option::as_ref)
+    }
+
+    /// Adds each changed name to the pending changes of the streams that subscribe to it.
     fn notify(&self, changed: &Changed, since: Instant) {
-        let mailbox = |id: StreamId| self.mailboxes.get(id as usize).and_then(Option::as_ref);
         for (kind, names) in changed.iter().filter(|(_, names)| !names.is_empty()) {
             for stream in self.index.wildcards(kind) {
-                if let Some(mailbox) = mailbox(stream) {
-                    mailbox.put(since, |changed| *changed.get_mut(kind) |= names);
+                if let Some(subscriber) = self.subscriber(stream) {
+                    subscriber.put(since, |changed| *changed.get_mut(kind) |= names);
                 }
             }
             for name in names {
                 for stream in self.index.named(kind, name) {
-                    if let Some(mailbox) = mailbox(stream) {
-                        mailbox.put(since, |changed| {
+                    if let Some(subscriber) = self.subscriber(stream) {
+                        subscriber.put(since, |changed| {
                             changed.get_mut(kind).insert(name);
                         });
                     }
                 }
             }
         }
-    }
-}
-
-impl Mailbox {
-    /// The stream itself.
-    pub fn stream(&self) -> MutexGuard<'_, Stream> {
-        lock(&self.stream)
-    }
-
-    /// Changes what an operator sees of the stream.
-    pub fn note(&self, change: impl FnOnce(&mut StreamStatus)) {
-        change(&mut lock(&self.status));
-    }
-
-    fn put(&self, since: Instant, put: impl FnOnce(&mut Changed)) {
-        let mut letters = lock(&self.letters);
-        put(&mut letters.changed);
-        letters.since.get_or_insert(since);
-        drop(letters);
-        self.wake.notify_one();
-    }
-
-    /// Takes everything out; `None` when it is empty.
-    #[must_use]
-    pub fn take(&self) -> Option<Letters> {
-        let mut letters = lock(&self.letters);
-        let any = letters.since.is_some() || !letters.polls.is_empty();
-        any.then(|| std::mem::take(&mut *letters))
     }
 }

@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use xds_bridge::clock;
-use xds_bridge::fanout::{Fanout, Place};
+use xds_bridge::fanout::{Fanout, Registration};
 use xds_bridge::xds::request::Error;
 use xds_bridge::xds::{
-    DeltaRequest, Draft, Heard, Kind, Limits, Matter, Node, Reach, Refusal, Stream, Update, Variant,
+    DeltaRequest, Draft, Handled, Kind, Limits, Node, Reach, RejectionKey, Stream, Update, Variant,
 };
 
-/// A client of a fleet, with its place at the fan-out, as `grpc::peer` drives it.
+/// A client of a fleet, registered at the fan-out, as `grpc::peer` drives it.
 struct Client {
     fanout: Arc<Fanout>,
-    place: Place,
+    registration: Registration,
     fleet: &'static str,
     nonce: String,
     voter: u64,
@@ -27,15 +27,15 @@ impl Client {
     fn connect(fanout: &Arc<Fanout>, fleet: &'static str) -> Self {
         let mut client = Self {
             fanout: fanout.clone(),
-            place: fanout
-                .enter(Stream::new(Variant::Delta, None, Limits::default()))
+            registration: fanout
+                .register(Stream::new(Variant::Delta, None, Limits::default()))
                 .unwrap(),
             fleet,
             nonce: String::new(),
             voter: 0,
         };
-        client.voter = client.place.id.into();
-        fanout.belongs(client.place.id, fleet);
+        client.voter = client.registration.id.into();
+        fanout.join_fleet(client.registration.id, fleet);
         let node = Node {
             id: "n".into(),
             cluster: fleet.into(),
@@ -48,32 +48,29 @@ impl Client {
         client
     }
 
-    fn send(&mut self, mut request: DeltaRequest) -> Heard {
+    fn send(&mut self, mut request: DeltaRequest) -> Handled {
         request.type_url = Kind::Cluster.type_url().into();
-        self.fanout
-            .hear::<Refusal>(&self.place, |core, names, g| core.on_delta(request, names, g))
-            .unwrap()
+        self.fanout.handle_request(&self.registration, request).unwrap()
     }
 
     /// The contents it is sent now, by name; answers what it was asked on the way.
-    fn hears(&mut self) -> Vec<String> {
+    fn receives(&mut self) -> Vec<String> {
         let generation = self.fanout.current().unwrap();
-        let mut core = self.place.mailbox.stream();
-        if let Some(letters) = self.place.mailbox.take() {
-            core.mark(&letters.changed);
-            for poll in letters.polls {
-                let m = &poll.matter;
-                let opinion = core.opinion(&generation, m.kind, m.id, poll.version);
-                self.fanout.answer(
-                    (self.voter, self.place.id),
+        let mut core = self.registration.subscriber.stream();
+        if let Some(pending) = self.registration.subscriber.take() {
+            core.handle_changes(&pending.changed);
+            for poll in pending.polls {
+                let m = &poll.key;
+                let opinion = core.verdict(&generation, m.kind, m.id, poll.version);
+                self.fanout.reply(
+                    (self.voter, self.registration.id),
                     &poll,
                     *m.fleet == *self.fleet && opinion == Some(true),
                 );
             }
         }
         let generation = self.fanout.current().unwrap();
-        let fanout = self.fanout.clone();
-        let Some(response) = core.next(&generation, &|id| fanout.name(id), Duration::ZERO) else {
+        let Some(response) = core.poll_response(&generation, &*self.fanout, Duration::ZERO) else {
             return Vec::new();
         };
         drop(core);
@@ -85,15 +82,15 @@ impl Client {
     }
 
     fn accepts(&mut self) {
-        let heard = self.send(DeltaRequest {
+        let handled = self.send(DeltaRequest {
             nonce: self.nonce.clone(),
             ..DeltaRequest::default()
         });
         self.fanout.accepted(
-            (self.voter, self.place.id),
+            (self.voter, self.registration.id),
             self.fleet,
             Kind::Cluster,
-            &heard.accepted,
+            &handled.accepted,
         );
     }
 
@@ -102,25 +99,25 @@ impl Client {
             code: 13,
             message: "bad".into(),
         });
-        let heard = self.send(DeltaRequest {
+        let handled = self.send(DeltaRequest {
             nonce: self.nonce.clone(),
             error,
             ..DeltaRequest::default()
         });
-        let (id, version) = heard.nack.unwrap().only.unwrap();
-        let matter = Matter {
+        let (id, version) = handled.nack.unwrap().only.unwrap();
+        let key = RejectionKey {
             fleet: self.fleet.into(),
             kind: Kind::Cluster,
             id,
         };
         self.fanout
-            .refused((self.voter, self.place.id), &matter, version, "bad");
+            .refused((self.voter, self.registration.id), &key, version, "bad");
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.fanout.leave(&self.place);
+        self.fanout.unregister(&self.registration);
     }
 }
 
@@ -141,12 +138,12 @@ fn three(hold: bool) -> (Arc<Fanout>, Vec<Client>) {
     publish(&fanout, "1");
     let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(&fanout, "edge")).collect();
     for client in &mut clients {
-        assert_eq!(client.hears(), ["a=1"]);
+        assert_eq!(client.receives(), ["a=1"]);
         client.accepts();
     }
     publish(&fanout, "2");
     for client in &mut clients {
-        assert_eq!(client.hears(), ["a=2"]);
+        assert_eq!(client.receives(), ["a=2"]);
     }
     (fanout, clients)
 }
@@ -158,10 +155,10 @@ async fn one_refusal_changes_nothing_for_the_others() {
     clients[2].accepts();
     clients[0].refuses();
     for client in &mut clients {
-        assert_eq!(client.hears(), [""; 0]);
+        assert_eq!(client.receives(), [""; 0]);
     }
     assert!(fanout.rejected().is_empty());
-    assert_eq!(Client::connect(&fanout, "edge").hears(), ["a=2"]);
+    assert_eq!(Client::connect(&fanout, "edge").receives(), ["a=2"]);
 }
 
 #[tokio::test]
@@ -179,27 +176,27 @@ async fn a_rejected_version_is_held_back_from_newcomers_of_its_fleet_until_a_new
         (2, 0, true)
     );
     assert_eq!(
-        Client::connect(&fanout, "edge").hears(),
+        Client::connect(&fanout, "edge").receives(),
         ["a=1"],
         "the last accepted content"
     );
     assert_eq!(
-        Client::connect(&fanout, "bff").hears(),
+        Client::connect(&fanout, "bff").receives(),
         ["a=2"],
         "another fleet may like it"
     );
     publish(&fanout, "3");
     assert!(fanout.rejected().is_empty());
-    assert_eq!(Client::connect(&fanout, "edge").hears(), ["a=3"]);
-    assert_eq!(clients[0].hears(), ["a=3"]);
+    assert_eq!(Client::connect(&fanout, "edge").receives(), ["a=3"]);
+    assert_eq!(clients[0].receives(), ["a=3"]);
     // Rejected again: what stands in is the last that was accepted, not the one between.
     clients[0].refuses();
-    clients[1].hears();
+    clients[1].receives();
     clients[1].refuses();
     clients[2].accepts();
-    clients[2].hears();
+    clients[2].receives();
     assert_eq!(fanout.rejected().len(), 1);
-    assert_eq!(Client::connect(&fanout, "edge").hears(), ["a=1"]);
+    assert_eq!(Client::connect(&fanout, "edge").receives(), ["a=1"]);
 }
 
 #[tokio::test]
@@ -209,14 +206,14 @@ async fn by_default_it_is_shown_and_sent_all_the_same() {
         client.refuses();
     }
     for client in &mut clients {
-        client.hears();
+        client.receives();
     }
     let rejected = fanout.rejected();
     assert_eq!(
         (rejected[0].refused, rejected[0].held, &*rejected[0].message),
         (3, false, "bad")
     );
-    assert_eq!(Client::connect(&fanout, "edge").hears(), ["a=2"]);
+    assert_eq!(Client::connect(&fanout, "edge").receives(), ["a=2"]);
     drop(clients);
     assert_eq!(fanout.rejected()[0].refused, 3, "what they thought outlives them");
 }
@@ -227,10 +224,10 @@ async fn a_refusal_of_what_is_over_decides_nothing() {
     publish(&fanout, "3");
     clients[0].refuses(); // it means 2
     for client in &mut clients {
-        client.hears();
+        client.receives();
     }
     assert!(fanout.rejected().is_empty());
-    assert_eq!(Client::connect(&fanout, "edge").hears(), ["a=3"]);
+    assert_eq!(Client::connect(&fanout, "edge").receives(), ["a=3"]);
 }
 
 #[tokio::test]

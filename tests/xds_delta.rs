@@ -482,7 +482,7 @@ fn a_foreign_type_is_shown_short_and_on_one_line() {
         type_url: format!("x\nERROR forged {}", "y".repeat(1 << 20)),
         ..DeltaRequest::default()
     };
-    let refusal = stream.on_delta(request, &mut Names::default(), &Generation::default());
+    let refusal = stream.handle_request(request, &mut Names::default(), &Generation::default());
     let text = refusal.unwrap_err().to_string();
     assert!(text.len() < 400 && !text.contains('\n'), "{text}");
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use xds_bridge::clock;
-use xds_bridge::fanout::{Fanout, Place};
+use xds_bridge::fanout::{Fanout, Registration};
 use xds_bridge::xds::{
     Claim, DeltaRequest, Draft, Kind, Limits, Node, Reach, Refusal, Response, SotwRequest, Stream, Update,
     Variant,
@@ -17,7 +17,7 @@ use xds_bridge::xds::{
 /// One stream and what its client holds of clusters.
 struct Client {
     fanout: Arc<Fanout>,
-    place: Place,
+    registration: Registration,
     node: Option<Node>,
     held: BTreeSet<String>,
 }
@@ -31,8 +31,8 @@ impl Client {
         };
         Self {
             fanout: fanout.clone(),
-            place: fanout
-                .enter(Stream::new(variant, None, Limits::default()))
+            registration: fanout
+                .register(Stream::new(variant, None, Limits::default()))
                 .unwrap(),
             node: Some(node),
             held: BTreeSet::new(),
@@ -42,10 +42,8 @@ impl Client {
     fn delta(&mut self, kind: Kind, mut request: DeltaRequest) -> Result<(), Refusal> {
         request.node = self.node.take();
         request.type_url = kind.type_url().into();
-        let heard = self
-            .fanout
-            .hear(&self.place, |core, names, g| core.on_delta(request, names, g));
-        heard.map(drop)
+        let handled = self.fanout.handle_request(&self.registration, request);
+        handled.map(drop)
     }
 
     fn subscribe(&mut self, kind: Kind, subscribe: Vec<String>) -> Result<(), Refusal> {
@@ -63,10 +61,8 @@ impl Client {
             names,
             ..SotwRequest::default()
         };
-        let heard = self
-            .fanout
-            .hear(&self.place, |core, names, g| core.on_sotw(request, names, g));
-        heard.map(drop)
+        let handled = self.fanout.handle_request(&self.registration, request);
+        handled.map(drop)
     }
 
     fn claim(&mut self, claims: impl IntoIterator<Item = String>) -> Result<(), Refusal> {
@@ -83,12 +79,12 @@ impl Client {
     }
 
     fn next(&self) -> Option<Response> {
-        let mut core = self.place.mailbox.stream();
-        if let Some(letters) = self.place.mailbox.take() {
-            core.mark(&letters.changed);
+        let mut core = self.registration.subscriber.stream();
+        if let Some(pending) = self.registration.subscriber.take() {
+            core.handle_changes(&pending.changed);
         }
         let generation = self.fanout.current().unwrap();
-        core.next(&generation, &|id| self.fanout.name(id), Duration::ZERO)
+        core.poll_response(&generation, &*self.fanout, Duration::ZERO)
     }
 
     /// Reads and accepts all that there is. Returns what was removed.
@@ -118,7 +114,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.fanout.leave(&self.place);
+        self.fanout.unregister(&self.registration);
     }
 }
 

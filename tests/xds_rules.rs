@@ -39,23 +39,22 @@ impl Bench {
     }
 
     fn delta(&mut self, request: DeltaRequest) -> Result<Vec<Response>, Refusal> {
-        self.stream.on_delta(request, &mut self.names, &self.generation)?;
+        self.stream
+            .handle_request(request, &mut self.names, &self.generation)?;
         Ok(self.listen())
     }
 
     fn sotw(&mut self, request: SotwRequest) -> Result<Vec<Response>, Refusal> {
-        self.stream.on_sotw(request, &mut self.names, &self.generation)?;
+        self.stream
+            .handle_request(request, &mut self.names, &self.generation)?;
         Ok(self.listen())
     }
 
     fn listen(&mut self) -> Vec<Response> {
         let names = &self.names;
         std::iter::from_fn(|| {
-            self.stream.next(
-                &self.generation,
-                &|id| names.name(id).cloned(),
-                std::time::Duration::ZERO,
-            )
+            self.stream
+                .poll_response(&self.generation, names, std::time::Duration::ZERO)
         })
         .collect()
     }

@@ -1,27 +1,27 @@
-//! Which listeners have fleets that no Envoy has ever said to be of: most likely a name that is misspelt in
-//! `bridge.toml`, or at the Envoys.
+//! Listeners whose fleets no Envoy has ever connected from: most likely a name is misspelt in `bridge.toml`,
+//! or in the bootstrap of the Envoys.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// So many fleets of connected Envoys are named.
+/// Maximum of fleets of connected Envoys that are named.
 const NAMED: usize = 10;
 
-/// What an Envoy may say of its fleet and still be remembered, bytes.
+/// Longest name of a fleet that is remembered, bytes.
 const LONGEST: usize = 128;
 
-/// What is known since the bridge began.
+/// Since the bridge started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unused {
-    /// Listeners whose fleets no Envoy was of, with these fleets.
+    /// Listeners for fleets that no Envoy connected from, with these fleets.
     pub listeners: Vec<(Arc<str>, Vec<Arc<str>>)>,
-    /// Fleets that Envoys were of, the first few.
+    /// Fleets that Envoys connected from, the first few.
     pub seen: Vec<Arc<str>>,
 }
 
-/// Envoys that come, and listeners that wait for them.
+/// Fleets that connected, and listeners that no Envoy has used.
 #[derive(Debug, Default)]
 pub(super) struct Fleets {
     unused: watch::Sender<Unused>,

@@ -1,8 +1,8 @@
-//! Names that nobody serves any more are forgotten, and their numbers used again, once no stream needs them.
+//! Names that are not served any more are forgotten, and their numbers used again, once no stream needs them.
 //!
-//! A sweep goes over all streams, also those that do not read: their state is looked at from here. What a
-//! stream is at work on just now is looked at by one of the next publications; it is never waited for, since
-//! it may be waiting for the names.
+//! A sweep asks all streams, also those whose clients do not read: their state is looked at from here. A
+//! stream that is busy is asked at one of the next publications; it is never waited for, because it may be
+//! waiting for the names.
 
 use std::sync::TryLockError;
 
@@ -12,7 +12,7 @@ use super::{Shared, lock};
 use crate::xds::{Kind, StreamId};
 
 impl Shared {
-    /// Begins a sweep when it pays, or goes on with one.
+    /// Begins a sweep when it pays, or continues one.
     pub(super) fn forget(&mut self) {
         if self.asking.is_none() {
             if !self.names.is_sweep_due() {
@@ -22,8 +22,8 @@ impl Shared {
             self.names
                 .begin_sweep(&self.generation.used(), |id| index.is_named(id));
             let open = (0..)
-                .zip(&self.mailboxes)
-                .filter(|(_, mailbox)| mailbox.is_some());
+                .zip(&self.subscribers)
+                .filter(|(_, subscriber)| subscriber.is_some());
             self.asking = Some(open.map(|(id, _)| id).collect());
         }
         let Some(asking) = self.asking.take() else { return };
@@ -54,22 +54,22 @@ impl Shared {
 
     /// Asks a stream what it still needs of what is about to be forgotten. False: it is busy.
     fn ask(&mut self, id: StreamId) -> bool {
-        let Some(mailbox) = self.mailboxes.get(id as usize).and_then(Option::as_ref) else {
+        let Some(subscriber) = self.subscriber(id) else {
             return true;
         };
-        let mut stream = match mailbox.stream.try_lock() {
+        let mut stream = match subscriber.stream.try_lock() {
             Ok(stream) => stream,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return false,
         };
-        let kept = stream.keeps(self.names.leaving());
+        let kept = stream.still_needs(self.names.leaving());
         let over = self.names.leaving() - &kept;
-        // What came and went without its notice.
-        let mut letters = lock(&mailbox.letters);
+        // What came and went before it looked.
+        let mut pending = lock(&subscriber.pending);
         for kind in Kind::ALL {
-            *letters.changed.get_mut(kind) -= &over;
+            *pending.changed.get_mut(kind) -= &over;
         }
-        drop((letters, stream));
+        drop((pending, stream));
         self.names.keep(&kept);
         true
     }

@@ -3,7 +3,7 @@
 /// An implementation, known by the user agent that the client names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Client {
-    /// Envoy, and whoever does not say otherwise.
+    /// Envoy, and each client that does not name another.
     #[default]
     Envoy,
     /// gRPC's own clients that drop calls by an assignment's `drop_overloads`, and put its category into

@@ -9,25 +9,13 @@ use roaring::RoaringBitmap;
 use super::client::Client;
 use super::kind::{Kind, PerKind};
 use super::names::{NameId, Names};
-use super::resource::{Draft, Reach, Resource, Version};
+use super::resource::{Draft, Reach, Resource};
 use super::table::Table;
+use super::update::{Encoded, EncodedUpdate, Update};
 use super::variant::Variant;
 
-/// What became of one resource.
-#[derive(Clone, Debug)]
-pub enum Update {
-    /// It is there, maybe anew.
-    Put(Draft),
-    /// It is gone.
-    Remove(Kind, Arc<str>),
-    /// These clients get something else than the others.
-    PutFor(Client, Draft),
-    /// These clients get the same as the others again.
-    RemoveFor(Client, Kind, Arc<str>),
-}
-
 /// The content that makes a client of gRPC stop using a resource which is gone, where removing it does not:
-/// most of them go on with what they hold. `None`: there is no such content.
+/// most of them keep what they hold. `None`: there is no such content.
 pub type Gone = fn(Client, Kind, &str) -> Option<Vec<u8>>;
 
 /// The names that a new generation changed, by type.
@@ -36,7 +24,7 @@ pub type Changed = PerKind<RoaringBitmap>;
 /// All resources at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Generation {
-    /// Counts up with each one; says nothing across processes.
+    /// Counts up with each one; means nothing across processes.
     pub number: u64,
     tables: PerKind<Table>,
     /// What gRPC's own clients get in place of the others' content, by [`Client::variant`].
@@ -49,7 +37,7 @@ pub struct Generation {
     stand_ins: Arc<StandIns>,
 }
 
-/// Fleet, type and name → what stands in.
+/// Fleet, type and name → the content in place of the present one.
 type StandIns = HashMap<(Arc<str>, Kind, NameId), Arc<Resource>>;
 
 impl Generation {
@@ -57,40 +45,52 @@ impl Generation {
     /// `names` follows: after this call, only the returned one and older ones of the same line may be used.
     #[must_use]
     pub fn next(&self, names: &mut Names, updates: &[Update]) -> (Self, Changed) {
+        self.apply(names, Encoded::new(updates))
+    }
+
+    /// As [`Self::next`], with updates that were encoded before.
+    #[must_use]
+    pub fn apply(&self, names: &mut Names, encoded: Encoded) -> (Self, Changed) {
         let mut next = Self {
             number: self.number + 1,
             ..self.clone()
         };
         let mut changed = Changed::default();
-        for update in updates {
-            let (client, kind, id, draft) = match update {
-                Update::Put(draft) => (Client::Envoy, draft.kind, names.publish(&draft.name), Some(draft)),
-                Update::PutFor(client, draft) => {
-                    (*client, draft.kind, names.publish(&draft.name), Some(draft))
+        let (hints, mut place) = (encoded.hints, 0);
+        for update in encoded.updates {
+            let at = place;
+            place += update.names_len();
+            let EncodedUpdate {
+                client,
+                kind,
+                name,
+                put,
+            } = update;
+            let id = if put.is_some() {
+                names.publish_hinted(&name, hints.at(at))
+            } else {
+                match names.find_hinted(&name, hints.at(at)) {
+                    Some(id) => id,
+                    None => continue,
                 }
-                Update::Remove(kind, name) => match names.find(name) {
-                    Some(id) => (Client::Envoy, *kind, id, None),
-                    None => continue,
-                },
-                Update::RemoveFor(client, kind, name) => match names.find(name) {
-                    Some(id) => (*client, *kind, id, None),
-                    None => continue,
-                },
             };
             let old = next.table(client, kind).get(id);
-            let same = match (old, draft) {
-                (Some(old), Some(new)) => old.version == Version::of(&new.body) && old.reach == new.reach,
+            let same = match (old, &put) {
+                (Some(old), Some((new, _))) => old.version == new.version && old.reach == new.reach,
                 (None, None) => true,
                 _ => false,
             };
             if same {
                 continue;
             }
-            let resource = draft.map(|draft| {
-                let mut needs: Vec<NameId> = draft.needs.iter().map(|n| names.publish(n)).collect();
+            let resource = put.map(|(mut resource, needs)| {
+                let needs = needs.iter().enumerate();
+                let needs = needs.map(|(n, need)| names.publish_hinted(need, hints.at(at + 1 + n)));
+                let mut needs: Vec<NameId> = needs.collect();
                 needs.sort_unstable();
                 needs.dedup();
-                Arc::new(Resource::new(draft, needs.into()))
+                resource.needs = needs.into();
+                Arc::new(resource)
             });
             if let Some(old) = old {
                 let now: &[NameId] = resource.as_ref().map_or(&[][..], |new| &*new.needs);
@@ -109,7 +109,7 @@ impl Generation {
         (next, changed)
     }
 
-    /// The numbers of all names that a resource has or needs: what is not among them, nobody serves.
+    /// The numbers of all names that a resource has or needs: what is not among them is not served.
     #[must_use]
     pub fn used(&self) -> RoaringBitmap {
         let variants = self.variants.iter().chain(&self.previous);
@@ -147,8 +147,8 @@ impl Generation {
 
     /// What this client, which may hold a resource that is gone, gets in its place; see [`Gone`].
     ///
-    /// A listener whose endpoints are gone too is left to those, where the client stops by them: only they
-    /// can carry the reason.
+    /// No content for a listener whose endpoints are gone, too, where the client stops by those: only they can
+    /// carry the reason.
     pub(super) fn gone(&self, client: Client, kind: Kind, id: NameId, name: &Arc<str>) -> Option<Resource> {
         let by_endpoints =
             client == Client::GrpcDrops && kind == Kind::Listener && self.get(Kind::Endpoints, id).is_none();
@@ -178,7 +178,7 @@ impl Generation {
         }
     }
 
-    /// Keeps the present content of a name that is about to change. One that some fleet
+    /// Keeps the present content of a name that is about to change. Content that some fleet
     /// rejected is not worth keeping: what stands in for it is.
     fn keep(&mut self, kind: Kind, id: NameId, stays: bool, names: &mut Names) {
         let Some(previous) = &mut self.previous else {
@@ -266,7 +266,7 @@ impl Generation {
         Some(own.unwrap_or(present))
     }
 
-    /// One resource as Envoy, and whoever has no variant of it, gets it.
+    /// One resource as Envoy gets it, and each client that has no variant of it.
     #[must_use]
     pub fn get(&self, kind: Kind, id: NameId) -> Option<&Arc<Resource>> {
         self.tables.get(kind).get(id)
@@ -286,6 +286,18 @@ impl Generation {
     /// All resources of a type, in the order of their numbers.
     pub fn all(&self, kind: Kind) -> impl Iterator<Item = (NameId, &Arc<Resource>)> {
         self.tables.get(kind).iter()
+    }
+
+    /// Everything of a type that `*` holds and a client of this fleet may see.
+    pub(super) fn in_wildcard(&self, kind: Kind, fleet: &str) -> RoaringBitmap {
+        let table = self.tables.get(kind);
+        let mut all = table.open().clone();
+        let admitted = table.narrow().iter().filter(|id| {
+            let resource = table.get(*id);
+            resource.is_some_and(|resource| resource.reach.admits(fleet))
+        });
+        all.extend(admitted);
+        all
     }
 
     /// How many resources of a type there are.

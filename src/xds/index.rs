@@ -1,11 +1,11 @@
-//! Who is concerned by a changed name: an inverted index from names to streams,
+//! The streams that a changed name concerns: an inverted index from names to streams,
 //! so that a change costs what subscribes to it, not what exists.
 //!
 //! The Envoys of a fleet name the same thousands of clusters, each in one request. Streams
 //! that named the same set are one crowd, entered and left as a whole; what one of them
-//! gives up later is kept beside it, and who has given up half of it leaves it. A stream is
+//! gives up later is kept beside it, and a stream that has given up half of it leaves it. A stream is
 //! in one crowd at the most, and there are only so many: no client can make the index cost
-//! what nobody subscribes to. All other names stand in it one by one.
+//! more than what is subscribed to. All other names are kept one by one.
 
 use std::collections::HashMap;
 
@@ -17,10 +17,10 @@ use super::names::NameId;
 /// The number of a stream, used again after it ended.
 pub type StreamId = u32;
 
-/// So many names in one request make a crowd.
+/// Names in one request that make a crowd.
 const CROWD: u64 = 64;
 
-/// So many crowds of one type: a fleet or two makes a few.
+/// Maximum of crowds per type: a fleet or two makes a few.
 const CROWDS: usize = 256;
 
 /// All subscriptions of all streams, by name.
@@ -167,7 +167,7 @@ impl Subscribers {
         })
     }
 
-    /// A stream leaves a crowd; what it still subscribes to of it stands by itself.
+    /// A stream leaves a crowd; what it still subscribes to of it is kept name by name.
     fn dissolve(&mut self, at: usize, stream: StreamId) {
         let crowd = &mut self.crowds[at];
         let rest: Vec<NameId> = crowd

@@ -1,5 +1,6 @@
-//! The resource types, and all in which they differ, as data. A further type is
-//! one line in each table here, plus a generator.
+//! The resource types, and what the engine has to know of each, as one row. A further type is a row
+//! here, its steps in `order.rs`, rows in `removal.rs` if Envoy does not understand its removal, and
+//! a generator; `render.rs` prints it.
 
 /// A resource type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,66 +19,128 @@ pub enum Kind {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PerKind<T>([T; Kind::ALL.len()]);
 
+/// What is different about a type.
+struct Row {
+    kind: Kind,
+    type_url: &'static str,
+    short: &'static str,
+    service: (&'static str, &'static str),
+    legacy_wildcard: bool,
+    full_state: bool,
+    waits_for: Option<Kind>,
+    followed_by: Option<Kind>,
+    removed_after: &'static [Kind],
+}
+
+static ROWS: [Row; Kind::ALL.len()] = [
+    Row {
+        kind: Kind::Cluster,
+        type_url: "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+        short: "cds",
+        service: ("envoy.service.cluster.v3.ClusterDiscoveryService", "Clusters"),
+        legacy_wildcard: true,
+        full_state: true,
+        waits_for: None,
+        followed_by: Some(Kind::Endpoints),
+        removed_after: &[Kind::Listener, Kind::Route],
+    },
+    Row {
+        kind: Kind::Endpoints,
+        type_url: "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+        short: "eds",
+        service: ("envoy.service.endpoint.v3.EndpointDiscoveryService", "Endpoints"),
+        legacy_wildcard: false,
+        full_state: false,
+        waits_for: None,
+        followed_by: None,
+        removed_after: &[Kind::Listener, Kind::Route],
+    },
+    Row {
+        kind: Kind::Listener,
+        type_url: "type.googleapis.com/envoy.config.listener.v3.Listener",
+        short: "lds",
+        service: ("envoy.service.listener.v3.ListenerDiscoveryService", "Listeners"),
+        legacy_wildcard: true,
+        full_state: true,
+        waits_for: Some(Kind::Cluster),
+        followed_by: None,
+        removed_after: &[],
+    },
+    Row {
+        kind: Kind::Route,
+        type_url: "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        short: "rds",
+        service: ("envoy.service.route.v3.RouteDiscoveryService", "Routes"),
+        legacy_wildcard: false,
+        full_state: false,
+        waits_for: Some(Kind::Cluster),
+        followed_by: None,
+        removed_after: &[],
+    },
+];
+
 impl Kind {
-    /// All of them.
+    /// All of them, in the order of the rows.
     pub const ALL: [Self; 4] = [Self::Cluster, Self::Endpoints, Self::Listener, Self::Route];
+
+    const fn row(self) -> &'static Row {
+        &ROWS[self.index()]
+    }
 
     /// The `type_url` on the wire.
     #[must_use]
     pub const fn type_url(self) -> &'static str {
-        match self {
-            Self::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
-            Self::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-            Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
-            Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
-        }
+        self.row().type_url
     }
 
     /// The type with this `type_url`.
     #[must_use]
     pub fn parse(url: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.type_url() == url)
+        ROWS.iter().find(|row| row.type_url == url).map(|row| row.kind)
     }
 
     /// `cds`, `eds`, `lds`, `rds`: in logs and metrics.
     #[must_use]
     pub const fn short(self) -> &'static str {
-        match self {
-            Self::Cluster => "cds",
-            Self::Endpoints => "eds",
-            Self::Listener => "lds",
-            Self::Route => "rds",
-        }
+        self.row().short
     }
 
     /// The per-type service of this type, and the stem of its methods (`StreamX`, `DeltaX`).
     #[must_use]
     pub const fn service(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Cluster => ("envoy.service.cluster.v3.ClusterDiscoveryService", "Clusters"),
-            Self::Endpoints => ("envoy.service.endpoint.v3.EndpointDiscoveryService", "Endpoints"),
-            Self::Listener => ("envoy.service.listener.v3.ListenerDiscoveryService", "Listeners"),
-            Self::Route => ("envoy.service.route.v3.RouteDiscoveryService", "Routes"),
-        }
+        self.row().service
     }
 
     /// A first request without names means everything (specification: LDS and CDS only).
     #[must_use]
     pub const fn legacy_wildcard(self) -> bool {
-        matches!(self, Self::Cluster | Self::Listener)
+        self.row().legacy_wildcard
     }
 
     /// A state-of-the-world response carries the whole subscribed set, and absence means removal.
     #[must_use]
     pub const fn full_state(self) -> bool {
-        matches!(self, Self::Cluster | Self::Listener)
+        self.row().full_state
     }
 
-    /// Envoy ignores the removal of this type, or waits for one that is missing: it is told
-    /// by an empty resource that holds just its name (field 1 in each of these types).
+    /// A resource of this type is sent only after those of that type which it needs are acknowledged
+    /// (rule 47), if the client asks for that type.
     #[must_use]
-    pub const fn empty_when_gone(self) -> bool {
-        matches!(self, Self::Endpoints | Self::Route)
+    pub const fn waits_for(self) -> Option<Self> {
+        self.row().waits_for
+    }
+
+    /// Each resource of this type that is sent is followed by those of that type which it needs, changed
+    /// or not (rule 45).
+    #[must_use]
+    pub const fn followed_by(self) -> Option<Self> {
+        self.row().followed_by
+    }
+
+    /// Resources of these types may refer to one of this type: it is removed after their changes (rule 44).
+    #[must_use]
+    pub const fn removed_after(self) -> &'static [Self] {
+        self.row().removed_after
     }
 
     const fn index(self) -> usize {
@@ -107,8 +170,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn type_urls_come_back() {
-        for kind in Kind::ALL {
+    fn each_type_has_its_own_row_and_type_url() {
+        for (kind, row) in Kind::ALL.into_iter().zip(&ROWS) {
+            assert_eq!(kind, row.kind);
             assert_eq!(Kind::parse(kind.type_url()), Some(kind));
         }
         assert_eq!(Kind::parse("type.googleapis.com/nope"), None);

@@ -1,5 +1,7 @@
-//! The xDS engine: what exists, what a client subscribes to and holds, and what
-//! to say next. Pure: no I/O, no clock, no locks; imports nothing of ours.
+//! The xDS engine: which resources exist, what a client subscribes to and holds, and what
+//! to send next. Pure: no I/O, no clock; imports nothing of ours. [`Stream`] says how to drive it.
+//!
+//! No lock either, but for one `OnceLock` in `table.rs`: frames that are joined once for all streams.
 //!
 //! Invariants
 //! - A resource is encoded once; streams share its finished wire frame.
@@ -11,11 +13,14 @@
 
 mod client;
 pub mod generation;
+pub mod hints;
 pub mod ids;
 pub mod index;
 pub mod kind;
 pub mod names;
 pub mod order;
+pub mod prepared;
+mod removal;
 pub mod request;
 pub mod resource;
 pub mod response;
@@ -23,18 +28,22 @@ mod retired;
 pub mod stream;
 mod subscription;
 mod table;
+pub mod update;
 mod variant;
 pub mod verdict;
 mod wire;
 
 pub use client::Client;
-pub use generation::{Changed, Generation, Gone, Update};
+pub use generation::{Changed, Generation, Gone};
+pub use hints::Hints;
 pub use index::{Index, StreamId};
 pub use kind::{Kind, PerKind};
-pub use names::{NameId, Names};
+pub use names::{NameId, NameOf, Names};
+pub use prepared::{Prepared, Request};
 pub use request::{Claim, DeltaRequest, Node, SotwRequest};
 pub use resource::{Draft, Reach, Resource, Version};
 pub use response::Response;
-pub use stream::{Heard, Limits, Refusal, Stream};
+pub use stream::{Handled, Limits, Refusal, Stream};
+pub use update::{Encoded, Update};
 pub use variant::Variant;
-pub use verdict::{Doubt, Matter, Ruling, Verdicts, Voter};
+pub use verdict::{Candidate, ClientId, RejectionKey, Ruling, Verdicts};

@@ -2,9 +2,9 @@
 //! holds is a bitmap. Shared by all types and streams.
 //!
 //! A name that clients only asked for is counted, and its number is used again when
-//! nobody asks any more. A name that was published keeps its number until a sweep
-//! (`retired.rs`) has found it at no stream: neither clients nor services that come and
-//! go can make this table grow for good.
+//! no client asks for it any more. A name that was published keeps its number until a
+//! sweep (`retired.rs`) finds that no stream needs it: neither clients nor services that
+//! come and go can make this table grow for good.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -29,6 +29,21 @@ pub struct Names {
     retired: Retired,
     /// Open streams, which share what is left when there are many unknown names.
     streams: usize,
+    /// How many numbers were freed.
+    epoch: u64,
+}
+
+/// Finds the names of numbers, only needed for what is gone: several at once, because a table that is
+/// shared between streams is locked for it.
+pub trait NameOf {
+    /// The names of these numbers, in this order.
+    fn names_of(&self, ids: &[NameId]) -> Vec<Option<Arc<str>>>;
+}
+
+impl NameOf for Names {
+    fn names_of(&self, ids: &[NameId]) -> Vec<Option<Arc<str>>> {
+        ids.iter().map(|id| self.name(*id).cloned()).collect()
+    }
 }
 
 #[derive(Debug)]
@@ -41,13 +56,13 @@ struct Entry {
 /// What a name that is only asked for takes besides its text.
 const OVERHEAD: usize = 96;
 
-/// Names that clients ask for and nobody serves, of all streams together: first come, first served.
+/// Bytes of names that clients ask for and that are not served, of all streams together: first come, first served.
 const COMMON: usize = 48 << 20;
 
-/// Beyond [`COMMON`], so much is left for streams that ask for little: each may have an equal share of it.
+/// Bytes beyond [`COMMON`] for streams that ask for little: each may have an equal share of it.
 const SHARED: usize = 16 << 20;
 
-/// What a stream may ask for however full the table is.
+/// Bytes that a stream may ask for however full the table is.
 const FREE: usize = 4 << 10;
 
 /// Below this many free numbers the table stays as it is.
@@ -55,7 +70,7 @@ const FEW: usize = 4_096;
 
 impl Names {
     /// Whether a stream may ask for names that need `new` bytes in this table. `own`: the bytes of all names of
-    /// this stream that nobody serves, the new ones among them; only looked at when the table is nearly full.
+    /// this stream that are not served, the new ones among them; only looked at when the table is nearly full.
     #[must_use]
     pub fn admits(&self, new: usize, own: impl FnOnce() -> usize) -> bool {
         let all = self.unknown.saturating_add(new);
@@ -66,13 +81,13 @@ impl Names {
         own <= FREE || (own <= SHARED / self.streams.max(1) && all <= COMMON + SHARED)
     }
 
-    /// What a name takes in this table while nobody serves it.
+    /// Bytes that a name takes in this table while it is not served.
     #[must_use]
     pub const fn cost(length: usize) -> usize {
         length + OVERHEAD
     }
 
-    /// What a name takes beside those that are served.
+    /// Bytes that a name takes beside those that are served.
     #[must_use]
     pub fn cost_of(&self, id: NameId) -> usize {
         let unserved = self.entries.get(id as usize).filter(|e| !e.published);
@@ -95,12 +110,17 @@ impl Names {
             Cow::Borrowed(_) => self.intern(name),
             Cow::Owned(name) => self.intern(&name.into()),
         };
+        self.publish_known(id);
+        id
+    }
+
+    /// The same for a number that was found just now.
+    pub(super) fn publish_known(&mut self, id: NameId) {
         if let Some(entry) = self.entries.get_mut(id as usize).filter(|e| !e.published) {
             entry.published = true;
             self.unknown = self.unknown.saturating_sub(Self::cost(entry.name.len()));
         }
         self.retired.served(id);
-        id
     }
 
     /// The number of a name that a stream subscribes to; give it back by [`Self::release`].
@@ -110,16 +130,26 @@ impl Names {
             Some(id) => *id,
             None => self.intern(&Arc::from(&*name)),
         };
+        self.ask_known(id);
+        id
+    }
+
+    /// The same for a number that was found just now.
+    pub(super) fn ask_known(&mut self, id: NameId) {
         self.retired.needed(id);
         // A published name stays while the index has it; counting would only cost a write for each.
         if let Some(entry) = self.entries.get_mut(id as usize).filter(|e| !e.published) {
             entry.asked += 1;
         }
-        id
     }
 
-    /// One stream no longer subscribes to this name. `true`: nobody knows it any more,
-    /// and its number may come to mean another name.
+    /// While this is the same, each number means the same name.
+    pub(super) const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// One stream no longer subscribes to this name. `true`: it is forgotten, and its number may
+    /// come to mean another name.
     pub fn release(&mut self, id: NameId) -> bool {
         let Some(entry) = self.entries.get_mut(id as usize).filter(|e| !e.published) else {
             return false;
@@ -138,22 +168,23 @@ impl Names {
             let name = std::mem::replace(&mut entry.name, Arc::from(""));
             self.ids.remove(&name);
             self.free.push(id);
+            self.epoch += 1;
         }
     }
 
-    /// A resource of this name, or one that needed it, is gone: maybe nobody serves it any more.
+    /// A resource of this name, or one that needed it, is gone: maybe it is not served any more.
     pub fn gone(&mut self, id: NameId) {
         self.retired.note(id);
     }
 
-    /// So many names may be served no more that looking for those pays.
+    /// Whether enough names may be out of use for a sweep to pay.
     #[must_use]
     pub fn is_sweep_due(&self) -> bool {
         self.retired.is_due(self.entries.len())
     }
 
-    /// Begins to forget what is not among `used` and nobody subscribes to. Between this and [`Self::end_sweep`]
-    /// each stream that is open now has to be asked once ([`super::Stream::keeps`]).
+    /// Begins to forget what is neither among `used` nor subscribed to. Between this and [`Self::end_sweep`]
+    /// each stream that is open now has to be asked once ([`super::Stream::still_needs`]).
     pub fn begin_sweep(&mut self, used: &RoaringBitmap, subscribed: impl Fn(NameId) -> bool) {
         self.retired.begin(used, subscribed);
     }
@@ -169,7 +200,7 @@ impl Names {
         self.retired.keep(ids);
     }
 
-    /// Forgets what no stream needs; says how many names that were.
+    /// Forgets what no stream needs; returns how many names that were.
     pub fn end_sweep(&mut self) -> u64 {
         let leaving = self.retired.end();
         for id in &leaving {
@@ -203,7 +234,7 @@ impl Names {
         self.name(id).map_or(0, |name| name.len())
     }
 
-    /// Gives memory back once many names are gone; says how many numbers are in use at the most, if it did.
+    /// Gives memory back once many names are gone; returns the bound of the numbers in use, if it did.
     pub fn tidy(&mut self) -> Option<usize> {
         if self.free.len() < 2 * self.tidied + FEW || self.free.len() * 2 < self.entries.len() {
             return None;
@@ -318,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_asks_for_any_more_takes_no_memory() {
+    fn names_that_are_not_asked_for_any_more_take_no_memory() {
         let mut names = Names::default();
         let a = names.publish(&"a".into());
         let ids: Vec<NameId> = (0..10_000).map(|n| names.ask(&format!("unknown-{n}"))).collect();
@@ -338,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_has_room_for_whoever_asks_for_little() {
+    fn a_full_table_has_room_for_streams_that_ask_for_little() {
         let mut names = Names::default();
         assert!(names.admits(COMMON, || unreachable!()));
         assert!(
@@ -356,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_serves_any_more_is_forgotten_unless_somebody_needs_it() {
+    fn a_name_that_is_not_served_any_more_is_forgotten_unless_a_stream_needs_it() {
         let mut names = Names::default();
         let all = ["used", "named", "asked", "put", "over"];
         let ids = all.map(|name| names.publish(&name.into()));

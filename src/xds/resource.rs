@@ -42,9 +42,9 @@ impl fmt::Display for Version {
 /// Who may see a resource, and whether a wildcard subscription holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Everybody.
+    /// All clients.
     All,
-    /// Everybody who names it; no wildcard holds it (what only gRPC clients understand).
+    /// Each client that names it; no wildcard holds it (what only gRPC clients understand).
     ByName,
     /// Only these fleets.
     Fleets(Arc<[Arc<str>]>),
@@ -99,7 +99,7 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// Encodes a draft once and for all.
+    /// Encodes a draft, once for all streams.
     #[must_use]
     pub fn new(draft: &Draft, needs: Box<[NameId]>) -> Self {
         let version = Version::of(&draft.body);
@@ -113,7 +113,7 @@ impl Resource {
         )
     }
 
-    /// The resource that tells Envoy "there is none of this name"; see [`Kind::empty_when_gone`].
+    /// The resource by which Envoy learns that there is none of this name; see `removal.rs`.
     #[must_use]
     pub fn empty(kind: Kind, name: &Arc<str>) -> Self {
         let body = wire::only_name(name);
@@ -146,13 +146,13 @@ impl Resource {
         }
     }
 
-    /// Tag, length and `Resource`, as it stands in a `DeltaDiscoveryResponse`.
+    /// Tag, length and `Resource`, as in a `DeltaDiscoveryResponse`.
     #[must_use]
     pub fn delta_frame(&self) -> Bytes {
         self.frame.clone()
     }
 
-    /// Tag, length and `Any`, as it stands in a `DiscoveryResponse`.
+    /// Tag, length and `Any`, as in a `DiscoveryResponse`.
     #[must_use]
     pub fn sotw_frame(&self) -> Bytes {
         self.frame.slice(self.sotw as usize..)
@@ -182,7 +182,7 @@ impl Resource {
     /// The encoded message itself, decoded from the frame (for dumps).
     ///
     /// # Errors
-    /// Never for a frame of ours; prost's word otherwise.
+    /// Never for a frame made here; prost's error otherwise.
     pub fn body(&self) -> Result<Bytes, prost::DecodeError> {
         #[derive(prost::Message)]
         struct AnyField {

@@ -1,4 +1,4 @@
-//! What a stream says: a small header of its own, and frames that all streams share.
+//! What a stream sends: a small header of its own, and frames that all streams share.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! Numbers of names that nobody serves any more, until they may mean other names.
+//! Numbers of names that are not served any more, until they may mean other names.
 //!
 //! A publication only notes the numbers that it may have put out of use. Once enough have gathered,
-//! the owner of the streams sweeps: what neither the generation uses nor anybody subscribes to is
+//! the owner of the streams sweeps: what neither the generation uses nor any stream subscribes to is
 //! leaving; each open stream is asked once which of these it still needs; the rest is forgotten. A
 //! name that is published, subscribed to or claimed meanwhile stays.
 
@@ -9,7 +9,7 @@ use roaring::RoaringBitmap;
 
 use super::ids::NameId;
 
-/// Fewer than so many are not worth a sweep.
+/// Fewer numbers than this are not worth a sweep.
 const FEW: u64 = 4_096;
 
 /// What a sweep begins with, and what it is about to forget.

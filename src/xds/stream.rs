@@ -1,142 +1,114 @@
 //! One discovery stream without I/O: requests and changed names go in, responses
-//! come out. The caller gives the time (since the stream began) and the newest
+//! come out. The caller passes the time (since the stream began) and the newest
 //! generation.
 //!
 //! Rules are numbered as in docs/xds-rules.md. What this file never does: block,
 //! read a clock, or keep a queue of old states for a slow client.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
 use super::client::Client;
 use super::generation::{Changed, Generation};
-use super::ids::{NameId, set};
+use super::ids::NameId;
 use super::kind::{Kind, PerKind};
 use super::names::Names;
-use super::request::{DeltaRequest, Error, Node, SotwRequest};
+use super::prepared::{Prepared, Request};
+use super::request::{Error, Node};
 use super::resource::Version;
-use super::subscription::{Flight, Subscription};
+use super::subscription::Subscription;
+use super::subscription::parts::Flight;
 use super::variant::Variant;
 
-mod answer;
 mod delta;
-mod doubts;
+mod handled;
+mod limits;
+mod remove;
+mod respond;
 mod sotw;
+mod subscribe;
 mod whole;
 
-pub(super) use doubts::Doubts;
+pub use handled::{Handled, Nack};
+pub use limits::{Limits, MAX_NAME, MAX_TEXT, Refusal};
 
-/// Bounds for one stream.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Names per type.
-    pub names: usize,
-    /// Bytes of names, of all types.
-    pub name_bytes: usize,
-    /// A response is split before it grows beyond so many bytes (gRPC clients refuse 4 MiB).
-    pub response_bytes: usize,
-    /// What waits for another type goes out after this, come what may.
-    pub gate: Duration,
-}
+use limits::{short, shown};
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            names: 200_000,
-            name_bytes: 32 << 20,
-            response_bytes: 3_500_000,
-            gate: Duration::from_secs(10),
-        }
-    }
-}
-
-/// The longest part of a node, bytes: it is kept as long as the stream lives, and stands in each of its
-/// log lines. The same for a name that is not answered by the end of the stream.
-pub const MAX_TEXT: usize = 4096;
-
-/// What is served has names of 200 bytes at the most: nothing of a longer name is stored.
-pub const MAX_NAME: usize = 512;
-
-/// So many bytes of names that are too long for anything are answered by a removal.
-const TOO_LONG: usize = 16 << 10;
-
-/// Why a stream ends with an error.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Rule 2.
-    #[error("the first request of a stream must carry the node")]
-    NoNode,
-    /// Rule 3.
-    #[error("a request on the aggregated service needs a type_url")]
-    NoType,
-    /// Rule 3.
-    #[error("this service serves {wanted} only, not {got}")]
-    WrongType {
-        /// What the service is for.
-        wanted: &'static str,
-        /// What was asked for.
-        got: String,
-    },
-    /// [`MAX_TEXT`]
-    #[error("{what} is longer than {MAX_TEXT} bytes")]
-    TooLong {
-        /// A name, or a part of the node.
-        what: &'static str,
-    },
-    /// A bound of [`Limits`].
-    #[error("more than {limit} names of one type on one stream")]
-    TooManyNames {
-        /// The bound.
-        limit: usize,
-    },
-    /// A bound of [`Limits`].
-    #[error("more than {limit} bytes of names on one stream")]
-    TooManyBytes {
-        /// The bound.
-        limit: usize,
-    },
-    /// Of all streams together.
-    #[error("too many names that nobody serves, on all streams together")]
-    Full,
-}
-
-/// What a request meant, for the index, logs and metrics.
-#[derive(Debug, Default)]
-pub struct Heard {
-    /// The type, where it is one of ours.
-    pub kind: Option<Kind>,
-    /// Now subscribed by name.
-    pub subscribed: RoaringBitmap,
-    /// No longer subscribed by name. A number in both came to mean another name meanwhile.
-    pub unsubscribed: RoaringBitmap,
-    /// The wildcard was taken or given up.
-    pub wildcard: Option<bool>,
-    /// The client refused a response.
-    pub nack: Option<Nack>,
-    /// The client accepted a response.
-    pub ack: bool,
-    /// What was in it.
-    pub accepted: Vec<(NameId, Version)>,
-    /// A type that is not served here; the stream goes on (rule 4).
-    pub unknown_type: Option<String>,
-}
-
-/// A refusal by the client.
-#[derive(Debug)]
-pub struct Nack {
-    /// Its own words.
-    pub message: String,
-    /// How many resources the refused response carried.
-    pub resources: usize,
-    /// What is refused, where the response carried just one new resource.
-    pub only: Option<(NameId, Version)>,
-    /// The name of that, while its number still means it.
-    pub name: Option<Arc<str>>,
-}
-
-/// The state of one stream; bounded by its subscriptions.
+/// The state of one discovery stream: what its client subscribes to, holds, and is still to be sent.
+/// Its memory is bounded by the subscriptions.
+///
+/// A stream performs no I/O and reads no clock. Its driver owns the connection, the newest
+/// [`Generation`] and the table of [`Names`], and calls four kinds of methods:
+///
+/// - [`handle_request`](Self::handle_request) for each message from the client, and
+///   [`handle_changes`](Self::handle_changes) with the names that a new generation changed;
+/// - [`poll_response`](Self::poll_response) after each of these, and when the client can take more,
+///   until it returns `None`. One response per type is outstanding at a time (rule 52), so a client
+///   that does not answer is sent nothing further, and what changes meanwhile merges;
+/// - [`poll_timeout`](Self::poll_timeout) once `poll_response` returned `None`: at that time
+///   `poll_response` has to be called again although nothing happened (rule 48);
+/// - [`close`](Self::close) at the end, so that the table of names forgets what only this stream
+///   asked for.
+///
+/// The order of a change matters: publish the generation first, then pass the changed names; a
+/// stream compares each of them with the generation that it is given, which must never be older
+/// than the changes. A driver of several streams finds those concerned by an [`Index`](super::Index),
+/// which it keeps up to date by the [`Handled`] of each request. [`still_needs`](Self::still_needs) is
+/// called for each stream while names are being forgotten, see [`Names::begin_sweep`].
+///
+/// ```
+/// use std::time::Duration;
+/// use xds_bridge::xds::{
+///     DeltaRequest, Draft, Generation, Kind, Limits, Names, Node, Reach, Stream, Update, Variant,
+/// };
+///
+/// fn cluster(body: &[u8]) -> Update {
+///     Update::Put(Draft {
+///         kind: Kind::Cluster,
+///         name: "orders".into(),
+///         body: body.to_vec(),
+///         needs: Vec::new(),
+///         reach: Reach::All,
+///     })
+/// }
+///
+/// let (mut names, now) = (Names::default(), Duration::ZERO);
+/// let (mut generation, _) = Generation::default().next(&mut names, &[cluster(b"1")]);
+/// let mut stream = Stream::new(Variant::Delta, None, Limits::default());
+///
+/// // The client subscribes to all clusters.
+/// let request = DeltaRequest {
+///     node: Some(Node { id: "envoy-1".into(), ..Node::default() }),
+///     type_url: Kind::Cluster.type_url().into(),
+///     ..DeltaRequest::default()
+/// };
+/// let handled = stream.handle_request(request, &mut names, &generation)?;
+/// assert_eq!(handled.wildcard, Some(true));
+///
+/// let first = stream.poll_response(&generation, &names, now).expect("the cluster");
+/// assert_eq!(&*first.resources[0].name, "orders");
+///
+/// // It changes while the client has not acknowledged the first response: nothing is sent yet.
+/// let (next, changed) = generation.next(&mut names, &[cluster(b"2")]);
+/// generation = next;
+/// stream.handle_changes(&changed);
+/// assert!(stream.poll_response(&generation, &names, now).is_none());
+///
+/// // The ACK lets the newest content follow.
+/// let ack = DeltaRequest {
+///     type_url: Kind::Cluster.type_url().into(),
+///     nonce: first.nonce,
+///     ..DeltaRequest::default()
+/// };
+/// assert!(stream.handle_request(ack, &mut names, &generation)?.ack);
+/// assert!(stream.poll_response(&generation, &names, now).is_some());
+/// assert!(stream.poll_response(&generation, &names, now).is_none());
+/// assert_eq!(stream.poll_timeout(), None); // nothing is held back
+///
+/// stream.close(&mut names);
+/// # Ok::<(), xds_bridge::xds::Refusal>(())
+/// ```
 #[derive(Debug)]
 pub struct Stream {
     variant: Variant,
@@ -144,11 +116,11 @@ pub struct Stream {
     only: Option<Kind>,
     limits: Limits,
     node: Option<Arc<Node>>,
-    /// By what the node says.
+    /// By the user agent of the node.
     client: Client,
     types: PerKind<Subscription>,
     nonce: u64,
-    /// Clusters were asked for before endpoints: the client is not stuck in warming (rule 41).
+    /// Clusters were requested before endpoints: the client is not stuck in warming (rule 41).
     clusters_first: bool,
 }
 
@@ -168,117 +140,114 @@ impl Stream {
         }
     }
 
-    /// The client, once it has said who it is.
+    /// Handles a message from the client; it has to be of the stream's variant.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the stream ends with it.
+    pub fn handle_request(
+        &mut self,
+        request: impl Into<Prepared>,
+        names: &mut Names,
+        generation: &Generation,
+    ) -> Result<Handled, Refusal> {
+        self.give_back(names);
+        let Prepared {
+            request,
+            hints,
+            list_hash,
+        } = request.into();
+        let handled = match request {
+            Request::Delta(request) => delta::handle(self, request, &hints, names, generation),
+            Request::Sotw(request) => sotw::handle(self, request, &hints, list_hash, names, generation),
+        };
+        debug_assert!(self.types.iter().all(|(_, sub)| sub.holds_invariants()));
+        handled
+    }
+
+    /// Handles the names that a new generation changed; they are looked at by the next
+    /// [`Self::poll_response`].
+    pub fn handle_changes(&mut self, changed: &Changed) {
+        for (kind, names) in changed.iter() {
+            if !names.is_empty() && self.types.get(kind).requested {
+                self.types.get_mut(kind).pending.dirty |= names;
+            }
+        }
+    }
+
+    /// Gives back all names that this stream asked for, at its end.
+    pub fn close(&self, names: &mut Names) {
+        for (_, sub) in self.types.iter() {
+            let asked = sub.wanted.names.iter().chain(&sub.pending.unknown);
+            for id in asked.chain(sub.pending.given_up.iter().copied()) {
+                let _ = names.release(id);
+            }
+        }
+    }
+
+    /// The client, once it has sent its node.
     #[must_use]
     pub const fn node(&self) -> Option<&Arc<Node>> {
         self.node.as_ref()
     }
 
-    /// Names that other parts must forget when the stream ends: all subscriptions.
+    /// All subscriptions by name.
     pub fn subscriptions(&self) -> impl Iterator<Item = (Kind, NameId)> + '_ {
         self.types
             .iter()
-            .flat_map(|(kind, sub)| sub.names.iter().map(move |id| (kind, id)))
+            .flat_map(|(kind, sub)| sub.wanted.names.iter().map(move |id| (kind, id)))
     }
 
-    /// Gives back all that this stream asked for, at its end.
-    pub fn leave(&self, names: &mut Names) {
-        for (_, sub) in self.types.iter() {
-            for id in sub
-                .names
-                .iter()
-                .chain(&sub.unknown)
-                .chain(sub.given_up.iter().copied())
-            {
-                let _ = names.release(id);
-            }
-        }
+    /// Responses without an ACK or NACK.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.types.iter().map(|(_, sub)| sub.waiting.flight.len()).sum()
     }
 
     /// Which of these numbers, whose resources are gone, this stream still needs; see [`Names::begin_sweep`].
-    pub fn keeps(&mut self, leaving: &RoaringBitmap) -> RoaringBitmap {
+    pub fn still_needs(&mut self, leaving: &RoaringBitmap) -> RoaringBitmap {
         let mut kept = RoaringBitmap::new();
         for kind in Kind::ALL {
-            kept |= self.types.get_mut(kind).keeps(leaving);
+            kept |= self.types.get_mut(kind).still_needs(leaving);
         }
         kept
     }
 
-    /// Gives back the numbers of names whose removal was sent.
-    fn give_back(&mut self, names: &mut Names) {
-        for kind in Kind::ALL {
-            for id in std::mem::take(&mut self.types.get_mut(kind).given_up) {
-                let _ = names.release(id);
-            }
-        }
-    }
-
-    /// Refuses names of a type when the table of names is full and this stream has had its share of it.
-    /// `besides`: the types whose present names stay beside them.
-    fn within_share<'a>(
-        &self,
-        names: &Names,
-        besides: impl Fn(Kind) -> bool,
-        wanted: impl Iterator<Item = &'a str> + Clone,
-    ) -> Result<(), Refusal> {
-        let new = wanted.clone().filter(|name| names.find(name).is_none());
-        let new = new.map(|name| Names::cost(name.len())).sum();
-        let own = || {
-            let known = wanted.filter_map(|name| names.find(name));
-            let known: usize = known.map(|id| names.cost_of(id)).sum();
-            Kind::ALL
-                .into_iter()
-                .filter(|kind| besides(*kind))
-                .map(|kind| self.unserved(kind, names))
-                .fold(new + known, usize::saturating_add)
-        };
-        if names.admits(new, own) {
-            Ok(())
-        } else {
-            Err(Refusal::Full)
-        }
-    }
-
-    /// What the names of a type that nobody serves take in the table of names.
-    fn unserved(&self, kind: Kind, names: &Names) -> usize {
-        let sub = self.types.get(kind);
-        let all = sub.names.iter().chain(&sub.unknown);
-        all.map(|id| names.cost_of(id)).sum()
-    }
-
-    /// Types whose wildcard is subscribed to.
-    pub fn wildcards(&self) -> impl Iterator<Item = Kind> + '_ {
-        self.types
-            .iter()
-            .filter(|(_, sub)| sub.wildcard)
-            .map(|(kind, _)| kind)
-    }
-
-    /// These names changed; what concerns this stream is looked at by the next [`Self::next`].
-    pub fn mark(&mut self, changed: &Changed) {
-        for (kind, names) in changed.iter() {
-            if !names.is_empty() && self.types.get(kind).requested {
-                self.types.get_mut(kind).dirty |= names;
-            }
-        }
-    }
-
-    /// Responses the client has not answered yet.
+    /// Whether a request only repeats the list of names that was last applied, as each
+    /// state-of-the-world ACK does: its names need not be looked up.
     #[must_use]
-    pub fn outstanding(&self) -> usize {
-        self.types.iter().map(|(_, sub)| sub.flight.len()).sum()
+    pub fn is_repeated(&self, request: &Prepared) -> bool {
+        let kind = self.only.or_else(|| Kind::parse(request.request.type_url()));
+        let last = kind.and_then(|kind| self.types.get(kind).sotw.last_list);
+        request.list_hash.is_some() && request.list_hash == last
+    }
+
+    /// What this client decided about a version: `None` when it has not tried it, or not answered.
+    #[must_use]
+    pub fn verdict(&self, generation: &Generation, kind: Kind, id: NameId, version: Version) -> Option<bool> {
+        let sub = self.types.get(kind);
+        if sub.held.refused.get(&id) == Some(&version) {
+            return Some(false);
+        }
+        let present = generation
+            .get_as(self.client, kind, id)
+            .is_some_and(|r| r.version == version);
+        (present && sub.held.ids.contains(id) && !sub.is_unsettled(id)).then_some(true)
     }
 
     fn fleet(&self) -> &str {
         self.node.as_ref().map_or("", |node| node.cluster.as_str())
     }
 
-    /// gRPC's own clients understand removals, and take an empty resource for a real one.
-    fn is_envoy(&self) -> bool {
-        self.client == Client::Envoy
+    /// Gives back the numbers of unknown names whose removal was sent.
+    fn give_back(&mut self, names: &mut Names) {
+        for kind in Kind::ALL {
+            for id in std::mem::take(&mut self.types.get_mut(kind).pending.given_up) {
+                let _ = names.release(id);
+            }
+        }
     }
 
-    /// Rules 2 to 4: who and which type. `None`: a type that is not ours.
+    /// Rules 2 to 4: the client and the type. `None`: a type that is not ours.
     fn admit(&mut self, node: Option<Node>, type_url: &str) -> Result<Option<Kind>, Refusal> {
         if self.node.is_none() {
             let node = node.ok_or(Refusal::NoNode)?;
@@ -306,75 +275,6 @@ impl Stream {
         }
     }
 
-    fn within_limits(&self, names: usize) -> Result<(), Refusal> {
-        if names > self.limits.names {
-            return Err(Refusal::TooManyNames {
-                limit: self.limits.names,
-            });
-        }
-        Ok(())
-    }
-
-    /// Whether so many bytes of names of a type, beside those of the others, are within the bound.
-    fn within_bytes(&self, kind: Kind, bytes: usize) -> Result<(), Refusal> {
-        let others = self.types.iter().filter(|(other, _)| *other != kind);
-        let others: usize = others.map(|(_, sub)| sub.name_bytes).sum();
-        let limit = self.limits.name_bytes;
-        if others.saturating_add(bytes) > limit {
-            return Err(Refusal::TooManyBytes { limit });
-        }
-        Ok(())
-    }
-
-    /// Subscribes to names; returns all of them, and those that are new.
-    fn subscribe<'a>(
-        &mut self,
-        kind: Kind,
-        list: impl Iterator<Item = &'a str>,
-        names: &mut Names,
-        heard: &mut Heard,
-    ) -> (RoaringBitmap, RoaringBitmap) {
-        let mut ids: Vec<NameId> = list.map(|name| names.ask(name)).collect();
-        ids.sort_unstable();
-        let sub = self.types.get_mut(kind);
-        let mut before = None;
-        for id in &ids {
-            if before.replace(*id) == Some(*id) || sub.names.contains(*id) {
-                let _ = names.release(*id); // counted once per stream and type
-            }
-        }
-        let all = set(ids);
-        let new = &all - &sub.names;
-        sub.name_bytes += new.iter().map(|id| names.len_of(id)).sum::<usize>();
-        sub.names |= &new;
-        sub.names.optimize();
-        heard.subscribed |= &new;
-        sub.known(&all);
-        (all, new)
-    }
-
-    /// Drops a subscription by name.
-    fn unsubscribe(&mut self, kind: Kind, id: NameId, names: &mut Names, heard: &mut Heard) -> Dropped {
-        let sub = self.types.get_mut(kind);
-        if !sub.names.remove(id) {
-            return Dropped::WasNone;
-        }
-        heard.unsubscribed.insert(id);
-        heard.subscribed.remove(id);
-        sub.name_bytes = sub.name_bytes.saturating_sub(names.len_of(id));
-        let forgotten = names.release(id);
-        if forgotten || !sub.wildcard {
-            sub.forget(id);
-        }
-        if !sub.wildcard {
-            Dropped::Gone
-        } else if forgotten {
-            Dropped::Unknown
-        } else {
-            Dropped::UnderWildcard
-        }
-    }
-
     fn nack(error: &Error, flight: &Flight) -> Nack {
         Nack {
             message: error.message.clone(),
@@ -382,93 +282,5 @@ impl Stream {
             only: flight.only,
             name: None,
         }
-    }
-
-    /// What this client thinks of a version: `None` when it has not tried it, or not answered.
-    #[must_use]
-    pub fn opinion(&self, generation: &Generation, kind: Kind, id: NameId, version: Version) -> Option<bool> {
-        let sub = self.types.get(kind);
-        if sub.refused.get(&id) == Some(&version) {
-            return Some(false);
-        }
-        let present = generation
-            .get_as(self.client, kind, id)
-            .is_some_and(|r| r.version == version);
-        let doubted = sub.suspects.contains(id) || sub.doubts.waits(id);
-        let settled = sub.held.contains(id) && !sub.dirty.contains(id) && !doubted;
-        let answered = !sub.flight.iter().any(|f| f.names.iter().any(|(n, _)| *n == id));
-        (present && settled && answered).then_some(true)
-    }
-}
-
-/// Refuses what is beyond [`MAX_TEXT`].
-fn short<'a>(what: &'static str, texts: impl IntoIterator<Item = &'a String>) -> Result<(), Refusal> {
-    if texts.into_iter().any(|text| text.len() > MAX_TEXT) {
-        return Err(Refusal::TooLong { what });
-    }
-    Ok(())
-}
-
-/// A client's text for an answer and a log line: bounded, on one line.
-fn shown(text: &str) -> String {
-    let clean = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    };
-    text.chars().take(200).map(clean).collect()
-}
-
-/// What became of a name that was unsubscribed.
-enum Dropped {
-    /// It was not subscribed to.
-    WasNone,
-    /// The client no longer wants it.
-    Gone,
-    /// The wildcard may still hold it.
-    UnderWildcard,
-    /// The wildcard is still there, and no such resource ever was.
-    Unknown,
-}
-
-/// Everything of a type that `*` holds and this fleet may see.
-fn everything(generation: &Generation, kind: Kind, fleet: &str) -> RoaringBitmap {
-    generation
-        .all(kind)
-        .filter(|(_, r)| r.reach.in_wildcard() && r.reach.admits(fleet))
-        .map(|(id, _)| id)
-        .collect()
-}
-
-/// The two request types have different names for the same fields; these are read from both.
-impl Stream {
-    /// Hears a delta request.
-    ///
-    /// # Errors
-    /// [`Refusal`]: the stream ends with it.
-    pub fn on_delta(
-        &mut self,
-        request: DeltaRequest,
-        names: &mut Names,
-        generation: &Generation,
-    ) -> Result<Heard, Refusal> {
-        self.give_back(names);
-        delta::hear(self, request, names, generation)
-    }
-
-    /// Hears a state-of-the-world request.
-    ///
-    /// # Errors
-    /// [`Refusal`]: the stream ends with it.
-    pub fn on_sotw(
-        &mut self,
-        request: SotwRequest,
-        names: &mut Names,
-        generation: &Generation,
-    ) -> Result<Heard, Refusal> {
-        self.give_back(names);
-        sotw::hear(self, request, names, generation)
     }
 }

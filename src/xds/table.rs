@@ -4,9 +4,10 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
+use roaring::RoaringBitmap;
 
 use super::names::NameId;
-use super::resource::Resource;
+use super::resource::{Reach, Resource};
 use super::variant::Variant;
 
 const BLOCK: usize = 64;
@@ -19,12 +20,17 @@ const WORTH: usize = 8;
 pub(super) struct Table {
     blocks: Vec<Option<Arc<Block>>>,
     len: usize,
+    /// What `*` holds for each fleet.
+    open: Arc<RoaringBitmap>,
+    /// What `*` holds for some fleets only.
+    narrow: Arc<RoaringBitmap>,
 }
 
 #[derive(Debug)]
 struct Block {
     slots: [Option<Arc<Resource>>; BLOCK],
-    /// All frames in a row, delta and state of the world, once somebody needed them.
+    /// All frames in a row, delta and state of the world, made when first needed. A thread may wait here for
+    /// another that is joining the same block: that takes microseconds, and saves each the work.
     joined: [OnceLock<Bytes>; 2],
 }
 
@@ -68,6 +74,18 @@ impl Block {
     }
 }
 
+/// Copies a shared set only if it changes.
+fn mark(set: &mut Arc<RoaringBitmap>, id: NameId, is_in: bool) {
+    if set.contains(id) != is_in {
+        let set = Arc::make_mut(set);
+        if is_in {
+            set.insert(id);
+        } else {
+            set.remove(id);
+        }
+    }
+}
+
 impl Table {
     pub(super) fn get(&self, id: NameId) -> Option<&Arc<Resource>> {
         let id = id as usize;
@@ -75,6 +93,9 @@ impl Table {
     }
 
     pub(super) fn set(&mut self, id: NameId, resource: Option<Arc<Resource>>) {
+        let reach = resource.as_ref().map(|resource| &resource.reach);
+        mark(&mut self.open, id, matches!(reach, Some(Reach::All)));
+        mark(&mut self.narrow, id, matches!(reach, Some(Reach::Fleets(_))));
         let id = id as usize;
         if self.blocks.len() <= id / BLOCK {
             self.blocks.resize(id / BLOCK + 1, None);
@@ -84,6 +105,14 @@ impl Table {
         let slot = &mut block.slots[id % BLOCK];
         self.len = self.len + usize::from(resource.is_some()) - usize::from(slot.is_some());
         *slot = resource;
+    }
+
+    pub(super) fn open(&self) -> &RoaringBitmap {
+        &self.open
+    }
+
+    pub(super) fn narrow(&self) -> &RoaringBitmap {
+        &self.narrow
     }
 
     pub(super) const fn len(&self) -> usize {

@@ -1,8 +1,8 @@
-//! What the clients of a fleet, together, think of a version: one client's refusal
-//! never changes what others get, but when most of those that tried a version
-//! refuse it, it is rejected there.
+//! What the clients of a fleet decide about a version: one client's refusal never changes
+//! what others get, but when most of those that tried a version refuse it, it is rejected
+//! in that fleet.
 //!
-//! Nothing is counted until somebody refuses: the cost is that of what is in doubt.
+//! Nothing is counted until a client refuses: only versions that were refused cost anything.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use super::kind::Kind;
 use super::names::NameId;
 use super::resource::Version;
 
-/// So many versions may be in doubt at once; further refusals are only counted and logged.
+/// Maximum of refused versions that are tracked at once; further refusals are only counted and logged.
 const MOST: usize = 1_000;
 
-/// One version in one fleet.
+/// One resource in one fleet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Matter {
+pub struct RejectionKey {
     /// The fleet.
     pub fleet: Arc<str>,
     /// Its type.
@@ -28,26 +28,26 @@ pub struct Matter {
     pub id: NameId,
 }
 
-/// What is known of a version in doubt.
+/// A version that some client refused, and the votes on it.
 #[derive(Clone, Debug)]
-pub struct Doubt {
+pub struct Candidate {
     /// The version.
     pub version: Version,
-    /// The words of the last refusal.
+    /// The message of the last refusal.
     pub message: String,
-    /// Who accepted it, and who did not: by node, since one that reconnects is still one.
-    votes: HashMap<Voter, bool>,
-    /// Streams that were asked, and have not answered yet.
+    /// Whether each client accepted it: by node, because a client that reconnects is still one.
+    votes: HashMap<ClientId, bool>,
+    /// Streams that were polled, and have not replied yet.
     asked: RoaringBitmap,
 }
 
-/// A client, by a hash of its node id: what it thinks outlives its streams.
-pub type Voter = u64;
+/// A client, by a hash of its node id: its vote outlives its streams.
+pub type ClientId = u64;
 
-/// So many clients are counted for one version; the others do not decide any more.
-const VOTERS: usize = 4_096;
+/// Maximum of clients whose votes on one version are counted.
+const CLIENTS: usize = 4_096;
 
-/// What an opinion changed.
+/// What a vote changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ruling {
     /// Nothing.
@@ -58,13 +58,13 @@ pub enum Ruling {
     Cleared,
 }
 
-/// All versions in doubt.
+/// All versions that were refused.
 #[derive(Debug, Default)]
 pub struct Verdicts {
-    doubts: HashMap<Matter, Doubt>,
+    candidates: HashMap<RejectionKey, Candidate>,
 }
 
-impl Doubt {
+impl Candidate {
     fn new(version: Version) -> Self {
         Self {
             version,
@@ -86,13 +86,13 @@ impl Doubt {
         self.votes.len() as u64 - self.refused()
     }
 
-    fn vote(&mut self, voter: Voter, accepted: bool) {
-        if self.votes.len() < VOTERS || self.votes.contains_key(&voter) {
-            self.votes.insert(voter, accepted);
+    fn vote(&mut self, client: ClientId, accepted: bool) {
+        if self.votes.len() < CLIENTS || self.votes.contains_key(&client) {
+            self.votes.insert(client, accepted);
         }
     }
 
-    /// Most of those that tried it refuse it; who has not answered yet is taken to have accepted it.
+    /// Most of those that tried it refuse it; streams that have not replied yet count as accepting it.
     #[must_use]
     pub fn rejected(&self) -> bool {
         self.refused() > self.accepted() + self.asked.len()
@@ -110,96 +110,99 @@ impl Doubt {
 }
 
 impl Verdicts {
-    /// Whether anything is in doubt.
+    /// Whether no version was refused.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.doubts.is_empty()
+        self.candidates.is_empty()
     }
 
-    /// All versions in doubt.
-    pub fn iter(&self) -> impl Iterator<Item = (&Matter, &Doubt)> {
-        self.doubts.iter()
+    /// All versions that were refused.
+    pub fn iter(&self) -> impl Iterator<Item = (&RejectionKey, &Candidate)> {
+        self.candidates.iter()
     }
 
-    /// Whether this would be the first refusal of a version: others should be asked then.
+    /// Whether this would be the first refusal of a version: others should be polled then.
     #[must_use]
-    pub fn fresh(&self, matter: &Matter, version: Version) -> bool {
-        self.doubts
-            .get(matter)
-            .is_none_or(|doubt| doubt.version != version)
+    pub fn fresh(&self, key: &RejectionKey, version: Version) -> bool {
+        self.candidates
+            .get(key)
+            .is_none_or(|candidate| candidate.version != version)
     }
 
-    /// A stream refused a version. `others`: those to be asked, at the first refusal.
+    /// A stream refused a version. `others`: those polled, at the first refusal.
     pub fn refuse(
         &mut self,
-        matter: Matter,
+        key: RejectionKey,
         version: Version,
-        (voter, stream): (Voter, StreamId),
+        (client, stream): (ClientId, StreamId),
         message: &str,
         others: RoaringBitmap,
     ) -> Ruling {
-        let fresh = self.fresh(&matter, version);
-        if fresh && self.doubts.len() >= MOST {
+        let fresh = self.fresh(&key, version);
+        if fresh && self.candidates.len() >= MOST {
             return Ruling::Same;
         }
-        let doubt = self.doubts.entry(matter).or_insert_with(|| Doubt::new(version));
+        let candidate = self
+            .candidates
+            .entry(key)
+            .or_insert_with(|| Candidate::new(version));
         if fresh {
-            *doubt = Doubt {
+            *candidate = Candidate {
                 asked: others,
-                ..Doubt::new(version)
+                ..Candidate::new(version)
             };
         }
-        message.clone_into(&mut doubt.message);
-        doubt.after(|doubt| {
-            doubt.asked.remove(stream);
-            doubt.vote(voter, false);
+        message.clone_into(&mut candidate.message);
+        candidate.after(|candidate| {
+            candidate.asked.remove(stream);
+            candidate.vote(client, false);
         })
     }
 
-    /// What a stream thinks of a version: accepted, or (`false`) not tried. Counts only when that is in doubt.
-    pub fn answer(
+    /// A stream's vote on a version: accepted, or (`false`) not tried. Counts only when that was refused.
+    pub fn vote(
         &mut self,
-        matter: &Matter,
+        key: &RejectionKey,
         version: Version,
-        (voter, stream): (Voter, StreamId),
+        (client, stream): (ClientId, StreamId),
         accepted: bool,
     ) -> Ruling {
-        let Some(doubt) = self.doubts.get_mut(matter).filter(|d| d.version == version) else {
+        let Some(candidate) = self.candidates.get_mut(key).filter(|d| d.version == version) else {
             return Ruling::Same;
         };
-        doubt.after(|doubt| {
-            doubt.asked.remove(stream);
+        candidate.after(|candidate| {
+            candidate.asked.remove(stream);
             if accepted {
-                doubt.vote(voter, true);
+                candidate.vote(client, true);
             }
         })
     }
 
-    /// A stream has ended: it will not answer any more. What its client thought still counts.
+    /// A stream has ended: it will not reply any more. The vote of its client still counts.
     /// Returns what changed.
-    pub fn leave(&mut self, stream: StreamId) -> Vec<(Matter, Ruling)> {
+    pub fn leave(&mut self, stream: StreamId) -> Vec<(RejectionKey, Ruling)> {
         let mut changed = Vec::new();
-        for (matter, doubt) in &mut self.doubts {
-            let ruling = doubt.after(|doubt| {
-                doubt.asked.remove(stream);
+        for (key, candidate) in &mut self.candidates {
+            let ruling = candidate.after(|candidate| {
+                candidate.asked.remove(stream);
             });
             if ruling != Ruling::Same {
-                changed.push((matter.clone(), ruling));
+                changed.push((key.clone(), ruling));
             }
         }
         changed
     }
 
-    /// What is known of a version.
+    /// The votes on a version.
     #[must_use]
-    pub fn doubt(&self, matter: &Matter) -> Option<&Doubt> {
-        self.doubts.get(matter)
+    pub fn candidate(&self, key: &RejectionKey) -> Option<&Candidate> {
+        self.candidates.get(key)
     }
 
-    /// The content of these names changed: what was thought of the old one is over.
+    /// The content of these names changed: votes on the old one are void.
     pub fn moved(&mut self, kind: Kind, names: &RoaringBitmap) {
-        self.doubts
-            .retain(|matter, _| matter.kind != kind || !names.contains(matter.id));
+        self.candidates
+            .retain(|key, _| key.kind != kind || !names.contains(key.id));
     }
 }
 
@@ -209,8 +212,8 @@ mod tests {
 
     const V1: Version = Version(1);
 
-    fn matter(fleet: &str) -> Matter {
-        Matter {
+    fn key(fleet: &str) -> RejectionKey {
+        RejectionKey {
             fleet: fleet.into(),
             kind: Kind::Cluster,
             id: 7,
@@ -225,68 +228,68 @@ mod tests {
     fn most_of_those_that_tried_it_decide() {
         let mut verdicts = Verdicts::default();
         assert_eq!(
-            verdicts.answer(&matter("edge"), V1, (1, 1), true),
+            verdicts.vote(&key("edge"), V1, (1, 1), true),
             Ruling::Same,
-            "not in doubt: not counted"
+            "not refused by anyone: not counted"
         );
-        let first = verdicts.refuse(matter("edge"), V1, (2, 2), "bad", others(&[1, 3]));
-        assert_eq!(first, Ruling::Same, "two others have not said anything yet");
-        assert_eq!(verdicts.answer(&matter("edge"), V1, (1, 1), false), Ruling::Same);
+        let first = verdicts.refuse(key("edge"), V1, (2, 2), "bad", others(&[1, 3]));
+        assert_eq!(first, Ruling::Same, "two others have not replied yet");
+        assert_eq!(verdicts.vote(&key("edge"), V1, (1, 1), false), Ruling::Same);
         assert_eq!(
-            verdicts.answer(&matter("edge"), V1, (3, 3), false),
+            verdicts.vote(&key("edge"), V1, (3, 3), false),
             Ruling::Rejected,
             "only one tried it"
         );
         assert_eq!(
-            verdicts.answer(&matter("edge"), V1, (3, 3), true),
+            verdicts.vote(&key("edge"), V1, (3, 3), true),
             Ruling::Cleared,
             "one of two is not most"
         );
         assert_eq!(
-            verdicts.refuse(matter("edge"), V1, (4, 4), "bad", others(&[])),
+            verdicts.refuse(key("edge"), V1, (4, 4), "bad", others(&[])),
             Ruling::Rejected
         );
-        assert_eq!(verdicts.leave(2), [], "what it thought still counts");
-        assert!(verdicts.doubt(&matter("edge")).is_some_and(Doubt::rejected));
+        assert_eq!(verdicts.leave(2), [], "its vote still counts");
+        assert!(verdicts.candidate(&key("edge")).is_some_and(Candidate::rejected));
         assert!(
-            verdicts.doubt(&matter("bff")).is_none(),
-            "another fleet is another matter"
+            verdicts.candidate(&key("bff")).is_none(),
+            "another fleet has another key"
         );
     }
 
     #[test]
     fn one_client_is_one_vote_however_often_it_comes_back() {
         let mut verdicts = Verdicts::default();
-        verdicts.refuse(matter("edge"), V1, (66, 1), "bad", others(&[2]));
-        verdicts.answer(&matter("edge"), V1, (77, 2), true);
+        verdicts.refuse(key("edge"), V1, (66, 1), "bad", others(&[2]));
+        verdicts.vote(&key("edge"), V1, (77, 2), true);
         for stream in 3..9 {
             assert_eq!(verdicts.leave(stream - 1), []);
             assert_eq!(
-                verdicts.refuse(matter("edge"), V1, (66, stream), "bad", others(&[])),
+                verdicts.refuse(key("edge"), V1, (66, stream), "bad", others(&[])),
                 Ruling::Same
             );
         }
         assert_eq!(
             verdicts
-                .doubt(&matter("edge"))
+                .candidate(&key("edge"))
                 .map(|d| (d.refused(), d.accepted())),
             Some((1, 1))
         );
     }
 
     #[test]
-    fn a_stream_that_ends_need_not_answer() {
+    fn a_stream_that_ends_need_not_reply() {
         let mut verdicts = Verdicts::default();
-        verdicts.refuse(matter("edge"), V1, (2, 2), "bad", others(&[1]));
-        assert_eq!(verdicts.leave(1), [(matter("edge"), Ruling::Rejected)]);
+        verdicts.refuse(key("edge"), V1, (2, 2), "bad", others(&[1]));
+        assert_eq!(verdicts.leave(1), [(key("edge"), Ruling::Rejected)]);
     }
 
     #[test]
-    fn a_new_content_is_a_new_matter() {
+    fn new_content_voids_the_votes() {
         let mut verdicts = Verdicts::default();
-        verdicts.refuse(matter("edge"), V1, (2, 2), "bad", others(&[]));
-        verdicts.refuse(matter("edge"), Version(2), (3, 3), "bad", others(&[]));
-        assert_eq!(verdicts.doubt(&matter("edge")).map(Doubt::refused), Some(1));
+        verdicts.refuse(key("edge"), V1, (2, 2), "bad", others(&[]));
+        verdicts.refuse(key("edge"), Version(2), (3, 3), "bad", others(&[]));
+        assert_eq!(verdicts.candidate(&key("edge")).map(Candidate::refused), Some(1));
         verdicts.moved(Kind::Cluster, &[7].into_iter().collect());
         assert!(verdicts.is_empty());
     }

@@ -343,7 +343,7 @@ impl Client {
                 }
             }
         }
-        let keeps = matches!(self.habit, Habit::EnvoyDelta) && kind.empty_when_gone();
+        let keeps = matches!(self.habit, Habit::EnvoyDelta) && matches!(kind, Kind::Endpoints | Kind::Route);
         for name in response.removed.iter().filter(|_| !keeps) {
             held.remove(&**name);
         }

@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use xds_bridge::xds::request::Error;
 use xds_bridge::xds::{
-    Claim, Client, DeltaRequest, Draft, Generation, Heard, Kind, Limits, Names, Node, Reach, Refusal,
+    Claim, Client, DeltaRequest, Draft, Generation, Handled, Kind, Limits, Names, Node, Reach, Refusal,
     Response, SotwRequest, Stream, Update, Variant, Version,
 };
 
@@ -146,7 +146,7 @@ impl Script {
         let updates: Vec<Update> = all.split(" + ").flat_map(Self::updates).collect();
         let (next, changed) = self.generation.next(&mut self.names, &updates);
         self.generation = next;
-        self.stream.mark(&changed);
+        self.stream.handle_changes(&changed);
     }
 
     fn updates(text: &str) -> Vec<Update> {
@@ -214,7 +214,9 @@ impl Script {
 
     fn send_delta(&mut self, mut request: DeltaRequest) {
         request.node = self.node.take();
-        let heard = self.stream.on_delta(request, &mut self.names, &self.generation);
+        let heard = self
+            .stream
+            .handle_request(request, &mut self.names, &self.generation);
         self.note(heard);
     }
 
@@ -243,7 +245,9 @@ impl Script {
             type_url: kind.type_url().into(),
             ..SotwRequest::default()
         };
-        let heard = self.stream.on_sotw(request, &mut self.names, &self.generation);
+        let heard = self
+            .stream
+            .handle_request(request, &mut self.names, &self.generation);
         self.note(heard);
     }
 
@@ -261,7 +265,7 @@ impl Script {
             .collect();
         let (next, changed) = self.generation.next(&mut self.names, &updates);
         self.generation = next;
-        self.stream.mark(&changed);
+        self.stream.handle_changes(&changed);
     }
 
     fn send_sotw(&mut self, kind: Kind, nonce: String, error: Option<Error>) {
@@ -277,7 +281,9 @@ impl Script {
             nonce,
             error,
         };
-        let heard = self.stream.on_sotw(request, &mut self.names, &self.generation);
+        let heard = self
+            .stream
+            .handle_request(request, &mut self.names, &self.generation);
         self.note(heard);
     }
 
@@ -317,7 +323,7 @@ impl Script {
         }
     }
 
-    fn note(&mut self, heard: Result<Heard, Refusal>) {
+    fn note(&mut self, heard: Result<Handled, Refusal>) {
         match heard {
             Ok(heard) => {
                 if let Some(nack) = heard.nack {
@@ -332,11 +338,8 @@ impl Script {
     fn listen(&mut self) {
         for _ in 0..10_000 {
             let names = &self.names;
-            let Some(response) = self
-                .stream
-                .next(&self.generation, &|id| names.name(id).cloned(), self.now)
-            else {
-                let deadline = self.stream.deadline();
+            let Some(response) = self.stream.poll_response(&self.generation, names, self.now) else {
+                let deadline = self.stream.poll_timeout();
                 assert!(deadline.is_none_or(|at| at > self.now), "a deadline that is over");
                 return;
             };

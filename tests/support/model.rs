@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use xds_bridge::xds::{
-    Changed, DeltaRequest, Generation, Heard, Index, Kind, Limits, Names, Node, PerKind, Reach, Refusal,
+    Changed, DeltaRequest, Generation, Handled, Index, Kind, Limits, Names, Node, PerKind, Reach, Refusal,
     Response, SotwRequest, Stream, Update, Variant,
 };
 
@@ -233,7 +233,7 @@ impl World {
                 continue;
             }
             let client = &mut self.clients[who];
-            let kept = client.stream.keeps(self.names.leaving());
+            let kept = client.stream.still_needs(self.names.leaving());
             let over = self.names.leaving() - &kept;
             for kind in Kind::ALL {
                 *client.mail.get_mut(kind) -= &over;
@@ -300,10 +300,10 @@ impl World {
     fn hear(&mut self, who: usize, request: Request) {
         let client = &mut self.clients[who];
         let heard = match request {
-            Request::Delta(r) => client.stream.on_delta(r, &mut self.names, &self.generation),
-            Request::Sotw(r) => client.stream.on_sotw(r, &mut self.names, &self.generation),
+            Request::Delta(r) => client.stream.handle_request(r, &mut self.names, &self.generation),
+            Request::Sotw(r) => client.stream.handle_request(r, &mut self.names, &self.generation),
         };
-        let heard: Heard = heard.unwrap_or_else(|e: Refusal| panic!("refused: {e}"));
+        let heard: Handled = heard.unwrap_or_else(|e: Refusal| panic!("refused: {e}"));
         let kind = heard.kind.unwrap();
         *client.asked.get_mut(kind) = true;
         for id in &heard.unsubscribed {
@@ -318,7 +318,7 @@ impl World {
     fn leave(&mut self, who: usize) {
         let client = &mut self.clients[who];
         self.index.leave(client.id, client.stream.subscriptions());
-        client.stream.leave(&mut self.names);
+        client.stream.close(&mut self.names);
         client.mail = Changed::default();
         if let Some(asking) = &mut self.asking {
             asking.remove(&who);
@@ -346,12 +346,11 @@ impl World {
         let mut said = 0;
         for who in 0..self.clients.len() {
             let mail = std::mem::take(&mut self.clients[who].mail);
-            self.clients[who].stream.mark(&mail);
+            self.clients[who].stream.handle_changes(&mail);
             loop {
                 let (names, client) = (&self.names, &mut self.clients[who]);
                 let now = self.now.saturating_sub(client.began);
-                let name_of = |id| names.name(id).cloned();
-                let Some(response) = client.stream.next(&self.generation, &name_of, now) else {
+                let Some(response) = client.stream.poll_response(&self.generation, names, now) else {
                     break;
                 };
                 said += 1;
@@ -369,10 +368,10 @@ impl World {
             let client = &mut self.clients[who];
             let now = self.now.saturating_sub(client.began);
             assert!(
-                client.stream.deadline().is_none_or(|at| at > now),
+                client.stream.poll_timeout().is_none_or(|at| at > now),
                 "a deadline that is over keeps a task busy"
             );
-            if client.stream.deadline().is_none() && client.stream.outstanding() == 0 {
+            if client.stream.poll_timeout().is_none() && client.stream.outstanding() == 0 {
                 client.hurried = false;
             }
         }

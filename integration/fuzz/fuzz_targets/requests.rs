@@ -46,7 +46,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
         };
         let (next, changed) = generation.next(&mut names, &[update(Kind::ALL[usize::from(*length) % 4])]);
         generation = next;
-        stream.mark(&changed);
+        stream.handle_changes(&changed);
         now += Duration::from_secs(u64::from(*length % 7));
         let node = Some(Node::default());
         let heard = match variant {
@@ -54,20 +54,20 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
                 let Ok(mut request) = DeltaRequest::decode(message) else { continue };
                 request.node = request.node.or(node);
                 short(&mut request.type_url);
-                stream.on_delta(request, &mut names, &generation)
+                stream.handle_request(request, &mut names, &generation)
             }
             Variant::Sotw => {
                 let Ok(mut request) = SotwRequest::decode(message) else { continue };
                 request.node = request.node.or(node);
                 short(&mut request.type_url);
-                stream.on_sotw(request, &mut names, &generation)
+                stream.handle_request(request, &mut names, &generation)
             }
         };
         if heard.is_err() {
             break;
         }
         let mut said = 0;
-        while let Some(response) = stream.next(&generation, &|id| names.name(id).cloned(), now) {
+        while let Some(response) = stream.poll_response(&generation, &names, now) {
             said += 1;
             assert!(said < 200, "does not fall silent");
             let length: usize = response.frames().map(|f| f.len()).sum();
@@ -75,9 +75,9 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
             let stated = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
             assert_eq!(stated, head.len() - 5 + length);
         }
-        assert!(stream.deadline().is_none_or(|at| at > now));
+        assert!(stream.poll_timeout().is_none_or(|at| at > now));
     }
-    stream.leave(&mut names);
+    stream.close(&mut names);
     assert!(names.len() <= NAMES.len(), "names are kept");
 });
 

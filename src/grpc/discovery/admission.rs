@@ -25,7 +25,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// So many a second, and a burst after quiet.
+/// A rate per second, and a burst after quiet.
 #[derive(Debug)]
 pub(super) struct Pace {
     interval: Duration,

@@ -1,5 +1,5 @@
 //! The response body is the stream: hyper asks for the next frame when the client
-//! can take one, and only then the engine is asked what to say. So a slow reader
+//! can take one, and only then the engine is polled for a response. So a slow reader
 //! holds no queue, and what it gets is the newest state.
 
 use std::collections::VecDeque;
@@ -20,9 +20,9 @@ use super::peer::Peer;
 use crate::clock;
 use crate::grpc::server::Inbox;
 use crate::metrics::Limit;
-use crate::xds::{DeltaRequest, Response, SotwRequest, Variant};
+use crate::xds::{DeltaRequest, Request, Response, SotwRequest, Variant};
 
-/// Small pieces are put together up to this size: one HTTP/2 frame for each resource
+/// Small pieces are joined up to this size: one HTTP/2 frame for each resource
 /// costs more than copying it.
 const CHUNK: usize = 16 << 10;
 
@@ -65,9 +65,9 @@ struct Conversation {
 enum First {
     /// It begins then.
     Queued(Instant),
-    /// Nothing was said yet.
+    /// Nothing was sent yet.
     Waiting,
-    /// It holds a place while it is on its way.
+    /// It holds a place while it is being sent.
     Sending(
         #[expect(dead_code, reason = "held, and freed when dropped")] (Slot, Option<OwnedSemaphorePermit>),
     ),
@@ -142,23 +142,20 @@ impl Conversation {
                 continue;
             }
             let wait = self.pace.wait(clock::now());
-            let heard = tokio::select! {
+            let received = tokio::select! {
                 () = self.peer.stop.cancelled() => return Some(self.end(&Status::new(Code::Ok, ""))),
                 () = self.peer.old() => continue,
                 () = self.peer.changed() => continue,
-                heard = hear(&mut self.requests, wait) => heard,
+                received = receive(&mut self.requests, wait) => received,
             };
-            let done = match heard {
+            let done = match received {
                 Ok(Some(request)) => {
                     let now = clock::now();
                     self.pace.take(now);
                     if !self.pace.wait(now).is_zero() {
                         self.peer.too_fast();
                     }
-                    match request {
-                        Request::Delta(request) => self.peer.on_delta(request),
-                        Request::Sotw(request) => self.peer.on_sotw(request),
-                    }
+                    self.peer.handle_request(request)
                 }
                 Ok(None) => return Some(self.end(&Status::new(Code::Ok, ""))),
                 Err(status) => Err(self.peer.unread(status)),
@@ -169,15 +166,15 @@ impl Conversation {
         }
     }
 
-    /// What there is to say now. The first response of a stream waits for a place.
+    /// The response to send now, if any. The first response of a stream waits for a place.
     async fn respond(&mut self) -> Result<Option<Response>, Stopped> {
         if !matches!(self.first, First::Waiting) {
             return Ok(self.peer.next());
         }
         if !self.peer.is_named() {
-            return Ok(None); // nobody has asked for anything
+            return Ok(None); // nothing was requested yet
         }
-        // Its own connection's share first, so that whoever waits for that holds no place of others.
+        // Its own connection's share first, so that a stream which waits for that holds no place of others.
         let share = match self.peer.first_share() {
             None => None,
             Some(share) => tokio::select! {
@@ -232,16 +229,11 @@ impl Conversation {
     }
 }
 
-enum Request {
-    Delta(DeltaRequest),
-    Sotw(SotwRequest),
-}
-
 /// The bridge is ending.
 struct Stopped;
 
 /// The next request, not before `wait` is over.
-async fn hear(requests: &mut Requests, wait: Duration) -> Result<Option<Request>, Status> {
+async fn receive(requests: &mut Requests, wait: Duration) -> Result<Option<Request>, Status> {
     if !wait.is_zero() {
         tokio::select! {
             () = tokio::time::sleep(wait) => {}

@@ -1,4 +1,4 @@
-//! One client's stream: its engine state, its place at the fan-out, its log lines.
+//! One client's stream: its engine state, its registration at the fan-out, its metrics and log lines.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,22 +11,22 @@ use tonic::{Code, Status};
 use super::admission::jittered;
 use super::shared::Shared;
 use crate::clock;
-use crate::fanout::{LastNack, Place, Poll};
+use crate::fanout::{LastNack, Poll, Registration};
 use crate::floods::Kind as Lines;
 use crate::grpc::server::Caller;
 use crate::grpc::server::identity;
 use crate::metrics::{ByType, ByVariant, Limit, Reason};
 use crate::xds::stream::Nack;
 use crate::xds::{
-    Client, DeltaRequest, Heard, Kind, Matter, Node, Refusal, Response, SotwRequest, Stream, StreamId,
-    Variant, Version, Voter,
+    Client, ClientId, Handled, Kind, Node, Refusal, RejectionKey, Request, Response, Stream, StreamId,
+    Variant, Version,
 };
 
-/// How much of a client's name, and of its words, stands in the log.
+/// Longest part of a client's name, and of its error message, that is logged.
 const NAME: usize = 200;
-const WORDS: usize = 2_000;
+const MESSAGE: usize = 2_000;
 
-/// What clients can cause, and how many lines of it a minute may have.
+/// Log lines that clients can cause, with their limits per minute.
 const CONNECTED: Lines = Lines::new("clients connected").up_to(100);
 const NACKED: Lines = Lines::new("responses refused by clients").up_to(30);
 const IDENTITY: Lines = Lines::new("client identity refused");
@@ -34,11 +34,11 @@ const UNREAD: Lines = Lines::new("requests that cannot be read");
 const REFUSED: Lines = Lines::new("discovery streams refused");
 const CROWDED: Lines = Lines::new("xds.max_streams_per_connection is reached");
 
-/// Leaves the fan-out when it is dropped, however the stream ended.
+/// Unregisters from the fan-out when it is dropped, however the stream ended.
 #[derive(Debug)]
 pub(super) struct Peer {
-    place: Place,
-    /// Once it has said who it is.
+    registration: Registration,
+    /// Once it has sent its node.
     client: Option<Arc<Node>>,
     caller: Option<Caller>,
     shared: Arc<Shared>,
@@ -55,7 +55,7 @@ pub(super) struct Peer {
 impl Peer {
     pub(super) fn new(
         variant: Variant,
-        place: Place,
+        registration: Registration,
         caller: Option<Caller>,
         shared: Arc<Shared>,
         stop: CancellationToken,
@@ -63,7 +63,7 @@ impl Peer {
         let (began, age) = (clock::now(), shared.options.max_stream_age);
         shared.metrics.streams.get_or_create(&by_variant(variant)).inc();
         let peer = Self {
-            place,
+            registration,
             client: None,
             caller,
             variant,
@@ -78,7 +78,7 @@ impl Peer {
         peer
     }
 
-    /// HTTP/2 lets a connection have no stream above the limit, and says so to nobody: we do.
+    /// HTTP/2 makes streams above the limit of a connection wait, and reports that nowhere: we do.
     fn count(&self) {
         let max = self.shared.options.max_streams_per_connection as usize;
         let Some(caller) = &self.caller else { return };
@@ -104,7 +104,7 @@ impl Peer {
         self.variant
     }
 
-    /// The client has said who it is, and may be that.
+    /// The client has sent its node, and may be that.
     pub(super) const fn is_named(&self) -> bool {
         self.named
     }
@@ -114,12 +114,12 @@ impl Peer {
         &self.shared
     }
 
-    /// It has lived for as long as a stream may.
+    /// It has reached the maximum age of a stream.
     pub(super) fn is_old(&self) -> bool {
         self.ends.is_some_and(|ends| ends <= clock::now())
     }
 
-    /// Sleeps until it is.
+    /// Sleeps until it has.
     pub(super) async fn old(&self) {
         clock::until(self.ends).await;
     }
@@ -130,20 +130,18 @@ impl Peer {
 
     /// The next response, as of the newest generation.
     pub(super) fn next(&mut self) -> Option<Response> {
-        // Held until its letters are looked through: a name that is only in these is not forgotten meanwhile.
-        let mut core = self.place.mailbox.stream();
-        if let Some(letters) = self.place.mailbox.take() {
-            core.mark(&letters.changed);
-            self.since = self.since.or(letters.since);
-            self.answer(&core, letters.polls);
+        // Held until the pending changes are applied: a name that is only in these is not forgotten meanwhile.
+        let mut stream = self.registration.subscriber.stream();
+        if let Some(pending) = self.registration.subscriber.take() {
+            stream.handle_changes(&pending.changed);
+            self.since = self.since.or(pending.since);
+            self.reply(&stream, pending.polls);
         }
-        // Loaded after the mailbox was emptied: at least as new as what was in it.
+        // Loaded after the pending changes were taken: at least as new as these.
         let generation = self.shared.fanout.current()?;
-        let now = self.now();
-        let fanout = &self.shared.fanout;
-        let response = core.next(&generation, &|id| fanout.name(id), now);
-        let outstanding = core.outstanding() > 0;
-        drop(core);
+        let response = stream.poll_response(&generation, &*self.shared.fanout, self.now());
+        let outstanding = stream.outstanding() > 0;
+        drop(stream);
         let Some(response) = response else {
             self.since = self.since.filter(|_| outstanding);
             return None;
@@ -177,7 +175,7 @@ impl Peer {
         Some(response)
     }
 
-    /// An Envoy loses listeners that it holds: all that comes in by them ends. Once for each fleet and listener.
+    /// An Envoy loses listeners that it holds, and with them all their traffic. Logged once for each fleet and listener.
     fn name_removed(&self, listeners: &[Arc<str>]) {
         let Some(node) = &self.client else { return };
         if Client::of(&node.user_agent) != Client::Envoy {
@@ -197,36 +195,26 @@ impl Peer {
         }
     }
 
-    /// Sleeps until the engine wants to be asked again, or something changed.
+    /// Sleeps until the engine has to be polled again, or something changed.
     pub(super) async fn changed(&self) {
-        let mailbox = &self.place.mailbox;
-        let deadline = mailbox.stream().deadline();
-        match deadline {
-            Some(deadline) => {
-                let _ = tokio::time::timeout_at(self.began + deadline, mailbox.wake.notified()).await;
+        let subscriber = &self.registration.subscriber;
+        let timeout = subscriber.stream().poll_timeout();
+        match timeout {
+            Some(timeout) => {
+                let _ = tokio::time::timeout_at(self.began + timeout, subscriber.wake.notified()).await;
             }
-            None => mailbox.wake.notified().await,
+            None => subscriber.wake.notified().await,
         }
     }
 
-    pub(super) fn on_delta(&mut self, request: DeltaRequest) -> Result<(), Status> {
-        self.check(request.node.as_ref())?;
-        let heard = self.shared.fanout.hear(&self.place, |core, names, generation| {
-            core.on_delta(request, names, generation)
-        });
-        self.heard(heard)
+    pub(super) fn handle_request(&mut self, request: Request) -> Result<(), Status> {
+        self.check(request.node())?;
+        let handled = self.shared.fanout.handle_request(&self.registration, request);
+        self.handled(handled)
     }
 
-    pub(super) fn on_sotw(&mut self, request: SotwRequest) -> Result<(), Status> {
-        self.check(request.node.as_ref())?;
-        let heard = self.shared.fanout.hear(&self.place, |core, names, generation| {
-            core.on_sotw(request, names, generation)
-        });
-        self.heard(heard)
-    }
-
-    /// Rule 54: may this certificate be this node? Asked before the engine hears of it; who a
-    /// stream is stays as its first request says (rule 2), so it is asked once.
+    /// Rule 54: whether this certificate may be this node. Checked before the engine handles the request, and
+    /// once: the node stays that of the first request (rule 2).
     fn check(&self, node: Option<&Node>) -> Result<(), Status> {
         let Some(node) = node.filter(|_| !self.named) else {
             return Ok(());
@@ -250,7 +238,7 @@ impl Peer {
         Err(Status::permission_denied(denied.to_string()))
     }
 
-    /// What could not even be read. The transport's word for a message that is too long is another.
+    /// The status for a request that could not be read. The transport has another code for a message that is too long.
     pub(super) fn unread(&self, status: Status) -> Status {
         self.shared.metrics.refused(match status.code() {
             Code::OutOfRange => Reason::MessageSize,
@@ -271,7 +259,7 @@ impl Peer {
         }
     }
 
-    /// It sends more requests than it may: it is read later.
+    /// It exceeds its rate of requests: the next one is read later.
     pub(super) fn too_fast(&self) {
         self.shared.metrics.reached(Limit::Requests);
         tracing::debug!(
@@ -280,12 +268,12 @@ impl Peer {
         );
     }
 
-    fn heard(&mut self, heard: Result<Heard, Refusal>) -> Result<(), Status> {
+    fn handled(&mut self, handled: Result<Handled, Refusal>) -> Result<(), Status> {
         if self.client.is_none() {
-            self.client = self.place.mailbox.stream().node().cloned();
+            self.client = self.registration.subscriber.stream().node().cloned();
         }
-        let heard = match heard {
-            Ok(heard) => heard,
+        let handled = match handled {
+            Ok(handled) => handled,
             Err(refusal) => {
                 self.shared.metrics.refused(match refusal {
                     Refusal::TooManyNames { .. } | Refusal::TooManyBytes { .. } | Refusal::Full => {
@@ -302,11 +290,11 @@ impl Peer {
         if !self.named {
             self.named = true;
             if let Some(node) = &self.client {
-                self.shared.fanout.belongs(self.place.id, &node.cluster);
+                self.shared.fanout.join_fleet(self.registration.id, &node.cluster);
                 if Client::of(&node.user_agent) == Client::Envoy {
                     self.shared.fanout.envoy_of(&node.cluster);
                 }
-                self.place.mailbox.note(|status| {
+                self.registration.subscriber.update_status(|status| {
                     status.node.clone_from(&node.id);
                     status.fleet.clone_from(&node.cluster);
                     status.agent.clone_from(&node.user_agent);
@@ -324,28 +312,28 @@ impl Peer {
                 }
             }
         }
-        if let Some(url) = &heard.unknown_type {
+        if let Some(url) = &handled.unknown_type {
             tracing::debug!(
                 node = self.node(),
                 type_url = url,
                 "a type that is not served here"
             );
         }
-        let Some(kind) = heard.kind else { return Ok(()) };
+        let Some(kind) = handled.kind else { return Ok(()) };
         let by_type = ByType { r#type: kind.short() };
-        self.note(kind, &heard);
-        if heard.ack {
+        self.update_status(kind, &handled);
+        if handled.ack {
             self.shared.metrics.acks.get_or_create(&by_type).inc();
             tracing::debug!(node = self.node(), r#type = kind.short(), "accepted");
             if self
                 .shared
                 .fanout
-                .accepted(self.who(), self.fleet(), kind, &heard.accepted)
+                .accepted(self.who(), self.fleet(), kind, &handled.accepted)
             {
                 self.count_rejected();
             }
         }
-        if let Some(nack) = heard.nack {
+        if let Some(nack) = handled.nack {
             self.shared.metrics.nacks.get_or_create(&by_type).inc();
             self.refused(kind, &nack);
         }
@@ -353,7 +341,7 @@ impl Peer {
     }
 
     fn refused(&self, kind: Kind, nack: &Nack) {
-        let message = clip(&nack.message, WORDS);
+        let message = clip(&nack.message, MESSAGE);
         let name = nack.name.as_ref();
         if self.has_line(NACKED) {
             tracing::warn!(
@@ -371,20 +359,22 @@ impl Peer {
             name: name.cloned(),
             message: message.to_owned(),
         };
-        self.place.mailbox.note(|status| status.last_nack = Some(last));
+        self.registration
+            .subscriber
+            .update_status(|status| status.last_nack = Some(last));
         let Some((id, version)) = nack.only else { return };
-        let matter = Matter {
+        let key = RejectionKey {
             fleet: self.fleet().into(),
             kind,
             id,
         };
-        if self.shared.fanout.refused(self.who(), &matter, version, message) {
+        if self.shared.fanout.refused(self.who(), &key, version, message) {
             self.count_rejected();
         }
     }
 
-    /// What the fan-out asked: whether this client has accepted a version that another refused.
-    fn answer(&self, core: &Stream, polls: Vec<Poll>) {
+    /// Replies to polls: whether this client has accepted a version that another refused.
+    fn reply(&self, stream: &Stream, polls: Vec<Poll>) {
         if polls.is_empty() {
             return;
         }
@@ -393,10 +383,10 @@ impl Peer {
         };
         let mut changed = false;
         for poll in polls {
-            let Poll { matter, version } = &poll;
-            let ours = *matter.fleet == *self.fleet();
-            let accepted = ours && core.opinion(&generation, matter.kind, matter.id, *version) == Some(true);
-            changed |= self.shared.fanout.answer(self.who(), &poll, accepted);
+            let Poll { key, version } = &poll;
+            let ours = *key.fleet == *self.fleet();
+            let accepted = ours && stream.verdict(&generation, key.kind, key.id, *version) == Some(true);
+            changed |= self.shared.fanout.reply(self.who(), &poll, accepted);
         }
         if changed {
             self.count_rejected();
@@ -409,21 +399,21 @@ impl Peer {
             .count_rejected(&self.shared.fanout.rejected_by_type());
     }
 
-    fn note(&self, kind: Kind, heard: &Heard) {
-        self.place.mailbox.note(|status| {
+    fn update_status(&self, kind: Kind, handled: &Handled) {
+        self.registration.subscriber.update_status(|status| {
             let of_type = status.types.get_mut(kind);
             of_type.requested = true;
-            of_type.wildcard = heard.wildcard.unwrap_or(of_type.wildcard);
-            of_type.names += heard.subscribed.len();
-            of_type.names = of_type.names.saturating_sub(heard.unsubscribed.len());
-            of_type.acks += u64::from(heard.ack);
-            of_type.nacks += u64::from(heard.nack.is_some());
+            of_type.wildcard = handled.wildcard.unwrap_or(of_type.wildcard);
+            of_type.names += handled.subscribed.len();
+            of_type.names = of_type.names.saturating_sub(handled.unsubscribed.len());
+            of_type.acks += u64::from(handled.ack);
+            of_type.nacks += u64::from(handled.nack.is_some());
         });
     }
 
-    /// One client is one voice, however many streams it has.
-    fn who(&self) -> (Voter, StreamId) {
-        (Version::of(self.node().as_bytes()).0, self.place.id)
+    /// One client has one vote, however many streams it has.
+    fn who(&self) -> (ClientId, StreamId) {
+        (Version::of(self.node().as_bytes()).0, self.registration.id)
     }
 
     pub(super) const fn caller(&self) -> Option<&Caller> {
@@ -446,7 +436,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        if self.shared.fanout.leave(&self.place) {
+        if self.shared.fanout.unregister(&self.registration) {
             self.count_rejected();
         }
         if let Some(caller) = &self.caller {
@@ -457,7 +447,7 @@ impl Drop for Peer {
             .streams
             .get_or_create(&by_variant(self.variant))
             .dec();
-        tracing::debug!(node = self.node(), "client gone");
+        tracing::debug!(node = self.node(), "client disconnected");
     }
 }
 
@@ -479,7 +469,7 @@ fn status(refusal: &Refusal) -> Status {
     }
 }
 
-/// A client may send any text: a log line gets so much of it.
+/// A client may send any text: a log line gets the beginning of it.
 fn clip(message: &str, most: usize) -> &str {
     let end = (0..=message.len().min(most))
         .rev()

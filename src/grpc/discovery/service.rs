@@ -17,7 +17,7 @@ use super::body;
 use super::peer::Peer;
 use super::shared::{Removed, Shared};
 use crate::clock;
-use crate::fanout::{Fanout, NoPlace};
+use crate::fanout::{Fanout, RegisterError};
 use crate::floods::Floods;
 use crate::grpc::Options;
 use crate::grpc::server::Caller;
@@ -64,19 +64,25 @@ impl Discovery {
             caller.opens();
         }
         let shared = &self.shared;
-        let core = Stream::new(variant, only, shared.options.engine);
-        let place = match shared.fanout.enter(core) {
-            Ok(place) => place,
+        let stream = Stream::new(variant, only, shared.options.engine);
+        let registration = match shared.fanout.register(stream) {
+            Ok(registration) => registration,
             Err(why) => {
                 shared.metrics.refused(match why {
-                    NoPlace::NotReady => Reason::NotReady,
-                    NoPlace::Full(_) => Reason::Streams,
+                    RegisterError::NotReady => Reason::NotReady,
+                    RegisterError::Full(_) => Reason::Streams,
                 });
                 return Status::unavailable(why.to_string()).into_http();
             }
         };
-        // From here on the place is left again when the peer is dropped.
-        let peer = Peer::new(variant, place, caller, shared.clone(), self.stop.child_token());
+        // From here on the stream is unregistered when the peer is dropped.
+        let peer = Peer::new(
+            variant,
+            registration,
+            caller,
+            shared.clone(),
+            self.stop.child_token(),
+        );
         let now = clock::now();
         let turn = match shared.admission.turn(now) {
             Ok(turn) => turn,

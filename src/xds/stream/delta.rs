@@ -1,31 +1,36 @@
-//! How a delta request changes a stream: answers, subscriptions, claims of a reconnect.
+//! How a delta request changes a stream: ACKs, subscriptions, claims of a reconnecting client.
 
 use std::collections::HashSet;
 
 use roaring::RoaringBitmap;
 
 use super::super::generation::Generation;
+use super::super::hints::{Hint, Hints};
 use super::super::ids::set;
 use super::super::kind::Kind;
 use super::super::names::Names;
-use super::super::request::{Claim, DeltaRequest};
-use super::{Dropped, Heard, MAX_NAME, Refusal, Stream, TOO_LONG, everything, short};
+use super::super::request::{Claim, DeltaRequest, Error};
+use super::Stream;
+use super::handled::Handled;
+use super::limits::{MAX_NAME, Refusal, TOO_LONG, short};
+use super::subscribe::Dropped;
 
-pub(super) fn hear(
+pub(super) fn handle(
     stream: &mut Stream,
     request: DeltaRequest,
+    hints: &Hints,
     names: &mut Names,
     generation: &Generation,
-) -> Result<Heard, Refusal> {
-    let mut heard = Heard::default();
+) -> Result<Handled, Refusal> {
+    let mut handled = Handled::default();
     let Some(kind) = stream.admit(request.node, &request.type_url)? else {
-        heard.unknown_type = Some(request.type_url);
-        return Ok(heard);
+        handled.unknown_type = Some(request.type_url);
+        return Ok(handled);
     };
     short("a name", &request.subscribe)?;
-    heard.kind = Some(kind);
+    handled.kind = Some(kind);
 
-    answer(stream, kind, &request.nonce, request.error.as_ref(), &mut heard);
+    acknowledge(stream, kind, &request.nonce, request.error.as_ref(), &mut handled);
 
     // Subscription changes count in every request, also in an ACK, a NACK or a stale one (rule 26).
     let limit = stream.limits.names;
@@ -33,154 +38,177 @@ pub(super) fn hear(
     if first {
         stream.first_request(kind);
     }
-    // What is on its way will be taken for part of a new subscription, also if it is gone by now.
+    // The client will take what is in flight for part of a new subscription, also if it is gone by now.
     let coming: RoaringBitmap = if request.subscribe.is_empty() {
         RoaringBitmap::new()
     } else {
-        let flight = &stream.types.get(kind).flight;
+        let flight = &stream.types.get(kind).waiting.flight;
         set(flight.iter().flat_map(|f| &f.names).map(|(id, _)| *id).collect())
     };
     let legacy = first && request.subscribe.is_empty() && kind.legacy_wildcard();
     if legacy || request.subscribe.iter().any(|n| n == "*") {
         let fleet = stream.fleet().to_owned();
         let sub = stream.types.get_mut(kind);
-        if !sub.wildcard {
-            sub.wildcard = true;
-            sub.owed = true; // rule 32: answered even if there is nothing
-            sub.dirty |= everything(generation, kind, &fleet);
-            sub.held |= &coming;
-            sub.dirty |= &coming;
-            heard.wildcard = Some(true);
+        if !sub.wanted.wildcard {
+            sub.wanted.wildcard = true;
+            sub.pending.owed = true; // rule 32: answered even if there is nothing
+            sub.pending.dirty |= generation.in_wildcard(kind, &fleet);
+            sub.held.ids |= &coming;
+            sub.pending.dirty |= &coming;
+            handled.wildcard = Some(true);
         }
     }
     if !request.subscribe.is_empty() {
         bounded(stream, kind, &request.subscribe, names)?;
-        let (all, new) = stream.subscribe(kind, named(&request.subscribe), names, &mut heard);
+        let (all, new) = {
+            let list = request.subscribe.iter().enumerate();
+            let list = list.map(|(at, name)| (name.as_str(), hints.at(at)));
+            stream.subscribe(kind, list.filter(|(name, _)| is_name(name)), names, &mut handled)
+        };
         let sub = stream.types.get_mut(kind);
-        sub.held |= new & coming;
-        let mut bytes: usize = sub.too_long.iter().map(|name| name.len()).sum();
+        sub.held.ids |= new & coming;
+        let mut bytes: usize = sub.pending.too_long.iter().map(|name| name.len()).sum();
         for name in request.subscribe.iter().filter(|name| name.len() > MAX_NAME) {
             bytes = bytes.saturating_add(name.len());
             if bytes <= TOO_LONG {
-                sub.too_long.insert(name.as_str().into()); // there is none of these
+                sub.pending.too_long.insert(name.as_str().into()); // there is none of these
             }
         }
         if first {
-            sub.dirty |= &all;
-            sub.absent -= &all;
+            sub.pending.dirty |= &all;
+            sub.held.absent -= &all;
         } else {
-            sub.ask_all_again(&all); // rule 24; not in the first message (rule 40)
+            sub.send_all_again(&all); // rule 24; not in the first message (rule 40)
         }
     }
     for name in request.unsubscribe.iter().filter(|n| !n.is_empty()) {
         if name == "*" {
-            give_up_wildcard(stream, kind, generation, &mut heard);
+            drop_wildcard(stream, kind, generation, &mut handled);
         } else if let Some(id) = names.find(name) {
-            let dropped = stream.unsubscribe(kind, id, names, &mut heard);
+            let dropped = stream.unsubscribe(kind, id, names, &mut handled);
             let sub = stream.types.get_mut(kind);
             match dropped {
                 // Rule 22: the client dropped its copy, and the wildcard holds it or does not.
                 Dropped::UnderWildcard => {
-                    sub.held.insert(id);
-                    sub.ask_again(id);
+                    sub.held.ids.insert(id);
+                    sub.send_again(id);
                 }
-                // The room in the table that it just gave back.
-                Dropped::Unknown if sub.unknown.len() < limit as u64 => {
-                    sub.unknown.insert(names.ask(name));
+                // It takes the room in the table that was just given back.
+                Dropped::Unknown if sub.pending.unknown.len() < limit as u64 => {
+                    sub.pending.unknown.insert(names.ask(name));
                 }
-                // Rule 23; and who floods us with unknown names is not told of each.
+                // Rule 23; and a client that floods us with unknown names is not sent the removal of each.
                 Dropped::WasNone | Dropped::Gone | Dropped::Unknown => {}
             }
         }
     }
     if first && !request.initial_versions.is_empty() {
-        claims(stream, kind, &request.initial_versions, names, generation);
+        let subscribed = request.subscribe.len();
+        let hints = |at: usize| hints.at(subscribed + at);
+        claims(stream, kind, &request.initial_versions, hints, names, generation);
     }
-    Ok(heard)
+    Ok(handled)
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text != "*" && text.len() <= MAX_NAME
 }
 
 fn named(list: &[String]) -> impl Iterator<Item = &str> + Clone {
-    list.iter()
-        .map(String::as_str)
-        .filter(|n| !n.is_empty() && *n != "*" && n.len() <= MAX_NAME)
+    list.iter().map(String::as_str).filter(|name| is_name(name))
 }
 
 /// Refuses too many names before any of them is taken.
 fn bounded(stream: &Stream, kind: Kind, list: &[String], names: &Names) -> Result<(), Refusal> {
     let sub = stream.types.get(kind);
-    let have = usize::try_from(sub.names.len()).unwrap_or(usize::MAX);
+    let have = usize::try_from(sub.wanted.names.len()).unwrap_or(usize::MAX);
     let lengths = || named(list).map(str::len);
     let within = |count: usize, bytes: usize| {
         stream.within_limits(have.saturating_add(count))?;
-        stream.within_bytes(kind, sub.name_bytes.saturating_add(bytes))
+        stream.within_bytes(kind, sub.wanted.bytes.saturating_add(bytes))
     };
     let at_most = lengths().map(Names::cost).sum();
     if within(list.len(), lengths().sum()).is_ok() && names.admits(at_most, || usize::MAX) {
         return Ok(());
     }
     // Only now is it worth finding out which of them are new.
-    let is_new = |name: &&str| !names.find(name).is_some_and(|id| sub.names.contains(id));
+    let is_new = |name: &&str| !names.find(name).is_some_and(|id| sub.wanted.names.contains(id));
     let new: HashSet<&str> = named(list).filter(is_new).collect();
     within(new.len(), new.iter().map(|name| name.len()).sum())?;
-    stream.within_share(names, |_| true, new.iter().copied())
+    let unknown = new.iter().filter(|name| names.find(name).is_none());
+    let cost = unknown.map(|name| Names::cost(name.len())).sum();
+    let known = || {
+        let known = new.iter().filter_map(|name| names.find(name));
+        known.map(|id| names.cost_of(id)).sum()
+    };
+    stream.within_share(names, |_| true, cost, known)
 }
 
-fn answer(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&super::Error>, heard: &mut Heard) {
+fn acknowledge(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&Error>, handled: &mut Handled) {
     let Ok(nonce) = nonce.parse::<u64>() else { return };
     let sub = stream.types.get_mut(kind);
-    let Some(at) = sub.flight.iter().position(|f| f.nonce == nonce) else {
+    let Some(at) = sub.waiting.flight.iter().position(|f| f.nonce == nonce) else {
         return;
     };
-    let Some(flight) = sub.flight.remove(at) else {
+    let Some(flight) = sub.waiting.flight.remove(at) else {
         return;
     };
     match error {
         Some(error) => {
-            heard.nack = Some(Stream::nack(error, &flight));
+            handled.nack = Some(Stream::nack(error, &flight));
             sub.refuse(flight);
         }
         None => {
-            heard.ack = true;
-            sub.accepted(&flight);
-            heard.accepted = flight.names;
+            handled.ack = true;
+            sub.accept(&flight);
+            handled.accepted = flight.names;
         }
     }
 }
 
-/// `*` goes: what is not named besides is no longer this client's.
-fn give_up_wildcard(stream: &mut Stream, kind: Kind, generation: &Generation, heard: &mut Heard) {
+/// Unsubscribes from `*`: what is not subscribed by name, too, is no longer this client's.
+fn drop_wildcard(stream: &mut Stream, kind: Kind, generation: &Generation, handled: &mut Handled) {
     let fleet = stream.fleet().to_owned();
     let sub = stream.types.get_mut(kind);
-    if !std::mem::take(&mut sub.wildcard) {
+    if !std::mem::take(&mut sub.wanted.wildcard) {
         return;
     }
-    heard.wildcard = Some(false);
-    sub.owed = false;
-    sub.given_up.extend(std::mem::take(&mut sub.unknown));
-    sub.too_long.clear();
-    let mut others = everything(generation, kind, &fleet);
-    others |= &sub.held;
-    others -= &sub.names;
+    handled.wildcard = Some(false);
+    sub.pending.owed = false;
+    sub.pending
+        .given_up
+        .extend(std::mem::take(&mut sub.pending.unknown));
+    sub.pending.too_long.clear();
+    let mut others = generation.in_wildcard(kind, &fleet);
+    others |= &sub.held.ids;
+    others -= &sub.wanted.names;
     for id in others {
         sub.forget(id);
     }
 }
 
-/// Rules 40 and 41: what the client says it holds from before.
-fn claims(stream: &mut Stream, kind: Kind, claims: &[Claim], names: &mut Names, generation: &Generation) {
+/// Rules 40 and 41: what the client claims to hold from an earlier stream.
+fn claims(
+    stream: &mut Stream,
+    kind: Kind,
+    claims: &[Claim],
+    hints: impl Fn(usize) -> Hint,
+    names: &mut Names,
+    generation: &Generation,
+) {
     let (client, fleet) = (stream.client, stream.fleet().to_owned());
-    // An Envoy that asks for endpoints before clusters is in the middle of warming: it must hear them again.
+    // An Envoy that asks for endpoints before clusters is in the middle of warming: they must be sent again.
     let trusted = kind != Kind::Endpoints || stream.clusters_first;
     let mut room = Room::new(stream, kind, names, claims);
     let sub = stream.types.get_mut(kind);
     let (mut held, mut equal, mut gone) = (Vec::new(), Vec::new(), Vec::new());
-    for Claim { name, version } in claims {
-        let known = names.find(name);
+    for (at, Claim { name, version }) in claims.iter().enumerate() {
+        let known = names.find_hinted(name, hints(at));
         // A number that only other streams ask for may come to mean another name.
-        let Some(id) = known.filter(|id| sub.names.contains(*id) || names.claim(*id)) else {
-            if sub.wildcard && room.take(name, known.is_none(), names) {
+        let Some(id) = known.filter(|id| sub.wanted.names.contains(*id) || names.claim(*id)) else {
+            if sub.wanted.wildcard && room.take(name, known.is_none(), names) {
                 let id = names.ask(name);
-                if !sub.unknown.insert(id) {
+                if !sub.pending.unknown.insert(id) {
                     let _ = names.release(id); // claimed twice
                 }
             }
@@ -193,31 +221,31 @@ fn claims(stream: &mut Stream, kind: Kind, claims: &[Claim], names: &mut Names, 
                     equal.push(id);
                 }
             }
-            None if sub.wildcard || sub.names.contains(id) => {
+            None if sub.wanted.wildcard || sub.wanted.names.contains(id) => {
                 held.push(id);
                 gone.push(id);
             }
             None => {}
         }
     }
-    sub.held |= set(held);
-    sub.held.optimize();
-    sub.dirty -= set(equal);
-    sub.dirty |= set(gone);
+    sub.held.ids |= set(held);
+    sub.held.ids.optimize();
+    sub.pending.dirty -= set(equal);
+    sub.pending.dirty |= set(gone);
 }
 
-/// Claimed names that nobody serves are only remembered so that the client drops them: within the bounds of the
+/// Claimed names that are not served are remembered only so that the client drops them: within the bounds of the
 /// stream and those of all streams together. What is beyond stays at the client.
 struct Room {
     names: usize,
     bytes: usize,
-    /// What the stream's names that nobody serves take in the table; only counted when that is nearly full.
+    /// Bytes that the stream's unserved names take in the table; only counted when that is nearly full.
     own: usize,
 }
 
 impl Room {
     fn new(stream: &Stream, kind: Kind, names: &Names, claims: &[Claim]) -> Self {
-        let unknown = usize::try_from(stream.types.get(kind).unknown.len()).unwrap_or(usize::MAX);
+        let unknown = usize::try_from(stream.types.get(kind).pending.unknown.len()).unwrap_or(usize::MAX);
         let at_most = claims.iter().map(|claim| Names::cost(claim.name.len())).sum();
         let own = if names.admits(at_most, || usize::MAX) {
             0

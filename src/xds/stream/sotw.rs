@@ -4,84 +4,107 @@
 use std::collections::HashSet;
 
 use roaring::RoaringBitmap;
-use xxhash_rust::xxh3::Xxh3;
 
 use super::super::generation::Generation;
+use super::super::hints::{Hint, Hints};
 use super::super::ids::{NameId, set};
 use super::super::kind::Kind;
 use super::super::names::Names;
-use super::super::request::SotwRequest;
-use super::{Dropped, Heard, MAX_NAME, Refusal, Stream, everything, short};
+use super::super::request::{Error, SotwRequest};
+use super::Stream;
+use super::handled::Handled;
+use super::limits::{MAX_NAME, Refusal, short};
+use super::subscribe::Dropped;
 
-pub(super) fn hear(
+/// The list of names of a request.
+struct List<'r> {
+    names: &'r [String],
+    hints: &'r Hints,
+    hash: Option<u128>,
+}
+
+pub(super) fn handle(
     stream: &mut Stream,
     request: SotwRequest,
+    hints: &Hints,
+    hash: Option<u128>,
     names: &mut Names,
     generation: &Generation,
-) -> Result<Heard, Refusal> {
-    let mut heard = Heard::default();
+) -> Result<Handled, Refusal> {
+    let mut handled = Handled::default();
     let Some(kind) = stream.admit(request.node, &request.type_url)? else {
-        heard.unknown_type = Some(request.type_url);
-        return Ok(heard);
+        handled.unknown_type = Some(request.type_url);
+        return Ok(handled);
     };
     short("a name", &request.names)?;
-    heard.kind = Some(kind);
+    handled.kind = Some(kind);
     let first = !stream.types.get(kind).requested;
     if first {
         stream.first_request(kind);
     }
-    answer(stream, kind, &request.nonce, request.error.as_ref(), &mut heard);
+    acknowledge(stream, kind, &request.nonce, request.error.as_ref(), &mut handled);
 
-    let (added, removed) = adopt(stream, kind, &request.names, first, names, generation, &mut heard)?;
+    let list = List {
+        names: &request.names,
+        hints,
+        hash,
+    };
+    let (added, removed) = adopt(stream, kind, &list, first, names, generation, &mut handled)?;
     let sub = stream.types.get_mut(kind);
     if first && !request.version.is_empty() {
-        sub.claimed.clone_from(&sub.names);
+        sub.sotw.claimed.clone_from(&sub.wanted.names);
     }
     if request.nonce.is_empty() && !first {
         // Rule 11: a (re)subscription on a known type. Only additions, if it only adds; else all that is named.
         if removed || added.is_empty() {
-            let all = sub.names.clone();
-            sub.ask_all_again(&all);
-            if sub.wildcard {
-                sub.again |= &sub.held;
-                sub.dirty |= &sub.held;
-                sub.owed = true;
+            let all = sub.wanted.names.clone();
+            sub.send_all_again(&all);
+            if sub.wanted.wildcard {
+                sub.pending.again |= &sub.held.ids;
+                sub.pending.dirty |= &sub.held.ids;
+                sub.pending.owed = true;
             }
         }
-        // What is outstanding holds nothing back any more: the client may never have seen it. But
-        // gRPC's clients also ask like this for more names before their first answer, and then answer.
-        sub.lapsed = sub.flight.pop_back().or(sub.lapsed.take());
-        sub.flight.clear();
-        sub.doubts.lapse();
+        // The client may never have received what is in flight, so that holds nothing back any more. But
+        // gRPC's clients also add names like this before their first ACK, and send that afterwards.
+        sub.sotw.lapsed = sub.waiting.flight.pop_back().or(sub.sotw.lapsed.take());
+        sub.waiting.flight.clear();
+        sub.sotw.bisection.lapse();
     }
-    Ok(heard)
+    Ok(handled)
 }
 
-fn answer(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&super::Error>, heard: &mut Heard) {
+fn acknowledge(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&Error>, handled: &mut Handled) {
     let Ok(nonce) = nonce.parse::<u64>() else { return };
     let (client, fleet) = (stream.client, stream.fleet().to_owned());
     let sub = stream.types.get_mut(kind);
-    if nonce != sub.last_nonce {
+    if nonce != sub.sotw.last_nonce {
         return; // rule 10: stale; its names count all the same
     }
-    // Rule 14: only the newest is answered, for all before it.
-    let lapsed = sub.lapsed.take();
-    let Some(flight) = sub.flight.pop_back().or(lapsed).filter(|f| f.nonce == nonce) else {
+    // Rule 14: only the newest is acknowledged, for all before it.
+    let lapsed = sub.sotw.lapsed.take();
+    let Some(flight) = sub
+        .waiting
+        .flight
+        .pop_back()
+        .or(lapsed)
+        .filter(|f| f.nonce == nonce)
+    else {
         return;
     };
-    sub.flight.clear();
+    sub.waiting.flight.clear();
     match error {
         None => {
-            heard.ack = true;
+            handled.ack = true;
             if kind.full_state() {
-                sub.accepted_whole(&flight);
+                sub.accept_whole(&flight);
             } else {
-                sub.accepted(&flight);
+                sub.accept(&flight);
             }
-            heard.accepted = flight.names;
+            handled.accepted = flight.names;
         }
         Some(error) => {
-            heard.nack = Some(Stream::nack(error, &flight));
+            handled.nack = Some(Stream::nack(error, &flight));
             if kind.full_state() {
                 sub.refuse_whole(&flight, &error.message, (kind, client, &fleet));
             } else {
@@ -91,69 +114,60 @@ fn answer(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&super::Er
     }
 }
 
-fn hash(list: &[String]) -> u128 {
-    let mut hasher = Xxh3::new();
-    for name in list {
-        hasher.update(&name.len().to_le_bytes());
-        hasher.update(name.as_bytes());
-    }
-    hasher.digest128()
-}
-
-/// Takes the list of names over. Returns what was added, and whether anything was dropped.
+/// Makes the list the subscription. Returns what was added, and whether anything was dropped.
 fn adopt(
     stream: &mut Stream,
     kind: Kind,
-    list: &[String],
+    list: &List<'_>,
     first: bool,
     names: &mut Names,
     generation: &Generation,
-    heard: &mut Heard,
+    handled: &mut Handled,
 ) -> Result<(RoaringBitmap, bool), Refusal> {
     let (client, fleet) = (stream.client, stream.fleet().to_owned());
-    let listed = || {
-        let names = list.iter().map(String::as_str);
-        names.filter(|n| !n.is_empty() && *n != "*" && n.len() <= MAX_NAME)
-    };
-    // Each ACK repeats the names: mostly there is nothing to do for them. (Who makes two lists
-    // of one hash deceives nobody but itself.)
-    let hash = Some(hash(list));
-    let repeated = hash == stream.types.get(kind).last_list;
+    // Each ACK repeats the names: usually there is nothing to do for them.
+    let repeated = list.hash.is_some() && list.hash == stream.types.get(kind).sotw.last_list;
     let (keep, same) = if repeated {
         (RoaringBitmap::new(), true)
     } else {
-        let known: Vec<Option<NameId>> = listed().map(|name| names.find(name)).collect();
-        let complete = known.iter().all(Option::is_some);
-        let keep = set(known.into_iter().flatten().collect());
-        let same = complete && keep == stream.types.get(kind).names;
+        let mut unknown: HashSet<&str> = HashSet::new();
+        let mut known: Vec<NameId> = Vec::with_capacity(list.names.len());
+        for (name, hint) in list.listed() {
+            match names.find_hinted(name, hint) {
+                Some(id) => known.push(id),
+                None => drop(unknown.insert(name)),
+            }
+        }
+        let keep = set(known);
+        let same = unknown.is_empty() && keep == stream.types.get(kind).wanted.names;
+        if !same {
+            // Before anything is dropped: the index would keep what a refused request dropped.
+            within_bounds(stream, kind, &keep, &unknown, names)?;
+        }
         (keep, same)
     };
-    if !same {
-        // Before anything is dropped: who is refused is not told of, and the index would keep it for good.
-        let different: HashSet<&str> = listed().collect();
-        stream.within_limits(different.len())?;
-        stream.within_bytes(kind, different.iter().map(|name| name.len()).sum())?;
-        stream.within_share(names, |other| other != kind, different.iter().copied())?;
-    }
-    stream.types.get_mut(kind).last_list = hash;
+    stream.types.get_mut(kind).sotw.last_list = list.hash;
     let sub = stream.types.get_mut(kind);
-    let star = list.iter().any(|n| n == "*");
+    let star = list.names.iter().any(|n| n == "*");
     // Rule 19: an empty list means everything until names were given once.
-    let legacy = list.is_empty() && kind.legacy_wildcard() && !sub.named_once && (first || sub.wildcard);
-    sub.named_once |= !list.is_empty();
+    let legacy = list.names.is_empty()
+        && kind.legacy_wildcard()
+        && !sub.sotw.named_once
+        && (first || sub.wanted.wildcard);
+    sub.sotw.named_once |= !list.names.is_empty();
     let wildcard = star || legacy;
     let mut removed = false;
-    if wildcard != sub.wildcard {
-        sub.wildcard = wildcard;
-        heard.wildcard = Some(wildcard);
+    if wildcard != sub.wanted.wildcard {
+        sub.wanted.wildcard = wildcard;
+        handled.wildcard = Some(wildcard);
         if wildcard {
-            sub.owed = true; // rule 32
-            sub.dirty |= everything(generation, kind, &fleet);
+            sub.pending.owed = true; // rule 32
+            sub.pending.dirty |= generation.in_wildcard(kind, &fleet);
         } else {
             removed = true;
-            let mut others = everything(generation, kind, &fleet);
-            others |= &sub.held;
-            others -= &sub.names;
+            let mut others = generation.in_wildcard(kind, &fleet);
+            others |= &sub.held.ids;
+            others -= &sub.wanted.names;
             for id in others {
                 sub.forget(id);
             }
@@ -162,17 +176,48 @@ fn adopt(
     if same {
         return Ok((RoaringBitmap::new(), removed));
     }
-    let dropped = &stream.types.get(kind).names - &keep;
+    let dropped = &stream.types.get(kind).wanted.names - &keep;
     for id in dropped {
         removed = true;
-        if matches!(stream.unsubscribe(kind, id, names, heard), Dropped::UnderWildcard) {
+        if matches!(
+            stream.unsubscribe(kind, id, names, handled),
+            Dropped::UnderWildcard
+        ) {
             let sub = stream.types.get_mut(kind);
             if sub.visible(generation, kind, id, (client, &fleet)).is_none() {
-                sub.dirty.insert(id); // it had been there by its name alone
+                sub.pending.dirty.insert(id); // it was visible by its name alone
             }
         }
     }
-    let (_, added) = stream.subscribe(kind, listed(), names, heard);
-    stream.types.get_mut(kind).ask_all_again(&added); // rule 25
+    let (_, added) = stream.subscribe(kind, list.listed(), names, handled);
+    stream.types.get_mut(kind).send_all_again(&added); // rule 25
     Ok((added, removed))
+}
+
+impl<'r> List<'r> {
+    fn listed(&self) -> impl Iterator<Item = (&'r str, Hint)> {
+        let hints = self.hints;
+        let names = self.names.iter().enumerate();
+        names
+            .map(move |(at, name)| (name.as_str(), hints.at(at)))
+            .filter(|(name, _)| !name.is_empty() && *name != "*" && name.len() <= MAX_NAME)
+    }
+}
+
+/// Refuses too many names: `known` are in the table of names, `unknown` are not.
+fn within_bounds(
+    stream: &Stream,
+    kind: Kind,
+    known: &RoaringBitmap,
+    unknown: &HashSet<&str>,
+    names: &Names,
+) -> Result<(), Refusal> {
+    let count = usize::try_from(known.len()).unwrap_or(usize::MAX);
+    stream.within_limits(count.saturating_add(unknown.len()))?;
+    let lengths = known.iter().map(|id| names.len_of(id));
+    let bytes = lengths.chain(unknown.iter().map(|name| name.len())).sum();
+    stream.within_bytes(kind, bytes)?;
+    let new = unknown.iter().map(|name| Names::cost(name.len())).sum();
+    let known = || known.iter().map(|id| names.cost_of(id)).sum();
+    stream.within_share(names, |other| other != kind, new, known)
 }

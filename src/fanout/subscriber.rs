@@ -1,0 +1,82 @@
+//! One stream as the fan-out has it: its engine state, what it has not looked at yet, and what an
+//! operator sees of it.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::lock;
+use super::rejections::Poll;
+use super::status::StreamStatus;
+use crate::xds::{Changed, Stream, StreamId};
+
+/// A stream, and what it has not looked at yet.
+#[derive(Debug)]
+pub struct Subscriber {
+    /// Locked by the stream's own task, and for a moment (only tried) to look for names that are not served any
+    /// more. Taken before [`Self::pending`] and the fan-out's lock.
+    pub(super) stream: Mutex<Stream>,
+    pub(super) pending: Mutex<Pending>,
+    /// Woken when there is something new.
+    pub wake: Notify,
+    /// What an operator sees of the stream.
+    pub status: Mutex<StreamStatus>,
+}
+
+/// What a stream has not looked at yet: a set of names, however much was published.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// Names that changed.
+    pub changed: Changed,
+    /// When the oldest of these changes reached the hub.
+    pub since: Option<Instant>,
+    /// What the fan-out wants to know.
+    pub polls: Vec<Poll>,
+}
+
+/// A registered stream.
+#[derive(Debug)]
+pub struct Registration {
+    /// Its number.
+    pub id: StreamId,
+    /// The stream.
+    pub subscriber: Arc<Subscriber>,
+}
+
+impl Subscriber {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self {
+            stream: Mutex::new(stream),
+            pending: Mutex::default(),
+            wake: Notify::new(),
+            status: Mutex::default(),
+        }
+    }
+
+    /// The stream itself.
+    pub fn stream(&self) -> MutexGuard<'_, Stream> {
+        lock(&self.stream)
+    }
+
+    /// Changes what an operator sees of the stream.
+    pub fn update_status(&self, change: impl FnOnce(&mut StreamStatus)) {
+        change(&mut lock(&self.status));
+    }
+
+    pub(super) fn put(&self, since: Instant, put: impl FnOnce(&mut Changed)) {
+        let mut pending = lock(&self.pending);
+        put(&mut pending.changed);
+        pending.since.get_or_insert(since);
+        drop(pending);
+        self.wake.notify_one();
+    }
+
+    /// Takes everything out; `None` when there is nothing.
+    #[must_use]
+    pub fn take(&self) -> Option<Pending> {
+        let mut pending = lock(&self.pending);
+        let any = pending.since.is_some() || !pending.polls.is_empty();
+        any.then(|| std::mem::take(&mut *pending))
+    }
+}

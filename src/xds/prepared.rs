@@ -1,0 +1,115 @@
+//! A request whose costly parts are done before it is handled: its list of names is hashed, and their
+//! numbers are looked up. A driver whose streams share the table of names does this in short holds of its lock,
+//! so that one request with hundreds of thousands of names does not hold up the others.
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::hints::Hints;
+use super::request::{DeltaRequest, Node, SotwRequest};
+
+/// A request of either variant.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// Incremental.
+    Delta(DeltaRequest),
+    /// State of the world.
+    Sotw(SotwRequest),
+}
+
+/// A request that is ready to be handled.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub(super) request: Request,
+    /// State of the world: of the list of names.
+    pub(super) list_hash: Option<u128>,
+    /// Of the names subscribed to and claimed, in this order.
+    pub(super) hints: Hints,
+}
+
+impl Request {
+    /// The client, where the request carries it.
+    #[must_use]
+    pub const fn node(&self) -> Option<&Node> {
+        match self {
+            Self::Delta(request) => request.node.as_ref(),
+            Self::Sotw(request) => request.node.as_ref(),
+        }
+    }
+
+    pub(super) fn type_url(&self) -> &str {
+        match self {
+            Self::Delta(request) => &request.type_url,
+            Self::Sotw(request) => &request.type_url,
+        }
+    }
+}
+
+impl Prepared {
+    /// How many names it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match &self.request {
+            Request::Delta(r) => r.subscribe.len() + r.initial_versions.len(),
+            Request::Sotw(r) => r.names.len(),
+        }
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Has the numbers of its names looked up ([`super::Names::look_up`]), this many at once.
+    pub fn look_up(&mut self, at_once: usize, mut look_up: impl FnMut(&[&str], &mut Hints)) {
+        let names: Vec<&str> = match &self.request {
+            Request::Delta(r) => {
+                let subscribed = r.subscribe.iter().map(String::as_str);
+                subscribed
+                    .chain(r.initial_versions.iter().map(|claim| claim.name.as_str()))
+                    .collect()
+            }
+            Request::Sotw(r) => r.names.iter().map(String::as_str).collect(),
+        };
+        self.hints = Hints::default();
+        for part in names.chunks(at_once.max(1)) {
+            look_up(part, &mut self.hints);
+        }
+    }
+}
+
+impl From<Request> for Prepared {
+    fn from(request: Request) -> Self {
+        let list_hash = match &request {
+            Request::Delta(_) => None,
+            Request::Sotw(request) => Some(hash(&request.names)),
+        };
+        Self {
+            request,
+            list_hash,
+            hints: Hints::default(),
+        }
+    }
+}
+
+impl From<DeltaRequest> for Prepared {
+    fn from(request: DeltaRequest) -> Self {
+        Request::Delta(request).into()
+    }
+}
+
+impl From<SotwRequest> for Prepared {
+    fn from(request: SotwRequest) -> Self {
+        Request::Sotw(request).into()
+    }
+}
+
+/// Of a list of names. A client that finds two lists with one hash deceives only itself.
+fn hash(list: &[String]) -> u128 {
+    let mut hasher = Xxh3::new();
+    for name in list {
+        hasher.update(&name.len().to_le_bytes());
+        hasher.update(name.as_bytes());
+    }
+    hasher.digest128()
+}
