@@ -4,6 +4,7 @@
 //! The one shared structure of the serving side, kept out of `xds` so that the
 //! engine stays pure. A slow stream costs its set of names, not a queue of states.
 
+mod acks;
 mod fleets;
 mod forget;
 mod rejections;
@@ -19,13 +20,14 @@ use roaring::RoaringBitmap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub use acks::{AckWatch, Laggard, Laggards, Wanted};
 pub use fleets::Unused;
 pub use rejections::{Poll, Rejected};
 pub use status::{LastNack, StreamStatus, TypeStatus};
 pub use subscriber::{Pending, Registration, Subscriber};
 
 use crate::xds::{
-    Changed, Encoded, Generation, Gone, Handled, Index, NameId, NameOf, Names, Prepared, Refusal,
+    Acks, Changed, Encoded, Generation, Gone, Handled, Index, NameId, NameOf, Names, Prepared, Refusal,
     Stream, StreamId, Update, Verdicts,
 };
 
@@ -39,8 +41,8 @@ pub struct Fanout {
     /// It is a plain `Mutex`, held without an `await` and never across a send:
     /// - by a publication for the next generation's tables and the set of names of each stream concerned;
     /// - by a request for what it changes: counts of names, the subscription, the index;
-    /// - by streams that open and close, by the removal of names (once a response, to find them),
-    ///   and by votes on refused versions, for a moment each.
+    /// - by streams that open and close, by the removal of names (once a response, to find them), by votes
+    ///   on refused versions and by watches for acknowledgements, for a moment each.
     ///
     /// What takes long happens before: resources are hashed and encoded, lists of names are hashed, and
     /// their numbers are looked up, [`AT_ONCE`] in one hold, so that a request with 200,000 names does not
@@ -53,12 +55,17 @@ pub struct Fanout {
     max_streams: usize,
     /// Some version was refused: acceptances count from now on.
     has_refusals: AtomicBool,
+    /// Some content's acknowledgements are watched.
+    watching: AtomicBool,
+    /// Sent when what is watched may have changed.
+    acked: watch::Sender<()>,
     fleets: fleets::Fleets,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     verdicts: Verdicts,
+    acks: Acks,
     /// The streams of each fleet, and the fleet of each stream.
     fleets: HashMap<Arc<str>, RoaringBitmap>,
     fleet_of: HashMap<StreamId, Arc<str>>,
@@ -110,6 +117,8 @@ impl Fanout {
             current: ArcSwapOption::empty(),
             max_streams,
             has_refusals: AtomicBool::new(false),
+            watching: AtomicBool::new(false),
+            acked: watch::Sender::new(()),
             fleets: fleets::Fleets::default(),
         }
     }
@@ -145,12 +154,16 @@ impl Fanout {
         self.has_refusals
             .store(!shared.verdicts.is_empty(), Ordering::Release);
         let next = Arc::new(next);
+        if !shared.acks.is_empty() {
+            shared.acks.published(&next, &changed);
+        }
         let old = std::mem::replace(&mut shared.generation, next.clone());
         // Stored before a stream is woken: one that takes its pending changes afterwards sees at least this.
         let current = self.current.swap(Some(next.clone()));
         shared.notify(&changed, since);
         drop(guard);
         drop((old, current));
+        self.wake_watches();
         (next, true)
     }
 
@@ -219,9 +232,18 @@ impl Fanout {
             if let Some(on) = handled.wildcard {
                 shared.index.wildcard(kind, id, on);
             }
+            if handled.ack && !shared.acks.is_empty() {
+                shared.acks.accepted(id, kind, &handled.accepted);
+            }
         }
         drop(guard);
+        self.wake_watches();
         Ok(handled)
+    }
+
+    /// A stream has nothing to send now.
+    pub fn settled(&self) {
+        self.wake_watches();
     }
 
     /// The client of a stream is of this fleet.
@@ -264,6 +286,7 @@ impl Fanout {
             shared.names.stream_closed();
             shared.asked(id);
             shared.tidy();
+            shared.acks.left(id);
         }
         drop(stream);
         if let Some(fleet) = shared.fleet_of.remove(&id)
@@ -283,6 +306,7 @@ impl Fanout {
             shared.free.push(id);
         }
         drop(shared);
+        self.wake_watches();
         ruled
     }
 

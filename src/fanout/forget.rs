@@ -18,9 +18,9 @@ impl Shared {
             if !self.names.is_sweep_due() {
                 return;
             }
-            let index = &self.index;
-            self.names
-                .begin_sweep(&self.generation.used(), |id| index.is_named(id));
+            let (index, acks) = (&self.index, &self.acks);
+            let needed = |id| index.is_named(id) || acks.needs(id);
+            self.names.begin_sweep(&self.generation.used(), needed);
             let open = (0..)
                 .zip(&self.subscribers)
                 .filter(|(_, subscriber)| subscriber.is_some());

@@ -9,13 +9,13 @@ use tokio::time::Instant;
 use super::lock;
 use super::rejections::Poll;
 use super::status::StreamStatus;
-use crate::xds::{Changed, Stream, StreamId};
+use crate::xds::{Changed, Generation, Kind, NameId, Stream, StreamId};
 
 /// A stream, and what it has not looked at yet.
 #[derive(Debug)]
 pub struct Subscriber {
-    /// Locked by the stream's own task, and for a moment (only tried) to look for names that are not served any
-    /// more. Taken before [`Self::pending`] and the fan-out's lock.
+    /// Locked by the stream's own task, and for a moment to look for names that are not served any more
+    /// (only tried) and for acknowledgements. Taken before [`Self::pending`] and the fan-out's lock.
     pub(super) stream: Mutex<Stream>,
     pub(super) pending: Mutex<Pending>,
     /// Woken when there is something new.
@@ -78,5 +78,12 @@ impl Subscriber {
         let mut pending = lock(&self.pending);
         let any = pending.since.is_some() || !pending.polls.is_empty();
         any.then(|| std::mem::take(&mut *pending))
+    }
+
+    /// Whether the client has acknowledged the content of a name in this generation, or newer content.
+    pub(super) fn has_acked(&self, generation: &Generation, kind: Kind, id: NameId) -> bool {
+        let stream = self.stream();
+        let is_pending = lock(&self.pending).changed.get(kind).contains(id);
+        !is_pending && stream.has_acked(generation, kind, id)
     }
 }

@@ -11,6 +11,7 @@
 //! - A route or listener never reaches a client before the clusters it names.
 //! - A version that a client refused is not sent to it again until the content changes.
 
+pub mod acks;
 mod client;
 pub mod generation;
 pub mod hints;
@@ -33,6 +34,7 @@ mod variant;
 pub mod verdict;
 mod wire;
 
+pub use acks::{Acks, WatchId};
 pub use client::Client;
 pub use generation::{Changed, Generation, Gone};
 pub use hints::Hints;

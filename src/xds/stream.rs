@@ -234,6 +234,25 @@ impl Stream {
         (present && sub.held.ids.contains(id) && !sub.is_unsettled(id)).then_some(true)
     }
 
+    /// Whether the client has acknowledged the present content of a name (its absence, where there is
+    /// none), or may not have it at all. Counts only what [`Self::handle_changes`] was given.
+    #[must_use]
+    pub fn has_acked(&self, generation: &Generation, kind: Kind, id: NameId) -> bool {
+        let sub = self.types.get(kind);
+        if sub.is_unsettled(id) {
+            return false;
+        }
+        match sub.visible(generation, kind, id, (self.client, self.fleet())) {
+            Some(given) => {
+                let present = generation.get_as(self.client, kind, id);
+                let current = present.is_some_and(|present| present.version == given.version);
+                let refused = sub.held.refused.get(&id) == Some(&given.version);
+                current && !refused && sub.held.ids.contains(id)
+            }
+            None => !sub.held.ids.contains(id) && sub.waiting.flight.iter().all(|f| !f.removed.contains(id)),
+        }
+    }
+
     fn fleet(&self) -> &str {
         self.node.as_ref().map_or("", |node| node.cluster.as_str())
     }

@@ -144,6 +144,7 @@ impl Peer {
         drop(stream);
         let Some(response) = response else {
             self.since = self.since.filter(|_| outstanding);
+            self.shared.fanout.settled();
             return None;
         };
         let by_type = ByType {

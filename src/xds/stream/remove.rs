@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use roaring::RoaringBitmap;
+
 use super::super::client::Client;
 use super::super::generation::Generation;
 use super::super::kind::Kind;
@@ -25,6 +27,8 @@ struct Removals {
     empty: Vec<(NameId, Arc<Resource>)>,
     removed: Vec<Arc<str>>,
     missing: Vec<Arc<str>>,
+    /// Of these the client held.
+    held: RoaringBitmap,
     bytes: usize,
 }
 
@@ -82,6 +86,9 @@ impl Stream {
         }
         let mut response = self.respond(generation, kind, found.empty, found.removed, false, false);
         response.missing = found.missing;
+        if let Some(flight) = self.types.get_mut(kind).waiting.flight.back_mut() {
+            flight.removed = found.held;
+        }
         Some(response)
     }
 
@@ -144,7 +151,9 @@ impl Stream {
                 sub.pending.dirty.remove(id);
                 sub.pending.again.remove(id);
                 sub.held.refused.remove(&id);
-                sub.held.ids.remove(id);
+                if sub.held.ids.remove(id) {
+                    found.held.insert(id);
+                }
                 if sub.wanted.names.contains(id) {
                     sub.held.absent.insert(id);
                 }

@@ -272,6 +272,7 @@ impl Stream {
             set,
             single,
             only,
+            removed: RoaringBitmap::new(),
         });
         sub.sotw.last_nonce = self.nonce;
         sub.sotw.last_set = Some(set);

@@ -120,6 +120,7 @@ impl Stream {
         // The content has changed since: what was refused may be tried again after this one,
         // whether or not this one is ever acknowledged.
         sub.sotw.refused_set = None;
+        let removed = &sub.held.ids - &there;
         sub.held.ids = there;
         sub.held.ids.optimize();
         self.send_followers(kind, &new);
@@ -150,6 +151,7 @@ impl Stream {
         response.missing = missing;
         if let Some(flight) = self.types.get_mut(kind).waiting.flight.back_mut() {
             flight.only = only;
+            flight.removed = removed;
         }
         Some(response)
     }

@@ -115,4 +115,6 @@ pub(in crate::xds) struct Flight {
     pub(in crate::xds) single: bool,
     /// The one resource that was new in it, where just one was: a refusal means that.
     pub(in crate::xds) only: Option<(NameId, Version)>,
+    /// Resources that the client held and that it removes.
+    pub(in crate::xds) removed: RoaringBitmap,
 }
