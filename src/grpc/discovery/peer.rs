@@ -6,32 +6,21 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status};
 
 use super::admission::jittered;
 use super::shared::Shared;
 use crate::clock;
-use crate::fanout::{LastNack, Poll, Registration};
+use crate::fanout::{Poll, Registration};
 use crate::floods::Kind as Lines;
 use crate::grpc::server::Caller;
-use crate::grpc::server::identity;
-use crate::metrics::{ByType, ByVariant, Limit, Reason};
-use crate::xds::stream::Nack;
-use crate::xds::{
-    Client, ClientId, Handled, Kind, Node, Refusal, RejectionKey, Request, Response, Stream, StreamId,
-    Variant, Version,
-};
+use crate::metrics::{ByType, ByVariant, Limit};
+use crate::xds::{Client, ClientId, Kind, Node, Response, Stream, StreamId, Variant, Version};
 
-/// Longest part of a client's name, and of its error message, that is logged.
+mod requests;
+
+/// Longest part of a client's name that is logged.
 const NAME: usize = 200;
-const MESSAGE: usize = 2_000;
 
-/// Log lines that clients can cause, with their limits per minute.
-const CONNECTED: Lines = Lines::new("clients connected").up_to(100);
-const NACKED: Lines = Lines::new("responses refused by clients").up_to(30);
-const IDENTITY: Lines = Lines::new("client identity refused");
-const UNREAD: Lines = Lines::new("requests that cannot be read");
-const REFUSED: Lines = Lines::new("discovery streams refused");
 const CROWDED: Lines = Lines::new("xds.max_streams_per_connection is reached");
 
 /// Unregisters from the fan-out when it is dropped, however the stream ended.
@@ -208,172 +197,6 @@ impl Peer {
         }
     }
 
-    pub(super) fn handle_request(&mut self, request: Request) -> Result<(), Status> {
-        self.check(request.node())?;
-        let handled = self.shared.fanout.handle_request(&self.registration, request);
-        self.handled(handled)
-    }
-
-    /// Rule 54: whether this certificate may be this node. Checked before the engine handles the request, and
-    /// once: the node stays that of the first request (rule 2).
-    fn check(&self, node: Option<&Node>) -> Result<(), Status> {
-        let Some(node) = node.filter(|_| !self.named) else {
-            return Ok(());
-        };
-        let sans = self.caller.as_ref().map_or(&[][..], Caller::sans);
-        let Err(denied) = identity::check(&self.shared.options.rules, sans, &node.id, &node.cluster) else {
-            return Ok(());
-        };
-        self.shared.metrics.refused(Reason::Identity);
-        if self.has_line(IDENTITY) {
-            let sans: Vec<String> = sans.iter().map(ToString::to_string).collect();
-            tracing::warn!(
-                san = clip(&sans.join(" "), NAME),
-                node = clip(&node.id, NAME),
-                fleet = clip(&node.cluster, NAME),
-                address = self.caller.as_ref().map(|c| tracing::field::display(c.address())),
-                reason = %denied,
-                "the client's certificate does not allow this node id or fleet: stream ended"
-            );
-        }
-        Err(Status::permission_denied(denied.to_string()))
-    }
-
-    /// The status for a request that could not be read. The transport has another code for a message that is too long.
-    pub(super) fn unread(&self, status: Status) -> Status {
-        self.shared.metrics.refused(match status.code() {
-            Code::OutOfRange => Reason::MessageSize,
-            Code::ResourceExhausted => Reason::Requests,
-            Code::DeadlineExceeded => Reason::Late,
-            _ => return status,
-        });
-        if self.has_line(UNREAD) {
-            tracing::warn!(
-                node = self.node(),
-                message = status.message(),
-                "discovery stream refused"
-            );
-        }
-        match status.code() {
-            Code::OutOfRange => Status::resource_exhausted(status.message()),
-            _ => status,
-        }
-    }
-
-    /// It exceeds its rate of requests: the next one is read later.
-    pub(super) fn too_fast(&self) {
-        self.shared.metrics.reached(Limit::Requests);
-        tracing::debug!(
-            node = self.node(),
-            "xds.max_requests_per_second is reached: read later"
-        );
-    }
-
-    fn handled(&mut self, handled: Result<Handled, Refusal>) -> Result<(), Status> {
-        if self.client.is_none() {
-            self.client = self.registration.subscriber.stream().node().cloned();
-        }
-        let handled = match handled {
-            Ok(handled) => handled,
-            Err(refusal) => {
-                self.shared.metrics.refused(match refusal {
-                    Refusal::TooManyNames { .. } | Refusal::TooManyBytes { .. } | Refusal::Full => {
-                        Reason::Names
-                    }
-                    _ => Reason::Protocol,
-                });
-                if self.has_line(REFUSED) {
-                    tracing::warn!(node = self.node(), %refusal, "discovery stream refused");
-                }
-                return Err(status(&refusal));
-            }
-        };
-        if !self.named {
-            self.named = true;
-            if let Some(node) = &self.client {
-                self.shared.fanout.join_fleet(self.registration.id, &node.cluster);
-                if Client::of(&node.user_agent) == Client::Envoy {
-                    self.shared.fanout.envoy_of(&node.cluster);
-                }
-                self.registration.subscriber.update_status(|status| {
-                    status.node.clone_from(&node.id);
-                    status.fleet.clone_from(&node.cluster);
-                    status.agent.clone_from(&node.user_agent);
-                    status.variant = by_variant(self.variant).variant;
-                    status.since = Some(self.began);
-                });
-                if self.has_line(CONNECTED) {
-                    tracing::info!(
-                        node = clip(&node.id, NAME),
-                        fleet = clip(&node.cluster, NAME),
-                        agent = clip(&node.user_agent, NAME),
-                        variant = by_variant(self.variant).variant,
-                        "client connected"
-                    );
-                }
-            }
-        }
-        if let Some(url) = &handled.unknown_type {
-            tracing::debug!(
-                node = self.node(),
-                type_url = url,
-                "a type that is not served here"
-            );
-        }
-        let Some(kind) = handled.kind else { return Ok(()) };
-        let by_type = ByType { r#type: kind.short() };
-        self.update_status(kind, &handled);
-        if handled.ack {
-            self.shared.metrics.acks.get_or_create(&by_type).inc();
-            tracing::debug!(node = self.node(), r#type = kind.short(), "accepted");
-            if self
-                .shared
-                .fanout
-                .accepted(self.who(), self.fleet(), kind, &handled.accepted)
-            {
-                self.count_rejected();
-            }
-        }
-        if let Some(nack) = handled.nack {
-            self.shared.metrics.nacks.get_or_create(&by_type).inc();
-            self.refused(kind, &nack);
-        }
-        Ok(())
-    }
-
-    fn refused(&self, kind: Kind, nack: &Nack) {
-        let message = clip(&nack.message, MESSAGE);
-        let name = nack.name.as_ref();
-        if self.has_line(NACKED) {
-            tracing::warn!(
-                node = self.node(),
-                r#type = kind.short(),
-                resources = nack.resources,
-                name = name.map_or("", |name| &**name),
-                // Not `message`: a field of that name is printed raw, line ends and all.
-                reason = message,
-                "client refused a response"
-            );
-        }
-        let last = LastNack {
-            kind,
-            name: name.cloned(),
-            message: message.to_owned(),
-        };
-        self.registration
-            .subscriber
-            .update_status(|status| status.last_nack = Some(last));
-        let Some((id, version)) = nack.only else { return };
-        let key = RejectionKey {
-            fleet: self.fleet().into(),
-            kind,
-            id,
-        };
-        if self.shared.fanout.refused(self.who(), &key, version, message) {
-            self.count_rejected();
-        }
-    }
-
     /// Replies to polls: whether this client has accepted a version that another refused.
     fn reply(&self, stream: &Stream, polls: Vec<Poll>) {
         if polls.is_empty() {
@@ -398,18 +221,6 @@ impl Peer {
         self.shared
             .metrics
             .count_rejected(&self.shared.fanout.rejected_by_type());
-    }
-
-    fn update_status(&self, kind: Kind, handled: &Handled) {
-        self.registration.subscriber.update_status(|status| {
-            let of_type = status.types.get_mut(kind);
-            of_type.requested = true;
-            of_type.wildcard = handled.wildcard.unwrap_or(of_type.wildcard);
-            of_type.names += handled.subscribed.len();
-            of_type.names = of_type.names.saturating_sub(handled.unsubscribed.len());
-            of_type.acks += u64::from(handled.ack);
-            of_type.nacks += u64::from(handled.nack.is_some());
-        });
     }
 
     /// One client has one vote, however many streams it has.
@@ -458,15 +269,6 @@ const fn by_variant(variant: Variant) -> ByVariant {
             Variant::Delta => "delta",
             Variant::Sotw => "sotw",
         },
-    }
-}
-
-fn status(refusal: &Refusal) -> Status {
-    match refusal {
-        Refusal::TooManyNames { .. } | Refusal::TooManyBytes { .. } | Refusal::Full => {
-            Status::resource_exhausted(refusal.to_string())
-        }
-        _ => Status::invalid_argument(refusal.to_string()),
     }
 }
 
