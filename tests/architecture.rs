@@ -193,7 +193,10 @@ fn generators_know_no_defaults() {
 #[test]
 fn each_file_says_what_it_is_and_stays_small() {
     let mut wrong = Vec::new();
-    for path in ["src", "tests", "integration"].into_iter().flat_map(files) {
+    for path in ["src", "tests", "integration", "benches"]
+        .into_iter()
+        .flat_map(files)
+    {
         let text = fs::read_to_string(&path).unwrap();
         if !text.starts_with("//! ") {
             wrong.push(format!("{}: no //! header", path.display()));
