@@ -220,10 +220,7 @@ impl Fanout {
         }
         let mut guard = lock(&self.shared);
         let shared = &mut *guard;
-        let mut handled = stream.handle_request(request, &mut shared.names, &shared.generation)?;
-        if let Some(nack) = &mut handled.nack {
-            nack.name = nack.only.and_then(|(id, _)| shared.names.name(id).cloned());
-        }
+        let handled = stream.handle_request(request, &mut shared.names, &shared.generation)?;
         if let Some(kind) = handled.kind {
             for name in &handled.unsubscribed {
                 shared.index.remove(kind, id, name);

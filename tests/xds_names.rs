@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use xds_bridge::clock;
 use xds_bridge::fanout::{Fanout, Registration};
+use xds_bridge::xds::request::Error;
 use xds_bridge::xds::{
     Claim, DeltaRequest, Draft, Kind, Limits, Node, Reach, Refusal, Response, SotwRequest, Stream, Update,
     Variant,
@@ -305,4 +306,79 @@ async fn claims_that_were_answered_leave_nothing_behind() {
         assert_eq!(client.read().len(), 1_000);
     }
     assert_eq!(fanout.names(), before);
+}
+
+/// Refuses a response, and returns the name that the refusal is logged with.
+fn refuse(client: &mut Client, response: Response, besides: DeltaRequest) -> Option<Arc<str>> {
+    let error = Error {
+        code: 13,
+        message: "bad".into(),
+    };
+    let request = DeltaRequest {
+        type_url: response.kind.type_url().into(),
+        nonce: response.nonce,
+        error: Some(error),
+        ..besides
+    };
+    let handled = client
+        .fanout
+        .handle_request(&client.registration, request)
+        .unwrap();
+    handled.nack.unwrap().name
+}
+
+#[tokio::test]
+async fn a_name_that_was_dropped_means_the_same_until_the_response_with_it_is_answered() {
+    let fanout = serving(&[]);
+    let mut client = Client::connect(&fanout, Variant::Delta);
+    client.subscribe(Kind::Route, vec!["dropped".to_owned()]).unwrap();
+    let response = client.next().unwrap();
+    assert_eq!(&*response.resources[0].name, "dropped", "an empty one");
+    let unsubscribe = DeltaRequest {
+        unsubscribe: vec!["dropped".to_owned()],
+        ..DeltaRequest::default()
+    };
+    for _ in 0..3 {
+        client.delta(Kind::Route, unsubscribe.clone()).unwrap();
+        client.subscribe(Kind::Route, vec!["dropped".to_owned()]).unwrap();
+    }
+    client.delta(Kind::Route, unsubscribe).unwrap();
+    client.subscribe(Kind::Route, vec!["other".to_owned()]).unwrap();
+    assert_eq!(fanout.names(), 2);
+    let name = refuse(&mut client, response, DeltaRequest::default());
+    assert_eq!(name.as_deref(), Some("dropped"));
+    assert_eq!(fanout.names(), 1, "only then it is forgotten");
+    client.read();
+    drop(client);
+    assert_eq!(fanout.names(), 0);
+}
+
+#[tokio::test]
+async fn a_name_that_was_claimed_means_the_same_until_its_removal_is_answered() {
+    let fanout = serving(&[]);
+    let mut client = Client::connect(&fanout, Variant::Delta);
+    let claim = Claim {
+        name: "claimed".to_owned(),
+        version: "1".to_owned(),
+    };
+    let request = DeltaRequest {
+        subscribe: vec!["*".to_owned()],
+        initial_versions: vec![claim],
+        ..DeltaRequest::default()
+    };
+    client.delta(Kind::Route, request).unwrap();
+    let ack = DeltaRequest {
+        nonce: client.next().unwrap().nonce,
+        ..DeltaRequest::default()
+    };
+    client.delta(Kind::Route, ack).unwrap();
+    let response = client.next().unwrap();
+    assert_eq!(&*response.resources[0].name, "claimed", "an empty one");
+    let besides = DeltaRequest {
+        subscribe: vec!["other".to_owned()],
+        ..DeltaRequest::default()
+    };
+    let name = refuse(&mut client, response, besides);
+    assert_eq!(name.as_deref(), Some("claimed"));
+    assert_eq!(fanout.names(), 1);
 }

@@ -202,3 +202,17 @@ fn many_names_taken_and_given_up_in_one_message_cost_little() {
         ""
     );
 }
+
+/// Its number was given back although the empty resource was still on its way: the removal named nothing, or
+/// another name.
+#[test]
+fn what_was_never_served_and_is_on_its_way_to_a_new_subscription_is_removed_by_its_name() {
+    delta(
+        "sub rds x; unsub rds x; sub rds *; ack 1; ack 2; ack 3",
+        expect![[r#"
+            rds#1 +x=∅
+            rds#2 
+            rds#3 +x=∅
+        "#]],
+    );
+}

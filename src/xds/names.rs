@@ -219,7 +219,13 @@ impl Names {
     /// this claim is concerned.
     pub fn claim(&mut self, id: NameId) -> bool {
         self.retired.needed(id);
-        self.entries.get(id as usize).is_some_and(|e| e.published)
+        self.is_served(id)
+    }
+
+    /// Whether the number is that of a published name: it keeps its meaning without being counted.
+    #[must_use]
+    pub fn is_served(&self, id: NameId) -> bool {
+        self.entries.get(id as usize).is_some_and(|entry| entry.published)
     }
 
     /// The name of a number.

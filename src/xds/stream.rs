@@ -150,7 +150,6 @@ impl Stream {
         names: &mut Names,
         generation: &Generation,
     ) -> Result<Handled, Refusal> {
-        self.give_back(names);
         let Prepared {
             request,
             hints,
@@ -160,6 +159,9 @@ impl Stream {
             Request::Delta(request) => delta::handle(self, request, &hints, names, generation),
             Request::Sotw(request) => sotw::handle(self, request, &hints, list_hash, names, generation),
         };
+        for kind in Kind::ALL {
+            self.types.get_mut(kind).give_back(names);
+        }
         debug_assert!(self.types.iter().all(|(_, sub)| sub.holds_invariants()));
         handled
     }
@@ -178,7 +180,7 @@ impl Stream {
     pub fn close(&self, names: &mut Names) {
         for (_, sub) in self.types.iter() {
             let asked = sub.wanted.names.iter().chain(&sub.pending.unknown);
-            for id in asked.chain(sub.pending.given_up.iter().copied()) {
+            for id in asked.chain(&sub.waiting.given_up) {
                 let _ = names.release(id);
             }
         }
@@ -210,6 +212,13 @@ impl Stream {
             kept |= self.types.get_mut(kind).still_needs(leaving);
         }
         kept
+    }
+
+    /// For tests: numbers that this stream keeps although they may come to mean other names. Always none.
+    #[must_use]
+    pub fn stray(&self, names: &Names) -> RoaringBitmap {
+        let types = self.types.iter();
+        types.fold(RoaringBitmap::new(), |all, (_, sub)| all | sub.stray(names))
     }
 
     /// Whether a request only repeats the list of names that was last applied, as each
@@ -257,15 +266,6 @@ impl Stream {
         self.node.as_ref().map_or("", |node| node.cluster.as_str())
     }
 
-    /// Gives back the numbers of unknown names whose removal was sent.
-    fn give_back(&mut self, names: &mut Names) {
-        for kind in Kind::ALL {
-            for id in std::mem::take(&mut self.types.get_mut(kind).pending.given_up) {
-                let _ = names.release(id);
-            }
-        }
-    }
-
     /// Rules 2 to 4: the client and the type. `None`: a type that is not ours.
     fn admit(&mut self, node: Option<Node>, type_url: &str) -> Result<Option<Kind>, Refusal> {
         if self.node.is_none() {
@@ -294,12 +294,12 @@ impl Stream {
         }
     }
 
-    fn nack(error: &Error, flight: &Flight) -> Nack {
+    fn nack(error: &Error, flight: &Flight, names: &Names) -> Nack {
         Nack {
             message: error.message.clone(),
             resources: flight.names.len(),
             only: flight.only,
-            name: None,
+            name: flight.only.and_then(|(id, _)| names.name(id).cloned()),
         }
     }
 }

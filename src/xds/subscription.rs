@@ -7,8 +7,9 @@ use roaring::RoaringBitmap;
 
 use super::client::Client;
 use super::generation::Generation;
+use super::ids::{NameId, set};
 use super::kind::Kind;
-use super::names::NameId;
+use super::names::Names;
 use super::resource::{Resource, Version};
 use super::variant::Variant;
 
@@ -115,17 +116,15 @@ impl Subscription {
             &self.pending.suspects,
             &self.sotw.claimed,
             &self.pending.unknown,
+            &self.waiting.given_up,
         ];
         let mut kept = sets
             .into_iter()
             .fold(RoaringBitmap::new(), |all, set| all | (set & leaving));
         kept |= self.sotw.bisection.all() & leaving;
-        let flights = self.waiting.flight.iter().chain(&self.sotw.lapsed);
-        let sent = flights.flat_map(|flight| &flight.names).map(|(id, _)| *id);
-        let others = sent
-            .chain(self.sotw.gone.keys().copied())
-            .chain(self.pending.given_up.iter().copied());
-        kept.extend(others.filter(|id| leaving.contains(*id)));
+        kept |= self.in_flight() & leaving;
+        let gone = self.sotw.gone.keys().copied();
+        kept.extend(gone.filter(|id| leaving.contains(*id)));
         let over = leaving - &kept;
         for set in [
             &mut self.held.absent,
@@ -138,12 +137,69 @@ impl Subscription {
         kept
     }
 
+    /// Numbers that something here means although they may come to mean other names: always none.
+    pub(super) fn stray(&self, names: &Names) -> RoaringBitmap {
+        let sets = [
+            &self.held.ids,
+            &self.held.absent,
+            &self.pending.dirty,
+            &self.pending.suspects,
+            &self.sotw.claimed,
+        ];
+        let mut all = sets.into_iter().fold(self.in_flight(), |all, set| all | set);
+        all |= self.sotw.bisection.all();
+        all.extend(self.held.refused.keys().copied());
+        all.extend(self.sotw.gone.keys().copied());
+        let counted = &self.wanted.names | &self.pending.unknown | &self.waiting.given_up;
+        (all - counted)
+            .into_iter()
+            .filter(|id| !names.is_served(*id))
+            .collect()
+    }
+
     /// These are no longer unknown, or no longer of interest.
     pub(super) fn known(&mut self, ids: &RoaringBitmap) {
         if !self.pending.unknown.is_empty() {
             let known = &self.pending.unknown & ids;
             self.pending.unknown -= &known;
-            self.pending.given_up.extend(known);
+            self.waiting.given_up |= known;
+        }
+    }
+
+    /// What the responses carry whose ACK or NACK may still come.
+    fn in_flight(&self) -> RoaringBitmap {
+        let flights = || self.waiting.flight.iter().chain(&self.sotw.lapsed);
+        let sent = flights().flat_map(|flight| &flight.names).map(|(id, _)| *id);
+        flights().fold(set(sent.collect()), |all, flight| all | &flight.removed)
+    }
+
+    /// A name that the table counts for this, and that is neither subscribed to nor unknown any more.
+    pub(super) fn give_up(&mut self, id: NameId, names: &mut Names) {
+        if !self.waiting.given_up.insert(id) {
+            let _ = names.release(id); // once is enough
+        }
+    }
+
+    /// The client is owed the removal of a name that was given up.
+    pub(super) fn owe_removal(&mut self, id: NameId, names: &mut Names) {
+        if self.waiting.given_up.remove(id) && !self.pending.unknown.insert(id) {
+            let _ = names.release(id);
+        }
+    }
+
+    /// Gives the numbers back that were given up, once no answer of the client can mean them.
+    pub(super) fn give_back(&mut self, names: &mut Names) {
+        if self.waiting.given_up.is_empty() {
+            return;
+        }
+        let in_flight = self.in_flight();
+        let free = &self.waiting.given_up - &in_flight;
+        self.waiting.given_up &= in_flight;
+        for id in free {
+            if !names.is_served(id) && !self.wanted.names.contains(id) {
+                self.forget(id);
+            }
+            let _ = names.release(id);
         }
     }
 
@@ -256,6 +312,7 @@ impl Subscription {
     pub(super) fn holds_invariants(&self) -> bool {
         let nonces = || self.waiting.flight.iter().map(|f| f.nonce);
         self.pending.again.is_subset(&self.pending.dirty)
+            && self.pending.unknown.is_disjoint(&self.waiting.given_up)
             && nonces().zip(nonces().skip(1)).all(|(one, next)| one < next)
     }
 }

@@ -366,6 +366,8 @@ impl World {
                 self.clients[who].receive(response, &view);
             }
             let client = &mut self.clients[who];
+            let stray = client.stream.stray(&self.names);
+            assert!(stray.is_empty(), "numbers that may mean other names: {stray:?}");
             let now = self.now.saturating_sub(client.began);
             assert!(
                 client.stream.poll_timeout().is_none_or(|at| at > now),

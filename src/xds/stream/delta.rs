@@ -30,7 +30,14 @@ pub(super) fn handle(
     short("a name", &request.subscribe)?;
     handled.kind = Some(kind);
 
-    acknowledge(stream, kind, &request.nonce, request.error.as_ref(), &mut handled);
+    acknowledge(
+        stream,
+        kind,
+        &request.nonce,
+        request.error.as_ref(),
+        names,
+        &mut handled,
+    );
 
     // Subscription changes count in every request, also in an ACK, a NACK or a stale one (rule 26).
     let limit = stream.limits.names;
@@ -53,8 +60,14 @@ pub(super) fn handle(
             sub.wanted.wildcard = true;
             sub.pending.owed = true; // rule 32: answered even if there is nothing
             sub.pending.dirty |= generation.in_wildcard(kind, &fleet);
-            sub.held.ids |= &coming;
-            sub.pending.dirty |= &coming;
+            for id in &coming {
+                if names.is_served(id) || sub.wanted.names.contains(id) {
+                    sub.held.ids.insert(id);
+                    sub.pending.dirty.insert(id);
+                } else {
+                    sub.owe_removal(id, names);
+                }
+            }
             handled.wildcard = Some(true);
         }
     }
@@ -93,9 +106,9 @@ pub(super) fn handle(
                     sub.held.ids.insert(id);
                     sub.send_again(id);
                 }
-                // It takes the room in the table that was just given back.
+                // It keeps the room in the table that it had.
                 Dropped::Unknown if sub.pending.unknown.len() < limit as u64 => {
-                    sub.pending.unknown.insert(names.ask(name));
+                    sub.owe_removal(id, names);
                 }
                 // Rule 23; and a client that floods us with unknown names is not sent the removal of each.
                 Dropped::WasNone | Dropped::Gone | Dropped::Unknown => {}
@@ -144,7 +157,14 @@ fn bounded(stream: &Stream, kind: Kind, list: &[String], names: &Names) -> Resul
     stream.within_share(names, |_| true, cost, known)
 }
 
-fn acknowledge(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&Error>, handled: &mut Handled) {
+fn acknowledge(
+    stream: &mut Stream,
+    kind: Kind,
+    nonce: &str,
+    error: Option<&Error>,
+    names: &Names,
+    handled: &mut Handled,
+) {
     let Ok(nonce) = nonce.parse::<u64>() else { return };
     let sub = stream.types.get_mut(kind);
     let Some(at) = sub.waiting.flight.iter().position(|f| f.nonce == nonce) else {
@@ -155,7 +175,7 @@ fn acknowledge(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&Erro
     };
     match error {
         Some(error) => {
-            handled.nack = Some(Stream::nack(error, &flight));
+            handled.nack = Some(Stream::nack(error, &flight, names));
             sub.refuse(flight);
         }
         None => {
@@ -175,9 +195,7 @@ fn drop_wildcard(stream: &mut Stream, kind: Kind, generation: &Generation, handl
     }
     handled.wildcard = Some(false);
     sub.pending.owed = false;
-    sub.pending
-        .given_up
-        .extend(std::mem::take(&mut sub.pending.unknown));
+    sub.waiting.given_up |= std::mem::take(&mut sub.pending.unknown);
     sub.pending.too_long.clear();
     let mut others = generation.in_wildcard(kind, &fleet);
     others |= &sub.held.ids;
@@ -208,9 +226,8 @@ fn claims(
         let Some(id) = known.filter(|id| sub.wanted.names.contains(*id) || names.claim(*id)) else {
             if sub.wanted.wildcard && room.take(name, known.is_none(), names) {
                 let id = names.ask(name);
-                if !sub.pending.unknown.insert(id) {
-                    let _ = names.release(id); // claimed twice
-                }
+                sub.give_up(id, names);
+                sub.owe_removal(id, names); // once, if it is claimed twice
             }
             continue;
         };

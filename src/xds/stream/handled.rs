@@ -15,7 +15,7 @@ pub struct Handled {
     pub kind: Option<Kind>,
     /// Now subscribed by name.
     pub subscribed: RoaringBitmap,
-    /// No longer subscribed by name. A number in both came to mean another name meanwhile.
+    /// No longer subscribed by name.
     pub unsubscribed: RoaringBitmap,
     /// The wildcard was subscribed to, or unsubscribed from.
     pub wildcard: Option<bool>,
@@ -38,6 +38,6 @@ pub struct Nack {
     pub resources: usize,
     /// What is refused, where the response carried just one new resource.
     pub only: Option<(NameId, Version)>,
-    /// The name of that, while its number still means it.
+    /// The name of that.
     pub name: Option<Arc<str>>,
 }

@@ -110,7 +110,7 @@ impl Stream {
                     break;
                 }
                 sub.pending.unknown.remove(id);
-                sub.pending.given_up.push(id);
+                sub.waiting.given_up.insert(id);
                 if let Some(name) = name {
                     found.push(id, name, removal, |name| Resource::empty(kind, name));
                 }

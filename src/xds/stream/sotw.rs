@@ -42,7 +42,14 @@ pub(super) fn handle(
     if first {
         stream.first_request(kind);
     }
-    acknowledge(stream, kind, &request.nonce, request.error.as_ref(), &mut handled);
+    acknowledge(
+        stream,
+        kind,
+        &request.nonce,
+        request.error.as_ref(),
+        names,
+        &mut handled,
+    );
 
     let list = List {
         names: &request.names,
@@ -74,7 +81,14 @@ pub(super) fn handle(
     Ok(handled)
 }
 
-fn acknowledge(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&Error>, handled: &mut Handled) {
+fn acknowledge(
+    stream: &mut Stream,
+    kind: Kind,
+    nonce: &str,
+    error: Option<&Error>,
+    names: &Names,
+    handled: &mut Handled,
+) {
     let Ok(nonce) = nonce.parse::<u64>() else { return };
     let (client, fleet) = (stream.client, stream.fleet().to_owned());
     let sub = stream.types.get_mut(kind);
@@ -104,7 +118,7 @@ fn acknowledge(stream: &mut Stream, kind: Kind, nonce: &str, error: Option<&Erro
             handled.accepted = flight.names;
         }
         Some(error) => {
-            handled.nack = Some(Stream::nack(error, &flight));
+            handled.nack = Some(Stream::nack(error, &flight, names));
             if kind.full_state() {
                 sub.refuse_whole(&flight, &error.message, (kind, client, &fleet));
             } else {

@@ -18,7 +18,7 @@ pub(super) enum Dropped {
     Gone,
     /// The wildcard may still hold it.
     UnderWildcard,
-    /// The wildcard is still there, and there never was such a resource.
+    /// The wildcard is still there, and there is no such resource. It was given up.
     Unknown,
 }
 
@@ -65,13 +65,16 @@ impl Stream {
         handled.unsubscribed.insert(id);
         handled.subscribed.remove(id);
         sub.wanted.bytes = sub.wanted.bytes.saturating_sub(names.len_of(id));
-        let forgotten = names.release(id);
-        if forgotten || !sub.wanted.wildcard {
+        let is_served = names.is_served(id);
+        if !is_served || !sub.wanted.wildcard {
             sub.forget(id);
+        }
+        if !is_served {
+            sub.give_up(id, names);
         }
         if !sub.wanted.wildcard {
             Dropped::Gone
-        } else if forgotten {
+        } else if !is_served {
             Dropped::Unknown
         } else {
             Dropped::UnderWildcard
@@ -124,7 +127,9 @@ impl Stream {
     /// Bytes that the unserved names of a type take in the table of names.
     pub(super) fn unserved(&self, kind: Kind, names: &Names) -> usize {
         let sub = self.types.get(kind);
-        let all = sub.wanted.names.iter().chain(&sub.pending.unknown);
+        let others = &sub.pending.unknown | &sub.waiting.given_up;
+        let others = others - &sub.wanted.names;
+        let all = sub.wanted.names.iter().chain(&others);
         all.map(|id| names.cost_of(id)).sum()
     }
 }

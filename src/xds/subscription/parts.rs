@@ -41,8 +41,8 @@ pub(in crate::xds) struct Held {
 
 /// What is still to be sent.
 ///
-/// Invariant: `again` is a subset of `dirty`; ids in `unknown` and `given_up` are counted in the
-/// table of names as if subscribed to, so that they keep their meaning.
+/// Invariant: `again` is a subset of `dirty`; the table of names counts each id in `unknown` once for
+/// this, as if subscribed to, so that it keeps its meaning.
 #[derive(Debug, Default)]
 pub(in crate::xds) struct Pending {
     /// Changed, subscribed or removed since it was last looked at.
@@ -56,8 +56,6 @@ pub(in crate::xds) struct Pending {
     /// Names that the client claims to hold and that were never published here, or that it just
     /// dropped under a wildcard: it is owed their removal.
     pub(in crate::xds) unknown: RoaringBitmap,
-    /// Unknown names whose removal was sent: the numbers are given back with the next request.
-    pub(in crate::xds) given_up: Vec<NameId>,
     /// The same as `unknown`, for names that are too long for the table.
     pub(in crate::xds) too_long: BTreeSet<Arc<str>>,
 }
@@ -65,11 +63,15 @@ pub(in crate::xds) struct Pending {
 /// What the client has not acknowledged, and since when something is held back.
 ///
 /// Invariant: nonces in `flight` ascend; `gated` and `parting` are set only while something of this
-/// type is pending.
+/// type is pending; the table of names counts each id in `given_up` once for this, and none of them is
+/// in `pending.unknown`.
 #[derive(Debug, Default)]
 pub(in crate::xds) struct Waiting {
     /// Responses without an ACK or NACK, oldest first.
     pub(in crate::xds) flight: VecDeque<Flight>,
+    /// Unserved names that the client dropped, or whose removal was sent. A response in `flight` may
+    /// carry their numbers, which mean the same until it is answered, and are given back then.
+    pub(in crate::xds) given_up: RoaringBitmap,
     /// The last response is the first part of more that belongs to it: the next need not wait for an ACK.
     pub(in crate::xds) more: bool,
     /// Since when an addition waits for a cluster to be acknowledged.
