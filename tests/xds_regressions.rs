@@ -216,3 +216,18 @@ fn what_was_never_served_and_is_on_its_way_to_a_new_subscription_is_removed_by_i
         "#]],
     );
 }
+
+/// The refused set had two new clusters, one of which was unsubscribed before the refusal came: the other was
+/// blamed, and never sent again.
+#[test]
+fn what_was_unsubscribed_meanwhile_may_be_what_was_refused() {
+    sotw(
+        "put cds a=1; want cds a c d; ack 1; put cds c=1 d=1; want cds? a d; nack 2; ack 3",
+        expect![[r#"
+            cds#1 +a=1
+            cds#2 +a=1 +c=1 +d=1
+            refused 3
+            cds#3 +a=1 +d=1
+        "#]],
+    );
+}

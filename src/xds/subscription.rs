@@ -10,7 +10,7 @@ use super::generation::Generation;
 use super::ids::{NameId, set};
 use super::kind::Kind;
 use super::names::Names;
-use super::resource::{Resource, Version};
+use super::resource::Resource;
 use super::variant::Variant;
 
 pub(super) mod bisection;
@@ -296,16 +296,19 @@ impl Subscription {
                 .accepted(id, viewer)
                 .map(|resource| resource.version)
         };
-        let new: Vec<(NameId, Version)> = flight
+        let new = flight
             .names
             .iter()
-            .filter(|(id, sent)| wanted(*id) && accepted(*id) != Some(*sent))
-            .copied()
-            .collect();
-        if let [(id, version)] = new[..] {
-            self.held.refused.insert(id, version);
+            .filter(|(id, sent)| accepted(*id) != Some(*sent));
+        let (new, dropped): (Vec<_>, Vec<_>) = new.copied().partition(|(id, _)| wanted(*id));
+        // What was unsubscribed meanwhile may be to blame as well.
+        match new[..] {
+            [(id, version)] if dropped.is_empty() => {
+                self.held.refused.insert(id, version);
+                self.sotw.bisection.refuse_one();
+            }
+            _ => self.sotw.bisection.refuse(&new, message, viewer),
         }
-        self.sotw.bisection.refuse(&new, message, viewer);
     }
 
     /// Invariants of the parts that are cheap to check, for debug builds and thereby for the property tests.

@@ -15,7 +15,7 @@
 //! | `ack 3 & a unsub b`, `ack 3 & a b` | with changed ones: delta, state of the world |
 //! | `auto` | from now on ACK each response at once |
 //! | `want cds * a` | state of the world: a request with this list, answering the last response of the type |
-//! | `want cds! a` | the same with an empty nonce |
+//! | `want cds! a`, `want cds? a` | the same with an empty nonce; with an old one, as when a response crossed it |
 //! | `resume cds a` | state of the world: a first request of a client that accepted something before |
 //! | `vary java eds a=2`, `unvary java eds a` | what one of gRPC's own clients gets in place of the others' content |
 //! | `wait 10s` | time goes by |
@@ -221,13 +221,16 @@ impl Script {
     }
 
     fn want(&mut self, rest: &str) {
-        let fresh = rest.split_whitespace().next().is_some_and(|w| w.ends_with('!'));
-        let rest = rest.replacen('!', "", 1);
+        let first = rest.split_whitespace().next().unwrap_or_default();
+        let (fresh, crossed) = (first.ends_with('!'), first.ends_with('?'));
+        let rest = rest.replacen(['!', '?'], "", 1);
         let (kind, list) = kind(&rest);
         let list: Vec<String> = list.split_whitespace().map(str::to_owned).collect();
         self.lists.insert(kind, list);
         let nonce = if fresh {
             String::new()
+        } else if crossed {
+            "0".to_owned()
         } else {
             self.last.get(&kind).cloned().unwrap_or_default()
         };

@@ -124,12 +124,14 @@ impl Bisection {
         self.retry |= !self.groups.is_empty();
     }
 
+    /// The set sent last was refused, and the culprit is known.
+    pub(in crate::xds) const fn refuse_one(&mut self) {
+        self.retry = true;
+    }
+
     /// The set sent last was refused; `new`: what of it the client had not accepted before.
     pub(in crate::xds) fn refuse(&mut self, new: &[(NameId, Version)], message: &str, viewer: Viewer<'_>) {
         self.retry = true;
-        if new.len() == 1 {
-            return; // the culprit is known
-        }
         self.uncertain |= !new.is_empty();
         let words = words(message);
         let is_named = |id: &NameId| {
