@@ -68,6 +68,11 @@ pub struct Client {
     pub refused_set: PerKind<Option<String>>,
     /// State of the world: the last set that was accepted on this stream, name → version.
     pub good: PerKind<BTreeMap<String, String>>,
+    /// State of the world: of these, what was unsubscribed while the set was on its way. The server cannot know
+    /// that the client has it, even if it is subscribed to again.
+    pub unsure: PerKind<BTreeSet<String>>,
+    /// The same of sets that are still on their way, by nonce.
+    pub crossed: BTreeSet<(String, String)>,
     /// State of the world: a set was refused since.
     pub doubting: PerKind<bool>,
     /// State of the world: refused ones whose content was another one since.
@@ -100,6 +105,8 @@ impl Client {
             deleted: PerKind::default(),
             refused_set: PerKind::default(),
             good: PerKind::default(),
+            unsure: PerKind::default(),
+            crossed: BTreeSet::new(),
             doubting: PerKind::default(),
             moved: PerKind::default(),
             follow: BTreeSet::new(),
@@ -295,6 +302,12 @@ impl Client {
         self.held.get_mut(kind).retain(|n, _| want.names.contains(n));
         self.sent.get_mut(kind).retain(|n, _| want.names.contains(n));
         self.good.get_mut(kind).retain(|n, _| want.names.contains(n));
+        for response in self.inbox.iter().filter(|response| response.kind == kind) {
+            let names = response.resources.iter().map(|r| r.name.to_string());
+            let dropped = names.filter(|name| !want.names.contains(name));
+            self.crossed
+                .extend(dropped.map(|name| (response.nonce.clone(), name)));
+        }
         self.refused.get_mut(kind).retain(|n, _| want.names.contains(n));
         self.suspect.get_mut(kind).retain(|n, _| want.names.contains(n));
         if kind == Kind::Endpoints {
@@ -327,6 +340,8 @@ impl Client {
                 *self.doubting.get_mut(kind) = false;
                 let set = response.resources.iter();
                 *self.good.get_mut(kind) = set.map(|r| (r.name.to_string(), r.version.to_string())).collect();
+                let crossed = self.crossed.iter().filter(|(nonce, _)| *nonce == response.nonce);
+                *self.unsure.get_mut(kind) = crossed.map(|(_, name)| name.clone()).collect();
             }
         }
         for resource in &response.resources {
@@ -377,8 +392,11 @@ impl Client {
             if newest {
                 *self.refused_set.get_mut(kind) = Some(response.version.clone());
                 *self.doubting.get_mut(kind) = true;
-                let good = self.good.get(kind);
-                let new = |r: &&Arc<Resource>| good.get(&*r.name).is_none_or(|v| *v != r.version.to_string());
+                let (good, unsure) = (self.good.get(kind), self.unsure.get(kind));
+                let new = |r: &&Arc<Resource>| {
+                    let last = good.get(&*r.name).filter(|_| !unsure.contains(&*r.name));
+                    last.is_none_or(|version| *version != r.version.to_string())
+                };
                 let news: Vec<_> = response.resources.iter().filter(new).collect();
                 if let [one] = news[..] {
                     let (name, version) = (one.name.to_string(), one.version.to_string());
