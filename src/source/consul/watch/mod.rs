@@ -1,8 +1,8 @@
 //! Following things in Consul: blocking reads, sweeps of what has no watch, and the rolling audit.
 //!
-//! [`follow`] repeats [`step`](step()) for one [`Subject`](subject::Subject): read, judge, confirm, send. The rules of
-//! belief are in `step` and [`stream`]; what an answer means is up to the subject. Never decides what is delivered:
-//! findings go to the supervisor.
+//! [`follow`](follow()) repeats [`step`](step()) for one [`Subject`](subject::Subject): read, judge, confirm, send. The
+//! rules of belief are in `step` and [`stream`]; what an answer means is up to the subject. Never decides what is
+//! delivered: findings go to the supervisor.
 
 pub(crate) mod audit;
 mod belief;
