@@ -9,12 +9,11 @@ mod schema;
 mod text;
 mod writer;
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock;
+use crate::files;
 pub use decisions::{decisions_file, load_decisions};
 pub use text::{CacheError, LastKnown, Services, Snapshot, decode, encode, sealed, sealed_as};
 pub use writer::{Inbox, Saved, Writer, write, writer};
@@ -37,7 +36,7 @@ pub fn load(folder: &Path, source: &str, registry: &str, max_age: Duration) -> O
         Ok(state) => Some(state),
         Err(CacheError::Io(e)) if e.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => {
-            let error = crate::render::chain(&error);
+            let error = crate::text::chain(&error);
             tracing::warn!(
                 source, path = %path.display(), error,
                 "the last known state is not used; the file is replaced when the registry answers"
@@ -49,16 +48,7 @@ pub fn load(folder: &Path, source: &str, registry: &str, max_age: Duration) -> O
 
 /// The text of a file.
 fn text_of(path: &Path) -> Result<String, CacheError> {
-    // Before it is opened: a pipe would keep us waiting.
-    let metadata = std::fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(CacheError::NoFile);
-    }
-    if metadata.len() > MAX_BYTES {
-        return Err(CacheError::TooLarge);
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    let bytes = files::read(path, MAX_BYTES)?;
     String::from_utf8(bytes).map_err(|e| CacheError::Damaged(e.to_string()))
 }
 
@@ -68,23 +58,9 @@ fn store(folder: &Path, snapshot: &Snapshot) -> Result<(), CacheError> {
     replace(folder, &file(folder, &snapshot.source), &text)
 }
 
-/// Writes one file: all of it or nothing.
 fn replace(folder: &Path, path: &Path, text: &str) -> Result<(), CacheError> {
-    std::fs::create_dir_all(folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let fresh = folder.join(format!("{name}.{}.new", std::process::id()));
-    let _ = std::fs::remove_file(&fresh); // of a process of the same number that was killed
-    let mut out = OpenOptions::new().write(true).create_new(true).open(&fresh)?;
-    let written = out
-        .write_all(text.as_bytes())
-        .and_then(|()| out.sync_all())
-        .and_then(|()| std::fs::rename(&fresh, path)); // fails where a folder has that name
-    if let Err(error) = written {
-        let _ = std::fs::remove_file(&fresh); // on a full disk its rest would be in the way
-        return Err(error.into());
-    }
-    File::open(folder)?.sync_all()?; // the new name, too, is on disk
-    Ok(())
+    Ok(files::replace(folder, &name, text)?)
 }
 
 #[cfg(test)]
@@ -237,7 +213,7 @@ mod tests {
         std::fs::create_dir(file(folder.path(), "folder")).unwrap();
         assert!(load("folder").is_none());
         // Sparse: a gigabyte without a block on disk.
-        File::create(file(folder.path(), "huge"))
+        std::fs::File::create(file(folder.path(), "huge"))
             .unwrap()
             .set_len(1 << 30)
             .unwrap();

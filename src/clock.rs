@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 
 /// Seconds since 1970, for what outlives the process.
-#[allow(clippy::disallowed_methods)] // the one place
+#[expect(clippy::disallowed_methods, reason = "the one place")]
 #[must_use]
 pub fn unix_seconds() -> u64 {
     SystemTime::now()
@@ -15,7 +15,7 @@ pub fn unix_seconds() -> u64 {
 }
 
 /// Now, on tokio's clock.
-#[allow(clippy::disallowed_methods)] // the one place
+#[expect(clippy::disallowed_methods, reason = "the one place")]
 #[must_use]
 pub fn now() -> Instant {
     Instant::now()

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use xds_bridge::cli::Cli;
-use xds_bridge::render;
+use xds_bridge::text;
 
 /// Gives back what a burst of clients took: glibc keeps it (docs/performance.md, "What comes back").
 #[global_allocator]
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     match Cli::parse().perform() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("xds-bridge: {}", render::chain(&*error));
+            eprintln!("xds-bridge: {}", text::chain(&*error));
             ExitCode::FAILURE
         }
     }

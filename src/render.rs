@@ -7,6 +7,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, Serialize
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Value, json};
 
+use crate::text::chain;
 use crate::xds::{Generation, Kind, Resource};
 
 mod large;
@@ -220,17 +221,4 @@ impl<P: Serialize> Serialize for State<'_, P> {
         map.serialize_entry("version_info", &self.0.resource.version.to_string())?;
         map.end()
     }
-}
-
-/// An error with all its causes, on one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }

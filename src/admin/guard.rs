@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Guarded;
 use crate::floods::Kind;
+use crate::text::clip_to;
 
 /// What a request that changes something carries, with any value.
 pub const ORDER_HEADER: &str = "x-xds-bridge";
@@ -52,7 +53,7 @@ pub(super) async fn guard(State(guarded): State<Guarded>, request: Request, next
     };
     guarded.metrics.admin_refused.inc();
     if guarded.floods.has_line(REFUSED, None) {
-        tracing::warn!(path = clip(request.uri().path()), reason = %refusal, "a request to the admin port is refused");
+        tracing::warn!(path = clipped(request.uri().path()), reason = %refusal, "a request to the admin port is refused");
     }
     (StatusCode::FORBIDDEN, format!("{refusal}\n")).into_response()
 }
@@ -66,17 +67,17 @@ fn check(
     let mut named = authority.into_iter().chain(texts(headers, HOST));
     // Without any it is HTTP/1.0 or a hand-made probe: no browser sends that.
     if let Some(foreign) = named.find(|host| !is_ours(hosts, host)) {
-        return Err(Refusal::Host(clip(foreign)));
+        return Err(Refusal::Host(clipped(foreign)));
     }
     let host = texts(headers, HOST).next();
     for origin in texts(headers, ORIGIN) {
         let its_host = origin.strip_prefix("http://").or(origin.strip_prefix("https://"));
         if !host.is_some_and(|host| its_host.is_some_and(|its| its.eq_ignore_ascii_case(host))) {
-            return Err(Refusal::Origin(clip(origin)));
+            return Err(Refusal::Origin(clipped(origin)));
         }
     }
     if let Some(site) = texts(headers, FETCH_SITE).find(|site| !matches!(*site, "same-origin" | "none")) {
-        return Err(Refusal::Origin(clip(site)));
+        return Err(Refusal::Origin(clipped(site)));
     }
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
     if !reads && !headers.contains_key(ORDER_HEADER) {
@@ -111,15 +112,8 @@ fn is_ours(hosts: &[String], host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name))
 }
 
-fn clip(text: &str) -> String {
-    let clean = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    };
-    text.chars().take(CLIP).map(clean).collect()
+fn clipped(text: &str) -> String {
+    clip_to(text, CLIP)
 }
 
 #[cfg(test)]

@@ -326,7 +326,6 @@ mod tests {
     use crate::xds::{Draft, Reach, Update};
 
     #[tokio::test]
-    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
     async fn a_dump_that_nobody_reads_takes_the_place_of_others_and_gives_it_back() {
         let fanout = Arc::new(Fanout::new(1, false));
         // More than waits for a client that reads nothing.
@@ -340,7 +339,7 @@ mod tests {
             })
         };
         let updates: Vec<Update> = (0..5_000).map(put).collect();
-        fanout.publish(&updates, tokio::time::Instant::now());
+        fanout.publish(&updates, clock::now());
         let admin = Admin {
             fanout,
             metrics: Arc::default(),

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::hub::{Detail, Held, Kept, LastGood, Overview, SourceDetail, SourceView};
-use crate::model::route::clip;
 use crate::model::{Condition, Issue};
+use crate::text::{clip, list};
 
 /// Maximum of names in one line.
 const IN_WORDS: usize = 10;
@@ -28,12 +28,11 @@ pub(super) fn words(overview: &Overview, now: Instant) -> String {
         ("all instances are off in", off),
     ] {
         if count > 0 {
-            let shown: Vec<String> = names.iter().take(IN_WORDS).map(ToString::to_string).collect();
             let _ = writeln!(
                 text,
                 "{what} {}: {}",
                 counted(count, "service"),
-                listed(&shown, count)
+                list(names, IN_WORDS, count)
             );
         }
     }
@@ -60,30 +59,15 @@ pub(super) fn words(overview: &Overview, now: Instant) -> String {
     let (kept, first) = &overview.kept;
     if *kept > 0 {
         let left = |k: &Kept| k.ends.saturating_duration_since(now).as_secs().div_ceil(60);
-        let shown: Vec<String> = first
-            .iter()
-            .take(IN_WORDS)
-            .map(|k| format!("{} ({} min)", k.service, left(k)))
-            .collect();
+        let shown = first.iter().map(|k| format!("{} ({} min)", k.service, left(k)));
         let _ = writeln!(
             text,
             "routes kept of {} without instances: {}; ended at once by: xds-bridge forget SERVICE",
             counted(*kept, "service"),
-            listed(&shown, *kept)
+            list(shown, IN_WORDS, *kept)
         );
     }
     text
-}
-
-/// The first few names.
-fn listed(shown: &[String], all: usize) -> String {
-    let more = all - shown.len();
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
-    shown.join(", ") + &more
 }
 
 fn line(source: &SourceView, now: Instant) -> String {

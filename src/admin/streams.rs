@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::fanout::{Fanout, Rejected, StreamStatus};
-use crate::model::route::clip;
+use crate::text::{clip, clip_to};
 use crate::xds::Kind;
 
 /// Maximum of streams listed; `total` counts all.
@@ -57,6 +57,6 @@ fn rejected(rejected: &Rejected) -> Value {
         "refused_by": rejected.refused,
         "accepted_by": rejected.accepted,
         "newcomers_get_the_content_before": rejected.held,
-        "message": rejected.message.chars().take(500).collect::<String>(),
+        "message": clip_to(&rejected.message, 500),
     })
 }

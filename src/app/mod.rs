@@ -139,7 +139,7 @@ pub async fn run(
         }
         match xds.listen() {
             Ok(xds) => report("discovery port", grpc::serve(xds, fanout, metrics, port, stop)).await,
-            Err(error) => tracing::error!(error = crate::render::chain(&error), "cannot listen"),
+            Err(error) => tracing::error!(error = crate::text::chain(&error), "cannot listen"),
         }
     });
     tasks.spawn_short("greeting", greet(overview, config.clone(), ready));
@@ -203,13 +203,9 @@ async fn last_known(cache: Cache, sources: &BTreeMap<Arc<str>, SourceInfo>) -> B
     tokio::task::spawn_blocking(load).await.unwrap_or_default()
 }
 
-async fn report<E: std::error::Error>(name: &str, serving: impl Future<Output = Result<(), E>>) {
+async fn report<E: std::error::Error + 'static>(name: &str, serving: impl Future<Output = Result<(), E>>) {
     if let Err(error) = serving.await {
-        tracing::error!(
-            task = name,
-            error = crate::render::chain(&error),
-            "stopped serving"
-        );
+        tracing::error!(task = name, error = crate::text::chain(&error), "stopped serving");
     }
 }
 

@@ -14,9 +14,9 @@ use super::text::{Unsealed, sealed, unsealed};
 use super::{CacheError, replace, text_of};
 use crate::clock;
 use crate::model::Policy;
-use crate::model::route::clip;
 use crate::model::service::check_name;
 use crate::plan::Decisions;
+use crate::text::clip;
 
 /// What the head of the file says of its content.
 const WHAT: (&str, &str) = ("decisions", "all sources");
@@ -41,7 +41,7 @@ pub fn load_decisions(folder: &Path) -> Decisions {
             Decisions::default()
         }
         Err(error) => {
-            let error = crate::render::chain(&error);
+            let error = crate::text::chain(&error);
             tracing::warn!(
                 path = %path.display(), error,
                 "decisions of before are not used: of services that claim the same requests the one registered \

@@ -12,9 +12,9 @@ use xxhash_rust::xxh3::Xxh3;
 use super::format2;
 use super::schema::{FORMAT, Known, Record};
 use crate::model::declaration::MAX_LABEL;
-use crate::model::route::clip;
 use crate::model::service::{address, check_name};
 use crate::model::{Health, MAX_WEIGHT, ServiceRecord};
+use crate::text::{clip, clip_to};
 
 /// The first line of a file; the second holds the services.
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,12 +65,6 @@ pub enum CacheError {
     /// It cannot be read or written.
     #[error("the file cannot be used")]
     Io(#[from] std::io::Error),
-    /// A pipe, a folder, or something else that is no file.
-    #[error("it is not a file")]
-    NoFile,
-    /// It is larger than any that was written here.
-    #[error("the file is larger than 512 MiB")]
-    TooLarge,
     /// It ends too early, or its checksum is another.
     #[error("the file is damaged: {0}")]
     Damaged(String),
@@ -227,7 +221,8 @@ pub(super) fn unsealed<'a>(text: &'a str, source: &str, registry: &str) -> Resul
         format!("{source} ({registry})"),
     );
     if found != wanted {
-        let found = bounded(&found);
+        // Whatever stands there: a log line has its length.
+        let found = clip_to(&found, 200);
         return Err(CacheError::Foreign { found, wanted });
     }
     let body = body
@@ -241,23 +236,6 @@ pub(super) fn unsealed<'a>(text: &'a str, source: &str, registry: &str) -> Resul
         written: head.written,
         body,
     })
-}
-
-/// Which registry a file names: whatever stands there, a log line has its length.
-fn bounded(text: &str) -> String {
-    const SHOWN: usize = 200;
-    let visible = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    };
-    let mut shown: String = text.chars().take(SHOWN).map(visible).collect();
-    if text.chars().nth(SHOWN).is_some() {
-        shown.push('…');
-    }
-    shown
 }
 
 /// A checksum says that a file is as it was written, not that it was written by us.

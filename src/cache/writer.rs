@@ -112,7 +112,7 @@ pub async fn write(folder: PathBuf, mut inbox: Inbox, metrics: Arc<Metrics>, sto
         }
         let error = match done {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(crate::render::chain(&error)),
+            Ok(Err(error)) => Some(crate::text::chain(&error)),
             Err(error) => Some(error.to_string()),
         };
         match error {

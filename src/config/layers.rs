@@ -6,7 +6,7 @@ use config::{Environment, File, FileFormat, Source as _};
 use toml::de::DeTable;
 
 use super::reader::{Lines, Mistake, Section, Shared};
-use crate::model::route::clip;
+use crate::text::clip;
 
 /// Reads a text that is not the operator's file: what is wrong with it.
 pub(super) fn read_text(text: &str, read: impl FnOnce(&mut Section<'_>)) -> Vec<Mistake> {

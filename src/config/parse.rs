@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::model::Paths;
-use crate::model::route::{clip, is_host, parse_duration};
+use crate::model::route::is_host;
+use crate::text::{clip, parse_duration};
 
 pub(super) fn text(value: &str) -> Result<String, String> {
     if value.is_empty() {

@@ -11,7 +11,7 @@ use super::key::Key;
 pub use super::keys::{MAX_LABEL, MAX_ROUTES, Spelling};
 use super::keys::{RESERVED, nearest, prefixed};
 use super::policy::{InstanceKeys, Policy};
-use super::route::clip;
+use crate::text::clip;
 
 /// All that one entry declares, read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

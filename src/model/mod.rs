@@ -24,7 +24,6 @@ mod repaired;
 pub mod route;
 pub mod service;
 pub mod source_state;
-pub mod text;
 pub mod touched;
 mod union;
 mod vote;

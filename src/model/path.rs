@@ -1,7 +1,7 @@
 //! Paths as services claim them and as operators allow them: whole segments, as `Prefix` of Kubernetes'
 //! Ingress does, or characters where that is written, `/orders*`. Pure.
 
-use super::text::clip;
+use crate::text::clip;
 
 /// A set of request paths. The order puts the narrower of two that are equally long first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::path::Paths;
-pub use super::text::clip;
+use crate::text::{clip, parse_duration, show_duration};
 
 /// A route that a service declares for itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -328,51 +328,6 @@ fn parse_header(text: &str) -> Result<(String, String), String> {
         return Err(bad());
     }
     Ok((name.to_ascii_lowercase(), value.to_owned()))
-}
-
-/// Reads `250ms`, `2s`, `1.5s`, `3m`, `1h`; 0, or from a millisecond to a day.
-///
-/// # Errors
-/// A sentence that says what would be right.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let bad = || {
-        format!(
-            "`{}` is not a duration such as 250ms, 2s or 1m (0s, or from 1ms to 24h)",
-            clip(text)
-        )
-    };
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(bad)?;
-    let (number, unit) = text.split_at(split);
-    let factor = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(bad()),
-    };
-    let plain = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let seconds = plain
-        .then(|| number.parse::<f64>().ok())
-        .flatten()
-        .ok_or_else(bad)?
-        * factor;
-    // Less than a millisecond would become 0, which means "never" in many places.
-    if seconds != 0.0 && !(0.001..=86_400.0).contains(&seconds) {
-        return Err(bad());
-    }
-    // Whole milliseconds: what a person writes, and the same on each machine.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // bounded just above
-    Ok(Duration::from_millis((seconds * 1000.0).round() as u64))
-}
-
-/// A duration as [`parse_duration`] reads it.
-#[must_use]
-pub fn show_duration(time: Duration) -> String {
-    if time.is_zero() {
-        "0s".to_owned()
-    } else {
-        format!("{time:?}")
-    }
 }
 
 #[cfg(test)]

@@ -11,9 +11,10 @@ use super::issue::Issue;
 use super::key::Key;
 use super::policy::{InstanceKeys, Policy, Protocol, State};
 use super::probe::{self, Standing};
-use super::route::{Matcher, clip};
+use super::route::Matcher;
 use super::union::{Part, Union, union};
 use super::vote::{self, Conflict};
+use crate::text::clip;
 
 /// All that one source says of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use prost_reflect::{DynamicMessage, Kind, MessageDescriptor};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Value, json};
 
-use super::{RenderError, chain, options};
+use super::{RenderError, options};
+use crate::text::chain;
 
 /// A message of fewer bytes is decoded at once.
 const LARGE: usize = 16 << 10;

@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::model::declaration::{self, Declared};
 use crate::model::keys::Scope;
-use crate::model::route::clip;
 use crate::model::service::{self, Registered};
 use crate::model::{Health, Instance, Issue, Key, Policy, Spelling};
+use crate::text::clip;
 
 /// The weight of an instance that declares none.
 const DEFAULT_WEIGHT: u32 = 1;

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
-use crate::model::route::clip;
 use crate::model::{Instance, Issue};
+use crate::text::clip;
 
 /// What has an address.
 pub(super) trait Place {

@@ -223,7 +223,7 @@ const FIXED: &[(&str, &str, &[&str])] = &[
         "64 MiB",
         &["MAX_FILE: u64 = 64 * 1024 * 1024;"],
     ),
-    ("a file with a token", "4 MiB", &["LONGEST: u64 = 4 << 20;"]),
+    ("a file with a token", "4 MiB", &["SMALL: u64 = 4 << 20;"]),
     (
         "a file of the last known state",
         "512 MiB",

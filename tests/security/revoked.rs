@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use xds_bridge::files::PemError;
 use xds_bridge::grpc::{Files, Options, Tls, TlsError};
-use xds_bridge::pem::PemError;
 
 use crate::pki::{BRIDGE, Ca, Pair, files, write};
 use crate::port::{Port, served};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use xds_bridge::files::PemError;
 use xds_bridge::grpc::{Options, Tls, TlsError};
-use xds_bridge::pem::PemError;
 
 use crate::pki::{BRIDGE, Ca, Pair, files, write};
 use crate::port::{PATIENCE, Port, served};

@@ -8,5 +8,7 @@ pub mod model;
 pub mod cache;
 pub mod registry;
 pub mod source;
+#[path = "../../../src/text/mod.rs"]
+pub mod text;
 #[path = "../../../src/xds/mod.rs"]
 pub mod xds;

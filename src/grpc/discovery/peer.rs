@@ -14,6 +14,7 @@ use crate::fanout::{Poll, Registration};
 use crate::floods::Kind as Lines;
 use crate::grpc::server::Caller;
 use crate::metrics::{ByType, ByVariant, Limit};
+use crate::text::head;
 use crate::xds::{Client, ClientId, Kind, Node, Response, Stream, StreamId, Variant, Version};
 
 mod requests;
@@ -171,9 +172,9 @@ impl Peer {
         if Client::of(&node.user_agent) != Client::Envoy {
             return;
         }
-        let fleet = clip(&node.cluster, NAME);
+        let fleet = head(&node.cluster, NAME);
         for listener in listeners {
-            let listener = clip(listener, NAME);
+            let listener = head(listener, NAME);
             if self.shared.removed.first(fleet, listener) {
                 tracing::warn!(
                     node = self.node(),
@@ -242,7 +243,7 @@ impl Peer {
     }
 
     fn node(&self) -> &str {
-        self.client.as_ref().map_or("", |node| clip(&node.id, NAME))
+        self.client.as_ref().map_or("", |node| head(&node.id, NAME))
     }
 }
 
@@ -270,12 +271,4 @@ const fn by_variant(variant: Variant) -> ByVariant {
             Variant::Sotw => "sotw",
         },
     }
-}
-
-/// A client may send any text: a log line gets the beginning of it.
-fn clip(message: &str, most: usize) -> &str {
-    let end = (0..=message.len().min(most))
-        .rev()
-        .find(|at| message.is_char_boundary(*at));
-    &message[..end.unwrap_or(0)]
 }

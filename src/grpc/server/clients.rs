@@ -9,7 +9,7 @@ use rustls::server::danger::ClientCertVerifier;
 use webpki::{CertRevocationList, OwnedCertRevocationList};
 
 use super::error::TlsError;
-use crate::pem::PemFile;
+use crate::files::PemFile;
 
 /// What checks client certificates. With `crl` a certificate counts only if a list of its issuer is there, for each
 /// certificate of the chain: whether another one is revoked cannot be known. A list beyond its `nextUpdate` goes on

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rustls::server::VerifierBuilderError;
 
-use crate::pem::PemError;
+use crate::files::PemError;
 
 /// Why they cannot be used.
 #[derive(Debug, thiserror::Error)]

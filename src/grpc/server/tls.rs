@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::clients;
 use super::error::TlsError;
 use crate::clock;
+use crate::files::{PemError, PemFile, Steady, fingerprint};
 use crate::metrics::Metrics;
-use crate::pem::{PemError, PemFile, Steady, fingerprint};
 
 /// How often the files are looked at. Contents are compared, so links that are swapped
 /// (as in Kubernetes) and shared file systems need no notice of the operating system.

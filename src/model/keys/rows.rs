@@ -5,7 +5,7 @@ use super::row::{Row, Value};
 use super::values::{duration, expose, label, show_exposures, weight, word};
 use crate::model::key::Key;
 use crate::model::policy::{InstanceKeys, OnAllUnhealthy, Policy, Protocol, State};
-use crate::model::route::show_duration;
+use crate::text::show_duration;
 
 /// `Key => Row`; a numbered key stands here with its first number. The compiler demands a row for each key.
 macro_rules! rows {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::instance::MAX_WEIGHT;
 use crate::model::policy::Expose;
-use crate::model::route::{clip, parse_duration};
+use crate::text::{clip, parse_duration};
 
 /// The longest version or zone that is declared, bytes.
 pub const MAX_LABEL: usize = 128;

@@ -9,8 +9,9 @@ use http::StatusCode;
 use rustls::CertificateError as Wrong;
 
 use super::overload::{self, Overload};
-use crate::pem::PemError;
+use crate::files::PemError;
 use crate::registry::budget::Exhausted;
+use crate::text;
 
 /// Of an error's body, for the message.
 const WORDS: usize = 200;
@@ -219,19 +220,8 @@ impl Failure {
 /// Any error and all its sources in one line, with what would be right where that is known.
 #[must_use]
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut fix = None;
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let part = error.to_string();
-        // Some errors repeat their source; one mention is enough.
-        if !text.contains(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        fix = fix.or_else(|| tls(error).and_then(right));
-        next = error.source();
-    }
+    let mut text = text::chain(error);
+    let fix = text::causes(error).find_map(|cause| tls(cause).and_then(right));
     let fix = fix.or_else(|| refuses(&text).then_some(WANTED));
     if let Some(fix) = fix {
         text.push_str("; ");

@@ -2,11 +2,12 @@
 //! HTTP/2, or by closing a new connection without a byte), or requests are limited per second. Never decides whether the
 //! agent is there at all: one that has just died closes its connections too.
 
-use std::error::Error;
 use std::io::ErrorKind;
 
 use http::StatusCode;
 use hyper_util::client::legacy;
+
+use crate::text::causes;
 
 /// In the text that Consul sends at accept, when a client has too many connections.
 const CONNECTIONS: &str = "concurrent connections";
@@ -37,8 +38,7 @@ pub enum Overload {
 /// What an error without a response says.
 pub(super) fn of_send_error(error: &legacy::Error) -> Option<Overload> {
     let mut closed = false;
-    let mut next = error.source();
-    while let Some(error) = next {
+    for error in causes(error).skip(1) {
         if let Some(h2) = error.downcast_ref::<h2::Error>() {
             // Other reasons that end a shared connection say nothing about its room.
             let refused = [h2::Reason::REFUSED_STREAM, h2::Reason::ENHANCE_YOUR_CALM];
@@ -63,7 +63,6 @@ pub(super) fn of_send_error(error: &legacy::Error) -> Option<Overload> {
                     | ErrorKind::BrokenPipe
             );
         }
-        next = error.source();
     }
     closed.then_some(Overload::Closed)
 }

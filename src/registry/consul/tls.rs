@@ -10,7 +10,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use super::error::Failure;
-use crate::pem::{PemError, PemFile, Steady, fingerprint};
+use crate::files::{PemError, PemFile, Steady, fingerprint};
 
 /// Where its parts are. The default: the machine's own roots, and no certificate of ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

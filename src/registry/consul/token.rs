@@ -9,8 +9,7 @@ use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::error::Failure;
-use crate::pem::Steady;
-use crate::small_file;
+use crate::files::{Steady, read_small_aside};
 
 /// A token that may be rotated at any time.
 #[derive(Debug)]
@@ -100,9 +99,7 @@ async fn read(path: &Path) -> Result<Secret, Failure> {
         path: path.to_owned(),
         reason,
     };
-    let bytes = small_file::read_aside(path)
-        .await
-        .map_err(|e| wrong(e.to_string()))?;
+    let bytes = read_small_aside(path).await.map_err(|e| wrong(e.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8".to_owned()))?;
     let token = text.trim();
     if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {

@@ -9,8 +9,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::error::Error;
 use super::{CALL_TIMEOUT, CONNECT_TIMEOUT, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT};
-use crate::pem::{PemError, PemFile};
-use crate::small_file;
+use crate::files::{PemError, PemFile, read_small_aside};
 
 /// What each connection of a source is made with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,7 +83,7 @@ impl Login {
             path: self.password_file.clone(),
             reason,
         };
-        let read = small_file::read_aside(&self.password_file).await;
+        let read = read_small_aside(&self.password_file).await;
         let bytes = read.map_err(|error| wrong(error.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8".to_owned()))?;
         match text.trim_end_matches(['\r', '\n']) {

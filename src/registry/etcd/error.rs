@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use tonic::Code;
 
-use crate::pem::PemError;
+use crate::files::PemError;
 use crate::registry::budget::Exhausted;
+use crate::text::causes;
 
 /// An answer of etcd, or the lack of one.
 #[derive(Debug, thiserror::Error)]
@@ -162,8 +163,8 @@ impl From<etcd_client::Error> for Error {
 }
 
 /// `tcp connect error: Connection refused (os error 111)`: a status prints its whole inner life otherwise.
-fn explain(message: &str, first: &dyn std::error::Error) -> String {
-    let deepest = std::iter::successors(first.source(), |e| e.source()).last();
+fn explain(message: &str, first: &(dyn std::error::Error + 'static)) -> String {
+    let deepest = causes(first).skip(1).last();
     match deepest
         .map(ToString::to_string)
         .filter(|cause| !message.contains(cause))
@@ -175,7 +176,7 @@ fn explain(message: &str, first: &dyn std::error::Error) -> String {
 
 /// The error of TLS that is the cause. An `io::Error` hides what it was made of from `source`.
 fn tls_error<'a>(first: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    std::iter::successors(Some(first), |e| e.source()).find_map(|error| {
+    causes(first).find_map(|error| {
         let inside = error
             .downcast_ref::<std::io::Error>()
             .and_then(std::io::Error::get_ref);

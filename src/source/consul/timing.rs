@@ -5,6 +5,8 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
+use crate::clock::now;
+
 /// By this factor the longest pause between attempts to reach an agent is shorter than that before everything is read
 /// again.
 const AWAY_SHARE: u32 = 6;
@@ -118,15 +120,6 @@ impl Clock {
     pub(super) fn since_start(self, instant: Instant) -> Duration {
         instant.saturating_duration_since(self.0)
     }
-}
-
-/// The only look at a clock in a Consul source.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the clock of the shell: pure parts are given the time"
-)]
-pub(super) fn now() -> Instant {
-    Instant::now()
 }
 
 fn pauses(first: Duration, longest: Duration) -> ExponentialBackoff {

@@ -10,11 +10,11 @@ use serde_json::Value as Json;
 use super::items::{Item, at, own_id, scalar};
 use crate::config::{Condition, Field, Format, Scheme};
 use crate::model::declaration::{self, Declared};
-use crate::model::route::clip;
 use crate::model::service::{self, Registered};
 use crate::model::{Health, Instance, Issue, Policy, Protocol, Spelling};
 use crate::source::entry::{self, Table};
 use crate::source::place::{self, Place};
+use crate::text::clip;
 
 /// The weight of an instance that gives none.
 const DEFAULT_WEIGHT: u32 = 1;

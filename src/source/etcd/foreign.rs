@@ -9,10 +9,10 @@ use super::fields::{Issues, Scope, Served};
 use super::items::{Item, items};
 use super::value::table;
 use crate::config::{Format, Value};
-use crate::model::route::clip;
 use crate::model::{Instance, Issue};
 use crate::registry::etcd::Kv;
 use crate::source::entry::{self, Decoded};
+use crate::text::clip;
 
 /// A value that can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]

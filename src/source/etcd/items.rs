@@ -3,8 +3,8 @@
 use serde_json::Value as Json;
 
 use crate::config::Field;
-use crate::model::route::clip;
 use crate::source::entry::{self, Table};
+use crate::text::clip;
 
 /// The longest id that an instance within a value may have, bytes.
 const MAX_ID: usize = 128;

@@ -41,6 +41,7 @@ use super::{FEW_DESCRIPTORS, HubGone, Sink, Source};
 use crate::config::EtcdSource;
 use crate::model::GuardRule;
 use crate::registry::budget::Budget;
+use crate::text::chain;
 
 /// Watches the keys below some prefixes of one cluster, each as its format says.
 #[derive(Clone, Debug)]
@@ -159,7 +160,7 @@ impl Source for EtcdWatcher {
     fn check_files(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async {
             let checked = link::access(&self.config).look_at_files().await;
-            checked.map_err(|error| reason::explain(&error))
+            checked.map_err(|error| chain(&error))
         })
     }
 

@@ -4,6 +4,7 @@
 
 use crate::registry::etcd::{Error, Side};
 use crate::source::HubGone;
+use crate::text::chain;
 
 /// Why a watch is over.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +30,7 @@ pub(super) enum Break {
 
 /// Why a prefix is not watched now over this endpoint. `user`: who we are to etcd, where we have a name.
 pub(super) fn reason(end: &Break, endpoint: &str, prefix: &str, user: Option<&str>) -> String {
-    let text = explain(end);
+    let text = chain(end);
     let Break::Etcd(error) = end else { return text };
     let who = user.map_or_else(
         || "the user of our certificate".to_owned(),
@@ -66,17 +67,6 @@ pub(super) fn reason(end: &Break, endpoint: &str, prefix: &str, user: Option<&st
         Error::File { .. } | Error::Pem(_) => format!("{text}; it is read again at each try"),
         _ => text,
     }
-}
-
-/// The error with its causes, on one line.
-pub(super) fn explain(end: &dyn std::error::Error) -> String {
-    let mut text = end.to_string();
-    let mut cause = end.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::model::route::clip;
 use crate::model::service::check_name;
 use crate::model::{Issue, ServiceRecord};
 use crate::source::entry::{self, Table};
+use crate::text::clip;
 
 /// How long a reader's message may get; some quote what they found.
 const MAX_MESSAGE: usize = 200;

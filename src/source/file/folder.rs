@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read as _};
+use std::fs::{self, Metadata};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::document::{self, Document, Syntax};
 use super::files::{Files, shown};
+use crate::files;
 use crate::model::Change;
 
 /// The largest file that is read, bytes: 5,000 services of 15 instances have about 10 MiB.
@@ -27,8 +28,8 @@ pub(super) struct Folder {
     /// Files that changed while they were read, each time since.
     unsettled: BTreeMap<OsString, Instant>,
     files: Files,
-    /// How a file of this length is read.
-    reader: fn(&Path, u64) -> Result<Vec<u8>, String>,
+    /// How a file is read.
+    reader: fn(&Path) -> Result<Vec<u8>, String>,
     /// The first change is complete, so that the hub knows an empty folder from an unread one.
     delivered: bool,
 }
@@ -90,7 +91,7 @@ impl Folder {
             if self.stamps.get(name) == Some(&stamp) && !dirty.contains(name) {
                 continue;
             }
-            let bytes = (self.reader)(path, stamp.len);
+            let bytes = (self.reader)(path);
             if fs::metadata(path).map(|m| Stamp::of(&m)).ok() != Some(stamp) {
                 let since = *self.unsettled.entry(name.clone()).or_insert(now);
                 if now.duration_since(since) < PATIENCE {
@@ -150,24 +151,14 @@ fn syntax_of(name: &OsStr) -> Option<Syntax> {
     }
 }
 
-fn bounded(path: &Path, len: u64) -> Result<Vec<u8>, String> {
-    let too_large = || format!("is larger than {MAX_FILE} bytes");
-    if len > MAX_FILE {
-        return Err(too_large());
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
-        .map_err(|e| format!("cannot be read: {e}"))?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(too_large());
-    }
-    Ok(bytes)
+fn bounded(path: &Path) -> Result<Vec<u8>, String> {
+    files::read(path, MAX_FILE).map_err(|e| format!("cannot be read: {e}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
 
     #[test]
     fn only_visible_toml_and_json_are_ours() {
@@ -188,11 +179,11 @@ mod tests {
     }
 
     /// Somebody writes to `grows.json` whenever it is read.
-    fn growing(path: &Path, len: u64) -> Result<Vec<u8>, String> {
+    fn growing(path: &Path) -> Result<Vec<u8>, String> {
         use std::io::Write as _;
-        let bytes = bounded(path, len)?;
+        let bytes = bounded(path)?;
         if path.ends_with("grows.json") {
-            let mut file = File::options().append(true).open(path).unwrap();
+            let mut file = fs::File::options().append(true).open(path).unwrap();
             file.write_all(b" ").unwrap();
         }
         Ok(bytes)
@@ -208,14 +199,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    #[expect(clippy::disallowed_methods, reason = "a clock that stands still")]
     async fn a_file_that_is_always_being_written_holds_the_others_up_for_a_while_only() {
         let dir = tempfile::tempdir().unwrap();
         write(&dir, "a.json", "orders");
         write(&dir, "grows.json", "users");
         let mut folder = Folder::new(dir.path());
         folder.reader = growing;
-        let began = Instant::now();
+        let began = clock::now();
         let look = |folder: &mut Folder, after: u64| {
             let seen = folder.look(&[], began + Duration::from_millis(after)).unwrap();
             (seen.change, seen.unsettled)
@@ -244,45 +234,45 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    #[expect(clippy::disallowed_methods, reason = "a clock that stands still")]
     async fn a_file_that_cannot_be_read_is_tried_again_unasked() {
         let dir = tempfile::tempdir().unwrap();
         write(&dir, "a.json", "orders");
         let mut folder = Folder::new(dir.path());
-        folder.reader = |_, _| Err("cannot be read: permission denied".to_owned());
-        let change = folder.look(&[], Instant::now()).unwrap().change.unwrap();
+        folder.reader = |_| Err("cannot be read: permission denied".to_owned());
+        let change = folder.look(&[], clock::now()).unwrap().change.unwrap();
         assert_eq!(
             (names(&change).len(), change.stray.map(|s| s.len())),
             (0, Some(1))
         );
         folder.reader = bounded;
-        let change = folder.look(&[], Instant::now()).unwrap().change.unwrap();
+        let change = folder.look(&[], clock::now()).unwrap().change.unwrap();
         assert_eq!(names(&change), ["orders"]);
     }
 
     #[cfg(unix)]
     #[tokio::test(start_paused = true)]
-    #[expect(clippy::disallowed_methods, reason = "a clock that stands still")]
     async fn two_names_that_look_the_same_are_two_files() {
         use std::os::unix::ffi::OsStrExt as _;
         let dir = tempfile::tempdir().unwrap();
         write(&dir, OsStr::from_bytes(b"\xfe.json"), "orders");
         write(&dir, OsStr::from_bytes(b"\xff.json"), "users");
         let mut folder = Folder::new(dir.path());
-        let change = folder.look(&[], Instant::now()).unwrap().change.unwrap();
+        let change = folder.look(&[], clock::now()).unwrap().change.unwrap();
         assert_eq!(names(&change), ["orders", "users"]);
         fs::remove_file(dir.path().join(OsStr::from_bytes(b"\xff.json"))).unwrap();
-        let change = folder.look(&[], Instant::now()).unwrap().change.unwrap();
+        let change = folder.look(&[], clock::now()).unwrap().change.unwrap();
         assert_eq!(names(&change), ["users"]);
         assert!(change.services[0].1.is_none());
     }
 
     #[test]
     fn a_file_beyond_the_bound_is_not_read() {
-        assert!(
-            bounded(Path::new("does-not-exist"), MAX_FILE + 1)
-                .unwrap_err()
-                .contains("larger")
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large.json");
+        fs::File::create(&path).unwrap().set_len(MAX_FILE + 1).unwrap();
+        assert_eq!(
+            bounded(&path).unwrap_err(),
+            "cannot be read: it is larger than 64 MiB"
         );
     }
 }

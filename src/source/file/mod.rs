@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -21,6 +21,7 @@ pub use self::document::{Document, Syntax, read};
 use self::folder::{Folder, Seen};
 use self::notices::Notices;
 use super::{FEW_DESCRIPTORS, HubGone, Sink, Source};
+use crate::clock;
 use crate::config::FileSource;
 use crate::model::{GuardRule, Status};
 
@@ -115,11 +116,7 @@ impl Session {
             notices.arm();
             let dirty = notices.settle(first, QUIET).await;
             // Reading and parsing may take seconds for a large file: not on the runtime's threads.
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "the shell of the source: what looks is given the time"
-            )]
-            let now = Instant::now();
+            let now = clock::now();
             let task = tokio::task::spawn_blocking(move || {
                 let seen = folder.look(&dirty, now);
                 (folder, seen)

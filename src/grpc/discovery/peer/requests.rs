@@ -2,12 +2,13 @@
 
 use tonic::{Code, Status};
 
-use super::{NAME, Peer, by_variant, clip};
+use super::{NAME, Peer, by_variant};
 use crate::fanout::LastNack;
 use crate::floods::Kind as Lines;
 use crate::grpc::server::Caller;
 use crate::grpc::server::identity;
 use crate::metrics::{ByType, Limit, Reason};
+use crate::text::head;
 use crate::xds::stream::Nack;
 use crate::xds::{Client, Handled, Kind, Node, Refusal, RejectionKey, Request};
 
@@ -42,9 +43,9 @@ impl Peer {
         if self.has_line(IDENTITY) {
             let sans: Vec<String> = sans.iter().map(ToString::to_string).collect();
             tracing::warn!(
-                san = clip(&sans.join(" "), NAME),
-                node = clip(&node.id, NAME),
-                fleet = clip(&node.cluster, NAME),
+                san = head(&sans.join(" "), NAME),
+                node = head(&node.id, NAME),
+                fleet = head(&node.cluster, NAME),
                 address = self.caller.as_ref().map(|c| tracing::field::display(c.address())),
                 reason = %denied,
                 "the client's certificate does not allow this node id or fleet: stream ended"
@@ -118,9 +119,9 @@ impl Peer {
                 });
                 if self.has_line(CONNECTED) {
                     tracing::info!(
-                        node = clip(&node.id, NAME),
-                        fleet = clip(&node.cluster, NAME),
-                        agent = clip(&node.user_agent, NAME),
+                        node = head(&node.id, NAME),
+                        fleet = head(&node.cluster, NAME),
+                        agent = head(&node.user_agent, NAME),
                         variant = by_variant(self.variant).variant,
                         "client connected"
                     );
@@ -156,7 +157,7 @@ impl Peer {
     }
 
     fn refused(&self, kind: Kind, nack: &Nack) {
-        let message = clip(&nack.message, MESSAGE);
+        let message = head(&nack.message, MESSAGE);
         let name = nack.name.as_ref();
         if self.has_line(NACKED) {
             tracing::warn!(

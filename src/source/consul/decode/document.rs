@@ -14,10 +14,10 @@ use serde::de::{Deserializer as _, SeqAccess, Visitor};
 
 use super::parse::Unreadable;
 use super::wire::Pair;
-use crate::model::route::clip;
 use crate::model::service::check_name;
 use crate::model::{Issue, Policy};
 use crate::source::entry;
+use crate::text::clip;
 
 /// Where the documents are.
 pub(crate) const PREFIX: &str = "xds/";

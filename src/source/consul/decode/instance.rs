@@ -2,10 +2,10 @@
 
 use super::wire::{Check, Entry, Node, Service};
 use crate::model::declaration::{self, Declared, Spelling};
-use crate::model::route::clip;
 use crate::model::service::{Registered, UNIX_SOCKET, address, assemble};
 use crate::model::{Health, Instance, Issue, MAX_WEIGHT, Policy, Protocol};
 use crate::source::place as url;
+use crate::text::clip;
 
 /// Its name in messages.
 pub(super) fn label(entry: &Entry) -> String {

@@ -11,10 +11,10 @@ use serde_json::value::RawValue;
 use super::instance::{instance, label};
 use super::wire::{Entry, Few, FewPairs, Node, Who};
 use crate::config::ConsulSelection;
-use crate::model::route::clip;
 use crate::model::service::check_name;
 use crate::model::{Instance, Issue, ServiceRecord};
 use crate::source::newest::{Registered as Dated, newest};
+use crate::text::clip;
 
 /// Instances in one answer, also those that are not selected, and names in the catalog, at most. An answer with more is
 /// not read at all, and what is known stays.

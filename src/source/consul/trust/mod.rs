@@ -24,7 +24,8 @@ use tokio::time::Instant;
 
 use self::circuit::{Circuit, Phase};
 use super::capacity::Capacity;
-use super::timing::{Timing, now};
+use super::timing::Timing;
+use crate::clock::now;
 use crate::config::ConsulSelection;
 use crate::registry::consul::{Answer, Backend, Error, Overload};
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::belief::{Belief, Blocked};
 use super::next::Next;
+use crate::clock::now;
 use crate::registry::consul::{Answer, Backend, Client, Error, Failure, Mode, Overload, Query};
 use crate::source::consul::capacity::{Cause, Retries};
 use crate::source::consul::context::Context;
-use crate::source::consul::timing::now;
 
 /// What to do about a failure.
 enum After {

@@ -11,6 +11,7 @@ use crate::source::consul::decode::{self, Found};
 use crate::source::consul::news::{Fact, Finding, Hidden};
 use crate::source::consul::trust::last_found::NO_ROOM;
 use crate::source::consul::trust::loss::Loss;
+use crate::text::list;
 
 /// Rights that one message names, at most.
 const MAX_NAMED: usize = 5;
@@ -65,21 +66,12 @@ impl HealthSubject {
                     and node:read of all nodes, or with service:write of any; what is known stays"
                 .to_owned();
         }
-        let mut names = lacking
-            .iter()
-            .take(MAX_NAMED)
-            .map(ToString::to_string)
-            .collect::<Vec<_>>();
-        if lacking.len() > MAX_NAMED {
-            names.push(format!("{} more", lacking.len() - MAX_NAMED));
-        }
-        if names.is_empty() {
-            names.push(format!("service:read of {} or node:read of its nodes", self.name));
-        }
-        format!(
-            "what is missing is hidden: the token lacks {}; what is known stays",
-            names.join(", ")
-        )
+        let rights = if lacking.is_empty() {
+            format!("service:read of {} or node:read of its nodes", self.name)
+        } else {
+            list(lacking, MAX_NAMED, lacking.len())
+        };
+        format!("what is missing is hidden: the token lacks {rights}; what is known stays")
     }
 
     /// The rights without which what is missing may only be hidden: the service itself, and the nodes of the missing

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 
+use crate::clock::now;
 use crate::registry::consul::{Failure, Mode, Query};
 use crate::source::consul::capacity::SIDE_READS;
 use crate::source::consul::context::Context;
 use crate::source::consul::decode::document::{self, Document, Documents};
-use crate::source::consul::timing::now;
 use crate::source::consul::trust::canary::Doubt;
 
 /// The longest pause after the documents were read.

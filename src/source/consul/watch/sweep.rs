@@ -17,10 +17,10 @@ use super::follow::follow;
 use super::health::HealthSubject;
 use super::next::Next;
 use super::step::step;
+use crate::clock::now;
 use crate::registry::consul::Client;
 use crate::source::consul::capacity::SIDE_READS;
 use crate::source::consul::context::Context;
-use crate::source::consul::timing::now;
 use crate::source::consul::trust::circuit::Phase;
 
 /// The services that have no watch.

@@ -1,0 +1,13 @@
+//! Files that an operator names, and those that the bridge writes. Reading never waits for a pipe and never holds more
+//! than a bound; writing replaces a whole file or nothing. Never decides what a content is good for, nor when to look
+//! again.
+
+pub mod pem;
+mod read;
+mod replace;
+mod steady;
+
+pub use pem::{PemError, PemFile, fingerprint};
+pub use read::{read, read_small, read_small_aside};
+pub use replace::replace;
+pub use steady::Steady;
