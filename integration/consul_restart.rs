@@ -18,9 +18,10 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use xds_bridge::catalog::Catalog;
 use xds_bridge::config::ConsulSource;
 use xds_bridge::model::change::What;
-use xds_bridge::model::{Catalog, Event, Instance, Protocol, Status};
+use xds_bridge::model::{Event, Instance, Protocol, Status};
 use xds_bridge::source::consul::ConsulWatcher;
 use xds_bridge::source::{Sink, Source as _};
 

@@ -2,7 +2,7 @@
 //!
 //! The way of a change, six hops:
 //! 1. a [`source`] parses one answer of its registry into a `Change`; a bad entry rejects itself only;
-//! 2. the [`hub`], one task, applies it to the catalog of the [`model`]; what changes nothing stops here;
+//! 2. the [`hub`], one task, applies it to the [`catalog`]; what changes nothing stops here;
 //! 3. after a short settling it has the touched services, and only those, translated ([`translate`]);
 //! 4. a new generation of resources is made from the last and published ([`fanout`]);
 //! 5. each stream (the pure engine, [`xds`]) compares what its client holds, and decides what to send;
@@ -15,13 +15,14 @@
 //!   until each source has delivered once.
 //! - A client is bounded before it is believed: who it may be and how much it may ask for is
 //!   judged in [`grpc`], and the engine handles only what was let through.
-//! - `model`, `translate` and `xds` do no I/O, read no clock and hold no lock.
+//! - `model`, `catalog`, `plan`, `translate` and `xds` do no I/O, read no clock and hold no lock.
 //! - Imports go one way; `tests/architecture.rs` has the table and enforces it.
 
 pub mod admin;
 pub mod app;
 pub mod bootstrap;
 pub mod cache;
+pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,4 +1,4 @@
-//! Connects to withheld instances and reports what came of it. Decides nothing: [`crate::model::probe`] does,
+//! Connects to withheld instances and reports what came of it. Decides nothing: [`crate::catalog::probe`] does,
 //! and bounds how many connections there are at once.
 
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::probe::{AT_ONCE, Answer, Answered, Question, TIMEOUT};
+use crate::catalog::probe::{AT_ONCE, Answer, Answered, Question, TIMEOUT};
 
 /// The hub's end: questions go out, answers come in.
 pub type HubEnd = (mpsc::Sender<Question>, mpsc::Receiver<Answered>);

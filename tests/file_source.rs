@@ -10,9 +10,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use xds_bridge::catalog::Catalog;
 use xds_bridge::config::FileSource;
 use xds_bridge::model::change::What;
-use xds_bridge::model::{Catalog, Change, Event, Health, Service, Severity, Status};
+use xds_bridge::model::{Change, Event, Health, Service, Severity, Status};
 use xds_bridge::source::file::FileWatcher;
 use xds_bridge::source::{Sink, Source};
 

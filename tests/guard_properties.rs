@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use xds_bridge::catalog::Catalog;
+use xds_bridge::catalog::guard::WINDOW;
+use xds_bridge::catalog::probe::{Answer, Answered};
+use xds_bridge::model::GuardRule;
 use xds_bridge::model::change::What;
-use xds_bridge::model::guard::{GuardRule, WINDOW};
-use xds_bridge::model::probe::{Answer, Answered};
-use xds_bridge::model::{Catalog, Change, Event, Instance, ServiceRecord, Status};
+use xds_bridge::model::{Change, Event, Instance, ServiceRecord, Status};
 
 /// Service and number of each instance.
 type Told = BTreeSet<(u8, u16)>;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use xds_bridge::catalog::Catalog;
 use xds_bridge::config::{ConsulSelection, ConsulSource};
 use xds_bridge::model::change::What;
-use xds_bridge::model::{Catalog, Event, Measured, Service, ServiceRecord, Status};
+use xds_bridge::model::{Event, Measured, Service, ServiceRecord, Status};
 use xds_bridge::source::consul::{ConsulWatcher, health};
 use xds_bridge::source::{Sink, Source as _};
 

@@ -11,9 +11,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use xds_bridge::catalog::Catalog;
 use xds_bridge::config::EtcdSource;
 use xds_bridge::model::change::What;
-use xds_bridge::model::{Catalog, Change, Event, Status};
+use xds_bridge::model::{Change, Event, Status};
 use xds_bridge::source::etcd::EtcdWatcher;
 use xds_bridge::source::{Sink, Source};
 

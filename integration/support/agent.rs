@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use xds_bridge::catalog::Catalog;
 use xds_bridge::config::ConsulSource;
 use xds_bridge::model::change::What;
-use xds_bridge::model::{Catalog, Event, Instance, Measured, Status};
+use xds_bridge::model::{Event, Instance, Measured, Status};
 use xds_bridge::source::consul::{ConsulWatcher, Timing};
 use xds_bridge::source::{Sink, Source as _};
 

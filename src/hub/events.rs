@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::memory::Part;
 use super::{Hub, log};
+use crate::catalog::Touched;
 use crate::clock;
-use crate::model::Touched;
 use crate::model::change::What;
 use crate::model::{Event, Status};
 

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::view::{Overview, SourceView};
+use crate::catalog::Catalog;
 use crate::metrics::{
     ByEntry, ByService, BySource, ByState, ByType, MAX_ENTRIES, Metrics, SourceKind, count,
 };
-use crate::model::{Catalog, Condition, Issue, Measured, Severity};
+use crate::model::{Condition, Issue, Measured, Severity};
 use crate::plan::Planner;
 use crate::xds::{Generation, Kind, PerKind};
 

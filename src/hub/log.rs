@@ -7,8 +7,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::quota::Quota;
+use crate::catalog::Touched;
 use crate::clock;
-use crate::model::{Issue, Severity, Touched};
+use crate::model::{Issue, Severity};
 use crate::plan::News;
 
 /// What may still be logged of each kind, and what was logged.

@@ -41,11 +41,12 @@ pub use sources::SourceInfo;
 pub use view::{Delivered, Detail, Explanation, Held, Kept, LastGood, Overview, SourceDetail, SourceView};
 
 use crate::cache::{LastKnown, Writer};
+use crate::catalog::Catalog;
+use crate::catalog::probe::{Answered, Question};
 use crate::clock;
 use crate::fanout::Fanout;
 use crate::metrics::Metrics;
-use crate::model::probe::{Answered, Question};
-use crate::model::{Catalog, Event, Network};
+use crate::model::{Event, Network};
 use crate::plan::{Decisions, Planner};
 use crate::translate::Translator;
 

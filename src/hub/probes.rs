@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::Hub;
 use super::memory::Part;
-use crate::model::probe::{Answer, Answered, Question};
-use crate::model::{SourceState, Touched};
+use crate::catalog::probe::{Answer, Answered, Question};
+use crate::catalog::{SourceState, Touched};
 
 /// The way to the prober, and what came of it.
 #[derive(Debug, Default)]

@@ -2,8 +2,8 @@
 
 use super::Hub;
 use super::memory::Part;
+use crate::catalog::Touched;
 use crate::clock;
-use crate::model::Touched;
 
 impl Hub {
     /// What follows from a change of the catalog, whoever made it.

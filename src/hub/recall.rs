@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Hub;
 use crate::cache::LastKnown;
+use crate::catalog::Touched;
 use crate::model::Change;
-use crate::model::Touched;
 
 impl Hub {
     /// Serves the last known state of a source that is away, if there is one.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::{Hub, fleets};
+use crate::catalog::Settings;
 use crate::clock;
-use crate::model::catalog::Settings;
 use crate::model::{GuardRule, Network};
 
 /// What the hub has to know of a source.

@@ -8,10 +8,11 @@ use tokio::time::Instant;
 
 use super::Hub;
 use super::view::{Delivered, Detail, Explanation, Held, Kept, LastGood, Overview, SourceDetail, SourceView};
+use crate::catalog::SourceState;
+use crate::catalog::guard::Withheld;
 use crate::clock;
 use crate::metrics::MAX_ENTRIES;
-use crate::model::guard::Withheld;
-use crate::model::{Issue, Key, Severity, SourceState, Status};
+use crate::model::{Issue, Key, Severity, Status};
 
 impl Hub {
     /// Shows the rest of the program how the sources are.

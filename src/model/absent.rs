@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use super::instance::Instance;
 
 /// Those of `these` whose ids are not among those of `others`, in their order.
-pub(super) fn absent<'a>(these: &'a [Instance], others: &[Instance]) -> Vec<&'a Instance> {
+pub(crate) fn absent<'a>(these: &'a [Instance], others: &[Instance]) -> Vec<&'a Instance> {
     let (ours, theirs) = differing(these, others);
     let mut absent = without(ours.iter().collect(), theirs);
     if !absent.is_empty() && theirs.len() < others.len() {

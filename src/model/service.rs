@@ -1,4 +1,4 @@
-//! A service: what one source says of it, and the union that Envoy gets.
+//! A service: what one source says of it, and the union of all sources, which Envoy gets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -10,10 +10,8 @@ use super::instance::{Facts, Health, Instance, Own};
 use super::issue::Issue;
 use super::key::Key;
 use super::policy::{InstanceKeys, Policy, Protocol, State};
-use super::probe::{self, Standing};
 use super::route::Matcher;
-use super::union::{Part, Union, union};
-use super::vote::{self, Conflict};
+use super::standing::Standing;
 use crate::text::clip;
 
 /// All that one source says of one service.
@@ -64,47 +62,6 @@ pub struct Service {
 }
 
 impl Service {
-    /// Merges what the sources say, each with its priority. Records come strongest first: for an
-    /// address that two sources know, the first one's facts count, and a policy document
-    /// of the first one wins key by key. An address within one record counts once. `before`: what the
-    /// instances declared until now, for ties.
-    #[must_use]
-    pub fn merge(name: &Arc<str>, records: &[(u32, &ServiceRecord)], before: Option<&Policy>) -> Self {
-        let parts: Vec<Part<'_>> = records
-            .iter()
-            .map(|(priority, record)| Part {
-                priority: *priority,
-                instances: &record.instances,
-                withheld: &record.withheld,
-            })
-            .collect();
-        let Union {
-            instances,
-            behind,
-            withheld,
-        } = union(&parts);
-        let (elected, conflicts) = vote::elect(&instances, before);
-        let documents = records
-            .iter()
-            .filter_map(|(_, r)| r.policy.as_ref())
-            .fold(Policy::default(), Policy::over);
-        let documented = !documents.routes.is_empty();
-        let overridden = documents.overrides(&elected);
-        let policy = documents.over(&elected);
-        Self {
-            name: name.clone(),
-            unsure: probe::behind(&instances, &withheld),
-            instances,
-            behind,
-            policy,
-            elected,
-            conflicts,
-            documented,
-            overridden,
-            kept: None,
-        }
-    }
-
     /// Where an instance stands among the others, the first ones first: those that may be dead behind all
     /// others, then by the priority of its source.
     #[must_use]
@@ -150,6 +107,17 @@ impl Service {
     }
 }
 
+/// A key that instances of one service declare differently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// Which.
+    pub key: Key,
+    /// The version whose value is in force.
+    pub winner: Arc<str>,
+    /// Versions with instances that declare another value; the winner's own, too, when they differ within it.
+    pub losers: Vec<Arc<str>>,
+}
+
 /// What a registry itself says of one instance, before its declaration is looked at.
 #[derive(Clone, Debug)]
 pub struct Registered<'a> {
@@ -193,7 +161,7 @@ pub fn assemble(registered: &Registered<'_>, declared: Declared) -> Instance {
 
 impl Facts {
     /// Takes the facts that the registry and the declaration say together.
-    pub(super) fn follow(&mut self, own: &Own) {
+    pub(crate) fn follow(&mut self, own: &Own) {
         let declared = &own.declared;
         self.weight = declared.weight.unwrap_or(own.registered_weight);
         self.health = match declared.state {
@@ -208,7 +176,7 @@ impl Facts {
     }
 
     /// The keys that it declares of itself.
-    pub(super) fn declared(&self) -> InstanceKeys {
+    pub(crate) fn declared(&self) -> InstanceKeys {
         let version = || InstanceKeys {
             version: (!self.version.is_empty()).then(|| self.version.clone()),
             ..InstanceKeys::default()

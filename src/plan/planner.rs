@@ -10,7 +10,8 @@ use super::slips::slips;
 use super::standing::{News, Standing};
 use super::step::{Key, Owned, Planned, Step};
 use super::{Claim, Claimed, Decisions, claims};
-use crate::model::{Catalog, Conflict, Effective, Issue, Network, Policy, Service};
+use crate::catalog::Catalog;
+use crate::model::{Conflict, Effective, Issue, Network, Policy, Service};
 
 /// Remembers what was derived from each service, to tell what changes.
 #[derive(Debug)]

@@ -49,7 +49,7 @@ const PLAIN: &[&str] = &[
     "model/keys",
     "model/policy.rs",
     "model/route.rs",
-    "model/touched.rs",
+    "catalog/touched.rs",
     "places.rs",
     "prober.rs",
     "render.rs",

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use xds_bridge::catalog::Catalog;
 use xds_bridge::model::change::What;
-use xds_bridge::model::{Catalog, Change, Event, Measured, Status};
+use xds_bridge::model::{Change, Event, Measured, Status};
 use xds_bridge::source::{Sink, Source};
 
 const DEADLINE: Duration = Duration::from_secs(60);

@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::catalog::Catalog;
 use crate::model::change::What;
 use crate::model::{
-    Bind, Catalog, Change, Clusters, Event, Exposure, Facts, Health, Instance, Issue, Listener, Network,
-    Policy, Protocol, ServiceRecord,
+    Bind, Change, Clusters, Event, Exposure, Facts, Health, Instance, Issue, Listener, Network, Policy,
+    Protocol, ServiceRecord,
 };
 use crate::plan::{Decisions, Planned, Planner, Step};
 use crate::translate::Translator;

@@ -159,7 +159,7 @@ impl Policy {
     }
 
     /// The order of the values of one key.
-    pub(in crate::model) fn compare(&self, other: &Self, key: Key) -> Ordering {
+    pub(crate) fn compare(&self, other: &Self, key: Key) -> Ordering {
         match key.row().value {
             Value::Service(access) => access.compare(self, other, key.number()),
             Value::Instance(_) => Ordering::Equal,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::decode::{Document, Documents, Found, Names};
 use super::news::{Finding, Hidden};
-use crate::model::guard::kept;
+use crate::model::withheld::kept;
 use crate::model::{Change, Issue, ServiceRecord};
 
 /// So many entries that cannot be read are named one by one.

@@ -231,7 +231,7 @@ fn a_listing_keeps_the_last_good_of_the_same_key_only() {
 #[test]
 fn the_hub_finds_nothing_new_in_an_equal_listing() {
     let mut state = state();
-    let mut catalog = crate::model::Catalog::new([("etcd".into(), None)]);
+    let mut catalog = crate::catalog::Catalog::new([("etcd".into(), None)]);
     let mut touched = |change| {
         catalog
             .apply(

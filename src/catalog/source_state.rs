@@ -5,16 +5,28 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::change::{Change, Condition, Status};
-use super::guard::{Guard, GuardRule, Turn, Withheld, held_back, turn};
-use super::issue::Issue;
-use super::key::Key;
+use super::guard::{Guard, Turn, Withheld, held_back, turn};
 use super::last_good::{self, Exposures, Place};
-use super::service::ServiceRecord;
 use super::touched::Touched;
+use crate::model::GuardRule;
+use crate::model::change::{Change, Condition, Status};
+use crate::model::issue::Issue;
+use crate::model::key::Key;
+use crate::model::service::ServiceRecord;
 
 mod probed;
 mod renewed;
+
+/// What the catalog has to know of a source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Its guard against mass removal, if any.
+    pub guard: Option<GuardRule>,
+    /// It answers verification requests.
+    pub verifies: bool,
+    /// 0: the first choice; its instances stand behind those of sources with a lower one.
+    pub priority: u32,
+}
 
 /// One source in the catalog.
 #[derive(Debug)]

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::change::{Change, Event, What};
-use super::guard::GuardRule;
-use super::holder::Seniority;
 use super::last_good::Exposures;
-use super::policy::Policy;
 use super::probe::{Answered, Question};
-use super::service::{Service, ServiceRecord};
-use super::source_state::SourceState;
+use super::source_state::{Settings, SourceState};
 use super::touched::Touched;
+use crate::model::GuardRule;
+use crate::model::change::{Change, Event, What};
+use crate::model::holder::Seniority;
+use crate::model::policy::Policy;
+use crate::model::service::{Service, ServiceRecord};
 
 /// The merged state of all sources.
 #[derive(Debug, Default)]
@@ -23,17 +23,6 @@ pub struct Catalog {
     priorities: BTreeMap<Arc<str>, u32>,
     /// Defined by the operator; empty: any may be named.
     exposures: Exposures,
-}
-
-/// What the catalog has to know of a source.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// Its guard against mass removal, if any.
-    pub guard: Option<GuardRule>,
-    /// It answers verification requests.
-    pub verifies: bool,
-    /// 0: the first choice; its instances stand behind those of sources with a lower one.
-    pub priority: u32,
 }
 
 impl Catalog {

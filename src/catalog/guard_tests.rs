@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::instance::{Facts, Health};
+use crate::model::withheld::kept;
 
 fn ids(numbers: std::ops::Range<usize>) -> Vec<Arc<str>> {
     numbers.map(|n| n.to_string().into()).collect()

@@ -3,7 +3,8 @@
 use super::*;
 use std::net::SocketAddr;
 
-use crate::model::probe::{Answer, Standing};
+use crate::catalog::probe::Answer;
+use crate::model::Standing;
 use crate::model::{Expose, Instance, Policy};
 
 fn record(ids: std::ops::Range<u16>) -> ServiceRecord {

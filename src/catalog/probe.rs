@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::instance::Instance;
+use crate::model::Standing;
+use crate::model::instance::Instance;
 
 /// A connection that takes longer is silent.
 pub const TIMEOUT: Duration = Duration::from_secs(1);
@@ -73,27 +74,6 @@ pub struct Answered {
     pub question: Question,
     /// What came of it.
     pub answer: Answer,
-}
-
-/// What is known about a withheld instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Not probed yet.
-    Pending,
-    /// Accepts connections, and was withheld a moment ago.
-    Recent,
-    /// Accepts connections: serves as if it were still registered.
-    Alive,
-    /// Has just refused a connection.
-    Doubtful,
-    /// Cannot be reached from here, or is not probed at all.
-    Unknown,
-}
-
-impl Standing {
-    const fn accepts(self) -> bool {
-        matches!(self, Self::Recent | Self::Alive)
-    }
 }
 
 /// What an answer means for the instances at an address.

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::instance::Instance;
-use super::issue::Issue;
-use super::key::Key;
-use super::policy::{Expose, Policy};
-use super::service::ServiceRecord;
+use crate::model::instance::Instance;
+use crate::model::issue::Issue;
+use crate::model::key::Key;
+use crate::model::policy::{Expose, Policy};
+use crate::model::service::ServiceRecord;
 
 /// Sentences about stale keys of one service; the rest is counted.
 const MAX_ISSUES: usize = 100;

@@ -3,19 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{SourceState, Verify};
-use crate::model::Touched;
-use crate::model::catalog::Settings;
+use super::{Settings, SourceState, Verify};
+use crate::catalog::guard::Guard;
+use crate::catalog::last_good::{self, Exposures};
+use crate::catalog::touched::Touched;
 use crate::model::change::{Change, Status};
-use crate::model::guard::Guard;
-use crate::model::last_good::{self, Exposures};
 use crate::model::service::ServiceRecord;
 
 impl SourceState {
     /// Another run of the source begins, with these settings: what is served of it stays until that run has
     /// delivered. `same`: it reads the same registry, so its guard judges what it delivers then; another registry
     /// has nothing to do with what was known of the last one.
-    pub(in crate::model) fn replaced(&mut self, settings: &Settings, same: bool, now: Duration) -> Touched {
+    pub(in crate::catalog) fn replaced(&mut self, settings: &Settings, same: bool, now: Duration) -> Touched {
         let mut touched = self.set_status(Status::Connecting, now);
         touched.status = true;
         self.note = None;
@@ -39,7 +38,7 @@ impl SourceState {
 
     /// Other exposures are defined now: records that name one of those that came or went are read again. What is
     /// withheld is not: it waits for the source.
-    pub(in crate::model) fn set_exposures(&mut self, exposures: &Exposures, now: Duration) -> Touched {
+    pub(in crate::catalog) fn set_exposures(&mut self, exposures: &Exposures, now: Duration) -> Touched {
         if self.exposures == *exposures {
             return Touched::default();
         }
@@ -67,7 +66,7 @@ impl SourceState {
     }
 
     /// All of its services, for when the source leaves or moves behind others.
-    pub(in crate::model) fn all(&self) -> Touched {
+    pub(in crate::catalog) fn all(&self) -> Touched {
         Touched {
             services: self.services.keys().cloned().collect(),
             issues: true,

@@ -7,20 +7,10 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::instance::{Facts, Instance};
-use super::key::Key;
-use super::policy::Policy;
-
-/// A key that instances of one service declare differently.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    /// Which.
-    pub key: Key,
-    /// The version whose value is in force.
-    pub winner: Arc<str>,
-    /// Versions with instances that declare another value; the winner's own, too, when they differ within it.
-    pub losers: Vec<Arc<str>>,
-}
+use crate::model::Conflict;
+use crate::model::instance::{Facts, Instance};
+use crate::model::key::Key;
+use crate::model::policy::Policy;
 
 /// Serving voters, then whether it is in force, then all voters.
 type Votes = (usize, bool, usize);

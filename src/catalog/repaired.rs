@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::instance::Instance;
-use super::service::ServiceRecord;
+use crate::model::instance::Instance;
+use crate::model::service::ServiceRecord;
 
 impl ServiceRecord {
     /// Entries that were wrong in some way here and are right in `after`: ids of instances, `""` for the policy

@@ -14,49 +14,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::absent::absent;
 pub use super::history::WINDOW;
 use super::history::{Gone, History};
-use super::instance::{Health, Instance};
-use super::probe::{Answer, Meaning, Probing, Standing};
-use super::service::ServiceRecord;
-
-/// When a removal is too large to be believed at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GuardRule {
-    /// More than this share of the instances, in percent; 100: never withheld.
-    pub share: u32,
-    /// And more than so many instances, taken away by one change.
-    pub at_once: u16,
-    /// And more than so many, taken away by all changes within [`WINDOW`]: somebody takes servers away by hand,
-    /// one after the other.
-    pub in_all: u16,
-    /// Let through after this, if the source still says so.
-    pub hold: Duration,
-    /// Withheld instances are probed with TCP connections.
-    pub probe: bool,
-}
-
-impl Default for GuardRule {
-    /// More than half, and more than 2 at once or 10 one after the other; let through after a minute.
-    fn default() -> Self {
-        Self {
-            share: 50,
-            at_once: 2,
-            in_all: 10,
-            hold: Duration::from_secs(60),
-            probe: true,
-        }
-    }
-}
-
-impl GuardRule {
-    /// When a removal is believed; a registry that loses a little more each moment puts it off
-    /// three times as long at the most.
-    fn end(&self, withheld: &Withheld) -> Duration {
-        (withheld.since + self.hold).min(withheld.first + 3 * self.hold)
-    }
-}
+use super::probe::{Answer, Meaning, Probing};
+use crate::model::GuardRule;
+use crate::model::Standing;
+use crate::model::absent::absent;
+use crate::model::instance::{Health, Instance};
+use crate::model::service::ServiceRecord;
+use crate::model::withheld::{kept_where, left_out};
 
 /// What a source says of one service, while something else is served.
 #[derive(Clone, Debug)]
@@ -256,19 +222,19 @@ impl Guard {
     /// When this is to be let through.
     #[must_use]
     pub fn end(&self, withheld: &Withheld) -> Duration {
-        self.rule.end(withheld)
+        end(&self.rule, withheld)
     }
 
     /// When the oldest is to be let through.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
-        self.withheld.values().map(|w| self.rule.end(w)).min()
+        self.withheld.values().map(|w| end(&self.rule, w)).min()
     }
 
     /// Takes out what has been withheld long enough by now; `None`: everything.
     #[must_use]
     pub fn release(&mut self, now: Option<Duration>) -> Vec<(Arc<str>, Option<ServiceRecord>)> {
-        let over = |w: &Withheld| now.is_none_or(|now| self.rule.end(w) <= now);
+        let over = |w: &Withheld| now.is_none_or(|now| end(&self.rule, w) <= now);
         let names: Vec<Arc<str>> = self
             .withheld
             .iter()
@@ -280,48 +246,22 @@ impl Guard {
     }
 }
 
-/// What is served while a loss is withheld: all that is told, and what it leaves out.
-#[must_use]
-pub fn kept(served: &ServiceRecord, told: Option<&ServiceRecord>) -> ServiceRecord {
-    with(served, told, |_| true)
+/// When a removal is believed; a registry that loses a little more each moment puts it off three times as long at the
+/// most.
+fn end(rule: &GuardRule, withheld: &Withheld) -> Duration {
+    (withheld.since + rule.hold).min(withheld.first + 3 * rule.hold)
 }
 
-/// The same, without what leaves in order.
+/// What is served while a loss is withheld: all that it leaves out, but what leaves in order.
 #[must_use]
 pub(super) fn held_back(served: &ServiceRecord, told: Option<&ServiceRecord>) -> ServiceRecord {
     let last = told.is_none_or(|told| told.instances.is_empty());
-    with(served, told, |instance| last || !leaves(instance))
-}
-
-fn with(
-    served: &ServiceRecord,
-    told: Option<&ServiceRecord>,
-    stays: impl Fn(&Instance) -> bool,
-) -> ServiceRecord {
-    let Some(told) = told else { return served.clone() };
-    let mut record = told.clone();
-    let left_out = left_out(&served.instances, &told.instances);
-    record
-        .instances
-        .extend(left_out.into_iter().filter(|i| stays(i)).cloned());
-    record.instances.sort_by(|a, b| a.id.cmp(&b.id));
-    record
+    kept_where(served, told, |instance| last || !leaves(instance))
 }
 
 /// It got no new requests before it was removed.
 fn leaves(instance: &Instance) -> bool {
     instance.health == Health::Draining
-}
-
-/// Those of which nothing is told any more. A server that is registered under another id now is told of:
-/// beside that, what was said of it before would only be wrong (it drained before it left, say).
-fn left_out<'a>(served: &'a [Instance], told: &[Instance]) -> Vec<&'a Instance> {
-    let mut gone = absent(served, told);
-    if !gone.is_empty() {
-        let places: HashSet<SocketAddr> = told.iter().map(|i| i.address).collect();
-        gone.retain(|i| !places.contains(&i.address));
-    }
-    gone
 }
 
 /// What telling this would do to a service that is served like that.

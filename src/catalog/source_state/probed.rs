@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::SourceState;
-use crate::model::guard::Guard;
-use crate::model::probe::{Answer, Meaning};
-use crate::model::touched::Touched;
+use crate::catalog::guard::Guard;
+use crate::catalog::probe::{Answer, Meaning};
+use crate::catalog::touched::Touched;
 
 impl SourceState {
     /// How many instances are withheld.
@@ -29,14 +29,19 @@ impl SourceState {
     }
 
     /// Addresses to be probed now.
-    pub(in crate::model) fn questions(&mut self, now: Duration) -> Vec<SocketAddr> {
+    pub(in crate::catalog) fn questions(&mut self, now: Duration) -> Vec<SocketAddr> {
         let guard = self.guard.as_mut();
         guard.map(|guard| guard.questions(now)).unwrap_or_default()
     }
 
     /// What became of a probe. An instance that is gone by the registry's word and by its own leaves, also
     /// while the registry cannot confirm it.
-    pub(in crate::model) fn probed(&mut self, address: SocketAddr, answer: Answer, now: Duration) -> Touched {
+    pub(in crate::catalog) fn probed(
+        &mut self,
+        address: SocketAddr,
+        answer: Answer,
+        now: Duration,
+    ) -> Touched {
         let mut touched = Touched::default();
         let news = self
             .guard

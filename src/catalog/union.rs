@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::instance::Instance;
-use super::probe::Standing;
+use crate::model::Standing;
+use crate::model::instance::Instance;
 
 /// Instances that are served, and where some of them stand.
 #[derive(Debug, Default, PartialEq, Eq)]

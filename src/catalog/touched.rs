@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::issue::Issue;
+use crate::model::issue::Issue;
 
 /// What an event changed.
 #[derive(Debug, Default, PartialEq, Eq)]
