@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
 
-use super::parse::Unreadable;
+use super::body::Unreadable;
 use super::wire::Pair;
 use crate::model::service::check_name;
 use crate::model::{Issue, Policy};

@@ -316,3 +316,21 @@ fn of_two_registrations_of_an_address_the_newest_counts() {
         );
     }
 }
+
+#[test]
+fn a_table_that_is_too_long_rejects_its_entry_only() {
+    let meta: Vec<String> = (0..200)
+        .map(|n| format!(r#""k{n}":"{}""#, "v".repeat(7_000)))
+        .collect();
+    let long = entry("", "[]").replacen("orders-1", "long", 1).replacen(
+        r#""Meta":null,"Address""#,
+        &format!(r#""Meta":{{{}}},"Address""#, meta.join(",")),
+        1,
+    );
+    let found = health(format!("[{},{long}]", entry("", "[]")).as_bytes()).unwrap();
+    let record = found.record.unwrap();
+    assert_eq!((record.instances.len(), record.issues.len()), (1, 1));
+    assert_eq!(found.ids.len(), 2, "it is there");
+    assert_eq!(record.issues[0].entry, "long@n1");
+    assert!(record.issues[0].reason.contains("more than 1048576 bytes"));
+}

@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// Checks, tags, pairs of Meta, addresses and ports of one instance, at most. Consul allows 64 pairs of Meta, and any
 /// number of tags: the body of the answer has its own bound.
 const MAX_ELEMENTS: usize = 4096;
+/// Of all of a list or table together, as far as they are kept: 64 pairs of Meta are 41 KB.
+const MAX_BYTES: usize = 1 << 20;
 
 /// One element of `/v1/health/service/NAME`.
 #[derive(Debug, Deserialize)]
@@ -149,55 +151,103 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// A list with a maximum number of elements.
-pub(crate) struct Few<T, const N: usize>(pub(crate) Vec<T>);
+/// What an element takes beside its own size.
+pub(crate) trait Bytes {
+    fn bytes(&self) -> usize;
+}
 
-impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Few<T, N> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_seq(Counted::<T, N>(PhantomData))
-            .map(Self)
+impl Bytes for String {
+    fn bytes(&self) -> usize {
+        self.len()
     }
 }
 
-struct Counted<T, const N: usize>(PhantomData<T>);
+impl Bytes for Check {
+    fn bytes(&self) -> usize {
+        self.id.len() + self.status.len()
+    }
+}
 
-impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Counted<T, N> {
+impl Bytes for Tagged {
+    fn bytes(&self) -> usize {
+        self.address.len()
+    }
+}
+
+impl Bytes for NamedPort {
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+/// How much of a list or table was read.
+#[derive(Default)]
+struct Bounds {
+    elements: usize,
+    bytes: usize,
+}
+
+impl Bounds {
+    fn add<E: serde::de::Error>(&mut self, bytes: usize, most: (usize, usize)) -> Result<(), E> {
+        self.elements += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.elements > most.0 {
+            return Err(E::custom(format_args!("more than {} elements", most.0)));
+        }
+        if self.bytes > most.1 {
+            return Err(E::custom(format_args!("more than {} bytes", most.1)));
+        }
+        Ok(())
+    }
+}
+
+/// A list with a maximum number of elements and of bytes.
+struct Few<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de> + Bytes> Deserialize<'de> for Few<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Counted::<T>(PhantomData)).map(Self)
+    }
+}
+
+struct Counted<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de> + Bytes> Visitor<'de> for Counted<T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a list of at most {N} elements")
+        write!(f, "a list of at most {MAX_ELEMENTS} elements")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
-        let mut few = Vec::new();
-        while few.len() < N {
-            match all.next_element()? {
-                Some(one) => few.push(one),
-                None => return Ok(few),
-            }
+        let (mut few, mut bounds) = (Vec::new(), Bounds::default());
+        while let Some(one) = all.next_element::<T>()? {
+            bounds.add(one.bytes(), (MAX_ELEMENTS, MAX_BYTES))?;
+            few.push(one);
         }
-        match all.next_element::<IgnoredAny>()? {
-            None => Ok(few),
-            Some(_) => Err(A::Error::custom(format_args!("more than {N} elements"))),
-        }
+        Ok(few)
     }
 }
 
-/// A table with a maximum number of pairs.
-pub(crate) struct FewPairs<T, const N: usize>(pub(crate) BTreeMap<String, T>);
+/// A table with a maximum number of pairs and of bytes.
+pub(crate) struct FewPairs<T, const N: usize, const BYTES: usize>(pub(crate) BTreeMap<String, T>);
 
-impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for FewPairs<T, N> {
+impl<'de, T, const N: usize, const BYTES: usize> Deserialize<'de> for FewPairs<T, N, BYTES>
+where
+    T: Deserialize<'de> + Bytes,
+{
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_map(CountedPairs::<T, N>(PhantomData))
-            .map(Self)
+        let pairs = CountedPairs::<T, N, BYTES>(PhantomData);
+        deserializer.deserialize_map(pairs).map(Self)
     }
 }
 
-struct CountedPairs<T, const N: usize>(PhantomData<T>);
+struct CountedPairs<T, const N: usize, const BYTES: usize>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for CountedPairs<T, N> {
+impl<'de, T, const N: usize, const BYTES: usize> Visitor<'de> for CountedPairs<T, N, BYTES>
+where
+    T: Deserialize<'de> + Bytes,
+{
     type Value = BTreeMap<String, T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -205,28 +255,26 @@ impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for CountedPairs<T, 
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
-        let mut few = BTreeMap::new();
-        while let Some((key, value)) = all.next_entry()? {
+        let (mut few, mut bounds) = (BTreeMap::new(), Bounds::default());
+        while let Some((key, value)) = all.next_entry::<String, T>()? {
+            bounds.add(key.len().saturating_add(value.bytes()), (N, BYTES))?;
             few.insert(key, value);
-            if few.len() > N {
-                return Err(A::Error::custom(format_args!("more than {N} pairs")));
-            }
         }
         Ok(few)
     }
 }
 
-fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    let few = Option::<Few<T, MAX_ELEMENTS>>::deserialize(deserializer)?;
+fn few<'de, D: Deserializer<'de>, T: Deserialize<'de> + Bytes>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let few = Option::<Few<T>>::deserialize(deserializer)?;
     Ok(few.map_or_else(Vec::new, |few| few.0))
 }
 
 fn few_pairs<'de, D, T>(deserializer: D) -> Result<BTreeMap<String, T>, D::Error>
 where
     D: Deserializer<'de>,
-    T: Deserialize<'de>,
+    T: Deserialize<'de> + Bytes,
 {
-    let few = Option::<FewPairs<T, MAX_ELEMENTS>>::deserialize(deserializer)?;
+    let few = Option::<FewPairs<T, MAX_ELEMENTS, MAX_BYTES>>::deserialize(deserializer)?;
     Ok(few.map_or_else(BTreeMap::new, |few| few.0))
 }
 
