@@ -186,7 +186,7 @@ impl Session {
             Next::WellButMute => {
                 self.is_well(clocks);
                 if member.connection.set_mute(true) {
-                    info!(source = %self.source, prefix = %self.prefix, endpoint = %member.endpoint,
+                    info!(endpoint = %member.endpoint,
                         "no progress requests are answered here: reading keys instead while the watch is silent");
                 }
             }

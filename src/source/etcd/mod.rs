@@ -30,6 +30,7 @@ use std::sync::Arc;
 use futures::future::{BoxFuture, join_all};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, error_span};
 
 pub use timing::Timing;
 
@@ -38,7 +39,7 @@ use self::session::{News, Outlet, Session};
 pub use self::state::{Relisting, State};
 use self::union::Union;
 use super::{FEW_DESCRIPTORS, HubGone, Sink, Source};
-use crate::config::EtcdSource;
+use crate::config::{EtcdPrefix, EtcdSource};
 use crate::model::GuardRule;
 use crate::registry::budget::Budget;
 use crate::text::chain;
@@ -80,13 +81,15 @@ impl EtcdWatcher {
         let link = Arc::new(Link::new(&self.config, self.timing, self.budget.clone()));
         // Bounded: a session that is ahead of the hub waits.
         let (outlet, inbox) = mpsc::channel(1);
-        let session = |(nth, prefix)| {
+        let session = |(nth, prefix): (usize, &EtcdPrefix)| {
             let outlet = Outlet {
                 nth,
                 union: outlet.clone(),
                 asked: sink.asked(),
             };
-            Session::new(link.clone(), prefix, sink.source().clone(), outlet).run()
+            // Of the highest level, so that no filter takes the names from what is logged.
+            let span = error_span!("etcd", source = %sink.source(), prefix = prefix.prefix);
+            Session::new(link.clone(), prefix, outlet).run().instrument(span)
         };
         let sessions = join_all(self.config.prefixes.iter().enumerate().map(session));
         let union = Union::new(self.config.prefixes.iter().map(|p| p.prefix.as_str().into()));

@@ -30,7 +30,6 @@ pub(super) struct Session {
     member: Option<Member>,
     pub(super) prefix: Arc<str>,
     pub(super) outlet: Outlet,
-    pub(super) source: Arc<str>,
     state: State,
     /// What it weighs, beside what is known of others.
     known: Known,
@@ -85,7 +84,7 @@ pub(super) struct Position {
 }
 
 impl Session {
-    pub(super) fn new(link: Arc<Link>, prefix: &EtcdPrefix, source: Arc<str>, outlet: Outlet) -> Self {
+    pub(super) fn new(link: Arc<Link>, prefix: &EtcdPrefix, outlet: Outlet) -> Self {
         let timing = link.timing;
         Self {
             backoff: Backoff::new(link.endpoints(), timing),
@@ -94,7 +93,6 @@ impl Session {
             member: None,
             prefix: prefix.prefix.as_str().into(),
             outlet,
-            source,
             state: State::new(prefix),
             timing,
             position: None,
@@ -133,12 +131,12 @@ impl Session {
             return Err(HubGone);
         }
         if let Break::Asked | Break::Room = end {
-            info!(source = %self.source, prefix = %self.prefix, endpoint, "listing again: {end}");
+            info!(endpoint, "listing again: {end}");
             self.position = None;
             return Ok(());
         }
         if matches!(end, Break::Dead) && !std::mem::replace(&mut self.tried.watch, true) {
-            info!(source = %self.source, prefix = %self.prefix, endpoint, "watching again at once: {end}");
+            info!(endpoint, "watching again at once: {end}");
             // The next endpoint, or a new connection where there is one only: a balancer may choose better.
             if let Some(member) = self.member.take() {
                 self.link.leave(&member).await;
@@ -152,7 +150,7 @@ impl Session {
         if let Break::Etcd(error) = end
             && self.at_once(error)
         {
-            info!(source = %self.source, prefix = %self.prefix, endpoint, "beginning anew at once: {end}");
+            info!(endpoint, "beginning anew at once: {end}");
             if let (Error::Expired { .. }, Some(member)) = (error, self.member.take()) {
                 self.link.renew(&member).await;
             }
@@ -179,7 +177,7 @@ impl Session {
     async fn away(&mut self, endpoint: &str, end: &Break) -> Result<(), HubGone> {
         let delay = self.backoff.next(std::mem::take(&mut self.listed));
         let reason = reason(end, endpoint, &self.prefix, self.link.user());
-        warn!(source = %self.source, prefix = %self.prefix, endpoint, retry_in = ?delay, "etcd is away: {reason}");
+        warn!(endpoint, retry_in = ?delay, "etcd is away: {reason}");
         // At the start one dead endpoint is not etcd: what was known last would be served, though another
         // member knows better.
         if self.delivered || self.backoff.round_is_over() {
@@ -228,7 +226,7 @@ impl Session {
             origin: watch.origin(),
             ..position
         });
-        info!(source = %self.source, prefix = %self.prefix, endpoint = %member.endpoint, from, "watching etcd");
+        info!(endpoint = %member.endpoint, from, "watching etcd");
         self.outlet.tell(News::Status(Status::Live)).await?;
 
         self.attend(member, &mut watch).await
@@ -279,7 +277,7 @@ impl Session {
         let change = relisting.finish(&mut self.state);
         self.known.set(self.state.weight());
         let revision = pages.revision();
-        info!(source = %self.source, prefix = %self.prefix, endpoint = %member.endpoint, revision, keys, "listed etcd");
+        info!(endpoint = %member.endpoint, revision, keys, "listed etcd");
         self.outlet.tell(News::Change(change)).await?;
         self.outlet.tell(News::Listed(asked)).await?;
         self.delivered = true;
@@ -327,7 +325,7 @@ impl Session {
             .await
             .map_err(|known| Break::OtherCluster { seen, known })?;
         if self.cluster.is_some_and(|ours| ours != seen) {
-            warn!(source = %self.source, prefix = %self.prefix, endpoint = %member.endpoint, "the etcd cluster was rebuilt");
+            warn!(endpoint = %member.endpoint, "the etcd cluster was rebuilt");
             self.position = None;
         }
         self.cluster = Some(seen);

@@ -9,13 +9,12 @@ mod files;
 mod folder;
 mod notices;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Instrument as _, error, error_span, info, warn};
 
 pub use self::document::{Document, Syntax, read};
 use self::folder::{Folder, Seen};
@@ -79,13 +78,14 @@ impl Source for FileWatcher {
     fn run(self: Box<Self>, sink: Sink, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let session = Session {
-                source: sink.source().clone(),
                 sink,
                 status: Status::Connecting,
             };
+            // Of the highest level, so that no filter takes the name from what is logged.
+            let span = error_span!("file", source = %session.sink.source());
             tokio::select! {
                 () = stop.cancelled() => {}
-                _hub_gone = session.run(self.config) => {}
+                _hub_gone = session.run(self.config).instrument(span) => {}
             }
         })
     }
@@ -94,7 +94,6 @@ impl Source for FileWatcher {
 /// One source at work.
 struct Session {
     sink: Sink,
-    source: Arc<str>,
     status: Status,
 }
 
@@ -103,7 +102,7 @@ impl Session {
     async fn run(mut self, config: FileSource) -> HubGone {
         let mut notices = Notices::new(&config.path);
         if let Some(reason) = notices.trouble() {
-            warn!(source = %self.source, "changes are found each {RESCAN:?} only: {reason}");
+            warn!("changes are found each {RESCAN:?} only: {reason}");
         }
         let mut folder = Folder::new(&config.path);
         let mut pause = Duration::ZERO;
@@ -127,7 +126,7 @@ impl Session {
                     seen.map_err(|e| format!("folder {}: {e}", config.path.display()))
                 }
                 Err(e) => {
-                    error!(source = %self.source, "reading the folder failed: {e}");
+                    error!("reading the folder failed: {e}");
                     folder = Folder::new(&config.path);
                     Err("reading the folder failed by a mistake of this program".to_owned())
                 }
@@ -155,9 +154,9 @@ impl Session {
         };
         if status != self.status {
             if let Status::Away { reason } = &status {
-                warn!(source = %self.source, "away: {reason}");
+                warn!("away: {reason}");
             } else {
-                info!(source = %self.source, "the folder is read");
+                info!("the folder is read");
             }
             self.status = status.clone();
             self.sink.status(status).await?;
