@@ -17,7 +17,7 @@ pub use labels::{
 
 use crate::xds::PerKind;
 
-/// So many entries with issues are named in the metrics; the gauges count all.
+/// Maximum of entries with issues that are named in the metrics; the gauges count all.
 pub const MAX_ENTRIES: usize = 100;
 
 /// All metrics of one bridge.

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_and_names_are_told_apart() {
+    fn addresses_and_names_are_distinguished() {
         let parse = |text: &str| text.parse::<BridgeAddress>();
         for ip in ["127.0.0.1:18000", "[::1]:18000"] {
             assert!(matches!(parse(ip), Ok(BridgeAddress::Ip(_))), "{ip}");

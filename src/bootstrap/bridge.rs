@@ -27,7 +27,7 @@ use crate::translate::{cluster, pack, proto_duration};
 /// Its name.
 const BRIDGE: &str = crate::model::service::BRIDGE_CLUSTER;
 
-/// A ping this often, and a connection without a reply for so long is closed. The sum is how long an
+/// A ping this often, and a connection without a reply for this time is closed. The sum is how long an
 /// Envoy stays with a bridge that is frozen or cut off, with a margin below 10 s (docs/clients.md).
 const KEEPALIVE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(2)];
 

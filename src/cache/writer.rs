@@ -92,7 +92,7 @@ impl Writer {
     }
 }
 
-/// How long to rest after a writing that took so long.
+/// How long to rest after a write that took this time.
 fn rest(took: Duration) -> Duration {
     (took * REST).min(LONGEST_REST)
 }

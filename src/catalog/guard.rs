@@ -27,11 +27,11 @@ use crate::model::withheld::{kept_where, left_out};
 /// What a source says of one service, while something else is served.
 #[derive(Clone, Debug)]
 pub struct Withheld {
-    /// What it says: `None` means gone.
-    pub told: Option<ServiceRecord>,
+    /// What it reports: `None` means gone.
+    pub reported: Option<ServiceRecord>,
     /// How many instances that would take away.
     pub missing: usize,
-    /// Since when; anew when it would take away more.
+    /// Since when; starts again when more would be removed.
     pub since: Duration,
     /// Since when anything of it is withheld.
     pub first: Duration,
@@ -131,24 +131,27 @@ impl Guard {
         missing > usize::from(few) && missing * 100 > before * self.rule.share as usize
     }
 
-    /// Withholds what a source says of a service. The time counts anew when more would go
-    /// than before: what was told a second ago is not certain because something else is.
+    /// Withholds what a source says of a service. The time starts again when more would go
+    /// than before: what was reported a second ago is not certain because something else is.
     /// Returns what is known about the instances at these addresses, which would go.
     pub fn withhold(
         &mut self,
         name: Arc<str>,
-        told: Option<ServiceRecord>,
+        reported: Option<ServiceRecord>,
         addresses: &[SocketAddr],
         now: Duration,
     ) -> BTreeMap<SocketAddr, Standing> {
         let missing = addresses.len();
-        let others = told.iter().flat_map(|r| &r.instances).any(|i| i.health.serves());
+        let others = reported
+            .iter()
+            .flat_map(|r| &r.instances)
+            .any(|i| i.health.serves());
         let standings = self.probing.follow(&name, addresses.iter().copied(), others, now);
         let old = self.withheld.get(&name);
         let since = old.filter(|w| missing <= w.missing).map_or(now, |w| w.since);
         let first = old.map_or(now, |w| w.first);
         let new = Withheld {
-            told,
+            reported,
             missing,
             since,
             first,
@@ -170,7 +173,7 @@ impl Guard {
         Some(old)
     }
 
-    /// So many withheld instances of a service are gone for certain. When they were the last ones: what was
+    /// This number of withheld instances of a service are gone for certain. When they were the last ones: what was
     /// withheld, which is in force now.
     pub(super) fn gone(&mut self, name: &Arc<str>, instances: usize) -> Option<Withheld> {
         let withheld = self.withheld.get_mut(name)?;
@@ -241,22 +244,22 @@ impl Guard {
             .filter(|(_, w)| over(w))
             .map(|(name, _)| name.clone())
             .collect();
-        let taken = |name: Arc<str>| self.take(&name).map(|w| (name, w.told));
+        let taken = |name: Arc<str>| self.take(&name).map(|w| (name, w.reported));
         names.into_iter().filter_map(taken).collect()
     }
 }
 
-/// When a removal is believed; a registry that loses a little more each moment puts it off three times as long at the
-/// most.
+/// When a removal is believed; a registry that loses a little more each moment delays it by at most three times the
+/// hold.
 fn end(rule: &GuardRule, withheld: &Withheld) -> Duration {
     (withheld.since + rule.hold).min(withheld.first + 3 * rule.hold)
 }
 
 /// What is served while a loss is withheld: all that it leaves out, but what leaves in order.
 #[must_use]
-pub(super) fn held_back(served: &ServiceRecord, told: Option<&ServiceRecord>) -> ServiceRecord {
-    let last = told.is_none_or(|told| told.instances.is_empty());
-    kept_where(served, told, |instance| last || !leaves(instance))
+pub(super) fn held_back(served: &ServiceRecord, reported: Option<&ServiceRecord>) -> ServiceRecord {
+    let last = reported.is_none_or(|reported| reported.instances.is_empty());
+    kept_where(served, reported, |instance| last || !leaves(instance))
 }
 
 /// It got no new requests before it was removed.
@@ -264,22 +267,22 @@ fn leaves(instance: &Instance) -> bool {
     instance.health == Health::Draining
 }
 
-/// What telling this would do to a service that is served like that.
+/// What this report would do to a service that is served like that.
 #[must_use]
-pub fn turn(name: &Arc<str>, served: Option<&ServiceRecord>, told: Option<&ServiceRecord>) -> Turn {
+pub fn turn(name: &Arc<str>, served: Option<&ServiceRecord>, reported: Option<&ServiceRecord>) -> Turn {
     fn instances(record: Option<&ServiceRecord>) -> &[Instance] {
         record.map_or(&[], |r| &r.instances)
     }
-    let (served, told) = (instances(served), instances(told));
-    let mut missing = left_out(served, told);
+    let (served, reported) = (instances(served), instances(reported));
+    let mut missing = left_out(served, reported);
     // The last ones to go are missed, whether they drained or not.
-    missing.retain(|i| told.is_empty() || !leaves(i));
+    missing.retain(|i| reported.is_empty() || !leaves(i));
     Turn {
         name: name.clone(),
         before: served.len(),
         missing: missing.iter().map(|i| i.id.clone()).collect(),
         addresses: missing.iter().map(|i| i.address).collect(),
-        coming: absent(told, served).iter().map(|i| i.id.clone()).collect(),
+        coming: absent(reported, served).iter().map(|i| i.id.clone()).collect(),
     }
 }
 

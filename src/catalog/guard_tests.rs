@@ -72,7 +72,7 @@ fn most_of_a_service_is_withheld_alone() {
     );
 }
 
-/// So many of thirty services of one instance pass, one after the other, before it is too much.
+/// How many of thirty services of one instance pass, one after the other, before it is too much.
 fn passed(meanwhile: impl Fn(&mut Guard, usize)) -> usize {
     let mut guard = guard();
     let mut n = 0;
@@ -173,18 +173,18 @@ fn record(ids: &[(&str, u16, Health)]) -> ServiceRecord {
 }
 
 #[test]
-fn what_is_registered_anew_under_another_id_is_not_missing() {
+fn what_is_registered_again_under_another_id_is_not_missing() {
     let (drains, well) = (Health::Draining, Health::Healthy);
     let served = record(&[("a-old", 1, drains), ("b-old", 2, well), ("c", 3, well)]);
-    let told = record(&[("a-new", 1, well), ("c", 3, well)]);
-    let turn = turn(&"orders".into(), Some(&served), Some(&told));
+    let reported = record(&[("a-new", 1, well), ("c", 3, well)]);
+    let turn = turn(&"orders".into(), Some(&served), Some(&reported));
     assert_eq!(
         (turn.missing, turn.coming),
         (vec!["b-old".into()], vec!["a-new".into()])
     );
     // What drained before it left does not stand before its successor.
     let both = record(&[("a-new", 1, well), ("b-old", 2, well), ("c", 3, well)]);
-    assert_eq!(kept(&served, Some(&told)), both);
+    assert_eq!(kept(&served, Some(&reported)), both);
 }
 
 #[test]
@@ -217,7 +217,11 @@ fn it_is_let_through_after_the_hold_or_when_accepted() {
     assert_eq!(guard.release(Some(Duration::from_secs(65))).len(), 1);
     guard.withhold("b".into(), None, &addresses(20), Duration::from_secs(70));
     guard.withhold("b".into(), None, &addresses(21), Duration::from_secs(80));
-    assert_eq!(guard.due(), Some(Duration::from_secs(140)), "more would go: anew");
+    assert_eq!(
+        guard.due(),
+        Some(Duration::from_secs(140)),
+        "more would go: it starts again"
+    );
     assert_eq!(guard.release(None).len(), 1);
     assert_eq!(guard.due(), None);
 }

@@ -24,7 +24,7 @@ pub(super) struct History {
     swept: Duration,
 }
 
-/// At which moments an instance was there, told generously: gaps in between count as there.
+/// At which moments an instance was there, generously: gaps in between count as there.
 #[derive(Clone, Copy, Debug)]
 struct Moved {
     /// From this one on; 0: before all of them.

@@ -26,7 +26,7 @@ pub struct Place<'a> {
     /// The operator's; empty: any may be named.
     pub exposures: &'a Exposures,
     /// The source had not delivered before: what is known of it is from before a restart of the bridge. Later it
-    /// knows itself what its unreadable entries said last: one that it has nothing of was registered anew.
+    /// knows itself what its unreadable entries said last: one that it has nothing of was registered again.
     pub first: bool,
 }
 
@@ -329,9 +329,9 @@ mod tests {
                 *wanted.policy
             );
             assert_eq!(stale.len(), 9, "{stale:?}");
-            let (mended, stale) = after(&[&all[..], &[good]].concat());
+            let (fixed, stale) = after(&[&all[..], &[good]].concat());
             assert_eq!(
-                (&*mended.policy, facts(&mended), stale.len()),
+                (&*fixed.policy, facts(&fixed), stale.len()),
                 (&*wanted.policy, facts(&wanted), 0)
             );
         }
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_registered_anew_and_cannot_be_read_is_not_the_entry_of_before() {
+    fn what_was_registered_again_and_cannot_be_read_is_not_the_entry_of_before() {
         let first = record(&[("weight", "3")], Health::Healthy);
         let garbage = ServiceRecord {
             unread: vec!["x-1".into()],

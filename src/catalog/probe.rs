@@ -30,20 +30,20 @@ const ALIVE: Duration = Duration::from_secs(2);
 const SILENT: Duration = Duration::from_secs(5);
 const SLOWER: u32 = 32;
 
-/// A server often stops right after it has deregistered: so long it stands behind those that stayed
+/// A server often stops right after it has deregistered: for this time it stands behind those that stayed
 /// registered, though it accepts connections.
 const RECENT: Duration = Duration::from_secs(2);
 
 /// Before a refusal is believed: an address refuses while its server restarts in place.
 const CERTAIN: Duration = Duration::from_millis(300);
 
-/// An overloaded server may miss one connection: an instance that was alive is unknown after so many.
+/// An overloaded server may miss one connection: an instance that was alive is unknown after this number.
 const MISSES: u32 = 2;
 
 /// Refusals in a row by which an address is gone.
 const REFUSALS: u32 = 2;
 
-/// Instances whose state is unknown stand behind the others only while those are at least one in so many of
+/// Instances whose state is unknown stand behind the others only while those are at least one in this number of
 /// the service: the first one that registers again after a wipe must not receive all requests.
 const FEWEST: usize = 5;
 

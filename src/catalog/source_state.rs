@@ -53,14 +53,14 @@ pub struct SourceState {
     pub(super) exposures: Exposures,
 }
 
-/// Whether the source asks its registry anew before a removal is believed.
+/// Whether the source reads its registry again before a removal is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verify {
     /// It cannot: what it says last counts.
     Never,
-    /// It was asked so often.
+    /// The number of requests so far.
     Idle(u64),
-    /// It was asked then, for the so-many-th time, and has not answered.
+    /// The number of the request that it has not answered, and when it was sent.
     Asked(u64, Duration),
 }
 
@@ -110,7 +110,7 @@ impl SourceState {
     /// empty, also while its guard withholds that.
     #[must_use]
     pub fn condition(&self) -> Condition {
-        let gone = || self.withheld().filter(|(_, w)| w.told.is_none()).count();
+        let gone = || self.withheld().filter(|(_, w)| w.reported.is_none()).count();
         match self.status {
             Status::Connecting => Condition::Connecting,
             Status::Away { .. } => Condition::Away,
@@ -191,7 +191,7 @@ impl SourceState {
         self.guard.as_ref().filter(|_| !waits)?.due()
     }
 
-    /// Whether it was asked to ask its registry anew, and has not answered.
+    /// Whether it was asked to read its registry again, and has not answered.
     #[must_use]
     pub const fn is_verifying(&self) -> bool {
         matches!(self.verify, Verify::Asked(..))
@@ -207,7 +207,7 @@ impl SourceState {
         Some(before + 1)
     }
 
-    /// It has asked its registry anew: what was due then is believed where it still says so.
+    /// It has read its registry again: what was due then is believed where it still reports so.
     pub(super) fn verified(&mut self, answered: u64) -> Touched {
         let Verify::Asked(nth, at) = self.verify else {
             return Touched::default();
@@ -260,8 +260,8 @@ impl SourceState {
         let Some(guard) = self.guard.as_mut().filter(|_| live || now.is_none()) else {
             return touched;
         };
-        for (name, told) in guard.release(now) {
-            self.replace(name, told, &mut touched);
+        for (name, reported) in guard.release(now) {
+            self.replace(name, reported, &mut touched);
         }
         touched.status |= !touched.services.is_empty();
         touched
@@ -288,18 +288,18 @@ impl SourceState {
         };
         self.delivered |= complete;
         self.last_delivery = Some(now);
-        let mut told = change.services;
+        let mut reported = change.services;
         if complete {
-            let named: BTreeSet<&Arc<str>> = told.iter().map(|(name, _)| name).collect();
+            let named: BTreeSet<&Arc<str>> = reported.iter().map(|(name, _)| name).collect();
             let gone: Vec<Arc<str>> = self
                 .services
                 .keys()
                 .filter(|n| !named.contains(n))
                 .cloned()
                 .collect();
-            told.extend(gone.into_iter().map(|name| (name, None)));
+            reported.extend(gone.into_iter().map(|name| (name, None)));
         }
-        for (name, record) in &mut told {
+        for (name, record) in &mut reported {
             self.unfilled.remove(name);
             if let Some(record) = record {
                 if last_good::names_unknown(record, &self.exposures) {
@@ -313,7 +313,7 @@ impl SourceState {
                 last_good::fill(record, self.services.get(name).map(|served| &**served), place);
             }
         }
-        for (name, record) in self.guarded(told, now, &mut touched) {
+        for (name, record) in self.guarded(reported, now, &mut touched) {
             if self.record(&name) != record.as_ref() {
                 self.replace(name, record, &mut touched);
             }
@@ -328,36 +328,38 @@ impl SourceState {
         touched
     }
 
-    /// What is to be served of what is told.
+    /// What is to be served of what is reported.
     fn guarded(
         &mut self,
-        mut told: Vec<(Arc<str>, Option<ServiceRecord>)>,
+        mut reported: Vec<(Arc<str>, Option<ServiceRecord>)>,
         now: Duration,
         touched: &mut Touched,
     ) -> Vec<(Arc<str>, Option<ServiceRecord>)> {
-        let Some(guard) = &mut self.guard else { return told };
-        let turns: Vec<Turn> = told
+        let Some(guard) = &mut self.guard else {
+            return reported;
+        };
+        let turns: Vec<Turn> = reported
             .iter()
             .map(|(name, record)| turn(name, self.services.get(name).map(|r| &**r), record.as_ref()))
             .collect();
         let held = guard.judge(&turns, self.instances, now);
         let before = (guard.withheld().len(), guard.missing());
         let mut settled = false;
-        for ((name, record), turn) in told.iter_mut().zip(turns) {
+        for ((name, record), turn) in reported.iter_mut().zip(turns) {
             let Some(served) = self.services.get(name).filter(|_| held.contains(name)) else {
                 settled |= guard.withheld().contains_key(name);
                 guard.settle(name);
                 continue;
             };
             let serve = held_back(served, record.as_ref());
-            let told = record.replace(serve);
-            let standings = guard.withhold(name.clone(), told, &turn.addresses, now);
+            let withheld = record.replace(serve);
+            let standings = guard.withhold(name.clone(), withheld, &turn.addresses, now);
             if let Some(serve) = record {
                 serve.withheld = standings;
             }
         }
         touched.status |= settled || (guard.withheld().len(), guard.missing()) != before;
-        told
+        reported
     }
 
     fn replace(&mut self, name: Arc<str>, record: Option<ServiceRecord>, touched: &mut Touched) {

@@ -15,7 +15,7 @@ fn record(ids: std::ops::Range<u16>) -> ServiceRecord {
     }
 }
 
-fn told(complete: bool, services: Vec<(&str, Option<ServiceRecord>)>) -> Change {
+fn reported(complete: bool, services: Vec<(&str, Option<ServiceRecord>)>) -> Change {
     let services = services.into_iter().map(|(n, r)| (n.into(), r)).collect();
     Change {
         services,
@@ -28,7 +28,7 @@ fn state() -> SourceState {
     let mut state = SourceState::new(Some(GuardRule::default()));
     state.set_status(Status::Live, Duration::ZERO);
     state.apply(
-        told(true, vec![("a", Some(record(0..20))), ("b", Some(record(0..5)))]),
+        reported(true, vec![("a", Some(record(0..20))), ("b", Some(record(0..5)))]),
         Duration::ZERO,
     );
     state
@@ -52,13 +52,13 @@ fn connecting_live_empty_and_away_are_never_mixed_up() {
     assert_eq!(
         state.condition(),
         Condition::Live,
-        "what it knows is not heard yet"
+        "what it knows is not received yet"
     );
-    state.apply(told(true, vec![]), second(3));
+    state.apply(reported(true, vec![]), second(3));
     assert_eq!((state.condition(), state.since()), (Condition::Empty, second(3)));
-    state.apply(told(false, vec![("a", Some(record(0..20)))]), second(4));
+    state.apply(reported(false, vec![("a", Some(record(0..20)))]), second(4));
     assert_eq!(state.condition(), Condition::Live);
-    state.apply(told(false, vec![("a", None)]), second(5));
+    state.apply(reported(false, vec![("a", None)]), second(5));
     assert_eq!(
         (state.condition(), state.instances()),
         (Condition::Empty, 20),
@@ -79,7 +79,7 @@ fn a_source_that_can_verify_is_believed_only_after_it_did() {
     let second = Duration::from_secs;
     let mut state = state();
     state.can_verify();
-    state.apply(told(true, vec![]), second(1));
+    state.apply(reported(true, vec![]), second(1));
     assert_eq!((state.ask(second(60)), state.due()), (None, Some(second(61))));
     assert!(
         state.release(Some(second(61))).services.is_empty(),
@@ -89,8 +89,8 @@ fn a_source_that_can_verify_is_believed_only_after_it_did() {
     assert_eq!((state.ask(second(62)), state.due()), (None, None), "it was asked");
     assert_eq!(state.verified(0), Touched::default(), "before the question");
     // One of two is back, and something else goes meanwhile: that was not due.
-    state.apply(told(false, vec![("a", Some(record(0..20)))]), second(62));
-    state.apply(told(false, vec![("a", None)]), second(63));
+    state.apply(reported(false, vec![("a", Some(record(0..20)))]), second(62));
+    state.apply(reported(false, vec![("a", None)]), second(63));
     let touched = state.verified(1);
     assert_eq!(touched.services.into_iter().collect::<Vec<_>>(), ["b".into()]);
     assert_eq!((state.instances(), state.due()), (20, Some(second(123))));
@@ -108,14 +108,14 @@ fn a_source_that_can_verify_is_believed_only_after_it_did() {
 fn an_empty_answer_is_withheld_and_what_is_new_is_served() {
     let mut state = state();
     let touched = state.apply(
-        told(true, vec![("c", Some(record(0..1)))]),
+        reported(true, vec![("c", Some(record(0..1)))]),
         Duration::from_secs(1),
     );
     assert_eq!(touched.services.len(), 3, "two of them stand differently now");
     assert_eq!((state.instances(), state.withheld().count()), (26, 2));
     // The registry is itself again: nothing is withheld any more.
     let all = vec![("a", Some(record(0..20))), ("b", Some(record(0..5))), ("c", None)];
-    assert!(state.apply(told(true, all), Duration::from_secs(2)).status);
+    assert!(state.apply(reported(true, all), Duration::from_secs(2)).status);
     assert_eq!(
         (state.instances(), state.withheld().count(), state.due()),
         (25, 0, None)
@@ -126,13 +126,13 @@ fn an_empty_answer_is_withheld_and_what_is_new_is_served() {
 fn part_of_a_service_is_withheld_and_its_new_instances_are_served() {
     let mut state = state();
     state.apply(
-        told(false, vec![("a", Some(record(18..22)))]),
+        reported(false, vec![("a", Some(record(18..22)))]),
         Duration::from_secs(1),
     );
     assert_eq!(state.record("a").map(|r| r.instances.len()), Some(22));
     assert_eq!(state.due(), Some(Duration::from_secs(61)));
     state.apply(
-        told(false, vec![("a", Some(record(18..23)))]),
+        reported(false, vec![("a", Some(record(18..23)))]),
         Duration::from_secs(30),
     );
     assert_eq!(
@@ -148,8 +148,8 @@ fn part_of_a_service_is_withheld_and_its_new_instances_are_served() {
 #[test]
 fn while_a_registry_fills_again_nothing_goes_that_is_only_late() {
     let mut state = state();
-    state.apply(told(true, vec![]), Duration::from_secs(1));
-    let refill = |a, b| told(false, vec![("a", Some(record(a))), ("b", Some(record(b)))]);
+    state.apply(reported(true, vec![]), Duration::from_secs(1));
+    let refill = |a, b| reported(false, vec![("a", Some(record(a))), ("b", Some(record(b)))]);
     // Most of both is back: what is missing still would be a small loss by itself.
     state.apply(refill(0..18, 0..4), Duration::from_secs(5));
     assert_eq!((state.instances(), state.withheld().count()), (25, 2));
@@ -167,7 +167,7 @@ fn while_a_registry_fills_again_nothing_goes_that_is_only_late() {
 #[test]
 fn a_source_that_is_away_cannot_stand_by_what_it_said() {
     let mut state = state();
-    state.apply(told(true, vec![]), Duration::from_secs(1));
+    state.apply(reported(true, vec![]), Duration::from_secs(1));
     state.set_status(away("gone"), Duration::from_secs(2));
     assert_eq!(state.due(), None);
     assert!(state.release(Some(Duration::from_secs(100))).services.is_empty());
@@ -176,7 +176,7 @@ fn a_source_that_is_away_cannot_stand_by_what_it_said() {
 }
 
 #[test]
-fn an_entry_that_is_registered_anew_as_garbage_is_gone() {
+fn an_entry_that_is_registered_again_as_garbage_is_gone() {
     let garbage = || ServiceRecord {
         unread: vec!["000".into()],
         instances: record(1..2).instances,
@@ -187,8 +187,8 @@ fn an_entry_that_is_registered_anew_as_garbage_is_gone() {
         served.instances.iter().map(|i| i.id.clone()).collect()
     };
     let mut running = SourceState::new(None);
-    running.apply(told(true, vec![("a", Some(record(0..2)))]), Duration::ZERO);
-    running.apply(told(false, vec![("a", Some(garbage()))]), Duration::ZERO);
+    running.apply(reported(true, vec![("a", Some(record(0..2)))]), Duration::ZERO);
+    running.apply(reported(false, vec![("a", Some(garbage()))]), Duration::ZERO);
     assert_eq!(
         ids(&running),
         ["001".into()],
@@ -196,9 +196,9 @@ fn an_entry_that_is_registered_anew_as_garbage_is_gone() {
     );
 
     let mut restarted = SourceState::new(None);
-    restarted.recall(told(true, vec![("a", Some(record(0..2)))]), Duration::ZERO);
+    restarted.recall(reported(true, vec![("a", Some(record(0..2)))]), Duration::ZERO);
     for complete in [true, false] {
-        restarted.apply(told(complete, vec![("a", Some(garbage()))]), Duration::ZERO);
+        restarted.apply(reported(complete, vec![("a", Some(garbage()))]), Duration::ZERO);
         assert_eq!(
             ids(&restarted),
             ["000".into(), "001".into()],
@@ -208,7 +208,7 @@ fn an_entry_that_is_registered_anew_as_garbage_is_gone() {
 }
 
 #[test]
-fn what_can_be_used_again_is_told_once() {
+fn what_can_be_used_again_is_reported_once() {
     let wrong = || {
         let mut wrong = record(0..3);
         Arc::make_mut(&mut wrong.instances[0].policy)
@@ -224,7 +224,7 @@ fn what_can_be_used_again_is_told_once() {
     right.policy = Some(Policy::default());
     let mut state = SourceState::new(None);
     let mut repaired = |record: &ServiceRecord| {
-        let change = told(false, vec![("a", Some(record.clone()))]);
+        let change = reported(false, vec![("a", Some(record.clone()))]);
         state.apply(change, Duration::ZERO).repaired
     };
     assert_eq!(repaired(&wrong()), []);
@@ -254,7 +254,7 @@ fn the_status_is_renewed_whenever_the_number_of_withheld_instances_changes() {
 /// Whether the status changed, and how many are withheld.
 fn state_after(state: &mut SourceState, a: std::ops::Range<u16>, second: u64) -> (bool, usize) {
     let touched = state.apply(
-        told(false, vec![("a", Some(record(a)))]),
+        reported(false, vec![("a", Some(record(a)))]),
         Duration::from_secs(second),
     );
     let counted: usize = state.withheld().map(|(_, w)| w.missing).sum();
@@ -266,7 +266,7 @@ fn state_after(state: &mut SourceState, a: std::ops::Range<u16>, second: u64) ->
 fn an_instance_that_refuses_twice_leaves_and_one_that_accepts_stays() {
     let second = Duration::from_secs(1);
     let mut state = state();
-    state.apply(told(false, vec![("a", Some(record(14..20)))]), second);
+    state.apply(reported(false, vec![("a", Some(record(14..20)))]), second);
     let asked = state.questions(second);
     assert_eq!(asked, (0..14).map(at).collect::<Vec<_>>());
     for n in 0..14 {
@@ -302,7 +302,7 @@ fn an_instance_that_refuses_twice_leaves_and_one_that_accepts_stays() {
         (4, 4, 15)
     );
     // It was certain: one that deregisters now is an ordinary one.
-    state.apply(told(false, vec![("b", Some(record(0..4)))]), again);
+    state.apply(reported(false, vec![("b", Some(record(0..4)))]), again);
     assert_eq!((state.withheld_instances(), state.instances()), (4, 14));
     // What is left of the loss is believed in time.
     state.release(Some(Duration::from_secs(61)));
@@ -322,7 +322,7 @@ fn an_instance_that_refuses_twice_leaves_and_one_that_accepts_stays() {
 fn a_service_leaves_with_its_last_instance() {
     let second = Duration::from_secs(1);
     let mut state = state();
-    state.apply(told(true, vec![]), second);
+    state.apply(reported(true, vec![]), second);
     // Both services have servers at the same addresses.
     while let Some(now) = state.probe_due() {
         for address in state.questions(now) {
@@ -340,11 +340,11 @@ fn a_service_leaves_with_its_last_instance() {
 fn an_instance_that_registers_again_is_no_longer_probed() {
     let second = Duration::from_secs(1);
     let mut state = state();
-    state.apply(told(true, vec![]), second);
+    state.apply(reported(true, vec![]), second);
     assert_eq!(state.questions(second).len(), 16, "the first ones");
     let back = record(0..3);
     state.apply(
-        told(false, vec![("a", Some(back)), ("b", Some(record(0..5)))]),
+        reported(false, vec![("a", Some(back)), ("b", Some(record(0..5)))]),
         second,
     );
     assert_eq!(state.withheld_instances(), 17);
@@ -374,7 +374,7 @@ fn what_names_an_exposure_counts_once_that_is_defined() {
     let mut state = SourceState::new(None);
     state.set_exposures(&inside, Duration::ZERO);
     state.apply(
-        told(
+        reported(
             true,
             vec![("a", Some(at_the_edge(0..2))), ("b", Some(record(0..1)))],
         ),
@@ -402,8 +402,11 @@ fn other_exposures_let_nothing_go_that_is_withheld() {
     let mut state = SourceState::new(Some(GuardRule::default()));
     state.set_status(Status::Live, Duration::ZERO);
     state.set_exposures(&["internal".into(), "edge".into()].into(), Duration::ZERO);
-    state.apply(told(true, vec![("a", Some(at_the_edge(0..20)))]), Duration::ZERO);
-    state.apply(told(true, vec![]), Duration::from_secs(1));
+    state.apply(
+        reported(true, vec![("a", Some(at_the_edge(0..20)))]),
+        Duration::ZERO,
+    );
+    state.apply(reported(true, vec![]), Duration::from_secs(1));
     assert_eq!(state.withheld_instances(), 20);
     state.set_exposures(&["internal".into()].into(), Duration::from_secs(2));
     assert_eq!((state.withheld_instances(), state.instances()), (20, 20));

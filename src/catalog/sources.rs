@@ -183,7 +183,7 @@ impl Catalog {
 
     /// One service as the union of what all sources say; `None` when no source knows it.
     /// A record that holds only rejected entries does not make a service. Where sources disagree the
-    /// one of the lesser priority is right, then the one of the lesser name.
+    /// one with the lower priority number is right, then the one whose name comes first.
     #[must_use]
     pub fn service(&self, name: &Arc<str>) -> Option<Service> {
         self.service_after(name, None)
@@ -247,7 +247,7 @@ mod tests {
     }
 
     impl Catalog {
-        fn hear(&mut self, event: Event) -> Touched {
+        fn receive(&mut self, event: Event) -> Touched {
             self.apply(event, Duration::ZERO)
         }
     }
@@ -260,29 +260,29 @@ mod tests {
     fn only_what_changed_is_touched() {
         let mut catalog = Catalog::new([("a".into(), None), ("b".into(), None)]);
         let all = vec![("x", Some(record(1))), ("y", Some(record(2)))];
-        assert_eq!(names(&catalog.hear(event("a", all.clone(), true))), ["x", "y"]);
+        assert_eq!(names(&catalog.receive(event("a", all.clone(), true))), ["x", "y"]);
         assert!(!catalog.ready(), "b has not delivered");
-        assert_eq!(names(&catalog.hear(event("a", all, true))), [""; 0]);
+        assert_eq!(names(&catalog.receive(event("a", all, true))), [""; 0]);
         assert_eq!(
-            names(&catalog.hear(event("a", vec![("y", Some(record(3)))], false))),
+            names(&catalog.receive(event("a", vec![("y", Some(record(3)))], false))),
             ["y"]
         );
-        catalog.hear(event("b", vec![("x", Some(record(9)))], true));
+        catalog.receive(event("b", vec![("x", Some(record(9)))], true));
         assert!(catalog.ready());
         assert_eq!(catalog.service(&"x".into()).unwrap().instances.len(), 2);
         assert_eq!(
-            names(&catalog.hear(event("a", vec![("y", Some(record(3)))], true))),
+            names(&catalog.receive(event("a", vec![("y", Some(record(3)))], true))),
             ["x"]
         );
         assert_eq!(catalog.service(&"x".into()).unwrap().instances.len(), 1);
         assert_eq!(
-            names(&catalog.hear(event("a", vec![("z", None)], false))),
+            names(&catalog.receive(event("a", vec![("z", None)], false))),
             [""; 0]
         );
     }
 
     #[test]
-    fn the_lesser_priority_is_stronger_than_the_lesser_name() {
+    fn a_lower_priority_number_is_stronger_than_an_earlier_name() {
         let mut catalog = Catalog::default();
         for (name, priority) in [("a", 1), ("b", 0)] {
             let settings = Settings {
@@ -294,7 +294,7 @@ mod tests {
         for (source, id) in [("a", "of-a"), ("b", "of-b")] {
             let mut record = record(1);
             record.instances[0].id = id.into();
-            catalog.hear(event(source, vec![("x", Some(record))], true));
+            catalog.receive(event(source, vec![("x", Some(record))], true));
         }
         let service = catalog.service(&"x".into()).unwrap();
         assert_eq!((&*service.instances[0].id, service.behind.len()), ("of-b", 0));
@@ -303,14 +303,14 @@ mod tests {
     #[test]
     fn an_away_source_keeps_its_facts() {
         let mut catalog = Catalog::new([("a".into(), None)]);
-        catalog.hear(event("a", vec![("x", Some(record(1)))], true));
+        catalog.receive(event("a", vec![("x", Some(record(1)))], true));
         let away = Event {
             source: "a".into(),
             what: What::Status(Status::Away {
                 reason: "gone".into(),
             }),
         };
-        let touched = catalog.hear(away);
+        let touched = catalog.receive(away);
         assert!(touched.status && touched.services.is_empty());
         assert!(catalog.service(&"x".into()).is_some());
     }
@@ -318,19 +318,19 @@ mod tests {
     #[test]
     fn a_note_stands_beside_the_status() {
         let mut catalog = Catalog::new([("a".into(), None)]);
-        catalog.hear(event("a", vec![("x", Some(record(1)))], true));
+        catalog.receive(event("a", vec![("x", Some(record(1)))], true));
         let note = |text: Option<&str>| Event {
             source: "a".into(),
             what: What::Note(text.map(str::to_owned)),
         };
-        assert!(catalog.hear(note(Some("slow"))).status);
-        assert_eq!(catalog.hear(note(Some("slow"))), Touched::default(), "known");
+        assert!(catalog.receive(note(Some("slow"))).status);
+        assert_eq!(catalog.receive(note(Some("slow"))), Touched::default(), "known");
         let state = catalog.source("a").unwrap();
         assert_eq!(
             (state.note(), state.services(), state.status()),
             (Some("slow"), 1, &Status::Connecting)
         );
-        assert!(catalog.hear(note(None)).status);
+        assert!(catalog.receive(note(None)).status);
         assert_eq!(catalog.source("a").unwrap().note(), None);
     }
 
@@ -341,7 +341,7 @@ mod tests {
             issues: vec![Issue::rejected("k", "broken")],
             ..ServiceRecord::default()
         };
-        let touched = catalog.hear(event("a", vec![("x", Some(bad))], true));
+        let touched = catalog.receive(event("a", vec![("x", Some(bad))], true));
         assert_eq!(touched.new_issues.len(), 1);
         assert!(catalog.service(&"x".into()).is_none());
     }

@@ -58,9 +58,9 @@ pub struct Xds {
     pub listen: SocketAddr,
     /// Without TLS the port answers on loopback only, unless this says otherwise.
     pub allow_plaintext: bool,
-    /// So long without a change before one is served (the first after quiet goes at once).
+    /// How long it must be quiet before a change is served (the first one after a quiet time is served at once).
     pub settle: Duration,
-    /// At the most so long after the first change of a burst.
+    /// The longest time from the first change of a burst until it is served.
     pub settle_max: Duration,
     /// How long tasks and streams may take to end at shutdown.
     pub shutdown_timeout: Duration,

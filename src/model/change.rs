@@ -1,4 +1,4 @@
-//! What a source tells the hub: services anew, services gone, and how it is itself.
+//! What a source reports to the hub: services that are new or changed, services gone, and how it is itself.
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ pub enum What {
     /// What its operator should know of a source that works, one sentence; `None`: nothing any more.
     /// Facts and status stay as they are.
     Note(Option<String>),
-    /// All that it holds was asked for anew since it was asked to do so for the so-many-th time, and what
-    /// differed was told before this.
+    /// The source has read everything that it holds again since the hub's request of this number, and has delivered
+    /// what differed.
     Verified(u64),
     /// A number for the metrics. Facts, status and note stay as they are.
     Measured(Measured),
@@ -36,7 +36,7 @@ pub enum What {
 pub enum Measured {
     /// Services that are read in turns, because the registry does not allow a watch for each.
     Swept(usize),
-    /// So many more services of which a watch had missed a change.
+    /// How many more services had a change that a watch missed.
     Missed(u64),
     /// Blocking reads that something on the way to the registry has ended since.
     Cut(u64),
@@ -50,14 +50,14 @@ pub struct Change {
     /// The change names every service of the source: what it does not name is gone.
     /// The first change of a source must be complete (an empty one means: reachable and empty).
     pub complete: bool,
-    /// Entries that could not be given to any service, anew (`None`: as before).
+    /// All entries that could not be given to any service now (`None`: as before).
     pub stray: Option<Vec<Issue>>,
 }
 
 /// What a source says of itself, apart from its facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Nothing heard yet.
+    /// Nothing received yet.
     Connecting,
     /// Reachable, and what we hold is current.
     Live,
@@ -85,13 +85,13 @@ impl Status {
 /// of a service ([`super::Service::all_unhealthy`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Nothing heard yet.
+    /// Nothing received yet.
     Connecting,
     /// Reachable, and it knows services.
     Live,
     /// Reachable, and it knows none.
     Empty,
-    /// Not reachable or not to be trusted now; what was heard before stays in force.
+    /// Not reachable or not trusted at present; what was received before stays in force.
     Away,
 }
 

@@ -8,7 +8,7 @@ use super::policy::{Expose, OnAllUnhealthy, Protocol};
 use super::route::{Matcher, RouteRule};
 use super::service::Service;
 
-/// A gRPC stream may be silent for so long; Envoy's default of five minutes cuts quiet watches.
+/// A gRPC stream may be silent for this time; Envoy's default of five minutes cuts quiet watches.
 const GRPC_STREAM_IDLE: Duration = Duration::from_secs(3600);
 
 /// Where a service is exposed that does not declare it.

@@ -7,10 +7,10 @@ use std::time::Duration;
 pub struct GuardRule {
     /// More than this share of the instances, in percent; 100: never withheld.
     pub share: u32,
-    /// And more than so many instances, taken away by one change.
+    /// And more than this number of instances, removed by one change.
     pub at_once: u16,
-    /// And more than so many, taken away by all changes within [`WINDOW`](crate::catalog::guard::WINDOW): somebody takes servers away by hand,
-    /// one after the other.
+    /// And more than this number, removed by all changes within [`WINDOW`](crate::catalog::guard::WINDOW): somebody
+    /// removes servers by hand, one after the other.
     pub in_all: u16,
     /// Let through after this, if the source still says so.
     pub hold: Duration,

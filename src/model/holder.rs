@@ -29,7 +29,7 @@ pub struct Holder {
 /// claims it.
 pub type Holders = BTreeMap<Requests, Holder>;
 
-/// Which of two services was registered first: the lesser one. A registry counts its registrations (Consul's
+/// Which of two services was registered first: the lower one. A registry counts its registrations (Consul's
 /// `CreateIndex`, etcd's create revision); between registries their order in the configuration decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seniority {

@@ -29,10 +29,10 @@ pub struct Clusters {
     pub on_all_unhealthy: OnAllUnhealthy,
     /// How often a request that never reached a server is tried on another one.
     pub retries: u32,
-    /// Connections to HTTP/1 servers that are idle for so long are closed by Envoy; zero: never. A server
+    /// Connections to HTTP/1 servers that are idle for this time are closed by Envoy; zero: never. A server
     /// that closes them itself, as the next request comes, fails that request.
     pub idle_timeout: Duration,
-    /// The routes of a service stay for so long after its last instance left; zero: they go with it.
+    /// The routes of a service stay for this time after its last instance left; zero: they go with it.
     pub keep_routes: Duration,
 }
 

@@ -42,7 +42,7 @@ pub fn callees(service: &Service, on_all_unhealthy: OnAllUnhealthy) -> Callees {
 /// Whether gRPC clients may dial a service by its name: it speaks HTTP/2, and does not
 /// declare `expose = none`.
 #[must_use]
-pub fn is_dialled(effective: &Effective) -> bool {
+pub fn has_api_listener(effective: &Effective) -> bool {
     matches!(effective.cluster.protocol, Protocol::Grpc | Protocol::Http2)
         && effective.expose != Expose::Nothing
 }
@@ -77,7 +77,7 @@ pub fn variants(service: &Arc<Service>, on_all_unhealthy: OnAllUnhealthy) -> Vec
 }
 
 /// What stops clients that drop calls from calling a service which is there, and no longer for gRPC clients.
-pub(super) fn undialled(service: &Arc<Service>) -> Planned {
+pub(super) fn stopped(service: &Arc<Service>) -> Planned {
     let why = format!("{} is not for gRPC clients", service.name);
     Planned::EndpointsFor(Client::GrpcDrops, service.clone(), Callees::Nobody(why))
 }
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_speaks_http2_and_wants_callers_is_dialled() {
+    fn what_speaks_http2_and_wants_callers_has_an_api_listener() {
         let cases = [
             (Some(Protocol::Grpc), None, true),
             (Some(Protocol::Http2), None, true),
@@ -194,7 +194,7 @@ mod tests {
         for (protocol, expose, wanted) in cases {
             let service = speaking(protocol, expose);
             let effective = Effective::of(&service, &Clusters::DEFAULT);
-            assert_eq!(is_dialled(&effective), wanted, "{:?}", service.policy);
+            assert_eq!(has_api_listener(&effective), wanted, "{:?}", service.policy);
         }
     }
 }

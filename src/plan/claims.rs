@@ -28,17 +28,17 @@ pub struct Claim {
     /// What becomes of them.
     pub action: Action,
     /// Whose host it is: of equal claims the nearest is kept.
-    pub kin: Kin,
+    pub relation: Relation,
     /// Claimed by a policy document.
     pub documented: bool,
     /// Of a service without instances, whose routes are kept: [`Service::kept`].
     pub kept: Option<Duration>,
 }
 
-/// How a host is related to the service that claims it. Otherwise whoever registers a lesser
-/// name could take over the host of a service by naming it, or by its name in capitals.
+/// How a host is related to the service that claims it. Otherwise whoever registers a name that
+/// sorts earlier could take over the host of a service by naming it, or by its name in capitals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kin {
+pub enum Relation {
     /// The operator gives these requests to this service by its name (`exposures.NAME.owners`).
     Given,
     /// The operator gives the host to services of this name.
@@ -144,7 +144,7 @@ fn claim(
 ) -> Claim {
     Claim {
         exposure: name.clone(),
-        kin: kin(service, exposure, &host, &rule.matcher),
+        relation: relation_of(service, exposure, &host, &rule.matcher),
         host,
         matcher: rule.matcher.clone(),
         headers: rule.headers.clone(),
@@ -155,17 +155,17 @@ fn claim(
     }
 }
 
-fn kin(service: &Service, exposure: &Exposure, host: &str, matcher: &Matcher) -> Kin {
+fn relation_of(service: &Service, exposure: &Exposure, host: &str, matcher: &Matcher) -> Relation {
     if exposure.gives(host, &matcher.paths(), &service.name) {
-        return Kin::Given;
+        return Relation::Given;
     }
     let own = |pattern: &String| match pattern.replace("{service}", &service.name) {
-        own if own == host => Some(Kin::Own),
-        own if own.eq_ignore_ascii_case(host) => Some(Kin::Namesake),
+        own if own == host => Some(Relation::Own),
+        own if own.eq_ignore_ascii_case(host) => Some(Relation::Namesake),
         _ => None,
     };
     let nearest = exposure.service_hosts.iter().filter_map(own).min();
-    nearest.unwrap_or(Kin::Other)
+    nearest.unwrap_or(Relation::Other)
 }
 
 /// The hosts a route stands under: its own, if it may claim that, or all of the exposure.

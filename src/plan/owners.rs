@@ -1,7 +1,7 @@
 //! Which claims of an exposure count: of several services that claim the same requests one has them. Pure.
 //!
 //! In this order: what `exposures.NAME.owners` says; whose own host it is; a policy document before what
-//! instances declare; who has the requests already; who was registered first; the lesser name. A service whose
+//! instances declare; who has the requests already; who was registered first; the name that sorts first. A service whose
 //! routes are kept ([`Claim::kept`]) has no instances: it keeps requests from wider routes for as long as they
 //! are kept, and from another claim of exactly the same requests until its time, but for one that stood before
 //! its last instance left: that one has them in the meantime.
@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::claims::{Claim, Kin, describe};
+use super::claims::{Claim, Relation, describe};
 use crate::model::{Holder, Holders, Issue, Paths, Requests, Seniority};
 
 /// What decides beside the claims themselves.
@@ -74,8 +74,8 @@ pub fn decide<'a>(claims: &[&'a Claim], contest: &Contest<'_>) -> Decided<'a> {
 /// claimed, and nothing below them.
 fn only_the_owner(host: &str, wishes: &mut Vec<Wish<'_>>, issues: &mut Vec<Issue>) {
     let related = wishes.iter().map(|wish| wish.claim);
-    let related = related.filter(|c| matches!(c.kin, Kin::Own | Kin::Namesake));
-    let Some(owner) = related.min_by_key(|c| (c.kin, &c.cluster)) else {
+    let related = related.filter(|c| matches!(c.relation, Relation::Own | Relation::Namesake));
+    let Some(owner) = related.min_by_key(|c| (c.relation, &c.cluster)) else {
         return;
     };
     let of_the_kept: Vec<(Paths, Vec<(String, String)>)> = wishes
@@ -88,8 +88,9 @@ fn only_the_owner(host: &str, wishes: &mut Vec<Wish<'_>>, issues: &mut Vec<Issue
         let same = |(paths, headers): &(Paths, Vec<(String, String)>)| {
             *paths == wish.paths && *headers == claim.headers
         };
-        let allowed =
-            claim.cluster == owner.cluster || claim.kin == Kin::Given || of_the_kept.iter().any(same);
+        let allowed = claim.cluster == owner.cluster
+            || claim.relation == Relation::Given
+            || of_the_kept.iter().any(same);
         if !allowed && claim.kept.is_none() {
             issues.push(not_the_owner(host, claim, &owner.cluster));
         }
@@ -98,7 +99,7 @@ fn only_the_owner(host: &str, wishes: &mut Vec<Wish<'_>>, issues: &mut Vec<Issue
 }
 
 fn not_the_owner(host: &str, claim: &Claim, owner: &str) -> Issue {
-    let reason = if claim.kin == Kin::Namesake {
+    let reason = if claim.relation == Relation::Namesake {
         format!(
             "the names `{}` and `{owner}` differ by case only, which hosts do not: host `{host}` is that of `{owner}`",
             claim.cluster
@@ -130,7 +131,7 @@ fn specificity<'a>(wish: &'a Wish<'_>) -> impl Ord + use<'a> {
 fn detail(claim: &Claim) -> impl Ord + use<> {
     let action = &claim.action;
     (
-        claim.kin,
+        claim.relation,
         (!action.timeout.declared, action.timeout),
         (!action.stream_idle_timeout.declared, action.stream_idle_timeout),
     )
@@ -142,7 +143,7 @@ fn one<'a>(host: &str, rivals: &[Wish<'a>], contest: &Contest<'_>, decided: &mut
         return;
     };
     let alone = rivals.iter().all(|rival| rival.claim.cluster == first.cluster);
-    if alone && matches!(first.kin, Kin::Own | Kin::Namesake) {
+    if alone && matches!(first.relation, Relation::Own | Relation::Namesake) {
         let claim = rivals.iter().map(|r| r.claim).min_by_key(|c| detail(c));
         decided.claims.extend(claim);
         return;
@@ -156,7 +157,7 @@ fn one<'a>(host: &str, rivals: &[Wish<'a>], contest: &Contest<'_>, decided: &mut
     let winner = winner(rivals, before, contest);
     decided.claims.push(winner);
     // The last instance of the holder may only be on its way to a restart: until its time is over, others have its
-    // requests for the meantime at the most, and who claims them in that time comes after who did before.
+    // requests only for the meantime, and who claims them in that time comes after who did before.
     let absent = before.filter(|holder| {
         let is_it = |rival: &&Wish<'_>| rival.claim.cluster == holder.service;
         let waits = |rival: &Wish<'_>| rival.claim.kept.is_some_and(|from| contest.now < from);
@@ -192,8 +193,8 @@ fn outranks(claim: &Claim, rivals: &[Wish<'_>], other: &Arc<str>) -> bool {
 }
 
 /// What the operator, the host and a policy document say.
-const fn word(claim: &Claim) -> (Kin, bool) {
-    (claim.kin, !claim.documented)
+const fn word(claim: &Claim) -> (Relation, bool) {
+    (claim.relation, !claim.documented)
 }
 
 fn winner<'a>(rivals: &[Wish<'a>], before: Option<&Holder>, contest: &Contest<'_>) -> &'a Claim {
@@ -226,7 +227,7 @@ fn winner<'a>(rivals: &[Wish<'a>], before: Option<&Holder>, contest: &Contest<'_
 
 /// Whether a service without instances leaves its requests to a claim of one with instances.
 fn gives_way(kept: &Claim, claim: &Claim, before: Option<&Holder>, now: Duration) -> bool {
-    let strength = |c: &Claim| (c.kin == Kin::Given, c.documented);
+    let strength = |c: &Claim| (c.relation == Relation::Given, c.documented);
     let of_another = || before.is_some_and(|holder| holder.service != kept.cluster);
     let stood = || before.is_some_and(|holder| holder.others.contains(&claim.cluster));
     match strength(kept).cmp(&strength(claim)) {
@@ -247,7 +248,10 @@ fn lost(host: &str, claim: &Claim, winner: &Claim) -> Issue {
     let document = format!("a policy document of `{name}` with this route");
     let has = &winner.cluster;
     let (why, how) = match winner {
-        Claim { kin: Kin::Given, .. } => ("to which bridge.toml gives it".to_owned(), owners),
+        Claim {
+            relation: Relation::Given,
+            ..
+        } => ("to which bridge.toml gives it".to_owned(), owners),
         Claim {
             kept: Some(_),
             documented: false,

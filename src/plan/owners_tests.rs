@@ -38,7 +38,7 @@ impl Scene {
         }
     }
 
-    /// Who has `route` when these services claim it, so many seconds after the beginning; and what is said.
+    /// Who has `route` when these services claim it, this number of seconds after the beginning; and what is reported.
     fn at(&mut self, second: u64, route: &str, names: &[&str]) -> (String, Vec<Issue>) {
         let mut exposure = Exposure::internal();
         exposure.owners.clone_from(&self.owners);
@@ -108,7 +108,7 @@ fn a_newcomer_never_takes_a_running_route() {
     assert_eq!(
         scene.has(4, &["web", "aaa-experiment"]),
         "aaa-experiment",
-        "the lesser name"
+        "the name that sorts first"
     );
     scene.oldest = vec!["web", "aaa-experiment"];
     assert_eq!(

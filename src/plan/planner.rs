@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::callees::{is_dialled, undialled, variants};
+use super::callees::{has_api_listener, stopped, variants};
 use super::hosts::{Hosts, Touched};
 use super::slips::slips;
 use super::standing::{News, Standing};
@@ -45,7 +45,7 @@ pub struct Planner {
 struct Known {
     owned: Owned,
     claimed: Claimed,
-    dialled: Dialled,
+    api_listener: ApiListener,
 }
 
 /// Services in some state.
@@ -82,7 +82,7 @@ pub struct Explained {
 
 /// Whether gRPC's own clients may dial a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Dialled {
+enum ApiListener {
     #[default]
     Never,
     Yes,
@@ -95,30 +95,30 @@ fn resources(
     service: &Arc<Service>,
     effective: &Effective,
     network: &Network,
-    dialled: &mut Dialled,
+    api_listener: &mut ApiListener,
 ) -> (Vec<Planned>, Option<Issue>) {
     let name = &service.name;
-    let wanted = is_dialled(effective);
+    let wanted = has_api_listener(effective);
     let taken = wanted && network.listeners.contains_key(name);
-    *dialled = match *dialled {
-        _ if wanted && !taken => Dialled::Yes,
-        Dialled::Never => Dialled::Never,
-        Dialled::Yes | Dialled::NoLonger => Dialled::NoLonger,
+    *api_listener = match *api_listener {
+        _ if wanted && !taken => ApiListener::Yes,
+        ApiListener::Never => ApiListener::Never,
+        ApiListener::Yes | ApiListener::NoLonger => ApiListener::NoLonger,
     };
     let on_all_unhealthy = effective.cluster.all_unhealthy;
     let endpoints = Planned::Endpoints {
         service: service.clone(),
         on_all_unhealthy,
-        dialled: *dialled == Dialled::Yes,
+        api_listener: *api_listener == ApiListener::Yes,
     };
     let mut planned = vec![Planned::Cluster(name.clone(), effective.cluster), endpoints];
-    match dialled {
-        Dialled::Never => {}
-        Dialled::Yes => {
-            planned.push(Planned::Dialled(name.clone()));
+    match api_listener {
+        ApiListener::Never => {}
+        ApiListener::Yes => {
+            planned.push(Planned::ApiListener(name.clone()));
             planned.extend(variants(service, on_all_unhealthy));
         }
-        Dialled::NoLonger => planned.push(undialled(service)),
+        ApiListener::NoLonger => planned.push(stopped(service)),
     }
     let issue = taken.then(|| {
         let reason = format!(
@@ -320,7 +320,7 @@ impl Planner {
         let name = &service.name;
         let known = self.services.entry(name.clone()).or_default();
         let effective = Effective::of(service, &self.network.clusters);
-        let (planned, grpc) = resources(service, &effective, &self.network, &mut known.dialled);
+        let (planned, grpc) = resources(service, &effective, &self.network, &mut known.api_listener);
         known.owned.replace(planned, steps);
         let mut claimed = claims(service, &effective, &self.network.exposures);
         claimed.issues.extend(grpc);

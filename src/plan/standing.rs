@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Remembered;
 use crate::model::{Policy, Service};
 
-/// For so long after its last instance left, the requests of a service are not taken over by one that did not
+/// For this time after its last instance left, the requests of a service are not taken over by one that did not
 /// claim them before: it may only be on its way to a restart.
 const HANDOVER: Duration = Duration::from_secs(60);
 
@@ -74,7 +74,7 @@ impl Standing {
         }
     }
 
-    /// Routes stay for so long from now on, also those of services that have left already.
+    /// Routes stay for this time from now on, also those of services that have left already.
     pub(super) fn set_keep(&mut self, keep: Duration) {
         if std::mem::replace(&mut self.keep, keep) == keep {
             return;

@@ -59,12 +59,12 @@ pub enum Planned {
         /// What happens when none of them is healthy.
         on_all_unhealthy: OnAllUnhealthy,
         /// gRPC's own clients get them, too.
-        dialled: bool,
+        api_listener: bool,
     },
     /// Its instances as these clients of gRPC get them instead.
     EndpointsFor(Client, Arc<Service>, Callees),
     /// What gRPC's own clients dial.
-    Dialled(Arc<str>),
+    ApiListener(Arc<str>),
     /// The same for these clients while there is nobody to call, because of this.
     Stopped(Client, Arc<str>, String),
 }
@@ -77,7 +77,7 @@ impl Planned {
             Self::Cluster(name, _) => (Kind::Cluster, Client::Envoy, name),
             Self::Endpoints { service, .. } => (Kind::Endpoints, Client::Envoy, &service.name),
             Self::EndpointsFor(client, service, _) => (Kind::Endpoints, *client, &service.name),
-            Self::Dialled(name) => (Kind::Listener, Client::Envoy, name),
+            Self::ApiListener(name) => (Kind::Listener, Client::Envoy, name),
             Self::Stopped(client, name, _) => (Kind::Listener, *client, name),
         };
         Key {
@@ -104,7 +104,7 @@ impl Inputs {
     fn of(planned: &Planned) -> Option<Self> {
         Some(match planned {
             Planned::Cluster(_, settings) => Self::Cluster(*settings),
-            Planned::Dialled(_) => Self::Name,
+            Planned::ApiListener(_) => Self::Name,
             Planned::Stopped(_, _, why) => Self::Reason(why.clone()),
             Planned::Endpoints { .. } | Planned::EndpointsFor(..) => return None,
         })

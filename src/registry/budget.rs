@@ -1,6 +1,6 @@
 //! The bytes that registries may take, whatever they send: answers under way, and what is known of them. A read takes
-//! its share as its answer grows, and waits while others hold too much; who would wait for ever is refused. What is
-//! known has three quarters at the most, by weights that stand for what the whole bridge makes of it.
+//! its share as its answer grows, and waits while others hold too much; a read that would wait without end is refused. What is
+//! known has at most three quarters, by weights that stand for what the whole bridge makes of it.
 //!
 //! Never blocks a read that holds nothing for the sake of itself, and never lets a share outlive its answer.
 
@@ -70,7 +70,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// So many bytes in all.
+    /// This number of bytes in all.
     #[must_use]
     pub fn new(most: usize) -> Self {
         Self(Arc::new(Shared {
@@ -110,26 +110,26 @@ impl Budget {
 }
 
 impl State {
-    /// What answers may hold of so much.
+    /// What answers may hold of this maximum.
     fn for_answers(&self, most: usize) -> usize {
         most.saturating_sub(self.known).max(most / 4)
     }
 }
 
 impl Known {
-    /// So much may be known of this registry, beside the others.
+    /// What may be known of this registry, beside the others.
     #[must_use]
     pub fn most(&self) -> usize {
         let others = self.budget.state().known - self.weight;
         (self.budget.0.most / 4 * 3).saturating_sub(others)
     }
 
-    /// So many instances are known now, and nothing else.
+    /// This number of instances are known now, and nothing else.
     pub fn set_instances(&mut self, instances: usize) {
         self.set(instances.saturating_mul(INSTANCE));
     }
 
-    /// So much is known now.
+    /// What is known now weighs this.
     pub fn set(&mut self, weight: usize) {
         let mut state = self.budget.state();
         state.known = state.known - self.weight + weight;
@@ -149,7 +149,7 @@ impl Drop for Known {
 }
 
 impl Share {
-    /// Takes so many bytes more; waits while others hold them.
+    /// Takes this number of bytes more; waits while others hold them.
     ///
     /// # Errors
     /// [`Exhausted`]: it alone would be too much, or all others wait, too.
@@ -182,7 +182,7 @@ impl Share {
         }
     }
 
-    /// Gives so many bytes back.
+    /// Gives this number of bytes back.
     pub fn shrink(&mut self, bytes: usize) {
         let bytes = bytes.min(self.held);
         if bytes == 0 {
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_waits_for_ever() {
+    async fn nobody_waits_without_end() {
         let budget = Budget::new(100);
         let (mut one, mut two) = (budget.share(), budget.share());
         one.grow(50).await.unwrap();

@@ -7,7 +7,7 @@ pub const INSTANCE: usize = 1 << 10;
 /// One service beside its instances: its watch, its cluster, its routes.
 pub const SERVICE: usize = 8 << 10;
 
-/// For people: why something is left out where so much may be known, and what it takes.
+/// For people: why something is left out where at most this number of bytes may be known, and what it takes.
 #[must_use]
 pub fn beyond(most: usize) -> String {
     format!(

@@ -17,7 +17,7 @@ use envoy_types::pb::envoy::r#type::v3::FractionalPercent;
 use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 use prost::Message as _;
 
-use super::dialled;
+use super::api_listener;
 use super::endpoints::{assignment, draft, endpoints as base, placeholder};
 use crate::model::{OnAllUnhealthy, Service};
 use crate::plan::Callees;
@@ -53,8 +53,8 @@ pub fn gone(client: Client, kind: Kind, name: &str) -> Option<Vec<u8>> {
         (Client::Envoy, _) | (_, Kind::Cluster | Kind::Route) => None,
         // Their endpoints stop them ([`crate::plan::callees`]). Node's process ends when endpoints change behind a listener
         // without its host.
-        (Client::GrpcDrops, Kind::Listener) => Some(dialled::dialled(&Arc::from(name)).body),
-        (_, Kind::Listener) => Some(dialled::stopped(&Arc::from(name), &why()).body),
+        (Client::GrpcDrops, Kind::Listener) => Some(api_listener::api_listener(&Arc::from(name)).body),
+        (_, Kind::Listener) => Some(api_listener::stopped(&Arc::from(name), &why()).body),
         (_, Kind::Endpoints) => Some(dropping(name, &format!("{name} is not registered")).encode_to_vec()),
     }
 }
@@ -87,7 +87,7 @@ pub fn too_large(draft: &Draft) -> Option<String> {
         // Rounded, so that the sentence does not change with each instance.
         let mebibytes = length.div_ceil(1 << 20);
         format!(
-            "its endpoints take {mebibytes} MiB at the most, and gRPC clients refuse a message above 4 MiB: they go on \
+            "its endpoints take {mebibytes} MiB at most, and gRPC clients refuse a message above 4 MiB: they go on \
              with what they have. No option of theirs reaches the channel to the bridge (`MaxCallRecvMsgSize`, \
              `grpc.max_receive_message_length`, `maxInboundMessageSize` are for calls): register fewer instances \
              under one name, or let its callers go through Envoy"

@@ -27,7 +27,7 @@ use super::endpoints::socket;
 use crate::model::{Bind, Listener};
 use crate::xds::{Draft, Kind, Reach};
 
-/// A request or stream may be silent for so long, unless its route says otherwise. Envoy's own default,
+/// A request or stream may be silent for this time, unless its route says otherwise. Envoy's own default,
 /// written down: it is all that ends a request of which no timeout is declared.
 const STREAM_IDLE: Duration = Duration::from_secs(300);
 

@@ -3,8 +3,8 @@
 //! hashes: no map with more than one entry is ever encoded).
 
 mod any;
+pub mod api_listener;
 pub mod cluster;
-pub mod dialled;
 mod endpoint_wire;
 pub mod endpoints;
 pub mod grpc;

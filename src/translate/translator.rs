@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::api_listener::{api_listener, stopped};
 use super::cluster::cluster;
-use super::dialled::{dialled, stopped};
 use super::endpoints::endpoints;
 use super::listener::{listener, reach};
 use super::route::Hosts;
@@ -133,16 +133,16 @@ impl Translator {
             Planned::Endpoints {
                 service,
                 on_all_unhealthy,
-                dialled,
+                api_listener,
             } => {
                 let draft = endpoints(service, *on_all_unhealthy);
-                self.note_size(&service.name, too_large(&draft).filter(|_| *dialled));
+                self.note_size(&service.name, too_large(&draft).filter(|_| *api_listener));
                 Update::Put(draft)
             }
             Planned::EndpointsFor(client, service, callees) => {
                 for_one(client, grpc::endpoints(service, callees))
             }
-            Planned::Dialled(name) => Update::Put(dialled(name)),
+            Planned::ApiListener(name) => Update::Put(api_listener(name)),
             Planned::Stopped(client, name, why) => for_one(client, stopped(name, why)),
         }
     }

@@ -73,7 +73,7 @@ impl SourceState {
         let there = record.instances.iter().filter(|i| i.address == address).count();
         touched.gone += there;
         if let Some(over) = guard.gone(&name, there) {
-            return self.replace(name, over.told, touched);
+            return self.replace(name, over.reported, touched);
         }
         let record = Arc::make_mut(record);
         record.instances.retain(|i| i.address != address);

@@ -141,7 +141,7 @@ impl Pattern {
             return Err(format!("has more than {MAX_KEY} bytes below the prefix"));
         }
         let given = key.split('/').count();
-        // So many parts beyond one each are those of the `...`.
+        // The parts beyond one each are those of the `...`.
         let Some(more) = given.checked_sub(self.parts.len()) else {
             return Ok(None);
         };
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_pattern_is_told() {
+    fn a_wrong_pattern_is_an_error() {
         for (pattern, word) in [
             ("", "parts with one slash"),
             ("/{service}", "begin below the prefix"),

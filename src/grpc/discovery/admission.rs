@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::clock;
 
-/// A new stream waits for its turn at most so long: Envoy and gRPC give up after 15 s.
+/// The longest time that a new stream waits for its turn: Envoy and gRPC give up after 15 s.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A first response that its client does not take counts no longer after this.

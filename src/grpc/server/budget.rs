@@ -1,4 +1,4 @@
-//! Bytes of requests that have begun and are not here in full. There is so much for all connections together;
+//! Bytes of requests that have begun and are not here in full. There is a maximum for all connections together;
 //! when it is used up, the connection that holds the most of it is closed: whoever sends small requests, as
 //! nearly all clients do, never is.
 
@@ -75,7 +75,7 @@ impl Budget {
 }
 
 impl Account {
-    /// One of its streams holds so much, where it held `before`.
+    /// One of its streams holds `now` bytes, where it held `before`.
     ///
     /// # Errors
     /// [`TooMuch`]: the connection has too much under way; it is counted all the same.
@@ -144,11 +144,7 @@ mod tests {
         let (small, small_closes) = open(&budget);
         let many: Vec<_> = (0..100).map(|_| open(&budget)).collect();
         for (one, _) in &many {
-            assert_eq!(
-                one.change(0, FREE),
-                Ok(()),
-                "all of them have so much for nothing"
-            );
+            assert_eq!(one.change(0, FREE), Ok(()), "all of them hold this at no cost");
         }
         assert_eq!(large.change(0, FREE + 600 * KIB), Ok(()));
         assert_eq!(small.change(0, FREE + 400 * KIB), Ok(()));

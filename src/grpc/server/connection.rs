@@ -26,7 +26,7 @@ use crate::places::Place;
 /// Deadline for the TLS handshake, and again for the HTTP/2 preface: late clients are disconnected.
 pub(super) const GREETING: Duration = Duration::from_secs(10);
 
-/// HTTP/2's connection preface has so many bytes.
+/// The length of HTTP/2's connection preface, bytes.
 const PREFACE: usize = 24;
 
 /// The first byte of a TLS connection: a handshake record.
@@ -35,8 +35,8 @@ pub(in crate::grpc) const TLS_HANDSHAKE: u8 = 22;
 const MEMORY: Kind = Kind::new("xds.max_request_memory is reached");
 const TLS_HERE: Kind = Kind::new("TLS to a plaintext port");
 
-/// So many first responses of one connection may be on their way: who opens thousands of
-/// streams and does not read waits for itself, not others for it.
+/// Maximum of first responses of one connection that are on their way: a client that opens thousands of streams and
+/// does not read keeps only itself waiting.
 const FIRST_RESPONSES: usize = 16;
 
 /// Who is at the other end of a connection.

@@ -119,7 +119,7 @@ impl<M: Message + Default> Inbox<M> {
         Ok(())
     }
 
-    /// For so long nothing was read here, since the client did not read what it was sent.
+    /// Nothing was read here for this time, because the client did not read what it was sent.
     pub(in crate::grpc) fn excuse(&mut self, time: Duration) {
         self.begun = self.begun.map(|begun| begun + time);
     }

@@ -122,7 +122,7 @@ impl Tls {
             let Ok(contents) = looked.await else {
                 continue;
             };
-            // What cannot be read is a content of its own: told once.
+            // What cannot be read is a content of its own: reported once.
             let seen = contents
                 .as_ref()
                 .map_or_else(|e| fingerprint(Err::<[_; 0], _>(e)), Contents::fingerprint);
@@ -231,8 +231,8 @@ impl Contents {
         };
         let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
-        // No resumption: each connection shows its certificate anew, to the CA of now. Connections
-        // here live for days, so nothing is gained by it either.
+        // No resumption: each connection is verified again, with the CA of today. Connections here live for days, so
+        // resumption would not save anything either.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(config)

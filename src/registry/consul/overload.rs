@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_by_the_second_is_told_from_one_of_connections() {
+    fn a_limit_per_second_is_distinguished_from_one_of_connections() {
         let at_accept = "Your IP is issuing too many concurrent connections, please rate limit your calls";
         for (status, text, rate) in [
             (429, at_accept, false),

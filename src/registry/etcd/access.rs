@@ -109,7 +109,7 @@ impl Tls {
             Some(path) => {
                 let file = PemFile::read(path)?;
                 // The client library passes over what it cannot parse: then nobody would be trusted, and
-                // nobody told why.
+                // nothing would say why.
                 file.roots()?;
                 options.ca_certificate(Certificate::from_pem(file.bytes()))
             }
@@ -127,7 +127,7 @@ impl Tls {
     }
 }
 
-/// Whether certificate and key belong together: told here with the names of their files.
+/// Whether certificate and key belong together: the error names their files.
 fn fits(certificate: &PemFile, key: &PemFile) -> Result<(), PemError> {
     let (chain, secret) = (certificate.certificates()?, key.key()?);
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -1,4 +1,4 @@
-//! What can go wrong with etcd, told apart by what must be done about it.
+//! What can go wrong with etcd, by what must be done about it.
 //!
 //! Compaction, a future revision and "too large" share one code, `OutOfRange`: only the text tells
 //! them apart (etcd `api/v3rpc/rpctypes/error.go`). Never holds a value of a key.
@@ -14,14 +14,14 @@ use crate::text::causes;
 /// An answer of etcd, or the lack of one.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The revision asked for is no longer kept: list anew.
+    /// The revision asked for is no longer kept: list again.
     #[error("the history before revision {before} is compacted")]
     Compacted {
         /// The first revision that is still there; 0 when etcd did not say.
         before: i64,
     },
     /// The member's history ends before what we know already, or is another one: a restored backup, or
-    /// (harmlessly) a member that lags. List anew.
+    /// (harmlessly) a member that lags. List again.
     #[error(
         "the history of etcd is not the one that was seen up to revision {known}: a backup was restored, or \
          this member lags"
@@ -36,7 +36,7 @@ pub enum Error {
         /// etcd's own words.
         reason: String,
     },
-    /// The token ran out, was withdrawn or is older than a change of the rights; or none was shown: log in anew.
+    /// The token ran out, was withdrawn or is older than a change of the rights; or none was shown: log in again.
     #[error("etcd wants a login: {reason}")]
     Expired {
         /// etcd's own words.
@@ -197,7 +197,7 @@ const fn side(error: &rustls::Error) -> Side {
 }
 
 impl Error {
-    /// What is meant by a refusal, of a call or inside a watch: there only the text is told, and one code,
+    /// What is meant by a refusal, of a call or inside a watch: there only the text is given, and one code,
     /// `InvalidArgument`, stands for most of them.
     pub(super) fn refusal(text: &str) -> Option<Self> {
         let any = |words: &[&str]| words.iter().any(|word| text.contains(word));
@@ -212,8 +212,8 @@ impl Error {
         })
     }
 
-    /// Whether the way out is to list anew, from any member, at once. A change too large to be decoded would
-    /// stop each watch from before it, for ever; a listing gets past it.
+    /// Whether the way out is to list again, from any member, at once. A change too large to be decoded would stop each
+    /// watch that starts before it; a listing gets past it.
     #[must_use]
     pub const fn needs_listing(&self) -> bool {
         matches!(
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_and_outages_are_told_apart() {
+    fn refusals_and_outages_are_distinguished() {
         use Error::{Denied, Expired, Login};
         let denied = Status::permission_denied("etcdserver: permission denied");
         assert!(matches!(of(denied), Denied { .. }));
@@ -259,7 +259,7 @@ mod tests {
             "etcdserver: revision of auth store is old",
             "etcdserver: user name is empty",
         ] {
-            // Told by a call with these codes, inside a watch without any.
+            // Reported by a call with these codes, inside a watch without any.
             assert!(matches!(of(Status::unauthenticated(text)), Expired { .. }));
             assert!(matches!(of(Status::invalid_argument(text)), Expired { .. }));
             let inside = format!("rpc error: code = Unauthenticated desc = {text}");

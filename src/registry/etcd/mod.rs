@@ -28,7 +28,7 @@ use crate::registry::budget::Budget;
 
 /// TCP and TLS to one member.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// One request. A frozen member would otherwise hold a call for ever.
+/// One request. A frozen member would otherwise hold a call without end.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// HTTP/2 pings. etcd cuts a connection that pings more often than each 5 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ pub struct Origin {
 
 impl Origin {
     /// Whether this may be the same history as `earlier`, only later. Terms and indexes never fall within
-    /// one history; those of a restored backup begin anew, though its revisions may have passed ours already.
+    /// one history; those of a restored backup start again, though its revisions may have passed ours already.
     #[must_use]
     pub fn continues(self, earlier: Self) -> bool {
         let indexes = self.raft_index.zip(earlier.raft_index);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn another_history_is_told_by_its_term_or_its_index() {
+    fn another_history_is_recognized_by_its_term_or_its_index() {
         let origin = |raft_term, raft_index| Origin {
             cluster_id: 1,
             raft_term,

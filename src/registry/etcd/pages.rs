@@ -89,7 +89,7 @@ impl Pages {
 
     async fn read(&mut self) -> Result<Option<Vec<Kv>>, Error> {
         while self.more {
-            // The page before is used up; this one takes so much while it is decoded.
+            // The page before is used up; this one takes this room while it is decoded.
             let room = WEIGHT.min(self.budget.part());
             self.page = self.budget.share();
             grow(&mut self.page, room).await?;
@@ -157,14 +157,14 @@ async fn grow(share: &mut Share, bytes: usize) -> Result<(), Error> {
     grown.map_err(|_| Error::Silent)?.map_err(Error::Memory)
 }
 
-/// Keys of the first page, where one message may hold so many bytes.
+/// Keys of the first page, where one message may hold this number of bytes.
 fn first_limit(part: usize) -> i64 {
     i64::try_from(part / (2 * PER_KEY))
         .unwrap_or(FIRST_PAGE)
         .clamp(1, FIRST_PAGE)
 }
 
-/// Keys of the next page, after one of so many keys and bytes, where one message may hold `part` bytes. Grows step by
+/// Keys of the next page, after one with this number of keys and bytes, where one message may hold `part` bytes. Grows step by
 /// step: what follows may be larger.
 fn next_limit(limit: i64, keys: usize, weight: usize, part: usize) -> i64 {
     let keys = keys.max(1);

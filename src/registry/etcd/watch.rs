@@ -8,7 +8,7 @@ use etcd_client::{WatchClient, WatchOptions, WatchStream};
 use super::error::Error;
 use super::{Event, Kv, Origin};
 
-/// Fragments of one answer are put together up to so many bytes: a catch-up holds up to a thousand revisions,
+/// Fragments of one answer are put together up to this number of bytes: a catch-up holds up to a thousand revisions,
 /// each with a value of up to [`super::MAX_VALUE`].
 const MAX_HELD: usize = 16 * 1024 * 1024;
 

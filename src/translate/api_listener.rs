@@ -24,7 +24,7 @@ use crate::xds::{Draft, Kind, Reach};
 /// The listener of a service for gRPC clients. It depends on the name alone, so it is
 /// sent once and never again.
 #[must_use]
-pub fn dialled(name: &Arc<str>) -> Draft {
+pub fn api_listener(name: &Arc<str>) -> Draft {
     let host = VirtualHost {
         name: name.to_string(),
         domains: vec!["*".to_owned()],
@@ -34,7 +34,7 @@ pub fn dialled(name: &Arc<str>) -> Draft {
     draft(name, host, vec![name.clone()])
 }
 
-/// The same, while there is nobody to call: no host of it is the one that is dialled. Each client of gRPC
+/// The same, while there is nobody to call: no host of it is the name that clients connect to. Each client of gRPC
 /// fails calls by that, and Go, Java, the C core and tonic-xds name the service that is missing. The route
 /// stays: tonic-xds never again follows a cluster that no route named for a while.
 #[must_use]
@@ -131,7 +131,7 @@ mod tests {
     /// Section 8 of the protocol notes: what a gRPC client demands of a listener.
     #[test]
     fn the_listener_is_what_grpc_clients_demand() {
-        let draft = dialled(&"orders".into());
+        let draft = api_listener(&"orders".into());
         assert_eq!((draft.kind, &*draft.name), (Kind::Listener, "orders"));
         assert_eq!(draft.reach, Reach::ByName, "no wildcard of an Envoy holds it");
         assert_eq!(
@@ -140,7 +140,7 @@ mod tests {
             "it waits for its cluster (rule 47)"
         );
         let listener = Listener::decode(&*draft.body).unwrap();
-        assert_eq!(listener.name, "orders", "the name is what is dialled");
+        assert_eq!(listener.name, "orders", "the name is what clients connect to");
         assert!(listener.address.is_none() && listener.filter_chains.is_empty());
         let any = listener.api_listener.unwrap().api_listener.unwrap();
         assert!(
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(host.domains, [NOBODY]);
         assert_eq!(
             host.routes,
-            routes_of(&dialled(&"orders".into())).virtual_hosts[0].routes,
+            routes_of(&api_listener(&"orders".into())).virtual_hosts[0].routes,
             "tonic-xds goes on watching the cluster"
         );
     }
@@ -253,8 +253,8 @@ mod tests {
     #[test]
     fn equal_names_give_equal_bytes() {
         assert_eq!(
-            dialled(&"orders".into()).body,
-            dialled(&Arc::from(String::from("orders"))).body
+            api_listener(&"orders".into()).body,
+            api_listener(&Arc::from(String::from("orders"))).body
         );
     }
 }
