@@ -53,11 +53,7 @@ fn change(told: &Told, services: &BTreeSet<u8>, complete: bool) -> Event {
         .map(one)
         .filter(|(_, r)| !complete || r.is_some())
         .collect();
-    event(What::Change(Change {
-        services,
-        complete,
-        stray: None,
-    }))
+    event(What::Change(Change::new(services, complete)))
 }
 
 fn event(what: What) -> Event {

@@ -105,13 +105,7 @@ mod tests {
         let stop = CancellationToken::new();
         let reporting = Reporting {
             name: "s".into(),
-            info: SourceInfo {
-                kind: "file",
-                guard: None,
-                registry: None,
-                priority: 0,
-                ask: None,
-            },
+            info: SourceInfo::new("file"),
             events,
             orders,
         };

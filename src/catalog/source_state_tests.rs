@@ -16,12 +16,10 @@ fn record(ids: std::ops::Range<u16>) -> ServiceRecord {
 }
 
 fn reported(complete: bool, services: Vec<(&str, Option<ServiceRecord>)>) -> Change {
-    let services = services.into_iter().map(|(n, r)| (n.into(), r)).collect();
-    Change {
-        services,
+    Change::new(
+        services.into_iter().map(|(n, r)| (n.into(), r)).collect(),
         complete,
-        stray: None,
-    }
+    )
 }
 
 fn state() -> SourceState {

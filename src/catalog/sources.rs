@@ -238,11 +238,7 @@ mod tests {
         let services = services.into_iter().map(|(n, r)| (n.into(), r)).collect();
         Event {
             source: source.into(),
-            what: What::Change(Change {
-                services,
-                complete,
-                stray: None,
-            }),
+            what: What::Change(Change::new(services, complete)),
         }
     }
 

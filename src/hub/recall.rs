@@ -40,12 +40,7 @@ impl Hub {
             .into_iter()
             .map(|(name, record)| (name, Some(record)))
             .collect();
-        let change = Change {
-            services,
-            complete,
-            stray: None,
-        };
         let now = self.now();
-        self.catalog.recall(source, change, now)
+        self.catalog.recall(source, Change::new(services, complete), now)
     }
 }

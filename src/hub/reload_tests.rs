@@ -1,15 +1,12 @@
 //! Orders of a new configuration, and explanations, by a clock that stands still until somebody waits.
 
-use std::collections::BTreeMap;
-
 use tokio::sync::oneshot;
 
-use super::running_tests::{self, Running};
+use super::running_tests::Running;
 use super::*;
 use crate::model::change::What;
 use crate::model::{
-    Bind, Change, Clusters, Exposure, GuardRule, Health, Instance, Listener, Policy, Protocol, ServiceRecord,
-    Status,
+    Bind, Change, GuardRule, Health, Instance, Listener, Policy, Protocol, ServiceRecord, Status,
 };
 use crate::xds::Kind;
 
@@ -17,21 +14,13 @@ fn info(guard: Option<GuardRule>, registry: Option<&str>) -> SourceInfo {
     SourceInfo {
         guard,
         registry: registry.map(str::to_owned),
-        ..running_tests::info()
-    }
-}
-
-fn network() -> Network {
-    Network {
-        clusters: Clusters::DEFAULT,
-        exposures: BTreeMap::from([("internal".into(), Exposure::internal())]),
-        listeners: BTreeMap::new(),
+        ..SourceInfo::new("etcd")
     }
 }
 
 fn start(sources: &[(&str, SourceInfo)]) -> Running {
     let sources = sources.iter().map(|(name, info)| ((*name).into(), info.clone()));
-    Running::start(sources.collect(), network(), None)
+    Running::start(sources.collect(), Network::default(), None)
 }
 
 /// All services of a source: its instances, by name.
@@ -56,11 +45,7 @@ fn all(source: &str, services: &[(&str, &[u16])]) -> Event {
     };
     Event {
         source: source.into(),
-        what: What::Change(Change {
-            services: services.iter().map(one).collect(),
-            complete: true,
-            stray: None,
-        }),
+        what: What::Change(Change::new(services.iter().map(one).collect(), true)),
     }
 }
 
@@ -233,7 +218,7 @@ async fn a_listener_and_a_service_may_change_places() {
     let set = async |hub: &Running, listener: Option<Listener>| {
         let network = Box::new(Network {
             listeners: listener.into_iter().map(|l| ("orders".into(), l)).collect(),
-            ..network()
+            ..Network::default()
         });
         hub.request(|reply| Order::Network { network, reply }).await;
     };

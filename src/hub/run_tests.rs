@@ -1,9 +1,9 @@
 //! The loop of the hub, by a clock that stands still until somebody waits.
 
-use super::running_tests::{Running, info};
+use super::running_tests::Running;
 use super::*;
 use crate::model::change::What;
-use crate::model::{Bind, Change, Clusters, Facts, Instance, Listener, RouteRule, ServiceRecord};
+use crate::model::{Bind, Change, Facts, Instance, Listener, RouteRule, ServiceRecord};
 
 fn record(route: &str) -> ServiceRecord {
     let policy = crate::model::Policy {
@@ -23,11 +23,7 @@ fn event(services: &[(&str, Option<&str>)]) -> Event {
     let one = |(name, route): &(&str, Option<&str>)| ((*name).into(), route.map(record));
     Event {
         source: "s".into(),
-        what: What::Change(Change {
-            services: services.iter().map(one).collect(),
-            complete: true,
-            stray: None,
-        }),
+        what: What::Change(Change::new(services.iter().map(one).collect(), true)),
     }
 }
 
@@ -42,11 +38,10 @@ fn start_after(decisions: Decisions) -> Running {
         ..Listener::new(Bind::Internal, "internal".into())
     };
     let network = Network {
-        clusters: Clusters::DEFAULT,
-        exposures: BTreeMap::from([("internal".into(), crate::model::Exposure::internal())]),
         listeners: BTreeMap::from([("edge".into(), listener)]),
+        ..Network::default()
     };
-    let sources = BTreeMap::from([("s".into(), info())]);
+    let sources = BTreeMap::from([("s".into(), SourceInfo::new("etcd"))]);
     Running::start(sources, network, Some(decisions))
 }
 

@@ -38,14 +38,3 @@ impl Running {
         }
     }
 }
-
-/// What is known of a source that has no guard.
-pub(super) fn info() -> SourceInfo {
-    SourceInfo {
-        kind: "etcd",
-        guard: None,
-        registry: None,
-        priority: 0,
-        ask: None,
-    }
-}

@@ -25,6 +25,18 @@ pub struct SourceInfo {
 }
 
 impl SourceInfo {
+    /// A source of this kind without anything that is optional.
+    #[must_use]
+    pub const fn new(kind: &'static str) -> Self {
+        Self {
+            kind,
+            guard: None,
+            registry: None,
+            priority: 0,
+            ask: None,
+        }
+    }
+
     pub(super) const fn settings(&self) -> Settings {
         Settings {
             guard: self.guard,

@@ -54,6 +54,18 @@ pub struct Change {
     pub stray: Option<Vec<Issue>>,
 }
 
+impl Change {
+    /// These services; `complete`: they are all there are.
+    #[must_use]
+    pub fn new(services: Vec<(Arc<str>, Option<ServiceRecord>)>, complete: bool) -> Self {
+        Self {
+            services,
+            complete,
+            stray: None,
+        }
+    }
+}
+
 /// What a source says of itself, apart from its facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {

@@ -20,6 +20,17 @@ pub struct Network {
     pub listeners: BTreeMap<Arc<str>, Listener>,
 }
 
+impl Default for Network {
+    /// What holds where the operator says nothing: each service is reachable by its name.
+    fn default() -> Self {
+        Self {
+            clusters: Clusters::DEFAULT,
+            exposures: BTreeMap::from([("internal".into(), Exposure::internal())]),
+            listeners: BTreeMap::new(),
+        }
+    }
+}
+
 /// What holds for each generated cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clusters {

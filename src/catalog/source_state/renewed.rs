@@ -54,13 +54,9 @@ impl SourceState {
         let guard = self.guard.as_ref();
         let withheld = |name: &Arc<str>| guard.is_some_and(|guard| guard.withheld().contains_key(name));
         let read_again = self.services.iter().filter_map(concerned);
-        let change = Change {
-            services: read_again.filter(|(name, _)| !withheld(name)).collect(),
-            complete: false,
-            stray: None,
-        };
+        let services = read_again.filter(|(name, _)| !withheld(name)).collect();
         let last_delivery = self.last_delivery;
-        let touched = self.take(change, now);
+        let touched = self.take(Change::new(services, false), now);
         self.last_delivery = last_delivery; // it is not the source that speaks
         touched
     }

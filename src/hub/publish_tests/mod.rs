@@ -3,15 +3,15 @@
 mod requests;
 mod resources;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::Catalog;
 use crate::model::change::What;
 use crate::model::{
-    Bind, Change, Clusters, Event, Exposure, Facts, Health, Instance, Issue, Listener, Network, Policy,
-    Protocol, ServiceRecord,
+    Bind, Change, Clusters, Event, Facts, Health, Instance, Issue, Listener, Network, Policy, Protocol,
+    ServiceRecord,
 };
 use crate::plan::{Decisions, Planned, Planner, Step};
 use crate::translate::Translator;
@@ -61,14 +61,9 @@ fn event_of(name: &str, port: Option<u16>, protocol: Option<Protocol>) -> Event 
         })],
         ..ServiceRecord::default()
     });
-    let change = Change {
-        services: vec![(name.into(), record)],
-        complete: false,
-        stray: None,
-    };
     Event {
         source: "s".into(),
-        what: What::Change(change),
+        what: What::Change(Change::new(vec![(name.into(), record)], false)),
     }
 }
 
@@ -88,7 +83,6 @@ fn network() -> Network {
             keep_routes: Duration::ZERO,
             ..Clusters::DEFAULT
         },
-        exposures: BTreeMap::from([("internal".into(), Exposure::internal())]),
-        listeners: BTreeMap::new(),
+        ..Network::default()
     }
 }

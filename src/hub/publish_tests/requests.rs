@@ -2,14 +2,6 @@
 
 use super::*;
 
-/// A network that keeps routes for an hour.
-fn keeping() -> Network {
-    Network {
-        clusters: Clusters::DEFAULT,
-        ..network()
-    }
-}
-
 /// One instance of a service that declares this route; `None`: it is gone.
 fn declares(name: &str, route: Option<&str>, created: u64) -> Event {
     let mut event = event_of(name, route.map(|_| 80), None);
@@ -37,7 +29,7 @@ impl Scene {
     fn new(decisions: Decisions, events: Vec<Event>) -> Self {
         let mut scene = Self {
             catalog: Catalog::new([("s".into(), None)]),
-            builder: Builder::new(keeping()),
+            builder: Builder::new(Network::default()),
         };
         scene.builder.planner.remember(decisions);
         let mut touched = BTreeSet::new();
