@@ -82,6 +82,43 @@ async fn the_copies_of_a_client_agent_are_not_relied_on_before_they_have_recover
     assert!(!fake.seen(|ask| ask.path.ends_with("/services") && ask.query.contains("near=")));
 }
 
+/// A read that waits on such a copy since before the outage is not waited for, though nothing has changed meanwhile.
+#[tokio::test]
+async fn a_read_that_waits_on_a_copy_is_given_up_after_an_outage() {
+    let (fake, address) = Fake::start().await;
+    fake.streams();
+    fake.is_a_client();
+    fake.set("orders", &[1, 2]);
+    let timing = Timing {
+        recovery: Duration::from_secs(2),
+        ..timing()
+    };
+    let on_a_copy = |ask: &Ask| watches_orders(ask) && !ask.query.contains("near=_agent&");
+    let mut hub = Hub::with(&ConsulSource::new(address), &timing);
+    hub.until_live().await;
+    for port in 10.. {
+        fake.set("orders", &[1, port]);
+        hub.until_ports("orders", &[1, port]).await;
+        if fake.seen(on_a_copy) {
+            break; // it has recovered
+        }
+    }
+    fake.script(|ask| {
+        ask.path
+            .ends_with("/services")
+            .then(|| say(500, 1, "no leader"))?
+    });
+    fake.set("users", &[3]);
+    hub.until_away("").await;
+    fake.forget();
+    fake.script(|_| None);
+    hub.until_live().await;
+    let by_servers = |ask: &Ask| watches_orders(ask) && ask.query.contains("near=_agent&");
+    fake.until_seen(by_servers).await;
+    fake.set("orders", &[1, 7]);
+    hub.until_ports("orders", &[1, 7]).await;
+}
+
 #[tokio::test]
 async fn copies_are_relied_on_once_they_have_recovered_and_those_of_a_server_at_once() {
     for is_server in [true, false] {

@@ -12,12 +12,21 @@ pub(crate) struct Belief {
     /// Epoch and index; `None`: to be confirmed.
     confirmed: Option<(u64, u64)>,
     pub(super) stream: Stream,
-    /// A blocking read of an epoch that is over, and the index that it waits to pass.
-    pub(super) parked: Option<(u64, Blocked)>,
+    /// A blocking read of an epoch that is over.
+    pub(super) parked: Option<Parked>,
     /// Set when the audit reads.
     pub(super) audit: Option<Audited>,
     /// The rank of the next read that confirms it.
     pub(super) rank: Rank,
+}
+
+/// A blocking read that nobody waits for at the moment.
+pub(super) struct Parked {
+    /// The index that it waits to pass.
+    pub(super) index: u64,
+    /// The agent may answer it from its own copy.
+    pub(super) streamed: bool,
+    pub(super) read: Blocked,
 }
 
 /// A blocking read under way.

@@ -1,10 +1,11 @@
 //! A blocking read, with what may happen to it on the way. Never cancelled to be sent again: Consul would go on with it,
 //! and count its connection. A read that the circuit interrupts is parked, and resumed once the same index was
-//! confirmed; what it brings then is a wake-up only.
+//! confirmed; what it brings then is a wake-up only. One that waits on a copy of the agent is given up after an outage,
+//! though: the copy may sleep through every change.
 
 use std::time::Duration;
 
-use super::belief::{Belief, Blocked};
+use super::belief::{Belief, Blocked, Parked};
 use super::next::Next;
 use crate::clock::now;
 use crate::registry::consul::{Answer, Backend, Client, Error, Failure, Mode, Overload, Query};
@@ -42,7 +43,9 @@ pub(super) async fn read(
     belief: &mut Belief,
     (epoch, index): (u64, u64),
 ) -> Result<Result<Answer, Error>, Next> {
-    let parked = belief.parked.take().filter(|(parked, _)| *parked == index);
+    let has_recovered = context.trust.has_recovered();
+    let parked = belief.parked.take();
+    let parked = parked.filter(|parked| parked.index == index && (has_recovered || !parked.streamed));
     let resumed = parked.is_some();
     let mut blocking = Blocking {
         context,
@@ -50,18 +53,19 @@ pub(super) async fn read(
         query,
         epoch,
         index,
-        streamed: context.trust.has_recovered(),
+        streamed: parked.as_ref().map_or(has_recovered, |parked| parked.streamed),
         wait: context.capacity.wait(),
         retries: context.capacity.blocking_retries(),
     };
-    let mut read = parked.map_or_else(|| blocking.send(), |(_, read)| read);
+    let mut read = parked.map_or_else(|| blocking.send(), |parked| parked.read);
     loop {
         let flight = context.capacity.begin_blocking();
         let begun = now();
         let result = tokio::select! {
             result = &mut read => result,
             () = context.trust.circuit.over(epoch) => {
-                belief.parked = Some((index, read));
+                let streamed = blocking.streamed;
+                belief.parked = Some(Parked { index, streamed, read });
                 return Err(Next::Again);
             }
         };
