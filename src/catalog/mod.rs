@@ -1,5 +1,5 @@
 //! All sources merged into one catalog: what is believed of each ([`guard`], [`probe`]), what takes the place of what
-//! cannot be read ([`last_good`]), and what several say of one service ([`union`], [`vote`]).
+//! cannot be read ([`last_good`]), and what several say of one service (`union`, `vote`).
 //!
 //! Pure: no I/O, no clock, no locks. Says which services an event really touched; never decides what becomes of them in
 //! Envoy.

@@ -2,7 +2,7 @@
 //! (`xds.KEY=value`) and etcd JSON (`"KEY"`). The keys are the rows of [`super::keys`]. Pure.
 //!
 //! A bad value costs its own key only: the key is noted as a slip, an [`Issue`] names it, and
-//! the instance stays. What takes its place is decided by [`super::last_good`].
+//! the instance stays. What takes its place is decided by `catalog::last_good`.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! The one service model that all sources are normalised into.
 //!
-//! Pure: no I/O, no clock, no locks, and nothing of ours is imported. A source
-//! parses what its registry said into [`Change`]s; the [`Catalog`] merges them.
+//! Pure: no I/O, no clock, no locks, and of ours only `text` is imported. A source
+//! parses what its registry said into [`Change`]s; the `catalog` merges them.
 
 pub(crate) mod absent;
 pub mod change;
