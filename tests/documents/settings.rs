@@ -208,6 +208,26 @@ const FIXED: &[(&str, &str, &[&str])] = &[
         &["MAX_READ: usize = 40_000;"],
     ),
     (
+        "a list or table of one entry in Consul",
+        "4,096 elements; 1 MiB",
+        &["MAX_ELEMENTS: usize = 4096;", "MAX_BYTES: usize = 1 << 20;"],
+    ),
+    (
+        "the head of an answer of Consul",
+        "64 KiB",
+        &["READ_BUFFER: usize = 64 << 10;"],
+    ),
+    (
+        "services of Consul that are confirmed at once",
+        "32",
+        &["AT_ONCE: usize = 32;"],
+    ),
+    (
+        "keys of etcd without room",
+        "10,000",
+        &["MAX_REMEMBERED: usize = 10_000;"],
+    ),
+    (
         "service names in Consul",
         "100,000",
         &["MAX_NAMES: usize = 100_000;"],

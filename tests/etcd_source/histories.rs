@@ -8,8 +8,9 @@ use super::fake::{Ask, Fake, OK, OUT_OF_RANGE, Reply, Then, UNAVAILABLE, created
 use super::source_hub::Hub;
 use super::{QUICK, break_then, config, hub, orders, put, ranges, watched};
 use xds_bridge::model::Status;
-use xds_bridge::source::Budget;
+use xds_bridge::model::change::What;
 use xds_bridge::source::etcd::{EtcdWatcher, Timing};
+use xds_bridge::source::{Budget, Sink, Source as _};
 
 #[tokio::test]
 async fn a_cut_between_two_fragments_applies_nothing_of_them() {
@@ -321,6 +322,40 @@ async fn a_listing_that_does_not_end_is_said() {
     assert_eq!(hub.ports("orders").as_deref(), Some(&[1][..]));
 }
 
+/// What waits for the hub and what says so have one way to it.
+#[tokio::test]
+async fn a_listing_that_is_late_because_the_hub_is_busy_holds_nothing_up() {
+    let (fake, address) = Fake::start().await;
+    put(&fake, &[1]);
+    let silence = Duration::from_millis(300);
+    let timing = Timing {
+        probe: silence / 6,
+        answer: silence / 3,
+        silence,
+        ..QUICK
+    };
+    let (hub, mut events) = tokio::sync::mpsc::channel(1);
+    let watcher = EtcdWatcher::new(&config(&[&address])).with_timing(timing);
+    let stop = tokio_util::sync::CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    tokio::spawn(Box::new(watcher).run(Sink::new("c".into(), hub), stop));
+    let mut until = async |wanted: fn(&What) -> bool| {
+        let found = async { while !events.recv().await.is_some_and(|event| wanted(&event.what)) {} };
+        tokio::time::timeout(Duration::from_secs(30), found)
+            .await
+            .expect("the source goes on");
+    };
+    let is_live = |what: &What| matches!(what, What::Status(Status::Live));
+    for _ in 0..3 {
+        until(is_live).await;
+        put(&fake, &[2]);
+        fake.compact();
+        fake.cut_watches(OK);
+        tokio::time::sleep(silence * 3).await; // so long the hub is busy
+    }
+    until(is_live).await;
+}
+
 /// More than may be known: what is known stays, what comes beside it is left out by name, and a listing with more is
 /// none.
 #[tokio::test]
@@ -354,8 +389,8 @@ async fn more_than_may_be_known_takes_nothing_away() {
     others.push(300);
     let taken = |hub: &Hub| hub.ports("orders").as_ref() == Some(&others);
     hub.until("the value that was left out", taken).await;
-    put(&fake, &[184]);
     fake.txn(&[(&orders(300).0, None)]);
+    put(&fake, &[184]);
     hub.until("all of the first ones", all).await;
     hub.until("none of them is left out", |hub| {
         !named(hub) && hub.ports("orders").as_ref() == Some(&ports)
@@ -364,8 +399,49 @@ async fn more_than_may_be_known_takes_nothing_away() {
     fake.write_unseen(&[(&orders(301).0, Some(&orders(301).1))]);
     fake.compact();
     fake.cut_watches(OK);
+    hub.until("it is named again", named).await;
+    assert_eq!(hub.ports("orders"), Some(ports), "what is known goes first");
+    assert!(
+        !hub.statuses
+            .iter()
+            .any(|status| matches!(status, Status::Away { reason } if reason.contains("limits.")))
+    );
+}
+
+/// At the start there is nothing known that goes first, and a part of it would look like removals.
+#[tokio::test]
+async fn a_first_listing_that_does_not_fit_is_none() {
+    let (fake, address) = Fake::start().await;
+    let all: Vec<u16> = (1..200).collect();
+    put(&fake, &all);
+    let watcher = EtcdWatcher::new(&config(&[&address])).with_timing(QUICK);
+    let mut hub = Hub::hearing(watcher.within(Budget::new(256 << 10)));
     hub.until_away("limits.source_memory").await;
-    assert_eq!(hub.ports("orders"), Some(ports), "and adds nothing");
+    assert_eq!(hub.ports("orders"), None);
+}
+
+/// The last page, which takes more than there is room for, is read again in parts.
+#[tokio::test]
+async fn a_last_page_without_room_is_not_the_end_of_the_listing() {
+    let (fake, address) = Fake::start().await;
+    let padded = |value: &str| format!("{value}{}", " ".repeat(800));
+    for port in 1..=60 {
+        let (key, value) = orders(port);
+        fake.write_unseen(&[(&key, Some(&padded(&value)))]);
+    }
+    let budget = Budget::new(256 << 10);
+    let mut others = budget.known();
+    let watcher = EtcdWatcher::new(&config(&[&address])).with_timing(QUICK);
+    let mut hub = Hub::hearing(watcher.within(budget));
+    hub.until_live().await;
+    // A quarter is left for answers: 64 KiB, and the page takes 80.
+    others.set(150 << 10);
+    fake.write_unseen(&[(&orders(1).0, Some(&padded(&orders(999).1)))]);
+    fake.compact();
+    fake.cut_watches(OK);
+    let changed = |hub: &Hub| hub.ports("orders").is_none_or(|ports| ports.contains(&999));
+    hub.until("the change", changed).await;
+    assert_eq!(hub.ports("orders").map(|ports| ports.len()), Some(60));
 }
 
 /// Values that are large, and of which little is kept: together more than answers may hold.

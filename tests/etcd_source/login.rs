@@ -148,7 +148,7 @@ async fn a_cluster_with_users_tells_one_without() {
         _ => None,
     });
     let mut hub = hub(&config(&[&address]));
-    hub.until_away("mend: user and password_file").await;
+    hub.until_away("fix: user and password_file").await;
 }
 
 #[tokio::test]

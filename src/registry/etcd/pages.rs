@@ -114,7 +114,7 @@ impl Pages {
                     raft_index: None,
                 };
             }
-            self.more = page.more();
+            let more = page.more();
             let kvs = page.take_kvs();
             let weight: usize = kvs.iter().map(|kv| kv.key().len() + kv.value().len()).sum();
             let taken = kvs.len().saturating_mul(PER_KEY).saturating_add(weight);
@@ -125,6 +125,7 @@ impl Pages {
                 }
                 other => other?,
             }
+            self.more = more;
             self.limit = next_limit(self.limit, kvs.len(), weight, self.budget.part());
             self.page.shrink(room.saturating_sub(taken));
             let kvs: Vec<Kv> = kvs

@@ -40,11 +40,11 @@ impl Room {
     }
 }
 
-/// There is no room for so much more.
+/// There is no room for this much more.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NoRoom(usize);
 
-/// So many keys are remembered one by one.
+/// The number of keys that are remembered one by one.
 const MAX_REMEMBERED: usize = 10_000;
 
 /// Keys whose values there is no room for. Each is remembered by a hash, so that it can be read again once there is.
@@ -78,9 +78,9 @@ impl LeftOut {
         self.keys.len() + self.more
     }
 
-    /// Whether there are any, and all of them fit into so much.
+    /// Whether there are any, and those that are remembered fit into this room.
     pub(super) fn fits(&self, room: usize) -> bool {
-        !self.keys.is_empty() && self.more == 0 && self.sum <= room
+        self.count() > 0 && self.sum <= room
     }
 }
 

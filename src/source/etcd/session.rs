@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
@@ -14,6 +14,7 @@ use super::link::{Link, Member, Unreachable};
 use super::reason::{Break, reason};
 use super::state::State;
 use super::timing::Timing;
+use crate::clock;
 use crate::config::EtcdPrefix;
 use crate::model::{Change, Status};
 use crate::registry::budget::Known;
@@ -22,6 +23,9 @@ use crate::source::HubGone;
 
 /// Listed keys decoded before other tasks get their turn.
 const DECODED_AT_ONCE: usize = 1_000;
+
+/// Probes between two listings for what had been left out: a minute.
+const PROBES_BETWEEN: u32 = 10;
 
 /// One prefix at work.
 pub(super) struct Session {
@@ -41,6 +45,8 @@ pub(super) struct Session {
     delivered: bool,
     /// Has read of the whole prefix since it was away.
     listed: bool,
+    /// When it was listed last for what had been left out.
+    made_room: Option<Instant>,
     /// The cluster whose facts we hold.
     pub(super) cluster: Option<u64>,
     pub(super) tried: Tried,
@@ -57,12 +63,12 @@ pub(super) struct Tried {
     login: bool,
 }
 
-/// The way to the source's union: what it is told, and of which of its prefixes.
+/// The way to the source's union: what it is sent, and about which of its prefixes.
 #[derive(Clone, Debug)]
 pub(super) struct Outlet {
     pub(super) nth: usize,
     pub(super) union: mpsc::Sender<(usize, News)>,
-    /// How often the hub has asked for a listing anew.
+    /// How often the hub has asked for another listing.
     pub(super) asked: watch::Receiver<u64>,
 }
 
@@ -71,7 +77,7 @@ pub(super) struct Outlet {
 pub(super) enum News {
     Change(Change),
     Status(Status),
-    /// Listed anew since the hub has asked for it so often.
+    /// Listed again since the hub's request of this number.
     Listed(u64),
 }
 
@@ -98,6 +104,7 @@ impl Session {
             position: None,
             delivered: false,
             listed: false,
+            made_room: None,
             cluster: None,
             tried: Tried::default(),
         }
@@ -119,18 +126,21 @@ impl Session {
                     Break::Etcd(error)
                 }
             };
-            if let Err(gone) = self.mend(&endpoint, &end).await {
+            if let Err(gone) = self.recover(&endpoint, &end).await {
                 return gone;
             }
         }
     }
 
     /// What to do about a break, before all begins again.
-    async fn mend(&mut self, endpoint: &str, end: &Break) -> Result<(), HubGone> {
+    async fn recover(&mut self, endpoint: &str, end: &Break) -> Result<(), HubGone> {
         if let Break::Hub(HubGone) = end {
             return Err(HubGone);
         }
         if let Break::Asked | Break::Room = end {
+            if matches!(end, Break::Room) {
+                self.made_room = Some(clock::now());
+            }
             info!(endpoint, "listing again: {end}");
             self.position = None;
             return Ok(());
@@ -150,7 +160,7 @@ impl Session {
         if let Break::Etcd(error) = end
             && self.at_once(error)
         {
-            info!(endpoint, "beginning anew at once: {end}");
+            info!(endpoint, "beginning again at once: {end}");
             if let (Error::Expired { .. }, Some(member)) = (error, self.member.take()) {
                 self.link.renew(&member).await;
             }
@@ -244,11 +254,17 @@ impl Session {
         if let Ok(listed) = timeout(late, &mut listing).await {
             return listed;
         }
-        if served {
-            warn!("{reason}");
-            outlet.tell(News::Status(Status::Away { reason })).await?;
-        }
-        listing.await
+        // Both at once: the listing may wait for the same way to the hub, and would keep its place there unpolled.
+        let say = async {
+            if served {
+                warn!("{reason}");
+                outlet.tell(News::Status(Status::Away { reason })).await?;
+            }
+            Ok::<_, HubGone>(())
+        };
+        let (listed, said) = tokio::join!(listing, say);
+        said?;
+        listed
     }
 
     /// Takes the whole prefix in, and delivers it as one complete change.
@@ -259,11 +275,13 @@ impl Session {
         let mut keys = 0;
         // Never less than is known now: what others hold must not keep a listing out that takes no more than before.
         self.state.bound(self.known.most().max(self.state.weight()));
-        let mut relisting = self.state.relist();
+        let mut relisting = self.state.relist(self.delivered);
         // Decoded page by page: the values of a whole prefix are never held together.
         while let Some(page) = pages.next().await? {
             self.listed = true;
             keys += page.len();
+            // Others may have taken some of it meanwhile.
+            relisting.bound(self.known.most().max(self.state.weight()));
             for some in page.chunks(DECODED_AT_ONCE) {
                 for kv in some {
                     relisting.put(&self.state, kv);
@@ -312,12 +330,14 @@ impl Session {
         Ok(())
     }
 
-    /// Whether there is room now for all that was left out.
+    /// Whether there is room now for what was left out; a listing for that is not begun again for some time.
     pub(super) fn has_room(&self) -> bool {
-        self.state.may_take_more(self.known.most())
+        let pause = self.timing.probe * PROBES_BETWEEN;
+        self.made_room.is_none_or(|at| clock::now() - at >= pause)
+            && self.state.may_take_more(self.known.most())
     }
 
-    /// Refuses a member of another cluster, unless ours was rebuilt: then all is listed anew.
+    /// Refuses a member of another cluster, unless ours was rebuilt: then all is listed again.
     pub(super) async fn recognise(&mut self, member: &Member, origin: Origin) -> Result<(), Break> {
         let seen = origin.cluster_id;
         self.link

@@ -18,13 +18,13 @@ use crate::model::{Change, Issue, ServiceRecord};
 use crate::registry::etcd::{Event, Kv};
 use crate::registry::weight::SERVICE;
 
-/// So many keys that fit no pattern are named one by one.
+/// The number of keys that fit no pattern and are named one by one.
 const MAX_STRAY: usize = 100;
 
-/// So many are kept, to be counted and to be taken back: below some prefixes are millions of others' keys.
+/// The number that is kept, to be counted and to be taken back: below some prefixes are millions of others' keys.
 const MAX_KEPT: usize = 10_000;
 
-/// Of a key that fits no pattern, so many bytes are kept: more than one that fits can have.
+/// The number of bytes that are kept of a key that fits no pattern: more than one that fits can have.
 const MAX_REMEMBERED: usize = 1024;
 
 /// All that is known of one prefix.
@@ -35,7 +35,7 @@ pub struct State {
     room: Room,
     /// Since the last listing.
     left_out: LeftOut,
-    /// Keys that fit no pattern, as [`remembered`]; their reasons are found anew when they are shown.
+    /// Keys that fit no pattern, as [`remembered`]; their reasons are found again when they are shown.
     stray: BTreeSet<Box<[u8]>>,
 }
 
@@ -43,6 +43,10 @@ pub struct State {
 #[derive(Debug)]
 pub struct Relisting {
     fresh: State,
+    /// What is new and does not fit is left out; else the whole listing is not taken in.
+    leaves_out: bool,
+    /// What instances weigh that are known and have not been listed yet: new ones must leave them that.
+    known: usize,
     full: bool,
 }
 
@@ -63,19 +67,18 @@ impl State {
         }
     }
 
-    /// So much may be known from now on; what is known already stays.
+    /// Sets how much may be known from now on; what is known already stays.
     pub const fn bound(&mut self, most: usize) {
         self.room.most = most;
     }
 
-    /// What is known weighs so much.
+    /// The weight of what is known.
     #[must_use]
     pub const fn weight(&self) -> usize {
         self.room.weight
     }
 
-    /// Whether values were left out for which there is room, if so much may be known: a listing would take all of
-    /// them in.
+    /// Whether values were left out for which there is room, if `most` may be known: a listing would take them in.
     #[must_use]
     pub fn may_take_more(&self, most: usize) -> bool {
         self.left_out.fits(most.saturating_sub(self.room.weight))
@@ -122,12 +125,18 @@ impl State {
         }
     }
 
-    /// Takes a whole listing in; what it does not name is gone.
+    /// Takes a whole listing in; what it does not name is gone. `leaves_out`: there may be more than fits. What is
+    /// known then goes first, and the rest is left out; otherwise such a listing is not taken in.
     #[must_use]
-    pub fn relist(&self) -> Relisting {
+    pub fn relist(&self, leaves_out: bool) -> Relisting {
         let mut fresh = Self::of(self.keys.clone());
         fresh.bound(self.room.most);
-        Relisting { fresh, full: false }
+        Relisting {
+            fresh,
+            leaves_out,
+            known: self.room.weight,
+            full: false,
+        }
     }
 
     /// `elder` is where the last good reading is looked up, unless in `self`.
@@ -190,6 +199,21 @@ impl State {
         }
     }
 
+    /// What a known key weighs; `first`: with its service.
+    fn weight_of(&self, key: &Key<'_>, first: bool) -> usize {
+        let Some(entries) = self.services.get(key.service()) else {
+            return 0;
+        };
+        let of_service = if first { SERVICE } else { 0 };
+        match key {
+            Key::Instance { id, .. } => entries
+                .instance(id)
+                .map_or(0, |entry| entry.weight() + of_service),
+            Key::Policy { .. } if entries.policy.is_some() => of_service,
+            Key::Policy { .. } => 0,
+        }
+    }
+
     fn entries(&mut self, service: &str) -> &mut Entries {
         self.services.entry(service.into()).or_default()
     }
@@ -239,13 +263,37 @@ impl Relisting {
         self.full.then(|| self.fresh.room.to_string())
     }
 
+    /// Sets how much may be known from now on.
+    pub const fn bound(&mut self, most: usize) {
+        self.fresh.bound(most);
+    }
+
     /// Takes one listed key in; its last good reading is looked up in `old`.
     pub fn put(&mut self, old: &State, kv: &Kv) {
         let keys = self.fresh.keys.clone();
         match keys.read(&kv.key) {
             Ok(None) => {}
-            Ok(Some(key)) => self.full |= self.fresh.put(&key, kv, Some(old)).is_err(),
+            Ok(Some(key)) => self.put_named(old, &key, kv),
             Err(_) => drop(self.fresh.remember(&kv.key)),
+        }
+    }
+
+    fn put_named(&mut self, old: &State, key: &Key<'_>, kv: &Kv) {
+        if !self.leaves_out {
+            self.full |= self.fresh.put(key, kv, Some(old)).is_err();
+            return;
+        }
+        let known = old.weight_of(key, !self.fresh.services.contains_key(key.service()));
+        self.known = self.known.saturating_sub(known);
+        let most = self.fresh.room.most;
+        // The place of what is known and comes later in the listing is not for others.
+        self.fresh.bound(most.saturating_sub(self.known));
+        let fits = self.fresh.put(key, kv, Some(old));
+        self.fresh.bound(most);
+        if known == 0 {
+            self.fresh.left_out.note(&kv.key, fits);
+        } else {
+            self.full |= fits.is_err();
         }
     }
 

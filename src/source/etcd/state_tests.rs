@@ -66,7 +66,7 @@ fn show(change: &Change) -> String {
 }
 
 fn relist(state: &mut State, kvs: &[Kv]) -> Change {
-    let mut relisting = state.relist();
+    let mut relisting = state.relist(false);
     for kv in kvs {
         relisting.put(state, kv);
     }
@@ -296,7 +296,7 @@ fn what_there_is_no_room_for_is_named_and_what_is_known_stays() {
     assert!(!state.may_take_more(usize::MAX), "nothing is left out");
 
     let all = [("a", 1), ("b", 2), ("c", 3)].map(|(id, port)| kv(format!("{ORDERS}{id}"), good(port), 1));
-    let mut relisting = state.relist();
+    let mut relisting = state.relist(false);
     assert!(all.iter().all(|kv| {
         relisting.put(&state, kv);
         relisting.full().is_none() || kv.key.ends_with(b"c")
@@ -305,6 +305,18 @@ fn what_there_is_no_room_for_is_named_and_what_is_known_stays() {
         relisting.full().is_some(),
         "a part of it would look like removals"
     );
+    let mut relisting = state.relist(true);
+    let news = [kv("/services/a/instances/new", good(9), 1)];
+    for kv in news.iter().chain(&all) {
+        relisting.put(&state, kv);
+    }
+    assert!(relisting.full().is_none());
+    assert_eq!(
+        show(&relisting.finish(&mut state)),
+        "orders[2,3] complete stray 1",
+        "what is known goes first"
+    );
+    assert!(state.may_take_more(most + 2 * (SERVICE + INSTANCE)) && !state.may_take_more(most + INSTANCE));
     assert_eq!(
         show(&relist(&mut state, &all[..2])),
         "orders[1,2] complete stray 0"

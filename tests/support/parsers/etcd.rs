@@ -83,7 +83,7 @@ pub(crate) fn etcd_value(input: &[u8]) {
     }
     bad_neighbours(&mut state, &live, &records);
     for kvs in [live.values().collect::<Vec<_>>(), live.values().rev().collect()] {
-        let mut relisting = state.relist();
+        let mut relisting = state.relist(false);
         for kv in kvs {
             relisting.put(&state, kv);
         }
