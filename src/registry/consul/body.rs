@@ -1,5 +1,5 @@
-//! A body on its way in: parts, as they come, and one piece in the end. Never holds more than the budget was asked for: a
-//! buffer that grows by doubling would hold three times the body.
+//! A body on its way in: parts, as they come, and one piece in the end. The budget is asked for what is held: a buffer that
+//! grows by doubling would hold three times the body.
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -25,7 +25,7 @@ where
         }
         parts.push(data).await.map_err(Failure::Memory)?;
     }
-    parts.join().await.map_err(Failure::Memory)
+    Ok(parts.join().await)
 }
 
 struct Parts {
@@ -62,18 +62,21 @@ impl Parts {
         Ok(())
     }
 
-    /// Both are there for a moment, the parts and the whole.
-    async fn join(mut self) -> Result<(Bytes, Held), Exhausted> {
+    /// Each piece is freed once it is copied; still, both are there for a moment. Where there will never be room for
+    /// that, it is done nevertheless: the body was let in.
+    async fn join(mut self) -> (Bytes, Held) {
         if self.pieces.len() <= 1 {
-            return Ok((self.pieces.pop().unwrap_or_default().into(), self.share.keep()));
+            return (self.pieces.pop().unwrap_or_default().into(), self.share.keep());
         }
-        self.share.grow(self.len).await?;
+        let twice = self.share.grow(self.len).await.is_ok();
         let mut all = Vec::with_capacity(self.len);
         for piece in self.pieces {
             all.extend_from_slice(&piece);
         }
-        self.share.shrink(self.len);
-        Ok((all.into(), self.share.keep()))
+        if twice {
+            self.share.shrink(self.len);
+        }
+        (all.into(), self.share.keep())
     }
 }
 
@@ -88,7 +91,7 @@ mod tests {
             all.push(vec![u8::try_from(n % 251).unwrap(); *len].into())
                 .await?;
         }
-        all.join().await.map(|(body, _)| body)
+        Ok(all.join().await.0)
     }
 
     #[tokio::test]
@@ -101,16 +104,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_is_held_twice_for_a_moment_and_once_after_it() {
+    async fn a_body_may_have_the_whole_budget_and_gives_back_what_it_took() {
         let budget = Budget::new(10 * PIECE);
         assert!(joined(&budget, &[PIECE; 5]).await.is_ok());
-        assert!(joined(&budget, &[PIECE; 6]).await.is_err());
-        assert!(joined(&budget, &[6 * PIECE]).await.is_err());
-        let small = Budget::new(PIECE);
-        assert!(
-            joined(&small, &[PIECE - 1, 1]).await.is_ok(),
-            "one piece is not copied"
-        );
+        assert!(joined(&budget, &[PIECE; 10]).await.is_ok());
+        assert!(joined(&budget, &[PIECE; 11]).await.is_err());
         assert!(budget.share().grow(10 * PIECE).await.is_ok(), "all is given back");
     }
 }
