@@ -178,7 +178,7 @@ mod tests {
     enum Step {
         /// A further content of a name.
         Publish(u8),
-        /// The client of a stream accepts the newest content of a name, or the one so many before it.
+        /// The client of a stream accepts the newest content of a name, or the one `n` before it.
         Ack(StreamId, u8, usize),
         Watch(u8),
         Unwatch(usize),

@@ -255,7 +255,8 @@ impl Stream {
             Some(given) => {
                 let present = generation.get_as(self.client, kind, id);
                 let current = present.is_some_and(|present| present.version == given.version);
-                let refused = sub.held.refused.get(&id) == Some(&given.version);
+                // Of whatever version: it goes on with an older one.
+                let refused = sub.held.refused.contains_key(&id);
                 current && !refused && sub.held.ids.contains(id)
             }
             None => !sub.held.ids.contains(id) && sub.waiting.flight.iter().all(|f| !f.removed.contains(id)),

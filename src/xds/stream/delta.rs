@@ -247,7 +247,8 @@ fn claims(
     }
     sub.held.ids |= set(held);
     sub.held.ids.optimize();
-    sub.pending.dirty -= set(equal);
+    // What it has unsubscribed under the wildcard is sent again whatever it claims.
+    sub.pending.dirty -= set(equal) - &sub.pending.again;
     sub.pending.dirty |= set(gone);
 }
 

@@ -62,8 +62,9 @@ impl Stream {
         if !sub.wanted.names.remove(id) {
             return Dropped::WasNone;
         }
-        handled.unsubscribed.insert(id);
-        handled.subscribed.remove(id);
+        if !handled.subscribed.remove(id) {
+            handled.unsubscribed.insert(id);
+        }
         sub.wanted.bytes = sub.wanted.bytes.saturating_sub(names.len_of(id));
         let is_served = names.is_served(id);
         if !is_served || !sub.wanted.wildcard {
@@ -90,7 +91,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether so many bytes of names of a type, beside those of the others, are within the bound.
+    /// Whether this number of bytes of names of a type, beside those of the others, are within the bound.
     pub(super) fn within_bytes(&self, kind: Kind, bytes: usize) -> Result<(), Refusal> {
         let others = self.types.iter().filter(|(other, _)| *other != kind);
         let others: usize = others.map(|(_, sub)| sub.wanted.bytes).sum();
