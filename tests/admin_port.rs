@@ -23,6 +23,8 @@ struct Port {
     metrics: Arc<Metrics>,
     /// Sources that were asked to let go what they withhold.
     accepted: Arc<std::sync::Mutex<Vec<String>>>,
+    /// Whether the discovery port takes connections.
+    listens: watch::Sender<bool>,
     stop: CancellationToken,
 }
 
@@ -39,6 +41,7 @@ async fn port(hosts: &[&str]) -> Port {
         address: listener.local_addr().unwrap(),
         metrics: Arc::default(),
         accepted: Arc::default(),
+        listens: watch::Sender::new(false),
         stop: CancellationToken::new(),
     };
     let accepted = port.accepted.clone();
@@ -53,9 +56,14 @@ async fn port(hosts: &[&str]) -> Port {
     let admin = Admin {
         fanout: Arc::new(Fanout::new(1, false)),
         metrics: port.metrics.clone(),
-        overview: watch::channel(Overview::default()).1,
+        overview: watch::channel(Overview {
+            ready: true,
+            ..Overview::default()
+        })
+        .1,
         orders,
         certificate: watch::channel(None).1,
+        listens: port.listens.subscribe(),
     };
     let access = Access {
         hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
@@ -92,6 +100,15 @@ impl Port {
 }
 
 const ACCEPT: &str = "POST /accept?source=consul";
+
+/// All sources have delivered; the port opens a moment later.
+#[tokio::test]
+async fn it_is_ready_once_clients_can_connect() {
+    let port = port(&[]).await;
+    assert_eq!(port.ask("GET /readyz", &["Host: localhost"]).await, 503);
+    port.listens.send_replace(true);
+    assert_eq!(port.ask("GET /readyz", &["Host: localhost"]).await, 200);
+}
 
 #[tokio::test]
 async fn a_web_page_lets_nothing_go() {

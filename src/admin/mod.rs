@@ -52,6 +52,8 @@ pub struct Admin {
     pub orders: mpsc::Sender<Order>,
     /// What there is to know of the discovery port's certificate.
     pub certificate: watch::Receiver<Option<String>>,
+    /// Whether the discovery port takes connections.
+    pub listens: watch::Receiver<bool>,
 }
 
 /// Who may use the port, and how many at once.
@@ -135,7 +137,8 @@ async fn ready(State(admin): State<Admin>) -> Response {
         // Writing into a String does not fail.
         let _ = writeln!(text, "discovery port: {note}");
     }
-    let status = if overview.ready {
+    // Who connects because of this answer must not be refused.
+    let status = if overview.ready && *admin.listens.borrow() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
@@ -346,6 +349,7 @@ mod tests {
             overview: watch::channel(Overview::default()).1,
             orders: mpsc::channel(1).0,
             certificate: watch::channel(None).1,
+            listens: watch::channel(true).1,
         };
         let dumps = Arc::new(Semaphore::new(1));
         let dump = || {

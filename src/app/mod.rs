@@ -119,6 +119,7 @@ pub async fn run(
     for (name, info) in infos {
         sources.start(&mut tasks, &config, &name, info);
     }
+    let (opened, listens) = watch::channel(false);
     let admin = Admin {
         fanout: fanout.clone(),
         metrics: metrics.clone(),
@@ -128,21 +129,24 @@ pub async fn run(
             .tls
             .as_ref()
             .map_or_else(|| watch::channel(None).1, |tls| tls.note()),
+        listens: listens.clone(),
     };
     tasks.spawn("admin port", |stop| {
         report("admin port", admin::serve(admin_listener, admin, access, stop))
     });
-    let is_ready = overview.clone();
     tasks.spawn("discovery port", async move |stop| {
-        if stop.run_until_cancelled(until_ready(is_ready)).await != Some(true) {
+        if stop.run_until_cancelled(until_ready(overview)).await != Some(true) {
             return;
         }
         match xds.listen() {
-            Ok(xds) => report("discovery port", grpc::serve(xds, fanout, metrics, port, stop)).await,
+            Ok(xds) => {
+                opened.send_replace(true);
+                report("discovery port", grpc::serve(xds, fanout, metrics, port, stop)).await;
+            }
             Err(error) => tracing::error!(error = crate::text::chain(&error), "cannot listen"),
         }
     });
-    tasks.spawn_short("greeting", greet(overview, config.clone(), ready));
+    tasks.spawn_short("greeting", greet(listens, config.clone(), ready));
 
     let outcome = tokio::select! {
         () = stop.cancelled() => Ok(()),
@@ -218,8 +222,8 @@ async fn until_ready(mut overview: watch::Receiver<Overview>) -> bool {
     overview.wait_for(|o| o.ready).await.is_ok()
 }
 
-async fn greet(overview: watch::Receiver<Overview>, config: Config, ready: impl FnOnce(&Config)) {
-    if until_ready(overview).await {
+async fn greet(mut listens: watch::Receiver<bool>, config: Config, ready: impl FnOnce(&Config)) {
+    if listens.wait_for(|listens| *listens).await.is_ok() {
         ready(&config);
     }
 }
