@@ -72,14 +72,14 @@ async fn a_wrong_certificate_is_told_with_its_mend() {
                 ca: foreign.ca,
                 ..right.clone()
             },
-            "mend: `ca` must name",
+            "fix: `ca` must name",
         ),
         (
             ClientTls {
                 ca: None,
                 ..right.clone()
             },
-            "mend: `ca` must name",
+            "fix: `ca` must name",
         ),
         (
             ClientTls {
@@ -100,7 +100,7 @@ async fn a_wrong_certificate_is_told_with_its_mend() {
                 server_name: Some("etcd.example".to_owned()),
                 ..right.clone()
             },
-            "mend: `server_name` must be",
+            "fix: `server_name` must be",
         ),
         (
             ClientTls {
@@ -146,7 +146,7 @@ async fn certificates_on_both_sides_are_rotated_without_a_loss() {
     new.sign(node.folder.path(), "server", loopback());
     let test = options(&new, &new, node.folder.path());
     node.restart(Some(test.clone())).await;
-    bridge.away("mend: `ca` must name").await;
+    bridge.away("fix: `ca` must name").await;
     ours(folder.path(), &new, &new);
     bridge.live().await;
     put(&node, test, 3).await;

@@ -108,7 +108,7 @@ async fn users_that_are_turned_on_and_off_while_watching_take_nothing_away() {
         node.connect().await.auth_enable().await.unwrap();
         // A watch that stands is not asked who it is, a new one is.
         node.restart(None).await;
-        nobody.away("mend: user and password_file").await;
+        nobody.away("fix: user and password_file").await;
         let mut root = users::root(&node).await;
         root.put(key(1 + round, "a"), value(1), None).await.unwrap();
         known

@@ -15,7 +15,7 @@ use crate::text::clip;
 
 /// The weight of an instance that declares none.
 const DEFAULT_WEIGHT: u32 = 1;
-/// So many issues one entry may have; a value of 64 KiB has room for thousands of unknown keys.
+/// The most issues that one entry may have; a value of 64 KiB has room for thousands of unknown keys.
 const MAX_ISSUES: usize = 16;
 
 /// A flat table as JSON and TOML hold it.
@@ -160,7 +160,7 @@ pub(super) const fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// At most so many issues of one entry; the last one says how many more there are.
+/// At most [`MAX_ISSUES`] of one entry; the last one says how many more there are.
 pub(super) fn bounded(entry: &str, mut issues: Vec<Issue>) -> Vec<Issue> {
     if issues.len() > MAX_ISSUES {
         let rest = issues.len() - MAX_ISSUES;

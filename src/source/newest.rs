@@ -48,7 +48,7 @@ pub(super) fn newest<I: Place>(
             Entry::Vacant(free) => drop(free.insert(at)),
             Entry::Occupied(mut taken) => {
                 let known = *taken.get();
-                // Of one moment the lesser id stays, so that all bridges come to the same.
+                // Of one moment the lower id stays, so that all bridges come to the same.
                 if one.created > all[known].created {
                     taken.insert(at);
                     older.push(known);
@@ -102,7 +102,7 @@ mod tests {
         let (kept, issues) = newest(all, |i| i.id.to_string());
         let ids: Vec<(&str, u64)> = kept.iter().map(|(i, created)| (&*i.id, *created)).collect();
         assert_eq!(ids, [("a", 9), ("b", 7)]);
-        let told: Vec<String> = issues
+        let named: Vec<String> = issues
             .iter()
             .map(|i| format!("{}: {}", i.entry, i.reason))
             .collect();
@@ -112,7 +112,7 @@ mod tests {
             )
         };
         assert_eq!(
-            told,
+            named,
             [wanted("0-old", 1, "b"), wanted("c", 1, "b"), wanted("d", 2, "a")]
         );
     }

@@ -4,7 +4,7 @@
 //! The Envoys of a fleet name the same thousands of clusters, each in one request. Streams
 //! that named the same set are one crowd, entered and left as a whole; what one of them
 //! gives up later is kept beside it, and a stream that has given up half of it leaves it. A stream is
-//! in one crowd at the most, and there are only so many: no client can make the index cost
+//! in one crowd at most, and the number of these is bounded: no client can make the index cost
 //! more than what is subscribed to. All other names are kept one by one.
 
 use std::collections::HashMap;

@@ -1,5 +1,4 @@
-//! Words that are not used, because a native engineer of this field uses others: in documents and in `src/`, but for
-//! the parts in [`LATER`].
+//! Words that are not used, because a native engineer of this field uses others: in documents and in `src/`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,16 +25,6 @@ const WORDS: &[(&str, &str)] = &[
     ("kin", "owner"),
     ("strangers", "unknown names"),
     ("dialled", "api_listener; connects to"),
-];
-
-/// Below `src/`: files and folders that are not rewritten yet. None may be added.
-const LATER: &[&str] = &[
-    "source/consul",
-    "source/entry.rs",
-    "source/etcd",
-    "source/file",
-    "source/newest.rs",
-    "xds",
 ];
 
 /// The words of a text, in lower case, each with its line. An underscore ends a word.
@@ -107,28 +96,14 @@ fn files_in(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn the_sources_use_plain_words() {
-    let src = root().join("src");
-    let later: Vec<_> = LATER.iter().map(|place| src.join(place)).collect();
     let mut wrong = BTreeMap::new();
-    for file in files(&src, ".rs") {
+    for file in files(&root().join("src"), ".rs") {
         let found = found(&fs::read_to_string(&file).unwrap());
-        if !found.is_empty() && !later.iter().any(|place| file.starts_with(place)) {
+        if !found.is_empty() {
             wrong.insert(file, found);
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-#[test]
-fn what_is_rewritten_later_still_has_such_words() {
-    for place in LATER {
-        let files = files(&root().join("src").join(place), ".rs");
-        let texts = files.iter().map(|file| fs::read_to_string(file).unwrap());
-        assert!(
-            texts.map(|text| found(&text)).any(|found| !found.is_empty()),
-            "{place} is plain: take it from LATER in words.rs"
-        );
-    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::news::{Finding, Hidden};
 use crate::model::withheld::kept;
 use crate::model::{Change, Issue, ServiceRecord};
 
-/// So many entries that cannot be read are named one by one.
+/// The number of entries that cannot be read and are named one by one.
 const MAX_STRAY: usize = 1_000;
 
 #[derive(Debug, Default)]

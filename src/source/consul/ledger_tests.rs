@@ -162,7 +162,7 @@ fn gone_is_not_named_and_confirmed_empty() {
 }
 
 #[test]
-fn what_a_new_epoch_takes_away_is_told_at_once_and_in_one_change() {
+fn what_a_new_epoch_takes_away_is_delivered_at_once_and_in_one_change() {
     let mut ledger = started();
     // A wiped catalog: both are gone, and something new is there.
     ledger.documents(2, None);

@@ -1,5 +1,5 @@
 //! How long to wait before the next attempt: the next endpoint soon, and after each round of all of them
-//! ever longer, with full jitter, for ever. Never sleeps itself.
+//! ever longer, with full jitter, without end. Never sleeps itself.
 
 use std::time::Duration;
 

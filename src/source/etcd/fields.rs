@@ -1,6 +1,6 @@
 //! The fields of one instance in a value, read as the format says. Pure.
 //!
-//! Only address and port are fatal: any other field that is wrong takes its default and is told.
+//! Only address and port are fatal: any other field that is wrong takes its default and is named.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

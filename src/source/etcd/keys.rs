@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::{EtcdPrefix, Format, Named};
 use crate::model::service::check_name;
 
-/// So many characters of a key are shown: more than one that fits can have.
+/// The number of characters of a key that are shown: more than one that fits can have.
 const SHOWN: usize = 600;
 
 /// The keys of one prefix.

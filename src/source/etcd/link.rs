@@ -59,7 +59,7 @@ struct Rotation {
 struct Cluster {
     known: Option<u64>,
     /// Endpoints that showed another cluster since ours was last seen.
-    strangers: BTreeSet<usize>,
+    others: BTreeSet<usize>,
 }
 
 impl Link {
@@ -195,13 +195,13 @@ impl Rotation {
 impl Cluster {
     fn recognise(&mut self, at: usize, endpoints: usize, seen: u64) -> Result<(), u64> {
         if let Some(known) = self.known.filter(|known| *known != seen) {
-            self.strangers.insert(at);
-            if self.strangers.len() < endpoints {
+            self.others.insert(at);
+            if self.others.len() < endpoints {
                 return Err(known);
             }
         }
         self.known = Some(seen);
-        self.strangers.clear();
+        self.others.clear();
         Ok(())
     }
 }

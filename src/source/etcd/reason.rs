@@ -1,4 +1,4 @@
-//! What went wrong, in words for the operator: the cause, and the mend where there is one. Pure.
+//! What went wrong, in words for the operator: the cause, and the fix where there is one. Pure.
 //!
 //! Never holds a value, a password or a token.
 
@@ -38,22 +38,22 @@ pub(super) fn reason(end: &Break, endpoint: &str, prefix: &str, user: Option<&st
     );
     match error {
         Error::Denied { .. } => format!(
-            "{who} may not read {prefix} ({text}); mend: etcdctl role grant-permission ROLE --prefix=true read {prefix}"
+            "{who} may not read {prefix} ({text}); fix: etcdctl role grant-permission ROLE --prefix=true read {prefix}"
         ),
         Error::Login { .. } => format!(
-            "{text}; mend: the password in password_file must be that of {who} (etcdctl user passwd), \
+            "{text}; fix: the password in password_file must be that of {who} (etcdctl user passwd), \
              it is read again at each try"
         ),
         Error::Expired { .. } if user.is_none() => {
-            format!("{text}; mend: user and password_file in the source's section of bridge.toml")
+            format!("{text}; fix: user and password_file in the source's section of bridge.toml")
         }
         Error::Tls { about, .. } => {
-            let mend = match about {
+            let fix = match about {
                 Side::Member => "`ca` must name the file of those who sign etcd's certificates",
                 Side::Name => "`server_name` must be a name in etcd's certificate",
                 Side::Ours => "`certificate` and `key` must be ones that etcd's trusted CA has signed",
             };
-            format!("{text}; mend: {mend}, in the source's [tls] of bridge.toml")
+            format!("{text}; fix: {fix}, in the source's [tls] of bridge.toml")
         }
         // Over TLS 1.3 a certificate is refused after the handshake, and the word of it comes too late at times.
         Error::Unavailable { reason }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_names_the_prefix_the_user_and_the_mend() {
+    fn a_refusal_names_the_prefix_the_user_and_the_fix() {
         let text = |error: Error, user| reason(&Break::Etcd(error), "https://etcd:2379", "/services/", user);
         let denied = || Error::Denied {
             reason: "etcdserver: permission denied".to_owned(),
@@ -82,14 +82,14 @@ mod tests {
         assert_eq!(
             text(denied(), Some("bridge")),
             "the user `bridge` may not read /services/ (etcd denies access: etcdserver: permission denied); \
-             mend: etcdctl role grant-permission ROLE --prefix=true read /services/"
+             fix: etcdctl role grant-permission ROLE --prefix=true read /services/"
         );
         assert!(text(denied(), None).starts_with("the user of our certificate may not"));
         let expired = || Error::Expired {
             reason: "etcdserver: user name is empty".to_owned(),
         };
-        assert!(text(expired(), None).contains("mend: user and password_file"));
-        assert!(!text(expired(), Some("bridge")).contains("mend"));
+        assert!(text(expired(), None).contains("fix: user and password_file"));
+        assert!(!text(expired(), Some("bridge")).contains("fix"));
         let login = Error::Login {
             reason: "etcdserver: authentication failed, invalid user ID or password".to_owned(),
         };
@@ -98,7 +98,7 @@ mod tests {
             reason: "invalid peer certificate: UnknownIssuer".to_owned(),
             about: Side::Member,
         };
-        assert!(text(tls, None).contains("mend: `ca` must name"));
+        assert!(text(tls, None).contains("fix: `ca` must name"));
         let closed = Error::Unavailable {
             reason: "operation was canceled: connection closed".to_owned(),
         };

@@ -9,14 +9,14 @@ pub struct Timing {
     pub probe: Duration,
     /// How long an answer to that may take, progress that was asked for, and an event that is known to exist.
     pub answer: Duration,
-    /// After so long without a message, or a proof that there is none to come, the member is frozen or cut off,
+    /// After this time without a message, or a proof that there is none to come, the member is frozen or cut off,
     /// or the watch is dead.
     pub silence: Duration,
     /// The longest first pause after a break; each is drawn evenly from zero on.
     pub backoff_min: Duration,
     /// The longest pause after a try that listed: what breaks again and again is not read as a whole each time.
     pub backoff_max: Duration,
-    /// The longest pause after any other try: so long may etcd be back before it is used.
+    /// The longest pause after any other try: etcd may be back for this time before it is used.
     pub away_max: Duration,
 }
 

@@ -11,7 +11,7 @@ use crate::model::{Change, Issue, ServiceRecord, Status};
 #[derive(Debug)]
 pub(super) struct Union {
     parts: Vec<Part>,
-    told: Status,
+    sent: Status,
 }
 
 /// One prefix.
@@ -40,7 +40,7 @@ impl Union {
         };
         Self {
             parts: prefixes.into_iter().map(part).collect(),
-            told: Status::Connecting,
+            sent: Status::Connecting,
         }
     }
 
@@ -92,10 +92,10 @@ impl Union {
     pub(super) fn status(&mut self, nth: usize, status: Status) -> Option<Status> {
         self.parts.get_mut(nth)?.status = status;
         let now = self.condition();
-        if now == self.told {
+        if now == self.sent {
             return None;
         }
-        self.told = now.clone();
+        self.sent = now.clone();
         Some(now)
     }
 
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn verified_is_what_each_prefix_has_listed_anew() {
+    fn verified_is_what_each_prefix_has_listed_again() {
         let mut union = union();
         assert_eq!((union.listed(0, 0), union.listed(1, 0)), (0, 0));
         assert_eq!(
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn policies_are_merged_key_by_key_and_issues_of_all_are_told() {
+    fn policies_are_merged_key_by_key_and_issues_of_all_are_delivered() {
         use crate::model::Protocol;
         let mut union = union();
         let with = |policy: Policy, key: &str| Change {
@@ -314,7 +314,7 @@ mod tests {
         };
         assert_eq!(union.status(0, Status::Live), None, "still connecting");
         assert_eq!(union.status(1, away("denied")), Some(away("/b/: denied")));
-        assert_eq!(union.status(1, away("denied")), None, "told already");
+        assert_eq!(union.status(1, away("denied")), None, "sent already");
         assert_eq!(
             union.status(0, away("denied")),
             Some(away("denied")),

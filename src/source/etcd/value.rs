@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_is_told_by_its_place_and_never_quoted() {
+    fn a_wrong_value_is_named_by_its_place_and_never_quoted() {
         let deep = "[".repeat(10_000);
         let big = format!("{{\"address\":\"{}\"}}", "secret".repeat(300_000));
         for (value, word) in [

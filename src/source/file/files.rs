@@ -63,11 +63,11 @@ impl Files {
             .map(|(old, name)| (old, self.record(&name), name))
             .filter_map(|(old, new, name)| (old != new).then_some((name, new)))
             .collect();
-        let anew = Some(self.stray()).filter(|anew| *anew != stray);
-        (anew.is_some() || !services.is_empty()).then_some(Change {
+        let new_stray = Some(self.stray()).filter(|new| *new != stray);
+        (new_stray.is_some() || !services.is_empty()).then_some(Change {
             services,
             complete: false,
-            stray: anew,
+            stray: new_stray,
         })
     }
 
@@ -85,7 +85,7 @@ impl Files {
         }
     }
 
-    /// The services whose part in some file changes: the union is formed anew for these only.
+    /// The services whose part in some file changes: the union is formed again for these only.
     fn touched(
         &self,
         gone: &[OsString],
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changed_is_told() {
+    fn only_what_changed_is_delivered() {
         let mut files = Files::default();
         let (a, b) = (one("orders", 1), one("users", 2));
         assert_eq!(
@@ -262,8 +262,8 @@ mod tests {
         );
         assert!(stray[0].reason.starts_with("line 3:"), "{}", stray[0].reason);
         assert_eq!(names(Some(files.complete())), ["orders1"]);
-        let mended = update(&mut files, &[("a.json", &one("orders", 2))]).unwrap();
-        assert_eq!(mended.stray, Some(vec![]));
-        assert_eq!(mended.services.len(), 1);
+        let repaired = update(&mut files, &[("a.json", &one("orders", 2))]).unwrap();
+        assert_eq!(repaired.stray, Some(vec![]));
+        assert_eq!(repaired.services.len(), 1);
     }
 }

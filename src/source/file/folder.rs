@@ -17,7 +17,7 @@ use crate::model::Change;
 /// The largest file that is read, bytes: 5,000 services of 15 instances have about 10 MiB.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
 
-/// A file that changes while it is read is waited for so long; then the others are delivered without it.
+/// A file that changes while it is read is waited for at most this time; then the others are delivered without it.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The folder and what was read in it.
@@ -221,7 +221,7 @@ mod tests {
         let stray = change.stray.unwrap();
         assert_eq!((stray.len(), stray[0].entry.as_str()), (1, "grows.json"));
         assert_eq!(look(&mut folder, 3500), (None, false), "said once");
-        // Quiet at last; then anew, and its last good content stays.
+        // Quiet at last; then again, and its last good content stays.
         folder.reader = bounded;
         let change = look(&mut folder, 4000).0.unwrap();
         assert_eq!((names(&change), &change.stray), (vec!["users"], &Some(vec![])));

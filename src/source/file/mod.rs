@@ -28,7 +28,7 @@ use crate::model::{GuardRule, Status};
 const RESCAN: Duration = Duration::from_secs(5);
 /// A folder that is missing cannot tell that it is back.
 const RESCAN_AWAY: Duration = Duration::from_secs(1);
-/// So long nothing must happen before a file counts as written.
+/// Nothing must happen for this time before a file counts as written.
 const QUIET: Duration = Duration::from_millis(20);
 
 /// Watches one folder.

@@ -1,4 +1,4 @@
-//! What the operating system tells of a folder (inotify and its kin), gathered until it is quiet.
+//! What the operating system reports about a folder (inotify and the like), gathered until it is quiet.
 //!
 //! Hints only: whatever is lost here is found by the next rescan.
 
@@ -11,7 +11,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// A writer that never pauses is read after so long nevertheless.
+/// A writer that never pauses is read after this time nevertheless.
 const LONGEST: Duration = Duration::from_millis(500);
 /// Notices kept while the folder is being read.
 const QUEUE: usize = 256;
@@ -36,7 +36,7 @@ impl Notices {
                 Ok(_) => return,
                 Err(_) => Vec::new(),
             };
-            // Full: the reader is told already.
+            // Full: the reader knows already.
             let _ = tell.try_send(paths);
         });
         let mut notices = Self {
@@ -66,7 +66,7 @@ impl Notices {
         self.queue.recv().await.unwrap_or_default()
     }
 
-    /// Waits until nothing happens for so long, and names the files of all notices, `first` included.
+    /// Waits until nothing happens for this time, and names the files of all notices, `first` included.
     /// A file that is being written is read as a whole only then.
     pub(super) async fn settle(&mut self, mut first: Vec<PathBuf>, quiet: Duration) -> Vec<OsString> {
         let gather = async {

@@ -60,7 +60,7 @@ impl Concurrency {
         }
     }
 
-    /// Whether nothing was answered for so long that the agent counts as away.
+    /// Whether too many reads in a row were turned away: the agent counts as away.
     pub(crate) fn starved(&self) -> bool {
         self.turned_away.load(Ordering::Relaxed) > MAX + STARVED
     }

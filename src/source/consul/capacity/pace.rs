@@ -223,7 +223,7 @@ impl Pace {
         self.rate().refused(now);
     }
 
-    /// Whether nothing was answered for so long that the agent counts as away.
+    /// Whether nothing was answered for too long: the agent counts as away.
     pub(crate) fn starved(&self) -> bool {
         let now = self.now();
         self.rate().is_starved(now, self.patience)

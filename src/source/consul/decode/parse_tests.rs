@@ -247,7 +247,7 @@ fn twenty_thousand_instances_are_all_served_and_of_wrong_ones_some_are_named() {
 }
 
 #[test]
-fn an_answer_from_elsewhere_is_told() {
+fn an_answer_from_elsewhere_is_recognised() {
     let body = |more: &str| {
         format!(
             r#"[{{"Node":{{"Node":"n","Address":"10.0.0.1"{more}}},"Service":{{"ID":"1","Port":80}},"Checks":[]}}]"#

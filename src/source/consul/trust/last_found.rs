@@ -42,7 +42,7 @@ impl Default for All {
     }
 }
 
-/// So many instances may take the place of others where there is no room.
+/// The number of instances that may take the place of others where there is no room.
 const FEW: usize = 10;
 
 impl LastFound {

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_of_a_server_that_began_anew_is_not_waited_behind() {
+    fn a_copy_of_a_server_that_began_again_is_not_waited_behind() {
         let mut stream = confirmed();
         assert_eq!(streamed(&mut stream, 50, 500, 60), Worth::Nothing);
         assert_eq!(consistent(&mut stream, 55), Worth::Content);
