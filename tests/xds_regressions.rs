@@ -231,3 +231,21 @@ fn what_was_unsubscribed_meanwhile_may_be_what_was_refused() {
         "#]],
     );
 }
+
+/// The listener waited for its turn after a refusal, in the content before it, and the cluster of that content went.
+#[test]
+fn rule_44_a_cluster_stays_while_a_refused_set_is_tried_in_parts() {
+    sotw(
+        "put cds a=1 c=1; put lds z=1(c); want cds; ack 1; want lds; ack 2
+         put lds a=1 z=2(a); nack 3; del cds c; ack 4; ack 5; ack 6",
+        expect![[r#"
+            cds#1 +a=1 +c=1
+            lds#2 +z=1
+            lds#3 +a=1 +z=2
+            refused 2
+            lds#4 +a=1 +z=1
+            lds#5 +a=1 +z=2
+            cds#6 +a=1
+        "#]],
+    );
+}

@@ -225,6 +225,12 @@ impl Subscription {
             && pending.too_long.is_empty()
     }
 
+    /// Whether what the client holds may change: something is to be looked at, or waits for its turn after a
+    /// refusal, so that the client has the content before it.
+    pub(super) fn is_changing(&self) -> bool {
+        !self.is_idle() || self.sotw.bisection.has_more()
+    }
+
     /// What is unacknowledged or still to be sent: whatever needs one of these waits.
     pub(super) fn unsettled(&self) -> RoaringBitmap {
         let mut unsettled = self.pending.dirty.clone();

@@ -220,7 +220,7 @@ impl Stream {
     pub(super) fn is_referred_to(&mut self, kind: Kind, now: Duration) -> bool {
         let pending = kind.removed_after().iter().any(|above| {
             let sub = self.types.get(*above);
-            sub.requested && !sub.is_idle()
+            sub.requested && sub.is_changing()
         });
         let sub = self.types.get_mut(kind);
         if !pending {
