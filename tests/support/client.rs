@@ -73,6 +73,9 @@ pub struct Client {
     pub unsure: PerKind<BTreeSet<String>>,
     /// The same of sets that are still on their way, by nonce.
     pub crossed: BTreeSet<(String, String)>,
+    /// State of the world: the last set was refused although it only lacked something. The same one does not come
+    /// again (rule 12).
+    pub kept: PerKind<bool>,
     /// State of the world: a set was refused since.
     pub doubting: PerKind<bool>,
     /// State of the world: refused ones whose content was another one since.
@@ -106,6 +109,7 @@ impl Client {
             refused_set: PerKind::default(),
             good: PerKind::default(),
             unsure: PerKind::default(),
+            kept: PerKind::default(),
             crossed: BTreeSet::new(),
             doubting: PerKind::default(),
             moved: PerKind::default(),
@@ -398,7 +402,11 @@ impl Client {
                     last.is_none_or(|version| *version != r.version.to_string())
                 };
                 let news: Vec<_> = response.resources.iter().filter(new).collect();
-                if let [one] = news[..] {
+                *self.kept.get_mut(kind) = news.is_empty();
+                let want = self.want.get(kind);
+                if let [one] = news[..]
+                    && (want.wildcard || want.names.contains(&*one.name))
+                {
                     let (name, version) = (one.name.to_string(), one.version.to_string());
                     self.moved.get_mut(kind).remove(&name);
                     self.refused.get_mut(kind).insert(name, version);

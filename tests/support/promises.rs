@@ -55,6 +55,7 @@ impl Client {
         );
         if full {
             *self.refused_set.get_mut(kind) = None;
+            *self.kept.get_mut(kind) = false;
         }
         for resource in &response.resources {
             self.offered(kind, resource, response.resources.len(), full, view);
@@ -191,6 +192,9 @@ impl Client {
                 }
                 // It refused all that there was, one by one: what it holds from an earlier stream it may keep.
                 if server.is_none() && *self.doubting.get(kind) && self.good.get(kind).is_empty() {
+                    continue;
+                }
+                if server.is_none() && *self.kept.get(kind) {
                     continue;
                 }
                 assert_eq!(
