@@ -249,3 +249,18 @@ fn rule_44_a_cluster_stays_while_a_refused_set_is_tried_in_parts() {
         "#]],
     );
 }
+
+/// It never came again, although the removal of what was refused lay between.
+#[test]
+fn rule_12_what_was_refused_and_gone_and_comes_again_is_tried_again() {
+    sotw(
+        "put cds b=1; want cds; ack 1; put cds a=1; del cds a; nack 2; ack 3; put cds a=1; ack 4",
+        expect![[r#"
+            cds#1 +b=1
+            cds#2 +a=1 +b=1
+            refused 2
+            cds#3 +b=1
+            cds#4 +a=1 +b=1
+        "#]],
+    );
+}

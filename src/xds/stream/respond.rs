@@ -190,6 +190,14 @@ impl Stream {
         }
         sub.pending.dirty -= &settled;
         sub.pending.again -= &settled;
+        if !sub.held.refused.is_empty() {
+            // What is gone and comes again is new content.
+            let is_gone = |id: &NameId| sub.visible(generation, kind, *id, (client, &fleet)).is_none();
+            let gone: Vec<NameId> = settled.iter().filter(is_gone).collect();
+            for id in gone {
+                sub.held.refused.remove(&id);
+            }
+        }
         sub.waiting.gated = if found.gated || waiting {
             sub.waiting.gated.or(Some(now))
         } else {

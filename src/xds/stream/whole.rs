@@ -111,6 +111,9 @@ impl Stream {
         });
         sub.pending.dirty = kept.iter().map(|(id, _)| *id).collect();
         sub.pending.again.clear();
+        for id in gone.iter().filter(|id| !sub.pending.dirty.contains(**id)) {
+            sub.held.refused.remove(id); // what comes again is new content
+        }
         sub.held.absent = &sub.wanted.names - &there - withheld;
         if sub.sotw.refused_set == Some(version) || (sub.sotw.last_set == Some(version) && !asked) {
             // Each attempt takes a group out, so this ends.
