@@ -264,3 +264,26 @@ fn rule_12_what_was_refused_and_gone_and_comes_again_is_tried_again() {
         "#]],
     );
 }
+
+/// A client that gave up what it had refused, and subscribed to it again, was sent nothing.
+#[test]
+fn a_refused_set_that_is_subscribed_to_again_is_sent_again() {
+    sotw(
+        "put cds a=1; want cds *; nack 1; want cds b; want cds *; ack 3",
+        expect![[r#"
+            cds#1 +a=1
+            refused 1
+            cds#2 
+            cds#3 +a=1
+        "#]],
+    );
+    sotw(
+        "put cds a=1; want cds *; want cds? b; nack 1 & b; want cds *; ack 3",
+        expect![[r#"
+            cds#1 +a=1
+            refused 1
+            cds#2 
+            cds#3 +a=1
+        "#]],
+    );
+}

@@ -92,6 +92,9 @@ impl Subscription {
 
     /// Nothing is known of the client's copy any more.
     pub(super) fn forget(&mut self, id: NameId) {
+        if self.held.ids.contains(id) {
+            self.sotw.refused_set = None; // what is subscribed to again is sent again
+        }
         for set in [
             &mut self.held.ids,
             &mut self.held.absent,
@@ -294,7 +297,6 @@ impl Subscription {
 
     /// A whole set was refused, with this message.
     pub(super) fn refuse_whole(&mut self, flight: &Flight, message: &str, viewer: Viewer<'_>) {
-        self.sotw.refused_set = Some(flight.set);
         let wanted = |id: NameId| self.wanted.wildcard || self.wanted.names.contains(id);
         let accepted = |id| {
             self.sotw
@@ -307,6 +309,9 @@ impl Subscription {
             .iter()
             .filter(|(id, sent)| accepted(*id) != Some(*sent));
         let (new, dropped): (Vec<_>, Vec<_>) = new.copied().partition(|(id, _)| wanted(*id));
+        // Subscribed to again, the same set may be meant to come again.
+        let is_whole = flight.names.iter().all(|(id, _)| wanted(*id));
+        self.sotw.refused_set = is_whole.then_some(flight.set);
         // What was unsubscribed meanwhile may be to blame as well.
         match new[..] {
             [(id, version)] if dropped.is_empty() => {
