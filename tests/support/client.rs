@@ -68,10 +68,8 @@ pub struct Client {
     pub refused_set: PerKind<Option<String>>,
     /// State of the world: the last set that was accepted on this stream, name → version.
     pub good: PerKind<BTreeMap<String, String>>,
-    /// State of the world: of these, what was unsubscribed while the set was on its way. The server cannot know
-    /// that the client has it, even if it is subscribed to again.
-    pub unsure: PerKind<BTreeSet<String>>,
-    /// The same of sets that are still on their way, by nonce.
+    /// State of the world: nonces of sets that are on their way, and what was unsubscribed since. The server cannot
+    /// know that the client takes it, even if it is subscribed to again.
     pub crossed: BTreeSet<(String, String)>,
     /// State of the world: the last set was refused although it only lacked something. The same one does not come
     /// again (rule 12).
@@ -108,7 +106,6 @@ impl Client {
             deleted: PerKind::default(),
             refused_set: PerKind::default(),
             good: PerKind::default(),
-            unsure: PerKind::default(),
             kept: PerKind::default(),
             crossed: BTreeSet::new(),
             doubting: PerKind::default(),
@@ -303,6 +300,9 @@ impl Client {
         if want.wildcard {
             return;
         }
+        if self.sent.get(kind).keys().any(|name| !want.names.contains(name)) {
+            *self.refused_set.get_mut(kind) = None;
+        }
         self.held.get_mut(kind).retain(|n, _| want.names.contains(n));
         self.sent.get_mut(kind).retain(|n, _| want.names.contains(n));
         self.good.get_mut(kind).retain(|n, _| want.names.contains(n));
@@ -342,10 +342,11 @@ impl Client {
             held.clear();
             if newest {
                 *self.doubting.get_mut(kind) = false;
-                let set = response.resources.iter();
-                *self.good.get_mut(kind) = set.map(|r| (r.name.to_string(), r.version.to_string())).collect();
-                let crossed = self.crossed.iter().filter(|(nonce, _)| *nonce == response.nonce);
-                *self.unsure.get_mut(kind) = crossed.map(|(_, name)| name.clone()).collect();
+                let all = response.resources.iter();
+                let mut good: BTreeMap<_, _> =
+                    all.map(|r| (r.name.to_string(), r.version.to_string())).collect();
+                good.retain(|name, _| !self.crossed.contains(&(response.nonce.clone(), name.clone())));
+                *self.good.get_mut(kind) = good;
             }
         }
         for resource in &response.resources {
@@ -394,18 +395,17 @@ impl Client {
         let kind = response.kind;
         if full {
             if newest {
-                *self.refused_set.get_mut(kind) = Some(response.version.clone());
+                let want = self.want.get(kind);
+                let wanted = |r: &Arc<Resource>| want.wildcard || want.names.contains(&*r.name);
+                let is_whole = response.resources.iter().all(wanted);
+                *self.refused_set.get_mut(kind) = is_whole.then(|| response.version.clone());
                 *self.doubting.get_mut(kind) = true;
-                let (good, unsure) = (self.good.get(kind), self.unsure.get(kind));
-                let new = |r: &&Arc<Resource>| {
-                    let last = good.get(&*r.name).filter(|_| !unsure.contains(&*r.name));
-                    last.is_none_or(|version| *version != r.version.to_string())
-                };
+                let good = self.good.get(kind);
+                let new = |r: &&Arc<Resource>| good.get(&*r.name).is_none_or(|v| *v != r.version.to_string());
                 let news: Vec<_> = response.resources.iter().filter(new).collect();
                 *self.kept.get_mut(kind) = news.is_empty();
-                let want = self.want.get(kind);
                 if let [one] = news[..]
-                    && (want.wildcard || want.names.contains(&*one.name))
+                    && wanted(one)
                 {
                     let (name, version) = (one.name.to_string(), one.version.to_string());
                     self.moved.get_mut(kind).remove(&name);

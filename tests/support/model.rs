@@ -269,7 +269,7 @@ impl World {
         }
     }
 
-    /// What was refused and had another content since may be tried again.
+    /// What was refused, and has another content by then or later, may be tried again.
     fn note_moved(&mut self) {
         for client in &mut self.clients {
             for kind in Kind::ALL {
@@ -332,6 +332,7 @@ impl World {
             return false;
         };
         let request = self.clients[who].read(&response);
+        self.note_moved();
         self.say(&format!(
             "{who} answers {}#{}",
             response.kind.short(),
