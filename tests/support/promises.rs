@@ -108,7 +108,8 @@ impl Client {
             assert!(moved || refused != Some(&version), "rule 12: {name} again");
         }
         let what = content(resource);
-        if matches!(kind, Kind::Listener | Kind::Route) && self.has_all_clusters() && new {
+        let accepted = self.good.get(kind).get(&name) == Some(&version); // before what it refused since
+        if matches!(kind, Kind::Listener | Kind::Route) && self.has_all_clusters() && new && !accepted {
             for need in what.map(needs).unwrap_or_default() {
                 self.there(need, view, &name);
             }
