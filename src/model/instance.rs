@@ -75,6 +75,9 @@ impl Instance {
         if self.zone == other.zone {
             self.zone = other.zone.clone();
         }
+        if self.own.is_some() && self.own == other.own {
+            self.own.clone_from(&other.own);
+        }
     }
 
     /// Whether both are copies of one; two that are not may still be equal.

@@ -4,6 +4,7 @@
 //! only the changed keys are compared.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -18,16 +19,17 @@ use crate::source::newest::{Registered, newest};
 /// The keys of one service.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    /// By the id in the key; a value may hold several.
-    instances: BTreeMap<Arc<str>, Entry<Vec<Instance>>>,
+    /// By the id in the key; a value may hold several. Boxed, since a node of the tree is half empty when ids come in
+    /// their order.
+    instances: BTreeMap<Arc<str>, Box<Entry<Vec<Instance>>>>,
     pub(super) policy: Option<Entry<Policy>>,
     addresses: Addresses,
 }
 
-/// How many registrations each address has.
+/// How many registrations each address has, by a short hash: one that two addresses share costs a closer look.
 #[derive(Debug, Default)]
 struct Addresses {
-    registrations: HashMap<SocketAddr, u32>,
+    registrations: HashMap<u32, u32>,
     /// Those that have several.
     doubled: usize,
 }
@@ -85,10 +87,16 @@ impl Before {
     }
 }
 
+fn short(address: SocketAddr) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    address.hash(&mut hasher);
+    u32::try_from(hasher.finish() >> 32).unwrap_or_default() // always fits
+}
+
 impl Addresses {
     fn add(&mut self, entry: &Entry<Vec<Instance>>) {
         for instance in entry.instances() {
-            let registrations = self.registrations.entry(instance.address).or_default();
+            let registrations = self.registrations.entry(short(instance.address)).or_default();
             *registrations += 1;
             self.doubled += usize::from(*registrations == 2);
         }
@@ -96,13 +104,13 @@ impl Addresses {
 
     fn remove(&mut self, entry: &Entry<Vec<Instance>>) {
         for address in entry.instances().map(|instance| instance.address) {
-            let Some(registrations) = self.registrations.get_mut(&address) else {
+            let Some(registrations) = self.registrations.get_mut(&short(address)) else {
                 continue;
             };
             *registrations -= 1;
             self.doubled -= usize::from(*registrations == 1);
             if *registrations == 0 {
-                self.registrations.remove(&address);
+                self.registrations.remove(&short(address));
             }
         }
     }
@@ -111,13 +119,16 @@ impl Addresses {
 impl Entries {
     /// The key of this id.
     pub(super) fn instance(&self, id: &str) -> Option<&Entry<Vec<Instance>>> {
-        self.instances.get(id)
+        self.instances.get(id).map(|entry| &**entry)
     }
 
     pub(super) fn put(&mut self, id: &str, entry: Entry<Vec<Instance>>) {
         let entry = self.share(entry);
         self.addresses.add(&entry);
-        if let Some(old) = self.instances.insert(id.into(), entry) {
+        // Most have the id of their key.
+        let same = entry.instances().find(|instance| &*instance.id == id);
+        let id = same.map_or_else(|| id.into(), |instance| instance.id.clone());
+        if let Some(old) = self.instances.insert(id, Box::new(entry)) {
             self.addresses.remove(&old);
         }
     }
@@ -125,7 +136,7 @@ impl Entries {
     pub(super) fn remove(&mut self, id: &str) -> Option<Entry<Vec<Instance>>> {
         let old = self.instances.remove(id)?;
         self.addresses.remove(&old);
-        Some(old)
+        Some(*old)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -150,8 +161,8 @@ impl Entries {
             record.instances = Vec::with_capacity(self.addresses.registrations.len());
             record.instances.extend(instances);
         } else {
-            let registered = |(id, entry)| instances_of(id, entry);
-            let (all, doubled) = newest(entries.flat_map(registered).collect(), |(_, id)| name(id));
+            let registered = entries.flat_map(|(id, entry)| instances_of(id, entry));
+            let (all, doubled) = newest(registered.collect(), |(_, id)| name(id));
             record.instances = all
                 .into_iter()
                 .map(|((instance, _), _)| instance.clone())
@@ -171,6 +182,7 @@ impl Entries {
         let mut known = others.next().cloned();
         if let Some(good) = &mut entry.good {
             good.content.sort_by(|a, b| a.id.cmp(&b.id));
+            good.content.shrink_to_fit();
         }
         for instance in entry.good.iter_mut().flat_map(|good| &mut good.content) {
             if instance.created != created {

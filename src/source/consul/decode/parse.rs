@@ -166,10 +166,16 @@ impl Entries {
         }
         self.ours += 1;
         match instance(&entry, &selection.preferred_address, &mut self.record.issues) {
-            Ok(instance) => self.instances.push(Dated {
-                instance,
-                created: entry.service.create_index,
-            }),
+            Ok(mut instance) => {
+                // Most declare the same as the one before: one allocation for all of them.
+                if let Some(last) = self.instances.last() {
+                    instance.share(&last.instance);
+                }
+                self.instances.push(Dated {
+                    instance,
+                    created: entry.service.create_index,
+                });
+            }
             Err(reason) => {
                 self.record.issues.push(Issue::rejected(label(&entry), reason));
                 if self.record.rejected.len() < MAX_ISSUES {
