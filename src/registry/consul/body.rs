@@ -25,7 +25,7 @@ where
         }
         parts.push(data).await.map_err(Failure::Memory)?;
     }
-    Ok(parts.join().await)
+    parts.join().await.map_err(Failure::Memory)
 }
 
 struct Parts {
@@ -62,13 +62,17 @@ impl Parts {
         Ok(())
     }
 
-    /// Each piece is freed once it is copied; still, both are there for a moment. Where there will never be room for
-    /// that, it is done nevertheless: the body was let in.
-    async fn join(mut self) -> (Bytes, Held) {
+    /// Both are there for a moment, the pieces and the whole. A body for which there will never be room twice is joined
+    /// nevertheless: it was let in, and each piece is freed once it is copied.
+    async fn join(mut self) -> Result<(Bytes, Held), Exhausted> {
         if self.pieces.len() <= 1 {
-            return (self.pieces.pop().unwrap_or_default().into(), self.share.keep());
+            return Ok((self.pieces.pop().unwrap_or_default().into(), self.share.keep()));
         }
-        let twice = self.share.grow(self.len).await.is_ok();
+        let twice = match self.share.grow(self.len).await {
+            Ok(()) => true,
+            Err(Exhausted { most }) if self.len.saturating_mul(2) > most => false,
+            Err(exhausted) => return Err(exhausted),
+        };
         let mut all = Vec::with_capacity(self.len);
         for piece in self.pieces {
             all.extend_from_slice(&piece);
@@ -76,7 +80,7 @@ impl Parts {
         if twice {
             self.share.shrink(self.len);
         }
-        (all.into(), self.share.keep())
+        Ok((all.into(), self.share.keep()))
     }
 }
 
@@ -91,7 +95,7 @@ mod tests {
             all.push(vec![u8::try_from(n % 251).unwrap(); *len].into())
                 .await?;
         }
-        Ok(all.join().await.0)
+        all.join().await.map(|(body, _)| body)
     }
 
     #[tokio::test]
