@@ -213,6 +213,11 @@ const FIXED: &[(&str, &str, &[&str])] = &[
         &["MAX_ELEMENTS: usize = 4096;", "MAX_BYTES: usize = 1 << 20;"],
     ),
     (
+        "lists and tables within each other",
+        "128",
+        &["MAX_DEPTH: usize = 128;"],
+    ),
+    (
         "the head of an answer of Consul",
         "64 KiB",
         &["READ_BUFFER: usize = 64 << 10;"],

@@ -18,6 +18,9 @@ const MAX_READ: usize = 40_000;
 /// The longest malformed entry that is read a second time, more leniently.
 const MAX_ODD: usize = 64 << 10;
 
+/// Lists and tables within each other: the bound of `serde_json` itself.
+const MAX_DEPTH: usize = 128;
+
 /// An entry that cannot be read: its id, where that can be, and why.
 pub(super) type Bad = (Option<String>, String);
 
@@ -40,6 +43,13 @@ pub(super) fn each<S: Default>(
         return Ok(all);
     }
     drop(all);
+    // The reader of raw values remembers each open bracket: millions of them took more than the body.
+    if is_deep(body) {
+        return Err(Unreadable::Json {
+            wanted: "/v1/health/service",
+            reason: format!("it is nested more than {MAX_DEPTH} deep"),
+        });
+    }
     let mut all = S::default();
     let read = in_turn(body, |value: &RawValue| match entry(value.get()) {
         Ok(entry) if is_other(&entry.service.name) => {}
@@ -59,6 +69,24 @@ pub(super) fn each<S: Default>(
         reason: clip(&error.to_string()),
     })?;
     Ok(all)
+}
+
+fn is_deep(body: &[u8]) -> bool {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => depth += 1,
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return true;
+        }
+    }
+    false
 }
 
 /// One entry. Of a repeated field the last one counts.
@@ -107,5 +135,20 @@ impl<'b, T: Deserialize<'b>, F: FnMut(T)> Visitor<'b> for InTurn<T, F> {
             (self.0)(one);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_count_outside_of_strings() {
+        let deep = "[".repeat(MAX_DEPTH + 1);
+        assert!(is_deep(deep.as_bytes()));
+        assert!(!is_deep(&deep.as_bytes()[1..]));
+        assert!(!is_deep(format!(r#"["a\"{deep}",{{"b":"{deep}"}}]"#).as_bytes()));
+        assert!(is_deep(format!(r#"["\\",{deep}"#).as_bytes()));
+        assert!(!is_deep("[{}]".repeat(1_000).as_bytes()));
     }
 }
