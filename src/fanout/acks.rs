@@ -143,8 +143,7 @@ impl Fanout {
             let Some((kind, id)) = shared.acks.watched(*watch) else {
                 continue;
             };
-            let mut subscribed = shared.index.named(kind, id);
-            subscribed |= shared.index.wildcards(kind);
+            let subscribed = shared.index.subscribers(kind, id);
             for stream in shared.acks.lagging(*watch, &subscribed) {
                 if let Some(subscriber) = shared.subscriber(stream) {
                     suspects.push(Suspect {

@@ -129,6 +129,12 @@ impl Index {
         &self.kinds.get(kind).wildcard
     }
 
+    /// The streams that subscribe to this name, or to `*`.
+    #[must_use]
+    pub fn subscribers(&self, kind: Kind, name: NameId) -> RoaringBitmap {
+        self.named(kind, name) | self.wildcards(kind)
+    }
+
     /// Whether any stream subscribes to this name, of whatever type.
     #[must_use]
     pub fn is_named(&self, name: NameId) -> bool {

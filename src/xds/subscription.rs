@@ -76,6 +76,12 @@ impl Subscription {
         }
     }
 
+    /// What is gone and the client is still to be sent the removal of, among the names that may have changed.
+    pub(super) fn gone(&self, generation: &Generation, kind: Kind, viewer: (Client, &str)) -> Vec<NameId> {
+        let is_gone = |id: &NameId| matches!(self.judge(generation, kind, *id, viewer), Todo::Gone);
+        self.pending.dirty.iter().filter(is_gone).collect()
+    }
+
     /// A name is subscribed to (again): it, or its absence, is sent whatever was sent before.
     pub(super) fn send_again(&mut self, id: NameId) {
         self.pending.dirty.insert(id);
@@ -108,6 +114,16 @@ impl Subscription {
         self.sotw.gone.remove(&id);
         self.held.refused.remove(&id);
         self.sotw.bisection.forget(id);
+    }
+
+    /// The wildcard is no longer subscribed to, which holds these: what is not subscribed to by name, too, is no longer
+    /// this client's.
+    pub(super) fn forget_unnamed(&mut self, mut in_wildcard: RoaringBitmap) {
+        in_wildcard |= &self.held.ids;
+        in_wildcard -= &self.wanted.names;
+        for id in in_wildcard {
+            self.forget(id);
+        }
     }
 
     /// Which of these numbers this client may still have a copy of, or is owed a response about. Nothing

@@ -12,7 +12,7 @@ use super::super::names::Names;
 use super::super::request::{Claim, DeltaRequest, Error};
 use super::Stream;
 use super::handled::Handled;
-use super::limits::{MAX_NAME, Refusal, TOO_LONG, short};
+use super::limits::{MAX_NAME, Refusal, TOO_LONG, is_name, short};
 use super::subscribe::Dropped;
 
 pub(super) fn handle(
@@ -123,10 +123,6 @@ pub(super) fn handle(
     Ok(handled)
 }
 
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && text != "*" && text.len() <= MAX_NAME
-}
-
 fn named(list: &[String]) -> impl Iterator<Item = &str> + Clone {
     list.iter().map(String::as_str).filter(|name| is_name(name))
 }
@@ -186,7 +182,7 @@ fn acknowledge(
     }
 }
 
-/// Unsubscribes from `*`: what is not subscribed by name, too, is no longer this client's.
+/// Unsubscribes from `*`.
 fn drop_wildcard(stream: &mut Stream, kind: Kind, generation: &Generation, handled: &mut Handled) {
     let fleet = stream.fleet().to_owned();
     let sub = stream.types.get_mut(kind);
@@ -197,12 +193,7 @@ fn drop_wildcard(stream: &mut Stream, kind: Kind, generation: &Generation, handl
     sub.pending.owed = false;
     sub.waiting.given_up |= std::mem::take(&mut sub.pending.unknown);
     sub.pending.too_long.clear();
-    let mut others = generation.in_wildcard(kind, &fleet);
-    others |= &sub.held.ids;
-    others -= &sub.wanted.names;
-    for id in others {
-        sub.forget(id);
-    }
+    sub.forget_unnamed(generation.in_wildcard(kind, &fleet));
 }
 
 /// Rules 40 and 41: what the client claims to hold from an earlier stream.

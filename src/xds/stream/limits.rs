@@ -87,6 +87,11 @@ pub(super) fn short<'a>(
     Ok(())
 }
 
+/// Whether a text in a list of names is the name of a resource that may exist.
+pub(super) fn is_name(text: &str) -> bool {
+    !text.is_empty() && text != "*" && text.len() <= MAX_NAME
+}
+
 /// A client's text, for a status and a log line: bounded, on one line.
 pub(super) fn shown(text: &str) -> String {
     let printable = |c: char| {

@@ -12,7 +12,6 @@ use super::super::names::{NameId, NameOf};
 use super::super::removal::Removal;
 use super::super::resource::Resource;
 use super::super::response::Response;
-use super::super::subscription::Todo;
 use super::Stream;
 
 /// Bytes that a name takes on the wire besides itself, at most.
@@ -129,12 +128,7 @@ impl Stream {
         let (client, fleet, limit) = (self.client, self.fleet().to_owned(), self.limits.response_bytes);
         let (envoy, variant) = (self.is_envoy(), self.variant);
         let sub = self.types.get_mut(kind);
-        let gone: Vec<NameId> = sub
-            .pending
-            .dirty
-            .iter()
-            .filter(|id| matches!(sub.judge(generation, kind, *id, (client, &fleet)), Todo::Gone))
-            .collect();
+        let gone = sub.gone(generation, kind, (client, &fleet));
         for part in gone.chunks(AT_ONCE) {
             if found.bytes >= limit {
                 break; // the rest after the ACK of this part

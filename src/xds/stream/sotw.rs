@@ -13,7 +13,7 @@ use super::super::names::Names;
 use super::super::request::{Error, SotwRequest};
 use super::Stream;
 use super::handled::Handled;
-use super::limits::{MAX_NAME, Refusal, short};
+use super::limits::{Refusal, is_name, short};
 use super::subscribe::Dropped;
 
 /// The list of names of a request.
@@ -179,12 +179,7 @@ fn adopt(
             sub.pending.dirty |= generation.in_wildcard(kind, &fleet);
         } else {
             removed = true;
-            let mut others = generation.in_wildcard(kind, &fleet);
-            others |= &sub.held.ids;
-            others -= &sub.wanted.names;
-            for id in others {
-                sub.forget(id);
-            }
+            sub.forget_unnamed(generation.in_wildcard(kind, &fleet));
         }
     }
     if same {
@@ -214,7 +209,7 @@ impl<'r> List<'r> {
         let names = self.names.iter().enumerate();
         names
             .map(move |(at, name)| (name.as_str(), hints.at(at)))
-            .filter(|(name, _)| !name.is_empty() && *name != "*" && name.len() <= MAX_NAME)
+            .filter(|(name, _)| is_name(name))
     }
 }
 

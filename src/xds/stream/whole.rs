@@ -12,8 +12,8 @@ use super::super::names::{NameId, NameOf};
 use super::super::order::Way;
 use super::super::resource::Resource;
 use super::super::response::Response;
+use super::super::subscription::Subscription;
 use super::super::subscription::bisection::{SentSet, Viewer};
-use super::super::subscription::{Subscription, Todo};
 use super::Stream;
 use super::respond::{is_gated, set_version};
 
@@ -33,12 +33,7 @@ impl Stream {
         let (client, fleet) = (self.client, self.fleet().to_owned());
         let viewer = (kind, client, fleet.as_str());
         let sub = self.types.get(kind);
-        let gone: Vec<NameId> = sub
-            .pending
-            .dirty
-            .iter()
-            .filter(|id| matches!(sub.judge(generation, kind, *id, (client, &fleet)), Todo::Gone))
-            .collect();
+        let gone = sub.gone(generation, kind, (client, &fleet));
         let ready = match way {
             Way::Up => sub.pending.owed || !found.puts.is_empty() || sub.sotw.bisection.retry,
             Way::Down => !gone.is_empty() && !self.is_referred_to(kind, now),
