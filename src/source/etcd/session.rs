@@ -273,14 +273,13 @@ impl Session {
         let mut pages = member.connection.list(&self.prefix).await?;
         self.recognise(member, pages.origin()).await?;
         let mut keys = 0;
-        // Never less than is known now: what others hold must not keep a listing out that takes no more than before.
-        self.state.bound(self.known.most().max(self.state.weight()));
         let mut relisting = self.state.relist(self.delivered);
         // Decoded page by page: the values of a whole prefix are never held together.
         while let Some(page) = pages.next().await? {
             self.listed = true;
             keys += page.len();
-            // Others may have taken some of it meanwhile.
+            // For each page: others may have taken some of it meanwhile. Never less than is known now: what others hold
+            // must not keep a listing out that takes no more than before.
             relisting.bound(self.known.most().max(self.state.weight()));
             for some in page.chunks(DECODED_AT_ONCE) {
                 for kv in some {

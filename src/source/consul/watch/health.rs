@@ -120,7 +120,8 @@ impl Subject for HealthSubject {
             return Verdict::Confirm;
         }
         let added = found.ids.difference(&self.before.ids).count();
-        let missing = self.before.ids.difference(&found.ids).count();
+        // Both are sets: what is in both is what was not added.
+        let missing = self.before.ids.len() - (found.ids.len() - added);
         let room = &self.context.last_found;
         if !room.fits(&self.name, found.ids.len(), added, missing) {
             return self.unusable(NO_ROOM.to_owned());
