@@ -76,6 +76,12 @@ pub(super) fn begun(piece: impl Fn(u64) -> Option<Vec<u8>> + Send + Sync + 'stat
     })
 }
 
+/// A watch that says this once.
+pub(super) fn begun_once(message: &PbWatchResponse) -> Answer {
+    let frame = framed(message);
+    begun(move |n| (n == 0).then(|| frame.clone()))
+}
+
 /// A watch that says this without end.
 pub(super) fn told(fragment: bool, events: impl Fn(u64) -> Vec<PbEvent> + Send + Sync + 'static) -> Answer {
     begun(move |n| Some(framed(&message(fragment, events(n)))))

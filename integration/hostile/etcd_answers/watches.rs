@@ -2,7 +2,7 @@
 
 use etcd_client::proto::{PbEvent, PbWatchResponse};
 
-use super::{MIB, VALUE, begun, case, event, long, message, raw, raw_then, right, told, value};
+use super::{MIB, VALUE, begun, begun_once, case, event, long, message, raw, raw_then, right, told, value};
 use crate::etcd::About::Watch;
 use crate::etcd::{Case, HOSTILE, created, framed, header, key, kv};
 
@@ -157,28 +157,20 @@ pub(super) fn all() -> Vec<(&'static str, Case)> {
         (
             "watch: canceled for a reason of 1 MiB",
             case(Watch, |_| {
-                begun(|n| {
-                    (n == 0).then(|| {
-                        framed(&PbWatchResponse {
-                            canceled: true,
-                            cancel_reason: "x".repeat(MIB),
-                            ..created()
-                        })
-                    })
+                begun_once(&PbWatchResponse {
+                    canceled: true,
+                    cancel_reason: "x".repeat(MIB),
+                    ..created()
                 })
             }),
         ),
         (
             "watch: compacted again and again",
             case(Watch, |_| {
-                begun(|n| {
-                    (n == 0).then(|| {
-                        framed(&PbWatchResponse {
-                            canceled: true,
-                            compact_revision: i64::MAX,
-                            ..created()
-                        })
-                    })
+                begun_once(&PbWatchResponse {
+                    canceled: true,
+                    compact_revision: i64::MAX,
+                    ..created()
                 })
             }),
         ),
@@ -198,14 +190,10 @@ pub(super) fn all() -> Vec<(&'static str, Case)> {
         (
             "watch: the highest revision",
             right(case(Watch, |_| {
-                begun(|n| {
-                    (n == 0).then(|| {
-                        framed(&message(
-                            false,
-                            vec![event(0, kv(key("svc-050", "i"), VALUE, i64::MAX))],
-                        ))
-                    })
-                })
+                begun_once(&message(
+                    false,
+                    vec![event(0, kv(key("svc-050", "i"), VALUE, i64::MAX))],
+                ))
             })),
         ),
         (
@@ -215,17 +203,13 @@ pub(super) fn all() -> Vec<(&'static str, Case)> {
         (
             "watch: events of another kind",
             right(case(Watch, |_| {
-                begun(|n| {
-                    (n == 0).then(|| {
-                        framed(&message(
-                            false,
-                            vec![PbEvent {
-                                r#type: 9_999,
-                                ..event(0, kv(key("svc-050", "i"), VALUE, HOSTILE + 1))
-                            }],
-                        ))
-                    })
-                })
+                begun_once(&message(
+                    false,
+                    vec![PbEvent {
+                        r#type: 9_999,
+                        ..event(0, kv(key("svc-050", "i"), VALUE, HOSTILE + 1))
+                    }],
+                ))
             })),
         ),
         (
