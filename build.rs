@@ -19,6 +19,7 @@ const NEEDED: &[&str] = &[
     "envoy/config/listener/v3/listener.proto",
     "envoy/config/route/v3/route.proto",
     "envoy/extensions/bootstrap/internal_listener/",
+    "envoy/extensions/filters/http/cors/",
     "envoy/extensions/filters/http/router/",
     "envoy/extensions/filters/network/http_connection_manager/",
     "envoy/extensions/filters/network/tcp_proxy/",

@@ -40,6 +40,7 @@ mod readme;
 mod registrations;
 mod registry_restart;
 mod removals;
+mod routes;
 mod scale;
 mod slips;
 mod tls;

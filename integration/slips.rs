@@ -38,7 +38,7 @@ async fn in_etcd_over_a_restart() {
     for slip in [
         "host=shop.example timeout=5",
         "host=shop.example:443",
-        "host=shop.example method=GET",
+        "host=shop.example when=noon",
     ] {
         declare(slip, "pu").await;
         bridge.metric_is(KEPT, &REGISTRY, |kept| kept == 2).await;
@@ -48,7 +48,7 @@ async fn in_etcd_over_a_restart() {
     }
 
     // A word of a later version that moves no request elsewhere is a warning, and the route counts.
-    declare("host=new.example rewrite=/v2", "up").await;
+    declare("host=new.example compress=gzip", "up").await;
     client.reaches(&Call::http("new.example"), &["shop-1"]).await;
     declare("host=shop.example", "up").await;
     client.reaches(&shop, &["shop-1"]).await;

@@ -314,9 +314,9 @@ fn inline(
         .map(|s| {
             let on = Expose::On(vec![listener.exposure.to_string()]);
             let inside = &*listener.exposure == "internal";
-            let here = |rule: &RouteRule| match &rule.host {
-                None => inside,
-                Some(host) => inside != named_outside(config, host),
+            let here = |rule: &RouteRule| match &rule.hosts[..] {
+                [] => inside,
+                hosts => hosts.iter().all(|host| inside != named_outside(config, host)),
             };
             let mut routes = s.policy.routes.clone();
             routes.retain(|_, rule| here(rule));
@@ -354,7 +354,7 @@ fn check_routes(
         let placed = |wanted: &RouteRule| {
             listeners.iter().any(|(name, listener)| {
                 let routes = inline(config, name, listener, alone);
-                let own = |host: &str| wanted.host.as_deref().is_none_or(|h| h == host);
+                let own = |host: &str| wanted.hosts.is_empty() || wanted.hosts.iter().any(|h| h == host);
                 routes
                     .virtual_hosts
                     .iter()

@@ -11,7 +11,7 @@ use xds_bridge::cache::{Saved, Snapshot, decode, encode, load_decisions, sealed,
 use xds_bridge::model::declaration::parse;
 use xds_bridge::model::service::{Registered, assemble};
 use xds_bridge::model::{
-    Declared, Health, Holder, Holders, Instance, Paths, Requests, ServiceRecord, Spelling,
+    Declared, Health, Holder, Holders, Instance, Paths, Requests, RouteRule, ServiceRecord, Spelling,
 };
 use xds_bridge::plan::{Decisions, Remembered};
 
@@ -121,7 +121,12 @@ fn decisions() -> Decisions {
     let requests = |host: &str, paths: Paths, headers: &[(&str, &str)]| Requests {
         host: host.into(),
         paths,
-        headers: headers.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect(),
+        criteria: {
+            let words = headers.iter().map(|(n, v)| format!(" header={n}:{v}"));
+            RouteRule::parse(&format!("path=/{}", words.collect::<String>()))
+                .unwrap()
+                .criteria
+        },
     };
     let holder = |service: &str, others: &[&str]| Holder {
         service: service.into(),

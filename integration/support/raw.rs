@@ -95,6 +95,12 @@ async fn head(stream: &mut TcpStream) -> std::io::Result<Option<String>> {
 /// What is answered to these bytes, up to the end of the connection (ask for `Connection: close`, or send
 /// HTTP/1.0): its status and its last line.
 pub(crate) async fn exchange(address: SocketAddr, request: &str) -> Result<(u16, String), String> {
+    let (status, answer) = whole(address, request).await?;
+    Ok((status, answer.lines().last().unwrap_or_default().to_owned()))
+}
+
+/// The same with all of the answer, the head, too.
+pub(crate) async fn whole(address: SocketAddr, request: &str) -> Result<(u16, String), String> {
     let talk = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(request.as_bytes()).await?;
@@ -108,7 +114,7 @@ pub(crate) async fn exchange(address: SocketAddr, request: &str) -> Result<(u16,
         .map_err(|e| e.to_string())?;
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
     let status = status.ok_or_else(|| format!("no status in {answer:?}"))?;
-    Ok((status, answer.lines().last().unwrap_or_default().to_owned()))
+    Ok((status, answer))
 }
 
 /// GET with this host, by HTTP/1.1.

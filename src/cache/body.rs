@@ -37,7 +37,26 @@ const fn none<P>() -> Option<P> {
 struct Requests {
     host: String,
     paths: Paths,
+    /// Headers that must be equal; what else must hold is in `more`, which earlier versions do not have.
     headers: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    more: Vec<Criterion>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Criterion {
+    Method(Vec<String>),
+    Header(String, Test, bool),
+    Query(String, Test),
+    Cookie(String, Test),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Test {
+    Present,
+    Exact(String),
+    Prefix(String),
+    Regex(String),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +64,7 @@ enum Paths {
     Exactly(String),
     Segments(String),
     Characters(String),
+    Pattern(String),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -108,8 +128,10 @@ impl From<&model::Requests> for Requests {
                 model::Paths::Exactly(path) => Paths::Exactly(path),
                 model::Paths::Segments(path) => Paths::Segments(path),
                 model::Paths::Characters(path) => Paths::Characters(path),
+                model::Paths::Pattern(pattern) => Paths::Pattern(pattern),
             },
-            headers: requests.headers.clone(),
+            headers: Vec::new(),
+            more: requests.criteria.iter().cloned().map(Into::into).collect(),
         }
     }
 }
@@ -122,8 +144,73 @@ impl From<Requests> for model::Requests {
                 Paths::Exactly(path) => model::Paths::Exactly(path),
                 Paths::Segments(path) => model::Paths::Segments(path),
                 Paths::Characters(path) => model::Paths::Characters(path),
+                Paths::Pattern(pattern) => model::Paths::Pattern(pattern),
             },
-            headers: requests.headers,
+            criteria: {
+                let equal = |(name, value)| model::Criterion::Header {
+                    name,
+                    test: model::route::Test::Exact(value),
+                    not: false,
+                };
+                let headers = requests.headers.into_iter().map(equal);
+                let mut all: Vec<_> = headers.chain(requests.more.into_iter().map(Into::into)).collect();
+                all.sort();
+                all
+            },
+        }
+    }
+}
+
+impl From<model::Criterion> for Criterion {
+    fn from(criterion: model::Criterion) -> Self {
+        match criterion {
+            model::Criterion::Method(methods) => Self::Method(methods),
+            model::Criterion::Header { name, test, not } => Self::Header(name, test.into(), not),
+            model::Criterion::Query { name, test } => Self::Query(name, test.into()),
+            model::Criterion::Cookie { name, test } => Self::Cookie(name, test.into()),
+        }
+    }
+}
+
+impl From<Criterion> for model::Criterion {
+    fn from(criterion: Criterion) -> Self {
+        match criterion {
+            Criterion::Method(methods) => Self::Method(methods),
+            Criterion::Header(name, test, not) => Self::Header {
+                name,
+                test: test.into(),
+                not,
+            },
+            Criterion::Query(name, test) => Self::Query {
+                name,
+                test: test.into(),
+            },
+            Criterion::Cookie(name, test) => Self::Cookie {
+                name,
+                test: test.into(),
+            },
+        }
+    }
+}
+
+impl From<model::route::Test> for Test {
+    fn from(test: model::route::Test) -> Self {
+        match test {
+            model::route::Test::Present => Self::Present,
+            model::route::Test::Exact(value) => Self::Exact(value),
+            model::route::Test::Prefix(value) => Self::Prefix(value),
+            model::route::Test::Regex(value) => Self::Regex(value),
+        }
+    }
+}
+
+impl From<Test> for model::route::Test {
+    fn from(test: Test) -> Self {
+        match test {
+            Test::Present => Self::Present,
+            Test::Exact(value) => Self::Exact(value),
+            Test::Prefix(value) => Self::Prefix(value),
+            Test::Regex(value) => Self::Regex(value),
         }
     }
 }

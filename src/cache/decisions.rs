@@ -104,7 +104,9 @@ mod tests {
         let requests = Requests {
             host: "*".into(),
             paths: Paths::Segments("/api/cart".into()),
-            headers: vec![("x".into(), "1".into())],
+            criteria: RouteRule::parse("path=/ header=x:1 header=!y query=z")
+                .unwrap()
+                .criteria,
         };
         let holder = Holder {
             service: "cart".into(),

@@ -205,18 +205,23 @@ impl From<Policy> for model::Policy {
 
 impl From<Rule> for model::RouteRule {
     fn from(rule: Rule) -> Self {
+        let equal = |(name, value)| model::Criterion::Header {
+            name,
+            test: model::route::Test::Exact(value),
+            not: false,
+        };
         Self {
-            host: rule.host,
-            matcher: match rule.matcher {
+            hosts: rule.host.into_iter().collect(),
+            criteria: rule.headers.into_iter().map(equal).collect(),
+            timeout: rule.timeout,
+            stream_idle_timeout: rule.stream_idle_timeout,
+            ..Self::of(match rule.matcher {
                 Matcher::Prefix(path) => model::Matcher::Prefix(path),
                 Matcher::Characters(path) => model::Matcher::Characters(path),
                 Matcher::Grpc { service, method } => {
                     model::Matcher::Grpc(model::GrpcMethod { service, method })
                 }
-            },
-            headers: rule.headers,
-            timeout: rule.timeout,
-            stream_idle_timeout: rule.stream_idle_timeout,
+            })
         }
     }
 }

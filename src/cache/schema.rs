@@ -234,7 +234,7 @@ mod tests {
             ("colour", "red"),
             ("share", "10%"),
             ("expose", "!"),
-            ("route-4", "path=/b method=GET"),
+            ("route-4", "path=/b when=noon"),
         ]);
         assert_eq!(keys(&all).policy(), known);
         let instance = keys(&[("weight", "7"), ("mood", "good"), ("state", "asleep")]).instance();

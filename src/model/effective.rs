@@ -1,11 +1,13 @@
 //! What is in force for one service: what it declares, over what the operator sets for all. Made once for each
 //! service; what is generated for it is made of this, and no generator knows a default of its own. Pure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::network::Clusters;
 use super::policy::{Expose, OnAllUnhealthy, Protocol};
-use super::route::{Matcher, RouteRule};
+use super::route::retry::Retry;
+use super::route::{Extras, Matcher, RouteRule};
 use super::service::Service;
 
 /// A gRPC stream may be silent for this time; Envoy's default of five minutes cuts quiet watches.
@@ -62,6 +64,14 @@ pub struct Action {
     pub stream_idle_timeout: Setting<Option<Duration>>,
     /// How often a request that never reached a server is tried on another one.
     pub retries: u32,
+    /// What is tried again beside that, as often as it says.
+    pub retry: Option<Arc<Retry>>,
+    /// How long one try may take; zero or `None`: as long as all of them.
+    pub per_try_timeout: Option<Duration>,
+    /// How long a request may take, whatever passes; zero: no limit.
+    pub max_stream_duration: Option<Duration>,
+    /// What few routes declare; `None`: nothing of it.
+    pub extras: Option<Arc<Extras>>,
 }
 
 /// A value, and whether the service or the route declares it.
@@ -123,6 +133,13 @@ impl Action {
         let timeout = rule.and_then(|rule| rule.timeout).or(policy.timeout);
         let idle = rule.and_then(|rule| rule.stream_idle_timeout);
         let idle = idle.or(policy.stream_idle_timeout);
+        let retry = rule
+            .and_then(|rule| rule.retry.as_ref())
+            .or(policy.retry.as_ref());
+        let mut extras = rule.map(|rule| rule.extras.clone()).unwrap_or_default();
+        if let (true, Some(hash)) = (extras.hash.is_empty(), &policy.hash) {
+            extras.hash.clone_from(hash);
+        }
         Self {
             grpc,
             http2: matches!(protocol, Protocol::Http2 | Protocol::Grpc),
@@ -131,6 +148,14 @@ impl Action {
             timeout: Setting::of(timeout, Duration::ZERO),
             stream_idle_timeout: Setting::of(idle.map(Some), grpc.then_some(GRPC_STREAM_IDLE)),
             retries: defaults.retries,
+            retry: retry.cloned().map(Arc::new),
+            per_try_timeout: rule
+                .and_then(|rule| rule.per_try_timeout)
+                .or(policy.per_try_timeout),
+            max_stream_duration: rule
+                .and_then(|rule| rule.max_stream_duration)
+                .or(policy.max_stream_duration),
+            extras: (extras != Extras::default()).then(|| Arc::new(extras)),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::path::Paths;
+use super::route::Criterion;
 
 /// The requests of a route. Two routes for the same ones cannot both count.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,8 +13,8 @@ pub struct Requests {
     pub host: String,
     /// Which paths of it.
     pub paths: Paths,
-    /// Headers that must match.
-    pub headers: Vec<(String, String)>,
+    /// What else must hold, sorted.
+    pub criteria: Vec<Criterion>,
 }
 
 /// Who has some requests.

@@ -22,6 +22,14 @@ pub enum Key {
     Timeout,
     /// `stream-idle-timeout`
     StreamIdleTimeout,
+    /// `per-try-timeout`
+    PerTryTimeout,
+    /// `max-stream-duration`
+    MaxStreamDuration,
+    /// `retry`
+    Retry,
+    /// `hash`
+    Hash,
     /// `idle-timeout`
     IdleTimeout,
     /// `all-unhealthy`

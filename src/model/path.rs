@@ -1,6 +1,7 @@
 //! Paths as services claim them and as operators allow them: whole segments, as `Prefix` of Kubernetes'
 //! Ingress does, or characters where that is written, `/orders*`. Pure.
 
+use super::pattern::beginning;
 use crate::text::clip;
 
 /// A set of request paths. The order puts the narrower of two that are equally long first.
@@ -12,6 +13,8 @@ pub enum Paths {
     Segments(String),
     /// All that begin with these characters.
     Characters(String),
+    /// Those that a regular expression fits as a whole.
+    Pattern(String),
 }
 
 impl Paths {
@@ -56,6 +59,11 @@ impl Paths {
     /// Whether every path of the other one is one of these.
     #[must_use]
     pub fn hold(&self, other: &Self) -> bool {
+        if let Self::Pattern(pattern) = other {
+            let begins = beginning(pattern);
+            return self == other
+                || (!begins.is_empty() || self.text() == "/") && self.hold(&Self::Characters(begins));
+        }
         let inner = other.text();
         match self {
             Self::Exactly(path) => matches!(other, Self::Exactly(_)) && inner == path,
@@ -66,14 +74,24 @@ impl Paths {
                 None => false,
             },
             Self::Characters(path) => inner.starts_with(path.as_str()),
+            Self::Pattern(_) => false,
         }
     }
 
-    /// The path that is compared.
+    /// The path or expression that is compared.
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
-            Self::Exactly(path) | Self::Segments(path) | Self::Characters(path) => path,
+            Self::Exactly(path) | Self::Segments(path) | Self::Characters(path) | Self::Pattern(path) => path,
+        }
+    }
+
+    /// How many characters of a path are certain: of several the longest is the most specific one.
+    #[must_use]
+    pub fn certain(&self) -> usize {
+        match self {
+            Self::Pattern(pattern) => beginning(pattern).len(),
+            _ => self.text().len(),
         }
     }
 
@@ -85,6 +103,7 @@ impl Paths {
             Self::Exactly(path) => Self::Exactly(replaced(path)),
             Self::Segments(path) => Self::Segments(replaced(path)),
             Self::Characters(path) => Self::Characters(replaced(path)),
+            Self::Pattern(pattern) => Self::Pattern(pattern.clone()),
         }
     }
 }
@@ -144,6 +163,18 @@ mod tests {
             ("/orders*", "/order*", false),
         ] {
             assert_eq!(paths(outer).hold(&paths(inner)), wanted, "{inner} within {outer}");
+        }
+        for (outer, inner, wanted) in [
+            ("/", ".*", true),
+            ("/orders", "/orders/[0-9]+", true),
+            ("/orders", "/orders.*", false),
+            ("/orders", "/orders/a|/b", false),
+            ("/orders", "(?i)/orders/.*", false),
+            ("/orders*", "/orders[0-9]", true),
+            ("/orders*", "/order[0-9]", false),
+        ] {
+            let inner = Paths::Pattern(inner.into());
+            assert_eq!(paths(outer).hold(&inner), wanted, "{inner:?} within {outer}");
         }
     }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use super::key::Key;
 use super::route::RouteRule;
+use super::route::hash::HashKey;
+use super::route::retry::Retry;
 
 /// What a service (one version of it) wants of the network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +25,14 @@ pub struct Policy {
     pub timeout: Option<Duration>,
     /// `stream-idle-timeout`: of each route that has none of its own; zero: never.
     pub stream_idle_timeout: Option<Duration>,
+    /// `per-try-timeout`: of each route that has none of its own; zero: none.
+    pub per_try_timeout: Option<Duration>,
+    /// `max-stream-duration`: of each route that has none of its own; zero: no limit.
+    pub max_stream_duration: Option<Duration>,
+    /// `retry`: of each route that has none of its own.
+    pub retry: Option<Retry>,
+    /// `hash`: of each route that has none of its own.
+    pub hash: Option<Vec<HashKey>>,
     /// `idle-timeout`: of connections from Envoy to its servers; zero: never.
     pub idle_timeout: Option<Duration>,
     /// `all-unhealthy`

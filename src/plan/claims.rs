@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::model::network::is_below;
 use crate::model::route::is_host;
 use crate::model::{
-    Action, Effective, EffectiveRoute, Expose, Exposure, GrpcMethod, Issue, Matcher, Paths, Protocol,
-    RouteRule, Service,
+    Action, Criterion, Effective, EffectiveRoute, Expose, Exposure, GrpcMethod, Issue, Matcher, Paths,
+    Protocol, RouteRule, Service,
 };
 
 /// One service's wish for some requests on one exposure.
@@ -21,8 +21,10 @@ pub struct Claim {
     pub host: String,
     /// Which requests of the host.
     pub matcher: Matcher,
-    /// Headers that must match.
-    pub headers: Vec<(String, String)>,
+    /// What else must hold, sorted.
+    pub criteria: Vec<Criterion>,
+    /// As it is declared; whether it counts is decided with the other claims of the host.
+    pub priority: i32,
     /// The cluster that gets them.
     pub cluster: Arc<str>,
     /// What becomes of them.
@@ -147,7 +149,8 @@ fn claim(
         relation: relation_of(service, exposure, &host, &rule.matcher),
         host,
         matcher: rule.matcher.clone(),
-        headers: rule.headers.clone(),
+        criteria: rule.criteria.clone(),
+        priority: rule.priority,
         cluster: service.name.clone(),
         action: action.clone(),
         documented: service.documented,
@@ -170,23 +173,29 @@ fn relation_of(service: &Service, exposure: &Exposure, host: &str, matcher: &Mat
 
 /// The hosts a route stands under: its own, if it may claim that, or all of the exposure.
 fn hosts_of(rule: &RouteRule, exposure: &Exposure) -> Result<Vec<String>, String> {
-    let Some(host) = &rule.host else {
+    if rule.hosts.is_empty() {
         return Ok(exposure.hosts.clone());
-    };
-    if exposure.hosts.iter().any(|pattern| is_below(pattern, host)) {
-        return Ok(vec![host.clone()]);
     }
-    Err(format!("host `{host}` may not be claimed"))
+    let may = |host: &&String| {
+        exposure
+            .hosts
+            .iter()
+            .any(|pattern| pattern == *host || is_below(pattern, host))
+    };
+    match rule.hosts.iter().find(|host| !may(host)) {
+        None => Ok(rule.hosts.clone()),
+        Some(host) => Err(format!("host `{host}` may not be claimed")),
+    }
 }
 
 fn allowed(service: &Service, rule: &RouteRule, exposure: &Exposure) -> Result<(), String> {
     match &rule.matcher {
-        Matcher::Prefix(_) | Matcher::Characters(_) => {
+        Matcher::Prefix(_) | Matcher::Characters(_) | Matcher::Exact(_) | Matcher::Regex(_) => {
             let wanted = rule.matcher.paths();
             let fits = |allowed: &Paths| allowed.of_service(&service.name).hold(&wanted);
             let ok = exposure.paths.iter().any(fits);
             ok.then_some(())
-                .ok_or_else(|| format!("{} may not be claimed", describe(&rule.matcher)))
+                .ok_or_else(|| format!("{} may not be claimed", rule.matcher.describe()))
         }
         Matcher::Grpc(GrpcMethod { service: grpc, .. }) => {
             let fits = |p: &String| match p.strip_suffix('*') {
@@ -197,18 +206,6 @@ fn allowed(service: &Service, rule: &RouteRule, exposure: &Exposure) -> Result<(
             ok.then_some(())
                 .ok_or_else(|| format!("gRPC service `{grpc}` may not be claimed"))
         }
-    }
-}
-
-/// As it is declared.
-pub(super) fn describe(matcher: &Matcher) -> String {
-    match matcher {
-        Matcher::Prefix(path) => format!("path={path}"),
-        Matcher::Characters(path) => format!("path={path}*"),
-        Matcher::Grpc(grpc) => match &grpc.method {
-            Some(method) => format!("grpc={}/{method}", grpc.service),
-            None => format!("grpc={}", grpc.service),
-        },
     }
 }
 

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::claims::{Claim, Relation, describe};
-use crate::model::{Holder, Holders, Issue, Paths, Requests, Seniority};
+use super::claims::{Claim, Relation};
+use crate::model::{Criterion, Holder, Holders, Issue, Paths, Requests, Seniority};
 
 /// What decides beside the claims themselves.
 pub struct Contest<'a> {
@@ -62,10 +62,12 @@ pub fn decide<'a>(claims: &[&'a Claim], contest: &Contest<'_>) -> Decided<'a> {
     for (host, mut wishes) in hosts {
         only_the_owner(host, &mut wishes, &mut decided.issues);
         wishes.sort_by(|a, b| specificity(a).cmp(&specificity(b)));
-        let same = |a: &Wish<'_>, b: &Wish<'_>| a.paths == b.paths && a.claim.headers == b.claim.headers;
+        let same = |a: &Wish<'_>, b: &Wish<'_>| a.paths == b.paths && a.claim.criteria == b.claim.criteria;
+        let begin = decided.claims.len();
         for rivals in wishes.chunk_by(same) {
             one(host, rivals, contest, &mut decided);
         }
+        by_priority(host, &mut decided, begin);
     }
     decided
 }
@@ -78,16 +80,15 @@ fn only_the_owner(host: &str, wishes: &mut Vec<Wish<'_>>, issues: &mut Vec<Issue
     let Some(owner) = related.min_by_key(|c| (c.relation, &c.cluster)) else {
         return;
     };
-    let of_the_kept: Vec<(Paths, Vec<(String, String)>)> = wishes
+    let of_the_kept: Vec<(Paths, Vec<Criterion>)> = wishes
         .iter()
         .filter(|wish| owner.kept.is_some() && wish.claim.cluster == owner.cluster)
-        .map(|wish| (wish.paths.clone(), wish.claim.headers.clone()))
+        .map(|wish| (wish.paths.clone(), wish.claim.criteria.clone()))
         .collect();
     wishes.retain(|wish| {
         let claim = wish.claim;
-        let same = |(paths, headers): &(Paths, Vec<(String, String)>)| {
-            *paths == wish.paths && *headers == claim.headers
-        };
+        let same =
+            |(paths, criteria): &(Paths, Vec<Criterion>)| *paths == wish.paths && *criteria == claim.criteria;
         let allowed = claim.cluster == owner.cluster
             || claim.relation == Relation::Given
             || of_the_kept.iter().any(same);
@@ -108,7 +109,7 @@ fn not_the_owner(host: &str, claim: &Claim, owner: &str) -> Issue {
         format!(
             "route: host `{host}` is that of the service `{owner}`, and {} may not be claimed there \
              ([exposures.{}.owners] in bridge.toml can allow it); this route is left out",
-            describe(&claim.matcher),
+            claim.matcher.describe(),
             claim.exposure
         )
     };
@@ -118,13 +119,45 @@ fn not_the_owner(host: &str, claim: &Claim, owner: &str) -> Issue {
 /// Most specific first: Envoy takes the first route that matches.
 fn specificity<'a>(wish: &'a Wish<'_>) -> impl Ord + use<'a> {
     let paths = &wish.paths;
+    let kind = match paths {
+        Paths::Exactly(_) | Paths::Pattern(_) => 0,
+        Paths::Segments(_) => 1,
+        Paths::Characters(_) => 2,
+    };
     (
-        Reverse((matches!(paths, Paths::Exactly(_)), paths.text().len())),
-        matches!(paths, Paths::Characters(_)),
-        Reverse(wish.claim.headers.len()),
+        Reverse((matches!(paths, Paths::Exactly(_)), paths.certain())),
+        kind,
+        Reverse(wish.claim.criteria.len()),
         paths,
-        &wish.claim.headers,
+        &wish.claim.criteria,
     )
+}
+
+/// Puts the routes of a host in the order of their priorities. One that an instance declares on a host that others
+/// use, too, does not count: it would take their narrower routes from them.
+fn by_priority(host: &str, decided: &mut Decided<'_>, begin: usize) {
+    let claims = &mut decided.claims[begin..];
+    if claims.iter().all(|claim| claim.priority == 0) {
+        return;
+    }
+    let first = claims.first().map(|claim| claim.cluster.clone());
+    let alone = claims.iter().all(|claim| Some(&claim.cluster) == first.as_ref());
+    let counts = |claim: &Claim| alone || claim.documented || claim.relation != Relation::Other;
+    for claim in claims
+        .iter()
+        .filter(|claim| claim.priority != 0 && !counts(claim))
+    {
+        let reason = format!(
+            "route: priority={} of {} has no effect: other services have routes on host `{host}`, too; a policy \
+             document of `{}` with this route, or [exposures.{}.owners] in bridge.toml, lets it count",
+            claim.priority,
+            claim.matcher.describe(),
+            claim.cluster,
+            claim.exposure
+        );
+        decided.issues.push(Issue::warning(&*claim.cluster, reason));
+    }
+    claims.sort_by_key(|claim| Reverse(if counts(claim) { claim.priority } else { 0 }));
 }
 
 /// Of one service's claims on the same requests, the one that says more than its bare name does.
@@ -134,6 +167,9 @@ fn detail(claim: &Claim) -> impl Ord + use<> {
         claim.relation,
         (!action.timeout.declared, action.timeout),
         (!action.stream_idle_timeout.declared, action.stream_idle_timeout),
+        action.extras.is_none(),
+        action.retry.is_none(),
+        (claim.criteria.is_empty(), Reverse(claim.priority)),
     )
 }
 
@@ -151,7 +187,7 @@ fn one<'a>(host: &str, rivals: &[Wish<'a>], contest: &Contest<'_>, decided: &mut
     let requests = Requests {
         host: host.to_owned(),
         paths: paths.clone(),
-        headers: first.headers.clone(),
+        criteria: first.criteria.clone(),
     };
     let before = contest.holders.get(&requests);
     let winner = winner(rivals, before, contest);
@@ -239,10 +275,11 @@ fn gives_way(kept: &Claim, claim: &Claim, before: Option<&Holder>, now: Duration
 
 /// For a service whose claim does not count: who has the requests, and how to change that.
 fn lost(host: &str, claim: &Claim, winner: &Claim) -> Issue {
-    let (what, name, exposure) = (describe(&claim.matcher), &claim.cluster, &claim.exposure);
+    let (what, name, exposure) = (claim.matcher.describe(), &claim.cluster, &claim.exposure);
     let place = match claim.matcher.paths() {
         Paths::Exactly(path) | Paths::Segments(path) => path,
         Paths::Characters(path) => format!("{path}*"),
+        Paths::Pattern(pattern) => crate::model::pattern::beginning(&pattern) + "*",
     };
     let owners = format!("`\"{host}{place}\" = \"{name}\"` in [exposures.{exposure}.owners] of bridge.toml");
     let document = format!("a policy document of `{name}` with this route");

@@ -61,7 +61,7 @@ impl Scene {
         let decided = decide(&all.iter().collect::<Vec<_>>(), &contest);
         let wanted = declaration::parse("x", Spelling::Plain, [("route", route)], &mut Vec::new());
         let wanted = &wanted.policy.routes[&1];
-        let host = wanted.host.as_deref().unwrap_or("*");
+        let host = wanted.hosts.first().map_or("*", String::as_str);
         let has: Vec<&str> = decided
             .claims
             .iter()

@@ -56,7 +56,7 @@ fn elsewhere(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>) -> Opt
         .policy
         .routes
         .values()
-        .filter_map(|rule| rule.host.as_deref());
+        .flat_map(|rule| rule.hosts.iter().map(String::as_str));
     let (host, exposure) = hosts.find_map(|host| Some((host, of(host)?)))?;
     Some(format!(
         "route: host `{host}` is one of exposure `{exposure}`, but without `expose` this route is not there, only on \

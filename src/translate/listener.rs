@@ -10,6 +10,7 @@ use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType as FilterCo
 use envoy_types::pb::envoy::config::listener::v3::listener::{InternalListenerConfig, ListenerSpecifier};
 use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener as EnvoyListener};
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
+use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
     RouteSpecifier, UpgradeConfig,
@@ -62,6 +63,17 @@ pub fn reach(listener: &Listener) -> Reach {
     }
 }
 
+/// The filter that does what routes declare by `cors=`; it does nothing where they declare none.
+pub(super) const CORS: &str = "envoy.filters.http.cors";
+
+fn cors() -> HttpFilter {
+    HttpFilter {
+        name: CORS.to_owned(),
+        config_type: Some(HttpFilterConfig::TypedConfig(pack(&Cors::default()))),
+        ..HttpFilter::default()
+    }
+}
+
 /// The filter that each chain ends with.
 pub(super) fn router() -> HttpFilter {
     HttpFilter {
@@ -101,7 +113,7 @@ pub fn message(name: &str, listener: &Listener, routes: Routes) -> EnvoyListener
     let manager = HttpConnectionManager {
         stat_prefix: name.to_owned(),
         route_specifier: Some(route_specifier),
-        http_filters: vec![router()],
+        http_filters: vec![cors(), router()],
         // At the edge the caller is whoever connects, not whoever a header names. An internal listener is called by
         // one in the same Envoy, which has seen to that.
         use_remote_address: Some(BoolValue {

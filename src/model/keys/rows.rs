@@ -5,6 +5,8 @@ use super::row::{Row, Value};
 use super::values::{duration, expose, label, show_exposures, weight, word};
 use crate::model::key::Key;
 use crate::model::policy::{InstanceKeys, OnAllUnhealthy, Policy, Protocol, State};
+use crate::model::route::hash::HashKey;
+use crate::model::route::retry::Retry as RouteRetry;
 use crate::text::show_duration;
 
 /// `Key => Row`; a numbered key stands here with its first number. The compiler demands a row for each key.
@@ -151,6 +153,67 @@ rows! {
             set: |policy| &mut policy.stream_idle_timeout,
             read: duration,
             show: |time| show_duration(*time),
+        }),
+    },
+    PerTryTimeout => Row {
+        name: "per-try-timeout",
+        numbered: false,
+        since: "0.1",
+        help: "of routes that name none: how long one try may take before the next one begins (see `retry`); `0s`: as \
+               long as all of them",
+        default: "`0s`",
+        fallback: "has routes whose tries have no timeout of their own, unless they say one",
+        value: Value::Service(&Field {
+            get: |policy: &Policy| &policy.per_try_timeout,
+            set: |policy| &mut policy.per_try_timeout,
+            read: duration,
+            show: |time| show_duration(*time),
+        }),
+    },
+    MaxStreamDuration => Row {
+        name: "max-stream-duration",
+        numbered: false,
+        since: "0.1",
+        help: "of routes that name none: how long a request or stream may take, whatever passes; `0s`: no limit",
+        default: "`0s`",
+        fallback: "has routes whose streams may take as long as they like, unless they say otherwise",
+        value: Value::Service(&Field {
+            get: |policy: &Policy| &policy.max_stream_duration,
+            set: |policy| &mut policy.max_stream_duration,
+            read: duration,
+            show: |time| show_duration(*time),
+        }),
+    },
+    Retry => Row {
+        name: "retry",
+        numbered: false,
+        since: "0.1",
+        help: "of routes that name none: what is tried again beside requests that surely never reached a server, and how \
+               often: `5xx,reset:3`, `503:2`, `unavailable:3` (gRPC), `3`, `off`; tries after a failed answer may \
+               repeat what the first one did",
+        default: "only what never reached a server, `clusters.retries` times",
+        fallback: "has routes with the operator's retries, unless they say others",
+        value: Value::Service(&Field {
+            get: |policy: &Policy| &policy.retry,
+            set: |policy| &mut policy.retry,
+            read: |text| RouteRetry::parse(text).map(Some),
+            show: RouteRetry::show,
+        }),
+    },
+    Hash => Row {
+        name: "hash",
+        numbered: false,
+        since: "0.1",
+        help: "of routes that name none: what a server is chosen by where the cluster hashes: `header:x-user`, \
+               `cookie:user`, `cookie:user:1h` (set where it is missing), `query:user`, `ip`; of several, separated by \
+               commas, the first that a request has",
+        default: "none",
+        fallback: "has routes that hash nothing, unless they say so",
+        value: Value::Service(&Field {
+            get: |policy: &Policy| &policy.hash,
+            set: |policy| &mut policy.hash,
+            read: |text| HashKey::parse_all(text).map(Some),
+            show: |keys| HashKey::show_all(keys),
         }),
     },
     IdleTimeout => Row {

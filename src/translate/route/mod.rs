@@ -1,28 +1,19 @@
 //! A listener's route configuration: the claims on its exposure that count, as virtual hosts.
 
+mod action;
+mod changes;
+mod matching;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use envoy_types::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
-use envoy_types::pb::envoy::config::route::v3::retry_policy::RetryHostPredicate;
-use envoy_types::pb::envoy::config::route::v3::retry_policy::retry_host_predicate::ConfigType;
-use envoy_types::pb::envoy::config::route::v3::route::Action;
-use envoy_types::pb::envoy::config::route::v3::route_action::{
-    ClusterSpecifier, MaxStreamDuration, UpgradeConfig,
-};
-use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
-use envoy_types::pb::envoy::config::route::v3::{
-    HeaderMatcher, RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
-};
-use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
-use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
-use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
-use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
+use envoy_types::pb::envoy::config::route::v3::{Route, RouteConfiguration, VirtualHost};
 use prost::Message as _;
 
-use super::any::{duration, pack};
-use crate::model::Paths;
+use self::action::{action, retry_policy};
+use self::changes::{Changes, cors};
+use self::matching::matching;
+use crate::model::{Extras, Target};
 use crate::plan::Claim;
 use crate::xds::{Draft, Kind, Reach};
 
@@ -53,7 +44,7 @@ impl Hosts {
             let message = virtual_host(host, claims.iter());
             let mut field = Vec::with_capacity(message.encoded_len() + 8);
             prost::encoding::message::encode(VIRTUAL_HOSTS, &message, &mut field);
-            let clusters: BTreeSet<Arc<str>> = claims.iter().map(|c| c.cluster.clone()).collect();
+            let clusters: BTreeSet<Arc<str>> = claims.iter().flat_map(clusters_of).collect();
             for cluster in &clusters {
                 *self.clusters.entry(cluster.clone()).or_default() += 1;
             }
@@ -122,82 +113,42 @@ fn virtual_host<'a>(host: &str, claims: impl IntoIterator<Item = &'a Claim>) -> 
         name: host.to_owned(),
         domains: vec![host.to_owned()],
         routes: claims.map(|claim| one(claim, retries)).collect(),
-        retry_policy: (retries > 0).then(|| retry_policy(retries)),
+        retry_policy: (retries > 0).then(|| retry_policy(retries, None, None)),
         ..VirtualHost::default()
     }
 }
 
 /// `retries`: those of the virtual host.
 fn one(claim: &Claim, retries: u32) -> Route {
-    let wanted = &claim.action;
-    let path = match claim.matcher.paths() {
-        Paths::Exactly(path) => PathSpecifier::Path(path),
-        // What Envoy calls a separated prefix ends with no slash; everything is below the root.
-        Paths::Segments(path) if path != "/" => PathSpecifier::PathSeparatedPrefix(path),
-        Paths::Segments(path) | Paths::Characters(path) => PathSpecifier::Prefix(path),
-    };
-    // A listener lets requests be upgraded; to a cluster of HTTP/2 that would be a broken stream, not a refusal.
-    let upgrade_configs = wanted.http2.then(|| UpgradeConfig {
-        upgrade_type: "websocket".to_owned(),
-        enabled: Some(BoolValue { value: false }),
-        ..UpgradeConfig::default()
-    });
-    let max_stream_duration = wanted.grpc.then(|| MaxStreamDuration {
-        grpc_timeout_header_max: Some(duration(Duration::ZERO)),
-        ..MaxStreamDuration::default()
-    });
+    let changes = Changes::of(claim.action.extras.as_deref());
     Route {
-        r#match: Some(RouteMatch {
-            path_specifier: Some(path),
-            headers: claim
-                .headers
-                .iter()
-                .map(|(name, value)| header(name, value))
-                .collect(),
-            ..RouteMatch::default()
-        }),
-        action: Some(Action::Route(RouteAction {
-            cluster_specifier: Some(ClusterSpecifier::Cluster(claim.cluster.to_string())),
-            timeout: Some(duration(wanted.timeout.value)),
-            idle_timeout: wanted.stream_idle_timeout.value.map(duration),
-            max_stream_duration,
-            // One without retries has to say so: without a policy it has that of its virtual host.
-            retry_policy: (wanted.retries != retries).then(|| retry_policy(wanted.retries)),
-            upgrade_configs: upgrade_configs.into_iter().collect(),
-            ..RouteAction::default()
-        })),
+        r#match: Some(matching(claim)),
+        action: Some(action(claim, retries)),
+        request_headers_to_add: changes.request.added,
+        request_headers_to_remove: changes.request.removed,
+        response_headers_to_add: changes.response.added,
+        response_headers_to_remove: changes.response.removed,
+        typed_per_filter_config: cors(claim.action.extras.as_deref()),
         ..Route::default()
     }
 }
 
-fn header(name: &str, value: &str) -> HeaderMatcher {
-    HeaderMatcher {
-        name: name.to_owned(),
-        header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(StringMatcher {
-            match_pattern: Some(MatchPattern::Exact(value.to_owned())),
-            ..StringMatcher::default()
-        })),
-        ..HeaderMatcher::default()
-    }
-}
-
-/// Only what surely never reached a server is tried again, on another one: safe for
-/// any request, and what makes a dying server invisible.
-fn retry_policy(retries: u32) -> RetryPolicy {
-    RetryPolicy {
-        retry_on: "connect-failure,refused-stream,reset-before-request".to_owned(),
-        num_retries: Some(UInt32Value { value: retries }),
-        retry_host_predicate: vec![RetryHostPredicate {
-            name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
-            config_type: Some(ConfigType::TypedConfig(pack(&PreviousHostsPredicate {}))),
-        }],
-        host_selection_retry_max_attempts: 5,
-        ..RetryPolicy::default()
-    }
+/// The clusters that requests of a claim are sent to.
+fn clusters_of(claim: &Claim) -> BTreeSet<Arc<str>> {
+    let extras = claim.action.extras.as_deref();
+    let own = match extras.map(|extras| &extras.target) {
+        None | Some(Target::Itself) => Some(claim.cluster.clone()),
+        Some(Target::Split(_) | Target::Redirect(_) | Target::Respond(_)) => None,
+    };
+    let others = extras.into_iter().flat_map(Extras::services).map(Arc::from);
+    own.into_iter().chain(others).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use envoy_types::pb::envoy::config::route::v3::RetryPolicy;
+    use envoy_types::pb::envoy::config::route::v3::route::Action;
+
     use super::*;
     use crate::model::{Clusters, Effective, Exposure, Policy, RouteRule, Service};
     use crate::plan::claims;

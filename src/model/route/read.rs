@@ -1,0 +1,144 @@
+//! A route from its words, and back. Errors name the word that is wrong and what would be right. Pure.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::rule::{Matcher, RouteRule};
+use super::words::{Draft, WORDS};
+use crate::text::clip;
+
+/// The longest route, bytes: as long as what Consul takes in a tag or in Meta, and a bound for documents.
+const MAX: usize = 4_096;
+
+/// Words of later versions that change what becomes of a request and not which service gets it: without them
+/// no request goes to a wrong place. Any other unknown word might narrow the match.
+const HARMLESS: [&str; 4] = ["compress", "access-log", "tracing", "description"];
+
+impl RouteRule {
+    /// Reads one `route` value: words of `key=value`, separated by spaces. A value with spaces stands in quotes,
+    /// `set-header="x-note:two words"`; within them a quote is `\"`.
+    ///
+    /// # Errors
+    /// A sentence naming the word that is wrong and what would be right.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        Self::read(text).map(|(rule, _)| rule)
+    }
+
+    /// The same, with what to warn of in a route that counts all the same.
+    ///
+    /// # Errors
+    /// As those of [`Self::parse`].
+    pub fn read(text: &str) -> Result<(Self, Vec<String>), String> {
+        if text.len() > MAX {
+            return Err(format!("a route has at most {MAX} bytes"));
+        }
+        let mut draft = Draft::default();
+        let mut warnings = Vec::new();
+        let mut seen = BTreeSet::new();
+        for part in parts(text)? {
+            let Some((name, value)) = part.split_once('=') else {
+                return Err(format!("`{}` is not key=value ({})", clip(&part), known()));
+            };
+            if let Some(word) = WORDS.iter().find(|word| word.name == name) {
+                if !word.many && !seen.insert(word.name) {
+                    return Err(format!(
+                        "`{name}=` stands twice in one route; use route-2 for another"
+                    ));
+                }
+                if value.ends_with('\\') && value.contains(char::is_whitespace) {
+                    return Err(format!(
+                        "`{name}=`: a value with spaces cannot end with a backslash"
+                    ));
+                }
+                (word.read)(&mut draft, value)?;
+            } else if HARMLESS.contains(&name) {
+                warnings.push(format!(
+                    "`{name}=` is not acted on by this version; the rest of the route counts"
+                ));
+            } else {
+                return Err(format!("`{}=` is not known in a route ({})", clip(name), known()));
+            }
+        }
+        Ok((rule(draft)?, warnings))
+    }
+}
+
+fn rule(mut draft: Draft) -> Result<RouteRule, String> {
+    let matcher = match (draft.matcher.take(), &draft.hosts[..]) {
+        (Some(matcher), _) => matcher,
+        (None, [_, ..]) => Matcher::Prefix("/".to_owned()),
+        (None, []) => return Err("a route needs `host=`, `path=`, `exact=`, `regex=` or `grpc=`".to_owned()),
+    };
+    draft.settle(&matcher)?;
+    draft.criteria.sort();
+    draft.criteria.dedup();
+    draft.extras.headers.sort_by_key(|change| (change.of, change.how));
+    Ok(RouteRule {
+        hosts: draft.hosts,
+        matcher,
+        criteria: draft.criteria,
+        priority: draft.priority,
+        timeout: draft.timeout,
+        stream_idle_timeout: draft.stream_idle_timeout,
+        per_try_timeout: draft.per_try_timeout,
+        max_stream_duration: draft.max_stream_duration,
+        retry: draft.retry,
+        extras: draft.extras,
+    })
+}
+
+/// All words, for messages.
+fn known() -> String {
+    let words: Vec<String> = WORDS.iter().map(|word| format!("{}=", word.name)).collect();
+    words.join(", ")
+}
+
+/// The words of a text: spaces part them, but not between quotes.
+fn parts(text: &str) -> Result<Vec<String>, String> {
+    let mut parts = Vec::new();
+    let mut part: Option<String> = None;
+    let mut quoted = false;
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => {
+                quoted = !quoted;
+                part.get_or_insert_default();
+            }
+            '\\' if quoted && characters.peek() == Some(&'"') => {
+                characters.next();
+                part.get_or_insert_default().push('"');
+            }
+            _ if character.is_whitespace() && !quoted => parts.extend(part.take()),
+            _ => part.get_or_insert_default().push(character),
+        }
+    }
+    if quoted {
+        return Err(format!("`{}`: a quote is opened and not closed", clip(text)));
+    }
+    parts.extend(part);
+    Ok(parts)
+}
+
+/// As it is declared.
+impl fmt::Display for RouteRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "";
+        for word in &WORDS {
+            for value in (word.show)(self) {
+                let plain = !value.contains(|c: char| c.is_whitespace() || c == '"');
+                if plain {
+                    write!(f, "{between}{}={value}", word.name)?;
+                } else {
+                    write!(f, "{between}{}=\"{}\"", word.name, value.replace('"', "\\\""))?;
+                }
+                between = " ";
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

@@ -1,0 +1,555 @@
+//! The words of a route: how each is read into a draft, and shown. A new one is a row here. Pure.
+
+use std::time::Duration;
+
+use super::cors::{self, Cors};
+use super::criterion::{Criterion, is_token};
+use super::extras::{Extras, Target};
+use super::hash::HashKey;
+use super::headers::{HeaderChange, How, Side};
+use super::host;
+use super::instead::{Redirect, Respond};
+use super::retry::Retry;
+use super::rewrite::{Rewrite, is_path};
+use super::rule::{GrpcMethod, Matcher, RouteRule};
+use super::shares::{self, Mirror};
+use crate::model::path::Paths;
+use crate::model::pattern;
+use crate::text::{clip, parse_duration, show_duration};
+
+/// A word of a route, `name=value`.
+pub struct Word {
+    /// What stands before `=`.
+    pub name: &'static str,
+    /// What it means, in Markdown, one line.
+    pub help: &'static str,
+    /// It may stand more than once.
+    pub(super) many: bool,
+    /// Takes its value.
+    pub(super) read: fn(&mut Draft, &str) -> Result<(), String>,
+    /// Its values in a route, as they are declared.
+    pub(super) show: fn(&RouteRule) -> Vec<String>,
+}
+
+/// A route while it is read.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) hosts: Vec<String>,
+    pub(super) matcher: Option<Matcher>,
+    pub(super) criteria: Vec<Criterion>,
+    pub(super) priority: i32,
+    pub(super) timeout: Option<Duration>,
+    pub(super) stream_idle_timeout: Option<Duration>,
+    pub(super) per_try_timeout: Option<Duration>,
+    pub(super) max_stream_duration: Option<Duration>,
+    pub(super) retry: Option<Retry>,
+    pub(super) extras: Extras,
+    /// Of a redirect, before it is known to be one.
+    code: Option<u16>,
+    drop_query: bool,
+}
+
+impl Draft {
+    fn only(&mut self, matcher: Matcher) -> Result<(), String> {
+        match self.matcher.replace(matcher) {
+            None => Ok(()),
+            Some(_) => Err(
+                "a route has one `path=`, `exact=`, `regex=` or `grpc=`; use route-2 for another".to_owned(),
+            ),
+        }
+    }
+
+    fn criterion(&mut self, criterion: Result<Criterion, String>) -> Result<(), String> {
+        criterion.map(|criterion| self.criteria.push(criterion))
+    }
+
+    fn target(&mut self, target: Target) -> Result<(), String> {
+        match std::mem::replace(&mut self.extras.target, target) {
+            Target::Itself => Ok(()),
+            _ => Err("a route has one `split=`, `redirect=` or `respond=`".to_owned()),
+        }
+    }
+
+    fn header(&mut self, of: Side, how: How, text: &str) -> Result<(), String> {
+        HeaderChange::parse(of, how, text).map(|change| self.extras.headers.push(change))
+    }
+
+    fn rewrite(&mut self, rewrite: Rewrite) -> Result<(), String> {
+        match self.extras.rewrite.replace(rewrite) {
+            None => Ok(()),
+            Some(_) => Err("a route has one `rewrite=` or one `regex-rewrite=`".to_owned()),
+        }
+    }
+
+    fn cors(&mut self) -> &mut Cors {
+        self.extras.cors.get_or_insert_default()
+    }
+
+    /// What is wrong with all words together, and the parts of one that stood in several.
+    pub(super) fn settle(&mut self, matcher: &Matcher) -> Result<(), String> {
+        let (code, drop_query) = (self.code, self.drop_query);
+        match &mut self.extras.target {
+            Target::Redirect(redirect) => {
+                redirect.code = code;
+                redirect.drop_query = drop_query;
+            }
+            _ if code.is_some() || drop_query => {
+                return Err("`redirect-code=` and `redirect-query=` need `redirect=`".to_owned());
+            }
+            _ => {}
+        }
+        if let Some(cors) = &self.extras.cors {
+            cors.check()?;
+        }
+        if let Some(rewrite) = &self.extras.rewrite {
+            rewrite.fits(matcher)?;
+        }
+        let kept =
+            |redirect: &Redirect| matches!(redirect.path, Some(super::instead::RedirectPath::Matched(_)));
+        if matches!(&self.extras.target, Target::Redirect(redirect) if kept(redirect))
+            && matches!(matcher, Matcher::Regex(_))
+        {
+            return Err("`redirect=` with a * at its end needs `path=` or `exact=`".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn one<T>(value: Option<T>) -> Vec<T> {
+    value.into_iter().collect()
+}
+
+fn time(time: Option<Duration>) -> Vec<String> {
+    one(time.map(show_duration))
+}
+
+fn matcher_of(rule: &RouteRule, name: &str) -> Vec<String> {
+    let (word, value) = rule.matcher.word();
+    one((word == name).then_some(value))
+}
+
+fn criteria_of(rule: &RouteRule, name: &str) -> Vec<String> {
+    let words = rule.criteria.iter().map(Criterion::word);
+    words
+        .filter(|(word, _)| word == name)
+        .map(|(_, value)| value)
+        .collect()
+}
+
+fn headers_of(rule: &RouteRule, name: &str) -> Vec<String> {
+    let words = rule.extras.headers.iter().map(HeaderChange::word);
+    words
+        .filter(|(word, _)| *word == name)
+        .map(|(_, value)| value)
+        .collect()
+}
+
+fn rewrite_of(rule: &RouteRule, name: &str) -> Vec<String> {
+    let word = rule.extras.rewrite.as_ref().map(Rewrite::word);
+    one(word.filter(|(word, _)| *word == name).map(|(_, value)| value))
+}
+
+fn redirect_of(rule: &RouteRule, show: impl Fn(&Redirect) -> Option<String>) -> Vec<String> {
+    match &rule.extras.target {
+        Target::Redirect(redirect) => one(show(redirect)),
+        _ => Vec::new(),
+    }
+}
+
+fn cors_of(rule: &RouteRule, show: impl Fn(&Cors) -> Option<String>) -> Vec<String> {
+    one(rule.extras.cors.as_ref().and_then(show))
+}
+
+fn listed(names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| names.join(","))
+}
+
+fn yes(word: &str, text: &str) -> Result<(), String> {
+    match text {
+        "true" => Ok(()),
+        _ => Err(format!("`{word}={}` must be true, or left out", clip(text))),
+    }
+}
+
+fn parse_path(text: &str) -> Result<Matcher, String> {
+    match Paths::parse(text).map_err(|e| e.replacen('`', "`path=", 1))? {
+        Paths::Characters(path) => Ok(Matcher::Characters(path)),
+        Paths::Exactly(path) | Paths::Segments(path) | Paths::Pattern(path) => Ok(Matcher::Prefix(path)),
+    }
+}
+
+fn parse_exact(text: &str) -> Result<Matcher, String> {
+    // Envoy normalises what it receives, so nothing would ever match these.
+    let odd = text.split('/').skip(1).any(|part| matches!(part, "." | "..")) || text.contains("//");
+    if !is_path(text) || odd {
+        return Err(format!(
+            "`exact={}` must be a path that starts with / and holds no ?, #, //, /./ or /../",
+            clip(text)
+        ));
+    }
+    Ok(Matcher::Exact(text.to_owned()))
+}
+
+fn parse_regex(text: &str) -> Result<Matcher, String> {
+    pattern::check(text).map_err(|error| error.replacen('`', "`regex=", 1))?;
+    Ok(Matcher::Regex(text.to_owned()))
+}
+
+fn parse_priority(text: &str) -> Result<i32, String> {
+    let number = text.parse().ok().filter(|number: &i32| number.abs() <= 1_000_000);
+    number.ok_or_else(|| format!("`priority={}` must be a whole number to 1000000", clip(text)))
+}
+
+fn parse_upgrades(text: &str) -> Result<Vec<String>, String> {
+    if text == "none" {
+        return Ok(Vec::new());
+    }
+    let mut names: Vec<String> = text.split(',').map(str::to_ascii_lowercase).collect();
+    names.sort();
+    names.dedup();
+    let fits = |name: &String| is_token(name) && name != "connect";
+    if names.len() > 8 || !names.iter().all(fits) {
+        return Err(format!(
+            "`upgrade={}` must be none, or protocols separated by commas, such as websocket",
+            clip(text)
+        ));
+    }
+    Ok(names)
+}
+
+fn parse_new_host(text: &str) -> Result<String, String> {
+    let (host, port) = text.split_once(':').unwrap_or((text, "1"));
+    if !host::is_host(host) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return Err(format!(
+            "`host-rewrite={}` must be a host name, maybe with a port",
+            clip(text)
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// A word that stands at most once.
+const fn word(
+    name: &'static str,
+    help: &'static str,
+    read: fn(&mut Draft, &str) -> Result<(), String>,
+    show: fn(&RouteRule) -> Vec<String>,
+) -> Word {
+    Word {
+        name,
+        help,
+        many: false,
+        read,
+        show,
+    }
+}
+
+/// A word that may stand several times, or that refuses that by itself.
+const fn words(
+    name: &'static str,
+    help: &'static str,
+    read: fn(&mut Draft, &str) -> Result<(), String>,
+    show: fn(&RouteRule) -> Vec<String>,
+) -> Word {
+    Word {
+        name,
+        help,
+        many: true,
+        read,
+        show,
+    }
+}
+
+/// The words of a route, in the order in which they are shown.
+pub static WORDS: [Word; 44] = [
+    word(
+        "host",
+        "requests for this host, without a port; `*.example.com`: all below it; several, separated by commas; else for \
+         each host of the exposure",
+        |draft, text| host::parse(text).map(|hosts| draft.hosts = hosts),
+        |rule| one(listed(&rule.hosts)),
+    ),
+    words(
+        "path",
+        "this path and what is below it by whole segments; `path=/orders*`: all that begins with these characters",
+        |draft, text| draft.only(parse_path(text)?),
+        |rule| matcher_of(rule, "path"),
+    ),
+    words(
+        "exact",
+        "this path alone",
+        |draft, text| draft.only(parse_exact(text)?),
+        |rule| matcher_of(rule, "exact"),
+    ),
+    words(
+        "regex",
+        "paths that match this regular expression (RE2) as a whole: `regex=/orders/[0-9]+`",
+        |draft, text| draft.only(parse_regex(text)?),
+        |rule| matcher_of(rule, "regex"),
+    ),
+    words(
+        "grpc",
+        "a gRPC service, `shop.Orders`, or one method of it, `shop.Orders/Get`",
+        |draft, text| draft.only(Matcher::Grpc(GrpcMethod::parse(text)?)),
+        |rule| matcher_of(rule, "grpc"),
+    ),
+    word(
+        "method",
+        "requests with this method, or one of several, separated by commas: `method=GET,HEAD`",
+        |draft, text| draft.criterion(Criterion::method(text)),
+        |rule| criteria_of(rule, "method"),
+    ),
+    words(
+        "header",
+        "`name:value`: requests with exactly this header; `name`: with any value; `!name:value`, `!name`: without it; \
+         several: all must hold",
+        |draft, text| draft.criterion(Criterion::header("header", text)),
+        |rule| criteria_of(rule, "header"),
+    ),
+    words(
+        "header-prefix",
+        "`name:value`: the header begins with this; `!` as for `header`",
+        |draft, text| draft.criterion(Criterion::header("header-prefix", text)),
+        |rule| criteria_of(rule, "header-prefix"),
+    ),
+    words(
+        "header-regex",
+        "`name:expression`: the whole header matches it; `!` as for `header`",
+        |draft, text| draft.criterion(Criterion::header("header-regex", text)),
+        |rule| criteria_of(rule, "header-regex"),
+    ),
+    words(
+        "query",
+        "`name:value`: requests with exactly this parameter in the query; `name`: with any value",
+        |draft, text| draft.criterion(Criterion::query("query", text)),
+        |rule| criteria_of(rule, "query"),
+    ),
+    words(
+        "query-prefix",
+        "`name:value`: the parameter begins with this",
+        |draft, text| draft.criterion(Criterion::query("query-prefix", text)),
+        |rule| criteria_of(rule, "query-prefix"),
+    ),
+    words(
+        "query-regex",
+        "`name:expression`: the whole parameter matches it",
+        |draft, text| draft.criterion(Criterion::query("query-regex", text)),
+        |rule| criteria_of(rule, "query-regex"),
+    ),
+    words(
+        "cookie",
+        "`name:value`: requests with exactly this cookie; `name`: with any value",
+        |draft, text| draft.criterion(Criterion::cookie("cookie", text)),
+        |rule| criteria_of(rule, "cookie"),
+    ),
+    words(
+        "cookie-prefix",
+        "`name:value`: the cookie begins with this",
+        |draft, text| draft.criterion(Criterion::cookie("cookie-prefix", text)),
+        |rule| criteria_of(rule, "cookie-prefix"),
+    ),
+    words(
+        "cookie-regex",
+        "`name:expression`: the whole cookie matches it",
+        |draft, text| draft.criterion(Criterion::cookie("cookie-regex", text)),
+        |rule| criteria_of(rule, "cookie-regex"),
+    ),
+    word(
+        "priority",
+        "the higher comes first, before what is more specific; counts on the service's own host, by a policy \
+         document, where bridge.toml gives the requests to the service, and where nobody else has the host",
+        |draft, text| parse_priority(text).map(|priority| draft.priority = priority),
+        |rule| one((rule.priority != 0).then(|| rule.priority.to_string())),
+    ),
+    word(
+        "timeout",
+        "as the key `timeout`, for this route",
+        |draft, text| parse_duration(text).map(|time| draft.timeout = Some(time)),
+        |rule| time(rule.timeout),
+    ),
+    word(
+        "stream-idle-timeout",
+        "as the key `stream-idle-timeout`, for this route",
+        |draft, text| parse_duration(text).map(|time| draft.stream_idle_timeout = Some(time)),
+        |rule| time(rule.stream_idle_timeout),
+    ),
+    word(
+        "per-try-timeout",
+        "as the key `per-try-timeout`, for this route",
+        |draft, text| parse_duration(text).map(|time| draft.per_try_timeout = Some(time)),
+        |rule| time(rule.per_try_timeout),
+    ),
+    word(
+        "max-stream-duration",
+        "as the key `max-stream-duration`, for this route",
+        |draft, text| parse_duration(text).map(|time| draft.max_stream_duration = Some(time)),
+        |rule| time(rule.max_stream_duration),
+    ),
+    word(
+        "retry",
+        "as the key `retry`, for this route",
+        |draft, text| Retry::parse(text).map(|retry| draft.retry = Some(retry)),
+        |rule| one(rule.retry.as_ref().map(Retry::show)),
+    ),
+    words(
+        "split",
+        "shares the requests between services by weight: `split=orders:90,orders-next:10`",
+        |draft, text| draft.target(Target::Split(shares::split(text)?)),
+        |rule| match &rule.extras.target {
+            Target::Split(parts) => vec![shares::show_split(parts)],
+            _ => Vec::new(),
+        },
+    ),
+    words(
+        "redirect",
+        "sends the client elsewhere: `https:`, `https://www.example.com`, `/new`, or `/new*`, which keeps what follows \
+         the path of the route",
+        |draft, text| draft.target(Target::Redirect(Redirect::parse(text)?)),
+        |rule| redirect_of(rule, |redirect| Some(redirect.place())),
+    ),
+    word(
+        "redirect-code",
+        "301 (the default), 302, 303, 307 or 308",
+        |draft, text| Redirect::parse_code(text).map(|code| draft.code = Some(code)),
+        |rule| redirect_of(rule, |redirect| redirect.code.map(|code| code.to_string())),
+    ),
+    word(
+        "redirect-query",
+        "`drop`: without the query of the request",
+        |draft, text| match text {
+            "drop" => {
+                draft.drop_query = true;
+                Ok(())
+            }
+            _ => Err(format!(
+                "`redirect-query={}` must be drop, or left out",
+                clip(text)
+            )),
+        },
+        |rule| redirect_of(rule, |redirect| redirect.drop_query.then(|| "drop".to_owned())),
+    ),
+    words(
+        "respond",
+        "Envoy answers by itself: `404`, or `\"200:all is well\"`",
+        |draft, text| draft.target(Target::Respond(Respond::parse(text)?)),
+        |rule| match &rule.extras.target {
+            Target::Respond(respond) => vec![respond.show()],
+            _ => Vec::new(),
+        },
+    ),
+    words(
+        "rewrite",
+        "what the server gets in place of the path that the route matches: `path=/orders rewrite=/v2`",
+        |draft, text| draft.rewrite(Rewrite::matched(text)?),
+        |rule| rewrite_of(rule, "rewrite"),
+    ),
+    words(
+        "regex-rewrite",
+        "an expression, `=>`, and what takes its place in the path: `^/a/(.*)=>/b/\\1`",
+        |draft, text| draft.rewrite(Rewrite::regex(text)?),
+        |rule| rewrite_of(rule, "regex-rewrite"),
+    ),
+    word(
+        "host-rewrite",
+        "the host that the server gets",
+        |draft, text| parse_new_host(text).map(|host| draft.extras.host_rewrite = Some(host)),
+        |rule| one(rule.extras.host_rewrite.clone()),
+    ),
+    words(
+        "set-header",
+        "`name:value`: this header for the server, in place of the client's",
+        |draft, text| draft.header(Side::Request, How::Set, text),
+        |rule| headers_of(rule, "set-header"),
+    ),
+    words(
+        "add-header",
+        "`name:value`: this header for the server, beside the client's",
+        |draft, text| draft.header(Side::Request, How::Add, text),
+        |rule| headers_of(rule, "add-header"),
+    ),
+    words(
+        "remove-header",
+        "a header that the server does not get",
+        |draft, text| draft.header(Side::Request, How::Remove, text),
+        |rule| headers_of(rule, "remove-header"),
+    ),
+    words(
+        "set-response-header",
+        "`name:value`: this header for the client, in place of the server's",
+        |draft, text| draft.header(Side::Response, How::Set, text),
+        |rule| headers_of(rule, "set-response-header"),
+    ),
+    words(
+        "add-response-header",
+        "`name:value`: this header for the client, beside the server's",
+        |draft, text| draft.header(Side::Response, How::Add, text),
+        |rule| headers_of(rule, "add-response-header"),
+    ),
+    words(
+        "remove-response-header",
+        "a header that the client does not get",
+        |draft, text| draft.header(Side::Response, How::Remove, text),
+        |rule| headers_of(rule, "remove-response-header"),
+    ),
+    word(
+        "cors",
+        "pages of these origins may call it: `https://shop.example.com`, `https://*.example.com`, `*`; several, \
+         separated by commas",
+        |draft, text| cors::origins(text).map(|origins| draft.cors().origins = origins),
+        |rule| cors_of(rule, |cors| listed(&cors.origins)),
+    ),
+    word(
+        "cors-methods",
+        "methods that a page may use",
+        |draft, text| cors::names("cors-methods", text).map(|names| draft.cors().methods = names),
+        |rule| cors_of(rule, |cors| listed(&cors.methods)),
+    ),
+    word(
+        "cors-headers",
+        "headers that a page may send",
+        |draft, text| cors::names("cors-headers", text).map(|names| draft.cors().headers = names),
+        |rule| cors_of(rule, |cors| listed(&cors.headers)),
+    ),
+    word(
+        "cors-expose",
+        "headers that a page may read",
+        |draft, text| cors::names("cors-expose", text).map(|names| draft.cors().expose = names),
+        |rule| cors_of(rule, |cors| listed(&cors.expose)),
+    ),
+    word(
+        "cors-max-age",
+        "for how long a browser need not ask again",
+        |draft, text| parse_duration(text).map(|time| draft.cors().max_age = Some(time)),
+        |rule| cors_of(rule, |cors| cors.max_age.map(show_duration)),
+    ),
+    word(
+        "cors-credentials",
+        "`true`: a page may send cookies",
+        |draft, text| yes("cors-credentials", text).map(|()| draft.cors().credentials = true),
+        |rule| cors_of(rule, |cors| cors.credentials.then(|| "true".to_owned())),
+    ),
+    word(
+        "upgrade",
+        "protocols that a request may be upgraded to, whatever the listener says: `websocket`; `none`",
+        |draft, text| parse_upgrades(text).map(|names| draft.extras.upgrades = Some(names)),
+        |rule| {
+            let shown = |names: &Vec<String>| listed(names).unwrap_or_else(|| "none".to_owned());
+            one(rule.extras.upgrades.as_ref().map(shown))
+        },
+    ),
+    words(
+        "mirror",
+        "a service that gets a copy of the requests, or of some: `mirror=orders-next:1%`; its answers are thrown away",
+        |draft, text| Mirror::parse(text).map(|mirror| draft.extras.mirrors.push(mirror)),
+        |rule| rule.extras.mirrors.iter().map(Mirror::show).collect(),
+    ),
+    word(
+        "hash",
+        "as the key `hash`, for this route",
+        |draft, text| HashKey::parse_all(text).map(|keys| draft.extras.hash = keys),
+        |rule| match &rule.extras.hash[..] {
+            [] => Vec::new(),
+            keys => vec![HashKey::show_all(keys)],
+        },
+    ),
+];

@@ -1,0 +1,96 @@
+//! Headers that a route writes, and what browsers are allowed.
+
+use std::collections::HashMap;
+
+use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
+use envoy_types::pb::envoy::extensions::filters::http::cors::v3::CorsPolicy;
+use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
+use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+use envoy_types::pb::google::protobuf::{Any, BoolValue};
+
+use super::super::any::pack;
+use super::super::listener::CORS;
+use super::matching::regex;
+use crate::model::Extras;
+use crate::model::pattern::escape;
+use crate::model::route::headers::{How, Side};
+
+/// The headers that a route changes.
+#[derive(Default)]
+pub(super) struct Changes {
+    pub(super) request: Headers,
+    pub(super) response: Headers,
+}
+
+/// On one way.
+#[derive(Default)]
+pub(super) struct Headers {
+    pub(super) added: Vec<HeaderValueOption>,
+    pub(super) removed: Vec<String>,
+}
+
+impl Changes {
+    pub(super) fn of(extras: Option<&Extras>) -> Self {
+        let mut changes = Self::default();
+        for change in extras.into_iter().flat_map(|extras| &extras.headers) {
+            let headers = match change.of {
+                Side::Request => &mut changes.request,
+                Side::Response => &mut changes.response,
+            };
+            let action = match change.how {
+                How::Remove => {
+                    headers.removed.push(change.name.clone());
+                    continue;
+                }
+                How::Set => HeaderAppendAction::OverwriteIfExistsOrAdd,
+                How::Add => HeaderAppendAction::AppendIfExistsOrAdd,
+            };
+            headers.added.push(HeaderValueOption {
+                header: Some(HeaderValue {
+                    key: change.name.clone(),
+                    value: change.value.clone(),
+                    ..HeaderValue::default()
+                }),
+                append_action: action as i32,
+                keep_empty_value: change.value.is_empty(),
+                ..HeaderValueOption::default()
+            });
+        }
+        changes
+    }
+}
+
+/// One entry or none: the order of entries of a map is not the same each time it is encoded.
+pub(super) fn cors(extras: Option<&Extras>) -> HashMap<String, Any> {
+    let Some(cors) = extras.and_then(|extras| extras.cors.as_ref()) else {
+        return HashMap::new();
+    };
+    let policy = CorsPolicy {
+        allow_origin_string_match: cors.origins.iter().map(|origin| allowed(origin)).collect(),
+        allow_methods: cors.methods.join(","),
+        allow_headers: cors.headers.join(","),
+        expose_headers: cors.expose.join(","),
+        max_age: cors
+            .max_age
+            .map_or_else(String::new, |time| time.as_secs().to_string()),
+        allow_credentials: cors.credentials.then_some(BoolValue { value: true }),
+        ..CorsPolicy::default()
+    };
+    HashMap::from([(CORS.to_owned(), pack(&policy))])
+}
+
+fn allowed(origin: &str) -> StringMatcher {
+    let pattern = match origin.split_once("*.") {
+        _ if origin == "*" => MatchPattern::SafeRegex(regex(".*".to_owned())),
+        Some((scheme, rest)) => {
+            let pattern = format!("{}(?:[A-Za-z0-9_-]+\\.)+{}", escape(scheme), escape(rest));
+            MatchPattern::SafeRegex(regex(pattern))
+        }
+        None => MatchPattern::Exact(origin.to_owned()),
+    };
+    StringMatcher {
+        match_pattern: Some(pattern),
+        ..StringMatcher::default()
+    }
+}
