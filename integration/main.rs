@@ -30,6 +30,7 @@ mod fleets;
 mod grpc_clients;
 mod grpc_nobody;
 mod last_known;
+mod listeners;
 mod malformed;
 mod mass_removal;
 mod mixed_fleet;

@@ -3,6 +3,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use envoy_types::pb::envoy::config::core::v3::DataSource;
+use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::secret::Type;
+use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Value, json};
@@ -130,6 +135,18 @@ where
     }
 }
 
+/// A secret without its key, as Envoy prints it. One that cannot be read is nothing.
+fn redacted(body: &[u8]) -> Vec<u8> {
+    let mut secret = Secret::decode(body).unwrap_or_default();
+    if let Some(Type::TlsCertificate(certificate)) = &mut secret.r#type {
+        certificate.private_key = Some(DataSource {
+            specifier: Some(Specifier::InlineString("[redacted]".to_owned())),
+            ..DataSource::default()
+        });
+    }
+    secret.encode_to_vec()
+}
+
 struct Section<'a> {
     dump: &'a Dump<'a>,
     kind: Kind,
@@ -147,6 +164,7 @@ impl Serialize for Section<'_> {
             ),
             Kind::Listener => ("ListenersConfigDump", "dynamic_listeners", "listener"),
             Kind::Route => ("RoutesConfigDump", "dynamic_route_configs", "route_config"),
+            Kind::Secret => ("SecretsConfigDump", "dynamic_active_secrets", "secret"),
         };
         let Dump { generation, wanted } = self.dump;
         let named = |r: &&Arc<Resource>| wanted.name.as_ref().is_none_or(|name| **name == *r.name);
@@ -175,9 +193,11 @@ struct Item<'a> {
 impl Serialize for Item<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (url, resource) = (self.kind.type_url(), self.resource);
-        let body = resource
-            .body()
-            .map_err(|e| RenderError::Decode(url.to_owned(), e));
+        let body = resource.body().map(|body| match self.kind {
+            Kind::Secret => redacted(&body).into(),
+            _ => body,
+        });
+        let body = body.map_err(|e| RenderError::Decode(url.to_owned(), e));
         // One resource that cannot be printed does not hide the others.
         match body.and_then(|body| Ok((body, descriptor(url)?))) {
             Ok((body, descriptor)) => {
@@ -200,6 +220,13 @@ impl Item<'_> {
     fn with<S: Serializer>(&self, serializer: S, printed: &impl Serialize) -> Result<S::Ok, S::Error> {
         let state = State(self, printed);
         match self.kind {
+            Kind::Secret => {
+                let mut map = serializer.serialize_map(Some(3))?;
+                map.serialize_entry("name", &*self.resource.name)?;
+                map.serialize_entry("version_info", &self.resource.version.to_string())?;
+                map.serialize_entry("secret", printed)?;
+                map.end()
+            }
             Kind::Listener => {
                 let mut map = serializer.serialize_map(Some(2))?;
                 map.serialize_entry("active_state", &state)?;

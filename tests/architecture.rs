@@ -53,11 +53,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "clock", "hub", "fanout", "floods", "metrics", "model", "places", "render", "text", "xds",
+            "clock", "config", "hub", "fanout", "floods", "metrics", "model", "places", "plan", "render",
+            "text", "xds",
         ],
     ),
     ("bootstrap", &["config", "model", "plan", "translate", "render"]),
-    ("cli", &["admin", "app", "bootstrap", "config", "model", "source"]),
+    (
+        "cli",
+        &["admin", "app", "bootstrap", "config", "model", "source", "text"],
+    ),
     (
         "app",
         &[

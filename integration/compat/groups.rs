@@ -89,7 +89,11 @@ pub(crate) const GROUPS: &[Group] = &[
             "tls",
         ],
     ),
-    Group::new("listeners and routes", &[Part::Envoy], &["edge", "routes"]),
+    Group::new(
+        "listeners and routes",
+        &[Part::Envoy],
+        &["edge", "listeners", "routes"],
+    ),
     Group::new("gRPC clients", &[Part::Java], &["grpc_"]),
     Group::new("thousands of services", &[Part::Consul, Part::Etcd], &["scale"]),
     Group::new("mixed fleet", &[Part::Fleet], &["mixed_fleet"]),

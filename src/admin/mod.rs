@@ -2,6 +2,7 @@
 
 mod guard;
 mod listen;
+mod preview;
 mod sources;
 mod streams;
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -102,6 +103,7 @@ pub async fn serve(
         .route("/streams", get(all_streams))
         .route("/accept", post(accept))
         .route("/forget", post(forget))
+        .route("/plan", post(preview::plan).layer(DefaultBodyLimit::max(PLAN)))
         .with_state(admin)
         .layer(from_fn_with_state(guarded, guard::guard));
     let bounds = (access.connections, listen::Patience::default());
@@ -125,8 +127,9 @@ async fn index() -> &'static str {
      /metrics                             Prometheus\n\
      /accept?source=NAME                  POST with the header x-xds-bridge: 1; let removals go that the guard withholds\n\
      /forget?service=NAME                 the same; end the routes of a service whose last instance left\n\
+     /plan[?service=NAME]                 the same, with a declaration or a bridge.toml as body; what it would change\n\
      /streams[?node=ID]                   who is connected, what was refused, what fleets reject\n\
-     /config_dump[?type=cds][&name=NAME]  what is served, as Envoy prints it (type: cds, eds, lds, rds)\n"
+     /config_dump[?type=cds][&name=NAME]  what is served, as Envoy prints it (type: cds, eds, lds, rds, sds)\n"
 }
 
 /// 200 once streams are admitted; the text says how each source is.
@@ -181,7 +184,10 @@ async fn all_sources(State(admin): State<Admin>) -> Response {
         .into_response()
 }
 
-const STOPPING: &str = "the bridge is stopping\n";
+/// The longest body of a request for a plan, bytes.
+const PLAN: usize = 4 << 20;
+
+pub(super) const STOPPING: &str = "the bridge is stopping\n";
 
 #[derive(Debug, Deserialize)]
 struct AcceptQuery {
@@ -252,7 +258,13 @@ fn config_dump(
         None => None,
         Some(word) => match Kind::ALL.into_iter().find(|kind| kind.short() == word) {
             Some(kind) => Some(kind),
-            None => return (StatusCode::BAD_REQUEST, "type must be cds, eds, lds or rds\n").into_response(),
+            None => {
+                return (
+                    StatusCode::BAD_REQUEST,
+                    "type must be cds, eds, lds, rds or sds\n",
+                )
+                    .into_response();
+            }
         },
     };
     let Some(generation) = admin.fanout.current() else {

@@ -5,6 +5,7 @@ mod memory;
 mod ports;
 pub mod reload;
 mod restart;
+mod secrets;
 mod sources;
 mod tasks;
 
@@ -26,6 +27,7 @@ use crate::source::{Budget, Known};
 use crate::{grpc, prober};
 pub use ports::port;
 use ports::reserve;
+pub use secrets::unusable as unusable_secrets;
 use sources::{Sources, info};
 use tasks::{Ended, Tasks};
 
@@ -119,6 +121,7 @@ pub async fn run(
     for (name, info) in infos {
         sources.start(&mut tasks, &config, &name, info);
     }
+    sources.follow_secrets(&mut tasks, &config);
     let (opened, listens) = watch::channel(false);
     let admin = Admin {
         fanout: fanout.clone(),

@@ -10,6 +10,8 @@ use crate::model::Network;
 pub enum Step {
     /// Other exposures, listeners or defaults of clusters. First: sources that come may name them.
     Network,
+    /// Other files in `[tls.NAME]`.
+    Secrets,
     /// A source that was not there.
     Add(Arc<str>),
     /// Other settings of a source.
@@ -26,6 +28,9 @@ pub fn steps(old: &Config, new: &Config) -> Vec<Step> {
     let mut steps = Vec::new();
     if network(old) != network(new) {
         steps.push(Step::Network);
+    }
+    if old.tls != new.tls {
+        steps.push(Step::Secrets);
     }
     let added = new.sources.keys().filter(|name| !old.sources.contains_key(*name));
     steps.extend(added.cloned().map(Step::Add));

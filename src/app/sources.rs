@@ -7,14 +7,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::reload::{self, Step};
 use super::restart::{Reporting, keep_running};
+use super::secrets;
 use super::tasks::Tasks;
 use crate::config::Config;
 use crate::hub::{Order, Overview, SourceInfo};
-use crate::model::Event;
+use crate::model::{Event, Secrets};
 use crate::source::{self, Budget, Sink};
 
 /// Sources that are removed stay for at most this long while new ones deliver what may have moved to them.
 const HANDOVER: Duration = Duration::from_secs(10);
+
+/// The task that follows the files of `[tls.NAME]`.
+const SECRETS: &str = "certificates for Envoys";
 
 /// What all sources share.
 #[derive(Debug)]
@@ -85,6 +89,15 @@ impl Sources {
         tasks.spawn(task(name), |stop| keep_running(run, reporting, stop));
     }
 
+    /// Starts to follow the files of `[tls.NAME]`, where there are any.
+    pub(super) fn follow_secrets(&self, tasks: &mut Tasks, config: &Config) {
+        if config.tls.is_empty() {
+            return;
+        }
+        let (files, orders) = (config.tls.clone(), self.orders.clone());
+        tasks.spawn(SECRETS, |stop| secrets::follow(files, orders, stop));
+    }
+
     /// Does what leads from one configuration to the other. What it cannot do is logged.
     pub(super) async fn apply(&mut self, tasks: &mut Tasks, old: &Config, new: &Config) {
         let steps = reload::steps(old, new);
@@ -96,11 +109,22 @@ impl Sources {
             })
             .collect();
         let mut handed_over = added.is_empty();
+        if steps.is_empty() {
+            tracing::info!("the configuration says what is in force: nothing changes");
+        }
         for step in steps {
             match step {
                 Step::Network => {
                     let network = Box::new(reload::network(new));
                     self.request(|reply| Order::Network { network, reply }).await;
+                }
+                Step::Secrets => {
+                    tasks.stop(SECRETS).await;
+                    self.follow_secrets(tasks, new);
+                    if new.tls.is_empty() {
+                        let secrets = Secrets::new();
+                        let _ = self.orders.send(Order::Secrets { secrets }).await;
+                    }
                 }
                 Step::Add(name) => self.add(tasks, new, name).await,
                 Step::Replace(name) => {

@@ -82,6 +82,12 @@ impl Catalog {
         all
     }
 
+    /// Of a source; 0: the first choice.
+    #[must_use]
+    pub fn priority(&self, name: &str) -> u32 {
+        self.priorities.get(name).copied().unwrap_or(0)
+    }
+
     /// Whether that is another one than before.
     fn set_priority(&mut self, name: &Arc<str>, priority: u32) -> bool {
         let before = match priority {

@@ -17,6 +17,9 @@ pub(super) fn check(config: &Config, file: &Path) -> Result<(), Failure> {
             eprintln!("xds-bridge: sources.{name}: {reason}; `run` waits until that is fixed");
         }
     }
+    for (name, reason) in app::unusable_secrets(config) {
+        eprintln!("xds-bridge: tls.{name}: {reason}; `run` waits until that is fixed");
+    }
     let counts = [
         (config.sources.len(), "source"),
         (config.exposures.len(), "exposure"),

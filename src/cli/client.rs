@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -55,14 +55,20 @@ pub(super) async fn request(
     method: http::Method,
     listen: SocketAddr,
     path: &str,
+    body: String,
 ) -> Result<Bytes, ClientError> {
     let address = reachable(listen);
-    tokio::time::timeout(TIMEOUT, exchange(method, address, path))
+    tokio::time::timeout(TIMEOUT, exchange(method, address, path, body))
         .await
         .map_err(|_| ClientError::Late(address))?
 }
 
-async fn exchange(method: http::Method, address: SocketAddr, path: &str) -> Result<Bytes, ClientError> {
+async fn exchange(
+    method: http::Method,
+    address: SocketAddr,
+    path: &str,
+    body: String,
+) -> Result<Bytes, ClientError> {
     let stream = TcpStream::connect(address)
         .await
         .map_err(|source| ClientError::Connect { address, source })?;
@@ -75,7 +81,7 @@ async fn exchange(method: http::Method, address: SocketAddr, path: &str) -> Resu
         .uri(path)
         .header(http::header::HOST, address.to_string())
         .header(ORDER_HEADER, "1")
-        .body(Empty::<Bytes>::new())
+        .body(Full::new(Bytes::from(body)))
         .map_err(|source| ClientError::Path(path.to_owned(), source))?;
     let exchange = async {
         let response = sender.send_request(request).await?;

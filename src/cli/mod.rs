@@ -7,6 +7,7 @@ mod dump;
 mod keys;
 mod order;
 mod output;
+mod plan;
 mod run;
 
 use std::path::PathBuf;
@@ -28,7 +29,7 @@ pub struct Cli {
     /// What to do; `run` when left out.
     #[command(subcommand)]
     command: Option<Command>,
-    /// The configuration; for `dump`, `accept`, `forget` and `health`: that of the running bridge
+    /// The configuration; for `dump`, `accept`, `forget`, `plan` and `health`: that of the running bridge
     #[arg(
         long,
         short,
@@ -57,6 +58,9 @@ enum Command {
     Accept(AcceptArgs),
     /// End the routes that are kept of a service whose last instance left
     Forget(ForgetArgs),
+    /// Show what a declaration or another configuration would change, before it is written
+    #[command(after_help = plan::EXAMPLES)]
+    Plan(plan::PlanArgs),
     /// Exit with 0 when a running bridge answers (for container health checks)
     Health,
 }
@@ -83,6 +87,7 @@ impl Cli {
             Command::Dump(args) => dump::dump(&config, &args),
             Command::Accept(args) => order::accept(&config, &args),
             Command::Forget(args) => order::forget(&config, &args),
+            Command::Plan(args) => plan::plan(&config, args),
             Command::Health => order::health(&config),
         }
     }

@@ -11,7 +11,17 @@ pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 /// The response of the running bridge of this configuration.
 pub(super) fn request(config: &Config, method: http::Method, path: &str) -> Result<bytes::Bytes, Failure> {
-    Ok(runtime()?.block_on(client::request(method, config.admin.listen, path))?)
+    send(config, method, path, String::new())
+}
+
+/// The same with a body.
+pub(super) fn send(
+    config: &Config,
+    method: http::Method,
+    path: &str,
+    body: String,
+) -> Result<bytes::Bytes, Failure> {
+    Ok(runtime()?.block_on(client::request(method, config.admin.listen, path, body))?)
 }
 
 /// Prints to standard output; a reader that has seen enough (`| head`) is no error.

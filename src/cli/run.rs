@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use super::output::runtime;
 use crate::app;
-use crate::config::{Config, Log, LogFormat};
+use crate::config::{self, Config, Log, LogFormat};
+use crate::text::chain;
 
 /// The same number on Linux (but for MIPS and PA-RISC) and macOS.
 const SIGXFSZ: i32 = 25;
@@ -24,12 +25,14 @@ pub(super) fn run(config: Config, file: &Path) -> Result<(), Failure> {
         let mut hangup = signal(SignalKind::hangup())?;
         // A file that may not grow (`ulimit -f`) is a write that fails, not the end of the program.
         let _file_size = signal(SignalKind::from_raw(SIGXFSZ))?;
+        let (reloads, reloaded) = mpsc::channel(1);
+        let again = file.clone();
         let hangups = tokio::spawn(async move {
             while hangup.recv().await.is_some() {
-                tracing::info!(
-                    signal = "SIGHUP",
-                    "ignored: bridge.toml is read at the start only; restart the bridge for a change of it"
-                );
+                tracing::info!(signal = "SIGHUP", file = %again.display(), "the configuration is read again");
+                if let Some(config) = read_again(&again).await {
+                    let _ = reloads.send(config).await;
+                }
             }
         });
         let on_signal = stop.clone();
@@ -41,9 +44,7 @@ pub(super) fn run(config: Config, file: &Path) -> Result<(), Failure> {
             tracing::info!(signal = name, "stopping: streams end, tasks finish");
             on_signal.cancel();
         });
-        // No configuration comes: it is read at the start only.
-        let (_reloads, none) = mpsc::channel(1);
-        let outcome = app::run(config, none, stop, move |config| greet(config, &file)).await;
+        let outcome = app::run(config, reloaded, stop, move |config| greet(config, &file)).await;
         signals.abort();
         hangups.abort();
         tracing::info!("stopped");
@@ -52,6 +53,24 @@ pub(super) fn run(config: Config, file: &Path) -> Result<(), Failure> {
     // A dump that is being printed, or a folder that is being read, would hold the process for as long as it takes.
     runtime.shutdown_background();
     outcome
+}
+
+/// The configuration as it is now; `None`: it has mistakes, each of which is logged, and what is in force stays.
+async fn read_again(file: &Path) -> Option<Config> {
+    let path = file.to_owned();
+    match tokio::task::spawn_blocking(move || config::load(&path))
+        .await
+        .ok()?
+    {
+        Ok(config) => Some(config),
+        Err(error) => {
+            for line in chain(&error).lines() {
+                tracing::error!("{line}");
+            }
+            tracing::error!("the configuration in force stays: the new one has mistakes");
+            None
+        }
+    }
 }
 
 fn set_up_logs(log: &Log) -> Result<(), Failure> {

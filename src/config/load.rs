@@ -14,8 +14,8 @@ use super::formats::Formats;
 use super::layers::opened;
 use super::reader::{Mistake, Section, named};
 use super::{
-    Admin, Bind, Cache, Clusters, Config, Exposure, Limits, Listener, Log, LogFormat, OnAllUnhealthy, Owner,
-    parse, sources, xds,
+    Admin, Cache, Clusters, Config, Exposure, Limits, Log, LogFormat, OnAllUnhealthy, Owner, listeners,
+    parse, sources, tls, xds,
 };
 
 /// Why there is no configuration.
@@ -160,7 +160,8 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
     let formats = Formats::read(&mut root);
     let sources = sources::read(&mut root, base, &formats);
     let exposures = exposures(&mut root);
-    let listeners = listeners(&mut root, &exposures);
+    let tls = tls::read(&mut root, base, &xds);
+    let listeners = listeners::read(&mut root, &exposures, &tls);
     if xds.listen == admin.listen && xds.listen.port() != 0 {
         root.mistake(
             "admin.listen",
@@ -183,6 +184,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         priorities,
         exposures,
         listeners: listeners?,
+        tls,
     })
 }
 
@@ -261,92 +263,4 @@ fn exposures(root: &mut Section<'_>) -> BTreeMap<Arc<str>, Exposure> {
 
 fn check_name_of(service: &str) -> Result<String, String> {
     check_name(service).map(|()| service.to_owned())
-}
-
-fn listeners(
-    root: &mut Section<'_>,
-    exposures: &BTreeMap<Arc<str>, Exposure>,
-) -> Option<BTreeMap<Arc<str>, Listener>> {
-    let mut listeners: BTreeMap<Arc<str>, Listener> = BTreeMap::new();
-    let mut whole = true;
-    for mut s in root.sections("listeners") {
-        named(&s);
-        let given = s.has("address");
-        let address = s.get("address", parse::socket);
-        if address.is_some_and(|a| a.port() == 0) {
-            s.mistake("address", "needs a port: Envoy cannot tell you which one it took");
-        }
-        let internal = s.get_or("internal", false, parse::switch);
-        if !given && !internal {
-            s.mistake(
-                "address",
-                "is missing; for example address = \"127.0.0.1:10000\", or internal = true",
-            );
-        } else if given && internal {
-            s.mistake("internal", "a listener has an address or is internal, not both");
-        }
-        let exposure: Arc<str> = s.get_or("exposure", "internal".into(), |text| {
-            let known = || exposures.keys().map(|k| &**k).collect::<Vec<_>>().join(", ");
-            if exposures.contains_key(text) {
-                return Ok(text.into());
-            }
-            Err(format!(
-                "`{text}` is not an exposure; there are: {} (or add [exposures.{text}])",
-                known()
-            ))
-        });
-        let fleets = s
-            .list("fleets", |text| parse::text(text).map(Arc::from))
-            .unwrap_or_default();
-        let http10 = s.get_or("http10", true, parse::switch);
-        let upgrades = s.list("upgrades", parse::upgrade);
-        let bind = if internal {
-            Some(Bind::Internal)
-        } else {
-            address.map(Bind::Address)
-        };
-        if let Some(bind @ Bind::Address(_)) = bind {
-            let clash = listeners.iter().find(|(_, other)| {
-                (other.bind == bind || both_any(other.bind, bind))
-                    && (other.fleets.is_empty()
-                        || fleets.is_empty()
-                        || other.fleets.iter().any(|f| fleets.contains(f)))
-            });
-            if let Some((other, _)) = clash {
-                let text = if listeners[other].bind == bind {
-                    format!("is the same as that of listeners.{other}, for the same fleets")
-                } else {
-                    format!(
-                        "takes the port of listeners.{other}, too, as [::] takes IPv4; [::] alone is enough"
-                    )
-                };
-                s.mistake("address", text);
-            }
-        }
-        match bind {
-            Some(bind) => {
-                let default = Listener::new(bind, exposure);
-                let listener = Listener {
-                    fleets,
-                    http10,
-                    upgrades: upgrades.unwrap_or(default.upgrades),
-                    ..default
-                };
-                listeners.insert(s.name().into(), listener);
-            }
-            None => whole = false,
-        }
-        s.finish();
-    }
-    whole.then_some(listeners)
-}
-
-/// `[::]` takes IPv4, too: beside `0.0.0.0` of the same port each would get some of the connections.
-fn both_any(one: Bind, other: Bind) -> bool {
-    match (one, other) {
-        (Bind::Address(a), Bind::Address(b)) => {
-            a.port() == b.port() && a.ip().is_unspecified() && b.ip().is_unspecified()
-        }
-        _ => false,
-    }
 }

@@ -5,10 +5,12 @@
 
 mod formats;
 mod layers;
+mod listeners;
 mod load;
 mod parse;
 mod reader;
 mod sources;
+mod tls;
 mod xds;
 
 use std::collections::BTreeMap;
@@ -17,7 +19,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::model::network::{Bind, Clusters, Exposure, Listener, Owner};
+pub use crate::model::listener::{AccessLog, Bind, Listener, ListenerTls};
+pub use crate::model::network::{Clusters, Exposure, Owner};
 pub use crate::model::policy::OnAllUnhealthy;
 pub use formats::{Condition, Field, Format, Named, PRESETS, Pattern, Scheme, Value};
 pub use load::{ConfigError, load, load_str};
@@ -49,6 +52,17 @@ pub struct Config {
     pub exposures: BTreeMap<Arc<str>, Exposure>,
     /// `[listeners.NAME]`
     pub listeners: BTreeMap<Arc<str>, Listener>,
+    /// `[tls.NAME]`: what Envoys get by name.
+    pub tls: BTreeMap<Arc<str>, SecretFiles>,
+}
+
+/// `[tls.NAME]`: paths, relative to `bridge.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretFiles {
+    /// The chain, leaf first, and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Whom the holder trusts.
+    pub ca: Option<PathBuf>,
 }
 
 /// The discovery port and how changes are gathered.

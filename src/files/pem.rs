@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::read::read_small;
@@ -140,6 +141,22 @@ impl PemFile {
             source,
         }
     }
+}
+
+/// Whether a chain and a key belong together.
+///
+/// # Errors
+/// [`PemError::Pem`], [`PemError::Pair`]
+pub fn usable_pair(certificate: &PemFile, key: &PemFile) -> Result<(), PemError> {
+    let pair = |source| PemError::Pair {
+        certificate: certificate.path.clone(),
+        key: key.path.clone(),
+        source,
+    };
+    let signing = rustls::crypto::ring::sign::any_supported_type(&key.key()?).map_err(pair)?;
+    CertifiedKey::new(certificate.certificates()?, signing)
+        .keys_match()
+        .map_err(pair)
 }
 
 /// What some files hold, or why one cannot be read, in a number: to be compared with another time's.

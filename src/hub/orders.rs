@@ -7,8 +7,10 @@ use tokio::sync::oneshot;
 
 use super::memory::Part;
 use super::{Detail, Explanation, Hub, SourceInfo};
+use crate::catalog::SourceState;
 use crate::clock;
-use crate::model::Network;
+use crate::model::{Network, Secrets};
+use crate::plan::preview::Scene;
 
 /// A request to the hub. Whoever sent it may be gone when the reply comes.
 #[derive(Debug)]
@@ -57,6 +59,16 @@ pub enum Order {
         /// False: there is no such source, or it is the only one.
         reply: oneshot::Sender<bool>,
     },
+    /// All that the plan of this moment is made of.
+    Scene {
+        /// Where.
+        reply: oneshot::Sender<Scene>,
+    },
+    /// What the files of `[tls.NAME]` hold now.
+    Secrets {
+        /// All of them.
+        secrets: Secrets,
+    },
     /// Other exposures, listeners or defaults of clusters.
     Network {
         /// All of them.
@@ -89,10 +101,29 @@ impl Hub {
                 let _ = reply.send(());
             }
             Order::RemoveSource { name, reply } => drop(reply.send(self.remove_source(&name))),
+            Order::Scene { reply } => drop(reply.send(self.scene())),
+            Order::Secrets { secrets } => {
+                self.translator.set_secrets(secrets);
+                if self.ready {
+                    self.settle.note(clock::now());
+                }
+            }
             Order::Network { network, reply } => {
                 self.set_network(*network);
                 let _ = reply.send(());
             }
+        }
+    }
+
+    fn scene(&self) -> Scene {
+        let source = |(name, state): (&Arc<str>, &SourceState)| {
+            let priority = self.catalog.priority(name);
+            (name.clone(), (priority, state.snapshot()))
+        };
+        Scene {
+            sources: self.catalog.sources().map(source).collect(),
+            network: self.planner.network(),
+            decisions: self.planner.decisions(self.now()),
         }
     }
 

@@ -2,10 +2,10 @@
 //! for each cluster. Read from `bridge.toml`; a service may only name an exposure.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::listener::Listener;
 use super::path::Paths;
 use super::policy::OnAllUnhealthy;
 
@@ -117,42 +117,4 @@ pub fn is_below(pattern: &str, host: &str) -> bool {
         Some(suffix) => suffix.is_empty() || (host.ends_with(suffix) && host.len() > suffix.len()),
         None => pattern == host,
     }
-}
-
-/// A listener that Envoys get by LDS; its route configuration has its name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Where it listens.
-    pub bind: Bind,
-    /// The exposure it serves.
-    pub exposure: Arc<str>,
-    /// The fleets (`node.cluster`) that get it; empty: all.
-    pub fleets: Vec<Arc<str>>,
-    /// HTTP/1.0 is accepted.
-    pub http10: bool,
-    /// Protocols that a request may be upgraded to, where the service speaks HTTP/1.
-    pub upgrades: Vec<String>,
-}
-
-impl Listener {
-    /// With nothing said but where, and which exposure.
-    #[must_use]
-    pub fn new(bind: Bind, exposure: Arc<str>) -> Self {
-        Self {
-            bind,
-            exposure,
-            fleets: Vec::new(),
-            http10: true,
-            upgrades: vec!["websocket".to_owned()],
-        }
-    }
-}
-
-/// Where a listener listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bind {
-    /// A socket.
-    Address(SocketAddr),
-    /// Inside the same Envoy only (`internal_listener`).
-    Internal,
 }

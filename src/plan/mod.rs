@@ -8,6 +8,7 @@ pub mod claims;
 mod hosts;
 pub mod owners;
 mod planner;
+pub mod preview;
 mod remembered;
 mod slips;
 mod standing;

@@ -148,6 +148,11 @@ impl Planner {
         }
     }
 
+    /// What the operator defines.
+    pub fn network(&self) -> Arc<Network> {
+        self.network.clone()
+    }
+
     /// Plans for this network from now on. The next plan looks at all services again.
     pub fn set_network(&mut self, network: Arc<Network>) {
         self.standing.set_keep(network.clusters.keep_routes);

@@ -50,7 +50,7 @@ pub fn endpoints(service: &Service, callees: &Callees) -> Draft {
 pub fn gone(client: Client, kind: Kind, name: &str) -> Option<Vec<u8>> {
     let why = || format!("{name} is not registered, or not for gRPC clients");
     match (client, kind) {
-        (Client::Envoy, _) | (_, Kind::Cluster | Kind::Route) => None,
+        (Client::Envoy, _) | (_, Kind::Cluster | Kind::Route | Kind::Secret) => None,
         // Their endpoints stop them ([`crate::plan::callees`]). Node's process ends when endpoints change behind a listener
         // without its host.
         (Client::GrpcDrops, Kind::Listener) => Some(api_listener::api_listener(&Arc::from(name)).body),

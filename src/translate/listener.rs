@@ -5,10 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::address::Address as AddressKind;
-use envoy_types::pb::envoy::config::core::v3::{Address, Http1ProtocolOptions};
+use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType as SocketConfig;
+use envoy_types::pb::envoy::config::core::v3::{
+    Address, Http1ProtocolOptions, HttpProtocolOptions, TransportSocket,
+};
+use envoy_types::pb::envoy::config::listener::v3::listener_filter::ConfigType as ListenerFilterConfig;
+use envoy_types::pb::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
+use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType as FilterConfig;
 use envoy_types::pb::envoy::config::listener::v3::listener::{InternalListenerConfig, ListenerSpecifier};
-use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener as EnvoyListener};
+use envoy_types::pb::envoy::config::listener::v3::{
+    Filter, FilterChain, Listener as EnvoyListener, ListenerFilter,
+};
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
@@ -25,6 +33,8 @@ use prost::Message as _;
 use super::any::{duration, pack};
 use super::cluster::ads;
 use super::endpoints::socket;
+use super::log::access_log;
+use super::secret::downstream;
 use crate::model::{Bind, Listener};
 use crate::xds::{Draft, Kind, Reach};
 
@@ -90,6 +100,33 @@ fn upgrade(name: &str) -> UpgradeConfig {
     }
 }
 
+/// What looks at a connection before its first request.
+fn listener_filters(listener: &Listener) -> Vec<ListenerFilter> {
+    let filter = |name: &str, config| ListenerFilter {
+        name: name.to_owned(),
+        config_type: Some(ListenerFilterConfig::TypedConfig(config)),
+        ..ListenerFilter::default()
+    };
+    let proxy = listener.proxy_protocol.then(|| {
+        filter(
+            "envoy.filters.listener.proxy_protocol",
+            pack(&ProxyProtocol::default()),
+        )
+    });
+    // Which certificate fits is known by the name that the client asks for.
+    let several = listener
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.certificates.len() > 1);
+    let inspector = several.then(|| {
+        filter(
+            "envoy.filters.listener.tls_inspector",
+            pack(&TlsInspector::default()),
+        )
+    });
+    proxy.into_iter().chain(inspector).collect()
+}
+
 /// An address to listen on: `[::]` takes IPv4, too, as everybody expects of it.
 #[must_use]
 pub fn bound(address: SocketAddr) -> Address {
@@ -129,6 +166,12 @@ pub fn message(name: &str, listener: &Listener, routes: Routes) -> EnvoyListener
             ..Http1ProtocolOptions::default()
         }),
         upgrade_configs: listener.upgrades.iter().map(|name| upgrade(name)).collect(),
+        access_log: listener.access_log.iter().map(access_log).collect(),
+        xff_num_trusted_hops: listener.trusted_hops,
+        common_http_protocol_options: listener.max_connection_duration.map(|time| HttpProtocolOptions {
+            max_connection_duration: Some(duration(time)),
+            ..HttpProtocolOptions::default()
+        }),
         ..HttpConnectionManager::default()
     };
     let (address, specifier) = match listener.bind {
@@ -147,8 +190,13 @@ pub fn message(name: &str, listener: &Listener, routes: Routes) -> EnvoyListener
                 name: "envoy.filters.network.http_connection_manager".to_owned(),
                 config_type: Some(FilterConfig::TypedConfig(pack(&manager))),
             }],
+            transport_socket: listener.tls.as_ref().map(|tls| TransportSocket {
+                name: "envoy.transport_sockets.tls".to_owned(),
+                config_type: Some(SocketConfig::TypedConfig(downstream(tls))),
+            }),
             ..FilterChain::default()
         }],
+        listener_filters: listener_filters(listener),
         ..EnvoyListener::default()
     }
 }

@@ -9,7 +9,9 @@ mod endpoint_wire;
 pub mod endpoints;
 pub mod grpc;
 pub mod listener;
+mod log;
 pub mod route;
+mod secret;
 mod translator;
 
 pub use translator::Translator;

@@ -9,8 +9,9 @@ use super::cluster::cluster;
 use super::endpoints::endpoints;
 use super::listener::{listener, reach};
 use super::route::Hosts;
+use super::secret;
 use super::{grpc, grpc::too_large};
-use crate::model::{Issue, Network};
+use crate::model::{Issue, Network, Secrets};
 use crate::plan::{Planned, Step};
 use crate::xds::{Client, Draft, Kind, Reach, Update};
 
@@ -28,6 +29,10 @@ pub struct Translator {
     published: BTreeSet<(Kind, Arc<str>)>,
     /// The network is another one than at the last call, or there was none.
     renewed: bool,
+    /// What is to be served for TLS.
+    secrets: Secrets,
+    /// What is served.
+    served: Secrets,
 }
 
 impl Translator {
@@ -41,6 +46,8 @@ impl Translator {
             news: false,
             published: BTreeSet::new(),
             renewed: true,
+            secrets: Secrets::new(),
+            served: Secrets::new(),
         }
     }
 
@@ -49,6 +56,34 @@ impl Translator {
     pub fn set_network(&mut self, network: Arc<Network>) {
         self.network = network;
         self.renewed = true;
+    }
+
+    /// What files hold for TLS: served from the next call on.
+    pub fn set_secrets(&mut self, secrets: Secrets) {
+        self.secrets = secrets;
+    }
+
+    /// What has changed of secrets; for another network all of them, as others may get them.
+    fn updates_of_secrets(&mut self, renewed: bool, updates: &mut Vec<Update>) {
+        let before = std::mem::replace(&mut self.served, self.secrets.clone());
+        let names = |secrets: &Secrets| -> BTreeSet<Arc<str>> {
+            secrets
+                .iter()
+                .flat_map(|(name, secret)| secret::names(name, secret))
+                .collect()
+        };
+        let gone = names(&before);
+        let gone = gone
+            .difference(&names(&self.secrets))
+            .cloned()
+            .collect::<Vec<_>>();
+        updates.extend(gone.into_iter().map(|name| Update::Remove(Kind::Secret, name)));
+        let changed = self
+            .secrets
+            .iter()
+            .filter(|(name, secret)| renewed || before.get(*name) != Some(*secret));
+        let drafts = changed.flat_map(|(name, secret)| secret::drafts(name, secret, &self.network));
+        updates.extend(drafts.map(Update::Put));
     }
 
     /// What is wrong with what was made, by service.
@@ -72,6 +107,7 @@ impl Translator {
             self.exposures
                 .retain(|name, _| network.exposures.contains_key(name));
         }
+        self.updates_of_secrets(renewed, &mut updates);
         for step in steps {
             match step {
                 Step::Put(planned) => updates.push(self.put(planned)),

@@ -13,6 +13,8 @@ pub enum Kind {
     Listener,
     /// RDS
     Route,
+    /// SDS
+    Secret,
 }
 
 /// One value per [`Kind`].
@@ -77,11 +79,28 @@ static ROWS: [Row; Kind::ALL.len()] = [
         followed_by: None,
         removed_after: &[],
     },
+    Row {
+        kind: Kind::Secret,
+        type_url: "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        short: "sds",
+        service: ("envoy.service.secret.v3.SecretDiscoveryService", "Secrets"),
+        legacy_wildcard: false,
+        full_state: false,
+        waits_for: None,
+        followed_by: None,
+        removed_after: &[Kind::Cluster, Kind::Listener],
+    },
 ];
 
 impl Kind {
     /// All of them, in the order of the rows.
-    pub const ALL: [Self; 4] = [Self::Cluster, Self::Endpoints, Self::Listener, Self::Route];
+    pub const ALL: [Self; 5] = [
+        Self::Cluster,
+        Self::Endpoints,
+        Self::Listener,
+        Self::Route,
+        Self::Secret,
+    ];
 
     const fn row(self) -> &'static Row {
         &ROWS[self.index()]
@@ -99,7 +118,7 @@ impl Kind {
         ROWS.iter().find(|row| row.type_url == url).map(|row| row.kind)
     }
 
-    /// `cds`, `eds`, `lds`, `rds`: in logs and metrics.
+    /// `cds`, `eds`, `lds`, `rds`, `sds`: in logs and metrics.
     #[must_use]
     pub const fn short(self) -> &'static str {
         self.row().short

@@ -34,7 +34,8 @@ const fn down(kind: Kind) -> Step {
 
 /// Listeners and routes are no one's children: their removals follow their own additions,
 /// in a response of their own (a refused mix leaves the client in an unknown state).
-pub const ORDER: [Step; 8] = [
+pub const ORDER: [Step; 10] = [
+    up(Kind::Secret),
     up(Kind::Cluster),
     up(Kind::Endpoints),
     up(Kind::Listener),
@@ -43,4 +44,5 @@ pub const ORDER: [Step; 8] = [
     down(Kind::Route),
     down(Kind::Endpoints),
     down(Kind::Cluster),
+    down(Kind::Secret),
 ];

@@ -1,0 +1,87 @@
+//! A listener that the operator defines. Pure.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A listener that Envoys get by LDS; its route configuration has its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where it listens.
+    pub bind: Bind,
+    /// The exposure it serves.
+    pub exposure: Arc<str>,
+    /// The fleets (`node.cluster`) that get it; empty: all.
+    pub fleets: Vec<Arc<str>>,
+    /// HTTP/1.0 is accepted.
+    pub http10: bool,
+    /// Protocols that a request may be upgraded to, where the service speaks HTTP/1.
+    pub upgrades: Vec<String>,
+    /// Only by TLS.
+    pub tls: Option<ListenerTls>,
+    /// Where requests are logged.
+    pub access_log: Option<AccessLog>,
+    /// Connections begin with a PROXY header, of version 1 or 2, that names the client.
+    pub proxy_protocol: bool,
+    /// Hops in front of it whose `x-forwarded-for` is believed.
+    pub trusted_hops: u32,
+    /// Connections end after this time; `None`: never.
+    pub max_connection_duration: Option<Duration>,
+}
+
+/// How a listener proves who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// Names of `[tls.NAME]` with a certificate: the one that fits the host that a client names, or else the first.
+    pub certificates: Vec<Arc<str>>,
+    /// Clients must show a certificate that the CA of this `[tls.NAME]` signed.
+    pub client_ca: Option<Arc<str>>,
+}
+
+/// Where requests are logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// A file on Envoy's machine; `None`: its standard output.
+    pub file: Option<String>,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a line of the access log looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Envoy's own.
+    Text,
+    /// JSON with the fields of Envoy's own.
+    Json,
+    /// A format of the operator's, without the end of the line.
+    Custom(String),
+}
+
+impl Listener {
+    /// With nothing said but where, and which exposure.
+    #[must_use]
+    pub fn new(bind: Bind, exposure: Arc<str>) -> Self {
+        Self {
+            bind,
+            exposure,
+            fleets: Vec::new(),
+            http10: true,
+            upgrades: vec!["websocket".to_owned()],
+            tls: None,
+            access_log: None,
+            proxy_protocol: false,
+            trusted_hops: 0,
+            max_connection_duration: None,
+        }
+    }
+}
+
+/// Where a listener listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// A socket.
+    Address(SocketAddr),
+    /// Inside the same Envoy only (`internal_listener`).
+    Internal,
+}

@@ -1,0 +1,35 @@
+//! Certificates, keys and CAs that Envoys get by name (`[tls.NAME]`). Pure: what the files hold, not where they are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// All of them, by name.
+pub type Secrets = BTreeMap<Arc<str>, Secret>;
+
+/// What is known by one name, PEM.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret {
+    /// Who the holder is: the chain, leaf first, and its key.
+    pub identity: Option<(Arc<[u8]>, Arc<[u8]>)>,
+    /// Whom the holder trusts.
+    pub ca: Option<Arc<[u8]>>,
+}
+
+impl Secret {
+    /// The name of the resource that holds the CA.
+    #[must_use]
+    pub fn ca_name(name: &str) -> String {
+        format!("{name}/ca")
+    }
+}
+
+/// Never with what is secret.
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret")
+            .field("identity", &self.identity.is_some())
+            .field("ca", &self.ca.is_some())
+            .finish()
+    }
+}
