@@ -1,5 +1,6 @@
 //! The operator's port: health, readiness, metrics, dumps, and two orders: `/accept` and `/forget`.
 
+mod dump;
 mod guard;
 mod listen;
 mod preview;
@@ -7,21 +8,18 @@ mod sources;
 mod streams;
 
 use std::fmt::Write as _;
-use std::io::Write;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use futures::stream;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -29,16 +27,7 @@ use crate::fanout::Fanout;
 use crate::floods::Floods;
 use crate::hub::{Forgotten, Order, Overview};
 use crate::metrics::Metrics;
-use crate::render::{self, Wanted};
-use crate::xds::Kind;
 pub use guard::ORDER_HEADER;
-
-/// Maximum of dumps at once, printed or not yet read: each keeps a thread and a generation.
-const DUMPS: usize = 2;
-/// Bytes of one piece of a dump.
-const PIECE: usize = 64 << 10;
-/// Pieces that wait for the client.
-const PIECES: usize = 2;
 
 /// What the port can see.
 #[derive(Clone, Debug)]
@@ -90,9 +79,10 @@ pub async fn serve(
         metrics: admin.metrics.clone(),
         floods: floods.clone(),
     };
-    let dumps = Arc::new(Semaphore::new(DUMPS));
-    let dump =
-        async move |admin: State<Admin>, query: Query<DumpQuery>| config_dump(admin, query, dumps.clone());
+    let dumps = dump::Dumps::new();
+    let dump = async move |admin: State<Admin>, query: Query<dump::Narrowed>| {
+        dump::config_dump(&admin.fanout, query.0, &dumps)
+    };
     let router = Router::new()
         .route("/", get(index))
         .route("/healthz", get(async || "ok\n"))
@@ -240,147 +230,5 @@ async fn forget(State(admin): State<Admin>, Query(query): Query<ForgetQuery>) ->
         )
             .into_response(),
         _ => (StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response(),
-    }
-}
-
-#[derive(Debug, Deserialize)]
-struct DumpQuery {
-    r#type: Option<String>,
-    name: Option<String>,
-}
-
-fn config_dump(
-    State(admin): State<Admin>,
-    Query(query): Query<DumpQuery>,
-    dumps: Arc<Semaphore>,
-) -> Response {
-    let kind = match query.r#type.as_deref() {
-        None => None,
-        Some(word) => match Kind::ALL.into_iter().find(|kind| kind.short() == word) {
-            Some(kind) => Some(kind),
-            None => {
-                return (
-                    StatusCode::BAD_REQUEST,
-                    "type must be cds, eds, lds, rds or sds\n",
-                )
-                    .into_response();
-            }
-        },
-    };
-    let Some(generation) = admin.fanout.current() else {
-        return (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "nothing is served yet; see /readyz\n",
-        )
-            .into_response();
-    };
-    let Ok(permit) = dumps.try_acquire_owned() else {
-        let busy = "other dumps are on their way; try again in a moment\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, busy).into_response();
-    };
-    let wanted = Wanted {
-        kind,
-        name: query.name,
-    };
-    let (pieces, sent) = mpsc::channel(PIECES);
-    // Printing thousands of resources takes a while: not on a thread that serves streams.
-    tokio::task::spawn_blocking(move || {
-        let mut out = Pieces::new(pieces);
-        // Who has gone needs no more of it; the place is free before the body ends.
-        let _ = render::write_config_dump(&generation, &wanted, &mut out)
-            .map_err(std::io::Error::from)
-            .and_then(|()| out.write_all(b"\n"))
-            .and_then(|()| out.flush());
-        drop(permit);
-    });
-    let body = stream::unfold(sent, async |mut sent| {
-        let piece = sent.recv().await?;
-        Some((Ok::<_, std::convert::Infallible>(piece), sent))
-    });
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        Body::from_stream(body),
-    )
-        .into_response()
-}
-
-/// Text on its way to a client, in pieces: whoever writes waits for whoever reads.
-struct Pieces {
-    buffer: Vec<u8>,
-    pieces: mpsc::Sender<Bytes>,
-}
-
-impl Pieces {
-    const fn new(pieces: mpsc::Sender<Bytes>) -> Self {
-        Self {
-            buffer: Vec::new(),
-            pieces,
-        }
-    }
-}
-
-impl Write for Pieces {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.buffer.extend_from_slice(text);
-        if self.buffer.len() >= PIECE {
-            self.flush()?;
-        }
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        let piece = std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE + PIECE / 4));
-        let sent = self.pieces.blocking_send(piece.into());
-        sent.map_err(|_| std::io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::xds::{Draft, Reach, Update};
-
-    #[tokio::test]
-    async fn a_dump_that_nobody_reads_takes_the_place_of_others_and_gives_it_back() {
-        let fanout = Arc::new(Fanout::new(1, false));
-        // More than waits for a client that reads nothing.
-        let put = |n: usize| {
-            Update::Put(Draft {
-                kind: Kind::Cluster,
-                name: format!("c{n}").into(),
-                body: Vec::new(),
-                needs: Vec::new(),
-                reach: Reach::All,
-            })
-        };
-        let updates: Vec<Update> = (0..5_000).map(put).collect();
-        fanout.publish(&updates, clock::now());
-        let admin = Admin {
-            fanout,
-            metrics: Arc::default(),
-            overview: watch::channel(Overview::default()).1,
-            orders: mpsc::channel(1).0,
-            certificate: watch::channel(None).1,
-            listens: watch::channel(true).1,
-        };
-        let dumps = Arc::new(Semaphore::new(1));
-        let dump = || {
-            let query = DumpQuery {
-                r#type: None,
-                name: None,
-            };
-            config_dump(State(admin.clone()), Query(query), dumps.clone())
-        };
-        let first = dump();
-        assert_eq!(first.status(), StatusCode::OK);
-        assert_eq!(dump().status(), StatusCode::SERVICE_UNAVAILABLE);
-        let text = axum::body::to_bytes(first.into_body(), 1 << 24).await.unwrap();
-        assert!(text.ends_with(b"}\n"));
-        let read: serde_json::Value = serde_json::from_slice(&text).unwrap();
-        let clusters = read.pointer("/configs/0/dynamic_active_clusters").unwrap();
-        assert_eq!(clusters.as_array().unwrap().len(), 5_000);
-        drop(dump()); // read to its end, the first one has given its place back
-        let freed = tokio::time::timeout(std::time::Duration::from_secs(20), dumps.acquire()).await;
-        assert!(freed.is_ok(), "dropped, the second one too");
     }
 }
