@@ -7,6 +7,7 @@
 mod acks;
 mod fleets;
 mod forget;
+mod large;
 mod rejections;
 mod status;
 mod subscriber;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 
 pub use acks::{AckWatch, Laggard, Laggards, Wanted};
 pub use fleets::Unused;
+pub use large::Ready;
 pub use rejections::{Poll, Rejected};
 pub use status::{LastNack, StreamStatus, TypeStatus};
 pub use subscriber::{Pending, Registration, Subscriber};
@@ -38,19 +40,19 @@ pub struct Fanout {
     /// a stream that subscribes either sees a change in the generation or gets it as a pending change,
     /// never neither.
     ///
-    /// It is a plain `Mutex`, held without an `await` and never across a send:
+    /// It is a `Mutex` that can be handed on to who waits, held without an `await` and never across a send:
     /// - by a publication for the next generation's tables and the set of names of each stream concerned;
     /// - by a request for what it changes: counts of names, the subscription, the index;
     /// - by streams that open and close, by the removal of names (once a response, to find them), by votes
     ///   on refused versions and by watches for acknowledgements, for a moment each.
     ///
     /// What takes long happens before: resources are hashed and encoded, lists of names are hashed, and
-    /// their numbers are looked up, [`AT_ONCE`] in one hold, so that a request with 200,000 names does not
-    /// hold up the others. The generation that is replaced is dropped afterwards. Only a sweep
+    /// their numbers are looked up and taken in, [`AT_ONCE`] in one hold, and given back in the same way, so that a
+    /// request with 200,000 names does not hold up the others (`large.rs`). The generation that is replaced is dropped afterwards. Only a sweep
     /// (`forget.rs`) looks at all resources and streams inside of it, seldom.
     ///
     /// Order of locks: a stream, then its pending changes or this, then pending changes.
-    shared: Mutex<Shared>,
+    shared: parking_lot::Mutex<Shared>,
     current: ArcSwapOption<Generation>,
     max_streams: usize,
     /// Some version was refused: acceptances count from now on.
@@ -113,7 +115,7 @@ impl Fanout {
             ..Shared::default()
         };
         Self {
-            shared: Mutex::new(shared),
+            shared: parking_lot::Mutex::new(shared),
             current: ArcSwapOption::empty(),
             max_streams,
             has_refusals: AtomicBool::new(false),
@@ -125,7 +127,7 @@ impl Fanout {
 
     /// What gRPC's own clients get in place of a resource that is gone.
     pub fn when_gone(&self, gone: Gone) {
-        let mut shared = lock(&self.shared);
+        let mut shared = self.shared.lock();
         let generation = (*shared.generation).clone().with_gone(gone);
         shared.generation = Arc::new(generation);
     }
@@ -135,13 +137,13 @@ impl Fanout {
     pub fn publish(&self, updates: &[Update], since: Instant) -> (Arc<Generation>, bool) {
         let mut encoded = Encoded::new(updates);
         // Before the streams are busy with what is new.
-        lock(&self.shared).forget();
+        self.shared.lock().forget();
         if encoded.len() >= AT_ONCE {
             encoded.look_up(AT_ONCE, |names, hints| {
-                lock(&self.shared).names.look_up(names, hints);
+                self.shared.lock().names.look_up(names, hints);
             });
         }
-        let mut guard = lock(&self.shared);
+        let mut guard = self.shared.lock();
         let shared = &mut *guard;
         let (next, changed) = shared.generation.apply(&mut shared.names, encoded);
         let first = self.current.load().is_none();
@@ -181,7 +183,7 @@ impl Fanout {
         if self.current.load().is_none() {
             return Err(RegisterError::NotReady);
         }
-        let mut shared = lock(&self.shared);
+        let mut shared = self.shared.lock();
         let open = shared.subscribers.len() - shared.free.len();
         if open >= self.max_streams {
             return Err(RegisterError::Full(open));
@@ -211,16 +213,23 @@ impl Fanout {
         registration: &Registration,
         request: impl Into<Prepared>,
     ) -> Result<Handled, Refusal> {
-        let (mut request, id) = (request.into(), registration.id);
-        let mut stream = registration.subscriber.stream();
+        let mut request = request.into();
+        let stream = registration.subscriber.stream();
         if request.len() >= AT_ONCE && !stream.is_repeated(&request) {
-            request.look_up(AT_ONCE, |names, hints| {
-                lock(&self.shared).names.look_up(names, hints);
-            });
+            self.look_up(&mut request);
         }
-        let mut guard = lock(&self.shared);
+        self.handle(registration.id, stream, &mut request)
+    }
+
+    fn handle(
+        &self,
+        id: StreamId,
+        mut stream: MutexGuard<'_, Stream>,
+        request: &mut Prepared,
+    ) -> Result<Handled, Refusal> {
+        let mut guard = self.shared.lock();
         let shared = &mut *guard;
-        let handled = stream.handle_request(request, &mut shared.names, &shared.generation)?;
+        let handled = stream.handle_prepared(request, &mut shared.names, &shared.generation)?;
         if let Some(kind) = handled.kind {
             for name in &handled.unsubscribed {
                 shared.index.remove(kind, id, name);
@@ -245,7 +254,7 @@ impl Fanout {
 
     /// The client of a stream is of this fleet.
     pub fn join_fleet(&self, id: StreamId, fleet: &str) {
-        let mut shared = lock(&self.shared);
+        let mut shared = self.shared.lock();
         let fleet = shared
             .fleets
             .get_key_value(fleet)
@@ -256,7 +265,7 @@ impl Fanout {
 
     /// These listeners are for these fleets only. Those of which an Envoy is connected are not waited for.
     pub fn expect_fleets(&self, mut listeners: Vec<(Arc<str>, Vec<Arc<str>>)>) {
-        let shared = lock(&self.shared);
+        let shared = self.shared.lock();
         listeners.retain(|(_, fleets)| !fleets.iter().any(|fleet| shared.fleets.contains_key(fleet)));
         self.fleets.expect(listeners);
     }
@@ -275,16 +284,13 @@ impl Fanout {
     /// A stream has ended. Returns whether that changed what is rejected.
     pub fn unregister(&self, registration: &Registration) -> bool {
         let (stream, id) = (registration.subscriber.stream(), registration.id);
-        let mut shared = lock(&self.shared);
-        {
-            let shared = &mut *shared;
-            shared.index.leave(id, stream.subscriptions());
-            stream.close(&mut shared.names);
-            shared.names.stream_closed();
-            shared.asked(id);
-            shared.tidy();
-            shared.acks.left(id);
-        }
+        self.shared.lock().index.leave(id, stream.subscriptions());
+        self.release(&stream.asked().collect::<Vec<_>>());
+        let mut shared = self.shared.lock();
+        shared.names.stream_closed();
+        shared.asked(id);
+        shared.tidy();
+        shared.acks.left(id);
         drop(stream);
         if let Some(fleet) = shared.fleet_of.remove(&id)
             && let Some(streams) = shared.fleets.get_mut(&fleet)
@@ -310,7 +316,7 @@ impl Fanout {
     /// How many names are in the table, served or not.
     #[must_use]
     pub fn names(&self) -> usize {
-        lock(&self.shared).names.len()
+        self.shared.lock().names.len()
     }
 }
 
@@ -320,7 +326,7 @@ impl NameOf for Fanout {
         if ids.is_empty() {
             return Vec::new();
         }
-        lock(&self.shared).names.names_of(ids)
+        self.shared.lock().names.names_of(ids)
     }
 }
 

@@ -79,7 +79,7 @@ impl Fanout {
     }
 
     fn begin_watches(&self, wanted: &[Wanted]) -> Vec<WatchId> {
-        let mut shared = lock(&self.shared);
+        let mut shared = self.shared.lock();
         let Shared {
             acks,
             names,
@@ -99,7 +99,7 @@ impl Fanout {
     }
 
     fn end_watches(&self, watches: &[WatchId]) {
-        let mut shared = lock(&self.shared);
+        let mut shared = self.shared.lock();
         for watch in watches {
             if let Some((_, id)) = shared.acks.unwatch(*watch) {
                 let _ = shared.names.release(id);
@@ -123,7 +123,7 @@ impl Fanout {
             suspect.subscriber.has_acked(&generation, kind, id)
         });
         if !confirmed.is_empty() {
-            let mut shared = lock(&self.shared);
+            let mut shared = self.shared.lock();
             for suspect in confirmed {
                 // Its number may mean another stream by now.
                 let present = shared.subscriber(suspect.stream);
@@ -137,7 +137,7 @@ impl Fanout {
 
     /// Streams that subscribe to what is watched, without those that are known to have it.
     fn suspects(&self, watches: &[WatchId]) -> (Vec<Suspect>, Arc<Generation>) {
-        let shared = lock(&self.shared);
+        let shared = self.shared.lock();
         let mut suspects = Vec::new();
         for watch in watches {
             let Some((kind, id)) = shared.acks.watched(*watch) else {

@@ -53,7 +53,7 @@ impl Fanout {
         version: Version,
         message: &str,
     ) -> bool {
-        let mut shared = lock(&self.shared);
+        let mut shared = self.shared.lock();
         // Ignore refusals of superseded versions and of stand-ins.
         let present = shared.generation.get(key.kind, key.id);
         if present.is_none_or(|resource| resource.version != version) {
@@ -87,7 +87,7 @@ impl Fanout {
         if !self.has_refusals.load(Ordering::Acquire) {
             return false;
         }
-        let mut shared = lock(&self.shared);
+        let mut shared = self.shared.lock();
         let fleet: Arc<str> = fleet.into();
         names.iter().fold(false, |changed, (id, version)| {
             let key = RejectionKey {
@@ -102,7 +102,7 @@ impl Fanout {
 
     /// A stream replies to a poll. Returns whether what is rejected changed.
     pub fn reply(&self, who: (ClientId, StreamId), poll: &Poll, accepted: bool) -> bool {
-        let mut shared = lock(&self.shared);
+        let mut shared = self.shared.lock();
         let ruling = shared.verdicts.vote(&poll.key, poll.version, who, accepted);
         self.rule(&mut shared, &poll.key, ruling)
     }
@@ -110,7 +110,7 @@ impl Fanout {
     /// Versions that are rejected now.
     #[must_use]
     pub fn rejected(&self) -> Vec<Rejected> {
-        let shared = lock(&self.shared);
+        let shared = self.shared.lock();
         let mut all: Vec<Rejected> = shared
             .verdicts
             .iter()
@@ -140,7 +140,9 @@ impl Fanout {
     #[must_use]
     pub fn rejected_by_type(&self) -> PerKind<usize> {
         let mut counts: PerKind<usize> = PerKind::default();
-        for (key, _) in lock(&self.shared)
+        for (key, _) in self
+            .shared
+            .lock()
             .verdicts
             .iter()
             .filter(|(_, candidate)| candidate.rejected())

@@ -56,7 +56,7 @@ impl Fanout {
     /// Each open stream.
     #[must_use]
     pub fn streams(&self) -> Vec<StreamStatus> {
-        let subscribers: Vec<_> = lock(&self.shared).subscribers.iter().flatten().cloned().collect();
+        let subscribers: Vec<_> = self.shared.lock().subscribers.iter().flatten().cloned().collect();
         subscribers
             .iter()
             .map(|subscriber| lock(&subscriber.status).clone())

@@ -36,7 +36,7 @@ pub struct Pending {
 }
 
 /// A registered stream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Registration {
     /// Its number.
     pub id: StreamId,

@@ -3,6 +3,7 @@
 //! is sent.
 
 mod discovery;
+mod pace;
 mod server;
 
 use std::sync::Arc;
@@ -84,6 +85,7 @@ pub async fn serve(
         max_streams_per_connection: options.max_streams_per_connection,
         max_request_bytes: options.max_request_bytes,
         max_request_memory: options.max_request_memory,
+        max_names: options.engine.names,
         metrics: metrics.clone(),
         floods: floods.clone(),
     };

@@ -42,7 +42,7 @@ pub use index::{Index, StreamId};
 pub use kind::{Kind, PerKind};
 pub use names::{NameId, NameOf, Names};
 pub use prepared::{Prepared, Request};
-pub use request::{Claim, DeltaRequest, Node, SotwRequest};
+pub use request::{Claim, DeltaRequest, Node, SotwRequest, has_more_entries};
 pub use resource::{Draft, Reach, Resource, Version};
 pub use response::Response;
 pub use stream::{Handled, Limits, Refusal, Stream};

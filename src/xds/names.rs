@@ -7,9 +7,11 @@
 //! come and go can make this table grow for good.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use roaring::RoaringBitmap;
 
 pub use super::ids::NameId;
@@ -19,7 +21,10 @@ use super::retired::Retired;
 /// The table of names.
 #[derive(Debug, Default)]
 pub struct Names {
-    ids: HashMap<Arc<str>, NameId>,
+    /// By the hash of the name, which its entry keeps: when the table grows, tens of thousands of long names are
+    /// hashed a second time otherwise, and all streams wait.
+    ids: HashTable<NameId>,
+    hasher: RandomState,
     entries: Vec<Entry>,
     free: Vec<NameId>,
     /// Bytes of names that are only asked for.
@@ -49,6 +54,7 @@ impl NameOf for Names {
 #[derive(Debug)]
 struct Entry {
     name: Arc<str>,
+    hash: u64,
     published: bool,
     asked: u32,
 }
@@ -126,10 +132,10 @@ impl Names {
     /// The number of a name that a stream subscribes to; give it back by [`Self::release`].
     pub fn ask(&mut self, name: &str) -> NameId {
         let name = canonical(name);
-        let id = match self.ids.get(&*name) {
-            Some(id) => *id,
-            None => self.intern(&Arc::from(&*name)),
-        };
+        let hash = self.hasher.hash_one(&*name);
+        let id = self
+            .find_hashed(hash, &name)
+            .unwrap_or_else(|| self.insert(hash, Arc::from(&*name)));
         self.ask_known(id);
         id
     }
@@ -164,9 +170,11 @@ impl Names {
     }
 
     fn forget(&mut self, id: NameId) {
-        if let Some(entry) = self.entries.get_mut(id as usize) {
-            let name = std::mem::replace(&mut entry.name, Arc::from(""));
-            self.ids.remove(&name);
+        if let Some(entry) = self.entries.get_mut(id as usize)
+            && let Ok(place) = self.ids.find_entry(entry.hash, |other| *other == id)
+        {
+            place.remove();
+            entry.name = Arc::default();
             self.free.push(id);
             self.epoch += 1;
         }
@@ -212,7 +220,16 @@ impl Names {
     /// The number of a name that is known.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<NameId> {
-        self.ids.get(&*canonical(name)).copied()
+        let name = canonical(name);
+        self.find_hashed(self.hasher.hash_one(&*name), &name)
+    }
+
+    fn find_hashed(&self, hash: u64, name: &str) -> Option<NameId> {
+        let is_it = |id: &NameId| {
+            let entry = self.entries.get(*id as usize);
+            entry.is_some_and(|entry| entry.hash == hash && *entry.name == *name)
+        };
+        self.ids.find(hash, is_it).copied()
     }
 
     /// A stream claims to hold a resource of this number. False: it may come to mean another name, as far as
@@ -255,7 +272,8 @@ impl Names {
         self.free = free.iter().filter(|id| (*id as usize) < used).collect();
         self.tidied = self.free.len();
         self.entries.shrink_to_fit();
-        self.ids.shrink_to_fit();
+        let Self { ids, entries, .. } = self;
+        ids.shrink_to_fit(|id| hash_of(entries, *id));
         Some(used)
     }
 
@@ -272,15 +290,20 @@ impl Names {
     }
 
     fn intern(&mut self, name: &Arc<str>) -> NameId {
-        if let Some(id) = self.ids.get(name) {
-            return *id;
-        }
+        let hash = self.hasher.hash_one(&**name);
+        self.find_hashed(hash, name)
+            .unwrap_or_else(|| self.insert(hash, name.clone()))
+    }
+
+    /// A name that is not there.
+    fn insert(&mut self, hash: u64, name: Arc<str>) -> NameId {
+        self.unknown += Self::cost(name.len());
         let entry = Entry {
-            name: name.clone(),
+            name,
+            hash,
             published: false,
             asked: 0,
         };
-        self.unknown += Self::cost(name.len());
         let id = match self.free.pop() {
             Some(id) => {
                 self.entries[id as usize] = entry;
@@ -292,9 +315,14 @@ impl Names {
                 NameId::try_from(self.entries.len() - 1).unwrap_or(NameId::MAX)
             }
         };
-        self.ids.insert(name.clone(), id);
+        let Self { ids, entries, .. } = self;
+        ids.insert_unique(hash, id, |id| hash_of(entries, *id));
         id
     }
+}
+
+fn hash_of(entries: &[Entry], id: NameId) -> u64 {
+    entries.get(id as usize).map_or(0, |entry| entry.hash)
 }
 
 /// Rule 31: `xdstp://` names are equal when their context parameters are, in whatever order.

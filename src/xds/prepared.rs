@@ -5,6 +5,7 @@
 use xxhash_rust::xxh3::Xxh3;
 
 use super::hints::Hints;
+use super::ids::NameId;
 use super::request::{DeltaRequest, Node, SotwRequest};
 
 /// A request of either variant.
@@ -22,7 +23,7 @@ pub struct Prepared {
     pub(super) request: Request,
     /// State of the world: of the list of names.
     pub(super) list_hash: Option<u128>,
-    /// Of the names subscribed to and claimed, in this order.
+    /// Of the names subscribed to, claimed and given up, in this order.
     pub(super) hints: Hints,
 }
 
@@ -34,6 +35,21 @@ impl Request {
             Self::Delta(request) => request.node.as_ref(),
             Self::Sotw(request) => request.node.as_ref(),
         }
+    }
+
+    /// How many names it has.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::Delta(r) => r.subscribe.len() + r.initial_versions.len() + r.unsubscribe.len(),
+            Self::Sotw(r) => r.names.len(),
+        }
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     pub(super) fn type_url(&self) -> &str {
@@ -48,10 +64,7 @@ impl Prepared {
     /// How many names it has.
     #[must_use]
     pub fn len(&self) -> usize {
-        match &self.request {
-            Request::Delta(r) => r.subscribe.len() + r.initial_versions.len(),
-            Request::Sotw(r) => r.names.len(),
-        }
+        self.request.len()
     }
 
     /// Whether it has none.
@@ -61,21 +74,33 @@ impl Prepared {
     }
 
     /// Has the numbers of its names looked up ([`super::Names::look_up`]), this many at once.
-    pub fn look_up(&mut self, at_once: usize, mut look_up: impl FnMut(&[&str], &mut Hints)) {
-        let names: Vec<&str> = match &self.request {
-            Request::Delta(r) => {
-                let subscribed = r.subscribe.iter().map(String::as_str);
-                subscribed
-                    .chain(r.initial_versions.iter().map(|claim| claim.name.as_str()))
-                    .collect()
-            }
-            Request::Sotw(r) => r.names.iter().map(String::as_str).collect(),
-        };
-        self.hints = Hints::default();
-        for part in names.chunks(at_once.max(1)) {
-            look_up(part, &mut self.hints);
-        }
+    pub fn look_up(&mut self, at_once: usize, look_up: impl FnMut(&[&str], &mut Hints)) {
+        self.hints = hints(&self.request, at_once, look_up);
     }
+
+    /// The numbers that its names were given by [`super::Names::look_up_and_keep`], and that are to be given back.
+    #[must_use]
+    pub fn kept(&self) -> Vec<NameId> {
+        self.hints.kept().collect()
+    }
+}
+
+fn hints(request: &Request, at_once: usize, mut look_up: impl FnMut(&[&str], &mut Hints)) -> Hints {
+    let names: Vec<&str> = match request {
+        Request::Delta(r) => {
+            let subscribed = r.subscribe.iter().map(String::as_str);
+            subscribed
+                .chain(r.initial_versions.iter().map(|claim| claim.name.as_str()))
+                .chain(r.unsubscribe.iter().map(String::as_str))
+                .collect()
+        }
+        Request::Sotw(r) => r.names.iter().map(String::as_str).collect(),
+    };
+    let mut hints = Hints::default();
+    for part in names.chunks(at_once.max(1)) {
+        look_up(part, &mut hints);
+    }
+    hints
 }
 
 impl From<Request> for Prepared {

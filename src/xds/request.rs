@@ -3,6 +3,8 @@
 //!
 //! Field numbers: `envoy/service/discovery/v3/discovery.proto`, `envoy/config/core/v3/base.proto`.
 
+use prost::encoding::{WireType, decode_key, decode_varint};
+
 /// `envoy.service.discovery.v3.DeltaDiscoveryRequest`
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct DeltaRequest {
@@ -86,4 +88,58 @@ pub struct Error {
     /// The client's reason.
     #[prost(string, tag = "2")]
     pub message: String,
+}
+
+/// Whether an encoded request has more than this number of entries: names, claims, and few other fields. Far cheaper
+/// than to decode them. What is no message has as many as are before what is wrong.
+#[must_use]
+pub fn has_more_entries(mut request: &[u8], most: usize) -> bool {
+    let mut entries = 0;
+    while let Ok((_, wire)) = decode_key(&mut request) {
+        let length = match wire {
+            WireType::LengthDelimited => decode_varint(&mut request).ok(),
+            WireType::Varint => decode_varint(&mut request).ok().map(|_| 0),
+            WireType::ThirtyTwoBit => Some(4),
+            WireType::SixtyFourBit => Some(8),
+            WireType::StartGroup | WireType::EndGroup => Some(0),
+        };
+        let rest = length
+            .and_then(|length| usize::try_from(length).ok())
+            .and_then(|length| request.get(length..));
+        let Some(rest) = rest else { break };
+        request = rest;
+        entries += 1;
+        if entries > most {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn entries_are_counted_as_they_are_encoded() {
+        let request = DeltaRequest {
+            node: Some(Node::default()),
+            type_url: "t".into(),
+            subscribe: vec!["a".into(), String::new()],
+            unsubscribe: vec!["b".repeat(1_000)],
+            initial_versions: vec![Claim::default(); 3],
+            ..DeltaRequest::default()
+        };
+        let bytes = request.encode_to_vec();
+        assert!(has_more_entries(&bytes, 7) && !has_more_entries(&bytes, 8));
+        assert!(
+            !has_more_entries(&bytes[..bytes.len() - 1], 7),
+            "the last one is cut"
+        );
+        assert!(!has_more_entries(&[0xff; 100], 0), "no message");
+        let other_fields = [0x08, 0x01, 0x15, 0, 0, 0, 0, 0x19, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert!(has_more_entries(&other_fields, 2) && !has_more_entries(&other_fields, 3));
+    }
 }

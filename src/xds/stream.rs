@@ -31,6 +31,7 @@ mod subscribe;
 mod whole;
 
 pub use handled::{Handled, Nack};
+pub(super) use limits::is_name;
 pub use limits::{Limits, MAX_NAME, MAX_TEXT, Refusal};
 
 use limits::{short, shown};
@@ -150,14 +151,27 @@ impl Stream {
         names: &mut Names,
         generation: &Generation,
     ) -> Result<Handled, Refusal> {
+        self.handle_prepared(&mut request.into(), names, generation)
+    }
+
+    /// The same, and what the request took in memory is left to the caller, who may hold a lock.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the stream ends with it.
+    pub fn handle_prepared(
+        &mut self,
+        request: &mut Prepared,
+        names: &mut Names,
+        generation: &Generation,
+    ) -> Result<Handled, Refusal> {
         let Prepared {
             request,
             hints,
             list_hash,
-        } = request.into();
+        } = request;
         let handled = match request {
-            Request::Delta(request) => delta::handle(self, request, &hints, names, generation),
-            Request::Sotw(request) => sotw::handle(self, request, &hints, list_hash, names, generation),
+            Request::Delta(request) => delta::handle(self, request, hints, names, generation),
+            Request::Sotw(request) => sotw::handle(self, request, hints, *list_hash, names, generation),
         };
         for kind in Kind::ALL {
             self.types.get_mut(kind).give_back(names);
@@ -178,12 +192,17 @@ impl Stream {
 
     /// Gives back all names that this stream asked for, at its end.
     pub fn close(&self, names: &mut Names) {
-        for (_, sub) in self.types.iter() {
-            let asked = sub.wanted.names.iter().chain(&sub.pending.unknown);
-            for id in asked.chain(&sub.waiting.given_up) {
-                let _ = names.release(id);
-            }
+        for id in self.asked() {
+            let _ = names.release(id);
         }
+    }
+
+    /// What [`Self::close`] gives back by [`Names::release`], for a driver that does so part by part.
+    pub fn asked(&self) -> impl Iterator<Item = NameId> + '_ {
+        self.types.iter().flat_map(|(_, sub)| {
+            let asked = sub.wanted.names.iter().chain(&sub.pending.unknown);
+            asked.chain(&sub.waiting.given_up)
+        })
     }
 
     /// The client, once it has sent its node.

@@ -137,6 +137,39 @@ async fn names_per_stream() {
 }
 
 #[tokio::test]
+async fn a_request_with_very_many_names_is_answered_and_leaves_nothing() {
+    let port = Port::start(Options::default(), 1, 100).await;
+    let before = port.names();
+    let channel = port.plain().await.unwrap();
+    let mut talk = Talk::open(&channel, "n", "edge").await.unwrap();
+    let mut good = served(port.plain().await, "n", "edge").await.unwrap();
+    talk.say(Kind::Endpoints, names(150_000)).await;
+    assert!(talk.hear().await.unwrap().is_some());
+    assert_eq!(port.names(), before + 150_000);
+    good.say(Kind::Endpoints, names(1)).await;
+    assert!(good.hear().await.unwrap().is_some());
+    drop((talk, good));
+    let forgotten = async {
+        while port.names() != before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let done = tokio::time::timeout(PATIENCE, forgotten).await;
+    assert!(done.is_ok(), "{} names, not {before}", port.names());
+}
+
+#[tokio::test]
+async fn names_in_one_request() {
+    let port = Port::start(Options::default(), 1, 100).await;
+    let channel = port.plain().await.unwrap();
+    let mut talk = Talk::open(&channel, "n", "edge").await.unwrap();
+    talk.say(Kind::Endpoints, names(400_001)).await;
+    assert_eq!(talk.hear().await.unwrap_err().code(), Code::ResourceExhausted);
+    assert_eq!(port.metric(&refused("message_size")), 1);
+    served(Ok(channel), "n", "edge").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_breach_of_the_protocol() {
     let port = Port::start(Options::default(), 1, 100).await;
     let mut talk = Talk::open(&port.plain().await.unwrap(), "n", "edge")

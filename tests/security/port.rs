@@ -82,6 +82,11 @@ impl Port {
         self.fanout.publish(&updates, clock::now());
     }
 
+    /// How many names are known.
+    pub(crate) fn names(&self) -> usize {
+        self.fanout.names()
+    }
+
     /// The value of a series of `/metrics`; 0 before it is there.
     pub(crate) fn metric(&self, series: &str) -> u64 {
         let text = self.metrics.text();

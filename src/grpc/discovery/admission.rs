@@ -1,5 +1,5 @@
 //! Who may begin when: new streams at a bounded rate, first responses a bounded number at
-//! once, requests of one stream at a bounded rate. It delays; only a queue that would last
+//! once. It delays; only a queue that would last
 //! longer than a client waits is refused. One client that does not read never holds up others.
 
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock;
+use crate::grpc::pace::Pace;
 
 /// The longest time that a new stream waits for its turn: Envoy and gRPC give up after 15 s.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,36 +24,6 @@ const HOLD: Duration = Duration::from_secs(2);
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each section below leaves the data whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A rate per second, and a burst after quiet.
-#[derive(Debug)]
-pub(super) struct Pace {
-    interval: Duration,
-    slack: Duration,
-    /// When all that was let in so far is paid for.
-    paid: Instant,
-}
-
-impl Pace {
-    pub(super) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
-        let interval = Duration::from_secs(1) / per_second.max(1);
-        Self {
-            interval,
-            slack: interval * burst.max(1),
-            paid: now,
-        }
-    }
-
-    /// How long the next one has to wait.
-    pub(super) fn wait(&self, now: Instant) -> Duration {
-        (self.paid.max(now) + self.interval).saturating_duration_since(now + self.slack)
-    }
-
-    /// One is let in.
-    pub(super) fn take(&mut self, now: Instant) {
-        self.paid = self.paid.max(now) + self.interval;
-    }
 }
 
 /// What all streams of the port share.
@@ -166,23 +137,6 @@ pub(super) fn jittered(age: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_burst_goes_at_once_and_the_rest_at_the_rate() {
-        let now = clock::now();
-        let mut pace = Pace::new(10, 3, now);
-        for _ in 0..3 {
-            assert_eq!(pace.wait(now), Duration::ZERO);
-            pace.take(now);
-        }
-        assert_eq!(pace.wait(now), Duration::from_millis(100));
-        let later = now + Duration::from_secs(60);
-        for _ in 0..3 {
-            assert_eq!(pace.wait(later), Duration::ZERO);
-            pace.take(later);
-        }
-        assert_eq!(pace.wait(later), Duration::from_millis(100));
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_queue_that_is_too_long_is_refused() {

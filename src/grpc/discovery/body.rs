@@ -15,9 +15,10 @@ use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use super::admission::{Pace, Slot};
+use super::admission::Slot;
 use super::peer::Peer;
 use crate::clock;
+use crate::grpc::pace::Pace;
 use crate::grpc::server::Inbox;
 use crate::metrics::Limit;
 use crate::xds::{DeltaRequest, Request, Response, SotwRequest, Variant};
@@ -39,6 +40,27 @@ impl Requests {
         match self {
             Self::Delta(inbox) => inbox.excuse(time),
             Self::Sotw(inbox) => inbox.excuse(time),
+        }
+    }
+
+    const fn is_decoding(&self) -> bool {
+        match self {
+            Self::Delta(inbox) => inbox.is_decoding(),
+            Self::Sotw(inbox) => inbox.is_decoding(),
+        }
+    }
+
+    const fn is_large(&self) -> bool {
+        match self {
+            Self::Delta(inbox) => inbox.is_large(),
+            Self::Sotw(inbox) => inbox.is_large(),
+        }
+    }
+
+    fn handled(&mut self) {
+        match self {
+            Self::Delta(inbox) => inbox.handled(),
+            Self::Sotw(inbox) => inbox.handled(),
         }
     }
 
@@ -131,22 +153,26 @@ impl Conversation {
             if self.peer.is_old() {
                 return Some(self.end(&Status::new(Code::Ok, "")));
             }
-            let response = match self.respond().await {
-                Ok(response) => response,
-                Err(Stopped) => return Some(self.end(&Status::new(Code::Ok, ""))),
-            };
-            if let Some(response) = response {
-                self.sending.push_back(response.head());
-                // The rest of it may be large, and this client slow.
-                self.sending.extend(response.pieces);
-                continue;
-            }
-            let wait = self.pace.wait(clock::now());
-            let received = tokio::select! {
-                () = self.peer.stop.cancelled() => return Some(self.end(&Status::new(Code::Ok, ""))),
-                () = self.peer.old() => continue,
-                () = self.peer.changed() => continue,
-                received = receive(&mut self.requests, wait) => received,
+            let received = if self.requests.is_decoding() {
+                receive(&mut self.requests, Duration::ZERO).await
+            } else {
+                let response = match self.respond().await {
+                    Ok(response) => response,
+                    Err(Stopped) => return Some(self.end(&Status::new(Code::Ok, ""))),
+                };
+                if let Some(response) = response {
+                    self.sending.push_back(response.head());
+                    // The rest of it may be large, and this client slow.
+                    self.sending.extend(response.pieces);
+                    continue;
+                }
+                let wait = self.pace.wait(clock::now());
+                tokio::select! {
+                    () = self.peer.stop.cancelled() => return Some(self.end(&Status::new(Code::Ok, ""))),
+                    () = self.peer.old() => continue,
+                    () = self.peer.changed() => continue,
+                    received = receive(&mut self.requests, wait) => received,
+                }
             };
             let done = match received {
                 Ok(Some(request)) => {
@@ -155,7 +181,13 @@ impl Conversation {
                     if !self.pace.wait(now).is_zero() {
                         self.peer.too_fast();
                     }
-                    self.peer.handle_request(request)
+                    let handled = if self.requests.is_large() {
+                        self.peer.handle_large_request(request).await
+                    } else {
+                        self.peer.handle_request(request)
+                    };
+                    self.requests.handled();
+                    handled
                 }
                 Ok(None) => return Some(self.end(&Status::new(Code::Ok, ""))),
                 Err(status) => Err(self.peer.unread(status)),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::admission::jittered;
 use super::shared::Shared;
 use crate::clock;
-use crate::fanout::{Poll, Registration};
+use crate::fanout::{Fanout, Poll, Registration};
 use crate::floods::Kind as Lines;
 use crate::grpc::server::Caller;
 use crate::metrics::{ByType, ByVariant, Limit};
@@ -198,6 +199,22 @@ impl Peer {
         }
     }
 
+    /// Aside, where the stream leaves very many names behind.
+    fn unregister(&self) {
+        let (shared, registration) = (self.shared.clone(), self.registration.clone());
+        let unregister = move || {
+            if shared.fanout.unregister(&registration) {
+                shared.metrics.count_rejected(&shared.fanout.rejected_by_type());
+            }
+        };
+        match Handle::try_current() {
+            Ok(runtime) if Fanout::leaves_much(&self.registration) => {
+                drop(runtime.spawn_blocking(unregister));
+            }
+            _ => unregister(),
+        }
+    }
+
     /// Replies to polls: whether this client has accepted a version that another refused.
     fn reply(&self, stream: &Stream, polls: Vec<Poll>) {
         if polls.is_empty() {
@@ -249,9 +266,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        if self.shared.fanout.unregister(&self.registration) {
-            self.count_rejected();
-        }
+        self.unregister();
         if let Some(caller) = &self.caller {
             caller.leave();
         }

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::large::Large;
+
 /// What each connection may hold without its being counted: the first request of an Envoy with few clusters.
 const FREE: usize = 128 << 10;
 
@@ -17,6 +19,7 @@ pub(super) struct Budget {
     /// Of one connection.
     each: usize,
     table: Mutex<Table>,
+    large: Large,
 }
 
 #[derive(Debug, Default)]
@@ -48,11 +51,12 @@ const fn counted(bytes: usize) -> usize {
 }
 
 impl Budget {
-    pub(super) fn new(most: usize, each: usize) -> Arc<Self> {
+    pub(super) fn new(most: usize, each: usize, large: Large) -> Arc<Self> {
         Arc::new(Self {
             most,
             each: each.saturating_add(FREE),
             table: Mutex::default(),
+            large,
         })
     }
 
@@ -75,6 +79,11 @@ impl Budget {
 }
 
 impl Account {
+    /// How large requests are read, of all connections.
+    pub(super) fn large(&self) -> &Large {
+        &self.budget.large
+    }
+
     /// One of its streams holds `now` bytes, where it held `before`.
     ///
     /// # Errors
@@ -139,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_largest_is_closed_when_all_is_used() {
-        let budget = Budget::new(1_000 * KIB, 900 * KIB);
+        let budget = Budget::new(1_000 * KIB, 900 * KIB, Large::new(1));
         let (large, large_closes) = open(&budget);
         let (small, small_closes) = open(&budget);
         let many: Vec<_> = (0..100).map(|_| open(&budget)).collect();
@@ -159,7 +168,7 @@ mod tests {
 
     #[test]
     fn one_connection_has_its_bound() {
-        let budget = Budget::new(1_000 * KIB, 100 * KIB);
+        let budget = Budget::new(1_000 * KIB, 100 * KIB, Large::new(1));
         let (one, close) = open(&budget);
         assert_eq!(one.change(0, FREE + 100 * KIB), Ok(()));
         assert_eq!(one.change(0, 1), Err(TooMuch));

@@ -7,8 +7,10 @@ mod clients;
 mod connection;
 mod error;
 mod handshake;
+mod held;
 pub(super) mod identity;
 mod inbox;
+mod large;
 mod tls;
 
 use std::convert::Infallible;
@@ -28,6 +30,7 @@ pub(super) use connection::Caller;
 pub use error::TlsError;
 pub use identity::Rule;
 pub(super) use inbox::Inbox;
+use large::Large;
 pub use tls::{Files, Tls};
 
 use crate::floods::Floods;
@@ -35,6 +38,10 @@ use crate::metrics::Metrics;
 
 /// Envoys ping each 30 s; a peer that is silent for this long after a ping of ours is gone.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+
+/// Bytes that a client may send on a stream before they are read. HTTP/2's usual megabyte would be the larger part of
+/// what a connection can have lying here; a request of a megabyte comes in four rounds.
+const STREAM_WINDOW: u32 = 256 << 10;
 
 /// Connections that are ready and not served yet.
 const READY: usize = 64;
@@ -47,6 +54,8 @@ pub(super) struct Door {
     pub(super) max_streams_per_connection: u32,
     pub(super) max_request_bytes: usize,
     pub(super) max_request_memory: usize,
+    /// Of one type on one stream.
+    pub(super) max_names: usize,
     pub(super) metrics: Arc<Metrics>,
     pub(super) floods: Arc<Floods>,
 }
@@ -71,13 +80,18 @@ where
         tls: tls.clone(),
         metrics: metrics.clone(),
         floods: floods.clone(),
-        budget: budget::Budget::new(door.max_request_memory, door.max_request_bytes),
+        budget: budget::Budget::new(
+            door.max_request_memory,
+            door.max_request_bytes,
+            Large::new(door.max_names),
+        ),
         max_connections: door.max_connections,
         taken,
     };
     let serving = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .initial_stream_window_size(STREAM_WINDOW)
         .max_concurrent_streams(Some(door.max_streams_per_connection))
         .serve_with_incoming_shutdown(
             services,

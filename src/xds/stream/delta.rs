@@ -6,7 +6,7 @@ use roaring::RoaringBitmap;
 
 use super::super::generation::Generation;
 use super::super::hints::{Hint, Hints};
-use super::super::ids::set;
+use super::super::ids::{NameId, set};
 use super::super::kind::Kind;
 use super::super::names::Names;
 use super::super::request::{Claim, DeltaRequest, Error};
@@ -17,14 +17,14 @@ use super::subscribe::Dropped;
 
 pub(super) fn handle(
     stream: &mut Stream,
-    request: DeltaRequest,
+    request: &mut DeltaRequest,
     hints: &Hints,
     names: &mut Names,
     generation: &Generation,
 ) -> Result<Handled, Refusal> {
     let mut handled = Handled::default();
-    let Some(kind) = stream.admit(request.node, &request.type_url)? else {
-        handled.unknown_type = Some(request.type_url);
+    let Some(kind) = stream.admit(request.node.take(), &request.type_url)? else {
+        handled.unknown_type = Some(std::mem::take(&mut request.type_url));
         return Ok(handled);
     };
     short("a name", &request.subscribe)?;
@@ -72,7 +72,7 @@ pub(super) fn handle(
         }
     }
     if !request.subscribe.is_empty() {
-        bounded(stream, kind, &request.subscribe, names)?;
+        bounded(stream, kind, &request.subscribe, hints, names)?;
         let (all, new) = {
             let list = request.subscribe.iter().enumerate();
             let list = list.map(|(at, name)| (name.as_str(), hints.at(at)));
@@ -94,10 +94,15 @@ pub(super) fn handle(
             sub.send_all_again(&all); // rule 24; not in the first message (rule 40)
         }
     }
-    for name in request.unsubscribe.iter().filter(|n| !n.is_empty()) {
+    let (subscribed, claimed) = (request.subscribe.len(), request.initial_versions.len());
+    for (at, name) in request.unsubscribe.iter().enumerate() {
+        let hint = hints.at(subscribed + claimed + at);
+        if name.is_empty() {
+            continue;
+        }
         if name == "*" {
             drop_wildcard(stream, kind, generation, &mut handled);
-        } else if let Some(id) = names.find(name) {
+        } else if let Some(id) = names.find_hinted(name, hint) {
             let dropped = stream.unsubscribe(kind, id, names, &mut handled);
             let sub = stream.types.get_mut(kind);
             match dropped {
@@ -116,7 +121,6 @@ pub(super) fn handle(
         }
     }
     if first && !request.initial_versions.is_empty() {
-        let subscribed = request.subscribe.len();
         let hints = |at: usize| hints.at(subscribed + at);
         claims(stream, kind, &request.initial_versions, hints, names, generation);
     }
@@ -128,7 +132,13 @@ fn named(list: &[String]) -> impl Iterator<Item = &str> + Clone {
 }
 
 /// Refuses too many names before any of them is taken.
-fn bounded(stream: &Stream, kind: Kind, list: &[String], names: &Names) -> Result<(), Refusal> {
+fn bounded(
+    stream: &Stream,
+    kind: Kind,
+    list: &[String],
+    hints: &Hints,
+    names: &Names,
+) -> Result<(), Refusal> {
     let sub = stream.types.get(kind);
     let have = usize::try_from(sub.wanted.names.len()).unwrap_or(usize::MAX);
     let lengths = || named(list).map(str::len);
@@ -141,15 +151,20 @@ fn bounded(stream: &Stream, kind: Kind, list: &[String], names: &Names) -> Resul
         return Ok(());
     }
     // Only now is it worth finding out which of them are new.
-    let is_new = |name: &&str| !names.find(name).is_some_and(|id| sub.wanted.names.contains(id));
-    let new: HashSet<&str> = named(list).filter(is_new).collect();
-    within(new.len(), new.iter().map(|name| name.len()).sum())?;
-    let unknown = new.iter().filter(|name| names.find(name).is_none());
-    let cost = unknown.map(|name| Names::cost(name.len())).sum();
-    let known = || {
-        let known = new.iter().filter_map(|name| names.find(name));
-        known.map(|id| names.cost_of(id)).sum()
-    };
+    let (mut known, mut unknown): (Vec<NameId>, HashSet<&str>) = (Vec::new(), HashSet::new());
+    for (at, name) in list.iter().enumerate().filter(|(_, name)| is_name(name)) {
+        match names.find_hinted(name, hints.at(at)) {
+            Some(id) => known.push(id),
+            None => drop(unknown.insert(name)),
+        }
+    }
+    let known = set(known) - &sub.wanted.names;
+    let lengths = known.iter().map(|id| names.len_of(id));
+    let bytes = lengths.chain(unknown.iter().map(|name| name.len())).sum();
+    let count = usize::try_from(known.len()).unwrap_or(usize::MAX);
+    within(count.saturating_add(unknown.len()), bytes)?;
+    let cost = unknown.iter().map(|name| Names::cost(name.len())).sum();
+    let known = || known.iter().map(|id| names.cost_of(id)).sum();
     stream.within_share(names, |_| true, cost, known)
 }
 
@@ -216,7 +231,7 @@ fn claims(
         // A number that only other streams ask for may come to mean another name.
         let Some(id) = known.filter(|id| sub.wanted.names.contains(*id) || names.claim(*id)) else {
             if sub.wanted.wildcard && room.take(name, known.is_none(), names) {
-                let id = names.ask(name);
+                let id = names.ask_hinted(name, hints(at));
                 sub.give_up(id, names);
                 sub.owe_removal(id, names); // once, if it is claimed twice
             }

@@ -88,7 +88,7 @@ pub(super) fn short<'a>(
 }
 
 /// Whether a text in a list of names is the name of a resource that may exist.
-pub(super) fn is_name(text: &str) -> bool {
+pub(in crate::xds) fn is_name(text: &str) -> bool {
     !text.is_empty() && text != "*" && text.len() <= MAX_NAME
 }
 

@@ -25,15 +25,15 @@ struct List<'r> {
 
 pub(super) fn handle(
     stream: &mut Stream,
-    request: SotwRequest,
+    request: &mut SotwRequest,
     hints: &Hints,
     hash: Option<u128>,
     names: &mut Names,
     generation: &Generation,
 ) -> Result<Handled, Refusal> {
     let mut handled = Handled::default();
-    let Some(kind) = stream.admit(request.node, &request.type_url)? else {
-        handled.unknown_type = Some(request.type_url);
+    let Some(kind) = stream.admit(request.node.take(), &request.type_url)? else {
+        handled.unknown_type = Some(std::mem::take(&mut request.type_url));
         return Ok(handled);
     };
     short("a name", &request.names)?;

@@ -3,7 +3,7 @@
 use tonic::{Code, Status};
 
 use super::{NAME, Peer, by_variant};
-use crate::fanout::LastNack;
+use crate::fanout::{Fanout, LastNack};
 use crate::floods::Kind as Lines;
 use crate::grpc::server::Caller;
 use crate::grpc::server::identity;
@@ -25,7 +25,30 @@ const REFUSED: Lines = Lines::new("discovery streams refused");
 impl Peer {
     pub(in crate::grpc::discovery) fn handle_request(&mut self, request: Request) -> Result<(), Status> {
         self.check(request.node())?;
-        let handled = self.shared.fanout.handle_request(&self.registration, request);
+        let fanout = &self.shared.fanout;
+        let handled = if Fanout::has_many_names(&request) {
+            let mut ready = fanout.make_ready(&self.registration, request);
+            fanout.handle_ready(&self.registration, &mut ready)
+        } else {
+            fanout.handle_request(&self.registration, request)
+        };
+        self.handled(handled)
+    }
+
+    /// The same for a large request: what takes long with its names is done aside.
+    pub(in crate::grpc::discovery) async fn handle_large_request(
+        &mut self,
+        request: Request,
+    ) -> Result<(), Status> {
+        if !Fanout::has_many_names(&request) {
+            return self.handle_request(request);
+        }
+        self.check(request.node())?;
+        let (fanout, registration) = (self.shared.fanout.clone(), self.registration.clone());
+        let ready = tokio::task::spawn_blocking(move || fanout.make_ready(&registration, request)).await;
+        let mut ready = ready.map_err(|e| Status::internal(e.to_string()))?;
+        let handled = self.shared.fanout.handle_ready(&self.registration, &mut ready);
+        drop(tokio::task::spawn_blocking(move || drop(ready)));
         self.handled(handled)
     }
 

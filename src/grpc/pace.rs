@@ -1,0 +1,58 @@
+//! A rate, and a burst after quiet: for new streams, for the requests of one, and for the bytes of large ones.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A rate per second, and a burst after quiet.
+#[derive(Debug)]
+pub(in crate::grpc) struct Pace {
+    interval: Duration,
+    slack: Duration,
+    /// When all that was let in so far is paid for.
+    paid: Instant,
+}
+
+impl Pace {
+    pub(in crate::grpc) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+        let interval = Duration::from_secs(1) / per_second.max(1);
+        Self {
+            interval,
+            slack: interval * burst.max(1),
+            paid: now,
+        }
+    }
+
+    /// How long the next one has to wait.
+    pub(in crate::grpc) fn wait(&self, now: Instant) -> Duration {
+        (self.paid.max(now) + self.interval).saturating_duration_since(now + self.slack)
+    }
+
+    /// One is let in.
+    pub(in crate::grpc) fn take(&mut self, now: Instant) {
+        self.paid = self.paid.max(now) + self.interval;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_goes_at_once_and_the_rest_at_the_rate() {
+        let now = clock::now();
+        let mut pace = Pace::new(10, 3, now);
+        for _ in 0..3 {
+            assert_eq!(pace.wait(now), Duration::ZERO);
+            pace.take(now);
+        }
+        assert_eq!(pace.wait(now), Duration::from_millis(100));
+        let later = now + Duration::from_secs(60);
+        for _ in 0..3 {
+            assert_eq!(pace.wait(later), Duration::ZERO);
+            pace.take(later);
+        }
+        assert_eq!(pace.wait(later), Duration::from_millis(100));
+    }
+}
