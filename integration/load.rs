@@ -78,7 +78,7 @@ async fn main() {
         Some(What::Agent) => Box::pin(agent::measure(quick)).await,
         Some(What::Registries { only }) => Box::pin(registries::measure(only, quick)).await,
         Some(What::Large) => Box::pin(large::measure(quick)).await,
-        Some(What::Hostile) => Box::pin(hostile::measure()).await,
+        Some(What::Hostile(wish)) => Box::pin(hostile::measure(&wish)).await,
         None => {
             program::measure(quick).await;
             Box::pin(latency::measure(if quick { 30 } else { options::CHANGES })).await;
@@ -87,7 +87,7 @@ async fn main() {
             Box::pin(registries::measure(None, quick)).await;
             Box::pin(large::measure(quick)).await;
             if !quick {
-                Box::pin(hostile::measure()).await;
+                Box::pin(hostile::measure(&options::HostileArgs::default())).await;
             }
         }
     }

@@ -1,4 +1,5 @@
-//! What a change takes to reach twenty good streams, alone and beside each attack of `hostile.rs`.
+//! What a change takes to reach twenty good streams: alone, beside each attack of `hostile.rs`, and while the same attack
+//! is on another bridge of this machine. The last is the machine's part: attacker and attacked take its cores there, too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use crate::board::Board;
 use crate::catalog;
 use crate::changes::{Audience, Changer};
 use crate::client::Client;
-use crate::hostile::{ATTACKS, SERVICES};
+use crate::hostile::{Attack, SERVICES};
 use crate::numbers::Table;
 use crate::requests::Script;
 use crate::server::Server;
@@ -22,7 +23,7 @@ const GOOD: usize = 20;
 const CHANGES: usize = 200;
 
 /// Prints the table.
-pub(crate) async fn measure() {
+pub(crate) async fn measure(attacks: &[Attack]) {
     let folder = tempfile::tempdir().expect("a folder");
     catalog::write(&folder.path().join("catalog.json"), SERVICES, catalog::INSTANCES);
     let all: Vec<String> = (0..SERVICES).map(catalog::name).collect();
@@ -34,9 +35,10 @@ pub(crate) async fn measure() {
             "what a hostile client does meanwhile, again and again",
             "before",
             "beside it",
+            "beside the same on another bridge",
         ],
     );
-    for attack in ATTACKS {
+    for attack in attacks.iter().copied() {
         // Of its own: a change to what an earlier round wrote is none.
         let etcd = Etcd::start().await;
         let sources = catalog::file_source(folder.path()) + &catalog::etcd_source(&etcd.url());
@@ -51,16 +53,29 @@ pub(crate) async fn measure() {
         let audience = Audience::new(SERVICES, GOOD, None);
         let mut changer = Changer::new(etcd.client().await, board.clone(), audience, server.pid());
         let before = changer.single(CHANGES).await;
-        let (xds, admin) = (server.xds, server.admin);
-        let threads = Runtime::new().expect("threads");
-        threads.spawn(async move {
-            loop {
-                attack.run(xds, admin, Duration::ZERO).await;
-            }
-        });
+        let threads = begin(attack, &server);
         let beside = changer.single(CHANGES).await;
         threads.shutdown_background();
-        table.row([attack.title(), before.all.three(), beside.all.three()]);
+        let other = Server::start(&catalog::file_source(folder.path())).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let threads = begin(attack, &other);
+        let elsewhere = changer.single(CHANGES).await;
+        threads.shutdown_background();
+        let outcomes = [before, beside, elsewhere].map(|outcome| outcome.all.three());
+        let [before, beside, elsewhere] = outcomes;
+        table.row([attack.title(), before, beside, elsewhere]);
     }
     println!("{table}");
+}
+
+/// Attacks this server again and again, until the threads end.
+fn begin(attack: Attack, server: &Server) -> Runtime {
+    let (xds, admin) = (server.xds, server.admin);
+    let threads = Runtime::new().expect("threads");
+    threads.spawn(async move {
+        loop {
+            attack.run(xds, admin, Duration::ZERO).await;
+        }
+    });
+    threads
 }

@@ -23,6 +23,7 @@ use xds_bridge::xds::{DeltaRequest, Kind, Node};
 use crate::beside;
 use crate::catalog;
 use crate::numbers::{Table, mib};
+use crate::options::HostileArgs;
 use crate::server::Server;
 use crate::support::http::Http;
 use crate::support::procfs;
@@ -50,8 +51,23 @@ const AFTER: Duration = Duration::from_secs(20);
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Prints the table.
-pub(crate) async fn measure() {
+/// Prints the tables.
+pub(crate) async fn measure(wish: &HostileArgs) {
+    let attacks: Vec<Attack> = ATTACKS
+        .into_iter()
+        .filter(|attack| {
+            wish.only
+                .as_ref()
+                .is_none_or(|only| attack.title().contains(only))
+        })
+        .collect();
+    if !wish.beside {
+        memory(&attacks).await;
+    }
+    beside::measure(&attacks).await;
+}
+
+async fn memory(attacks: &[Attack]) {
     let folder = tempfile::tempdir().expect("a folder");
     catalog::write(&folder.path().join("catalog.json"), SERVICES, catalog::INSTANCES);
     let sources = catalog::file_source(folder.path());
@@ -62,7 +78,7 @@ pub(crate) async fn measure() {
         ),
         &["what they do", "before", "peak", "20 s after they left"],
     );
-    for attack in ATTACKS {
+    for attack in attacks {
         let server = Server::start(&sources).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         let before = procfs::resident(server.pid());
@@ -78,7 +94,6 @@ pub(crate) async fn measure() {
         ]);
     }
     println!("{table}");
-    beside::measure().await;
 }
 
 /// What a client does that means no good, or asks for everything.
@@ -92,7 +107,7 @@ pub(crate) enum Attack {
     Dumps(usize),
 }
 
-pub(crate) const ATTACKS: [Attack; 5] = [
+const ATTACKS: [Attack; 5] = [
     Attack::Begun,
     Attack::Names(4_090),
     Attack::Names(500),

@@ -36,10 +36,20 @@ pub(crate) enum What {
         /// Only this one: consul, etcd
         only: Option<Registry>,
     },
-    /// The memory that hostile clients and large dumps take, and what comes back
-    Hostile,
+    /// The memory that hostile clients and large dumps take, and what comes back; changes beside them
+    Hostile(HostileArgs),
     /// One change in a service of ten thousands of instances
     Large,
+}
+
+/// Without any: both tables.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct HostileArgs {
+    /// Only what changes take beside them
+    #[arg(long)]
+    pub(crate) beside: bool,
+    /// Only what has this in its title
+    pub(crate) only: Option<String>,
 }
 
 /// One registry.

@@ -293,11 +293,7 @@ mod tests {
         two.grow(35).await.unwrap();
         let mut waits = Box::pin(one.grow(10));
         assert!(waits.as_mut().now_or_never().is_none());
-        assert_eq!(
-            two.grow(10).await,
-            Err(Exhausted { most: 75 }),
-            "both would wait"
-        );
+        assert_eq!(two.grow(10).await, Err(Exhausted { most: 75 }), "both would wait");
         drop(two);
         waits.await.unwrap();
         assert!(budget.share().grow(76).await.is_err(), "it alone is too much");
