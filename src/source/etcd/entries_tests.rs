@@ -4,6 +4,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::Issue;
+use crate::registry::etcd::Kv;
+use crate::source::entry::Decoded;
 
 /// What happens to one key.
 #[derive(Clone, Debug)]
@@ -44,9 +47,14 @@ impl Step {
             mod_revision: 9,
             create_revision: *create_revision,
         };
-        let instance = |port: &u16| Instance::new(format!("{id}-{port}"), ([10, 0, 0, 1], *port).into());
+        // As most formats have it, one instance has the id of its key.
+        let id_of = |port: &u16| match ports[..] {
+            [_] => id.clone(),
+            _ => format!("{id}-{port}"),
+        };
+        let instance = |port: &u16| Instance::new(id_of(port), ([10, 0, 0, 1], *port).into());
         let entry = if *broken {
-            Entry::bad(&id, &kv, "broken", entries.instance(&id))
+            Entry::bad(&id, &kv, "broken", entries.instance(&id).as_ref())
         } else {
             let content = ports.iter().map(instance).collect();
             let issues = Vec::new();
@@ -69,10 +77,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// The instances of all keys, with a look at each of them.
 fn plain(entries: &Entries) -> (Vec<Instance>, Vec<Issue>) {
-    let all = entries
-        .instances
-        .iter()
-        .flat_map(|(id, entry)| instances_of(id, entry));
+    let all = entries.instances.iter().flat_map(instances_of);
     let (all, doubled) = newest(all.collect(), |(_, id)| id.to_string());
     let mut instances: Vec<Instance> = all
         .into_iter()
@@ -150,4 +155,37 @@ fn equal_declarations_are_there_once() {
     }
     let instances = entries.record("orders", str::to_owned).instances;
     assert!(Arc::ptr_eq(&instances[0].policy, &instances[1].policy));
+}
+
+#[test]
+fn what_is_kept_of_a_key_is_all_that_it_says() {
+    let kv = |create_revision| Kv {
+        key: Vec::new(),
+        value: Vec::new(),
+        size: 0,
+        mod_revision: 9,
+        create_revision,
+    };
+    let good = |id: &str, created: u64, revision: i64, issues: Vec<Issue>| {
+        let mut instance = Instance::new(id, ([10, 0, 0, 1], 80).into());
+        instance.created = created;
+        let content = vec![instance];
+        Entry::good(&kv(revision), Decoded { content, issues })
+    };
+    let plain = good("7", 3, 3, Vec::new());
+    let odd = [
+        Entry::bad("7", &kv(3), "broken", Some(&plain)),
+        Entry::bad("7", &kv(3), "broken", None),
+        good("7", 3, 3, vec![Issue::warning("7", "unknown key")]),
+        good("7", 0, -3, Vec::new()),
+        good("7-80", 3, 3, Vec::new()),
+    ];
+    let kept = Kept::new("7", plain.clone());
+    assert_eq!((&**kept.id(), kept.entry()), ("7", plain));
+    assert!(matches!(kept, Kept::Plain(_)));
+    for entry in odd {
+        let kept = Kept::new("7", entry.clone());
+        assert_eq!((&**kept.id(), kept.entry()), ("7", entry));
+        assert!(kept.odd().is_some());
+    }
 }

@@ -14,6 +14,7 @@ mod entries;
 mod fields;
 mod foreign;
 mod items;
+mod kept;
 mod keys;
 mod link;
 mod pulse;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::entries::{Before, Entries, Entry};
+use super::entries::{Before, Entries};
 use super::foreign::{self, Read};
+use super::kept::Entry;
 use super::keys::{self, Key, Keys};
 use super::room::{LeftOut, NoRoom, Room};
 use super::value;
@@ -151,19 +152,17 @@ impl State {
                         self.delete(key);
                         return Ok(());
                     }
-                    Ok(Read::Here { decoded, bad }) => Entry::partly(&name, kv, decoded, bad, last),
-                    Err(reason) => Entry::bad(&name, kv, &reason, last),
+                    Ok(Read::Here { decoded, bad }) => Entry::partly(&name, kv, decoded, bad, last.as_ref()),
+                    Err(reason) => Entry::bad(&name, kv, &reason, last.as_ref()),
                 };
                 let known = self.services.get(key.service());
                 let of_service = if known.is_some() { 0 } else { SERVICE };
-                let before = known
-                    .and_then(|known| known.instance(id))
-                    .map_or(0, Entry::weight);
+                let before = known.and_then(|known| known.weight_of(id)).unwrap_or(0);
                 self.room.change(before, entry.weight() + of_service)?;
                 self.entries(key.service()).put(id, entry);
             }
             Key::Policy { .. } => {
-                let last = elder.and_then(|e| e.policy.as_ref());
+                let last = elder.and_then(|e| e.policy.as_deref());
                 let entry = match value::policy(&name, kv) {
                     Ok(decoded) => Entry::good(kv, decoded),
                     Err(reason) => Entry::bad(&name, kv, &reason, last),
@@ -171,7 +170,7 @@ impl State {
                 if !self.services.contains_key(key.service()) {
                     self.room.change(0, SERVICE)?;
                 }
-                self.entries(key.service()).policy = Some(entry);
+                self.entries(key.service()).policy = Some(Box::new(entry));
             }
         }
         Ok(())
@@ -189,7 +188,7 @@ impl State {
         match key {
             Key::Instance { id, .. } => {
                 let gone = entries.remove(id);
-                self.room.give_back(gone.as_ref().map_or(0, Entry::weight));
+                self.room.give_back(gone.unwrap_or(0));
             }
             Key::Policy { .. } => entries.policy = None,
         }
@@ -206,9 +205,7 @@ impl State {
         };
         let of_service = if first { SERVICE } else { 0 };
         match key {
-            Key::Instance { id, .. } => entries
-                .instance(id)
-                .map_or(0, |entry| entry.weight() + of_service),
+            Key::Instance { id, .. } => entries.weight_of(id).map_or(0, |weight| weight + of_service),
             Key::Policy { .. } if entries.policy.is_some() => of_service,
             Key::Policy { .. } => 0,
         }
