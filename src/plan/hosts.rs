@@ -18,8 +18,8 @@ pub(super) struct Hosts {
 
 #[derive(Debug, Default)]
 struct Host {
-    /// Who claims something of it.
-    services: BTreeSet<Arc<str>>,
+    /// Who claims something of it, in the order of names; mostly one.
+    services: Vec<Arc<str>>,
     holders: Holders,
     contested: Vec<Issue>,
 }
@@ -116,14 +116,18 @@ impl Hosts {
                     .get_mut(place.0)
                     .and_then(|hosts| hosts.get_mut(place.1))
             {
-                host.services.remove(service);
+                host.services.retain(|claimant| claimant != service);
             }
         }
         for place in after.keys().filter(|place| !before.contains_key(*place)) {
             let (exposure, host) = named(*place);
             touched.insert((exposure.clone(), host.clone()));
             let hosts = self.exposures.entry(exposure).or_default();
-            hosts.entry(host).or_default().services.insert(service.clone());
+            let services = &mut hosts.entry(host).or_default().services;
+            if let Err(at) = services.binary_search(service) {
+                services.reserve_exact(usize::from(services.is_empty()));
+                services.insert(at, service.clone());
+            }
         }
     }
 

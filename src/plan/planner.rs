@@ -341,6 +341,7 @@ impl Planner {
         if known.claimed != claimed {
             self.hosts
                 .replace(name, &known.claimed.claims, &claimed.claims, hosts);
+            claimed.claims.shrink_to_fit(); // most services have one, and room for four was made
             known.claimed = claimed;
             self.news = true;
         }

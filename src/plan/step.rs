@@ -1,6 +1,5 @@
 //! The difference between two plans, as data.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::claims::Claim;
@@ -88,9 +87,10 @@ impl Planned {
     }
 }
 
-/// The resources of one service, each with what it was made of last, where that is small enough to compare.
+/// The resources of one service in their order, each with what it was made of last, where that is small enough to
+/// compare. They are few: a tree would take a kilobyte for two of them.
 #[derive(Debug, Default)]
-pub(super) struct Owned(BTreeMap<Key, Option<Inputs>>);
+pub(super) struct Owned(Box<[(Key, Option<Inputs>)]>);
 
 /// What a resource is made of, when that is little.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,23 +114,25 @@ impl Inputs {
 impl Owned {
     /// What they are called.
     pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.0.keys()
+        self.0.iter().map(|(key, _)| key)
     }
 
     /// The service owns these now, and nothing else: what that changes.
     pub(super) fn replace(&mut self, planned: Vec<Planned>, steps: &mut Vec<Step>) {
-        let mut before = std::mem::take(&mut self.0);
+        let mut before = std::mem::take(&mut self.0).into_vec();
+        let mut now = Vec::with_capacity(planned.len());
         for planned in planned {
             let (key, inputs) = (planned.key(), Inputs::of(&planned));
-            let same = before
-                .remove(&key)
-                .is_some_and(|old| old.is_some() && old == inputs);
-            self.0.insert(key, inputs);
-            if !same {
+            let at = before.iter().position(|(old, _)| *old == key);
+            let old = at.and_then(|at| before.remove(at).1);
+            if old.is_none() || old != inputs {
                 steps.push(Step::Put(planned));
             }
+            now.push((key, inputs));
         }
+        now.sort_by(|(a, _), (b, _)| a.cmp(b));
+        self.0 = now.into();
         // What replaced the others' content goes before that content.
-        steps.extend(before.into_keys().rev().map(Step::Remove));
+        steps.extend(before.into_iter().rev().map(|(key, _)| Step::Remove(key)));
     }
 }

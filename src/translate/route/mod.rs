@@ -4,7 +4,7 @@ mod action;
 mod changes;
 mod matching;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::route::v3::{Route, RouteConfiguration, VirtualHost};
@@ -31,8 +31,9 @@ pub struct Hosts {
 #[derive(Debug)]
 struct Encoded {
     /// With its tag and length, as it stands in the configuration.
-    field: Vec<u8>,
-    clusters: BTreeSet<Arc<str>>,
+    field: Box<[u8]>,
+    /// No cluster twice.
+    clusters: Box<[Arc<str>]>,
 }
 
 impl Hosts {
@@ -44,10 +45,13 @@ impl Hosts {
             let message = virtual_host(host, claims.iter());
             let mut field = Vec::with_capacity(message.encoded_len() + 8);
             prost::encoding::message::encode(VIRTUAL_HOSTS, &message, &mut field);
-            let clusters: BTreeSet<Arc<str>> = claims.iter().flat_map(clusters_of).collect();
+            let mut clusters: Vec<Arc<str>> = claims.iter().flat_map(clusters_of).collect();
+            clusters.sort_unstable();
+            clusters.dedup();
             for cluster in &clusters {
                 *self.clusters.entry(cluster.clone()).or_default() += 1;
             }
+            let (field, clusters) = (field.into(), clusters.into());
             self.hosts.insert(host.clone(), Encoded { field, clusters })
         };
         for cluster in old.iter().flat_map(|old| &old.clusters) {
@@ -134,18 +138,20 @@ fn one(claim: &Claim, retries: u32) -> Route {
 }
 
 /// The clusters that requests of a claim are sent to.
-fn clusters_of(claim: &Claim) -> BTreeSet<Arc<str>> {
+fn clusters_of(claim: &Claim) -> impl Iterator<Item = Arc<str>> {
     let extras = claim.action.extras.as_deref();
     let own = match extras.map(|extras| &extras.target) {
         None | Some(Target::Itself) => Some(claim.cluster.clone()),
         Some(Target::Split(_) | Target::Redirect(_) | Target::Respond(_)) => None,
     };
     let others = extras.into_iter().flat_map(Extras::services).map(Arc::from);
-    own.into_iter().chain(others).collect()
+    own.into_iter().chain(others)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use envoy_types::pb::envoy::config::route::v3::RetryPolicy;
     use envoy_types::pb::envoy::config::route::v3::route::Action;
 
