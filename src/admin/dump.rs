@@ -113,16 +113,16 @@ fn stand_back() {
 /// Text on its way to a client, in pieces: whoever writes waits for whoever reads.
 struct Pieces {
     buffer: Vec<u8>,
-    pieces: mpsc::Sender<Bytes>,
+    client: mpsc::Sender<Bytes>,
     printer: Arc<Semaphore>,
     turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Pieces {
-    const fn new(pieces: mpsc::Sender<Bytes>, printer: Arc<Semaphore>) -> Self {
+    const fn new(client: mpsc::Sender<Bytes>, printer: Arc<Semaphore>) -> Self {
         Self {
             buffer: Vec::new(),
-            pieces,
+            client,
             printer,
             turn: None,
         }
@@ -146,7 +146,7 @@ impl Write for Pieces {
     fn flush(&mut self) -> std::io::Result<()> {
         let piece = std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE + PIECE / 4));
         self.turn = None;
-        let sent = self.pieces.blocking_send(piece.into());
+        let sent = self.client.blocking_send(piece.into());
         self.turn = self.wait();
         sent.map_err(|_| std::io::ErrorKind::BrokenPipe.into())
     }
