@@ -135,7 +135,11 @@ impl Fanout {
     /// Makes the next generation from these updates and wakes the streams concerned.
     /// Returns it, and whether anything changed. `since`: when the first of these changes arrived.
     pub fn publish(&self, updates: &[Update], since: Instant) -> (Arc<Generation>, bool) {
-        let mut encoded = Encoded::new(updates);
+        self.publish_encoded(Encoded::new(updates), since)
+    }
+
+    /// As [`Self::publish`], with updates that were encoded one by one as they were made.
+    pub fn publish_encoded(&self, mut encoded: Encoded, since: Instant) -> (Arc<Generation>, bool) {
         // Before the streams are busy with what is new.
         self.shared.lock().forget();
         if encoded.len() >= AT_ONCE {

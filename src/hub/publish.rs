@@ -4,6 +4,7 @@ use super::Hub;
 use super::memory::Part;
 use crate::catalog::Touched;
 use crate::clock;
+use crate::xds::Encoded;
 
 impl Hub {
     /// What follows from a change of the catalog, whoever made it.
@@ -35,8 +36,10 @@ impl Hub {
         let since = self.settle.take().unwrap_or_else(clock::now);
         let touched = std::mem::take(&mut self.pending);
         let steps = self.planner.plan(&self.catalog, &touched, self.now());
-        let updates = self.translator.updates(&steps);
-        let (generation, changed) = self.fanout.publish(&updates, since);
+        // One by one: at the start a second copy of all services would be the peak of memory.
+        let mut encoded = Encoded::with_capacity(steps.len());
+        self.translator.translate(steps, |update| encoded.push(&update));
+        let (generation, changed) = self.fanout.publish_encoded(encoded, since);
         if !std::mem::replace(&mut self.ready, true) {
             tracing::info!(
                 services = self.planner.services(),

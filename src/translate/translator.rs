@@ -11,8 +11,8 @@ use super::listener::{listener, reach};
 use super::route::Hosts;
 use super::secret;
 use super::{grpc, grpc::too_large};
-use crate::model::{Issue, Network, Secrets};
-use crate::plan::{Planned, Step};
+use crate::model::{Issue, Network, Secret, Secrets};
+use crate::plan::{Key, Planned, Step};
 use crate::xds::{Client, Draft, Kind, Reach, Update};
 
 /// Makes Envoy's messages of what is planned.
@@ -64,26 +64,20 @@ impl Translator {
     }
 
     /// What has changed of secrets; for another network all of them, as others may get them.
-    fn updates_of_secrets(&mut self, renewed: bool, updates: &mut Vec<Update>) {
+    fn secrets_changed(&mut self, renewed: bool, make: &mut impl FnMut(Update)) {
         let before = std::mem::replace(&mut self.served, self.secrets.clone());
         let names = |secrets: &Secrets| -> BTreeSet<Arc<str>> {
-            secrets
-                .iter()
-                .flat_map(|(name, secret)| secret::names(name, secret))
-                .collect()
+            let all = secrets.iter();
+            all.flat_map(|(name, secret)| secret::names(name, secret)).collect()
         };
-        let gone = names(&before);
-        let gone = gone
-            .difference(&names(&self.secrets))
-            .cloned()
-            .collect::<Vec<_>>();
-        updates.extend(gone.into_iter().map(|name| Update::Remove(Kind::Secret, name)));
-        let changed = self
-            .secrets
-            .iter()
-            .filter(|(name, secret)| renewed || before.get(*name) != Some(*secret));
-        let drafts = changed.flat_map(|(name, secret)| secret::drafts(name, secret, &self.network));
-        updates.extend(drafts.map(Update::Put));
+        for name in names(&before).difference(&names(&self.secrets)) {
+            make(Update::Remove(Kind::Secret, name.clone()));
+        }
+        let changed = |(name, secret): &(&Arc<str>, &Secret)| renewed || before.get(*name) != Some(*secret);
+        for (name, secret) in self.secrets.iter().filter(changed) {
+            let drafts = secret::drafts(name, secret, &self.network);
+            drafts.into_iter().for_each(|draft| make(Update::Put(draft)));
+        }
     }
 
     /// What is wrong with what was made, by service.
@@ -91,57 +85,57 @@ impl Translator {
         self.oversized.values()
     }
 
-    /// The updates for these steps. The first call, and the first for another network, adds listeners and all route
-    /// configurations, and removes those that the network no longer has.
-    pub fn updates(&mut self, steps: &[Step]) -> Vec<Update> {
-        let mut updates = Vec::with_capacity(steps.len());
-        let mut exposures: BTreeSet<&Arc<str>> = BTreeSet::new();
+    /// Makes the updates for these steps, one by one, and lets go of each step. The first call, and the first for
+    /// another network, adds listeners and all route configurations, and removes those that the network no longer has.
+    pub fn translate(&mut self, steps: Vec<Step>, mut make: impl FnMut(Update)) {
+        let mut exposures: BTreeSet<Arc<str>> = BTreeSet::new();
         let network = self.network.clone();
         let renewed = std::mem::take(&mut self.renewed);
         if renewed {
             // Before the steps: a service may own what has the name of a listener that is gone.
             let wanted = of_network(&network);
             let gone = self.published.difference(&wanted);
-            updates.extend(gone.map(|(kind, name)| Update::Remove(*kind, name.clone())));
+            gone.for_each(|(kind, name)| make(Update::Remove(*kind, name.clone())));
             self.published = wanted;
             self.exposures
                 .retain(|name, _| network.exposures.contains_key(name));
         }
-        self.updates_of_secrets(renewed, &mut updates);
+        self.secrets_changed(renewed, &mut make);
         for step in steps {
             match step {
-                Step::Put(planned) => updates.push(self.put(planned)),
-                Step::Remove(key) => {
-                    let name = key.name.clone();
-                    if (key.kind, key.client) == (Kind::Endpoints, Client::Envoy) {
+                Step::Put(planned) => make(self.put(&planned)),
+                Step::Remove(Key { kind, client, name }) => {
+                    if (kind, client) == (Kind::Endpoints, Client::Envoy) {
                         self.note_size(&name, None);
                     }
-                    updates.push(match key.client {
-                        Client::Envoy => Update::Remove(key.kind, name),
-                        client => Update::RemoveFor(client, key.kind, name),
+                    make(match client {
+                        Client::Envoy => Update::Remove(kind, name),
+                        client => Update::RemoveFor(client, kind, name),
                     });
                 }
                 Step::Host {
                     exposure,
                     host,
                     claims,
-                } if network.exposures.contains_key(exposure) => {
+                } if network.exposures.contains_key(&exposure) => {
                     let hosts = self.exposures.entry(exposure.clone()).or_default();
-                    hosts.set(host, claims);
+                    hosts.set(&host, &claims);
                     exposures.insert(exposure);
                 }
                 Step::Host { .. } => {} // of an exposure that is gone, with its route configurations
             }
         }
         if renewed {
-            exposures.extend(network.exposures.keys());
+            exposures.extend(network.exposures.keys().cloned());
             let listeners = network.listeners.iter();
-            updates.extend(listeners.map(|(name, l)| Update::Put(listener(name, l))));
+            listeners.for_each(|(name, l)| make(Update::Put(listener(name, l))));
         }
-        for exposure in exposures {
-            self.routes(exposure, &mut updates);
+        for exposure in &exposures {
+            let hosts = self.exposures.entry(exposure.clone()).or_default();
+            for (name, reach) in configurations(&network, exposure) {
+                make(Update::Put(hosts.draft(name, reach)));
+            }
         }
-        updates
     }
 
     /// gRPC's clients cannot receive the endpoints of a service because of this; `None`: they can.
@@ -181,15 +175,6 @@ impl Translator {
             Planned::ApiListener(name) => Update::Put(api_listener(name)),
             Planned::Stopped(client, name, why) => for_one(client, stopped(name, why)),
         }
-    }
-
-    /// The route configurations of an exposure.
-    fn routes(&mut self, exposure: &Arc<str>, updates: &mut Vec<Update>) {
-        let hosts = self.exposures.entry(exposure.clone()).or_default();
-        let drafts = configurations(&self.network, exposure)
-            .into_iter()
-            .map(|(name, reach)| hosts.draft(name, reach));
-        updates.extend(drafts.map(Update::Put));
     }
 }
 

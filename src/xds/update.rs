@@ -42,11 +42,24 @@ impl Encoded {
     /// Hashes and encodes.
     #[must_use]
     pub fn new(updates: &[Update]) -> Self {
-        let updates = updates.iter().map(EncodedUpdate::new).collect();
+        let mut encoded = Self::with_capacity(updates.len());
+        updates.iter().for_each(|update| encoded.push(update));
+        encoded
+    }
+
+    /// None yet, with room for so many.
+    #[must_use]
+    pub fn with_capacity(updates: usize) -> Self {
         Self {
-            updates,
+            updates: Vec::with_capacity(updates),
             hints: Hints::default(),
         }
+    }
+
+    /// Hashes and encodes one more. It can be dropped then: many drafts are never held together with their encoded
+    /// form.
+    pub fn push(&mut self, update: &Update) {
+        self.updates.push(EncodedUpdate::new(update));
     }
 
     /// How many updates there are.

@@ -33,7 +33,10 @@ impl Builder {
     }
 
     fn build(&mut self, catalog: &Catalog, touched: &BTreeSet<Arc<str>>, now: Duration) -> Vec<Update> {
-        self.translator.updates(&self.planner.plan(catalog, touched, now))
+        let mut updates = Vec::new();
+        let steps = self.planner.plan(catalog, touched, now);
+        self.translator.translate(steps, |update| updates.push(update));
+        updates
     }
 
     fn take_news(&mut self) -> bool {
