@@ -346,3 +346,14 @@ impl Subscription {
             && nonces().zip(nonces().skip(1)).all(|(one, next)| one < next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There are five in each stream, and a change looks at those of all streams: they have to fit the caches.
+    #[test]
+    fn what_is_kept_of_a_type_takes_less_than_a_kilobyte() {
+        assert!(size_of::<Subscription>() <= 1024, "{}", size_of::<Subscription>());
+    }
+}

@@ -46,11 +46,15 @@ impl Stream {
         for step in ORDER {
             let variant = self.variant;
             let sub = self.types.get_mut(step.kind);
+            if !sub.requested {
+                continue;
+            }
             if sub.is_idle() {
                 // Nothing waits any more: the next wait starts from zero.
                 (sub.waiting.gated, sub.waiting.parting) = (None, None);
+                continue;
             }
-            if !sub.requested || sub.is_idle() || sub.is_blocked(variant) {
+            if sub.is_blocked(variant) {
                 continue;
             }
             let response = match (self.variant, step.way) {
@@ -111,8 +115,11 @@ impl Stream {
         sub.pending.dirty -= &sent;
         sub.pending.again -= &sent;
         sub.held.absent -= &sent;
-        sub.held.ids |= &sent;
-        sub.held.ids.optimize();
+        // Mostly the client has them already: then nothing of a large set is written.
+        if !sent.is_subset(&sub.held.ids) {
+            sub.held.ids |= &sent;
+            sub.held.ids.optimize();
+        }
         sub.known(&sent);
         if !sub.held.refused.is_empty() {
             for (id, resource) in puts {

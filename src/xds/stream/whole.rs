@@ -179,7 +179,7 @@ impl Subscription {
     fn compose(&mut self, generation: &Generation, viewer: Viewer<'_>, ids: &RoaringBitmap) -> Composed {
         let (kind, client, fleet) = viewer;
         let mut sent_set = SentSet {
-            generation: generation.only(kind),
+            generation: Some(Arc::new(generation.only(kind))),
             ..SentSet::default()
         };
         let (mut set, mut withheld) = (Vec::new(), RoaringBitmap::new());

@@ -37,8 +37,9 @@ pub(in crate::xds) struct Bisection {
 /// A whole set, without a copy of it.
 #[derive(Clone, Debug, Default)]
 pub(in crate::xds) struct SentSet {
-    /// What it was made from.
-    pub(in crate::xds) generation: Generation,
+    /// What it was made from; `None`: there is no set. Not in place: a stream has ten of these, which only whole sets
+    /// need, and a generation is large.
+    pub(in crate::xds) generation: Option<Arc<Generation>>,
     /// What was in it.
     pub(in crate::xds) ids: RoaringBitmap,
     /// Resources in it whose content is not that of the generation.
@@ -53,7 +54,7 @@ pub(in crate::xds) type Viewer<'a> = (Kind, Client, &'a str);
 impl SentSet {
     fn get(&self, id: NameId, (kind, client, fleet): Viewer<'_>) -> Option<&Arc<Resource>> {
         let there = self.ids.contains(id);
-        let usual = || self.generation.get_for(fleet, client, kind, id);
+        let usual = || self.generation.as_ref()?.get_for(fleet, client, kind, id);
         self.other.get(&id).or_else(usual).filter(|_| there)
     }
 }
