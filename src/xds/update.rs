@@ -43,7 +43,9 @@ impl Encoded {
     #[must_use]
     pub fn new(updates: &[Update]) -> Self {
         let mut encoded = Self::with_capacity(updates.len());
-        updates.iter().for_each(|update| encoded.push(update));
+        for update in updates {
+            encoded.push(update);
+        }
         encoded
     }
 
