@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cluster::ClusterKeys;
 use super::network::Clusters;
 use super::policy::{Expose, OnAllUnhealthy, Protocol};
 use super::route::retry::Retry;
@@ -30,7 +31,7 @@ pub struct Effective {
 }
 
 /// What a cluster is made of, beside its name. Two that are equal are the same cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterSettings {
     /// What its servers speak.
     pub protocol: Protocol,
@@ -40,6 +41,8 @@ pub struct ClusterSettings {
     pub connect_timeout: Duration,
     /// When Envoy closes an idle connection to a server; zero: never. `None`: when Envoy does it by itself.
     pub idle_timeout: Option<Duration>,
+    /// What else it declares of its cluster, as far as it fits.
+    pub declared: ClusterKeys,
 }
 
 /// A declared route.
@@ -104,16 +107,21 @@ impl Effective {
             rule: rule.clone(),
             action: Action::of(service, protocol, Some(rule), defaults),
         };
+        let mut declared = policy.cluster.fitting(protocol);
         let cluster = ClusterSettings {
             protocol,
             all_unhealthy: policy.all_unhealthy.unwrap_or(defaults.on_all_unhealthy),
-            connect_timeout: defaults.connect_timeout,
+            connect_timeout: declared
+                .connect_timeout
+                .take()
+                .unwrap_or(defaults.connect_timeout),
             idle_timeout: policy.idle_timeout.or(match protocol {
                 // A server that closes a connection as the next request comes fails that request: Envoy closes it
                 // before. HTTP/2 servers announce it by GOAWAY.
                 Protocol::Http1 => Some(defaults.idle_timeout),
                 Protocol::Http2 | Protocol::Grpc | Protocol::Tcp => None,
             }),
+            declared,
         };
         Self {
             cluster,
@@ -185,6 +193,7 @@ mod tests {
             all_unhealthy,
             connect_timeout,
             idle_timeout,
+            declared: _,
         } = cluster;
         let action = |a: &Action| {
             let (timeout, idle) = (a.timeout, a.stream_idle_timeout);

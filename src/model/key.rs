@@ -34,6 +34,28 @@ pub enum Key {
     IdleTimeout,
     /// `all-unhealthy`
     AllUnhealthy,
+    /// `lb`
+    Lb,
+    /// `health-check`
+    HealthCheck,
+    /// `outlier`
+    Outlier,
+    /// `limits`
+    Limits,
+    /// `connect-timeout`
+    ConnectTimeout,
+    /// `max-connection-duration`
+    MaxConnectionDuration,
+    /// `max-requests-per-connection`
+    MaxRequestsPerConnection,
+    /// `tcp-keepalive`
+    TcpKeepalive,
+    /// `http2`
+    Http2,
+    /// `proxy-protocol`
+    ProxyProtocol,
+    /// `slow-start`
+    SlowStart,
 }
 
 impl Key {

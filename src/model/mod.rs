@@ -5,6 +5,7 @@
 
 pub(crate) mod absent;
 pub mod change;
+pub mod cluster;
 pub mod declaration;
 pub mod effective;
 mod guard_rule;
@@ -25,6 +26,7 @@ mod standing;
 pub mod withheld;
 
 pub use change::{Change, Condition, Event, Measured, Status};
+pub use cluster::ClusterKeys;
 pub use declaration::Declared;
 pub use effective::{Action, ClusterSettings, Effective, EffectiveRoute};
 pub use guard_rule::GuardRule;

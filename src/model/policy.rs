@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cluster::ClusterKeys;
 use super::key::Key;
 use super::route::RouteRule;
 use super::route::hash::HashKey;
@@ -37,6 +38,8 @@ pub struct Policy {
     pub idle_timeout: Option<Duration>,
     /// `all-unhealthy`
     pub all_unhealthy: Option<OnAllUnhealthy>,
+    /// `lb`, `health-check` and the others of its cluster.
+    pub cluster: ClusterKeys,
     /// Policy keys that are there and cannot be read.
     pub slips: BTreeSet<Key>,
 }

@@ -39,12 +39,13 @@ pub fn callees(service: &Service, on_all_unhealthy: OnAllUnhealthy) -> Callees {
     Callees::Nobody(why)
 }
 
-/// Whether gRPC clients may dial a service by its name: it speaks HTTP/2, and does not
-/// declare `expose = none`.
+/// Whether gRPC clients may dial a service by its name: it speaks HTTP/2, does not declare `expose = none`, and needs no
+/// PROXY protocol, which they neither speak nor accept in a cluster.
 #[must_use]
 pub fn has_api_listener(effective: &Effective) -> bool {
     matches!(effective.cluster.protocol, Protocol::Grpc | Protocol::Http2)
         && effective.expose != Expose::Nothing
+        && effective.cluster.declared.proxy_protocol.is_none()
 }
 
 /// What some of gRPC's own clients get of a service in place of what Envoy gets.
@@ -106,6 +107,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
+    use crate::model::cluster::ProxyProtocol;
     use crate::model::{Clusters, Facts, Instance, Policy};
 
     /// One instance for each letter: healthy, draining, unhealthy, off.
@@ -196,5 +198,8 @@ mod tests {
             let effective = Effective::of(&service, &Clusters::DEFAULT);
             assert_eq!(has_api_listener(&effective), wanted, "{:?}", service.policy);
         }
+        let mut service = speaking(Some(Protocol::Http2), None);
+        service.policy.cluster.proxy_protocol = Some(ProxyProtocol::V2);
+        assert!(!has_api_listener(&Effective::of(&service, &Clusters::DEFAULT)));
     }
 }

@@ -111,7 +111,10 @@ fn resources(
         on_all_unhealthy,
         api_listener: *api_listener == ApiListener::Yes,
     };
-    let mut planned = vec![Planned::Cluster(name.clone(), effective.cluster), endpoints];
+    let mut planned = vec![
+        Planned::Cluster(name.clone(), effective.cluster.clone()),
+        endpoints,
+    ];
     match api_listener {
         ApiListener::Never => {}
         ApiListener::Yes => {

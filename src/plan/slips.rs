@@ -20,7 +20,11 @@ pub(super) fn slips(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>)
         overridden(service),
     ];
     let issue = |reason| Issue::warning(&*service.name, reason);
-    all.into_iter().flatten().map(issue).collect()
+    let misfits = service.policy.cluster.misfits(service.protocol());
+    let misfits = misfits
+        .into_iter()
+        .map(|(key, reason)| format!("{key}: {reason}"));
+    all.into_iter().flatten().chain(misfits).map(issue).collect()
 }
 
 /// A policy document of a service that nobody registers.
@@ -183,6 +187,40 @@ mod tests {
                 ],
             ),
             (
+                Some(&[("proxy-protocol", "v2"), ("protocol", "grpc")]),
+                &[],
+                [
+                    "proxy-protocol: gRPC's own clients refuse",
+                    "declare protocol=http2",
+                ],
+            ),
+            (
+                Some(&[("health-check", "grpc")]),
+                &[],
+                ["health-check: `grpc` needs HTTP/2", "or declare protocol=grpc"],
+            ),
+            (
+                Some(&[("slow-start", "30s"), ("lb", "maglev")]),
+                &[],
+                [
+                    "slow-start: lb `maglev` has no slow start",
+                    "declare lb=round_robin",
+                ],
+            ),
+            (
+                Some(&[("http2", "streams=1")]),
+                &[],
+                ["http2: the service speaks `http1`", "declare protocol=http2"],
+            ),
+            (
+                Some(&[("max-requests-per-connection", "1"), ("protocol", "tcp")]),
+                &[],
+                [
+                    "max-requests-per-connection: protocol `tcp` has no HTTP",
+                    "leave it out",
+                ],
+            ),
+            (
                 None,
                 &[("route", "path=/b")],
                 [
@@ -206,6 +244,15 @@ mod tests {
             (&[("expose", "internal")], &[]),
             (&[("expose", "none")], &[]),
             (&[("protocol", "tcp")], &[]),
+            (&[("slow-start", "30s"), ("health-check", "tcp")], &[]),
+            (
+                &[
+                    ("protocol", "grpc"),
+                    ("health-check", "grpc"),
+                    ("http2", "streams=1"),
+                ],
+                &[],
+            ),
             (
                 &[("route", "path=/b"), ("protocol", "grpc")],
                 &[("route", "path=/b")],

@@ -103,7 +103,7 @@ enum Inputs {
 impl Inputs {
     fn of(planned: &Planned) -> Option<Self> {
         Some(match planned {
-            Planned::Cluster(_, settings) => Self::Cluster(*settings),
+            Planned::Cluster(_, settings) => Self::Cluster(settings.clone()),
             Planned::ApiListener(_) => Self::Name,
             Planned::Stopped(_, _, why) => Self::Reason(why.clone()),
             Planned::Endpoints { .. } | Planned::EndpointsFor(..) => return None,

@@ -4,6 +4,7 @@
 //! [`InstanceKeys`](super::policy::InstanceKeys), and a row in `rows.rs`. Parsing, precedence, votes, last good
 //! values, warnings, the cache, `xds-bridge keys` and the table in the documents follow from the row.
 
+mod cluster_rows;
 mod field;
 mod precedence;
 mod row;

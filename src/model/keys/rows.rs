@@ -1,5 +1,6 @@
 //! The table of keys: a row for each, in the order of the documents. Pure.
 
+use super::cluster_rows;
 use super::field::{Field, Routes};
 use super::row::{Row, Value};
 use super::values::{duration, expose, label, show_exposures, weight, word};
@@ -246,6 +247,17 @@ rows! {
             show: |rule| rule.as_str().to_owned(),
         }),
     },
+    Lb => cluster_rows::LB,
+    HealthCheck => cluster_rows::HEALTH_CHECK,
+    Outlier => cluster_rows::OUTLIER,
+    Limits => cluster_rows::LIMITS,
+    ConnectTimeout => cluster_rows::CONNECT_TIMEOUT,
+    MaxConnectionDuration => cluster_rows::MAX_CONNECTION_DURATION,
+    MaxRequestsPerConnection => cluster_rows::MAX_REQUESTS_PER_CONNECTION,
+    TcpKeepalive => cluster_rows::TCP_KEEPALIVE,
+    Http2 => cluster_rows::HTTP2,
+    ProxyProtocol => cluster_rows::PROXY_PROTOCOL,
+    SlowStart => cluster_rows::SLOW_START,
 }
 
 /// A name that a later version will give a meaning to.

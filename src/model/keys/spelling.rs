@@ -65,7 +65,7 @@ impl fmt::Display for Key {
 }
 
 /// The key that an unknown one was most likely meant to be: the same but for case, `_` for `-`, or one slip
-/// of a finger (two in words of six letters and more).
+/// of a finger (two in words of six letters and more, none in those of two).
 #[must_use]
 pub fn nearest(name: &str) -> Option<Key> {
     if name.len() > 32 {
@@ -82,7 +82,11 @@ pub fn nearest(name: &str) -> Option<Key> {
     let distance = |key: &Key| {
         let row = key.row();
         let distance = strsim::osa_distance(word, row.name);
-        let slips = if row.name.len() >= 6 { 2 } else { 1 };
+        let slips = match row.name.len() {
+            ..=2 => 0,
+            3..=5 => 1,
+            _ => 2,
+        };
         (distance <= slips && (row.numbered || number.is_none())).then_some(distance)
     };
     let near = Key::ALL.iter().filter_map(|key| Some((distance(key)?, key)));
@@ -196,7 +200,7 @@ mod tests {
             assert_eq!(nearest(name), Some(key), "{name}");
         }
         for name in [
-            "colour", "rate", "share", "needs", "owner", "color", "timezone", "note",
+            "colour", "rate", "share", "needs", "owner", "color", "timezone", "note", "db", "lab",
         ] {
             assert_eq!(nearest(name), None, "{name}");
         }
