@@ -1,48 +1,16 @@
 //! What an ordinary client may expect of the listeners and routes that we make, through a real Envoy.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::bridge::{Bridge, Step};
 use crate::support::client::Call;
+use crate::support::folder::Folder;
 use crate::support::process;
 use crate::support::raw::{self, RawServer};
 use crate::support::servers::Server;
 use crate::support::wait;
-
-/// A service: name, address, declared keys.
-type Declared<'a> = (&'a str, SocketAddr, &'a [(&'a str, &'a str)]);
-
-/// A watched folder with services.
-struct Folder(TempDir);
-
-impl Folder {
-    fn of(services: &[Declared<'_>]) -> Self {
-        let mut text = String::new();
-        for (name, address, keys) in services {
-            let _ = writeln!(text, "[services.\"{name}\"]");
-            for (key, value) in *keys {
-                let _ = writeln!(text, "{key} = \"{value}\"");
-            }
-            let (ip, port) = (address.ip(), address.port());
-            let _ = writeln!(text, "instances = [{{ address = \"{ip}\", port = {port} }}]");
-        }
-        let folder = Self(tempfile::tempdir().expect("a folder"));
-        std::fs::write(folder.0.path().join("all.toml"), text).expect("writing a catalog");
-        folder
-    }
-
-    /// Its section in `bridge.toml`.
-    fn section(&self) -> String {
-        format!(
-            "[sources.folder]\nkind = \"file\"\npath = \"{}\"\n",
-            self.0.path().display()
-        )
-    }
-}
 
 /// Waits until a GET is answered so.
 async fn answers(address: SocketAddr, host: &str, path: &str, wanted: (u16, &str)) {

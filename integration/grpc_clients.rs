@@ -4,6 +4,7 @@
 
 mod bridges;
 mod choice;
+mod declared;
 mod follow;
 mod tls;
 
@@ -52,6 +53,7 @@ in_each_language! {
     choice::the_last_one_drains as calls_the_only_instance_though_it_drains,
     choice::nobody as fails_at_once_with_nobody_to_call_and_recovers,
     choice::declared_routes as is_dialled_by_name_whatever_routes_are_declared,
+    declared::each_key_of_a_cluster as calls_a_service_with_each_key_of_a_cluster,
 }
 
 /// A registry, a bridge, and a client of `xds:///orders`.

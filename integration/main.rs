@@ -13,6 +13,7 @@ mod adoption_between;
 mod adoption_steps;
 mod bridge_restart;
 mod chaos;
+mod clusters;
 mod configuration;
 mod consul_acl;
 mod consul_data;

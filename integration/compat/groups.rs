@@ -92,7 +92,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group::new(
         "listeners and routes",
         &[Part::Envoy],
-        &["edge", "listeners", "routes"],
+        &["clusters", "edge", "listeners", "routes"],
     ),
     Group::new("gRPC clients", &[Part::Java], &["grpc_"]),
     Group::new("thousands of services", &[Part::Consul, Part::Etcd], &["scale"]),

@@ -21,6 +21,7 @@ pub(crate) mod consul_version;
 pub(crate) mod crowd;
 pub(crate) mod envoy;
 pub(crate) mod etcd;
+pub(crate) mod folder;
 pub(crate) mod gate;
 pub(crate) mod grpc;
 pub(crate) mod http;
