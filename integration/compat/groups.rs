@@ -92,7 +92,12 @@ pub(crate) const GROUPS: &[Group] = &[
     Group::new(
         "listeners and routes",
         &[Part::Envoy],
-        &["clusters", "edge", "listeners", "routes"],
+        &["edge", "listeners", "routes"],
+    ),
+    Group::new(
+        "clusters: balancing, checks, limits",
+        &[Part::Envoy],
+        &["clusters"],
     ),
     Group::new("gRPC clients", &[Part::Java], &["grpc_"]),
     Group::new("thousands of services", &[Part::Consul, Part::Etcd], &["scale"]),

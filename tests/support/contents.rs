@@ -14,7 +14,7 @@ pub const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 pub fn draft(kind: Kind, name: &str, content: u8) -> Draft {
     let needs: Vec<Arc<str>> = match kind {
         Kind::Cluster => vec![name.into()],
-        Kind::Endpoints => Vec::new(),
+        Kind::Endpoints | Kind::Secret => Vec::new(),
         Kind::Listener | Kind::Route => needs(content).into_iter().map(Arc::from).collect(),
     };
     let reach = match (kind, content) {
