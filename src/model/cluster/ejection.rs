@@ -39,7 +39,7 @@ pub struct Ejection {
     pub failure_rate: Option<u32>,
     /// `interval=`
     pub interval: Option<Duration>,
-    /// `ejection=`: the first one takes so long, each further one longer.
+    /// `ejection=`: the time of the first one; each further one is longer.
     pub ejection: Option<Duration>,
     /// `max-ejected=`: percent of the servers.
     pub max_ejected: Option<u32>,

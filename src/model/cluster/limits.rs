@@ -26,7 +26,7 @@ pub struct Limits {
     pub retries: Option<u32>,
     /// `retry-budget=`: retries in percent of the requests, in place of `retries`.
     pub retry_budget: Option<u32>,
-    /// `min-retries=`: so many are allowed however few requests there are.
+    /// `min-retries=`: this number is allowed however few requests there are.
     pub min_retries: Option<u32>,
 }
 

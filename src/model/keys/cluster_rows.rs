@@ -122,7 +122,7 @@ pub(super) const MAX_REQUESTS_PER_CONNECTION: Row = Row {
     name: "max-requests-per-connection",
     numbered: false,
     since: "0.1",
-    help: "a connection to a server gets so many requests; `0`: no limit",
+    help: "how many requests a connection to a server gets at most; `0`: no limit",
     default: "`0`",
     fallback: "has connections for any number of requests",
     value: Value::Service(&Field {

@@ -26,7 +26,7 @@ use crate::model::ClusterKeys;
 use crate::model::cluster::Balancing;
 use crate::translate::any::{duration, pack};
 
-/// Of so many servers the less busy one is taken; gRPC's clients refuse 1.
+/// The less busy one of this number of servers is taken; gRPC's clients refuse 1.
 const CHOICES: u32 = 2;
 
 /// Sets the policy, unless it is the default.
