@@ -20,8 +20,13 @@ struct Scene {
 
 impl Scene {
     async fn start(services: &[Declared<'_>]) -> Self {
+        Self::start_with(services, "").await
+    }
+
+    /// The same, with more in `bridge.toml`.
+    async fn start_with(services: &[Declared<'_>], more: &str) -> Self {
         let folder = Folder::of(services);
-        let bridge = Bridge::start(&folder.section()).await;
+        let bridge = Bridge::start(&format!("{}\n{more}", folder.section())).await;
         let envoy = bridge.envoy(Step::Listeners, &[]).await;
         Self {
             folder,

@@ -250,9 +250,7 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
         }
         if wish.step == Step::Endpoints {
             let clusters = services.iter();
-            fixed.clusters.extend(
-                clusters.map(|s| cluster::message(&s.name, &Effective::of(s, &config.clusters).cluster)),
-            );
+            fixed.clusters.extend(clusters.map(|s| static_cluster(config, s)));
         }
     }
     Ok(Bootstrap {
@@ -286,6 +284,12 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
             .collect(),
         ..Bootstrap::default()
     })
+}
+
+/// The cluster of a service that stays in Envoy's file.
+fn static_cluster(config: &Config, service: &Service) -> Cluster {
+    let service = config.overrides.apply(service.clone());
+    cluster::message(&service.name, &Effective::of(&service, &config.clusters).cluster)
 }
 
 fn service(fixed: &StaticService) -> Service {

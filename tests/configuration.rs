@@ -419,3 +419,28 @@ fn the_memory_of_sources_is_a_size() {
     let none = read("[sources.f]\nkind = \"file\"\npath = \"x\"\n", &[]).unwrap();
     assert_eq!(none.limits.source_memory, 256 << 20);
 }
+
+#[test]
+fn keys_of_services_by_name_are_read_as_they_are_declared() {
+    let file = Path::new("bridge.toml");
+    let text = "[sources.a]\nkind = \"file\"\npath = \"services\"\n[services.\"Orders*\"]\n";
+    let load = |more: &str| load_str(file, &format!("{text}{more}"), None);
+    let config = load("limits = \"requests=7\"\nmax-requests-per-connection = 5\n").unwrap();
+    let service = xds_bridge::model::Service {
+        name: "Orders-2".into(),
+        ..Default::default()
+    };
+    let cluster = config.overrides.apply(service).policy.cluster;
+    assert_eq!(cluster.max_requests_per_connection, Some(5));
+    assert_eq!(cluster.limits.unwrap().requests, Some(7));
+    let error = load("limit = \"requests=7\"\nweight = 1\nlb = [\"maglev\"]\n")
+        .unwrap_err()
+        .to_string();
+    for words in [
+        "did you mean `limits`?",
+        "a key of one instance",
+        "must be a single value",
+    ] {
+        assert!(error.contains(words), "{error}");
+    }
+}

@@ -161,3 +161,31 @@ async fn each_policy_reaches_all_servers() {
         .await;
     scene.bridge.assert_no_nacks().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_operator_sets_keys_of_services_by_their_names() {
+    let server = Server::http("web").await;
+    let limits = [("limits", "requests=1000")];
+    let scene = Scene::start_with(
+        &[
+            ("orders-new", server.address, &limits),
+            ("users", server.address, &limits),
+        ],
+        "[services.\"orders*\"]\nlimits = \"requests=7\"\n",
+    )
+    .await;
+    wait::until(wait::PATIENCE, "both clusters have their limits", async || {
+        let clusters = scene.envoy.text("/clusters").await;
+        let has = |line: &str| clusters.lines().any(|l| l == line);
+        let right = has("orders-new::default_priority::max_requests::7")
+            && has("users::default_priority::max_requests::1000");
+        wait::holds(right, || clusters.clone())
+    })
+    .await;
+    let labels = [("source", "catalog"), ("entry", "orders-new")];
+    scene
+        .bridge
+        .metric_is("xds_bridge_entry_issue", &labels, |n| n == 1)
+        .await;
+    scene.bridge.assert_no_nacks().await;
+}

@@ -70,6 +70,7 @@ fn changed(before: &Scene, service: Option<&str>, body: &str) -> Result<(Scene, 
             let config = load_str(Path::new("bridge.toml"), body, None).map_err(|error| chain(&error))?;
             after.network = Arc::new(Network {
                 clusters: config.clusters,
+                overrides: config.overrides,
                 exposures: config.exposures,
                 listeners: config.listeners,
             });

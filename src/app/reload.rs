@@ -63,6 +63,7 @@ pub fn steps(old: &Config, new: &Config) -> Vec<Step> {
 pub fn network(config: &Config) -> Network {
     Network {
         clusters: config.clusters.clone(),
+        overrides: config.overrides.clone(),
         exposures: config.exposures.clone(),
         listeners: config.listeners.clone(),
     }

@@ -45,6 +45,7 @@ impl Service {
             conflicts,
             documented,
             overridden,
+            overruled: Vec::new(),
             kept: None,
         }
     }

@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use config::Environment;
 
+use crate::model::Policy;
+use crate::model::overrides::{pattern, set};
 use crate::model::service::check_name;
 
 use super::formats::Formats;
 use super::layers::opened;
 use super::reader::{Mistake, Section, named};
 use super::{
-    Admin, Cache, Clusters, Config, Exposure, Limits, Log, LogFormat, OnAllUnhealthy, Owner, listeners,
-    parse, sources, tls, xds,
+    Admin, Cache, Clusters, Config, Exposure, Limits, Log, LogFormat, OnAllUnhealthy, Overrides, Owner,
+    listeners, parse, sources, tls, xds,
 };
 
 /// Why there is no configuration.
@@ -157,6 +159,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         Limits { source_memory }
     };
     let clusters = clusters(root.section("clusters"));
+    let overrides = overrides(&mut root);
     let formats = Formats::read(&mut root);
     let sources = sources::read(&mut root, base, &formats);
     let exposures = exposures(&mut root);
@@ -178,6 +181,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         admin,
         log,
         clusters,
+        overrides,
         cache,
         limits,
         sources,
@@ -218,6 +222,22 @@ fn clusters(mut s: Section<'_>) -> Clusters {
         idle_timeout,
         keep_routes,
     }
+}
+
+fn overrides(root: &mut Section<'_>) -> Overrides {
+    let read = |mut s: Section<'_>| {
+        if let Err(text) = pattern(s.name()) {
+            s.mistake("", text);
+        }
+        let mut policy = Policy::default();
+        for (key, value) in s.pairs() {
+            if let Err(text) = set(&mut policy, &key, &value) {
+                s.mistake(&key, text);
+            }
+        }
+        (Arc::from(s.name()), policy)
+    };
+    root.sections("services").into_iter().map(read).collect()
 }
 
 fn exposures(root: &mut Section<'_>) -> BTreeMap<Arc<str>, Exposure> {

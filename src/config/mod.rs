@@ -21,6 +21,7 @@ use std::time::Duration;
 
 pub use crate::model::listener::{AccessLog, Bind, Listener, ListenerTls};
 pub use crate::model::network::{Clusters, Exposure, Owner};
+pub use crate::model::overrides::Overrides;
 pub use crate::model::policy::OnAllUnhealthy;
 pub use formats::{Condition, Field, Format, Named, PRESETS, Pattern, Scheme, Value};
 pub use load::{ConfigError, load, load_str};
@@ -40,6 +41,8 @@ pub struct Config {
     pub log: Log,
     /// `[clusters]`: what holds for each generated cluster.
     pub clusters: Clusters,
+    /// `[services."PATTERN"]`: keys that are stronger than what services declare.
+    pub overrides: Overrides,
     /// `[cache]`
     pub cache: Option<Cache>,
     /// `[limits]`

@@ -275,6 +275,22 @@ impl<'a> Section<'a> {
         Some(read)
     }
 
+    /// All that stands in a table whose keys are the reader's to judge, in the order of the keys.
+    pub(super) fn pairs(&mut self) -> Vec<(String, String)> {
+        let mut entries: Vec<(String, Value)> = std::mem::take(&mut self.table).into_iter().collect();
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut pairs = Vec::new();
+        for (name, value) in entries {
+            match &value.kind {
+                ValueKind::Array(_) | ValueKind::Table(_) | ValueKind::Nil => {
+                    self.blame(&name, "must be a single value".to_owned(), value.origin());
+                }
+                kind => pairs.push((name, kind.to_string())),
+            }
+        }
+        pairs
+    }
+
     /// A table whose keys are the operator's own, each with one value or a list of them; in the order of the keys.
     pub(super) fn lists<K, T>(
         &mut self,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::listener::Listener;
+use super::overrides::Overrides;
 use super::path::Paths;
 use super::policy::OnAllUnhealthy;
 
@@ -14,6 +15,8 @@ use super::policy::OnAllUnhealthy;
 pub struct Network {
     /// For each cluster.
     pub clusters: Clusters,
+    /// For services by name.
+    pub overrides: Overrides,
     /// By name.
     pub exposures: BTreeMap<Arc<str>, Exposure>,
     /// By name.
@@ -25,6 +28,7 @@ impl Default for Network {
     fn default() -> Self {
         Self {
             clusters: Clusters::DEFAULT,
+            overrides: Overrides::default(),
             exposures: BTreeMap::from([("internal".into(), Exposure::internal())]),
             listeners: BTreeMap::new(),
         }

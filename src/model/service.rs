@@ -56,6 +56,8 @@ pub struct Service {
     pub documented: bool,
     /// Keys that its instances declare, and its policy documents otherwise.
     pub overridden: Vec<Key>,
+    /// Keys that it declares, and the operator otherwise.
+    pub overruled: Vec<Key>,
     /// It has no instances any more, and its routes are kept. From this time on another service that claims
     /// the same requests gets them.
     pub kept: Option<Duration>,

@@ -294,7 +294,8 @@ impl Planner {
         let others: BTreeSet<Arc<str>> = remembered.chain(planned).cloned().collect();
         for name in touched.union(&others) {
             let found = catalog.service_after(name, self.standing.elected(name));
-            let service = self.standing.follow(name, found, now).map(Arc::new);
+            let service = self.standing.follow(name, found, now);
+            let service = service.map(|service| Arc::new(self.network.overrides.apply(service)));
             self.note_conflicts(name, service.as_ref().map_or(&[], |service| &service.conflicts));
             let is = |state: fn(&Service) -> bool| service.as_deref().is_some_and(state);
             self.all_unhealthy.note(name, is(Service::all_unhealthy));

@@ -18,6 +18,7 @@ pub(super) fn slips(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>)
         no_route(service, exposures),
         no_http(service),
         overridden(service),
+        overruled(service),
     ];
     let issue = |reason| Issue::warning(&*service.name, reason);
     let misfits = service.policy.cluster.misfits(service.protocol());
@@ -108,6 +109,18 @@ fn overridden(service: &Service) -> Option<String> {
     Some(format!(
         "{}: declared by its instances, and without effect: the policy document says otherwise; change the document, \
          or leave the key out at the instances",
+        keys.join(", ")
+    ))
+}
+
+/// Keys that the service declares, and the operator otherwise.
+fn overruled(service: &Service) -> Option<String> {
+    if service.overruled.is_empty() {
+        return None;
+    }
+    let keys: Vec<String> = service.overruled.iter().map(ToString::to_string).collect();
+    Some(format!(
+        "{}: declared by the service, and without effect: `[services]` in the bridge's configuration says otherwise",
         keys.join(", ")
     ))
 }
