@@ -65,8 +65,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "admin", "cache", "clock", "config", "fanout", "grpc", "hub", "metrics", "model", "prober",
-            "render", "source", "text", "xds",
+            "admin", "cache", "clock", "config", "fanout", "files", "grpc", "hub", "metrics", "model",
+            "prober", "render", "source", "text", "xds",
         ],
     ),
     ("lib", &["*"]),

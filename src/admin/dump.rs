@@ -56,7 +56,13 @@ pub(super) fn config_dump(fanout: &Fanout, query: Narrowed, dumps: &Dumps) -> Re
         None => None,
         Some(word) => match Kind::ALL.into_iter().find(|kind| kind.short() == word) {
             Some(kind) => Some(kind),
-            None => return (StatusCode::BAD_REQUEST, "type must be cds, eds, lds, rds or sds\n").into_response(),
+            None => {
+                return (
+                    StatusCode::BAD_REQUEST,
+                    "type must be cds, eds, lds, rds or sds\n",
+                )
+                    .into_response();
+            }
         },
     };
     let Some(generation) = fanout.current() else {

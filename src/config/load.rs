@@ -158,12 +158,16 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         s.finish();
         Limits { source_memory }
     };
-    let clusters = clusters(root.section("clusters"));
+    let mut clusters = clusters(root.section("clusters"));
     let overrides = overrides(&mut root);
     let formats = Formats::read(&mut root);
     let sources = sources::read(&mut root, base, &formats);
     let exposures = exposures(&mut root);
     let tls = tls::read(&mut root, base, &xds);
+    let trusting = tls.iter().filter(|(_, files)| files.ca.is_some());
+    clusters.secrets = trusting
+        .map(|(name, files)| (name.clone(), files.identity.is_some()))
+        .collect();
     let listeners = listeners::read(&mut root, &exposures, &tls);
     if xds.listen == admin.listen && xds.listen.port() != 0 {
         root.mistake(
@@ -221,6 +225,7 @@ fn clusters(mut s: Section<'_>) -> Clusters {
         retries: u32::try_from(retries).unwrap_or(10),
         idle_timeout,
         keep_routes,
+        secrets: BTreeMap::new(),
     }
 }
 

@@ -41,6 +41,8 @@ pub struct ClusterSettings {
     pub connect_timeout: Duration,
     /// When Envoy closes an idle connection to a server; zero: never. `None`: when Envoy does it by itself.
     pub idle_timeout: Option<Duration>,
+    /// Envoy shows its servers the certificate of the `[tls.NAME]` that it names.
+    pub shows_certificate: bool,
     /// What else it declares of its cluster, as far as it fits.
     pub declared: ClusterKeys,
 }
@@ -108,6 +110,10 @@ impl Effective {
             action: Action::of(service, protocol, Some(rule), defaults),
         };
         let mut declared = policy.cluster.fitting(protocol);
+        let encrypted = policy.protocol.is_some_and(Protocol::is_encrypted);
+        if encrypted && declared.tls.is_none() {
+            declared.tls = Some(Arc::default());
+        }
         let cluster = ClusterSettings {
             protocol,
             all_unhealthy: policy.all_unhealthy.unwrap_or(defaults.on_all_unhealthy),
@@ -119,8 +125,13 @@ impl Effective {
                 // A server that closes a connection as the next request comes fails that request: Envoy closes it
                 // before. HTTP/2 servers announce it by GOAWAY.
                 Protocol::Http1 => Some(defaults.idle_timeout),
-                Protocol::Http2 | Protocol::Grpc | Protocol::Tcp => None,
+                _ => None,
             }),
+            shows_certificate: declared
+                .tls
+                .as_ref()
+                .and_then(|tls| defaults.secrets.get(tls.name.as_ref()?))
+                .is_some_and(|identity| *identity),
             declared,
         };
         Self {

@@ -56,6 +56,8 @@ pub enum Key {
     ProxyProtocol,
     /// `slow-start`
     SlowStart,
+    /// `tls`
+    Tls,
 }
 
 impl Key {

@@ -47,6 +47,8 @@ pub struct Clusters {
     /// Connections to HTTP/1 servers that are idle for this time are closed by Envoy; zero: never. A server
     /// that closes them itself, as the next request comes, fails that request.
     pub idle_timeout: Duration,
+    /// Names of `[tls.NAME]` with a CA; true: with a certificate that Envoy shows.
+    pub secrets: BTreeMap<Arc<str>, bool>,
     /// The routes of a service stay for this time after its last instance left; zero: they go with it.
     pub keep_routes: Duration,
 }
@@ -60,6 +62,7 @@ impl Clusters {
         retries: 4,
         // Below the 5 s of many servers.
         idle_timeout: Duration::from_secs(4),
+        secrets: BTreeMap::new(),
         keep_routes: Duration::from_secs(3600),
     };
 }

@@ -115,13 +115,19 @@ pub enum Protocol {
     Http2,
     /// gRPC: HTTP/2, and routes without a response timeout.
     Grpc,
+    /// HTTP/1.1 by TLS.
+    Https,
+    /// HTTP/2 by TLS.
+    Https2,
+    /// gRPC by TLS.
+    Grpcs,
     /// Bytes: a cluster and endpoints, but no HTTP routes.
     Tcp,
 }
 
 impl Protocol {
     /// All of its words, for messages.
-    pub const WORDS: &str = "http1, http2, grpc or tcp";
+    pub const WORDS: &str = "http1, http2, grpc, https, https2, grpcs or tcp";
 
     /// Reads the declared word.
     #[must_use]
@@ -130,6 +136,9 @@ impl Protocol {
             "http1" | "http" => Self::Http1,
             "http2" | "h2" => Self::Http2,
             "grpc" => Self::Grpc,
+            "https" => Self::Https,
+            "https2" => Self::Https2,
+            "grpcs" => Self::Grpcs,
             "tcp" => Self::Tcp,
             _ => return None,
         })
@@ -142,8 +151,28 @@ impl Protocol {
             Self::Http1 => "http1",
             Self::Http2 => "http2",
             Self::Grpc => "grpc",
+            Self::Https => "https",
+            Self::Https2 => "https2",
+            Self::Grpcs => "grpcs",
             Self::Tcp => "tcp",
         }
+    }
+
+    /// What is spoken inside of TLS, or without it.
+    #[must_use]
+    pub const fn plain(self) -> Self {
+        match self {
+            Self::Https => Self::Http1,
+            Self::Https2 => Self::Http2,
+            Self::Grpcs => Self::Grpc,
+            plain => plain,
+        }
+    }
+
+    /// It says by itself that connections are encrypted.
+    #[must_use]
+    pub const fn is_encrypted(self) -> bool {
+        matches!(self, Self::Https | Self::Https2 | Self::Grpcs)
     }
 }
 

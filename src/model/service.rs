@@ -96,7 +96,7 @@ impl Service {
                 Protocol::default()
             }
         };
-        self.policy.protocol.unwrap_or_else(routed)
+        self.policy.protocol.map_or_else(routed, Protocol::plain)
     }
 
     /// Whether one of its routes is a gRPC service.

@@ -46,6 +46,7 @@ pub fn has_api_listener(effective: &Effective) -> bool {
     matches!(effective.cluster.protocol, Protocol::Grpc | Protocol::Http2)
         && effective.expose != Expose::Nothing
         && effective.cluster.declared.proxy_protocol.is_none()
+        && effective.cluster.declared.tls.is_none()
 }
 
 /// What some of gRPC's own clients get of a service in place of what Envoy gets.

@@ -164,7 +164,8 @@ impl Scene {
                 })),
             }
         }
-        outcome.issues = planner.issues().cloned().collect();
+        let entries = catalog.sources().flat_map(|(_, state)| state.issues());
+        outcome.issues = planner.issues().chain(entries).cloned().collect();
         outcome
     }
 }

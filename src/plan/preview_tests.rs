@@ -81,6 +81,8 @@ fn a_proposal_changes_what_it_says_and_nothing_else() {
     }));
     expect![[r#"
         internal web path=/: Some("web") -> Some("web")
+        web: route, timeout: declared by its instance
+        hurts
     "#]]
     .assert_eq(&shown(|s| {
         s.propose(

@@ -8,7 +8,11 @@ use crate::model::{Expose, Exposure, Issue, Protocol, Service};
 
 /// The slips of one service that nothing else names. A service whose routes are only kept has none.
 #[must_use]
-pub(super) fn slips(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>) -> Vec<Issue> {
+pub(super) fn slips(
+    service: &Service,
+    exposures: &BTreeMap<Arc<str>, Exposure>,
+    secrets: &BTreeMap<Arc<str>, bool>,
+) -> Vec<Issue> {
     if service.kept.is_some() {
         return Vec::new();
     }
@@ -19,6 +23,7 @@ pub(super) fn slips(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>)
         no_http(service),
         overridden(service),
         overruled(service),
+        untrusted(service, secrets),
     ];
     let issue = |reason| Issue::warning(&*service.name, reason);
     let misfits = service.policy.cluster.misfits(service.protocol());
@@ -26,6 +31,18 @@ pub(super) fn slips(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>)
         .into_iter()
         .map(|(key, reason)| format!("{key}: {reason}"));
     all.into_iter().flatten().chain(misfits).map(issue).collect()
+}
+
+/// A CA that the operator does not have.
+fn untrusted(service: &Service, secrets: &BTreeMap<Arc<str>, bool>) -> Option<String> {
+    let name = service.policy.cluster.tls.as_ref()?.name.as_ref()?;
+    (!secrets.contains_key(name)).then(|| {
+        let known: Vec<&str> = secrets.keys().map(|name| &**name).collect();
+        format!(
+            "tls: `{name}` is no [tls.{name}] with a ca in bridge.toml (there are: {}), so all of its requests fail",
+            known.join(", ")
+        )
+    })
 }
 
 /// A policy document of a service that nobody registers.
@@ -159,7 +176,7 @@ mod tests {
             ..Exposure::internal()
         };
         let exposures = BTreeMap::from([("internal".into(), Exposure::internal()), ("edge".into(), edge)]);
-        slips(&service, &exposures)
+        slips(&service, &exposures, &BTreeMap::new())
             .into_iter()
             .map(|issue| issue.reason)
             .collect()

@@ -15,7 +15,8 @@ use prost::Message as _;
 
 use super::any::pack;
 use super::cluster::ads;
-use crate::model::{ListenerTls, Network, Secret};
+use crate::model::cluster::Tls;
+use crate::model::{ClusterSettings, ListenerTls, Network, Protocol, Secret};
 use crate::xds::{Draft, Kind, Reach};
 
 /// The resources of one secret.
@@ -85,6 +86,63 @@ pub(super) fn named(name: &str) -> SdsSecretConfig {
     SdsSecretConfig {
         name: name.to_owned(),
         sds_config: Some(ads()),
+    }
+}
+
+/// Whom Envoy's own machine trusts, where Debian and its kin, and Envoy's images, have it.
+const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// What connections to the servers of a service begin with. What is unknown by its name is never sent: requests
+/// fail, and go to nobody without a check.
+pub(super) fn upstream(service: &str, tls: &Tls, settings: &ClusterSettings) -> UpstreamTlsContext {
+    let sni = tls.sni.as_deref().unwrap_or(service);
+    let san = tls.san.as_deref().unwrap_or(sni);
+    let kind = if san.contains("://") { SanType::Uri } else { SanType::Dns };
+    let wanted = CertificateValidationContext {
+        match_typed_subject_alt_names: vec![SubjectAltNameMatcher {
+            san_type: kind as i32,
+            matcher: Some(StringMatcher {
+                match_pattern: Some(MatchPattern::Exact(san.to_owned())),
+                ..StringMatcher::default()
+            }),
+            ..SubjectAltNameMatcher::default()
+        }],
+        ..CertificateValidationContext::default()
+    };
+    let validation = match &tls.name {
+        Some(name) => ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
+            default_validation_context: Some(wanted),
+            validation_context_sds_secret_config: Some(named(&Secret::ca_name(name))),
+            ..CombinedCertificateValidationContext::default()
+        }),
+        None => ValidationContextType::ValidationContext(CertificateValidationContext {
+            trusted_ca: Some(DataSource {
+                specifier: Some(Specifier::Filename(SYSTEM_CA.to_owned())),
+                ..DataSource::default()
+            }),
+            ..wanted
+        }),
+    };
+    let shown = tls.name.as_ref().filter(|_| settings.shows_certificate);
+    let alpn = match settings.protocol {
+        Protocol::Tcp => Vec::new(),
+        Protocol::Http1 | Protocol::Https => vec!["http/1.1".to_owned()],
+        _ => vec!["h2".to_owned()],
+    };
+    UpstreamTlsContext {
+        common_tls_context: Some(CommonTlsContext {
+            // As a client Envoy offers 1.2 at most, unless it is told otherwise.
+            tls_params: Some(TlsParameters {
+                tls_maximum_protocol_version: TlsProtocol::TlSv13 as i32,
+                ..TlsParameters::default()
+            }),
+            tls_certificate_sds_secret_configs: shown.map(|name| named(name)).into_iter().collect(),
+            alpn_protocols: alpn,
+            validation_context_type: Some(validation),
+            ..CommonTlsContext::default()
+        }),
+        sni: sni.to_owned(),
+        ..UpstreamTlsContext::default()
     }
 }
 

@@ -68,7 +68,8 @@ impl Translator {
         let before = std::mem::replace(&mut self.served, self.secrets.clone());
         let names = |secrets: &Secrets| -> BTreeSet<Arc<str>> {
             let all = secrets.iter();
-            all.flat_map(|(name, secret)| secret::names(name, secret)).collect()
+            all.flat_map(|(name, secret)| secret::names(name, secret))
+                .collect()
         };
         for name in names(&before).difference(&names(&self.secrets)) {
             make(Update::Remove(Kind::Secret, name.clone()));

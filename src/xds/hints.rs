@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
+use super::ids::is_name;
 use super::names::{NameId, Names};
-use super::stream::is_name;
 
 /// The numbers of a list of names, as far as they are known.
 #[derive(Clone, Debug, Default)]

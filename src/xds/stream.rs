@@ -30,9 +30,9 @@ mod sotw;
 mod subscribe;
 mod whole;
 
+pub use super::ids::MAX_NAME;
 pub use handled::{Handled, Nack};
-pub(super) use limits::is_name;
-pub use limits::{Limits, MAX_NAME, MAX_TEXT, Refusal};
+pub use limits::{Limits, MAX_TEXT, Refusal};
 
 use limits::{short, shown};
 

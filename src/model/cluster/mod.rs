@@ -9,6 +9,7 @@ mod ejection;
 mod health_check;
 mod limits;
 mod misfit;
+mod tls;
 mod words;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use connection::{Http2, ProxyProtocol, TcpKeepalive};
 pub use ejection::{Ejection, Outlier};
 pub use health_check::{HealthCheck, Probe};
 pub use limits::Limits;
+pub use tls::Tls;
 pub(crate) use words::{at_least, count};
 
 /// The keys of a cluster that a service declares.
@@ -48,6 +50,8 @@ pub struct ClusterKeys {
     pub http2: Option<Arc<Http2>>,
     /// `proxy-protocol`
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// `tls`
+    pub tls: Option<Arc<Tls>>,
     /// `slow-start`; zero: none.
     pub slow_start: Option<Duration>,
 }

@@ -8,7 +8,7 @@ use super::field::Field;
 use super::row::{Row, Value};
 use super::values::{duration, word};
 use crate::model::cluster::{
-    Balancing, HealthCheck, Http2, Limits, Outlier, ProxyProtocol, TcpKeepalive, at_least, count,
+    Balancing, HealthCheck, Http2, Limits, Outlier, ProxyProtocol, TcpKeepalive, Tls, at_least, count,
 };
 use crate::model::policy::Policy;
 use crate::text::show_duration;
@@ -193,5 +193,22 @@ pub(super) const SLOW_START: Row = Row {
         set: |policy| &mut policy.cluster.slow_start,
         read: duration,
         show: |time| show_duration(*time),
+    }),
+};
+
+pub(super) const TLS: Row = Row {
+    name: "tls",
+    numbered: false,
+    since: "0.1",
+    help: "connections to its servers are encrypted, and their certificates checked by the CA of `[tls.NAME]` in \
+           bridge.toml (or `system`: whom Envoy's machine trusts): `shop`, `shop sni=orders.example.com \
+           san=spiffe://shop/orders`; a certificate in `[tls.NAME]` is shown to them",
+    default: "none; with protocol `https`, `https2` or `grpcs`: `system`. `sni`: the service's name; `san`: as `sni`",
+    fallback: "declares no TLS but that of its protocol",
+    value: Value::Service(&Field {
+        get: |policy: &Policy| &policy.cluster.tls,
+        set: |policy| &mut policy.cluster.tls,
+        read: |text| shared(Tls::parse(text)),
+        show: shown,
     }),
 };

@@ -93,7 +93,7 @@ rows! {
         name: "protocol",
         numbered: false,
         since: "0.1",
-        help: "`http1` (or `http`), `http2`, `grpc`, `tcp`",
+        help: "`http1` (or `http`), `http2`, `grpc`, `tcp`; by TLS, see `tls`: `https`, `https2`, `grpcs`",
         default: "`grpc` with a route `grpc=`, else `http1`",
         fallback: "declares no protocol",
         value: Value::Service(&Field {
@@ -258,6 +258,7 @@ rows! {
     Http2 => cluster_rows::HTTP2,
     ProxyProtocol => cluster_rows::PROXY_PROTOCOL,
     SlowStart => cluster_rows::SLOW_START,
+    Tls => cluster_rows::TLS,
 }
 
 /// A name that a later version will give a meaning to.

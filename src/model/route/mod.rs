@@ -3,20 +3,24 @@
 
 pub mod cors;
 pub mod criterion;
+mod draft;
 pub mod extras;
 pub mod hash;
 pub mod headers;
 pub mod host;
 pub mod instead;
+pub mod matcher;
 mod read;
 pub mod retry;
 pub mod rewrite;
 pub mod rule;
 pub mod shares;
+mod values;
 mod words;
 
 pub use criterion::{Criterion, Test};
 pub use extras::{Extras, Target};
 pub use host::is_host;
-pub use rule::{GrpcMethod, Matcher, RouteRule};
+pub use matcher::{GrpcMethod, Matcher};
+pub use rule::RouteRule;
 pub use words::{WORDS, Word};

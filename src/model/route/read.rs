@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::rule::{Matcher, RouteRule};
-use super::words::{Draft, WORDS};
+use super::draft::Draft;
+use super::matcher::Matcher;
+use super::rule::RouteRule;
+use super::words::WORDS;
 use crate::text::clip;
 
 /// The longest route, bytes: as long as what Consul takes in a tag or in Meta, and a bound for documents.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::route::criterion::{Criterion, Test};
-use crate::model::route::rule::GrpcMethod;
+use crate::model::route::matcher::GrpcMethod;
 
 #[test]
 fn a_full_route_is_read() {

@@ -1,6 +1,6 @@
 //! `rewrite=/v2`, `regex-rewrite=…`: another path than the one that was asked for. Pure.
 
-use super::rule::Matcher;
+use super::matcher::Matcher;
 use crate::model::pattern;
 use crate::text::clip;
 

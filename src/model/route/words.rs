@@ -3,18 +3,21 @@
 use std::time::Duration;
 
 use super::cors::{self, Cors};
-use super::criterion::{Criterion, is_token};
-use super::extras::{Extras, Target};
+use super::criterion::Criterion;
+use super::draft::Draft;
+use super::extras::Target;
 use super::hash::HashKey;
 use super::headers::{HeaderChange, How, Side};
 use super::host;
 use super::instead::{Redirect, Respond};
+use super::matcher::{GrpcMethod, Matcher};
 use super::retry::Retry;
-use super::rewrite::{Rewrite, is_path};
-use super::rule::{GrpcMethod, Matcher, RouteRule};
+use super::rewrite::Rewrite;
+use super::rule::RouteRule;
 use super::shares::{self, Mirror};
-use crate::model::path::Paths;
-use crate::model::pattern;
+use super::values::{
+    parse_exact, parse_new_host, parse_path, parse_priority, parse_regex, parse_upgrades, yes,
+};
 use crate::text::{clip, parse_duration, show_duration};
 
 /// A word of a route, `name=value`.
@@ -29,90 +32,6 @@ pub struct Word {
     pub(super) read: fn(&mut Draft, &str) -> Result<(), String>,
     /// Its values in a route, as they are declared.
     pub(super) show: fn(&RouteRule) -> Vec<String>,
-}
-
-/// A route while it is read.
-#[derive(Default)]
-pub(super) struct Draft {
-    pub(super) hosts: Vec<String>,
-    pub(super) matcher: Option<Matcher>,
-    pub(super) criteria: Vec<Criterion>,
-    pub(super) priority: i32,
-    pub(super) timeout: Option<Duration>,
-    pub(super) stream_idle_timeout: Option<Duration>,
-    pub(super) per_try_timeout: Option<Duration>,
-    pub(super) max_stream_duration: Option<Duration>,
-    pub(super) retry: Option<Retry>,
-    pub(super) extras: Extras,
-    /// Of a redirect, before it is known to be one.
-    code: Option<u16>,
-    drop_query: bool,
-}
-
-impl Draft {
-    fn only(&mut self, matcher: Matcher) -> Result<(), String> {
-        match self.matcher.replace(matcher) {
-            None => Ok(()),
-            Some(_) => Err(
-                "a route has one `path=`, `exact=`, `regex=` or `grpc=`; use route-2 for another".to_owned(),
-            ),
-        }
-    }
-
-    fn criterion(&mut self, criterion: Result<Criterion, String>) -> Result<(), String> {
-        criterion.map(|criterion| self.criteria.push(criterion))
-    }
-
-    fn target(&mut self, target: Target) -> Result<(), String> {
-        match std::mem::replace(&mut self.extras.target, target) {
-            Target::Itself => Ok(()),
-            _ => Err("a route has one `split=`, `redirect=` or `respond=`".to_owned()),
-        }
-    }
-
-    fn header(&mut self, of: Side, how: How, text: &str) -> Result<(), String> {
-        HeaderChange::parse(of, how, text).map(|change| self.extras.headers.push(change))
-    }
-
-    fn rewrite(&mut self, rewrite: Rewrite) -> Result<(), String> {
-        match self.extras.rewrite.replace(rewrite) {
-            None => Ok(()),
-            Some(_) => Err("a route has one `rewrite=` or one `regex-rewrite=`".to_owned()),
-        }
-    }
-
-    fn cors(&mut self) -> &mut Cors {
-        self.extras.cors.get_or_insert_default()
-    }
-
-    /// What is wrong with all words together, and the parts of one that stood in several.
-    pub(super) fn settle(&mut self, matcher: &Matcher) -> Result<(), String> {
-        let (code, drop_query) = (self.code, self.drop_query);
-        match &mut self.extras.target {
-            Target::Redirect(redirect) => {
-                redirect.code = code;
-                redirect.drop_query = drop_query;
-            }
-            _ if code.is_some() || drop_query => {
-                return Err("`redirect-code=` and `redirect-query=` need `redirect=`".to_owned());
-            }
-            _ => {}
-        }
-        if let Some(cors) = &self.extras.cors {
-            cors.check()?;
-        }
-        if let Some(rewrite) = &self.extras.rewrite {
-            rewrite.fits(matcher)?;
-        }
-        let kept =
-            |redirect: &Redirect| matches!(redirect.path, Some(super::instead::RedirectPath::Matched(_)));
-        if matches!(&self.extras.target, Target::Redirect(redirect) if kept(redirect))
-            && matches!(matcher, Matcher::Regex(_))
-        {
-            return Err("`redirect=` with a * at its end needs `path=` or `exact=`".to_owned());
-        }
-        Ok(())
-    }
 }
 
 fn one<T>(value: Option<T>) -> Vec<T> {
@@ -162,70 +81,6 @@ fn cors_of(rule: &RouteRule, show: impl Fn(&Cors) -> Option<String>) -> Vec<Stri
 
 fn listed(names: &[String]) -> Option<String> {
     (!names.is_empty()).then(|| names.join(","))
-}
-
-fn yes(word: &str, text: &str) -> Result<(), String> {
-    match text {
-        "true" => Ok(()),
-        _ => Err(format!("`{word}={}` must be true, or left out", clip(text))),
-    }
-}
-
-fn parse_path(text: &str) -> Result<Matcher, String> {
-    match Paths::parse(text).map_err(|e| e.replacen('`', "`path=", 1))? {
-        Paths::Characters(path) => Ok(Matcher::Characters(path)),
-        Paths::Exactly(path) | Paths::Segments(path) | Paths::Pattern(path) => Ok(Matcher::Prefix(path)),
-    }
-}
-
-fn parse_exact(text: &str) -> Result<Matcher, String> {
-    // Envoy normalises what it receives, so nothing would ever match these.
-    let odd = text.split('/').skip(1).any(|part| matches!(part, "." | "..")) || text.contains("//");
-    if !is_path(text) || odd {
-        return Err(format!(
-            "`exact={}` must be a path that starts with / and holds no ?, #, //, /./ or /../",
-            clip(text)
-        ));
-    }
-    Ok(Matcher::Exact(text.to_owned()))
-}
-
-fn parse_regex(text: &str) -> Result<Matcher, String> {
-    pattern::check(text).map_err(|error| error.replacen('`', "`regex=", 1))?;
-    Ok(Matcher::Regex(text.to_owned()))
-}
-
-fn parse_priority(text: &str) -> Result<i32, String> {
-    let number = text.parse().ok().filter(|number: &i32| number.abs() <= 1_000_000);
-    number.ok_or_else(|| format!("`priority={}` must be a whole number to 1000000", clip(text)))
-}
-
-fn parse_upgrades(text: &str) -> Result<Vec<String>, String> {
-    if text == "none" {
-        return Ok(Vec::new());
-    }
-    let mut names: Vec<String> = text.split(',').map(str::to_ascii_lowercase).collect();
-    names.sort();
-    names.dedup();
-    let fits = |name: &String| is_token(name) && name != "connect";
-    if names.len() > 8 || !names.iter().all(fits) {
-        return Err(format!(
-            "`upgrade={}` must be none, or protocols separated by commas, such as websocket",
-            clip(text)
-        ));
-    }
-    Ok(names)
-}
-
-fn parse_new_host(text: &str) -> Result<String, String> {
-    let (host, port) = text.split_once(':').unwrap_or((text, "1"));
-    if !host::is_host(host) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
-        return Err(format!(
-            "`host-rewrite={}` must be a host name, maybe with a port",
-            clip(text)
-        ));
-    }
-    Ok(text.to_owned())
 }
 
 /// A word that stands at most once.

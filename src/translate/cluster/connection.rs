@@ -25,6 +25,7 @@ use super::{HTTP_OPTIONS, wrapped};
 use crate::model::cluster::{Http2, Limits, ProxyProtocol, TcpKeepalive};
 use crate::model::{ClusterSettings, Protocol};
 use crate::translate::any::{duration, pack};
+use crate::translate::secret;
 
 /// What is sent at once, at most. Overload is the server's to judge, unless it declares limits; what we must not do is
 /// fail a healthy deploy.
@@ -64,8 +65,22 @@ pub(super) fn options(keepalive: &TcpKeepalive) -> UpstreamConnectionOptions {
     }
 }
 
+/// How connections begin, where it is not with the first byte of a request.
+pub(super) fn socket_of(service: &str, settings: &ClusterSettings) -> Option<TransportSocket> {
+    let keys = &settings.declared;
+    let tls = keys.tls.as_deref();
+    let tls = tls.map(|tls| socket("tls", &secret::upstream(service, tls, settings)));
+    match keys.proxy_protocol {
+        None => tls,
+        Some(version) => Some(proxy_protocol(
+            version,
+            tls.unwrap_or_else(|| socket("raw_buffer", &RawBuffer::default())),
+        )),
+    }
+}
+
 /// Connections that begin with the client's address.
-pub(super) fn proxy_protocol(version: ProxyProtocol) -> TransportSocket {
+fn proxy_protocol(version: ProxyProtocol, inner: TransportSocket) -> TransportSocket {
     let version = match version {
         ProxyProtocol::V1 => Version::V1,
         ProxyProtocol::V2 => Version::V2,
@@ -75,7 +90,7 @@ pub(super) fn proxy_protocol(version: ProxyProtocol) -> TransportSocket {
             version: version as i32,
             ..ProxyProtocolConfig::default()
         }),
-        transport_socket: Some(socket("raw_buffer", &RawBuffer::default())),
+        transport_socket: Some(inner),
         ..ProxyProtocolUpstreamTransport::default()
     };
     socket("upstream_proxy_protocol", &config)
@@ -93,8 +108,10 @@ pub(super) fn http_options(settings: &ClusterSettings) -> HashMap<String, Any> {
     let keys = &settings.declared;
     let protocol = match settings.protocol {
         Protocol::Tcp => return HashMap::new(),
-        Protocol::Http1 => ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default()),
-        Protocol::Http2 | Protocol::Grpc => {
+        Protocol::Http1 | Protocol::Https => {
+            ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default())
+        }
+        Protocol::Http2 | Protocol::Grpc | Protocol::Https2 | Protocol::Grpcs => {
             ProtocolConfig::Http2ProtocolOptions(http2(keys.http2.as_deref()))
         }
     };

@@ -73,7 +73,7 @@ pub fn message(name: &str, settings: &ClusterSettings) -> Cluster {
             Some(Outlier::Off) | None => None,
         },
         upstream_connection_options: keys.tcp_keepalive.as_deref().map(connection::options),
-        transport_socket: keys.proxy_protocol.map(connection::proxy_protocol),
+        transport_socket: connection::socket_of(name, settings),
         typed_extension_protocol_options: connection::http_options(settings),
         ..Cluster::default()
     };

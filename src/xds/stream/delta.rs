@@ -6,13 +6,14 @@ use roaring::RoaringBitmap;
 
 use super::super::generation::Generation;
 use super::super::hints::{Hint, Hints};
+use super::super::ids::{MAX_NAME, is_name};
 use super::super::ids::{NameId, set};
 use super::super::kind::Kind;
 use super::super::names::Names;
 use super::super::request::{Claim, DeltaRequest, Error};
 use super::Stream;
 use super::handled::Handled;
-use super::limits::{MAX_NAME, Refusal, TOO_LONG, is_name, short};
+use super::limits::{Refusal, TOO_LONG, short};
 use super::subscribe::Dropped;
 
 pub(super) fn handle(

@@ -30,9 +30,6 @@ impl Default for Limits {
 /// log lines. The same for a name that is not answered by the end of the stream.
 pub const MAX_TEXT: usize = 4096;
 
-/// Names that are served have 200 bytes at most: nothing is stored of a longer name.
-pub const MAX_NAME: usize = 512;
-
 /// Bytes of names longer than [`MAX_NAME`] whose removal is sent.
 pub(super) const TOO_LONG: usize = 16 << 10;
 
@@ -85,11 +82,6 @@ pub(super) fn short<'a>(
         return Err(Refusal::TooLong { what });
     }
     Ok(())
-}
-
-/// Whether a text in a list of names is the name of a resource that may exist.
-pub(in crate::xds) fn is_name(text: &str) -> bool {
-    !text.is_empty() && text != "*" && text.len() <= MAX_NAME
 }
 
 /// A client's text, for a status and a log line: bounded, on one line.

@@ -7,13 +7,14 @@ use roaring::RoaringBitmap;
 
 use super::super::generation::Generation;
 use super::super::hints::{Hint, Hints};
+use super::super::ids::is_name;
 use super::super::ids::{NameId, set};
 use super::super::kind::Kind;
 use super::super::names::Names;
 use super::super::request::{Error, SotwRequest};
 use super::Stream;
 use super::handled::Handled;
-use super::limits::{Refusal, is_name, short};
+use super::limits::{Refusal, short};
 use super::subscribe::Dropped;
 
 /// The list of names of a request.

@@ -1,0 +1,95 @@
+//! A route while it is read: what its words have said so far. Pure.
+
+use std::time::Duration;
+
+use super::cors::Cors;
+use super::criterion::Criterion;
+use super::extras::{Extras, Target};
+use super::headers::{HeaderChange, How, Side};
+use super::instead::{Redirect, RedirectPath};
+use super::matcher::Matcher;
+use super::retry::Retry;
+use super::rewrite::Rewrite;
+
+/// A route while it is read.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) hosts: Vec<String>,
+    pub(super) matcher: Option<Matcher>,
+    pub(super) criteria: Vec<Criterion>,
+    pub(super) priority: i32,
+    pub(super) timeout: Option<Duration>,
+    pub(super) stream_idle_timeout: Option<Duration>,
+    pub(super) per_try_timeout: Option<Duration>,
+    pub(super) max_stream_duration: Option<Duration>,
+    pub(super) retry: Option<Retry>,
+    pub(super) extras: Extras,
+    /// Of a redirect, before it is known to be one.
+    pub(super) code: Option<u16>,
+    pub(super) drop_query: bool,
+}
+
+impl Draft {
+    pub(super) fn only(&mut self, matcher: Matcher) -> Result<(), String> {
+        match self.matcher.replace(matcher) {
+            None => Ok(()),
+            Some(_) => Err(
+                "a route has one `path=`, `exact=`, `regex=` or `grpc=`; use route-2 for another".to_owned(),
+            ),
+        }
+    }
+
+    pub(super) fn criterion(&mut self, criterion: Result<Criterion, String>) -> Result<(), String> {
+        criterion.map(|criterion| self.criteria.push(criterion))
+    }
+
+    pub(super) fn target(&mut self, target: Target) -> Result<(), String> {
+        match std::mem::replace(&mut self.extras.target, target) {
+            Target::Itself => Ok(()),
+            _ => Err("a route has one `split=`, `redirect=` or `respond=`".to_owned()),
+        }
+    }
+
+    pub(super) fn header(&mut self, of: Side, how: How, text: &str) -> Result<(), String> {
+        HeaderChange::parse(of, how, text).map(|change| self.extras.headers.push(change))
+    }
+
+    pub(super) fn rewrite(&mut self, rewrite: Rewrite) -> Result<(), String> {
+        match self.extras.rewrite.replace(rewrite) {
+            None => Ok(()),
+            Some(_) => Err("a route has one `rewrite=` or one `regex-rewrite=`".to_owned()),
+        }
+    }
+
+    pub(super) fn cors(&mut self) -> &mut Cors {
+        self.extras.cors.get_or_insert_default()
+    }
+
+    /// What is wrong with all words together, and the parts of one that stood in several.
+    pub(super) fn settle(&mut self, matcher: &Matcher) -> Result<(), String> {
+        let (code, drop_query) = (self.code, self.drop_query);
+        match &mut self.extras.target {
+            Target::Redirect(redirect) => {
+                redirect.code = code;
+                redirect.drop_query = drop_query;
+            }
+            _ if code.is_some() || drop_query => {
+                return Err("`redirect-code=` and `redirect-query=` need `redirect=`".to_owned());
+            }
+            _ => {}
+        }
+        if let Some(cors) = &self.extras.cors {
+            cors.check()?;
+        }
+        if let Some(rewrite) = &self.extras.rewrite {
+            rewrite.fits(matcher)?;
+        }
+        let kept = |redirect: &Redirect| matches!(redirect.path, Some(RedirectPath::Matched(_)));
+        if matches!(&self.extras.target, Target::Redirect(redirect) if kept(redirect))
+            && matches!(matcher, Matcher::Regex(_))
+        {
+            return Err("`redirect=` with a * at its end needs `path=` or `exact=`".to_owned());
+        }
+        Ok(())
+    }
+}
