@@ -64,7 +64,7 @@ fn balancing() {
             lb = round_robin
 
             lb = ring_hash
-            load_balancing_policy: {"policies":[{"typed_extension_config":{"name":"envoy.load_balancing_policies.ring_hash","typed_config":{"@type":"type.googleapis.com/envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash","hash_function":"XX_HASH"}}},{"typed_extension_config":{"name":"envoy.load_balancing_policies.wrr_locality","typed_config":{"@type":"type.googleapis.com/envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality","endpoint_picking_policy":{"policies":[{"typed_extension_config":{"name":"envoy.load_balancing_policies.round_robin","typed_config":{"@type":"type.googleapis.com/envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"}}}]}}}},{"typed_extension_config":{"name":"envoy.load_balancing_policies.round_robin","typed_config":{"@type":"type.googleapis.com/envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"}}}]}
+            load_balancing_policy: {"policies":[{"typed_extension_config":{"name":"envoy.load_balancing_policies.ring_hash","typed_config":{"@type":"type.googleapis.com/envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash","hash_function":"XX_HASH"}}},{"typed_extension_config":{"name":"envoy.load_balancing_policies.round_robin","typed_config":{"@type":"type.googleapis.com/envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"}}}]}
 
             slow-start = 30s
             round_robin_lb_config: {"slow_start_config":{"slow_start_window":"30s"}}
@@ -86,10 +86,10 @@ fn balancing() {
         let _ = writeln!(first, "{lb}: {} {config}", names.join(", "));
     }
     expect![[r#"
-        least_request: least_request, wrr_locality, round_robin {"@type":"type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest","choice_count":2,"slow_start_config":{"slow_start_window":"30s"}}
-        random: random, wrr_locality, round_robin {"@type":"type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random"}
-        maglev: maglev, wrr_locality, round_robin {"@type":"type.googleapis.com/envoy.extensions.load_balancing_policies.maglev.v3.Maglev"}
-        wrr: client_side_weighted_round_robin, wrr_locality, round_robin {"@type":"type.googleapis.com/envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"}
+        least_request: least_request, round_robin {"@type":"type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest","choice_count":2,"slow_start_config":{"slow_start_window":"30s"}}
+        random: random, round_robin {"@type":"type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random"}
+        maglev: maglev, round_robin {"@type":"type.googleapis.com/envoy.extensions.load_balancing_policies.maglev.v3.Maglev"}
+        wrr: client_side_weighted_round_robin, round_robin {"@type":"type.googleapis.com/envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"}
     "#]].assert_eq(&first);
 }
 

@@ -106,12 +106,8 @@ async fn envoy_accepts_each_value_that_can_be_declared() {
         .collect();
     let scene = Scene::start(&services).await;
     wait::until(wait::PATIENCE, "each cluster is active", async || {
-        let dump = scene
-            .envoy
-            .json("/config_dump?resource=dynamic_active_clusters")
-            .await;
-        let active = dump["configs"].as_array().into_iter().flatten();
-        let active: BTreeSet<&str> = active.filter_map(|c| c["cluster"]["name"].as_str()).collect();
+        let active = scene.active().await?;
+        let active: BTreeSet<&str> = active.iter().filter_map(|c| c["name"].as_str()).collect();
         let missing = names
             .iter()
             .zip(&declared)

@@ -206,16 +206,10 @@ async fn envoy_holds_what_no_request_shows() {
     ])
     .await;
     wait::until(wait::PATIENCE, "both clusters are active", async || {
-        let dump = scene
-            .envoy
-            .json("/config_dump?resource=dynamic_active_clusters")
-            .await;
+        let active = scene.active().await?;
         let find = |name: &str| {
-            let all = dump["configs"].as_array().into_iter().flatten();
-            all.map(|c| &c["cluster"])
-                .find(|c| c["name"] == name)
-                .cloned()
-                .ok_or_else(|| dump.to_string())
+            let found = active.iter().find(|cluster| cluster["name"] == name);
+            found.ok_or_else(|| format!("no cluster {name}"))
         };
         let (slow, busy) = (find("slow")?, find("busy")?);
         let first = &busy["load_balancing_policy"]["policies"][0]["typed_extension_config"]["typed_config"];

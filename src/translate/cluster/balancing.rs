@@ -2,7 +2,8 @@
 //!
 //! The cluster is the one of gRPC's own clients, too: the C core refuses `lb_policy: LEAST_REQUEST`, all of them MAGLEV
 //! and RANDOM. So `lb_policy` stays `ROUND_ROBIN`, and a list says the rest: each client takes the first policy of it that
-//! it knows. Those that do not know what is declared balance as they do without the key, by locality and in turn.
+//! it knows. Only types that Envoy 1.36 has stand in it: it prints no `/config_dump` at all with one that it lacks
+//! (`wrr_locality`, which would keep the weights of zones for gRPC's clients).
 
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     LbConfig, RoundRobinLbConfig, SlowStartConfig as LegacySlowStart,
@@ -18,7 +19,6 @@ use envoy_types::pb::envoy::extensions::load_balancing_policies::random::v3::Ran
 use envoy_types::pb::envoy::extensions::load_balancing_policies::ring_hash::v3::RingHash;
 use envoy_types::pb::envoy::extensions::load_balancing_policies::ring_hash::v3::ring_hash::HashFunction;
 use envoy_types::pb::envoy::extensions::load_balancing_policies::round_robin::v3::RoundRobin;
-use envoy_types::pb::envoy::extensions::load_balancing_policies::wrr_locality::v3::WrrLocality;
 use prost::{Message, Name};
 
 use super::wrapped;
@@ -70,14 +70,8 @@ pub(super) fn set(cluster: &mut Cluster, keys: &ClusterKeys) {
             &ClientSideWeightedRoundRobin::default(),
         ),
     };
-    let in_turn = || policy("round_robin", &RoundRobin::default());
-    let by_locality = WrrLocality {
-        endpoint_picking_policy: Some(LoadBalancingPolicy {
-            policies: vec![in_turn()],
-        }),
-    };
     cluster.load_balancing_policy = Some(LoadBalancingPolicy {
-        policies: vec![first, policy("wrr_locality", &by_locality), in_turn()],
+        policies: vec![first, policy("round_robin", &RoundRobin::default())],
     });
 }
 
