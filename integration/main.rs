@@ -48,3 +48,4 @@ mod slips;
 mod tls;
 mod unhealthy;
 mod union;
+mod upstream;

@@ -61,7 +61,7 @@ impl Echo {
                 let _ = write!(text, " {name}={}", value.to_str().unwrap_or("?"));
             }
         }
-        let status = path.strip_prefix("/status/").filter(|_| n % 2 == 0);
+        let status = path.strip_prefix("/status/").filter(|_| n.is_multiple_of(2));
         let status = status
             .and_then(|status| status.parse().ok())
             .unwrap_or(StatusCode::OK);
@@ -373,14 +373,15 @@ async fn each_word_of_a_route_does_what_it_says() {
     bridge.assert_no_nacks().await;
 }
 
+const SHARED: &[Case] = &[
+    Case(&["path=/ split=s0:70,other:30"], &[]),
+    Case(&["path=/ mirror=other"], &[]),
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_shared_and_copied_as_declared() {
     let (echo, other) = (Echo::start("echo").await, Echo::start("other").await);
     let folder = tempfile::tempdir().expect("a folder");
-    const SHARED: &[Case] = &[
-        Case(&["path=/ split=s0:70,other:30"], &[]),
-        Case(&["path=/ mirror=other"], &[]),
-    ];
     std::fs::write(folder.path().join("all.toml"), catalog(SHARED, &echo, &other))
         .expect("writing a catalog");
     let bridge = Bridge::start(&format!(

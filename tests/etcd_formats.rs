@@ -263,29 +263,28 @@ key = \"{service}\"
 ";
     let mistakes = read(text).unwrap_err().to_string();
     expect![[r#"
-            21 mistakes in the configuration
-              etc/bridge.toml:4: sources.a.format: `kittex` is not a format; there are: apisix, dubbo-app, five, four, go-micro, go-zero, grpc-naming, hertz, host-port, kitex, kratos, native, one, skydns, three, two (or add [formats.kittex])
-              etc/bridge.toml:5: sources.b.prefix: is missing, and `go-zero` has no usual one; for example prefix = "/services/"
-              etc/bridge.toml:13: sources.c.prefix: `/one` must end with /, so that `/svc/` never sees `/svc2/`
-              etc/bridge.toml:17: sources.d.prefix: must not be empty, which is all keys of this etcd; for example /services/
-              etc/bridge.toml:20: formats.one.key: `/{service}/node-{id}` must be parts with one slash between them that begin below the prefix: {service}/{id}
-              etc/bridge.toml:21: formats.one.vlaue: is not a known key; did you mean `value`?
-              etc/bridge.toml:22: formats.one.schemes: `https` must say a protocol: https=http1, https=http2, https=grpc or https=tcp
-              etc/bridge.toml:23: formats.one.gone: `deleted` must be FIELD=VALUE, such as enabled=false
-              etc/bridge.toml:25: formats.two.key: `{id}` names no {service}; add it, or name the only one: service = "orders"
-              etc/bridge.toml:27: formats.two.port: is a place in a value, and needs value = "json"
-              etc/bridge.toml:28: formats.two.default_weight: `0` must be a whole number from 1 to 128000
-              etc/bridge.toml:29: formats.two.protocol: `thrift` must be http1, http2, grpc or tcp
-              etc/bridge.toml:30: formats.three.key: is missing; for example key = "{service}/{id}"
-              etc/bridge.toml:32: formats.three.id: tells apart the instances of one value, and needs instances
-              etc/bridge.toml:33: formats.three.scheme: `a..b` must be the name of a field, or names joined by dots such as meta.zone
-              etc/bridge.toml:35: formats.four.key: `{service...}/{id...}` has more than one `...`: where the one ends and the other begins would be a guess
-              etc/bridge.toml:37: formats.four.value: `xml` must be "json" or "text" or "none" or "native"
-              etc/bridge.toml:40: formats.five.value: "none" takes the address from the {id} of the key, which has none
-              etc/bridge.toml:41: formats.five.policy: must name the service as the key does, such as "{service}/policy"
-              etc/bridge.toml:42: formats.five.service: is of no use: the key names the service
-              etc/bridge.toml:43: formats.kitex: is a built-in format; give yours another name
-        "#]]
+        20 mistakes in the configuration
+          etc/bridge.toml:4: sources.a.format: `kittex` is not a format; there are: apisix, dubbo-app, five, four, go-micro, go-zero, grpc-naming, hertz, host-port, kitex, kratos, native, one, skydns, three, two (or add [formats.kittex])
+          etc/bridge.toml:5: sources.b.prefix: is missing, and `go-zero` has no usual one; for example prefix = "/services/"
+          etc/bridge.toml:13: sources.c.prefix: `/one` must end with /, so that `/svc/` never sees `/svc2/`
+          etc/bridge.toml:17: sources.d.prefix: must not be empty, which is all keys of this etcd; for example /services/
+          etc/bridge.toml:20: formats.one.key: `/{service}/node-{id}` must be parts with one slash between them that begin below the prefix: {service}/{id}
+          etc/bridge.toml:21: formats.one.vlaue: is not a known key; did you mean `value`?
+          etc/bridge.toml:23: formats.one.gone: `deleted` must be FIELD=VALUE, such as enabled=false
+          etc/bridge.toml:25: formats.two.key: `{id}` names no {service}; add it, or name the only one: service = "orders"
+          etc/bridge.toml:27: formats.two.port: is a place in a value, and needs value = "json"
+          etc/bridge.toml:28: formats.two.default_weight: `0` must be a whole number from 1 to 128000
+          etc/bridge.toml:29: formats.two.protocol: `thrift` must be http1, http2, grpc, https, https2, grpcs or tcp
+          etc/bridge.toml:30: formats.three.key: is missing; for example key = "{service}/{id}"
+          etc/bridge.toml:32: formats.three.id: tells apart the instances of one value, and needs instances
+          etc/bridge.toml:33: formats.three.scheme: `a..b` must be the name of a field, or names joined by dots such as meta.zone
+          etc/bridge.toml:35: formats.four.key: `{service...}/{id...}` has more than one `...`: where the one ends and the other begins would be a guess
+          etc/bridge.toml:37: formats.four.value: `xml` must be "json" or "text" or "none" or "native"
+          etc/bridge.toml:40: formats.five.value: "none" takes the address from the {id} of the key, which has none
+          etc/bridge.toml:41: formats.five.policy: must name the service as the key does, such as "{service}/policy"
+          etc/bridge.toml:42: formats.five.service: is of no use: the key names the service
+          etc/bridge.toml:43: formats.kitex: is a built-in format; give yours another name
+    "#]]
     .assert_eq(&format!("{mistakes}\n"));
 }
 

@@ -97,7 +97,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group::new(
         "clusters: balancing, checks, limits",
         &[Part::Envoy],
-        &["clusters"],
+        &["clusters", "upstream"],
     ),
     Group::new("gRPC clients", &[Part::Java], &["grpc_"]),
     Group::new("thousands of services", &[Part::Consul, Part::Etcd], &["scale"]),

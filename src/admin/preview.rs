@@ -99,7 +99,7 @@ fn proposal(service: &str, body: &str, slips: &mut Vec<Issue>) -> Result<Proposa
     let pairs = pairs.iter().map(|(key, value)| (*key, value.as_str()));
     let declared = declaration::parse(service, Spelling::Plain, pairs, slips);
     let Some(host) = host else {
-        return Ok(Proposal::Policy(declared.policy));
+        return Ok(Proposal::Policy(Box::new(declared.policy)));
     };
     let host = host.as_str().ok_or("address: must be text")?;
     let port = port

@@ -27,7 +27,7 @@ impl Fanout {
         request.len() > MANY
     }
 
-    /// Whether a stream that ends leaves so much behind that this is for another thread.
+    /// Whether a stream that ends leaves more behind than should be done here: this is for another thread.
     #[must_use]
     pub fn leaves_much(registration: &Registration) -> bool {
         registration.subscriber.stream().asked().nth(MANY).is_some()

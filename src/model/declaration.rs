@@ -30,14 +30,6 @@ fn slip(key: Key) -> String {
     )
 }
 
-/// All names of keys.
-fn known() -> String {
-    let keys = Key::ALL.iter().flat_map(|key| key.row().names());
-    let reserved = RESERVED.iter().map(|reserved| reserved.name.to_owned());
-    let names: Vec<String> = keys.chain(reserved).collect();
-    names.join(", ")
-}
-
 /// Reads a table of keys (already without their prefix). `entry` is the
 /// registry's name of it and stands in each issue.
 pub fn parse<'a>(
@@ -66,7 +58,7 @@ pub fn parse<'a>(
                 None if RESERVED.iter().any(|reserved| reserved.name == name) => {
                     "reserved, has no effect in this version".to_owned()
                 }
-                None => format!("not a key of ours, ignored (known: {})", known()),
+                None => "not a key of ours, ignored; `xds-bridge keys` lists all".to_owned(),
             });
             continue;
         };

@@ -204,6 +204,7 @@ mod tests {
             all_unhealthy,
             connect_timeout,
             idle_timeout,
+            shows_certificate: _,
             declared: _,
         } = cluster;
         let action = |a: &Action| {

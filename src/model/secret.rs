@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+/// What a file holds.
+pub type Pem = Arc<[u8]>;
+
 /// All of them, by name.
 pub type Secrets = BTreeMap<Arc<str>, Secret>;
 
@@ -11,7 +14,7 @@ pub type Secrets = BTreeMap<Arc<str>, Secret>;
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret {
     /// Who the holder is: the chain, leaf first, and its key.
-    pub identity: Option<(Arc<[u8]>, Arc<[u8]>)>,
+    pub identity: Option<(Pem, Pem)>,
     /// Whom the holder trusts.
     pub ca: Option<Arc<[u8]>>,
 }

@@ -333,7 +333,11 @@ impl Planner {
         known.owned.replace(planned, steps);
         let mut claimed = claims(service, &effective, &self.network.exposures);
         claimed.issues.extend(grpc);
-        claimed.issues.extend(slips(service, &self.network.exposures, &self.network.clusters.secrets));
+        claimed.issues.extend(slips(
+            service,
+            &self.network.exposures,
+            &self.network.clusters.secrets,
+        ));
         if service.instances.is_empty() && service.kept.is_none() {
             documents_alone(&mut claimed);
         }

@@ -28,7 +28,7 @@ pub struct Scene {
 #[derive(Clone, Debug)]
 pub enum Proposal {
     /// A policy document, in the place of the one that is there.
-    Policy(Policy),
+    Policy(Box<Policy>),
     /// An instance, in the place of one with the same id.
     Instance(Instance),
 }
@@ -116,7 +116,7 @@ impl Scene {
             });
         let record = Arc::make_mut(&mut records[at].1);
         match proposal {
-            Proposal::Policy(policy) => record.policy = Some(policy),
+            Proposal::Policy(policy) => record.policy = Some(*policy),
             Proposal::Instance(instance) => {
                 record.instances.retain(|other| other.id != instance.id);
                 record.instances.push(instance);
@@ -150,8 +150,8 @@ impl Scene {
         let mut outcome = Outcome::default();
         for step in planner.plan(&catalog, &names, now) {
             match step {
-                Step::Put(planned @ Planned::Cluster(..)) => {
-                    outcome.clusters.insert(planned.key(), planned);
+                Step::Put(cluster @ Planned::Cluster(..)) => {
+                    outcome.clusters.insert(cluster.key(), cluster);
                 }
                 Step::Put(_) | Step::Remove(_) => {}
                 Step::Host {

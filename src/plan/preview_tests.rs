@@ -67,7 +67,7 @@ fn shown(change: impl FnOnce(&mut Scene)) -> String {
 }
 
 fn policy(keys: &[(&str, &str)]) -> Proposal {
-    Proposal::Policy(declared(keys).policy)
+    Proposal::Policy(Box::new(declared(keys).policy))
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_proposal_changes_what_it_says_and_nothing_else() {
         internal * path=/cart: None -> Some("cart")
     "#]]
     .assert_eq(&shown(|s| {
-        s.propose(&"cart".into(), policy(&[("route", "path=/cart")]))
+        s.propose(&"cart".into(), policy(&[("route", "path=/cart")]));
     }));
     expect![[r#"
         internal web path=/: Some("web") -> Some("web")
@@ -88,14 +88,14 @@ fn a_proposal_changes_what_it_says_and_nothing_else() {
         s.propose(
             &"web".into(),
             policy(&[("timeout", "9s"), ("route", "host=api.x timeout=2s")]),
-        )
+        );
     }));
     expect![[r#"
         internal basket path=/: None -> Some("basket")
         cluster basket: Added
     "#]]
     .assert_eq(&shown(|s| {
-        s.propose(&"basket".into(), Proposal::Instance(instance("b1", &[])))
+        s.propose(&"basket".into(), Proposal::Instance(instance("b1", &[])));
     }));
 }
 
@@ -107,14 +107,14 @@ fn who_loses_requests_and_what_is_refused_is_named() {
         hurts
     "#]]
     .assert_eq(&shown(|s| {
-        s.propose(&"cart".into(), policy(&[("route", "host=api.x")]))
+        s.propose(&"cart".into(), policy(&[("route", "host=api.x")]));
     }));
     expect![[r#"
-        cart: expose: `edge` is not an exposure here (
+        cart/policy: expose: exposure `edge` is not in bridge
         hurts
     "#]]
     .assert_eq(&shown(|s| {
-        s.propose(&"cart".into(), policy(&[("expose", "edge")]))
+        s.propose(&"cart".into(), policy(&[("expose", "edge")]));
     }));
 }
 

@@ -4,12 +4,17 @@ use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::DataSource;
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::CombinedCertificateValidationContext;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::secret::Type;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_matcher::SanType;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig,
-    Secret as EnvoySecret, TlsCertificate,
+    Secret as EnvoySecret, SubjectAltNameMatcher, TlsCertificate, TlsParameters, UpstreamTlsContext,
 };
+use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
+use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::pb::google::protobuf::{Any, BoolValue};
 use prost::Message as _;
 
@@ -89,7 +94,7 @@ pub(super) fn named(name: &str) -> SdsSecretConfig {
     }
 }
 
-/// Whom Envoy's own machine trusts, where Debian and its kin, and Envoy's images, have it.
+/// Whom Envoy's own machine trusts, where Debian, and Envoy's images, have it.
 const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// What connections to the servers of a service begin with. What is unknown by its name is never sent: requests
@@ -97,7 +102,11 @@ const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 pub(super) fn upstream(service: &str, tls: &Tls, settings: &ClusterSettings) -> UpstreamTlsContext {
     let sni = tls.sni.as_deref().unwrap_or(service);
     let san = tls.san.as_deref().unwrap_or(sni);
-    let kind = if san.contains("://") { SanType::Uri } else { SanType::Dns };
+    let kind = if san.contains("://") {
+        SanType::Uri
+    } else {
+        SanType::Dns
+    };
     let wanted = CertificateValidationContext {
         match_typed_subject_alt_names: vec![SubjectAltNameMatcher {
             san_type: kind as i32,
@@ -110,11 +119,13 @@ pub(super) fn upstream(service: &str, tls: &Tls, settings: &ClusterSettings) -> 
         ..CertificateValidationContext::default()
     };
     let validation = match &tls.name {
-        Some(name) => ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
-            default_validation_context: Some(wanted),
-            validation_context_sds_secret_config: Some(named(&Secret::ca_name(name))),
-            ..CombinedCertificateValidationContext::default()
-        }),
+        Some(name) => {
+            ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
+                default_validation_context: Some(wanted),
+                validation_context_sds_secret_config: Some(named(&Secret::ca_name(name))),
+                ..CombinedCertificateValidationContext::default()
+            })
+        }
         None => ValidationContextType::ValidationContext(CertificateValidationContext {
             trusted_ca: Some(DataSource {
                 specifier: Some(Specifier::Filename(SYSTEM_CA.to_owned())),
@@ -131,7 +142,7 @@ pub(super) fn upstream(service: &str, tls: &Tls, settings: &ClusterSettings) -> 
     };
     UpstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
-            // As a client Envoy offers 1.2 at most, unless it is told otherwise.
+            // As a client Envoy offers 1.2 at most, unless this says otherwise.
             tls_params: Some(TlsParameters {
                 tls_maximum_protocol_version: TlsProtocol::TlSv13 as i32,
                 ..TlsParameters::default()

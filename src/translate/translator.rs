@@ -77,7 +77,7 @@ impl Translator {
         let changed = |(name, secret): &(&Arc<str>, &Secret)| renewed || before.get(*name) != Some(*secret);
         for (name, secret) in self.secrets.iter().filter(changed) {
             let drafts = secret::drafts(name, secret, &self.network);
-            drafts.into_iter().for_each(|draft| make(Update::Put(draft)));
+            drafts.into_iter().map(Update::Put).for_each(&mut *make);
         }
     }
 

@@ -49,7 +49,7 @@ impl Encoded {
         encoded
     }
 
-    /// None yet, with room for so many.
+    /// None yet, with room for this number.
     #[must_use]
     pub fn with_capacity(updates: usize) -> Self {
         Self {

@@ -26,6 +26,7 @@ const DEPENDS: &[&str] = &[
     "exposures.NAME.hosts",
     "exposures.NAME.service_hosts",
     "sources.NAME.wait",
+    "listeners.NAME.access_log_format",
 ];
 
 /// The keys of a row: `.key` continues the first one.
@@ -172,6 +173,20 @@ fn each_key_that_is_read_is_documented() {
 
 /// Bounds without a setting: the row, what stands there, and where it comes from.
 const FIXED: &[(&str, &str, &[&str])] = &[
+    (
+        "bytes of requests beyond the first MiB of each, of all connections",
+        "64 MiB a second",
+        &[
+            "const LARGE: usize = 1 << 20;",
+            "const TURN: usize = 64 << 10;",
+            "const TURNS: u32 = 1_024;",
+        ],
+    ),
+    (
+        "names and claims in one request",
+        "500,000, or twice `xds.max_names`",
+        &["const ENTRIES: usize = 500_000;"],
+    ),
     (
         "bytes of names: a stream",
         "32 MiB; 64 MiB",

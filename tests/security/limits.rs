@@ -163,7 +163,7 @@ async fn names_in_one_request() {
     let port = Port::start(Options::default(), 1, 100).await;
     let channel = port.plain().await.unwrap();
     let mut talk = Talk::open(&channel, "n", "edge").await.unwrap();
-    talk.say(Kind::Endpoints, names(400_001)).await;
+    talk.say(Kind::Endpoints, names(500_001)).await;
     assert_eq!(talk.hear().await.unwrap_err().code(), Code::ResourceExhausted);
     assert_eq!(port.metric(&refused("message_size")), 1);
     served(Ok(channel), "n", "edge").await.unwrap();

@@ -65,7 +65,7 @@ impl Held {
         }
     }
 
-    /// The first bytes; there have to be so many.
+    /// The first bytes; that number has to be there.
     pub(super) fn take(&mut self, length: usize) -> Self {
         let taken = match self {
             Self::One(bytes) => Self::One(bytes.split_to(length.min(bytes.len()))),

@@ -34,7 +34,7 @@ const SAVED: u32 = 16;
 const DECODERS: usize = 2;
 
 /// A request may have at least as many entries, whatever `xds.max_names` is.
-const ENTRIES: usize = 400_000;
+const ENTRIES: usize = 500_000;
 
 /// What all connections share.
 #[derive(Debug)]

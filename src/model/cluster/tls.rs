@@ -84,7 +84,11 @@ mod tests {
 
     #[test]
     fn it_is_shown_as_it_is_declared_and_wrong_ones_say_what_would_be_right() {
-        for text in ["shop", "system sni=api.x", "shop sni=a.x san=spiffe://shop/orders"] {
+        for text in [
+            "shop",
+            "system sni=api.x",
+            "shop sni=a.x san=spiffe://shop/orders",
+        ] {
             assert_eq!(Tls::parse(text).unwrap().to_string(), text);
         }
         for (text, word) in [

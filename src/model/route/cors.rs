@@ -9,7 +9,7 @@ use crate::text::clip;
 /// The most entries of one list.
 const MAX: usize = 32;
 
-/// What a browser is told.
+/// What a browser learns of a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cors {
     /// `*`, `https://shop.example.com:8443`, or `https://*.example.com` for all below; sorted.

@@ -39,7 +39,7 @@ impl RouteRule {
         let mut seen = BTreeSet::new();
         for part in parts(text)? {
             let Some((name, value)) = part.split_once('=') else {
-                return Err(format!("`{}` is not key=value ({})", clip(&part), known()));
+                return Err(format!("`{}` is not key=value; {}", clip(&part), meant(&part)));
             };
             if let Some(word) = WORDS.iter().find(|word| word.name == name) {
                 if !word.many && !seen.insert(word.name) {
@@ -58,7 +58,11 @@ impl RouteRule {
                     "`{name}=` is not acted on by this version; the rest of the route counts"
                 ));
             } else {
-                return Err(format!("`{}=` is not known in a route ({})", clip(name), known()));
+                return Err(format!(
+                    "`{}=` is not known in a route; {}",
+                    clip(name),
+                    meant(name)
+                ));
             }
         }
         Ok((rule(draft)?, warnings))
@@ -89,10 +93,17 @@ fn rule(mut draft: Draft) -> Result<RouteRule, String> {
     })
 }
 
-/// All words, for messages.
-fn known() -> String {
-    let words: Vec<String> = WORDS.iter().map(|word| format!("{}=", word.name)).collect();
-    words.join(", ")
+/// What was meant by a word that is none.
+fn meant(name: &str) -> String {
+    let near = WORDS
+        .iter()
+        .map(|word| (strsim::osa_distance(word.name, name), word.name))
+        .min()
+        .filter(|(distance, _)| *distance <= 2);
+    match near {
+        Some((_, near)) => format!("did you mean `{near}=`?"),
+        None => "`xds-bridge keys` lists the words of a route".to_owned(),
+    }
 }
 
 /// The words of a text: spaces part them, but not between quotes.

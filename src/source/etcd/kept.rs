@@ -24,7 +24,7 @@ pub(super) struct Entry<T> {
     bad: Vec<Issue>,
 }
 
-/// What is known of one key; told apart by the id in it.
+/// What is known of one key; known by the id in it.
 #[derive(Debug)]
 pub(super) enum Kept {
     /// One instance that has the id of its key and the time of its registration, and nothing wrong with it.

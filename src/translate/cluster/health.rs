@@ -33,8 +33,8 @@ pub(super) fn check(check: &HealthCheck, protocol: Protocol) -> Message {
                 })
                 .collect(),
             codec_client_type: match protocol {
-                Protocol::Http2 | Protocol::Grpc => CodecClientType::Http2 as i32,
-                Protocol::Http1 | Protocol::Tcp => CodecClientType::Http1 as i32,
+                Protocol::Http1 | Protocol::Https | Protocol::Tcp => CodecClientType::Http1 as i32,
+                _ => CodecClientType::Http2 as i32,
             },
             ..HttpHealthCheck::default()
         }),
