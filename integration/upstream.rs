@@ -131,7 +131,7 @@ async fn only_a_server_with_the_right_certificate_gets_requests() {
     }
     for host in ["other-name", "no-certificate", "other-ca", "unknown", "plain"] {
         let (status, body) = raw::get(at, host, "/").await.expect("an answer");
-        assert_eq!(status, 503, "{host}: {body}");
+        assert!([502, 503].contains(&status), "{host}: {status} {body}");
     }
     assert!(
         bridge.log().contains("tls: `nowhere` is no [tls.nowhere]"),
