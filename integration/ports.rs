@@ -72,7 +72,7 @@ async fn all_that_is_served_can_be_printed() {
     let bridge = Bridge::start(&nothing(folder.path())).await;
     let dump = bridge.text("/config_dump").await.expect("a dump");
     let read: serde_json::Value = serde_json::from_str(&dump).expect("JSON");
-    assert_eq!(read["configs"].as_array().map(Vec::len), Some(4));
+    assert_eq!(read["configs"].as_array().map(Vec::len), Some(5));
     for part in [
         "\"10.0.0.1\"",
         "api_listener",

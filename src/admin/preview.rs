@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{Admin, STOPPING};
 use crate::config::load_str;
@@ -33,6 +33,12 @@ pub(super) async fn plan(
     Query(query): Query<PlanQuery>,
     body: String,
 ) -> Response {
+    // Two plans of everything take a while, and memory: one at a time.
+    static ONE: Semaphore = Semaphore::const_new(1);
+    let Ok(_one) = ONE.try_acquire() else {
+        let busy = "another plan is on its way; try again in a moment\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, busy).into_response();
+    };
     let (reply, answer) = oneshot::channel();
     let sent = admin.orders.send(Order::Scene { reply }).await;
     let Some(before) = answer.await.ok().filter(|_| sent.is_ok()) else {

@@ -121,7 +121,7 @@ pub async fn run(
     for (name, info) in infos {
         sources.start(&mut tasks, &config, &name, info);
     }
-    sources.follow_secrets(&mut tasks, &config);
+    sources.follow_secrets(&mut tasks, &config, &config);
     let (opened, listens) = watch::channel(false);
     let admin = Admin {
         fanout: fanout.clone(),
@@ -179,7 +179,15 @@ async fn supervise(
             },
             Some(new) = reloads.recv() => {
                 sources.apply(tasks, &config, &new).await;
-                config = new;
+                // What takes a restart is in force as it was.
+                config = Config {
+                    xds: config.xds,
+                    admin: config.admin,
+                    log: config.log,
+                    cache: config.cache,
+                    limits: config.limits,
+                    ..new
+                };
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -44,19 +44,23 @@ impl Contents {
 
     /// What Envoy can use.
     fn secret(&self) -> Result<Secret, PemError> {
-        if let Some((certificate, key)) = &self.identity {
-            usable_pair(certificate, key)?;
-        }
-        if let Some(ca) = &self.ca {
-            ca.roots()?;
-        }
-        let bytes = |file: &PemFile| -> Arc<[u8]> { file.bytes().into() };
+        let identity = match &self.identity {
+            Some((certificate, key)) => {
+                usable_pair(certificate, key)?;
+                Some((certificate.chain_only()?, key.key_only()?))
+            }
+            None => None,
+        };
+        let ca = match &self.ca {
+            Some(ca) => {
+                ca.roots()?;
+                Some(ca.chain_only()?)
+            }
+            None => None,
+        };
         Ok(Secret {
-            identity: self
-                .identity
-                .as_ref()
-                .map(|(chain, key)| (bytes(chain), bytes(key))),
-            ca: self.ca.as_ref().map(bytes),
+            identity: identity.map(|(chain, key)| (chain.into(), key.into())),
+            ca: ca.map(Into::into),
         })
     }
 }
@@ -65,6 +69,16 @@ impl Contents {
 struct Followed {
     files: SecretFiles,
     steady: Steady,
+}
+
+/// Whether keys may be given to whoever may connect to this port.
+pub(super) fn may_be_given(running: &Config) -> bool {
+    let certified = running
+        .xds
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.client_ca.is_some());
+    certified || running.xds.listen.ip().is_loopback()
 }
 
 /// What of `[tls.NAME]` cannot be used now, with the reason.
@@ -76,8 +90,11 @@ pub fn unusable(config: &Config) -> Vec<(Arc<str>, String)> {
         .collect()
 }
 
-/// What the files hold now, for the first generation; what is wrong with one is logged.
-fn first(files: &BTreeMap<Arc<str>, SecretFiles>) -> (BTreeMap<Arc<str>, Followed>, Secrets) {
+/// What the files hold now, for the first generation; what is wrong with one is logged, and what was known of it stays.
+fn first(
+    files: &BTreeMap<Arc<str>, SecretFiles>,
+    known: &Secrets,
+) -> (BTreeMap<Arc<str>, Followed>, Secrets) {
     let (mut followed, mut secrets) = (BTreeMap::new(), Secrets::new());
     for (name, files) in files {
         let contents = Contents::read(files);
@@ -86,11 +103,18 @@ fn first(files: &BTreeMap<Arc<str>, SecretFiles>) -> (BTreeMap<Arc<str>, Followe
             .map_or_else(|e| fingerprint(Err::<[_; 0], _>(e)), Contents::fingerprint);
         match contents.and_then(|contents| contents.secret()) {
             Ok(secret) => drop(secrets.insert(name.clone(), secret)),
-            Err(error) => tracing::error!(
-                tls = &**name,
-                error = chain(&error),
-                "cannot be used: not served, and tried again when the files change"
-            ),
+            Err(error) => {
+                let before = known
+                    .get(name)
+                    .filter(|secret| secret.fits(files.identity.is_some(), files.ca.is_some()));
+                tracing::error!(
+                    tls = &**name,
+                    error = chain(&error),
+                    served = before.is_some(),
+                    "cannot be used: what was served of it stays, and it is tried again when the files change"
+                );
+                secrets.extend(before.map(|secret| (name.clone(), secret.clone())));
+            }
         }
         let steady = Steady::new(seen);
         let files = files.clone();
@@ -128,16 +152,23 @@ fn look(followed: &mut BTreeMap<Arc<str>, Followed>, secrets: &mut Secrets) -> b
 /// Follows the files until `stop`; the hub gets what they hold.
 pub(super) async fn follow(
     files: BTreeMap<Arc<str>, SecretFiles>,
+    known: Arc<Mutex<Secrets>>,
     orders: mpsc::Sender<Order>,
     stop: CancellationToken,
 ) {
-    let Ok((mut followed, mut secrets)) = tokio::task::spawn_blocking(move || first(&files)).await else {
+    let before = known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let Ok((mut followed, mut secrets)) = tokio::task::spawn_blocking(move || first(&files, &before)).await
+    else {
         return;
     };
     let mut news = true;
     loop {
         if std::mem::take(&mut news) {
             let secrets = secrets.clone();
+            known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone_from(&secrets);
             if orders.send(Order::Secrets { secrets }).await.is_err() {
                 return;
             }

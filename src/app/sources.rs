@@ -1,6 +1,6 @@
 //! Sources as tasks: each is started, replaced and stopped while the rest goes on, and the hub knows of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -27,6 +27,8 @@ pub(super) struct Sources {
     orders: mpsc::Sender<Order>,
     overview: watch::Receiver<Overview>,
     budget: Budget,
+    /// What was read last of the files of `[tls.NAME]`.
+    secrets: Arc<Mutex<Secrets>>,
 }
 
 /// What the hub has to know of a source. `None`: it is not configured.
@@ -55,7 +57,7 @@ fn task(name: &str) -> String {
 }
 
 impl Sources {
-    pub(super) const fn new(
+    pub(super) fn new(
         events: mpsc::Sender<Event>,
         orders: mpsc::Sender<Order>,
         overview: watch::Receiver<Overview>,
@@ -66,6 +68,7 @@ impl Sources {
             orders,
             overview,
             budget,
+            secrets: Arc::default(),
         }
     }
 
@@ -90,12 +93,24 @@ impl Sources {
     }
 
     /// Starts to follow the files of `[tls.NAME]`, where there are any.
-    pub(super) fn follow_secrets(&self, tasks: &mut Tasks, config: &Config) {
+    /// `running`: what the discovery port was opened by.
+    pub(super) fn follow_secrets(&self, tasks: &mut Tasks, running: &Config, config: &Config) {
         if config.tls.is_empty() {
             return;
         }
-        let (files, orders) = (config.tls.clone(), self.orders.clone());
-        tasks.spawn(SECRETS, |stop| secrets::follow(files, orders, stop));
+        let mut files = config.tls.clone();
+        if !secrets::may_be_given(running) {
+            for (name, files) in &mut files {
+                if files.identity.take().is_some() {
+                    tracing::warn!(
+                        tls = &**name,
+                        "its key is not given to anybody before a restart: who connects now shows no certificate"
+                    );
+                }
+            }
+        }
+        let (orders, known) = (self.orders.clone(), self.secrets.clone());
+        tasks.spawn(SECRETS, |stop| secrets::follow(files, known, orders, stop));
     }
 
     /// Does what leads from one configuration to the other. What it cannot do is logged.
@@ -120,7 +135,7 @@ impl Sources {
                 }
                 Step::Secrets => {
                     tasks.stop(SECRETS).await;
-                    self.follow_secrets(tasks, new);
+                    self.follow_secrets(tasks, old, new);
                     if new.tls.is_empty() {
                         let secrets = Secrets::new();
                         let _ = self.orders.send(Order::Secrets { secrets }).await;

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -134,6 +135,29 @@ impl PemFile {
         PrivateKeyDer::from_pem_slice(&self.bytes).map_err(|source| self.holds_no("private key", source))
     }
 
+    /// Its certificates in PEM, and nothing else that stands in the file: a key beside them is nobody's.
+    ///
+    /// # Errors
+    /// [`PemError::Pem`]
+    pub fn chain_only(&self) -> Result<Vec<u8>, PemError> {
+        let chain = self.certificates()?;
+        Ok(chain.iter().flat_map(|der| block("CERTIFICATE", der)).collect())
+    }
+
+    /// The first private key in PEM, and nothing else.
+    ///
+    /// # Errors
+    /// [`PemError::Pem`]
+    pub fn key_only(&self) -> Result<Vec<u8>, PemError> {
+        let key = self.key()?;
+        let label = match &key {
+            PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+            PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+            _ => "PRIVATE KEY",
+        };
+        Ok(block(label, key.secret_der()))
+    }
+
     fn holds_no(&self, what: &'static str, source: rustls::pki_types::pem::Error) -> PemError {
         PemError::Pem {
             path: self.path.clone(),
@@ -141,6 +165,18 @@ impl PemFile {
             source,
         }
     }
+}
+
+/// One block of PEM.
+fn block(label: &str, der: &[u8]) -> Vec<u8> {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let mut block = format!("-----BEGIN {label}-----\n").into_bytes();
+    for line in text.as_bytes().chunks(64) {
+        block.extend_from_slice(line);
+        block.push(b'\n');
+    }
+    block.extend_from_slice(format!("-----END {label}-----\n").as_bytes());
+    block
 }
 
 /// Whether a chain and a key belong together.

@@ -5,7 +5,9 @@
 //! the instance stays. What takes its place is decided by `catalog::last_good`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use super::cluster::Tls;
 use super::issue::Issue;
 use super::key::Key;
 pub use super::keys::{MAX_LABEL, MAX_ROUTES, Spelling};
@@ -131,6 +133,10 @@ impl Declared {
 
     /// Notes that a key is there and cannot be read.
     pub fn slip(&mut self, key: Key) {
+        if key == Key::Tls && self.policy.cluster.tls.is_none() {
+            // It wants to be encrypted, and nobody knows how: nothing goes there in the clear.
+            self.policy.cluster.tls = Some(Arc::new(Tls::unreadable()));
+        }
         if key.is_policy() {
             self.policy.slips.insert(key);
         } else {

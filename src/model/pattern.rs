@@ -12,6 +12,10 @@ use crate::text::clip;
 const MAX: usize = 512;
 /// How often a part may be repeated at most, also by repetitions within each other. RE2 refuses more than 1,000.
 const MAX_REPEATED: u32 = 1_000;
+/// Instructions of RE2 that an expression may take. Envoy refuses more than 100, and an estimate may be wrong by some.
+const MAX_SIZE: u32 = 85;
+/// What a character outside of ASCII may be takes several instructions, where the expression is read as UTF-8.
+const WIDE: u32 = 10;
 /// How deep groups may stand in each other.
 const MAX_DEPTH: u32 = 20;
 
@@ -33,9 +37,77 @@ pub fn check(text: &str) -> Result<usize, String> {
         return Err(bad("it holds visible ASCII characters only"));
     }
     let ast = parsed(text).map_err(|error| bad(&error.kind().to_string()))?;
+    if text.contains("{,") {
+        return Err(bad("a repetition begins with a number: {0,3}"));
+    }
     let mut groups = 0;
     common(&ast, 1, &mut groups).map_err(|what| bad(&format!("{what} is not in RE2")))?;
+    if size(&ast, text.contains("(?i")) > MAX_SIZE {
+        return Err(bad(
+            "it is too large for Envoy; repeat less, or match a shorter part of it",
+        ));
+    }
     Ok(groups)
+}
+
+/// About how many instructions RE2 makes of it, rather too many than too few.
+fn size(ast: &Ast, any_case: bool) -> u32 {
+    match ast {
+        Ast::Empty(_) | Ast::Flags(_) => 0,
+        Ast::Dot(_) | Ast::ClassUnicode(_) => WIDE,
+        Ast::Assertion(_) => 1,
+        // Two letters have a third form outside of ASCII.
+        Ast::Literal(literal) if any_case && matches!(literal.c, 'k' | 'K' | 's' | 'S') => 4,
+        Ast::Literal(_) => 1,
+        Ast::ClassPerl(class) if class.negated => WIDE,
+        Ast::ClassPerl(_) => 4,
+        Ast::ClassBracketed(class) if class.negated => WIDE + items(&class.kind),
+        Ast::ClassBracketed(class) => items(&class.kind).saturating_mul(if any_case { 3 } else { 1 }),
+        Ast::Repetition(repetition) => {
+            let one = size(&repetition.ast, any_case);
+            match &repetition.op.kind {
+                RepetitionKind::ZeroOrOne | RepetitionKind::ZeroOrMore | RepetitionKind::OneOrMore => one + 1,
+                RepetitionKind::Range(range) => {
+                    let most = match range {
+                        RepetitionRange::Exactly(n) => *n,
+                        RepetitionRange::AtLeast(n) => n + 1,
+                        RepetitionRange::Bounded(_, n) => *n,
+                    };
+                    (one + 1).saturating_mul(most)
+                }
+            }
+        }
+        Ast::Group(group) => {
+            let captures = !matches!(group.kind, GroupKind::NonCapturing(_));
+            size(&group.ast, any_case).saturating_add(if captures { 2 } else { 0 })
+        }
+        Ast::Alternation(all) => {
+            let parts = all.asts.iter().map(|ast| size(ast, any_case).saturating_add(1));
+            parts.fold(0, u32::saturating_add)
+        }
+        Ast::Concat(all) => all
+            .asts
+            .iter()
+            .map(|ast| size(ast, any_case))
+            .fold(0, u32::saturating_add),
+    }
+}
+
+/// Ranges of a class.
+fn items(set: &ClassSet) -> u32 {
+    let one = |item: &ClassSetItem| match item {
+        ClassSetItem::Perl(class) if class.negated => WIDE,
+        ClassSetItem::Ascii(class) if class.negated => WIDE,
+        ClassSetItem::Perl(_) | ClassSetItem::Ascii(_) => 4,
+        _ => 1,
+    };
+    match set {
+        ClassSet::Item(ClassSetItem::Union(union)) => {
+            union.items.iter().map(one).fold(0, u32::saturating_add)
+        }
+        ClassSet::Item(item) => one(item),
+        ClassSet::BinaryOp(_) => WIDE,
+    }
 }
 
 fn parsed(text: &str) -> Result<Ast, Box<ast::Error>> {
@@ -63,6 +135,9 @@ fn common(ast: &Ast, repeated: u32, groups: &mut usize) -> Result<(), String> {
             ClassSet::Item(item) => item_of(item),
             ClassSet::BinaryOp(_) => Err("an operation on classes".to_owned()),
         },
+        Ast::Repetition(repetition) if matches!(*repetition.ast, Ast::Repetition(_)) => {
+            Err("a repetition of a repetition".to_owned())
+        }
         Ast::Repetition(repetition) => {
             let most = match &repetition.op.kind {
                 RepetitionKind::ZeroOrOne | RepetitionKind::ZeroOrMore | RepetitionKind::OneOrMore => 1,
@@ -164,7 +239,8 @@ mod tests {
             ("/orders/[0-9]+", 0),
             (r"/v(\d+)/(?P<rest>.*)", 2),
             ("(?i)/Orders(?:/.*)?", 0),
-            (r"^/a\.b/[^/]{1,64}$", 0),
+            (r"^/a\.b/[^/]{1,5}$", 0),
+            (r"/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", 0),
             ("/a|/b", 0),
             (r"/[\w.-]*", 0),
             ("[[:alpha:]]+", 0),
@@ -198,6 +274,14 @@ mod tests {
             "/ä",
             r"\141",
             "a**b(",
+            "/a**",
+            "/a+*",
+            "/a{2}{3}",
+            "/a???",
+            "a{,3}",
+            r"^/a\.b/[^/]{1,64}$",
+            "/a{100}",
+            "/.{10}",
         ] {
             assert!(check(text).is_err(), "{text}");
         }

@@ -20,6 +20,12 @@ pub struct Secret {
 }
 
 impl Secret {
+    /// Whether it has what is wanted of it.
+    #[must_use]
+    pub const fn fits(&self, identity: bool, ca: bool) -> bool {
+        self.identity.is_some() == identity && self.ca.is_some() == ca
+    }
+
     /// The name of the resource that holds the CA.
     #[must_use]
     pub fn ca_name(name: &str) -> String {

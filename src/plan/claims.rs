@@ -122,7 +122,18 @@ fn declared(
     claimed: &mut Claimed,
 ) {
     for EffectiveRoute { rule, action } in &effective.routes {
-        match hosts_of(rule, exposure).and_then(|hosts| allowed(service, rule, exposure).map(|()| hosts)) {
+        if let Some(other) = foreign(service, rule).filter(|_| **name != *INTERNAL) {
+            let reason = format!(
+                "route: it sends requests to `{other}`, which need not be for callers of exposure `{name}`: that takes a \
+                 policy document of `{}` with this route; this route is left out",
+                service.name
+            );
+            claimed.issues.push(Issue::warning(&*service.name, reason));
+            continue;
+        }
+        match hosts_of(service, rule, exposure)
+            .and_then(|hosts| allowed(service, rule, exposure).map(|()| hosts))
+        {
             Ok(hosts) => claimed.claims.extend(
                 hosts
                     .into_iter()
@@ -134,6 +145,15 @@ fn declared(
             }
         }
     }
+}
+
+/// Where each service is that says nothing, and each may call each other.
+const INTERNAL: &str = "internal";
+
+/// Another service that a declaration of instances alone sends requests to.
+fn foreign<'a>(service: &Service, rule: &'a RouteRule) -> Option<&'a str> {
+    let mut others = rule.extras.services().filter(|other| **other != *service.name);
+    others.next().filter(|_| !service.documented)
 }
 
 fn claim(
@@ -172,18 +192,21 @@ fn relation_of(service: &Service, exposure: &Exposure, host: &str, matcher: &Mat
 }
 
 /// The hosts a route stands under: its own, if it may claim that, or all of the exposure.
-fn hosts_of(rule: &RouteRule, exposure: &Exposure) -> Result<Vec<String>, String> {
+fn hosts_of(service: &Service, rule: &RouteRule, exposure: &Exposure) -> Result<Vec<String>, String> {
     if rule.hosts.is_empty() {
         return Ok(exposure.hosts.clone());
     }
     let may = |host: &&String| {
-        exposure
-            .hosts
-            .iter()
-            .any(|pattern| pattern == *host || is_below(pattern, host))
+        let known = exposure.hosts.iter().any(|pattern| pattern == *host);
+        let below = exposure.hosts.iter().any(|pattern| is_below(pattern, host));
+        known || (below && (!host.starts_with('*') || service.documented))
     };
     match rule.hosts.iter().find(|host| !may(host)) {
         None => Ok(rule.hosts.clone()),
+        Some(host) if host.starts_with('*') => Err(format!(
+            "host `{host}` may not be claimed: Envoy would give it all requests of its hosts that routes of wider ones \
+             have, so it must be one of the exposure's own, or stand in a policy document"
+        )),
         Some(host) => Err(format!("host `{host}` may not be claimed")),
     }
 }

@@ -120,17 +120,35 @@ fn not_the_owner(host: &str, claim: &Claim, owner: &str) -> Issue {
 fn specificity<'a>(wish: &'a Wish<'_>) -> impl Ord + use<'a> {
     let paths = &wish.paths;
     let kind = match paths {
-        Paths::Exactly(_) | Paths::Pattern(_) => 0,
+        Paths::Exactly(_) => 0,
         Paths::Segments(_) => 1,
         Paths::Characters(_) => 2,
+        // It may be no narrower than the others: `/orders.*` holds all of `/orders`.
+        Paths::Pattern(_) => 3,
     };
+    let criteria = wish.claim.criteria.iter();
     (
         Reverse((matches!(paths, Paths::Exactly(_)), paths.certain())),
         kind,
-        Reverse(wish.claim.criteria.len()),
+        Reverse(
+            criteria
+                .filter(|criterion| narrows(criterion, wish.claim))
+                .count(),
+        ),
         paths,
         &wish.claim.criteria,
     )
+}
+
+/// Whether a criterion puts a route before others of the same paths. What nearly each request fulfils would let a
+/// newcomer take the requests of all that say less.
+fn narrows(criterion: &Criterion, claim: &Claim) -> bool {
+    let trusted = claim.documented || claim.relation != Relation::Other;
+    match criterion {
+        Criterion::Header { not, .. } => trusted || !not,
+        Criterion::Method(methods) => trusted || methods.len() <= 2,
+        Criterion::Query { .. } | Criterion::Cookie { .. } => true,
+    }
 }
 
 /// Puts the routes of a host in the order of their priorities. One that an instance declares on a host that others

@@ -22,6 +22,15 @@ pub struct Tls {
 }
 
 impl Tls {
+    /// Of a service whose declaration cannot be read: no server is trusted.
+    #[must_use]
+    pub fn unreadable() -> Self {
+        Self {
+            name: Some("(unreadable)".into()),
+            ..Self::default()
+        }
+    }
+
     /// Reads `shop`, `shop sni=orders.example.com`, `system sni=api.example.com san=…`.
     ///
     /// # Errors

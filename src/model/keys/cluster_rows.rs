@@ -204,7 +204,7 @@ pub(super) const TLS: Row = Row {
            bridge.toml (or `system`: whom Envoy's machine trusts): `shop`, `shop sni=orders.example.com \
            san=spiffe://shop/orders`; a certificate in `[tls.NAME]` is shown to them",
     default: "none; with protocol `https`, `https2` or `grpcs`: `system`. `sni`: the service's name; `san`: as `sni`",
-    fallback: "declares no TLS but that of its protocol",
+    fallback: "gets no requests of its service: nothing is sent unencrypted instead",
     value: Value::Service(&Field {
         get: |policy: &Policy| &policy.cluster.tls,
         set: |policy| &mut policy.cluster.tls,

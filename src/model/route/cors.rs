@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::criterion::is_token;
 use super::host::is_host;
+use crate::model::pattern;
 use crate::text::clip;
 
 /// The most entries of one list.
@@ -34,7 +35,10 @@ pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
             .or_else(|| origin.strip_prefix("http://"));
         let Some(rest) = rest else { return origin == "*" };
         let (host, port) = rest.split_once(':').unwrap_or((rest, "1"));
-        is_host(host.strip_prefix("*.").unwrap_or(host)) && port.parse::<u16>().is_ok_and(|port| port > 0)
+        let reads = expression(origin).is_none_or(|expression| pattern::check(&expression).is_ok());
+        reads
+            && is_host(host.strip_prefix("*.").unwrap_or(host))
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
     };
     list(text, fits).ok_or_else(|| {
         format!(
@@ -43,6 +47,17 @@ pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
             clip(text)
         )
     })
+}
+
+/// What an origin below a host must match, `https://*.example.com`; `None`: it is exact, or any.
+#[must_use]
+pub fn expression(origin: &str) -> Option<String> {
+    let (scheme, rest) = origin.split_once("*.")?;
+    Some(format!(
+        "{}(?:[A-Za-z0-9_-]+\\.)+{}",
+        pattern::escape(scheme),
+        pattern::escape(rest)
+    ))
 }
 
 /// Reads names of methods or headers.

@@ -101,6 +101,7 @@ impl Criterion {
                 clip(text)
             ));
         }
+        pattern::check(&methods.join("|")).map_err(|error| format!("`method=`: {error}"))?;
         Ok(Self::Method(methods))
     }
 
@@ -125,8 +126,28 @@ impl Criterion {
 
     /// Reads the value of `cookie=`, `cookie-prefix=` or `cookie-regex=`.
     pub(super) fn cookie(word: &str, declared: &str) -> Result<Self, String> {
-        compared(word, declared).map(|(name, test)| Self::Cookie { name, test })
+        let (name, test) = compared(word, declared)?;
+        pattern::check(&cookie_expression(&name, &test)).map_err(|_| {
+            format!(
+                "`{word}={}` is too long for Envoy to look for in cookies",
+                clip(declared)
+            )
+        })?;
+        Ok(Self::Cookie { name, test })
     }
+}
+
+/// What the header of cookies as a whole must match. Envoy's own matcher of cookies came with 1.37; this is read by
+/// each version.
+#[must_use]
+pub fn cookie_expression(name: &str, test: &Test) -> String {
+    let value = match test {
+        Test::Present => "[^;]*".to_owned(),
+        Test::Exact(text) => pattern::escape(text),
+        Test::Prefix(text) => pattern::escape(text) + "[^;]*",
+        Test::Regex(regex) => format!("(?:{regex})"),
+    };
+    format!("(?:.*; ?)?{}={value}(?:;.*)?", pattern::escape(name))
 }
 
 /// Whether it can be the name of a header.

@@ -9,7 +9,7 @@ use super::headers::{HeaderChange, How, Side};
 use super::instead::{Redirect, RedirectPath};
 use super::matcher::Matcher;
 use super::retry::Retry;
-use super::rewrite::Rewrite;
+use super::rewrite::{Rewrite, replaceable};
 
 /// A route while it is read.
 #[derive(Default)]
@@ -84,11 +84,15 @@ impl Draft {
         if let Some(rewrite) = &self.extras.rewrite {
             rewrite.fits(matcher)?;
         }
-        let kept = |redirect: &Redirect| matches!(redirect.path, Some(RedirectPath::Matched(_)));
-        if matches!(&self.extras.target, Target::Redirect(redirect) if kept(redirect))
-            && matches!(matcher, Matcher::Regex(_))
+        if let Target::Redirect(Redirect {
+            path: Some(RedirectPath::Matched(by)),
+            ..
+        }) = &self.extras.target
         {
-            return Err("`redirect=` with a * at its end needs `path=` or `exact=`".to_owned());
+            if matches!(matcher, Matcher::Regex(_)) {
+                return Err("`redirect=` with a * at its end needs `path=` or `exact=`".to_owned());
+            }
+            replaceable(matcher, by)?;
         }
         Ok(())
     }

@@ -31,6 +31,18 @@ impl RouteRule {
     /// # Errors
     /// As those of [`Self::parse`].
     pub fn read(text: &str) -> Result<(Self, Vec<String>), String> {
+        let (rule, warnings) = Self::read_once(text)?;
+        // It is kept as it is shown, in the last known state.
+        match Self::read_once(&rule.to_string()) {
+            Ok((again, _)) if again == rule => Ok((rule, warnings)),
+            _ => Err(format!(
+                "`{}` cannot be written down again: use fewer quotes and backslashes",
+                clip(text)
+            )),
+        }
+    }
+
+    fn read_once(text: &str) -> Result<(Self, Vec<String>), String> {
         if text.len() > MAX {
             return Err(format!("a route has at most {MAX} bytes"));
         }

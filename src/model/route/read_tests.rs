@@ -160,6 +160,19 @@ fn a_wrong_route_says_what_would_be_right() {
         ("path=/a upgrade=connect", "websocket"),
         ("path=/a hash=user", "header:NAME"),
         ("path=\"/a", "not closed"),
+        (r#"path=/ header=x:"\""a\"#, "written down again"),
+        (
+            "path=/ cookie=session:0123456789012345678901234567890123456789012345678901234567890123456789",
+            "too long",
+        ),
+        (
+            "path=/ method=AAAAAAAAAAAAAAAAAA,BBBBBBBBBBBBBBBBBB,CCCCCCCCCCCCCCCCCC,DDDDDDDDDDDDDDDDDD,EEEEEEEEEEEEEEEEEE",
+            "too large",
+        ),
+        (
+            "path=/0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567 rewrite=/",
+            "too long",
+        ),
     ] {
         let message = RouteRule::parse(text).unwrap_err();
         assert!(message.contains(word), "{text:?} → {message}");

@@ -68,8 +68,30 @@ impl Rewrite {
                 Err("`rewrite=` needs `path=` or `exact=`; with `regex=` declare `regex-rewrite=`".to_owned())
             }
             (_, Matcher::Grpc(_)) => Err("the path of a gRPC call cannot be rewritten".to_owned()),
+            (Self::Matched(by), _) => replaceable(matcher, by),
             _ => Ok(()),
         }
+    }
+}
+
+/// What is replaced where whole segments of a path become one that ends with a slash.
+#[must_use]
+pub fn segments_expression(path: &str) -> String {
+    format!("^{}/?", pattern::escape(path))
+}
+
+/// Whether a path can be replaced by this one.
+pub(super) fn replaceable(matcher: &Matcher, by: &str) -> Result<(), String> {
+    match matcher {
+        Matcher::Prefix(path) if by.ends_with('/') => {
+            pattern::check(&segments_expression(path)).map(drop).map_err(|_| {
+                format!(
+                    "`path={}` is too long to be replaced by a path that ends with /",
+                    clip(path)
+                )
+            })
+        }
+        _ => Ok(()),
     }
 }
 

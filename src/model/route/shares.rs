@@ -96,7 +96,7 @@ impl Mirror {
     /// As it is declared.
     pub(super) fn show(&self) -> String {
         match self.millionths {
-            ALL => self.service.clone(),
+            ALL if !self.service.contains(':') => self.service.clone(),
             millionths => format!("{}:{}%", self.service, f64::from(millionths) / 10_000.0),
         }
     }

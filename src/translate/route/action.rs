@@ -28,11 +28,10 @@ use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
 
 use super::super::any::{duration, pack};
 use super::matching::regex;
-use crate::model::pattern::escape;
 use crate::model::route::hash::HashKey;
 use crate::model::route::instead::{Redirect, RedirectPath, Respond};
 use crate::model::route::retry::Retry;
-use crate::model::route::rewrite::Rewrite;
+use crate::model::route::rewrite::{Rewrite, segments_expression};
 use crate::model::route::shares::{Mirror, Part};
 use crate::model::{Action as Wanted, Extras, Paths, Target};
 use crate::plan::Claim;
@@ -192,10 +191,9 @@ enum Replaced {
 fn replaced(paths: &Paths, by: &str) -> Replaced {
     match paths {
         Paths::Segments(path) if path == "/" => Replaced::Prefix(format!("{}/", by.trim_end_matches('/'))),
-        Paths::Segments(path) if by.ends_with('/') => Replaced::Regex(substitute(
-            &format!("^{}/?", escape(path)),
-            &by.replace('\\', r"\\"),
-        )),
+        Paths::Segments(path) if by.ends_with('/') => {
+            Replaced::Regex(substitute(&segments_expression(path), &by.replace('\\', r"\\")))
+        }
         _ => Replaced::Prefix(by.to_owned()),
     }
 }

@@ -13,7 +13,7 @@ use super::super::any::pack;
 use super::super::listener::CORS;
 use super::matching::regex;
 use crate::model::Extras;
-use crate::model::pattern::escape;
+use crate::model::route::cors::expression;
 use crate::model::route::headers::{How, Side};
 
 /// The headers that a route changes.
@@ -81,12 +81,9 @@ pub(super) fn cors(extras: Option<&Extras>) -> HashMap<String, Any> {
 }
 
 fn allowed(origin: &str) -> StringMatcher {
-    let pattern = match origin.split_once("*.") {
+    let pattern = match expression(origin) {
         _ if origin == "*" => MatchPattern::SafeRegex(regex(".*".to_owned())),
-        Some((scheme, rest)) => {
-            let pattern = format!("{}(?:[A-Za-z0-9_-]+\\.)+{}", escape(scheme), escape(rest));
-            MatchPattern::SafeRegex(regex(pattern))
-        }
+        Some(below) => MatchPattern::SafeRegex(regex(below)),
         None => MatchPattern::Exact(origin.to_owned()),
     };
     StringMatcher {

@@ -7,8 +7,8 @@ use envoy_types::pb::envoy::config::route::v3::{HeaderMatcher, QueryParameterMat
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::pb::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher};
 
-use crate::model::pattern::escape;
 use crate::model::route::Test;
+use crate::model::route::criterion::cookie_expression;
 use crate::model::{Criterion, Paths};
 use crate::plan::Claim;
 
@@ -54,7 +54,7 @@ fn header(criterion: &Criterion) -> Option<HeaderMatcher> {
     let (name, test, not) = match criterion {
         Criterion::Method(methods) => (":method", method(methods), false),
         Criterion::Header { name, test, not } => (name.as_str(), test.clone(), *not),
-        Criterion::Cookie { name, test } => ("cookie", cookie(name, test), false),
+        Criterion::Cookie { name, test } => ("cookie", Test::Regex(cookie_expression(name, test)), false),
         Criterion::Query { .. } => return None,
     };
     let specifier = match compared(&test) {
@@ -75,17 +75,6 @@ fn method(methods: &[String]) -> Test {
         [one] => Test::Exact(one.clone()),
         many => Test::Regex(many.join("|")),
     }
-}
-
-/// Envoy's own matcher of cookies came with 1.37; this is read by each version.
-fn cookie(name: &str, test: &Test) -> Test {
-    let value = match test {
-        Test::Present => "[^;]*".to_owned(),
-        Test::Exact(value) => escape(value),
-        Test::Prefix(value) => escape(value) + "[^;]*",
-        Test::Regex(pattern) => format!("(?:{pattern})"),
-    };
-    Test::Regex(format!("(?:.*; ?)?{}={value}(?:;.*)?", escape(name)))
 }
 
 fn query(criterion: &Criterion) -> Option<QueryParameterMatcher> {
