@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+#[path = "configuration/external.rs"]
+mod external;
 #[path = "configuration/network.rs"]
 mod network;
 #[path = "configuration/sources.rs"]

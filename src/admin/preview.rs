@@ -79,6 +79,7 @@ fn changed(before: &Scene, service: Option<&str>, body: &str) -> Result<(Scene, 
                 overrides: config.overrides,
                 exposures: config.exposures,
                 listeners: config.listeners,
+                externals: config.externals,
             });
         }
     }

@@ -66,6 +66,7 @@ pub fn network(config: &Config) -> Network {
         overrides: config.overrides.clone(),
         exposures: config.exposures.clone(),
         listeners: config.listeners.clone(),
+        externals: config.externals.clone(),
     }
 }
 
@@ -117,6 +118,7 @@ mod tests {
             "[exposures.edge]\nhosts = [\"api.example.com\"]\n",
             "[listeners.l]\naddress = \"127.0.0.1:10000\"\nexposure = \"internal\"\n",
             "[clusters]\nretries = 1\n",
+            "[external.maps]\naddresses = [\"maps.example.com:80\"]\n",
         ] {
             assert_eq!(changed(A, &format!("{text}{A}")), [Step::Network], "{text}");
         }

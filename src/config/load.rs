@@ -12,6 +12,7 @@ use crate::model::Policy;
 use crate::model::overrides::{pattern, set};
 use crate::model::service::check_name;
 
+use super::external;
 use super::formats::Formats;
 use super::layers::opened;
 use super::reader::{Mistake, Section, named};
@@ -169,6 +170,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         .map(|(name, files)| (name.clone(), files.identity.is_some()))
         .collect();
     let listeners = listeners::read(&mut root, &exposures, &tls);
+    let externals = external::read(&mut root, &exposures);
     if xds.listen == admin.listen && xds.listen.port() != 0 {
         root.mistake(
             "admin.listen",
@@ -193,6 +195,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         exposures,
         listeners: listeners?,
         tls,
+        externals,
     })
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Layers, weakest first: defaults, the file, `XDS_BRIDGE__SECTION__KEY` variables.
 
+mod external;
 mod formats;
 mod layers;
 mod listeners;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::model::listener::{AccessLog, Bind, Listener, ListenerTls};
-pub use crate::model::network::{Clusters, Exposure, Owner};
+pub use crate::model::network::{Clusters, Dns, Exposure, External, Owner};
 pub use crate::model::overrides::Overrides;
 pub use crate::model::policy::OnAllUnhealthy;
 pub use formats::{Condition, Field, Format, Named, PRESETS, Pattern, Scheme, Value};
@@ -57,6 +58,8 @@ pub struct Config {
     pub listeners: BTreeMap<Arc<str>, Listener>,
     /// `[tls.NAME]`: what Envoys get by name.
     pub tls: BTreeMap<Arc<str>, SecretFiles>,
+    /// `[external.NAME]`
+    pub externals: BTreeMap<Arc<str>, External>,
 }
 
 /// `[tls.NAME]`: paths, relative to `bridge.toml`.

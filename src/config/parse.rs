@@ -120,6 +120,24 @@ pub(super) fn base_url(value: &str) -> Result<String, String> {
     }
 }
 
+/// `maps.example.com:80`, `10.0.0.7:80` or `[2001:db8::7]:80`.
+pub(super) fn host_and_port(value: &str) -> Result<(String, u16), String> {
+    let wrong = || format!("`{value}` must be HOST:PORT, such as maps.example.com:80 or 10.0.0.7:80");
+    if let Ok(address) = value.parse::<SocketAddr>() {
+        let ip = address.ip().to_canonical();
+        return if address.port() == 0 || ip.is_unspecified() {
+            Err(wrong())
+        } else {
+            Ok((ip.to_string(), address.port()))
+        };
+    }
+    let (host, port) = value.rsplit_once(':').ok_or_else(wrong)?;
+    match port.parse() {
+        Ok(port) if port > 0 && is_host(host) => Ok((host.to_ascii_lowercase(), port)),
+        _ => Err(wrong()),
+    }
+}
+
 /// A host that may be claimed: exact, `*.example.com`, or `*`.
 pub(super) fn host_pattern(value: &str) -> Result<String, String> {
     let rest = value.strip_prefix("*.").unwrap_or(value);

@@ -322,6 +322,21 @@ impl<'a> Section<'a> {
         all
     }
 
+    /// All values that are left, as texts; their keys are judged by whoever reads them.
+    pub(super) fn left(&mut self) -> Vec<(String, String)> {
+        let mut all = Vec::new();
+        for (key, value) in std::mem::take(&mut self.table) {
+            match &value.kind {
+                ValueKind::Table(_) | ValueKind::Array(_) | ValueKind::Nil => {
+                    self.blame(&key, "must be a single value".to_owned(), value.origin());
+                }
+                kind => all.push((key, kind.to_string())),
+            }
+        }
+        all.sort();
+        all
+    }
+
     /// Like [`Self::list`], and absent or empty is a mistake; `missing` says what would be
     /// right. Items that are wrong are reported as such, and not once more as missing.
     pub(super) fn need_list<T>(

@@ -37,7 +37,7 @@ pub use issue::{Issue, Severity};
 pub use key::Key;
 pub use keys::Spelling;
 pub use listener::{AccessLog, Bind, Listener, ListenerTls, LogFormat};
-pub use network::{Clusters, Exposure, Network, Owner};
+pub use network::{Clusters, Dns, Exposure, External, Network, Owner};
 pub use overrides::Overrides;
 pub use path::Paths;
 pub use policy::{Expose, InstanceKeys, OnAllUnhealthy, Policy, Protocol, State};

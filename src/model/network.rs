@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::listener::Listener;
 use super::overrides::Overrides;
 use super::path::Paths;
-use super::policy::OnAllUnhealthy;
+use super::policy::{OnAllUnhealthy, Policy};
 
 /// All that the operator defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,28 @@ pub struct Network {
     pub exposures: BTreeMap<Arc<str>, Exposure>,
     /// By name.
     pub listeners: BTreeMap<Arc<str>, Listener>,
+    /// What no registry knows, by name.
+    pub externals: BTreeMap<Arc<str>, External>,
+}
+
+/// A service that no registry knows: `[external.NAME]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct External {
+    /// As a policy document would declare it.
+    pub policy: Policy,
+    /// Host and port of each; none: it has routes only, to a cluster of its name in Envoy's own file, or to others.
+    pub addresses: Vec<(String, u16)>,
+    /// How Envoy finds the addresses of names. `None`: there are none but IP addresses.
+    pub dns: Option<Dns>,
+}
+
+/// How Envoy uses the addresses of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dns {
+    /// Each is a server.
+    Strict,
+    /// New connections go to the first one.
+    Logical,
 }
 
 impl Default for Network {
@@ -31,6 +53,7 @@ impl Default for Network {
             overrides: Overrides::default(),
             exposures: BTreeMap::from([("internal".into(), Exposure::internal())]),
             listeners: BTreeMap::new(),
+            externals: BTreeMap::new(),
         }
     }
 }

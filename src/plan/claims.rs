@@ -71,13 +71,12 @@ pub fn claims(service: &Service, effective: &Effective, exposures: &BTreeMap<Arc
         );
         claimed.issues.push(Issue::warning(&*service.name, reason));
     }
-    let named = match &effective.expose {
-        Expose::On(names) if effective.cluster.protocol != Protocol::Tcp => names,
-        Expose::On(_) | Expose::Nothing => return claimed,
-    };
-    for name in named {
-        match exposures.get_key_value(name.as_str()) {
-            Some((name, exposure)) => declared(service, effective, name, exposure, &mut claimed),
+    if effective.expose == Expose::Nothing || effective.cluster.protocol == Protocol::Tcp {
+        return claimed;
+    }
+    for (name, routes) in by_exposure(effective) {
+        match exposures.get_key_value(name) {
+            Some((name, exposure)) => declared(service, &routes, name, exposure, &mut claimed),
             None => {
                 let known = exposures.keys().map(|k| &**k).collect::<Vec<_>>().join(", ");
                 let reason = format!("expose: `{name}` is not an exposure here (there are: {known})");
@@ -114,14 +113,36 @@ pub fn claims(service: &Service, effective: &Effective, exposures: &BTreeMap<Arc
     claimed
 }
 
+/// The exposures that a service names, and those that single routes of it name, each with its routes.
+fn by_exposure(effective: &Effective) -> BTreeMap<&str, Vec<&EffectiveRoute>> {
+    let mut all: BTreeMap<&str, Vec<&EffectiveRoute>> = BTreeMap::new();
+    let of_service = match &effective.expose {
+        Expose::On(names) => &names[..],
+        Expose::Nothing => &[],
+    };
+    for name in of_service {
+        all.entry(name).or_default();
+    }
+    for route in &effective.routes {
+        let names = match &route.rule.expose[..] {
+            [] => of_service,
+            names => names,
+        };
+        for name in names {
+            all.entry(name).or_default().push(route);
+        }
+    }
+    all
+}
+
 fn declared(
     service: &Service,
-    effective: &Effective,
+    routes: &[&EffectiveRoute],
     name: &Arc<str>,
     exposure: &Exposure,
     claimed: &mut Claimed,
 ) {
-    for EffectiveRoute { rule, action } in &effective.routes {
+    for EffectiveRoute { rule, action } in routes {
         if let Some(other) = foreign(service, rule).filter(|_| **name != *INTERNAL) {
             let reason = format!(
                 "route: it sends requests to `{other}`, which need not be for callers of exposure `{name}`: that takes a \

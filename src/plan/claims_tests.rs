@@ -326,3 +326,22 @@ fn a_route_says_more_than_its_service_about_time() {
         .collect();
     assert_eq!(times, [(9, None), (0, None), (9, Some(1))]);
 }
+
+#[test]
+fn a_route_may_stand_on_other_exposures_than_its_service() {
+    let on = Some(Expose::On(vec!["edge".into()]));
+    let routes = ["path=/Orders/a", "path=/b expose=internal"];
+    let claimed = claimed_by(&service(on, &routes), &exposures());
+    assert_eq!(claimed.issues, []);
+    assert_eq!(
+        seen(&claimed),
+        [
+            r#"edge *.shop.example Prefix("/Orders/a")"#,
+            r#"edge api.example.com Prefix("/Orders/a")"#,
+            r#"internal * Prefix("/b")"#,
+            r#"internal orders Prefix("/")"#,
+        ]
+    );
+    let nowhere = claimed_by(&service(Some(Expose::Nothing), &routes), &exposures());
+    assert_eq!(nowhere, Claimed::default(), "none is none");
+}

@@ -116,9 +116,18 @@ fn not_the_owner(host: &str, claim: &Claim, owner: &str) -> Issue {
     Issue::warning(&*claim.cluster, reason)
 }
 
-/// Most specific first: Envoy takes the first route that matches.
 fn specificity<'a>(wish: &'a Wish<'_>) -> impl Ord + use<'a> {
-    let paths = &wish.paths;
+    let claim = wish.claim;
+    order(
+        &wish.paths,
+        &claim.criteria,
+        claim.documented || claim.relation != Relation::Other,
+    )
+}
+
+/// Most specific first, before priorities: Envoy takes the first route that matches. `trusted`: the claim is not one
+/// of instances alone on a host that others use, too.
+pub fn order<'a>(paths: &'a Paths, criteria: &'a [Criterion], trusted: bool) -> impl Ord + use<'a> {
     let kind = match paths {
         Paths::Exactly(_) => 0,
         Paths::Segments(_) => 1,
@@ -126,24 +135,19 @@ fn specificity<'a>(wish: &'a Wish<'_>) -> impl Ord + use<'a> {
         // It may be no narrower than the others: `/orders.*` holds all of `/orders`.
         Paths::Pattern(_) => 3,
     };
-    let criteria = wish.claim.criteria.iter();
+    let narrowing = criteria.iter().filter(|criterion| narrows(criterion, trusted));
     (
         Reverse((matches!(paths, Paths::Exactly(_)), paths.certain())),
         kind,
-        Reverse(
-            criteria
-                .filter(|criterion| narrows(criterion, wish.claim))
-                .count(),
-        ),
+        Reverse(narrowing.count()),
         paths,
-        &wish.claim.criteria,
+        criteria,
     )
 }
 
 /// Whether a criterion puts a route before others of the same paths. What nearly each request fulfils would let a
 /// newcomer take the requests of all that say less.
-fn narrows(criterion: &Criterion, claim: &Claim) -> bool {
-    let trusted = claim.documented || claim.relation != Relation::Other;
+fn narrows(criterion: &Criterion, trusted: bool) -> bool {
     match criterion {
         Criterion::Header { not, .. } => trusted || !not,
         Criterion::Method(methods) => trusted || methods.len() <= 2,

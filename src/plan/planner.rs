@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::callees::{has_api_listener, stopped, variants};
+use super::claims::Relation;
 use super::hosts::{Hosts, Touched};
 use super::slips::slips;
 use super::standing::{News, Standing};
 use super::step::{Key, Owned, Planned, Step};
 use super::{Claim, Claimed, Decisions, claims};
 use crate::catalog::Catalog;
-use crate::model::{Conflict, Effective, Issue, Network, Policy, Service};
+use crate::model::{Conflict, Effective, External, Issue, Network, Policy, Service};
 
 /// Remembers what was derived from each service, to tell what changes.
 #[derive(Debug)]
@@ -291,8 +292,16 @@ impl Planner {
         // Some may have left while there was no bridge.
         let remembered = self.standing.names().filter(|_| first);
         let planned = self.services.keys().filter(|_| renewed);
-        let others: BTreeSet<Arc<str>> = remembered.chain(planned).cloned().collect();
+        let network = self.network.clone();
+        let mut others: BTreeSet<Arc<str>> = remembered.chain(planned).cloned().collect();
+        others.extend(network.externals.keys().filter(|_| first || renewed).cloned());
         for name in touched.union(&others) {
+            if let Some(external) = network.externals.get(name) {
+                let registered = catalog.service_after(name, None);
+                let registered = registered.is_some_and(|service| !service.instances.is_empty());
+                self.external(name, external, registered, &mut steps, &mut hosts);
+                continue;
+            }
             let found = catalog.service_after(name, self.standing.elected(name));
             let service = self.standing.follow(name, found, now);
             let service = service.map(|service| Arc::new(self.network.overrides.apply(service)));
@@ -350,6 +359,54 @@ impl Planner {
             self.hosts
                 .replace(name, &known.claimed.claims, &claimed.claims, hosts);
             claimed.claims.shrink_to_fit(); // most services have one, and room for four was made
+            known.claimed = claimed;
+            self.news = true;
+        }
+    }
+
+    /// What the operator defines comes before what is registered by the same name.
+    fn external(
+        &mut self,
+        name: &Arc<str>,
+        external: &External,
+        registered: bool,
+        steps: &mut Vec<Step>,
+        hosts: &mut Touched,
+    ) {
+        let service = Service {
+            name: name.clone(),
+            policy: external.policy.clone(),
+            documented: true,
+            ..Service::default()
+        };
+        let effective = Effective::of(&service, &self.network.clusters);
+        let mut claimed = claims(&service, &effective, &self.network.exposures);
+        let mut planned = Vec::new();
+        if external.addresses.is_empty() {
+            // Without servers it is nobody to be called by its name.
+            claimed
+                .claims
+                .retain(|claim| claim.relation > Relation::Namesake || claim.relation < Relation::Own);
+            claimed
+                .issues
+                .retain(|issue| !issue.reason.starts_with("the name is no host name"));
+        } else {
+            planned.push(Planned::External(
+                name.clone(),
+                effective.cluster,
+                Arc::new(external.clone()),
+            ));
+        }
+        if registered {
+            let reason =
+                "the name is that of a section [external] in bridge.toml: its instances get no requests";
+            claimed.issues.push(Issue::warning(&**name, reason));
+        }
+        let known = self.services.entry(name.clone()).or_default();
+        known.owned.replace(planned, steps);
+        if known.claimed != claimed {
+            self.hosts
+                .replace(name, &known.claimed.claims, &claimed.claims, hosts);
             known.claimed = claimed;
             self.news = true;
         }

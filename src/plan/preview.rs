@@ -150,7 +150,7 @@ impl Scene {
         let mut outcome = Outcome::default();
         for step in planner.plan(&catalog, &names, now) {
             match step {
-                Step::Put(cluster @ Planned::Cluster(..)) => {
+                Step::Put(cluster @ (Planned::Cluster(..) | Planned::External(..))) => {
                     outcome.clusters.insert(cluster.key(), cluster);
                 }
                 Step::Put(_) | Step::Remove(_) => {}
@@ -200,7 +200,8 @@ pub fn difference(before: &Scene, after: &Scene) -> Difference {
         })
     });
     let settings = |planned: &Planned| match planned {
-        Planned::Cluster(_, settings) => Some(settings.clone()),
+        Planned::Cluster(_, settings) => Some((settings.clone(), None)),
+        Planned::External(_, settings, external) => Some((settings.clone(), Some(external.clone()))),
         _ => None,
     };
     let clusters = fates(&old.clusters, &new.clusters, |a, b| settings(a) == settings(b));

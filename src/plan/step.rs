@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::claims::Claim;
-use crate::model::{ClusterSettings, OnAllUnhealthy, Service};
+use crate::model::{ClusterSettings, External, OnAllUnhealthy, Service};
 use crate::xds::{Client, Kind};
 
 /// One thing to publish.
@@ -51,6 +51,8 @@ pub enum Callees {
 pub enum Planned {
     /// Its cluster.
     Cluster(Arc<str>, ClusterSettings),
+    /// The cluster of what no registry knows, with its addresses.
+    External(Arc<str>, ClusterSettings, Arc<External>),
     /// Its instances.
     Endpoints {
         /// Whose.
@@ -73,7 +75,7 @@ impl Planned {
     #[must_use]
     pub fn key(&self) -> Key {
         let (kind, client, name) = match self {
-            Self::Cluster(name, _) => (Kind::Cluster, Client::Envoy, name),
+            Self::Cluster(name, _) | Self::External(name, ..) => (Kind::Cluster, Client::Envoy, name),
             Self::Endpoints { service, .. } => (Kind::Endpoints, Client::Envoy, &service.name),
             Self::EndpointsFor(client, service, _) => (Kind::Endpoints, *client, &service.name),
             Self::ApiListener(name) => (Kind::Listener, Client::Envoy, name),
@@ -106,7 +108,7 @@ impl Inputs {
             Planned::Cluster(_, settings) => Self::Cluster(settings.clone()),
             Planned::ApiListener(_) => Self::Name,
             Planned::Stopped(_, _, why) => Self::Reason(why.clone()),
-            Planned::Endpoints { .. } | Planned::EndpointsFor(..) => return None,
+            Planned::External(..) | Planned::Endpoints { .. } | Planned::EndpointsFor(..) => return None,
         })
     }
 }

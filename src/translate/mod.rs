@@ -7,6 +7,7 @@ pub mod api_listener;
 pub mod cluster;
 mod endpoint_wire;
 pub mod endpoints;
+pub mod external;
 pub mod grpc;
 pub mod listener;
 mod log;

@@ -161,6 +161,9 @@ impl Translator {
         let for_one = |client: &Client, draft: Draft| Update::PutFor(*client, draft);
         match planned {
             Planned::Cluster(name, settings) => Update::Put(cluster(name, settings)),
+            Planned::External(name, settings, external) => {
+                Update::Put(super::external::cluster(name, settings, external))
+            }
             Planned::Endpoints {
                 service,
                 on_all_unhealthy,

@@ -1,5 +1,6 @@
 //! What is published of what is touched.
 
+mod externals;
 mod requests;
 mod resources;
 

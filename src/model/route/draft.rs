@@ -17,6 +17,7 @@ pub(super) struct Draft {
     pub(super) hosts: Vec<String>,
     pub(super) matcher: Option<Matcher>,
     pub(super) criteria: Vec<Criterion>,
+    pub(super) expose: Vec<String>,
     pub(super) priority: i32,
     pub(super) timeout: Option<Duration>,
     pub(super) stream_idle_timeout: Option<Duration>,

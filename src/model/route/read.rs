@@ -95,6 +95,7 @@ fn rule(mut draft: Draft) -> Result<RouteRule, String> {
         hosts: draft.hosts,
         matcher,
         criteria: draft.criteria,
+        expose: draft.expose,
         priority: draft.priority,
         timeout: draft.timeout,
         stream_idle_timeout: draft.stream_idle_timeout,

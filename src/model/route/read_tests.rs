@@ -39,7 +39,7 @@ const ROUTES: &[&str] = &[
     "path=/ query=debug query=v:1 query-prefix=p:a query-regex=q:[0-9]+ cookie=s cookie=v:next cookie-prefix=c:a \
      cookie-regex=d:[ab]",
     "path=/ priority=-5 per-try-timeout=1s max-stream-duration=3600s retry=5xx,reset,503:4",
-    "path=/ retry=off",
+    "path=/ expose=core,edge retry=off",
     "path=/ retry=3",
     "path=/ split=orders:90,orders-next:10 mirror=orders-shadow:0.5% mirror=all",
     "path=/ redirect=https: redirect-code=308",

@@ -16,6 +16,8 @@ pub struct RouteRule {
     pub matcher: Matcher,
     /// What else must hold, sorted.
     pub criteria: Vec<Criterion>,
+    /// On these exposures alone, whatever the service says; sorted. None: as the service says.
+    pub expose: Vec<String>,
     /// The higher comes first, whatever is more specific; 0 where it is not declared.
     pub priority: i32,
     /// Response timeout; zero: none. `None`: as the service says, as for all that follow.
@@ -40,6 +42,7 @@ impl RouteRule {
             hosts: Vec::new(),
             matcher,
             criteria: Vec::new(),
+            expose: Vec::new(),
             priority: 0,
             timeout: None,
             stream_idle_timeout: None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::cors::{self, Cors};
 use super::criterion::Criterion;
 use super::draft::Draft;
+use super::exposures;
 use super::extras::Target;
 use super::hash::HashKey;
 use super::headers::{HeaderChange, How, Side};
@@ -116,7 +117,7 @@ const fn words(
 }
 
 /// The words of a route, in the order in which they are shown.
-pub static WORDS: [Word; 44] = [
+pub static WORDS: [Word; 45] = [
     word(
         "host",
         "requests for this host, without a port; `*.example.com`: all below it; several, separated by commas; else for \
@@ -208,6 +209,12 @@ pub static WORDS: [Word; 44] = [
         "`name:expression`: the whole cookie matches it",
         |draft, text| draft.criterion(Criterion::cookie("cookie-regex", text)),
         |rule| criteria_of(rule, "cookie-regex"),
+    ),
+    word(
+        "expose",
+        "on these exposures alone, whatever the key `expose` says; several, separated by commas",
+        |draft, text| exposures::parse(text).map(|names| draft.expose = names),
+        |rule| one(listed(&rule.expose)),
     ),
     word(
         "priority",
