@@ -9,6 +9,7 @@
 
 mod support;
 
+mod adopt;
 mod adoption_between;
 mod adoption_steps;
 mod bridge_restart;

@@ -203,6 +203,15 @@ pub fn yaml(config: &Config, wish: &Wish) -> Result<String, BootstrapError> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
+/// The same as JSON, with the field names of the `.proto` files.
+///
+/// # Errors
+/// [`BootstrapError`]
+pub fn json(config: &Config, wish: &Wish) -> Result<serde_json::Value, BootstrapError> {
+    let bootstrap = bootstrap(config, wish)?;
+    Ok(render::json(&Bootstrap::full_name(), &bootstrap.encode_to_vec())?)
+}
+
 fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> {
     let listeners: Vec<(&Arc<str>, &Listener)> = config
         .listeners

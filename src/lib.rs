@@ -19,6 +19,7 @@
 //! - Imports go one way; `tests/architecture.rs` has the table and enforces it.
 
 pub mod admin;
+pub mod adopt;
 pub mod app;
 pub mod bootstrap;
 pub mod cache;

@@ -59,8 +59,29 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("bootstrap", &["config", "model", "plan", "translate", "render"]),
     (
+        "adopt",
+        &[
+            "bootstrap",
+            "config",
+            "model",
+            "plan",
+            "render",
+            "text",
+            "translate",
+        ],
+    ),
+    (
         "cli",
-        &["admin", "app", "bootstrap", "config", "model", "source", "text"],
+        &[
+            "admin",
+            "adopt",
+            "app",
+            "bootstrap",
+            "config",
+            "model",
+            "source",
+            "text",
+        ],
     ),
     (
         "app",

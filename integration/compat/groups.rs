@@ -32,6 +32,7 @@ const ALL: &[Part] = &[Part::Consul, Part::Etcd, Part::Envoy];
 /// In the order of the columns.
 pub(crate) const GROUPS: &[Group] = &[
     Group::new("adoption in three steps", ALL, &["adoption_", "readme"]),
+    Group::new("adopt: a file taken over", &[Part::Envoy], &["adopt::"]),
     Group::new("Consul: changes and data", CONSUL, &["consul_"]),
     Group::new("Consul: ACLs", CONSUL, &["consul_acl", "chaos::consul::rights"]),
     Group::new("Consul: TLS", CONSUL, &["consul_tls"]),

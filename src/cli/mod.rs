@@ -1,5 +1,6 @@
 //! The command line: what can be asked of the program. Each command has its file.
 
+mod adopt;
 mod bootstrap;
 mod check;
 mod client;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::config;
+use adopt::AdoptArgs;
 use bootstrap::BootstrapArgs;
 use dump::DumpArgs;
 use order::{AcceptArgs, ForgetArgs};
@@ -52,6 +54,9 @@ enum Command {
     /// Print an Envoy bootstrap for one of the three adoption steps, or one for gRPC's own xDS clients
     #[command(after_help = bootstrap::EXAMPLES)]
     Bootstrap(Box<BootstrapArgs>),
+    /// Take over a static Envoy file: what moves, what stays and why, and the bootstraps of the three steps
+    #[command(after_help = adopt::EXAMPLES)]
+    Adopt(Box<AdoptArgs>),
     /// Print what a running bridge serves, as Envoy prints it in `/config_dump`
     Dump(DumpArgs),
     /// Let removals go that the mass-removal guard of a source withholds
@@ -78,9 +83,13 @@ impl Cli {
         if matches!(command, Command::Keys) {
             return output::print(&keys::listing()); // they are the same in any configuration
         }
+        let command = match command {
+            Command::Adopt(args) => return adopt::adopt(*args), // there is no configuration yet
+            command => command,
+        };
         let config = config::load(&file)?;
         match command {
-            Command::Keys => Ok(()),
+            Command::Keys | Command::Adopt(_) => Ok(()),
             Command::Run => run::run(config, &file),
             Command::Check => check::check(&config, &file),
             Command::Bootstrap(args) => bootstrap::print(&config, *args),

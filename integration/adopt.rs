@@ -1,0 +1,223 @@
+//! A static Envoy file is taken over: Envoy accepts each of the three bootstraps, and two Envoys answer alike, before and
+//! after; where they do not, it is found.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::support::bridge::{Bridge, Step, binary};
+use crate::support::raw::{self, RawServer};
+use crate::support::{process, wait};
+
+/// The program with these arguments, at the top of the repository.
+fn adopt(arguments: &[&str]) -> Output {
+    let output = Command::new(binary())
+        .arg("adopt")
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    output.expect("the program")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn text_of(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+fn envoy() -> String {
+    process::tool("ENVOY_BIN", "envoy").display().to_string()
+}
+
+/// The example, with certificates that are there.
+fn example(dir: &TempDir) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/adopt/envoy.yaml");
+    let file = std::fs::read_to_string(path).expect("the example");
+    let tls = dir.path().join("tls");
+    std::fs::create_dir_all(&tls).expect("a folder");
+    let names = ["shop.example.com".to_owned()];
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(names).expect("a certificate");
+    for (name, content) in [
+        ("edge.pem", cert.pem()),
+        ("edge-key.pem", signing_key.serialize_pem()),
+        ("ca.pem", cert.pem()),
+    ] {
+        std::fs::write(tls.join(name), content).expect("writing a certificate");
+    }
+    let file = file
+        .replace("/etc/envoy/tls", &tls.display().to_string())
+        .replace(
+            "/etc/ssl/certs/ca-certificates.crt",
+            &tls.join("ca.pem").display().to_string(),
+        );
+    let path = dir.path().join("envoy.yaml");
+    std::fs::write(&path, file).expect("writing a file");
+    path
+}
+
+#[test]
+fn envoy_accepts_each_step_of_the_example() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = example(&dir).display().to_string();
+    for listeners in ["move", "keep"] {
+        let out = dir.path().join(listeners);
+        let shown = out.display().to_string();
+        let output = adopt(&[&file, "--out", &shown, "--listeners", listeners]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stdout).starts_with("118 of 118 routes"),
+            "{}",
+            text(&output.stdout)
+        );
+        for step in ["envoy-1.yaml", "envoy-2.yaml", "envoy-3.yaml"] {
+            let output = Command::new(envoy())
+                .args(["--mode", "validate", "-c"])
+                .arg(out.join(step))
+                .output()
+                .expect("envoy");
+            assert!(
+                output.status.success(),
+                "{listeners} {step}: {}",
+                text(&output.stderr)
+            );
+        }
+    }
+}
+
+#[test]
+fn the_example_answers_as_before() {
+    for listeners in ["move", "keep"] {
+        let file = "examples/adopt/envoy.yaml";
+        let output = adopt(&["--verify", file, "--envoy", &envoy(), "--listeners", listeners]);
+        let stdout = text(&output.stdout);
+        assert!(output.status.success(), "{stdout}{}", text(&output.stderr));
+        let last = stdout.lines().last().unwrap_or_default();
+        let requests = last
+            .strip_suffix(" requests, 0 differences")
+            .and_then(|n| n.parse::<usize>().ok());
+        assert!(requests.is_some_and(|n| n > 1_000), "{stdout}");
+    }
+}
+
+/// One listener with these routes, each on one line, for a host.
+fn small(domain: &str, routes: &[&str]) -> String {
+    let routes = routes.iter().fold(String::new(), |text, route| {
+        text + "              - " + route + "\n"
+    });
+    let cluster = |name: &str, ip: &str| {
+        format!(
+            "  - {{ name: {name}, type: STATIC, load_assignment: {{ cluster_name: {name}, endpoints: [ {{ lb_endpoints: \
+             [ {{ endpoint: {{ address: {{ socket_address: {{ address: {ip}, port_value: 80 }} }} }} }} ] }} ] }} }}\n"
+        )
+    };
+    format!(
+        "static_resources:\n  listeners:\n  - name: edge\n    address: {{ socket_address: {{ address: 127.0.0.1, \
+         port_value: 10000 }} }}\n    filter_chains:\n    - filters:\n      - name: http\n        typed_config:\n          \
+         '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager\n\
+         \x20         stat_prefix: edge\n          use_remote_address: true\n          route_config:\n            \
+         virtual_hosts:\n            - name: one\n              domains: ['{domain}']\n              \
+         response_headers_to_add: [ {{ header: {{ key: x-host, value: one }} }} ]\n              routes:\n{routes}          \
+         http_filters:\n          - name: router\n            typed_config: {{ '@type': \
+         type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}\n  clusters:\n{}{}",
+        cluster("web", "10.0.0.1"),
+        cluster("api", "10.0.0.2")
+    )
+}
+
+fn verified(file: &str) -> (bool, String) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("envoy.yaml");
+    std::fs::write(&path, file).expect("writing a file");
+    let output = adopt(&["--verify", &path.display().to_string(), "--envoy", &envoy()]);
+    (
+        output.status.success(),
+        text(&output.stdout) + &text(&output.stderr),
+    )
+}
+
+#[test]
+fn routes_that_stay_and_routes_that_move_answer_as_before() {
+    let stays = "runtime_fraction: { default_value: { numerator: 100 } }";
+    let routes = [
+        "{ match: { prefix: /a }, route: { cluster: web } }",
+        &format!("{{ match: {{ prefix: /b, {stays} }}, route: {{ cluster: web, timeout: 7s }} }}"),
+        "{ match: { prefix: /bc }, route: { cluster: api, prefix_rewrite: /x } }",
+        &format!("{{ match: {{ prefix: /ac, {stays} }}, route: {{ cluster: web }} }}"),
+        "{ match: { prefix: /c }, redirect: { https_redirect: true } }",
+        "{ match: { prefix: / }, route: { cluster: api, timeout: 3s } }",
+    ];
+    let (alike, shown) = verified(&small("*", &routes));
+    assert!(alike, "{shown}");
+}
+
+/// The commands of `examples/adopt/README.md`, pasted.
+#[test]
+fn the_commands_of_the_example_work() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/adopt/README.md");
+    let text = std::fs::read_to_string(readme).expect("a document");
+    let (_, block) = text.split_once("```sh\n").expect("commands");
+    let (block, _) = block.split_once("```").expect("their end");
+    assert_eq!(block.lines().count(), 3);
+    let out = dir.path().join("adopted").display().to_string();
+    let commands = block
+        .replace("target/debug/xds-bridge", &binary().display().to_string())
+        .replace("--out adopted", &format!("--out {out}"))
+        .replace("adopted/bridge.toml", &format!("{out}/bridge.toml"));
+    let envoy = process::tool("ENVOY_BIN", "envoy");
+    let folder = envoy.parent().expect("its folder").display().to_string();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new("/bin/sh")
+        .args(["-e", "-c", &commands])
+        .env("PATH", format!("{folder}:{path}"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("a shell");
+    let shown = text_of(&output);
+    assert!(output.status.success(), "{shown}");
+    assert!(shown.contains(" requests, 0 differences"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_registry_knows_is_reached_by_its_name() {
+    let server = RawServer::start("outside").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = server.address.port();
+    let sections = format!(
+        "[sources.none]\nkind = \"file\"\npath = \"{}\"\n[external.outside]\naddresses = [\"localhost:{port}\"]\n\
+         route = \"host=shop.test path=/outside\"\n[external.gone]\nroute = \"host=shop.test path=/gone respond=410\"\n",
+        folder.path().display()
+    );
+    let bridge = Bridge::start(&sections).await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    for (host, path, wanted) in [
+        ("shop.test", "/outside/x", (200, "outside")),
+        ("outside", "/", (200, "outside")),
+        ("shop.test", "/gone", (410, "")),
+        ("shop.test", "/", (404, "")),
+        ("gone", "/", (404, "")),
+    ] {
+        wait::until(wait::PATIENCE, &format!("{host}{path}"), async || {
+            let (status, body) = raw::get(envoy.listener(), host, path).await?;
+            wait::holds((status, body.as_str()) == wanted, || format!("{status} {body}"))
+        })
+        .await;
+    }
+    bridge.assert_no_nacks().await;
+}
+
+/// The port of a host is not compared any more, as the report says.
+#[test]
+fn what_differs_is_found() {
+    let (alike, shown) = verified(&small(
+        "shop.test:81",
+        &["{ match: { prefix: / }, route: { cluster: web } }"],
+    ));
+    assert!(!alike, "{shown}");
+    assert!(shown.contains("status 404 becomes 200"), "{shown}");
+    assert!(shown.contains("Envoy itself becomes web"), "{shown}");
+}
