@@ -15,8 +15,8 @@ pub(super) fn priorities(rules: &[&RouteRule]) -> Vec<i32> {
             if apart(&paths[first], &paths[later]) || exclusive(rules[first], rules[later]) {
                 continue;
             }
-            let before =
-                order(&paths[first], &rules[first].criteria) < order(&paths[later], &rules[later].criteria);
+            let before = order(&paths[first], &rules[first].criteria, true)
+                < order(&paths[later], &rules[later].criteria, true);
             let least = priorities[later] + i32::from(!before);
             priorities[first] = priorities[first].max(least);
         }

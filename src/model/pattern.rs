@@ -55,10 +55,9 @@ fn size(ast: &Ast, any_case: bool) -> u32 {
     match ast {
         Ast::Empty(_) | Ast::Flags(_) => 0,
         Ast::Dot(_) | Ast::ClassUnicode(_) => WIDE,
-        Ast::Assertion(_) => 1,
         // Two letters have a third form outside of ASCII.
         Ast::Literal(literal) if any_case && matches!(literal.c, 'k' | 'K' | 's' | 'S') => 4,
-        Ast::Literal(_) => 1,
+        Ast::Literal(_) | Ast::Assertion(_) => 1,
         Ast::ClassPerl(class) if class.negated => WIDE,
         Ast::ClassPerl(_) => 4,
         Ast::ClassBracketed(class) if class.negated => WIDE + items(&class.kind),
@@ -69,9 +68,8 @@ fn size(ast: &Ast, any_case: bool) -> u32 {
                 RepetitionKind::ZeroOrOne | RepetitionKind::ZeroOrMore | RepetitionKind::OneOrMore => one + 1,
                 RepetitionKind::Range(range) => {
                     let most = match range {
-                        RepetitionRange::Exactly(n) => *n,
                         RepetitionRange::AtLeast(n) => n + 1,
-                        RepetitionRange::Bounded(_, n) => *n,
+                        RepetitionRange::Exactly(n) | RepetitionRange::Bounded(_, n) => *n,
                     };
                     (one + 1).saturating_mul(most)
                 }

@@ -143,8 +143,8 @@ impl Criterion {
 pub fn cookie_expression(name: &str, test: &Test) -> String {
     let value = match test {
         Test::Present => "[^;]*".to_owned(),
-        Test::Exact(text) => pattern::escape(text),
-        Test::Prefix(text) => pattern::escape(text) + "[^;]*",
+        Test::Exact(value) => pattern::escape(value),
+        Test::Prefix(value) => pattern::escape(value) + "[^;]*",
         Test::Regex(regex) => format!("(?:{regex})"),
     };
     format!("(?:.*; ?)?{}={value}(?:;.*)?", pattern::escape(name))
