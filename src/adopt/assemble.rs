@@ -10,6 +10,7 @@ use super::listeners::{Listener, Manager, listener};
 use super::order::{priorities, unreached};
 use super::report::{Item, Report, Rest};
 use super::routes::{Host, Moved};
+use super::table::toml_key;
 use super::upstream::{Place, Upstreams};
 use super::{Adopted, Chain, Identity, Layout, Listeners, Options, Plan, Served, Source};
 use crate::model::{Matcher, RouteRule};
@@ -430,14 +431,4 @@ fn groups(host: &Host) -> Vec<Vec<String>> {
     let all = host.all.then(Vec::new);
     let named = host.names.chunks(MAX_HOSTS).map(<[String]>::to_vec);
     all.into_iter().chain(named).collect()
-}
-
-/// A name as it stands in the head of a table.
-pub(super) fn toml_key(name: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-    if !name.is_empty() && name.bytes().all(plain) {
-        name.to_owned()
-    } else {
-        toml::Value::String(name.to_owned()).to_string()
-    }
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::External;
-use super::assemble::{Route, Work, toml_key};
+use super::assemble::{Route, Work};
 use super::print::file_name;
+use super::table::toml_key;
 use super::upstream::Place;
 use crate::model::Target;
 use crate::model::keys::MAX_ROUTES;

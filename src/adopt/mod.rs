@@ -17,6 +17,7 @@ pub mod probe;
 mod read;
 mod report;
 mod routes;
+mod table;
 mod upstream;
 mod words;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::assemble::toml_key;
 use super::report::{Item, Rest};
+use super::table::toml_key;
 use super::{Adopted, Registry};
 
 /// The section of the registry.

@@ -13,7 +13,7 @@ const MAX: usize = 512;
 /// How often a part may be repeated at most, also by repetitions within each other. RE2 refuses more than 1,000.
 const MAX_REPEATED: u32 = 1_000;
 /// Instructions of RE2 that an expression may take. Envoy refuses more than 100, and an estimate may be wrong by some.
-const MAX_SIZE: u32 = 85;
+const MAX_SIZE: u32 = 90;
 /// What a character outside of ASCII may be takes several instructions, where the expression is read as UTF-8.
 const WIDE: u32 = 10;
 /// How deep groups may stand in each other.
@@ -66,13 +66,13 @@ fn size(ast: &Ast, any_case: bool) -> u32 {
             let one = size(&repetition.ast, any_case);
             match &repetition.op.kind {
                 RepetitionKind::ZeroOrOne | RepetitionKind::ZeroOrMore | RepetitionKind::OneOrMore => one + 1,
-                RepetitionKind::Range(range) => {
-                    let most = match range {
-                        RepetitionRange::AtLeast(n) => n + 1,
-                        RepetitionRange::Exactly(n) | RepetitionRange::Bounded(_, n) => *n,
-                    };
-                    (one + 1).saturating_mul(most)
-                }
+                RepetitionKind::Range(range) => match range {
+                    RepetitionRange::Exactly(n) => one.saturating_mul(*n),
+                    RepetitionRange::AtLeast(n) => one.saturating_mul(*n).saturating_add(1),
+                    RepetitionRange::Bounded(least, most) => one
+                        .saturating_mul(*most)
+                        .saturating_add(most.saturating_sub(*least)),
+                },
             }
         }
         Ast::Group(group) => {
