@@ -30,7 +30,7 @@ impl Default for Limits {
 /// log lines. The same for a name that is not answered by the end of the stream.
 pub const MAX_TEXT: usize = 4096;
 
-/// Bytes of names longer than [`MAX_NAME`] whose removal is sent.
+/// Bytes of names longer than [`MAX_NAME`](super::MAX_NAME) whose removal is sent.
 pub(super) const TOO_LONG: usize = 16 << 10;
 
 /// Why a stream ends with an error.
