@@ -8,6 +8,8 @@ mod fields;
 mod foreign;
 #[path = "../../../../../src/source/etcd/items.rs"]
 mod items;
+#[path = "../../../../../src/source/etcd/kept.rs"]
+mod kept;
 #[path = "../../../../../src/source/etcd/keys.rs"]
 mod keys;
 #[path = "../../../../../src/source/etcd/room.rs"]
