@@ -212,3 +212,26 @@ pub fn fingerprint<'a>(files: Result<impl IntoIterator<Item = &'a PemFile>, &Pem
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_file_with_both_the_certificate_and_the_key_are_taken_apart() {
+        let pair = rcgen::generate_simple_self_signed(["web.test".to_owned()]).unwrap();
+        let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("both.pem");
+        std::fs::write(&path, format!("{key}{certificate}")).unwrap();
+        let file = PemFile::read(&path).unwrap();
+        usable_pair(&file, &file).unwrap();
+        let lines = |bytes: Vec<u8>| -> Vec<String> {
+            let text = String::from_utf8(bytes).unwrap();
+            text.lines().map(str::to_owned).collect()
+        };
+        let of = |text: &str| -> Vec<String> { text.lines().map(str::to_owned).collect() };
+        assert_eq!(lines(file.chain_only().unwrap()), of(&certificate));
+        assert_eq!(lines(file.key_only().unwrap()), of(&key));
+    }
+}

@@ -345,3 +345,27 @@ fn a_route_may_stand_on_other_exposures_than_its_service() {
     let nowhere = claimed_by(&service(Some(Expose::Nothing), &routes), &exposures());
     assert_eq!(nowhere, Claimed::default(), "none is none");
 }
+
+#[test]
+fn wide_hosts_and_other_services_take_a_policy_document() {
+    let wide = "host=*.a.shop.example path=/Orders/x";
+    let known = "host=*.shop.example path=/Orders/x";
+    let split = "host=api.example.com path=/Orders/x split=Orders:1,admin:1";
+    for (route, documented, wanted) in [
+        (wide, false, 0),
+        (wide, true, 1),
+        (known, false, 1),
+        (split, false, 0),
+        (split, true, 1),
+        ("host=api.example.com path=/Orders/x split=Orders:1", false, 1),
+    ] {
+        let service = Service {
+            documented,
+            ..service(Some(Expose::On(vec!["edge".into()])), &[route])
+        };
+        let claimed = claimed_by(&service, &exposures());
+        let edge = claimed.claims.iter().filter(|claim| &*claim.exposure == "edge");
+        assert_eq!(edge.count(), wanted, "{route} {documented} {:?}", claimed.issues);
+        assert_eq!(claimed.issues.len(), 1 - wanted, "{route} {documented}");
+    }
+}

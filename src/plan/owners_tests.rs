@@ -300,3 +300,24 @@ fn what_nobody_contests_on_the_own_host_is_not_remembered() {
     scene.at(0, "host=a", &["a"]);
     assert_eq!(scene.holders.len(), 0);
 }
+
+#[test]
+fn what_may_be_no_narrower_comes_behind() {
+    let rule = |text: &str| crate::model::RouteRule::parse(text).unwrap();
+    for (first, second, trusted) in [
+        ("path=/orders", "regex=/orders.*", false),
+        ("path=/", "regex=/.*", true),
+        ("regex=/orders/[0-9]+", "path=/orders", false),
+        ("path=/orders", "path=/orders header=!x", false),
+        ("path=/orders header=!x", "path=/orders", true),
+        ("path=/orders header=x:1", "path=/orders", false),
+        ("path=/orders method=GET", "path=/orders", false),
+        ("path=/orders", "path=/orders method=DELETE,GET,POST", false),
+        ("exact=/orders", "path=/orders", false),
+    ] {
+        let (a, b) = (rule(first), rule(second));
+        let (one, other) = (a.matcher.paths(), b.matcher.paths());
+        let before = order(&one, &a.criteria, trusted) < order(&other, &b.criteria, trusted);
+        assert!(before, "{first} before {second}, trusted: {trusted}");
+    }
+}
