@@ -16,7 +16,7 @@ use crate::config::load_str;
 use crate::hub::Order;
 use crate::model::declaration::{self, Spelling};
 use crate::model::service::{Registered, address, assemble, check_name};
-use crate::model::{Health, Issue, Network};
+use crate::model::{Health, Issue};
 use crate::plan::preview::{Difference, Fate, Proposal, Scene, difference};
 use crate::text::{chain, clip};
 
@@ -74,13 +74,7 @@ fn changed(before: &Scene, service: Option<&str>, body: &str) -> Result<(Scene, 
         }
         None => {
             let config = load_str(Path::new("bridge.toml"), body, None).map_err(|error| chain(&error))?;
-            after.network = Arc::new(Network {
-                clusters: config.clusters,
-                overrides: config.overrides,
-                exposures: config.exposures,
-                listeners: config.listeners,
-                externals: config.externals,
-            });
+            after.network = Arc::new(config.network());
         }
     }
     Ok((after, slips))

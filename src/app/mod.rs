@@ -92,7 +92,7 @@ pub async fn run(
         .filter_map(|name| Some((name.clone(), info(&config, name, &budget)?)))
         .collect();
     let settle = (config.xds.settle, config.xds.settle_max);
-    let network = reload::network(&config);
+    let network = config.network();
     let (mut hub, overview) = Hub::new(infos.clone(), network, settle, fanout.clone(), metrics.clone());
     let (events, inbox) = mpsc::channel(INBOX);
     let (orders, orders_in) = mpsc::channel(1);

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::model::Network;
 
 /// One thing to do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +25,7 @@ pub enum Step {
 #[must_use]
 pub fn steps(old: &Config, new: &Config) -> Vec<Step> {
     let mut steps = Vec::new();
-    if network(old) != network(new) {
+    if old.network() != new.network() {
         steps.push(Step::Network);
     }
     if old.tls != new.tls {
@@ -56,18 +55,6 @@ pub fn steps(old: &Config, new: &Config) -> Vec<Step> {
             .map(|(name, _)| Step::Restart(name)),
     );
     steps
-}
-
-/// What the configuration defines for all services.
-#[must_use]
-pub fn network(config: &Config) -> Network {
-    Network {
-        clusters: config.clusters.clone(),
-        overrides: config.overrides.clone(),
-        exposures: config.exposures.clone(),
-        listeners: config.listeners.clone(),
-        externals: config.externals.clone(),
-    }
 }
 
 #[cfg(test)]

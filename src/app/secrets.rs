@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, SecretFiles};
-use crate::files::{PemError, PemFile, Steady, fingerprint, usable_pair};
+use crate::files::{PemError, PemFile, Steady, fingerprint, seen, usable_pair};
 use crate::hub::Order;
 use crate::model::{Secret, Secrets};
 use crate::text::chain;
@@ -39,7 +39,7 @@ impl Contents {
             .identity
             .iter()
             .flat_map(|(certificate, key)| [certificate, key]);
-        fingerprint(Ok(pair.chain(&self.ca)))
+        fingerprint(pair.chain(&self.ca))
     }
 
     /// What Envoy can use.
@@ -71,16 +71,6 @@ struct Followed {
     steady: Steady,
 }
 
-/// Whether keys may be given to whoever may connect to this port.
-pub(super) fn may_be_given(running: &Config) -> bool {
-    let certified = running
-        .xds
-        .tls
-        .as_ref()
-        .is_some_and(|tls| tls.client_ca.is_some());
-    certified || running.xds.listen.ip().is_loopback()
-}
-
 /// What of `[tls.NAME]` cannot be used now, with the reason.
 #[must_use]
 pub fn unusable(config: &Config) -> Vec<(Arc<str>, String)> {
@@ -98,9 +88,7 @@ fn first(
     let (mut followed, mut secrets) = (BTreeMap::new(), Secrets::new());
     for (name, files) in files {
         let contents = Contents::read(files);
-        let seen = contents
-            .as_ref()
-            .map_or_else(|e| fingerprint(Err::<[_; 0], _>(e)), Contents::fingerprint);
+        let seen = seen(&contents, Contents::fingerprint);
         match contents.and_then(|contents| contents.secret()) {
             Ok(secret) => drop(secrets.insert(name.clone(), secret)),
             Err(error) => {
@@ -128,9 +116,7 @@ fn look(followed: &mut BTreeMap<Arc<str>, Followed>, secrets: &mut Secrets) -> b
     let mut news = false;
     for (name, known) in followed {
         let contents = Contents::read(&known.files);
-        let seen = contents
-            .as_ref()
-            .map_or_else(|e| fingerprint(Err::<[_; 0], _>(e)), Contents::fingerprint);
+        let seen = seen(&contents, Contents::fingerprint);
         if !known.steady.is_news(seen) {
             continue;
         }

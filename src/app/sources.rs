@@ -99,7 +99,7 @@ impl Sources {
             return;
         }
         let mut files = config.tls.clone();
-        if !secrets::may_be_given(running) {
+        if !running.xds.may_send_keys() {
             for (name, files) in &mut files {
                 if files.identity.take().is_some() {
                     tracing::warn!(
@@ -130,7 +130,7 @@ impl Sources {
         for step in steps {
             match step {
                 Step::Network => {
-                    let network = Box::new(reload::network(new));
+                    let network = Box::new(new.network());
                     self.request(|reply| Order::Network { network, reply }).await;
                 }
                 Step::Secrets => {

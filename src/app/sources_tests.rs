@@ -62,7 +62,7 @@ impl Bridge {
             .map(|name| (name.clone(), info(&config, name, &budget).unwrap()))
             .collect();
         let settle = (config.xds.settle, config.xds.settle_max);
-        let network = reload::network(&config);
+        let network = config.network();
         let (hub, overview) = Hub::new(infos.clone(), network, settle, fanout.clone(), metrics.clone());
         let (events, inbox) = mpsc::channel(INBOX);
         let (orders, orders_in) = mpsc::channel(1);

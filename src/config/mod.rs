@@ -20,6 +20,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::Network;
+
 pub use crate::model::listener::{AccessLog, Bind, Listener, ListenerTls};
 pub use crate::model::network::{Clusters, Dns, Exposure, External, Owner};
 pub use crate::model::overrides::Overrides;
@@ -60,6 +62,29 @@ pub struct Config {
     pub tls: BTreeMap<Arc<str>, SecretFiles>,
     /// `[external.NAME]`
     pub externals: BTreeMap<Arc<str>, External>,
+}
+
+impl Config {
+    /// What it defines for all services.
+    #[must_use]
+    pub fn network(&self) -> Network {
+        Network {
+            clusters: self.clusters.clone(),
+            overrides: self.overrides.clone(),
+            exposures: self.exposures.clone(),
+            listeners: self.listeners.clone(),
+            externals: self.externals.clone(),
+        }
+    }
+}
+
+impl Xds {
+    /// Whether keys may be sent to clients: whoever may connect from another machine has to show a certificate.
+    #[must_use]
+    pub fn may_send_keys(&self) -> bool {
+        let certified = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        certified || self.listen.ip().is_loopback()
+    }
 }
 
 /// `[tls.NAME]`: paths, relative to `bridge.toml`.

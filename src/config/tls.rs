@@ -9,8 +9,6 @@ use super::{SecretFiles, Xds, parse};
 
 pub(super) fn read(root: &mut Section<'_>, base: &Path, xds: &Xds) -> BTreeMap<Arc<str>, SecretFiles> {
     let mut all = BTreeMap::new();
-    // Who may connect may ask for every key: from other machines only who shows a certificate.
-    let certified = xds.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     for mut s in root.sections("tls") {
         named(&s);
         let certificate = s.get("certificate", parse::text);
@@ -25,7 +23,7 @@ pub(super) fn read(root: &mut Section<'_>, base: &Path, xds: &Xds) -> BTreeMap<A
             ),
             _ => {}
         }
-        if key.is_some() && !certified && !xds.listen.ip().is_loopback() {
+        if key.is_some() && !xds.may_send_keys() {
             s.mistake(
                 "key",
                 "would be given to whoever connects to xds.listen: [xds.tls] needs client_ca, so that only clients with \

@@ -7,7 +7,7 @@ mod read;
 mod replace;
 mod steady;
 
-pub use pem::{PemError, PemFile, fingerprint, usable_pair};
+pub use pem::{PemError, PemFile, fingerprint, seen, usable_pair};
 pub use read::{read, read_small, read_small_aside};
 pub use replace::replace;
 pub use steady::Steady;

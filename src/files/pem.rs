@@ -195,16 +195,20 @@ pub fn usable_pair(certificate: &PemFile, key: &PemFile) -> Result<(), PemError>
         .map_err(pair)
 }
 
-/// What some files hold, or why one cannot be read, in a number: to be compared with another time's.
+/// What some files hold in a number: to be compared with another time's.
 #[must_use]
-pub fn fingerprint<'a>(files: Result<impl IntoIterator<Item = &'a PemFile>, &PemError>) -> u128 {
-    match files {
-        Ok(files) => {
-            let hashes = files
-                .into_iter()
-                .flat_map(|file| xxh3_128(&file.bytes).to_le_bytes());
-            xxh3_128(&hashes.collect::<Vec<u8>>())
-        }
+pub fn fingerprint<'a>(files: impl IntoIterator<Item = &'a PemFile>) -> u128 {
+    let hashes = files
+        .into_iter()
+        .flat_map(|file| xxh3_128(&file.bytes).to_le_bytes());
+    xxh3_128(&hashes.collect::<Vec<u8>>())
+}
+
+/// The same of files that were read, or of the reason why one cannot be.
+#[must_use]
+pub fn seen<T>(contents: &Result<T, PemError>, fingerprint: impl FnOnce(&T) -> u128) -> u128 {
+    match contents {
+        Ok(contents) => fingerprint(contents),
         // With its cause: a file that is gone and one that may not be read are two things to say.
         Err(error) => {
             let cause = std::error::Error::source(error).map(ToString::to_string);

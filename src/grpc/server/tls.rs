@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::clients;
 use super::error::TlsError;
 use crate::clock;
-use crate::files::{PemError, PemFile, Steady, fingerprint};
+use crate::files::{PemError, PemFile, Steady, fingerprint, seen};
 use crate::metrics::Metrics;
 
 /// How often the files are looked at. Contents are compared, so links that are swapped
@@ -123,9 +123,7 @@ impl Tls {
                 continue;
             };
             // What cannot be read is a content of its own: reported once.
-            let seen = contents
-                .as_ref()
-                .map_or_else(|e| fingerprint(Err::<[_; 0], _>(e)), Contents::fingerprint);
+            let seen = seen(&contents, Contents::fingerprint);
             let now = clock::unix_seconds();
             let due = from.is_some_and(|from| now >= from);
             let news = steady.is_news(seen) || (due && steady.was_tried(seen));
@@ -178,10 +176,8 @@ impl Contents {
     }
 
     fn fingerprint(&self) -> u128 {
-        fingerprint(Ok([&self.certificate, &self.key]
-            .into_iter()
-            .chain(&self.client_ca)
-            .chain(&self.crl)))
+        let pair = [&self.certificate, &self.key].into_iter();
+        fingerprint(pair.chain(&self.client_ca).chain(&self.crl))
     }
 
     /// Refuses a certificate that no client would accept now.

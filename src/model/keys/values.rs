@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::model::instance::MAX_WEIGHT;
 use crate::model::policy::Expose;
+use crate::model::route::exposures;
 use crate::text::{clip, parse_duration};
 
 /// The longest version or zone that is declared, bytes.
@@ -61,13 +62,7 @@ pub(super) fn expose(text: &str) -> Result<Option<Expose>, String> {
         .map(|n| n.trim().to_owned())
         .filter(|n| !n.is_empty())
         .collect();
-    let word = |n: &String| {
-        n != "none"
-            && n.len() <= 64
-            && n.bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-    };
-    if names.is_empty() || names.len() > 16 || !names.iter().all(word) {
+    if names.is_empty() || names.len() > exposures::MAX || !names.iter().all(|n| exposures::is_name(n)) {
         return Err(format!(
             "`{}` must be none, or names of exposures separated by commas",
             clip(text)

@@ -4,7 +4,7 @@
 pub mod cors;
 pub mod criterion;
 mod draft;
-mod exposures;
+pub mod exposures;
 pub mod extras;
 pub mod hash;
 pub mod headers;

@@ -10,7 +10,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use super::error::Failure;
-use crate::files::{PemError, PemFile, Steady, fingerprint};
+use crate::files::{PemError, PemFile, Steady, fingerprint, seen};
 
 /// Where its parts are. The default: the machine's own roots, and no certificate of ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,9 +68,7 @@ impl Tls {
     /// Reads the files. `None`: nothing new, or not yet certain. Blocks on a disk.
     pub(super) fn check(&self) -> Option<Result<(), Failure>> {
         let contents = Contents::read(&self.files);
-        let seen = contents
-            .as_ref()
-            .map_or_else(|e| fingerprint(Err::<[_; 0], _>(e)), Contents::fingerprint);
+        let seen = seen(&contents, Contents::fingerprint);
         let mut steady = self.steady.lock().unwrap_or_else(PoisonError::into_inner);
         if !steady.is_news(seen) {
             return None;
@@ -100,7 +98,7 @@ impl Contents {
             .identity
             .iter()
             .flat_map(|(certificate, key)| [certificate, key]);
-        fingerprint(Ok(self.ca.iter().chain(identity)))
+        fingerprint(self.ca.iter().chain(identity))
     }
 
     fn config(&self) -> Result<ClientConfig, Failure> {
