@@ -9,14 +9,15 @@ use crate::plan::owners::order;
 /// that makes a difference.
 pub(super) fn priorities(rules: &[&RouteRule]) -> Vec<i32> {
     let paths: Vec<Paths> = rules.iter().map(|rule| rule.matcher.paths()).collect();
+    let certain: Vec<usize> = paths.iter().map(Paths::certain).collect();
+    let place = |at: usize| order((&paths[at], certain[at]), &rules[at].criteria, true);
     let mut priorities = vec![0; rules.len()];
     for first in (0..rules.len()).rev() {
         for later in first + 1..rules.len() {
             if apart(&paths[first], &paths[later]) || exclusive(rules[first], rules[later]) {
                 continue;
             }
-            let before = order(&paths[first], &rules[first].criteria, true)
-                < order(&paths[later], &rules[later].criteria, true);
+            let before = place(first) < place(later);
             let least = priorities[later] + i32::from(!before);
             priorities[first] = priorities[first].max(least);
         }

@@ -47,6 +47,8 @@ pub struct Decided<'a> {
 /// A claim and its paths.
 struct Wish<'a> {
     paths: Paths,
+    /// [`Paths::certain`]: an expression is parsed for it.
+    certain: usize,
     claim: &'a Claim,
 }
 
@@ -56,7 +58,11 @@ pub fn decide<'a>(claims: &[&'a Claim], contest: &Contest<'_>) -> Decided<'a> {
     let mut hosts: BTreeMap<&str, Vec<Wish<'a>>> = BTreeMap::new();
     for claim in claims.iter().copied() {
         let paths = claim.matcher.paths();
-        hosts.entry(&claim.host).or_default().push(Wish { paths, claim });
+        hosts.entry(&claim.host).or_default().push(Wish {
+            certain: paths.certain(),
+            paths,
+            claim,
+        });
     }
     let mut decided = Decided::default();
     for (host, mut wishes) in hosts {
@@ -119,15 +125,19 @@ fn not_the_owner(host: &str, claim: &Claim, owner: &str) -> Issue {
 fn specificity<'a>(wish: &'a Wish<'_>) -> impl Ord + use<'a> {
     let claim = wish.claim;
     order(
-        &wish.paths,
+        (&wish.paths, wish.certain),
         &claim.criteria,
         claim.documented || claim.relation != Relation::Other,
     )
 }
 
 /// Most specific first, before priorities: Envoy takes the first route that matches. `trusted`: the claim is not one
-/// of instances alone on a host that others use, too.
-pub fn order<'a>(paths: &'a Paths, criteria: &'a [Criterion], trusted: bool) -> impl Ord + use<'a> {
+/// of instances alone on a host that others use, too. `certain`: [`Paths::certain`].
+pub fn order<'a>(
+    (paths, certain): (&'a Paths, usize),
+    criteria: &'a [Criterion],
+    trusted: bool,
+) -> impl Ord + use<'a> {
     let kind = match paths {
         Paths::Exactly(_) => 0,
         Paths::Segments(_) => 1,
@@ -137,7 +147,7 @@ pub fn order<'a>(paths: &'a Paths, criteria: &'a [Criterion], trusted: bool) -> 
     };
     let narrowing = criteria.iter().filter(|criterion| narrows(criterion, trusted));
     (
-        Reverse((matches!(paths, Paths::Exactly(_)), paths.certain())),
+        Reverse((matches!(paths, Paths::Exactly(_)), certain)),
         kind,
         Reverse(narrowing.count()),
         paths,
@@ -197,7 +207,10 @@ fn detail(claim: &Claim) -> impl Ord + use<> {
 
 /// Decides between claims on the same requests.
 fn one<'a>(host: &str, rivals: &[Wish<'a>], contest: &Contest<'_>, decided: &mut Decided<'a>) {
-    let Some(Wish { paths, claim: first }) = rivals.first() else {
+    let Some(Wish {
+        paths, claim: first, ..
+    }) = rivals.first()
+    else {
         return;
     };
     let alone = rivals.iter().all(|rival| rival.claim.cluster == first.cluster);

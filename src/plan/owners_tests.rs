@@ -317,7 +317,8 @@ fn what_may_be_no_narrower_comes_behind() {
     ] {
         let (a, b) = (rule(first), rule(second));
         let (one, other) = (a.matcher.paths(), b.matcher.paths());
-        let before = order(&one, &a.criteria, trusted) < order(&other, &b.criteria, trusted);
+        let before = order((&one, one.certain()), &a.criteria, trusted)
+            < order((&other, other.certain()), &b.criteria, trusted);
         assert!(before, "{first} before {second}, trusted: {trusted}");
     }
 }

@@ -29,10 +29,10 @@ pub struct Translator {
     published: BTreeSet<(Kind, Arc<str>)>,
     /// The network is another one than at the last call, or there was none.
     renewed: bool,
-    /// What is to be served for TLS.
+    /// What is served for TLS.
     secrets: Secrets,
-    /// What is served.
-    served: Secrets,
+    /// What is to be served in its place.
+    fresh_secrets: Option<Secrets>,
 }
 
 impl Translator {
@@ -47,7 +47,7 @@ impl Translator {
             published: BTreeSet::new(),
             renewed: true,
             secrets: Secrets::new(),
-            served: Secrets::new(),
+            fresh_secrets: None,
         }
     }
 
@@ -60,12 +60,17 @@ impl Translator {
 
     /// What files hold for TLS: served from the next call on.
     pub fn set_secrets(&mut self, secrets: Secrets) {
-        self.secrets = secrets;
+        self.fresh_secrets = Some(secrets);
     }
 
     /// What has changed of secrets; for another network all of them, as others may get them.
     fn secrets_changed(&mut self, renewed: bool, make: &mut impl FnMut(Update)) {
-        let before = std::mem::replace(&mut self.served, self.secrets.clone());
+        let fresh = self.fresh_secrets.take();
+        if fresh.is_none() && !renewed {
+            return;
+        }
+        let secrets = fresh.unwrap_or_else(|| self.secrets.clone());
+        let before = std::mem::replace(&mut self.secrets, secrets);
         let names = |secrets: &Secrets| -> BTreeSet<Arc<str>> {
             let all = secrets.iter();
             all.flat_map(|(name, secret)| secret::names(name, secret))

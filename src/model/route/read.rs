@@ -33,7 +33,11 @@ impl RouteRule {
     pub fn read(text: &str) -> Result<(Self, Vec<String>), String> {
         let (rule, warnings) = Self::read_once(text)?;
         // It is kept as it is shown, in the last known state.
-        match Self::read_once(&rule.to_string()) {
+        let shown = rule.to_string();
+        if shown == text {
+            return Ok((rule, warnings));
+        }
+        match Self::read_once(&shown) {
             Ok((again, _)) if again == rule => Ok((rule, warnings)),
             _ => Err(format!(
                 "`{}` cannot be written down again: use fewer quotes and backslashes",
@@ -64,7 +68,7 @@ impl RouteRule {
                         "`{name}=`: a value with spaces cannot end with a backslash"
                     ));
                 }
-                (word.read)(&mut draft, value)?;
+                (word.read)(&mut draft, word.name, value)?;
             } else if HARMLESS.contains(&name) {
                 warnings.push(format!(
                     "`{name}=` is not acted on by this version; the rest of the route counts"
@@ -151,7 +155,7 @@ impl fmt::Display for RouteRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut between = "";
         for word in &WORDS {
-            for value in (word.show)(self) {
+            for value in (word.show)(self, word.name) {
                 let plain = !value.contains(|c: char| c.is_whitespace() || c == '"');
                 if plain {
                     write!(f, "{between}{}={value}", word.name)?;

@@ -21,6 +21,11 @@ use super::values::{
 };
 use crate::text::{clip, parse_duration, show_duration};
 
+/// Takes the value of the word with this name.
+type Read = fn(&mut Draft, &'static str, &str) -> Result<(), String>;
+/// The values of the word with this name in a route, as they are declared.
+type Show = fn(&RouteRule, &'static str) -> Vec<String>;
+
 /// A word of a route, `name=value`.
 pub struct Word {
     /// What stands before `=`.
@@ -30,9 +35,9 @@ pub struct Word {
     /// It may stand more than once.
     pub(super) many: bool,
     /// Takes its value.
-    pub(super) read: fn(&mut Draft, &str) -> Result<(), String>,
+    pub(super) read: Read,
     /// Its values in a route, as they are declared.
-    pub(super) show: fn(&RouteRule) -> Vec<String>,
+    pub(super) show: Show,
 }
 
 fn one<T>(value: Option<T>) -> Vec<T> {
@@ -43,12 +48,12 @@ fn time(time: Option<Duration>) -> Vec<String> {
     one(time.map(show_duration))
 }
 
-fn matcher_of(rule: &RouteRule, name: &str) -> Vec<String> {
+fn matcher_of(rule: &RouteRule, name: &'static str) -> Vec<String> {
     let (word, value) = rule.matcher.word();
     one((word == name).then_some(value))
 }
 
-fn criteria_of(rule: &RouteRule, name: &str) -> Vec<String> {
+fn criteria_of(rule: &RouteRule, name: &'static str) -> Vec<String> {
     let words = rule.criteria.iter().map(Criterion::word);
     words
         .filter(|(word, _)| word == name)
@@ -56,7 +61,7 @@ fn criteria_of(rule: &RouteRule, name: &str) -> Vec<String> {
         .collect()
 }
 
-fn headers_of(rule: &RouteRule, name: &str) -> Vec<String> {
+fn headers_of(rule: &RouteRule, name: &'static str) -> Vec<String> {
     let words = rule.extras.headers.iter().map(HeaderChange::word);
     words
         .filter(|(word, _)| *word == name)
@@ -64,7 +69,7 @@ fn headers_of(rule: &RouteRule, name: &str) -> Vec<String> {
         .collect()
 }
 
-fn rewrite_of(rule: &RouteRule, name: &str) -> Vec<String> {
+fn rewrite_of(rule: &RouteRule, name: &'static str) -> Vec<String> {
     let word = rule.extras.rewrite.as_ref().map(Rewrite::word);
     one(word.filter(|(word, _)| *word == name).map(|(_, value)| value))
 }
@@ -85,12 +90,7 @@ fn listed(names: &[String]) -> Option<String> {
 }
 
 /// A word that stands at most once.
-const fn word(
-    name: &'static str,
-    help: &'static str,
-    read: fn(&mut Draft, &str) -> Result<(), String>,
-    show: fn(&RouteRule) -> Vec<String>,
-) -> Word {
+const fn word(name: &'static str, help: &'static str, read: Read, show: Show) -> Word {
     Word {
         name,
         help,
@@ -101,12 +101,7 @@ const fn word(
 }
 
 /// A word that may stand several times, or that refuses that by itself.
-const fn words(
-    name: &'static str,
-    help: &'static str,
-    read: fn(&mut Draft, &str) -> Result<(), String>,
-    show: fn(&RouteRule) -> Vec<String>,
-) -> Word {
+const fn words(name: &'static str, help: &'static str, read: Read, show: Show) -> Word {
     Word {
         name,
         help,
@@ -122,142 +117,142 @@ pub static WORDS: [Word; 45] = [
         "host",
         "requests for this host, without a port; `*.example.com`: all below it; several, separated by commas; else for \
          each host of the exposure",
-        |draft, text| host::parse(text).map(|hosts| draft.hosts = hosts),
-        |rule| one(listed(&rule.hosts)),
+        |draft, _, text| host::parse(text).map(|hosts| draft.hosts = hosts),
+        |rule, _| one(listed(&rule.hosts)),
     ),
     words(
         "path",
         "this path and what is below it by whole segments; `path=/orders*`: all that begins with these characters",
-        |draft, text| draft.only(parse_path(text)?),
-        |rule| matcher_of(rule, "path"),
+        |draft, _, text| draft.only(parse_path(text)?),
+        matcher_of,
     ),
     words(
         "exact",
         "this path alone",
-        |draft, text| draft.only(parse_exact(text)?),
-        |rule| matcher_of(rule, "exact"),
+        |draft, _, text| draft.only(parse_exact(text)?),
+        matcher_of,
     ),
     words(
         "regex",
         "paths that match this regular expression (RE2) as a whole: `regex=/orders/[0-9]+`",
-        |draft, text| draft.only(parse_regex(text)?),
-        |rule| matcher_of(rule, "regex"),
+        |draft, _, text| draft.only(parse_regex(text)?),
+        matcher_of,
     ),
     words(
         "grpc",
         "a gRPC service, `shop.Orders`, or one method of it, `shop.Orders/Get`",
-        |draft, text| draft.only(Matcher::Grpc(GrpcMethod::parse(text)?)),
-        |rule| matcher_of(rule, "grpc"),
+        |draft, _, text| draft.only(Matcher::Grpc(GrpcMethod::parse(text)?)),
+        matcher_of,
     ),
     word(
         "method",
         "requests with this method, or one of several, separated by commas: `method=GET,HEAD`",
-        |draft, text| draft.criterion(Criterion::method(text)),
-        |rule| criteria_of(rule, "method"),
+        |draft, _, text| draft.criterion(Criterion::method(text)),
+        criteria_of,
     ),
     words(
         "header",
         "`name:value`: requests with exactly this header; `name`: with any value; `!name:value`, `!name`: without it; \
          several: all must hold",
-        |draft, text| draft.criterion(Criterion::header("header", text)),
-        |rule| criteria_of(rule, "header"),
+        |draft, name, text| draft.criterion(Criterion::header(name, text)),
+        criteria_of,
     ),
     words(
         "header-prefix",
         "`name:value`: the header begins with this; `!` as for `header`",
-        |draft, text| draft.criterion(Criterion::header("header-prefix", text)),
-        |rule| criteria_of(rule, "header-prefix"),
+        |draft, name, text| draft.criterion(Criterion::header(name, text)),
+        criteria_of,
     ),
     words(
         "header-regex",
         "`name:expression`: the whole header matches it; `!` as for `header`",
-        |draft, text| draft.criterion(Criterion::header("header-regex", text)),
-        |rule| criteria_of(rule, "header-regex"),
+        |draft, name, text| draft.criterion(Criterion::header(name, text)),
+        criteria_of,
     ),
     words(
         "query",
         "`name:value`: requests with exactly this parameter in the query; `name`: with any value",
-        |draft, text| draft.criterion(Criterion::query("query", text)),
-        |rule| criteria_of(rule, "query"),
+        |draft, name, text| draft.criterion(Criterion::query(name, text)),
+        criteria_of,
     ),
     words(
         "query-prefix",
         "`name:value`: the parameter begins with this",
-        |draft, text| draft.criterion(Criterion::query("query-prefix", text)),
-        |rule| criteria_of(rule, "query-prefix"),
+        |draft, name, text| draft.criterion(Criterion::query(name, text)),
+        criteria_of,
     ),
     words(
         "query-regex",
         "`name:expression`: the whole parameter matches it",
-        |draft, text| draft.criterion(Criterion::query("query-regex", text)),
-        |rule| criteria_of(rule, "query-regex"),
+        |draft, name, text| draft.criterion(Criterion::query(name, text)),
+        criteria_of,
     ),
     words(
         "cookie",
         "`name:value`: requests with exactly this cookie; `name`: with any value",
-        |draft, text| draft.criterion(Criterion::cookie("cookie", text)),
-        |rule| criteria_of(rule, "cookie"),
+        |draft, name, text| draft.criterion(Criterion::cookie(name, text)),
+        criteria_of,
     ),
     words(
         "cookie-prefix",
         "`name:value`: the cookie begins with this",
-        |draft, text| draft.criterion(Criterion::cookie("cookie-prefix", text)),
-        |rule| criteria_of(rule, "cookie-prefix"),
+        |draft, name, text| draft.criterion(Criterion::cookie(name, text)),
+        criteria_of,
     ),
     words(
         "cookie-regex",
         "`name:expression`: the whole cookie matches it",
-        |draft, text| draft.criterion(Criterion::cookie("cookie-regex", text)),
-        |rule| criteria_of(rule, "cookie-regex"),
+        |draft, name, text| draft.criterion(Criterion::cookie(name, text)),
+        criteria_of,
     ),
     word(
         "expose",
         "on these exposures alone, whatever the key `expose` says; several, separated by commas",
-        |draft, text| exposures::parse(text).map(|names| draft.expose = names),
-        |rule| one(listed(&rule.expose)),
+        |draft, _, text| exposures::parse(text).map(|names| draft.expose = names),
+        |rule, _| one(listed(&rule.expose)),
     ),
     word(
         "priority",
         "the higher comes first, before what is more specific; counts on the service's own host, by a policy \
          document, where bridge.toml gives the requests to the service, and where nobody else has the host",
-        |draft, text| parse_priority(text).map(|priority| draft.priority = priority),
-        |rule| one((rule.priority != 0).then(|| rule.priority.to_string())),
+        |draft, _, text| parse_priority(text).map(|priority| draft.priority = priority),
+        |rule, _| one((rule.priority != 0).then(|| rule.priority.to_string())),
     ),
     word(
         "timeout",
         "as the key `timeout`, for this route",
-        |draft, text| parse_duration(text).map(|time| draft.timeout = Some(time)),
-        |rule| time(rule.timeout),
+        |draft, _, text| parse_duration(text).map(|time| draft.timeout = Some(time)),
+        |rule, _| time(rule.timeout),
     ),
     word(
         "stream-idle-timeout",
         "as the key `stream-idle-timeout`, for this route",
-        |draft, text| parse_duration(text).map(|time| draft.stream_idle_timeout = Some(time)),
-        |rule| time(rule.stream_idle_timeout),
+        |draft, _, text| parse_duration(text).map(|time| draft.stream_idle_timeout = Some(time)),
+        |rule, _| time(rule.stream_idle_timeout),
     ),
     word(
         "per-try-timeout",
         "as the key `per-try-timeout`, for this route",
-        |draft, text| parse_duration(text).map(|time| draft.per_try_timeout = Some(time)),
-        |rule| time(rule.per_try_timeout),
+        |draft, _, text| parse_duration(text).map(|time| draft.per_try_timeout = Some(time)),
+        |rule, _| time(rule.per_try_timeout),
     ),
     word(
         "max-stream-duration",
         "as the key `max-stream-duration`, for this route",
-        |draft, text| parse_duration(text).map(|time| draft.max_stream_duration = Some(time)),
-        |rule| time(rule.max_stream_duration),
+        |draft, _, text| parse_duration(text).map(|time| draft.max_stream_duration = Some(time)),
+        |rule, _| time(rule.max_stream_duration),
     ),
     word(
         "retry",
         "as the key `retry`, for this route",
-        |draft, text| Retry::parse(text).map(|retry| draft.retry = Some(retry)),
-        |rule| one(rule.retry.as_ref().map(Retry::show)),
+        |draft, _, text| Retry::parse(text).map(|retry| draft.retry = Some(retry)),
+        |rule, _| one(rule.retry.as_ref().map(Retry::show)),
     ),
     words(
         "split",
         "shares the requests between services by weight: `split=orders:90,orders-next:10`",
-        |draft, text| draft.target(Target::Split(shares::split(text)?)),
-        |rule| match &rule.extras.target {
+        |draft, _, text| draft.target(Target::Split(shares::split(text)?)),
+        |rule, _| match &rule.extras.target {
             Target::Split(parts) => vec![shares::show_split(parts)],
             _ => Vec::new(),
         },
@@ -266,19 +261,19 @@ pub static WORDS: [Word; 45] = [
         "redirect",
         "sends the client elsewhere: `https:`, `https://www.example.com`, `/new`, or `/new*`, which keeps what follows \
          the path of the route",
-        |draft, text| draft.target(Target::Redirect(Redirect::parse(text)?)),
-        |rule| redirect_of(rule, |redirect| Some(redirect.place())),
+        |draft, _, text| draft.target(Target::Redirect(Redirect::parse(text)?)),
+        |rule, _| redirect_of(rule, |redirect| Some(redirect.place())),
     ),
     word(
         "redirect-code",
         "301 (the default), 302, 303, 307 or 308",
-        |draft, text| Redirect::parse_code(text).map(|code| draft.code = Some(code)),
-        |rule| redirect_of(rule, |redirect| redirect.code.map(|code| code.to_string())),
+        |draft, _, text| Redirect::parse_code(text).map(|code| draft.code = Some(code)),
+        |rule, _| redirect_of(rule, |redirect| redirect.code.map(|code| code.to_string())),
     ),
     word(
         "redirect-query",
         "`drop`: without the query of the request",
-        |draft, text| match text {
+        |draft, _, text| match text {
             "drop" => {
                 draft.drop_query = true;
                 Ok(())
@@ -288,13 +283,13 @@ pub static WORDS: [Word; 45] = [
                 clip(text)
             )),
         },
-        |rule| redirect_of(rule, |redirect| redirect.drop_query.then(|| "drop".to_owned())),
+        |rule, _| redirect_of(rule, |redirect| redirect.drop_query.then(|| "drop".to_owned())),
     ),
     words(
         "respond",
         "Envoy answers by itself: `404`, or `\"200:all is well\"`",
-        |draft, text| draft.target(Target::Respond(Respond::parse(text)?)),
-        |rule| match &rule.extras.target {
+        |draft, _, text| draft.target(Target::Respond(Respond::parse(text)?)),
+        |rule, _| match &rule.extras.target {
             Target::Respond(respond) => vec![respond.show()],
             _ => Vec::new(),
         },
@@ -302,99 +297,99 @@ pub static WORDS: [Word; 45] = [
     words(
         "rewrite",
         "what the server gets in place of the path that the route matches: `path=/orders rewrite=/v2`",
-        |draft, text| draft.rewrite(Rewrite::matched(text)?),
-        |rule| rewrite_of(rule, "rewrite"),
+        |draft, _, text| draft.rewrite(Rewrite::matched(text)?),
+        rewrite_of,
     ),
     words(
         "regex-rewrite",
         "an expression, `=>`, and what takes its place in the path: `^/a/(.*)=>/b/\\1`",
-        |draft, text| draft.rewrite(Rewrite::regex(text)?),
-        |rule| rewrite_of(rule, "regex-rewrite"),
+        |draft, _, text| draft.rewrite(Rewrite::regex(text)?),
+        rewrite_of,
     ),
     word(
         "host-rewrite",
         "the host that the server gets",
-        |draft, text| parse_new_host(text).map(|host| draft.extras.host_rewrite = Some(host)),
-        |rule| one(rule.extras.host_rewrite.clone()),
+        |draft, _, text| parse_new_host(text).map(|host| draft.extras.host_rewrite = Some(host)),
+        |rule, _| one(rule.extras.host_rewrite.clone()),
     ),
     words(
         "set-header",
         "`name:value`: this header for the server, in place of the client's",
-        |draft, text| draft.header(Side::Request, How::Set, text),
-        |rule| headers_of(rule, "set-header"),
+        |draft, _, text| draft.header(Side::Request, How::Set, text),
+        headers_of,
     ),
     words(
         "add-header",
         "`name:value`: this header for the server, beside the client's",
-        |draft, text| draft.header(Side::Request, How::Add, text),
-        |rule| headers_of(rule, "add-header"),
+        |draft, _, text| draft.header(Side::Request, How::Add, text),
+        headers_of,
     ),
     words(
         "remove-header",
         "a header that the server does not get",
-        |draft, text| draft.header(Side::Request, How::Remove, text),
-        |rule| headers_of(rule, "remove-header"),
+        |draft, _, text| draft.header(Side::Request, How::Remove, text),
+        headers_of,
     ),
     words(
         "set-response-header",
         "`name:value`: this header for the client, in place of the server's",
-        |draft, text| draft.header(Side::Response, How::Set, text),
-        |rule| headers_of(rule, "set-response-header"),
+        |draft, _, text| draft.header(Side::Response, How::Set, text),
+        headers_of,
     ),
     words(
         "add-response-header",
         "`name:value`: this header for the client, beside the server's",
-        |draft, text| draft.header(Side::Response, How::Add, text),
-        |rule| headers_of(rule, "add-response-header"),
+        |draft, _, text| draft.header(Side::Response, How::Add, text),
+        headers_of,
     ),
     words(
         "remove-response-header",
         "a header that the client does not get",
-        |draft, text| draft.header(Side::Response, How::Remove, text),
-        |rule| headers_of(rule, "remove-response-header"),
+        |draft, _, text| draft.header(Side::Response, How::Remove, text),
+        headers_of,
     ),
     word(
         "cors",
         "pages of these origins may call it: `https://shop.example.com`, `https://*.example.com`, `*`; several, \
          separated by commas",
-        |draft, text| cors::origins(text).map(|origins| draft.cors().origins = origins),
-        |rule| cors_of(rule, |cors| listed(&cors.origins)),
+        |draft, _, text| cors::origins(text).map(|origins| draft.cors().origins = origins),
+        |rule, _| cors_of(rule, |cors| listed(&cors.origins)),
     ),
     word(
         "cors-methods",
         "methods that a page may use",
-        |draft, text| cors::names("cors-methods", text).map(|names| draft.cors().methods = names),
-        |rule| cors_of(rule, |cors| listed(&cors.methods)),
+        |draft, name, text| cors::names(name, text).map(|names| draft.cors().methods = names),
+        |rule, _| cors_of(rule, |cors| listed(&cors.methods)),
     ),
     word(
         "cors-headers",
         "headers that a page may send",
-        |draft, text| cors::names("cors-headers", text).map(|names| draft.cors().headers = names),
-        |rule| cors_of(rule, |cors| listed(&cors.headers)),
+        |draft, name, text| cors::names(name, text).map(|names| draft.cors().headers = names),
+        |rule, _| cors_of(rule, |cors| listed(&cors.headers)),
     ),
     word(
         "cors-expose",
         "headers that a page may read",
-        |draft, text| cors::names("cors-expose", text).map(|names| draft.cors().expose = names),
-        |rule| cors_of(rule, |cors| listed(&cors.expose)),
+        |draft, name, text| cors::names(name, text).map(|names| draft.cors().expose = names),
+        |rule, _| cors_of(rule, |cors| listed(&cors.expose)),
     ),
     word(
         "cors-max-age",
         "for how long a browser need not ask again",
-        |draft, text| parse_duration(text).map(|time| draft.cors().max_age = Some(time)),
-        |rule| cors_of(rule, |cors| cors.max_age.map(show_duration)),
+        |draft, _, text| parse_duration(text).map(|time| draft.cors().max_age = Some(time)),
+        |rule, _| cors_of(rule, |cors| cors.max_age.map(show_duration)),
     ),
     word(
         "cors-credentials",
         "`true`: a page may send cookies",
-        |draft, text| yes("cors-credentials", text).map(|()| draft.cors().credentials = true),
-        |rule| cors_of(rule, |cors| cors.credentials.then(|| "true".to_owned())),
+        |draft, name, text| yes(name, text).map(|()| draft.cors().credentials = true),
+        |rule, _| cors_of(rule, |cors| cors.credentials.then(|| "true".to_owned())),
     ),
     word(
         "upgrade",
         "protocols that a request may be upgraded to, whatever the listener says: `websocket`; `none`",
-        |draft, text| parse_upgrades(text).map(|names| draft.extras.upgrades = Some(names)),
-        |rule| {
+        |draft, _, text| parse_upgrades(text).map(|names| draft.extras.upgrades = Some(names)),
+        |rule, _| {
             let shown = |names: &Vec<String>| listed(names).unwrap_or_else(|| "none".to_owned());
             one(rule.extras.upgrades.as_ref().map(shown))
         },
@@ -402,14 +397,14 @@ pub static WORDS: [Word; 45] = [
     words(
         "mirror",
         "a service that gets a copy of the requests, or of some: `mirror=orders-next:1%`; its answers are thrown away",
-        |draft, text| Mirror::parse(text).map(|mirror| draft.extras.mirrors.push(mirror)),
-        |rule| rule.extras.mirrors.iter().map(Mirror::show).collect(),
+        |draft, _, text| Mirror::parse(text).map(|mirror| draft.extras.mirrors.push(mirror)),
+        |rule, _| rule.extras.mirrors.iter().map(Mirror::show).collect(),
     ),
     word(
         "hash",
         "as the key `hash`, for this route",
-        |draft, text| HashKey::parse_all(text).map(|keys| draft.extras.hash = keys),
-        |rule| match &rule.extras.hash[..] {
+        |draft, _, text| HashKey::parse_all(text).map(|keys| draft.extras.hash = keys),
+        |rule, _| match &rule.extras.hash[..] {
             [] => Vec::new(),
             keys => vec![HashKey::show_all(keys)],
         },
