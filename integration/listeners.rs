@@ -2,7 +2,6 @@
 //! logs, the PROXY protocol; and a configuration that is read again while requests go on.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,22 +15,14 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::bridge::{Bridge, Step};
+use crate::support::folder::Folder;
 use crate::support::pki::Ca;
 use crate::support::servers::Server;
 use crate::support::{process, raw, wait};
 
-/// A watched folder with one service of HTTP, and its section.
-fn folder(dir: &Path, server: &Server) -> String {
-    let (ip, port) = (server.address.ip(), server.address.port());
-    let text = format!(
-        "[services.web]\nroute = \"host=a.test,b.test\"\ninstances = [{{ address = \"{ip}\", port = {port} }}]\n"
-    );
-    std::fs::create_dir_all(dir.join("services")).expect("a folder");
-    std::fs::write(dir.join("services/all.toml"), text).expect("writing a catalog");
-    format!(
-        "[sources.folder]\nkind = \"file\"\npath = \"{}\"\n",
-        dir.join("services").display()
-    )
+/// One service of HTTP, with two hosts.
+fn folder(server: &Server) -> Folder {
+    Folder::of(&[("web", server.address, &[("route", "host=a.test,b.test")])])
 }
 
 /// What a client that trusts this CA gets for a request by TLS, and the certificate that it was shown.
@@ -79,6 +70,7 @@ async fn a_listener_shows_the_certificate_that_fits_and_the_newest_one() {
         )
     };
     let ([a_cert, a_key], [b_cert, b_key]) = (sign(&ca, "a"), sign(&ca, "b"));
+    let folder = folder(&server);
     let [port] = process::ports();
     let front = SocketAddr::from(([127, 0, 0, 1], port));
     let log = dir.path().join("access.log");
@@ -86,7 +78,7 @@ async fn a_listener_shows_the_certificate_that_fits_and_the_newest_one() {
         "{}[tls.a]\ncertificate = \"{a_cert}\"\nkey = \"{a_key}\"\n[tls.b]\ncertificate = \"{b_cert}\"\nkey = \
          \"{b_key}\"\n[tls.lost]\nca = \"{}\"\n[listeners.front]\naddress = \"{front}\"\naccess_log = \"{}\"\n\
          access_log_format = \"json\"\n[listeners.front.tls]\ncertificates = [\"a\", \"b\"]\n",
-        folder(dir.path(), &server),
+        folder.section(),
         dir.path().join("nowhere.pem").display(),
         log.display(),
     ))
@@ -155,13 +147,14 @@ async fn a_listener_shows_the_certificate_that_fits_and_the_newest_one() {
 async fn a_proxy_in_front_names_the_client() {
     let dir = tempfile::tempdir().expect("a folder");
     let server = Server::http("web").await;
+    let folder = folder(&server);
     let [port] = process::ports();
     let front = SocketAddr::from(([127, 0, 0, 1], port));
     let log = dir.path().join("access.log");
     let bridge = Bridge::start(&format!(
         "{}[listeners.front]\naddress = \"{front}\"\nproxy_protocol = true\nmax_connection_duration = \"1h\"\n\
          access_log = \"{}\"\naccess_log_format = \"%DOWNSTREAM_REMOTE_ADDRESS% %RESPONSE_CODE%\"\n",
-        folder(dir.path(), &server),
+        folder.section(),
         log.display(),
     ))
     .await;
@@ -182,9 +175,9 @@ async fn a_proxy_in_front_names_the_client() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_configuration_is_read_again_while_requests_go_on() {
-    let dir = tempfile::tempdir().expect("a folder");
     let server = Server::http("web").await;
-    let mut bridge = Bridge::start(&folder(dir.path(), &server)).await;
+    let folder = folder(&server);
+    let mut bridge = Bridge::start(&folder.section()).await;
     let envoy = bridge.envoy(Step::Listeners, &[]).await;
     let at = envoy.listener();
     wait::until(wait::PATIENCE, "the route is there", async || {

@@ -1,6 +1,6 @@
 //! What services declare of routes, word by word, as requests through a real Envoy find it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::support::bridge::{Bridge, Step};
+use crate::support::envoy::Envoy;
+use crate::support::folder::Folder;
 use crate::support::{raw, wait};
 
 /// A server that answers with its name and with the request as it got it: `NAME METHOD PATH HOST`, and each header
@@ -280,26 +282,44 @@ const CASES: &[Case] = &[
     Case(&["path=/ split=other:1,missing:0"], &[("GET /", "other GET / $")]),
 ];
 
-fn catalog(cases: &[Case], echo: &Echo, other: &Echo) -> String {
-    let mut text = String::new();
-    let mut service = |name: &str, address: SocketAddr, routes: &[&str]| {
-        let _ = writeln!(text, "[services.\"{name}\"]");
-        for (n, route) in (1..).zip(routes) {
-            let key = if n == 1 {
+/// A service for each case, `s0` and so on, with its routes, and `other`; an Envoy that has them.
+async fn scene(cases: &[Case], echo: &Echo, other: &Echo) -> (Folder, Bridge, Envoy) {
+    let keys = |(n, Case(routes, _)): (usize, &Case)| {
+        let key = |n| {
+            if n == 1 {
                 "route".to_owned()
             } else {
                 format!("route-{n}")
-            };
-            let _ = writeln!(text, "{key} = '''host={name} {route}'''");
-        }
-        let (ip, port) = (address.ip(), address.port());
-        let _ = writeln!(text, "instances = [{{ address = \"{ip}\", port = {port} }}]");
+            }
+        };
+        let keys = (1..)
+            .zip(*routes)
+            .map(|(at, route)| (key(at), format!("host=s{n} {route}")));
+        (format!("s{n}"), keys.collect::<Vec<(String, String)>>())
     };
-    service("other", other.address, &[]);
-    for (n, Case(routes, _)) in cases.iter().enumerate() {
-        service(&format!("s{n}"), echo.address, routes);
-    }
-    text
+    let all: Vec<_> = cases.iter().enumerate().map(keys).collect();
+    let borrowed: Vec<(&str, Vec<(&str, &str)>)> = all
+        .iter()
+        .map(|(name, keys)| {
+            (
+                name.as_str(),
+                keys.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+            )
+        })
+        .collect();
+    let services = borrowed
+        .iter()
+        .map(|(name, keys)| (*name, echo.address, &keys[..]));
+    let services: Vec<_> = services.chain([("other", other.address, &[][..])]).collect();
+    let folder = Folder::of(&services);
+    let bridge = Bridge::start(&folder.section()).await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    let last = format!("s{}", cases.len() - 1);
+    wait::until(wait::PATIENCE, "the routes are there", async || {
+        wrong(envoy.listener(), &last, "GET /", "200").await
+    })
+    .await;
+    (folder, bridge, envoy)
 }
 
 /// Sends `METHOD PATH name:value …` (`_` in a value is a space) and tells what is wrong with the answer.
@@ -348,20 +368,8 @@ async fn wrong(at: SocketAddr, host: &str, request: &str, wanted: &str) -> Resul
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_word_of_a_route_does_what_it_says() {
     let (echo, other) = (Echo::start("echo").await, Echo::start("other").await);
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("all.toml"), catalog(CASES, &echo, &other)).expect("writing a catalog");
-    let bridge = Bridge::start(&format!(
-        "[sources.folder]\nkind = \"file\"\npath = \"{}\"\n",
-        folder.path().display()
-    ))
-    .await;
-    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    let (_folder, bridge, envoy) = scene(CASES, &echo, &other).await;
     let at = envoy.listener();
-    let last = format!("s{}", CASES.len() - 1);
-    wait::until(wait::PATIENCE, "the routes are there", async || {
-        wrong(at, &last, "GET /", "200").await
-    })
-    .await;
     let mut all = Vec::new();
     for (n, Case(_, requests)) in CASES.iter().enumerate() {
         let host = format!("s{n}");
@@ -381,20 +389,8 @@ const SHARED: &[Case] = &[
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_shared_and_copied_as_declared() {
     let (echo, other) = (Echo::start("echo").await, Echo::start("other").await);
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("all.toml"), catalog(SHARED, &echo, &other))
-        .expect("writing a catalog");
-    let bridge = Bridge::start(&format!(
-        "[sources.folder]\nkind = \"file\"\npath = \"{}\"\n",
-        folder.path().display()
-    ))
-    .await;
-    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    let (_folder, bridge, envoy) = scene(SHARED, &echo, &other).await;
     let at = envoy.listener();
-    wait::until(wait::PATIENCE, "the routes are there", async || {
-        wrong(at, "s1", "GET /", "200").await
-    })
-    .await;
     let mut got: BTreeMap<String, usize> = BTreeMap::new();
     for _ in 0..400 {
         let (status, line) = raw::get(at, "s0", "/").await.expect("an answer");
@@ -414,5 +410,42 @@ async fn requests_are_shared_and_copied_as_declared() {
         wait::holds(copied >= 20, || format!("{copied} of 20"))
     })
     .await;
+    bridge.assert_no_nacks().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn equal_requests_go_to_one_server_where_the_cluster_hashes() {
+    let (one, two) = (Echo::start("one").await, Echo::start("two").await);
+    let keys: &[_] = &[("lb", "ring_hash"), ("hash", "header:t-user,cookie:stuck:1h")];
+    let folder = Folder::of(&[("web", one.address, keys), ("web", two.address, keys)]);
+    let bridge = Bridge::start(&folder.section()).await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    let at = envoy.listener();
+    let ask = async |headers: &str| {
+        let request = format!("GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n{headers}\r\n");
+        raw::whole(at, &request).await
+    };
+    wait::until(wait::PATIENCE, "both servers are there", async || {
+        envoy.has_hosts("web", &[one.address, two.address]).await;
+        let (status, answer) = ask("").await?;
+        // Who has neither the header nor the cookie gets one.
+        wait::holds(status == 200 && answer.contains("set-cookie: stuck="), || answer)
+    })
+    .await;
+    let mut all: BTreeMap<String, usize> = BTreeMap::new();
+    for kind in ["t-user: ", "cookie: stuck="] {
+        for user in 0..20 {
+            let mut got = BTreeSet::new();
+            for _ in 0..5 {
+                let (status, answer) = ask(&format!("{kind}{user}\r\n")).await.expect("an answer");
+                assert_eq!(status, 200, "{answer}");
+                let line = answer.lines().last().unwrap_or_default();
+                got.insert(line.split(' ').next().unwrap_or_default().to_owned());
+            }
+            assert_eq!(got.len(), 1, "{kind}{user}: {got:?}");
+            *all.entry(got.into_iter().collect()).or_default() += 1;
+        }
+    }
+    assert_eq!(all.len(), 2, "not all users of one server: {all:?}");
     bridge.assert_no_nacks().await;
 }

@@ -1,8 +1,6 @@
 //! Connections to servers by TLS, as a service declares it: checked, and with a certificate of Envoy's own.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::SanType;
@@ -16,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::bridge::{Bridge, Step};
+use crate::support::folder::Folder;
 use crate::support::pki::Ca;
 use crate::support::{raw, wait};
 
@@ -70,24 +69,6 @@ async fn server(chain: &str, key: &str, clients: &Ca) -> (SocketAddr, JoinHandle
     (address, task)
 }
 
-fn catalog(dir: &Path, server: SocketAddr, services: &[(&str, &str)]) -> String {
-    let mut text = String::new();
-    for (name, keys) in services {
-        let (ip, port) = (server.ip(), server.port());
-        let _ = writeln!(
-            text,
-            "[services.\"{name}\"]\n{keys}\ninstances = [{{ address = \"{ip}\", port = {port} }}]"
-        );
-    }
-    let folder = dir.join("services");
-    std::fs::create_dir_all(&folder).expect("a folder");
-    std::fs::write(folder.join("all.toml"), text).expect("writing a catalog");
-    format!(
-        "[sources.folder]\nkind = \"file\"\npath = \"{}\"\n",
-        folder.display()
-    )
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_a_server_with_the_right_certificate_gets_requests() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -97,27 +78,36 @@ async fn only_a_server_with_the_right_certificate_gets_requests() {
     let ca = dir.path().join("servers.pem");
     std::fs::write(&ca, &servers.pem).expect("writing a CA");
     let (address, task) = server(&chain, &key, &clients).await;
-    let source = catalog(
-        dir.path(),
-        address,
-        &[
-            ("right", "tls = \"shop sni=web.test\""),
-            ("https", "protocol = \"https\"\ntls = \"shop sni=web.test\""),
-            ("named", "tls = \"shop san=web.test\""),
-            ("other-name", "tls = \"shop sni=other.test\""),
-            ("no-certificate", "tls = \"bare sni=web.test\""),
-            ("other-ca", "tls = \"others sni=web.test\""),
-            ("unknown", "tls = \"nowhere sni=web.test\""),
-            ("plain", ""),
-        ],
+    let tls = |value| [("tls", value)];
+    let (right, named, other_name) = (
+        tls("shop sni=web.test"),
+        tls("shop san=web.test"),
+        tls("shop sni=other.test"),
     );
+    let (bare, other_ca) = (tls("bare sni=web.test"), tls("others sni=web.test"));
+    let unknown = tls("nowhere sni=web.test");
+    let folder = Folder::of(&[
+        ("right", address, &right),
+        (
+            "https",
+            address,
+            &[("protocol", "https"), ("tls", "shop sni=web.test")],
+        ),
+        ("named", address, &named),
+        ("other-name", address, &other_name),
+        ("no-certificate", address, &bare),
+        ("other-ca", address, &other_ca),
+        ("unknown", address, &unknown),
+        ("plain", address, &[]),
+    ]);
     let others = dir.path().join("others.pem");
     std::fs::write(&others, &clients.pem).expect("writing a CA");
     let bridge = Bridge::start(&format!(
-        "{source}[tls.shop]\nca = \"{0}\"\ncertificate = \"{own_chain}\"\nkey = \"{own_key}\"\n[tls.bare]\nca = \
+        "{2}[tls.shop]\nca = \"{0}\"\ncertificate = \"{own_chain}\"\nkey = \"{own_key}\"\n[tls.bare]\nca = \
          \"{0}\"\n[tls.others]\nca = \"{1}\"\ncertificate = \"{own_chain}\"\nkey = \"{own_key}\"\n",
         ca.display(),
-        others.display()
+        others.display(),
+        folder.section()
     ))
     .await;
     let envoy = bridge.envoy(Step::Listeners, &[]).await;

@@ -7,20 +7,19 @@ use crate::support::client::Call;
 use crate::support::servers::Server;
 use crate::support::wait;
 
+/// Values of `lb`.
+const POLICIES: [&str; 6] = [
+    "round_robin",
+    "least_request",
+    "random",
+    "ring_hash",
+    "maglev",
+    "wrr",
+];
+
 /// Protocol, key, and values at the ends of what can be declared.
 const VALUES: [(&str, &str, &[&str]); 20] = [
-    (
-        "http1",
-        "lb",
-        &[
-            "round_robin",
-            "least_request",
-            "random",
-            "ring_hash",
-            "maglev",
-            "wrr",
-        ],
-    ),
+    ("http1", "lb", &POLICIES),
     (
         "http1",
         "health-check",
@@ -129,14 +128,7 @@ async fn envoy_accepts_each_value_that_can_be_declared() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_policy_reaches_all_servers() {
     let (one, two) = tokio::join!(Server::http("one"), Server::http("two"));
-    let all = [
-        "round_robin",
-        "least_request",
-        "random",
-        "ring_hash",
-        "maglev",
-        "wrr",
-    ];
+    let all = POLICIES;
     let keys = all.map(|lb| [("lb", lb)]);
     let services: Vec<_> = all
         .iter()

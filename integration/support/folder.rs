@@ -35,7 +35,8 @@ impl Folder {
         for (name, (keys, instances)) in all {
             let _ = writeln!(text, "[services.\"{name}\"]");
             for (key, value) in keys {
-                let _ = writeln!(text, "{key} = \"{value}\"");
+                let value = toml::Value::from(*value); // with its quotes and backslashes
+                let _ = writeln!(text, "{key} = {value}");
             }
             let _ = writeln!(text, "instances = [{}]", instances.join(", "));
         }

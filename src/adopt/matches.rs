@@ -109,6 +109,15 @@ fn add(at: &At<'_>, kind: &str, not: &str, name: &str, compared: &Compared, word
     words.add(at, &format!("{kind}{suffix}"), format!("{not}{name}:{value}"));
 }
 
+/// Fields of header matchers that `string_match` took the place of, and what they are called there.
+pub(super) const BEFORE_STRING_MATCH: [(&str, &str); 5] = [
+    ("exact_match", "exact"),
+    ("prefix_match", "prefix"),
+    ("suffix_match", "suffix"),
+    ("contains_match", "contains"),
+    ("safe_regex_match", "safe_regex"),
+];
+
 fn header(at: &At<'_>, words: &mut Words) {
     let mut fields = at.fields();
     let name = fields.take("name");
@@ -117,15 +126,7 @@ fn header(at: &At<'_>, words: &mut Words) {
     let missing = fields.take("treat_missing_header_as_empty");
     let missing = missing.filter(|at| at.is(true));
     let present = fields.take("present_match");
-    // The names of before `string_match`.
-    let old = [
-        ("exact_match", "exact"),
-        ("prefix_match", "prefix"),
-        ("suffix_match", "suffix"),
-        ("contains_match", "contains"),
-        ("safe_regex_match", "safe_regex"),
-    ];
-    let old = old
+    let old = BEFORE_STRING_MATCH
         .iter()
         .find_map(|(name, kind)| Some((fields.take(name)?, *kind)));
     let wanted = match (fields.take("string_match"), old) {

@@ -6,6 +6,7 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 use serde_json::Value;
 
 use super::loopback::{address, speaks_http};
+use super::matches::BEFORE_STRING_MATCH;
 
 /// A request that is sent to both Envoys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -295,14 +296,7 @@ fn paths(wanted: &Value) -> Vec<String> {
 fn of_header(header: &Value, probe: &mut Probe) {
     let name = header["name"].as_str().unwrap_or_default();
     let inverted = header["invert_match"] == true;
-    let old = [
-        ("exact_match", "exact"),
-        ("prefix_match", "prefix"),
-        ("suffix_match", "suffix"),
-        ("contains_match", "contains"),
-        ("safe_regex_match", "safe_regex"),
-    ];
-    let old = old.iter().find_map(|(old, new)| {
+    let old = BEFORE_STRING_MATCH.iter().find_map(|(old, new)| {
         let value = header.get(*old)?;
         Some(serde_json::json!({ *new: value }))
     });

@@ -51,6 +51,15 @@ pub(super) struct Moved {
     pub(super) owner: Owner,
 }
 
+/// What is taken over with each route below, wherever it stands.
+const OF_EACH_ROUTE: [&str; 5] = [
+    "request_headers_to_add",
+    "request_headers_to_remove",
+    "response_headers_to_add",
+    "response_headers_to_remove",
+    "typed_per_filter_config",
+];
+
 /// Reads the virtual hosts of a configuration.
 pub(super) fn hosts(config: &At<'_>, around: &Around<'_>) -> Vec<Host> {
     let mut of_config = config.fields();
@@ -60,13 +69,9 @@ pub(super) fn hosts(config: &At<'_>, around: &Around<'_>) -> Vec<Host> {
         "validate_clusters",
         "max_direct_response_body_size_bytes",
         "ignore_port_in_host_matching",
-        "request_headers_to_add",
-        "request_headers_to_remove",
-        "response_headers_to_add",
-        "response_headers_to_remove",
-        "typed_per_filter_config",
         "metadata",
     ]);
+    of_config.ignore(&OF_EACH_ROUTE);
     let rests = of_config.rests();
     let mut taken = BTreeSet::new();
     let hosts = config.list("virtual_hosts");
@@ -117,13 +122,9 @@ fn host(
         "retry_policy",
         "virtual_clusters",
         "include_is_timeout_retry_header",
-        "request_headers_to_add",
-        "request_headers_to_remove",
-        "response_headers_to_add",
-        "response_headers_to_remove",
-        "typed_per_filter_config",
         "metadata",
     ]);
+    fields.ignore(&OF_EACH_ROUTE);
     if around.filters.is_empty() {
         fields.ignore(&["rate_limits"]);
     }
@@ -163,13 +164,7 @@ fn read(at: &At<'_>, above: &[At<'_>], around: &Around<'_>, rests: &[Rest]) -> R
             );
         }
     }
-    fields.ignore(&[
-        "request_headers_to_add",
-        "request_headers_to_remove",
-        "response_headers_to_add",
-        "response_headers_to_remove",
-        "typed_per_filter_config",
-    ]);
+    fields.ignore(&OF_EACH_ROUTE);
     let wanted = fields.take("match");
     if let Some(at) = &wanted {
         matching(at, &mut words);
