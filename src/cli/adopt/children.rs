@@ -107,10 +107,38 @@ impl Drop for Program {
     }
 }
 
-/// Free ports of loopback, different from each other.
+/// Free ports of loopback, different from each other. They are on an address of this process alone where the system has
+/// all of 127.0.0.0/8 (Linux): on 127.0.0.1 another program, or a connection going out, could take one of them before the
+/// program that it is for listens there.
 pub(super) fn ports(count: usize) -> std::io::Result<Vec<SocketAddr>> {
-    let held: std::io::Result<Vec<TcpListener>> = (0..count)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect();
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let own = Ipv4Addr::new(127, 64 + high % 64, middle, low.max(1));
+    let bound = |ip: Ipv4Addr| -> std::io::Result<Vec<TcpListener>> {
+        (0..count).map(move |_| TcpListener::bind((ip, 0))).collect()
+    };
+    let held = bound(own).or_else(|_| bound(Ipv4Addr::LOCALHOST));
     held?.iter().map(TcpListener::local_addr).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_differ_and_are_on_loopback() {
+        let ports = ports(50).expect("ports");
+        let different: std::collections::BTreeSet<_> = ports.iter().collect();
+        assert_eq!(different.len(), 50);
+        assert!(ports.iter().all(|at| at.ip().is_loopback() && at.port() != 0));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_others_take_on_the_common_address_is_not_in_the_way() {
+        let ports = ports(50).expect("ports");
+        for at in ports {
+            let _others = TcpListener::bind((Ipv4Addr::LOCALHOST, at.port()));
+            assert!(TcpListener::bind(at).is_ok(), "{at}");
+        }
+    }
 }
