@@ -229,6 +229,7 @@ impl Client {
             subject,
             url,
             failure,
+            anonymous: self.pool.transport().is_anonymous(),
         }
     }
 

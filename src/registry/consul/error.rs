@@ -27,6 +27,8 @@ pub struct Error {
     /// Why.
     #[source]
     pub failure: Failure,
+    /// By TLS, and we showed no certificate.
+    pub anonymous: bool,
 }
 
 /// Why a request failed.
@@ -181,8 +183,31 @@ impl Error {
     /// The error and all its sources in one line, with what would be right where that is known.
     #[must_use]
     pub fn chain(&self) -> String {
-        chain(self)
+        let mut text = chain(self);
+        // By TLS 1.3 an agent that wants a certificate says so after the handshake, and closes: the request that is
+        // being written meanwhile may fail first, and hide what it said.
+        let cut = || text::causes(self).any(is_closed) || closed_by(&text);
+        if self.anonymous && !text.contains(WANTED) && matches!(self.failure, Failure::Send(_)) && cut() {
+            text.push_str("; perhaps ");
+            text.push_str(WANTED);
+        }
+        text
     }
+}
+
+/// Whether the other end closed a connection that was in use.
+fn is_closed(error: &(dyn std::error::Error + 'static)) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    matches!(
+        kind,
+        Some(io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted)
+    )
+}
+
+/// HTTP/2 keeps only the text of what ended a connection.
+fn closed_by(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.contains("broken pipe") || text.contains("connection reset")
 }
 
 impl Failure {

@@ -61,6 +61,10 @@ impl Tls {
         })
     }
 
+    pub(super) fn is_anonymous(&self) -> bool {
+        self.files.identity.is_none()
+    }
+
     pub(super) fn current(&self) -> Arc<Current> {
         self.current.load_full()
     }

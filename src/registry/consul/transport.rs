@@ -103,6 +103,11 @@ impl Transport {
         }
     }
 
+    /// By TLS, without a certificate of ours.
+    pub(super) fn is_anonymous(&self) -> bool {
+        matches!(&self.way, Way::Tls(tls) if tls.is_anonymous())
+    }
+
     fn generation(&self) -> u64 {
         match &self.way {
             Way::Tls(tls) => tls.current().generation,
