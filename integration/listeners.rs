@@ -2,59 +2,19 @@
 //! logs, the PROXY protocol; and a configuration that is read again while requests go on.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use rcgen::SanType;
-use rustls::pki_types::ServerName;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::bridge::{Bridge, Step};
 use crate::support::folder::Folder;
 use crate::support::pki::Ca;
 use crate::support::servers::Server;
-use crate::support::{process, raw, wait};
+use crate::support::{process, raw, tls, wait};
 
 /// One service of HTTP, with two hosts.
 fn folder(server: &Server) -> Folder {
     Folder::of(&[("web", server.address, &[("route", "host=a.test,b.test")])])
-}
-
-/// What a client that trusts this CA gets for a request by TLS, and the certificate that it was shown.
-async fn by_tls(at: SocketAddr, host: &'static str, ca: &Ca) -> Result<(String, Vec<u8>), String> {
-    let mut roots = RootCertStore::empty();
-    let trusted =
-        rustls::pki_types::CertificateDer::from_pem_slice(ca.pem.as_bytes()).expect("a certificate");
-    roots.add(trusted).expect("a CA");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let talk = async {
-        let stream = TcpStream::connect(at).await.map_err(|e| e.to_string())?;
-        let name = ServerName::try_from(host).expect("a name");
-        let connector = TlsConnector::from(Arc::new(config));
-        let mut stream = connector.connect(name, stream).await.map_err(|e| e.to_string())?;
-        let shown = stream.get_ref().1.peer_certificates().and_then(|all| all.first());
-        let shown = shown.map(|certificate| certificate.to_vec()).unwrap_or_default();
-        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        stream
-            .write_all(request.as_bytes())
-            .await
-            .map_err(|e| e.to_string())?;
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer).await;
-        Ok((answer.lines().last().unwrap_or_default().to_owned(), shown))
-    };
-    let answer = tokio::time::timeout(Duration::from_secs(10), talk).await;
-    answer.map_err(|_| "no answer".to_owned())?
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -86,25 +46,25 @@ async fn a_listener_shows_the_certificate_that_fits_and_the_newest_one() {
     let envoy = bridge.envoy(Step::Listeners, &[]).await;
     for host in ["a.test", "b.test"] {
         wait::until(wait::PATIENCE, host, async || {
-            let (answer, _) = by_tls(front, host, &ca).await?;
+            let (answer, _) = tls::get(front, host, &ca).await?;
             wait::holds(answer == "web", || answer)
         })
         .await;
     }
     assert!(
-        by_tls(front, "c.test", &ca).await.is_err(),
+        tls::get(front, "c.test", &ca).await.is_err(),
         "no certificate is for it"
     );
-    let (_, first) = by_tls(front, "a.test", &ca).await.expect("an answer");
+    let (_, first) = tls::get(front, "a.test", &ca).await.expect("an answer");
 
     // New files: new connections get them, and nothing else changes. The key is never shown.
     sign(&other, "a");
     wait::until(wait::PATIENCE, "the new certificate is shown", async || {
-        let (answer, shown) = by_tls(front, "a.test", &other).await?;
+        let (answer, shown) = tls::get(front, "a.test", &other).await?;
         wait::holds(answer == "web" && shown != first, || answer)
     })
     .await;
-    by_tls(front, "b.test", &ca)
+    tls::get(front, "b.test", &ca)
         .await
         .expect("the other certificate stays");
     let dump = bridge.text("/config_dump?type=sds").await.expect("a dump");
@@ -125,7 +85,7 @@ async fn a_listener_shows_the_certificate_that_fits_and_the_newest_one() {
         wait::holds(log.contains("the old ones stay"), || log)
     })
     .await;
-    by_tls(front, "a.test", &other)
+    tls::get(front, "a.test", &other)
         .await
         .expect("the certificate before");
     wait::until(wait::PATIENCE, "requests are logged", async || {

@@ -16,6 +16,7 @@ mod bridge_restart;
 mod chaos;
 mod clusters;
 mod configuration;
+mod connections;
 mod consul_acl;
 mod consul_data;
 mod consul_datacenters;

@@ -1,72 +1,14 @@
 //! Connections to servers by TLS, as a service declares it: checked, and with a certificate of Envoy's own.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-
 use rcgen::SanType;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 
 use crate::support::bridge::{Bridge, Step};
 use crate::support::folder::Folder;
 use crate::support::pki::Ca;
-use crate::support::{raw, wait};
+use crate::support::{raw, tls, wait};
 
 fn dns(name: &str) -> SanType {
     SanType::DnsName(name.try_into().expect("a name"))
-}
-
-/// A server of HTTP/1.1 by TLS that takes only clients of this CA; it answers with the host that it was asked for.
-async fn server(chain: &str, key: &str, clients: &Ca) -> (SocketAddr, JoinHandle<()>) {
-    let mut roots = RootCertStore::empty();
-    let ca = CertificateDer::from_pem_slice(clients.pem.as_bytes()).expect("a certificate");
-    roots.add(ca).expect("a CA");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_client_cert_verifier(verifier.build().expect("a verifier"))
-        .with_single_cert(
-            vec![CertificateDer::from_pem_file(chain).expect("a certificate")],
-            PrivateKeyDer::from_pem_file(key).expect("a key"),
-        )
-        .expect("a pair");
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("its address");
-    let task = tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let Ok(mut stream) = acceptor.accept(stream).await else {
-                    return;
-                };
-                let asked = stream.get_ref().1.server_name().unwrap_or("-").to_owned();
-                let mut request = Vec::new();
-                while !request.ends_with(b"\r\n\r\n") {
-                    let mut byte = [0];
-                    if stream.read(&mut byte).await.unwrap_or(0) == 0 {
-                        return;
-                    }
-                    request.extend(byte);
-                }
-                let answer = format!(
-                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{asked}",
-                    asked.len()
-                );
-                let _ = stream.write_all(answer.as_bytes()).await;
-                let _ = stream.shutdown().await;
-            });
-        }
-    });
-    (address, task)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,7 +19,7 @@ async fn only_a_server_with_the_right_certificate_gets_requests() {
     let [own_chain, own_key] = clients.sign(dir.path(), "envoy", dns("envoy.test"));
     let ca = dir.path().join("servers.pem");
     std::fs::write(&ca, &servers.pem).expect("writing a CA");
-    let (address, task) = server(&chain, &key, &clients).await;
+    let (address, task) = tls::server(&chain, &key, Some(&clients)).await;
     let tls = |value| [("tls", value)];
     let (right, named, other_name) = (
         tls("shop sni=web.test"),

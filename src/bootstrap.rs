@@ -22,7 +22,9 @@ pub use tls::{TlsMistake, TlsWish};
 
 use crate::config::Config;
 use crate::model::network::is_below;
-use crate::model::{Bind, Effective, Expose, Listener, Matcher, Policy, Protocol, RouteRule, Service};
+use crate::model::{
+    Bind, Effective, Expose, Listener, Matcher, Policy, Protocol, RouteRule, Service, Traffic,
+};
 use crate::plan::owners::{Contest, decide};
 use crate::plan::{Claim, claims as claims_of};
 use crate::render::{self, RenderError};
@@ -123,6 +125,12 @@ pub enum BootstrapError {
     /// Printing.
     #[error("printing YAML")]
     Yaml(#[from] serde_yaml_ng::Error),
+    /// A TCP listener of which only the bridge knows whose connections they are.
+    #[error(
+        "who has the connections of listeners.{0} is decided as services come and go: it cannot stand in Envoy's file; \
+         use --step listeners, or say its `service` in bridge.toml"
+    )]
+    Connections(String),
     /// Printing.
     #[error("printing JSON")]
     Json(#[from] serde_json::Error),
@@ -146,6 +154,12 @@ impl FromStr for StaticService {
             .transpose()?
             .into_iter()
             .collect();
+        if routes.iter().any(|route| route.matcher.is_of_connections()) {
+            return Err(
+                "a route with port= or sni= cannot stand in Envoy's file; say `service` in [listeners] of bridge.toml"
+                    .to_owned(),
+            );
+        }
         let grpc = routes
             .iter()
             .any(|route| matches!(route.matcher, Matcher::Grpc(_)));
@@ -249,6 +263,12 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
         let services: Vec<Service> = wish.services.iter().map(service).collect();
         check_routes(config, &listeners, &services)?;
         for (name, listener) in &listeners {
+            if matches!(listener.traffic, Traffic::Tcp { .. }) {
+                let fixed_one = translate::listener::of_one_service(name, listener);
+                let missing = || BootstrapError::Connections((*name).to_string());
+                fixed.listeners.push(fixed_one.ok_or_else(missing)?);
+                continue;
+            }
             let routes = match wish.step {
                 Step::Endpoints => Routes::Inline(Box::new(inline(config, name, listener, &services))),
                 _ => Routes::Discovered,

@@ -37,4 +37,5 @@ pub(crate) mod served;
 pub(crate) mod servers;
 pub(crate) mod steady;
 pub(crate) mod tap;
+pub(crate) mod tls;
 pub(crate) mod wait;

@@ -45,8 +45,9 @@ pub(super) fn read(
                 "is missing; for example addresses = [\"maps.example.com:80\"], or a route that needs none",
             );
         }
-        if policy.protocol == Some(Protocol::Tcp) && !policy.routes.is_empty() {
-            s.mistake("protocol", "tcp has no routes");
+        let mut routes = policy.routes.values();
+        if policy.protocol == Some(Protocol::Tcp) && routes.any(|route| !route.matcher.is_of_connections()) {
+            s.mistake("protocol", "tcp has no requests: only routes with port= or sni=");
         }
         let external = External {
             policy,

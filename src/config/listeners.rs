@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::reader::{Section, named};
 use super::{Exposure, SecretFiles, parse};
-use crate::model::listener::{AccessLog, Bind, Listener, ListenerTls, LogFormat};
+use crate::model::listener::{AccessLog, Bind, Listener, ListenerTls, LogFormat, Traffic};
+use crate::model::service::check_name;
 
 /// `None` only beside a mistake.
 pub(super) fn read(
@@ -44,6 +45,7 @@ pub(super) fn read(
         let fleets = s
             .list("fleets", |text| parse::text(text).map(Arc::from))
             .unwrap_or_default();
+        let traffic = traffic(&mut s, internal);
         let http10 = s.get_or("http10", true, parse::switch);
         let upgrades = s.list("upgrades", parse::upgrade);
         let tls = s.optional("tls").and_then(|tls| identity(tls, secrets));
@@ -77,6 +79,7 @@ pub(super) fn read(
                     proxy_protocol,
                     trusted_hops: u32::try_from(trusted_hops).unwrap_or(0),
                     max_connection_duration: max_connection_duration.filter(|time| !time.is_zero()),
+                    traffic,
                     ..default
                 };
                 listeners.insert(s.name().into(), listener);
@@ -86,6 +89,47 @@ pub(super) fn read(
         s.finish();
     }
     whole.then_some(listeners)
+}
+
+/// `protocol` and `service`.
+fn traffic(s: &mut Section<'_>, internal: bool) -> Traffic {
+    let http = s.get_or("protocol", true, parse::word(&[("http", true), ("tcp", false)]));
+    let service = s.get("service", |text| check_name(text).map(|()| Arc::from(text)));
+    if http {
+        if service.is_some() {
+            s.mistake(
+                "service",
+                "needs protocol = \"tcp\": where requests go is said by routes, or by owners of the exposure",
+            );
+        }
+        return Traffic::Http;
+    }
+    if internal && service.is_none() {
+        s.mistake(
+            "service",
+            "is missing: a TCP listener inside of Envoy has no port to be claimed",
+        );
+    }
+    for key in ["http10", "upgrades", "trusted_hops"] {
+        if s.has(key) {
+            s.mistake(
+                key,
+                "is about requests, and with protocol = \"tcp\" Envoy sees none",
+            );
+        }
+    }
+    Traffic::Tcp { service }
+}
+
+/// What services may claim because this listener is there.
+pub(super) fn serves(listener: &Listener, exposures: &mut BTreeMap<Arc<str>, Exposure>) {
+    let Some(exposure) = exposures.get_mut(&listener.exposure) else {
+        return;
+    };
+    exposure.certified |= listener.tls.is_some();
+    if let (Traffic::Tcp { service: None }, Bind::Address(address)) = (&listener.traffic, listener.bind) {
+        exposure.ports.insert(address.port());
+    }
 }
 
 /// `None` only beside a mistake.

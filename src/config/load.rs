@@ -163,13 +163,16 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
     let overrides = overrides(&mut root);
     let formats = Formats::read(&mut root);
     let sources = sources::read(&mut root, base, &formats);
-    let exposures = exposures(&mut root);
+    let mut exposures = exposures(&mut root);
     let tls = tls::read(&mut root, base, &xds);
     let trusting = tls.iter().filter(|(_, files)| files.ca.is_some());
     clusters.secrets = trusting
         .map(|(name, files)| (name.clone(), files.identity.is_some()))
         .collect();
     let listeners = listeners::read(&mut root, &exposures, &tls);
+    for listener in listeners.iter().flat_map(BTreeMap::values) {
+        listeners::serves(listener, &mut exposures);
+    }
     let externals = external::read(&mut root, &exposures);
     if xds.listen == admin.listen && xds.listen.port() != 0 {
         root.mistake(
@@ -272,6 +275,7 @@ fn exposures(root: &mut Section<'_>) -> BTreeMap<Arc<str>, Exposure> {
         let owners = owners.map(owner).collect();
         let exposure = Exposure {
             owners,
+            sni: s.list("sni", parse::host_pattern).unwrap_or_default(),
             hosts: hosts.unwrap_or(default.hosts),
             paths: s.list("paths", parse::path_pattern).unwrap_or(default.paths),
             grpc: s.list("grpc", parse::grpc_pattern).unwrap_or(default.grpc),
@@ -282,6 +286,7 @@ fn exposures(root: &mut Section<'_>) -> BTreeMap<Arc<str>, Exposure> {
                     Vec::new()
                 }
             }),
+            ..default
         };
         exposures.insert(s.name().into(), exposure);
         s.finish();

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::model::Paths;
 use crate::model::route::is_host;
+use crate::model::{Paths, Place};
 use crate::text::{clip, parse_duration};
 
 pub(super) fn text(value: &str) -> Result<String, String> {
@@ -196,6 +196,9 @@ pub(super) fn path_pattern(value: &str) -> Result<Paths, String> {
 
 /// A part of an exposure: `orders`, `orders/login` or `*.shop.example/login`.
 pub(super) fn place(value: &str) -> Result<(String, Paths), String> {
+    if let Some(Place::Port(port)) = Place::of_host(value) {
+        return Ok((Place::Port(port).host(), Paths::parse("/")?));
+    }
     let at = value.find('/').unwrap_or(value.len());
     let (host, path) = value.split_at(at);
     let paths = if path.is_empty() { "/" } else { path };

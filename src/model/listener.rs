@@ -27,6 +27,20 @@ pub struct Listener {
     pub trusted_hops: u32,
     /// Connections end after this time; `None`: never.
     pub max_connection_duration: Option<Duration>,
+    /// What comes by it.
+    pub traffic: Traffic,
+}
+
+/// What comes by the connections of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// Requests, and connections by TLS that a service takes by their name (`sni=`).
+    Http,
+    /// Connections that services take whole.
+    Tcp {
+        /// All are for this service. `None`: for the one that has the port (`port=`), or the name that is asked for.
+        service: Option<Arc<str>>,
+    },
 }
 
 /// How a listener proves who it is.
@@ -73,6 +87,7 @@ impl Listener {
             proxy_protocol: false,
             trusted_hops: 0,
             max_connection_duration: None,
+            traffic: Traffic::Http,
         }
     }
 }

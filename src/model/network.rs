@@ -1,7 +1,7 @@
 //! What the operator defines for all services: exposures, listeners, and what holds
 //! for each cluster. Read from `bridge.toml`; a service may only name an exposure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,12 +104,18 @@ pub struct Exposure {
     pub service_hosts: Vec<String>,
     /// What the operator gives to services by name.
     pub owners: Vec<Owner>,
+    /// Names of TLS connections that services may claim: exact, `*.example.com`, or `*`.
+    pub sni: Vec<String>,
+    /// Ports of its TCP listeners that services may claim.
+    pub ports: BTreeSet<u16>,
+    /// One of its listeners has a certificate, so that TLS can end there.
+    pub certified: bool,
 }
 
 /// A part of an exposure that belongs to these services, whatever others claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// Exact, `*.example.com`, or `*`.
+    /// Exact, `*.example.com`, or `*`; also of names of TLS connections. `:5432`: connections to a port.
     pub host: String,
     /// Below that host.
     pub paths: Paths,
@@ -136,6 +142,9 @@ impl Exposure {
             grpc: all(),
             service_hosts: vec!["{service}".to_owned()],
             owners: Vec::new(),
+            sni: Vec::new(),
+            ports: BTreeSet::new(),
+            certified: false,
         }
     }
 }

@@ -92,11 +92,19 @@ impl Service {
         let routed = || {
             if self.has_grpc_route() {
                 Protocol::Grpc
+            } else if self.takes_connections_alone() {
+                Protocol::Tcp
             } else {
                 Protocol::default()
             }
         };
         self.policy.protocol.map_or_else(routed, Protocol::plain)
+    }
+
+    /// Whether each of its routes takes connections, and no requests.
+    fn takes_connections_alone(&self) -> bool {
+        let mut routes = self.policy.routes.values().peekable();
+        routes.peek().is_some() && routes.all(|route| route.matcher.is_of_connections())
     }
 
     /// Whether one of its routes is a gRPC service.

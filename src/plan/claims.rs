@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::model::network::is_below;
 use crate::model::route::is_host;
 use crate::model::{
-    Action, Criterion, Effective, EffectiveRoute, Expose, Exposure, GrpcMethod, Issue, Matcher, Paths,
-    Protocol, RouteRule, Service,
+    Action, Criterion, Effective, EffectiveRoute, Expose, Exposure, Extras, GrpcMethod, Issue, Matcher,
+    Paths, Place, Protocol, RouteRule, Service, Target,
 };
 
 /// One service's wish for some requests on one exposure.
@@ -35,6 +35,19 @@ pub struct Claim {
     pub documented: bool,
     /// Of a service without instances, whose routes are kept: [`Service::kept`].
     pub kept: Option<Duration>,
+}
+
+impl Claim {
+    /// The clusters that what is claimed is sent to.
+    pub fn clusters(&self) -> impl Iterator<Item = Arc<str>> {
+        let extras = self.action.extras.as_deref();
+        let own = match extras.map(|extras| &extras.target) {
+            None | Some(Target::Itself) => Some(self.cluster.clone()),
+            Some(Target::Split(_) | Target::Redirect(_) | Target::Respond(_)) => None,
+        };
+        let others = extras.into_iter().flat_map(Extras::services).map(Arc::from);
+        own.into_iter().chain(others)
+    }
 }
 
 /// How a host is related to the service that claims it. Otherwise whoever registers a name that
@@ -71,12 +84,13 @@ pub fn claims(service: &Service, effective: &Effective, exposures: &BTreeMap<Arc
         );
         claimed.issues.push(Issue::warning(&*service.name, reason));
     }
-    if effective.expose == Expose::Nothing || effective.cluster.protocol == Protocol::Tcp {
+    if effective.expose == Expose::Nothing {
         return claimed;
     }
+    let no_http = effective.cluster.protocol == Protocol::Tcp;
     for (name, routes) in by_exposure(effective) {
         match exposures.get_key_value(name) {
-            Some((name, exposure)) => declared(service, &routes, name, exposure, &mut claimed),
+            Some((name, exposure)) => declared(service, effective, &routes, name, exposure, &mut claimed),
             None => {
                 let known = exposures.keys().map(|k| &**k).collect::<Vec<_>>().join(", ");
                 let reason = format!("expose: `{name}` is not an exposure here (there are: {known})");
@@ -87,7 +101,7 @@ pub fn claims(service: &Service, effective: &Effective, exposures: &BTreeMap<Arc
     // By its own name, wherever the operator wants that; being exposed at the edge
     // does not take a service away from its callers inside.
     let mut nameless = false;
-    for (name, exposure) in exposures {
+    for (name, exposure) in exposures.iter().filter(|_| !no_http) {
         let hosts: BTreeSet<String> = exposure
             .service_hosts
             .iter()
@@ -137,12 +151,15 @@ fn by_exposure(effective: &Effective) -> BTreeMap<&str, Vec<&EffectiveRoute>> {
 
 fn declared(
     service: &Service,
+    effective: &Effective,
     routes: &[&EffectiveRoute],
     name: &Arc<str>,
     exposure: &Exposure,
     claimed: &mut Claimed,
 ) {
-    for EffectiveRoute { rule, action } in routes {
+    let no_http = effective.cluster.protocol == Protocol::Tcp;
+    let counts = |route: &&&EffectiveRoute| !no_http || route.rule.matcher.is_of_connections();
+    for EffectiveRoute { rule, action } in routes.iter().filter(counts) {
         if let Some(other) = foreign(service, rule).filter(|_| **name != *INTERNAL) {
             let reason = format!(
                 "route: it sends requests to `{other}`, which need not be for callers of exposure `{name}`: that takes a \
@@ -200,7 +217,11 @@ fn claim(
 }
 
 fn relation_of(service: &Service, exposure: &Exposure, host: &str, matcher: &Matcher) -> Relation {
-    if exposure.gives(host, &matcher.paths(), &service.name) {
+    let given = match Place::of_host(host) {
+        Some(Place::Name(name)) => exposure.gives(&name, &matcher.paths(), &service.name),
+        _ => exposure.gives(host, &matcher.paths(), &service.name),
+    };
+    if given {
         return Relation::Given;
     }
     let own = |pattern: &String| match pattern.replace("{service}", &service.name) {
@@ -214,16 +235,27 @@ fn relation_of(service: &Service, exposure: &Exposure, host: &str, matcher: &Mat
 
 /// The hosts a route stands under: its own, if it may claim that, or all of the exposure.
 fn hosts_of(service: &Service, rule: &RouteRule, exposure: &Exposure) -> Result<Vec<String>, String> {
-    if rule.hosts.is_empty() {
-        return Ok(exposure.hosts.clone());
-    }
+    let allowed = match rule.matcher {
+        Matcher::Port(port) => return Ok(vec![Place::Port(port).host()]),
+        Matcher::Name { .. } => &exposure.sni,
+        _ if rule.hosts.is_empty() => return Ok(exposure.hosts.clone()),
+        _ => &exposure.hosts,
+    };
     let may = |host: &&String| {
-        let known = exposure.hosts.iter().any(|pattern| pattern == *host);
-        let below = exposure.hosts.iter().any(|pattern| is_below(pattern, host));
+        let known = allowed.iter().any(|pattern| pattern == *host);
+        let below = allowed.iter().any(|pattern| is_below(pattern, host));
         known || (below && (!host.starts_with('*') || service.documented))
     };
     match rule.hosts.iter().find(|host| !may(host)) {
+        None if matches!(rule.matcher, Matcher::Name { .. }) => {
+            let names = rule.hosts.iter().cloned();
+            Ok(names.map(|name| Place::Name(name).host()).collect())
+        }
         None => Ok(rule.hosts.clone()),
+        Some(host) if matches!(rule.matcher, Matcher::Name { .. }) => Err(format!(
+            "sni `{host}` may not be claimed (there are: {})",
+            exposure.sni.join(", ")
+        )),
         Some(host) if host.starts_with('*') => Err(format!(
             "host `{host}` may not be claimed: Envoy would give it all requests of its hosts that routes of wider ones \
              have, so it must be one of the exposure's own, or stand in a policy document"
@@ -250,6 +282,31 @@ fn allowed(service: &Service, rule: &RouteRule, exposure: &Exposure) -> Result<(
             ok.then_some(())
                 .ok_or_else(|| format!("gRPC service `{grpc}` may not be claimed"))
         }
+        Matcher::Port(port) => {
+            let ports = || {
+                exposure
+                    .ports
+                    .iter()
+                    .map(u16::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            let no_listener = || {
+                format!(
+                    "port {port} may not be claimed: no listener with protocol = \"tcp\" has it (there are: {})",
+                    ports()
+                )
+            };
+            exposure
+                .ports
+                .contains(port)
+                .then_some(())
+                .ok_or_else(no_listener)
+        }
+        Matcher::Name { terminate: true } if !exposure.certified => {
+            Err("terminate= needs a listener with a certificate".to_owned())
+        }
+        Matcher::Name { .. } => Ok(()),
     }
 }
 

@@ -30,7 +30,9 @@ fn exposures() -> BTreeMap<Arc<str>, Exposure> {
         paths: vec![Paths::parse("/{service}/").unwrap()],
         grpc: vec!["shop.*".into()],
         service_hosts: Vec::new(),
-        owners: Vec::new(),
+        sni: vec!["*.db.example".into()],
+        ports: [5432].into(),
+        ..Exposure::internal()
     };
     BTreeMap::from([("internal".into(), Exposure::internal()), ("edge".into(), edge)])
 }
@@ -38,6 +40,47 @@ fn exposures() -> BTreeMap<Arc<str>, Exposure> {
 fn seen(claimed: &Claimed) -> Vec<String> {
     let one = |c: &Claim| format!("{} {} {:?}", c.exposure, c.host, c.matcher);
     claimed.claims.iter().map(one).collect()
+}
+
+#[test]
+fn connections_are_claimed_where_the_operator_has_a_port_or_a_name_for_them() {
+    let claimed = |protocol, routes: &[&str]| {
+        let mut service = service(Some(Expose::On(vec!["edge".to_owned()])), routes);
+        service.policy.protocol = protocol;
+        let claimed = claimed_by(&service, &exposures());
+        let issues = claimed.issues.iter().map(|issue| issue.reason.clone());
+        (seen(&claimed), issues.collect::<Vec<_>>())
+    };
+    let (port, name) = (
+        "edge :5432 Port(5432)",
+        "edge sni:a.db.example Name { terminate: false }",
+    );
+    // Beside requests where it speaks HTTP, and alone else.
+    let by_name = "internal orders Prefix(\"/\")";
+    let both = ["port=5432", "sni=a.db.example"];
+    assert_eq!(
+        claimed(None, &both),
+        (vec![port.to_owned(), name.to_owned()], vec![])
+    );
+    assert_eq!(
+        claimed(Some(Protocol::Http1), &both).0,
+        [port, name, by_name].map(str::to_owned)
+    );
+    let refused = |route: &str, why: &str| {
+        let (claims, issues) = claimed(None, &[route]);
+        assert!(
+            claims.is_empty() && issues[0].contains(why),
+            "{route}: {claims:?} {issues:?}"
+        );
+    };
+    refused("port=5433", "port 5433 may not be claimed");
+    refused("port=5433", "there are: 5432");
+    refused("sni=a.example", "sni `a.example` may not be claimed");
+    refused("sni=*.db.example,a.example", "sni `a.example` may not be claimed");
+    refused(
+        "sni=a.db.example terminate=true",
+        "needs a listener with a certificate",
+    );
 }
 
 #[test]

@@ -109,10 +109,11 @@ fn no_route(service: &Service, exposures: &BTreeMap<Arc<str>, Exposure>) -> Opti
 /// Routes of a service that speaks no HTTP.
 fn no_http(service: &Service) -> Option<String> {
     let tcp = service.protocol() == Protocol::Tcp;
-    let routed = !service.policy.routes.is_empty() && !service.has_grpc_route();
-    (tcp && routed).then(|| {
-        "protocol: `tcp` has no routes, so its `route` has no effect; declare http1, http2 or grpc, or leave route \
-         out"
+    let mut routes = service.policy.routes.values();
+    let of_requests = !service.has_grpc_route() && routes.any(|route| !route.matcher.is_of_connections());
+    (tcp && of_requests).then(|| {
+        "protocol: `tcp` has no requests, so a `route` for these has no effect; declare http1, http2 or grpc, or a route \
+         with port= or sni="
             .to_owned()
     })
 }
@@ -206,7 +207,7 @@ mod tests {
             (
                 Some(&[("protocol", "tcp"), ("route", "path=/x"), ("expose", "internal")]),
                 &[],
-                ["`tcp` has no routes", "declare http1, http2 or grpc"],
+                ["`tcp` has no requests", "declare http1, http2 or grpc"],
             ),
             (
                 Some(&[("route-2", "path=/a"), ("protocol", "http2"), ("timeout", "1s")]),

@@ -1,4 +1,5 @@
-//! A listener with an HTTP connection manager whose routes come by RDS, named as the listener.
+//! A listener: with an HTTP connection manager whose routes come by RDS, named as the listener, or for connections that
+//! services take whole.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -35,7 +36,8 @@ use super::cluster::ads;
 use super::endpoints::socket;
 use super::log::access_log;
 use super::secret::downstream;
-use crate::model::{Bind, Listener};
+use super::tcp::Connections;
+use crate::model::{Bind, Exposure, Listener, Traffic};
 use crate::xds::{Draft, Kind, Reach};
 
 /// A request or stream may be silent for this time, unless its route says otherwise. Envoy's own default,
@@ -51,16 +53,40 @@ pub enum Routes {
     Inline(Box<RouteConfiguration>),
 }
 
-/// A listener as a resource.
+/// A listener as a resource. `None`: nobody has its connections now, so that they are refused.
 #[must_use]
-pub fn listener(name: &Arc<str>, listener: &Listener) -> Draft {
-    Draft {
+pub fn listener(
+    name: &Arc<str>,
+    listener: &Listener,
+    exposure: Option<&Exposure>,
+    connections: &Connections,
+) -> Option<Draft> {
+    let mut message = match listener.traffic {
+        Traffic::Http => message(name, listener, Routes::Discovered),
+        Traffic::Tcp { .. } => around(name, listener, Vec::new()),
+    };
+    let by_name = exposure.is_some_and(|exposure| !exposure.sni.is_empty());
+    if by_name && !message.listener_filters.iter().any(|f| f.name == INSPECTOR) {
+        message.listener_filters.push(inspector());
+    }
+    // Before the chain of requests, which takes all others.
+    let mut chains = connections.chains(name, listener);
+    chains.append(&mut message.filter_chains);
+    message.filter_chains = chains;
+    (!message.filter_chains.is_empty()).then(|| Draft {
         kind: Kind::Listener,
         name: name.clone(),
-        body: message(name, listener, Routes::Discovered).encode_to_vec(),
-        needs: Vec::new(),
+        body: message.encode_to_vec(),
+        needs: connections.clusters(listener),
         reach: reach(listener),
-    }
+    })
+}
+
+/// A listener that stays in Envoy's file and sends all connections to one service. `None`: it is another one.
+#[must_use]
+pub fn of_one_service(name: &str, listener: &Listener) -> Option<EnvoyListener> {
+    let fixed = matches!(listener.traffic, Traffic::Tcp { service: Some(_) });
+    fixed.then(|| around(name, listener, Connections::default().chains(name, listener)))
 }
 
 /// Who may see a listener and its routes.
@@ -118,13 +144,18 @@ fn listener_filters(listener: &Listener) -> Vec<ListenerFilter> {
         .tls
         .as_ref()
         .is_some_and(|tls| tls.certificates.len() > 1);
-    let inspector = several.then(|| {
-        filter(
-            "envoy.filters.listener.tls_inspector",
-            pack(&TlsInspector::default()),
-        )
-    });
-    proxy.into_iter().chain(inspector).collect()
+    proxy.into_iter().chain(several.then(inspector)).collect()
+}
+
+const INSPECTOR: &str = "envoy.filters.listener.tls_inspector";
+
+/// Sees whether a connection begins with TLS, and for which name.
+fn inspector() -> ListenerFilter {
+    ListenerFilter {
+        name: INSPECTOR.to_owned(),
+        config_type: Some(ListenerFilterConfig::TypedConfig(pack(&TlsInspector::default()))),
+        ..ListenerFilter::default()
+    }
 }
 
 /// An address to listen on: `[::]` takes IPv4, too, as everybody expects of it.
@@ -174,6 +205,22 @@ pub fn message(name: &str, listener: &Listener, routes: Routes) -> EnvoyListener
         }),
         ..HttpConnectionManager::default()
     };
+    let chain = FilterChain {
+        filters: vec![Filter {
+            name: "envoy.filters.network.http_connection_manager".to_owned(),
+            config_type: Some(FilterConfig::TypedConfig(pack(&manager))),
+        }],
+        transport_socket: listener.tls.as_ref().map(|tls| TransportSocket {
+            name: "envoy.transport_sockets.tls".to_owned(),
+            config_type: Some(SocketConfig::TypedConfig(downstream(tls))),
+        }),
+        ..FilterChain::default()
+    };
+    around(name, listener, vec![chain])
+}
+
+/// Where these filter chains are reached.
+fn around(name: &str, listener: &Listener, filter_chains: Vec<FilterChain>) -> EnvoyListener {
     let (address, specifier) = match listener.bind {
         Bind::Address(address) => (Some(bound(address)), None),
         Bind::Internal => (
@@ -185,17 +232,7 @@ pub fn message(name: &str, listener: &Listener, routes: Routes) -> EnvoyListener
         name: name.to_owned(),
         address,
         listener_specifier: specifier,
-        filter_chains: vec![FilterChain {
-            filters: vec![Filter {
-                name: "envoy.filters.network.http_connection_manager".to_owned(),
-                config_type: Some(FilterConfig::TypedConfig(pack(&manager))),
-            }],
-            transport_socket: listener.tls.as_ref().map(|tls| TransportSocket {
-                name: "envoy.transport_sockets.tls".to_owned(),
-                config_type: Some(SocketConfig::TypedConfig(downstream(tls))),
-            }),
-            ..FilterChain::default()
-        }],
+        filter_chains,
         listener_filters: listener_filters(listener),
         ..EnvoyListener::default()
     }

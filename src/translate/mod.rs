@@ -13,6 +13,7 @@ pub mod listener;
 mod log;
 pub mod route;
 mod secret;
+mod tcp;
 mod translator;
 
 pub use translator::Translator;

@@ -157,14 +157,23 @@ pub(super) fn upstream(service: &str, tls: &Tls, settings: &ClusterSettings) -> 
     }
 }
 
-/// What a listener's connections begin with.
+/// What a listener's connections with requests begin with.
 pub(super) fn downstream(tls: &ListenerTls) -> Any {
+    shown(tls, &["h2", "http/1.1"])
+}
+
+/// What those begin with in which Envoy sees no requests: it knows nothing of the protocols that the server speaks.
+pub(super) fn downstream_of_connections(tls: &ListenerTls) -> Any {
+    shown(tls, &[])
+}
+
+fn shown(tls: &ListenerTls, protocols: &[&str]) -> Any {
     let certificates = tls.certificates.iter().map(|name| named(name));
     let ca = tls.client_ca.as_ref();
     pack(&DownstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
             tls_certificate_sds_secret_configs: certificates.collect(),
-            alpn_protocols: ["h2", "http/1.1"].map(str::to_owned).to_vec(),
+            alpn_protocols: protocols.iter().map(|p| (*p).to_owned()).collect(),
             validation_context_type: ca.map(|name| {
                 ValidationContextType::ValidationContextSdsSecretConfig(named(&Secret::ca_name(name)))
             }),

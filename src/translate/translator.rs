@@ -10,8 +10,9 @@ use super::endpoints::endpoints;
 use super::listener::{listener, reach};
 use super::route::Hosts;
 use super::secret;
+use super::tcp::Connections;
 use super::{grpc, grpc::too_large};
-use crate::model::{Issue, Network, Secret, Secrets};
+use crate::model::{Issue, Network, Place, Secret, Secrets, Traffic};
 use crate::plan::{Key, Planned, Step};
 use crate::xds::{Client, Draft, Kind, Reach, Update};
 
@@ -21,6 +22,8 @@ pub struct Translator {
     network: Arc<Network>,
     /// The hosts of each exposure.
     exposures: BTreeMap<Arc<str>, Hosts>,
+    /// Who has which connections, by exposure.
+    connections: BTreeMap<Arc<str>, Connections>,
     /// Services whose endpoints gRPC's clients cannot receive, with a sentence about it.
     oversized: BTreeMap<Arc<str>, Issue>,
     /// These have changed.
@@ -42,6 +45,7 @@ impl Translator {
         Self {
             network,
             exposures: BTreeMap::new(),
+            connections: BTreeMap::new(),
             oversized: BTreeMap::new(),
             news: false,
             published: BTreeSet::new(),
@@ -95,6 +99,7 @@ impl Translator {
     /// another network, adds listeners and all route configurations, and removes those that the network no longer has.
     pub fn translate(&mut self, steps: Vec<Step>, mut make: impl FnMut(Update)) {
         let mut exposures: BTreeSet<Arc<str>> = BTreeSet::new();
+        let mut reconnected: BTreeSet<Arc<str>> = BTreeSet::new();
         let network = self.network.clone();
         let renewed = std::mem::take(&mut self.renewed);
         if renewed {
@@ -104,6 +109,8 @@ impl Translator {
             gone.for_each(|(kind, name)| make(Update::Remove(*kind, name.clone())));
             self.published = wanted;
             self.exposures
+                .retain(|name, _| network.exposures.contains_key(name));
+            self.connections
                 .retain(|name, _| network.exposures.contains_key(name));
         }
         self.secrets_changed(renewed, &mut make);
@@ -124,6 +131,13 @@ impl Translator {
                     host,
                     claims,
                 } if network.exposures.contains_key(&exposure) => {
+                    if let Some(place) = Place::of_host(&host) {
+                        let connections = self.connections.entry(exposure.clone()).or_default();
+                        if connections.set(place, &claims) {
+                            reconnected.insert(exposure);
+                        }
+                        continue;
+                    }
                     let hosts = self.exposures.entry(exposure.clone()).or_default();
                     hosts.set(&host, &claims);
                     exposures.insert(exposure);
@@ -133,8 +147,15 @@ impl Translator {
         }
         if renewed {
             exposures.extend(network.exposures.keys().cloned());
-            let listeners = network.listeners.iter();
-            listeners.for_each(|(name, l)| make(Update::Put(listener(name, l))));
+            reconnected.extend(network.exposures.keys().cloned());
+        }
+        let listeners = network.listeners.iter();
+        for (name, l) in listeners.filter(|(_, l)| reconnected.contains(&l.exposure)) {
+            let connections = self.connections.entry(l.exposure.clone()).or_default();
+            match listener(name, l, network.exposures.get(&l.exposure), connections) {
+                Some(draft) => make(Update::Put(draft)),
+                None => make(Update::Remove(Kind::Listener, name.clone())),
+            }
         }
         for exposure in &exposures {
             let hosts = self.exposures.entry(exposure.clone()).or_default();
@@ -191,7 +212,9 @@ impl Translator {
 /// listeners that stay in Envoy's file.
 fn configurations<'a>(network: &'a Network, exposure: &'a Arc<str>) -> BTreeMap<&'a Arc<str>, Reach> {
     let listeners = &network.listeners;
-    let named = listeners.iter().filter(|(_, l)| l.exposure == *exposure);
+    let named = listeners
+        .iter()
+        .filter(|(_, l)| l.exposure == *exposure && l.traffic == Traffic::Http);
     let mut configurations: BTreeMap<&Arc<str>, Reach> = named.map(|(n, l)| (n, reach(l))).collect();
     if !listeners.contains_key(exposure) {
         configurations.insert(exposure, Reach::All);

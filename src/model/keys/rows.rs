@@ -94,7 +94,7 @@ rows! {
         numbered: false,
         since: "0.1",
         help: "`http1` (or `http`), `http2`, `grpc`, `tcp`; by TLS, see `tls`: `https`, `https2`, `grpcs`",
-        default: "`grpc` with a route `grpc=`, else `http1`",
+        default: "`grpc` with a route `grpc=`, `tcp` with none but `port=` and `sni=`, else `http1`",
         fallback: "declares no protocol",
         value: Value::Service(&Field {
             get: |policy: &Policy| &policy.protocol,

@@ -16,6 +16,9 @@ use super::rewrite::{Rewrite, replaceable};
 pub(super) struct Draft {
     pub(super) hosts: Vec<String>,
     pub(super) matcher: Option<Matcher>,
+    /// Of `sni=`.
+    pub(super) names: Vec<String>,
+    pub(super) terminate: bool,
     pub(super) criteria: Vec<Criterion>,
     pub(super) expose: Vec<String>,
     pub(super) priority: i32,
@@ -35,7 +38,8 @@ impl Draft {
         match self.matcher.replace(matcher) {
             None => Ok(()),
             Some(_) => Err(
-                "a route has one `path=`, `exact=`, `regex=` or `grpc=`; use route-2 for another".to_owned(),
+                "a route has one `path=`, `exact=`, `regex=`, `grpc=`, `port=` or `sni=`; use route-2 for another"
+                    .to_owned(),
             ),
         }
     }

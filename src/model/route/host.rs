@@ -18,14 +18,14 @@ pub fn is_host(text: &str) -> bool {
 }
 
 /// Reads `api.example.com`, `*.example.com`, or several, separated by commas.
-pub(super) fn parse(text: &str) -> Result<Vec<String>, String> {
+pub(super) fn parse(word: &str, text: &str) -> Result<Vec<String>, String> {
     let mut hosts: Vec<String> = text.split(',').map(str::to_ascii_lowercase).collect();
     hosts.sort();
     hosts.dedup();
     let fits = |host: &String| is_host(host.strip_prefix("*.").unwrap_or(host));
     if hosts.len() > MAX_HOSTS || !hosts.iter().all(fits) {
         return Err(format!(
-            "`host={}` must be a host name without a port, `*.example.com` for all below it, or up to {MAX_HOSTS} of \
+            "`{word}={}` must be a host name without a port, `*.example.com` for all below it, or up to {MAX_HOSTS} of \
              these separated by commas",
             clip(text)
         ));

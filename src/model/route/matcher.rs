@@ -16,6 +16,13 @@ pub enum Matcher {
     Regex(String),
     /// A gRPC service, or one method of it.
     Grpc(GrpcMethod),
+    /// No requests: all connections to this port, `port=5432`.
+    Port(u16),
+    /// No requests: connections by TLS for one of the route's hosts, `sni=db.example.com`.
+    Name {
+        /// Envoy ends TLS with a certificate of the listener; else the server does.
+        terminate: bool,
+    },
 }
 
 /// A gRPC service by its full name, and maybe one method.
@@ -40,7 +47,14 @@ impl Matcher {
                 Some(method) => Paths::Exactly(format!("/{service}/{method}")),
                 None => Paths::Characters(format!("/{service}/")),
             },
+            Self::Port(_) | Self::Name { .. } => Paths::Segments("/".to_owned()),
         }
+    }
+
+    /// Whether it takes connections, and no requests.
+    #[must_use]
+    pub const fn is_of_connections(&self) -> bool {
+        matches!(self, Self::Port(_) | Self::Name { .. })
     }
 
     /// The word that declares it, without quotes.
@@ -55,6 +69,9 @@ impl Matcher {
                 Some(method) => ("grpc", format!("{service}/{method}")),
                 None => ("grpc", service.clone()),
             },
+            Self::Port(port) => ("port", port.to_string()),
+            // The names are the route's hosts.
+            Self::Name { .. } => ("sni", String::new()),
         }
     }
 

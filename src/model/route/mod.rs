@@ -1,6 +1,7 @@
 //! A route that a service declares for itself: which requests, and what becomes of them. It is written as words,
 //! `host=api.x path=/orders header=x-canary:1 timeout=2s`. Pure.
 
+pub mod connections;
 pub mod cors;
 pub mod criterion;
 mod draft;
@@ -19,6 +20,7 @@ pub mod shares;
 mod values;
 mod words;
 
+pub use connections::Place;
 pub use criterion::{Criterion, Test};
 pub use extras::{Extras, Target};
 pub use host::is_host;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::connections;
 use super::draft::Draft;
 use super::matcher::Matcher;
 use super::rule::RouteRule;
@@ -86,16 +87,34 @@ impl RouteRule {
 }
 
 fn rule(mut draft: Draft) -> Result<RouteRule, String> {
+    if !draft.names.is_empty() {
+        if !draft.hosts.is_empty() {
+            return Err(
+                "a route with `sni=` has no `host=`: Envoy sees no requests in these connections".to_owned(),
+            );
+        }
+        draft.hosts = std::mem::take(&mut draft.names);
+    }
     let matcher = match (draft.matcher.take(), &draft.hosts[..]) {
+        (Some(Matcher::Name { .. }), _) => Matcher::Name {
+            terminate: draft.terminate,
+        },
         (Some(matcher), _) => matcher,
         (None, [_, ..]) => Matcher::Prefix("/".to_owned()),
-        (None, []) => return Err("a route needs `host=`, `path=`, `exact=`, `regex=` or `grpc=`".to_owned()),
+        (None, []) => {
+            return Err(
+                "a route needs `host=`, `path=`, `exact=`, `regex=`, `grpc=`, `port=` or `sni=`".to_owned(),
+            );
+        }
     };
+    if draft.terminate && !matches!(matcher, Matcher::Name { .. }) {
+        return Err("`terminate=` needs `sni=`".to_owned());
+    }
     draft.settle(&matcher)?;
     draft.criteria.sort();
     draft.criteria.dedup();
     draft.extras.headers.sort_by_key(|change| (change.of, change.how));
-    Ok(RouteRule {
+    let rule = RouteRule {
         hosts: draft.hosts,
         matcher,
         criteria: draft.criteria,
@@ -107,7 +126,9 @@ fn rule(mut draft: Draft) -> Result<RouteRule, String> {
         max_stream_duration: draft.max_stream_duration,
         retry: draft.retry,
         extras: draft.extras,
-    })
+    };
+    connections::fits(&rule)?;
+    Ok(rule)
 }
 
 /// What was meant by a word that is none.

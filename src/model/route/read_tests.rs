@@ -55,6 +55,8 @@ const ROUTES: &[&str] = &[
     "path=/ cors=https://*.example.com,https://a.x:8443 cors-methods=DELETE,PUT cors-headers=x-a cors-expose=x-b \
      cors-max-age=3600s cors-credentials=true",
     "path=/ upgrade=none",
+    "port=5432 expose=db stream-idle-timeout=3600s split=a:1,b:9 hash=ip",
+    "sni=*.a.example,b.example terminate=true",
     "path=/ upgrade=websocket hash=header:x-user,cookie:s:60s,query:q,ip",
 ];
 

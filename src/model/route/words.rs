@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::connections;
 use super::cors::{self, Cors};
 use super::criterion::Criterion;
 use super::draft::Draft;
@@ -112,13 +113,13 @@ const fn words(name: &'static str, help: &'static str, read: Read, show: Show) -
 }
 
 /// The words of a route, in the order in which they are shown.
-pub static WORDS: [Word; 45] = [
+pub static WORDS: [Word; 48] = [
     word(
         "host",
         "requests for this host, without a port; `*.example.com`: all below it; several, separated by commas; else for \
          each host of the exposure",
-        |draft, _, text| host::parse(text).map(|hosts| draft.hosts = hosts),
-        |rule, _| one(listed(&rule.hosts)),
+        |draft, name, text| host::parse(name, text).map(|hosts| draft.hosts = hosts),
+        |rule, _| one(listed(&rule.hosts).filter(|_| !matches!(rule.matcher, Matcher::Name { .. }))),
     ),
     words(
         "path",
@@ -143,6 +144,31 @@ pub static WORDS: [Word; 45] = [
         "a gRPC service, `shop.Orders`, or one method of it, `shop.Orders/Get`",
         |draft, _, text| draft.only(Matcher::Grpc(GrpcMethod::parse(text)?)),
         matcher_of,
+    ),
+    words(
+        "port",
+        "no requests, but all connections to this port of a listener with `protocol = \"tcp\"`",
+        |draft, _, text| draft.only(connections::parse_port(text)?),
+        matcher_of,
+    ),
+    words(
+        "sni",
+        "no requests, but connections by TLS for this name; `*.example.com`: all below it; several, separated by \
+         commas; the server ends TLS",
+        |draft, name, text| {
+            draft.only(Matcher::Name { terminate: false })?;
+            host::parse(name, text).map(|names| draft.names = names)
+        },
+        |rule, _| one(listed(&rule.hosts).filter(|_| matches!(rule.matcher, Matcher::Name { .. }))),
+    ),
+    word(
+        "terminate",
+        "`true`: Envoy ends the TLS of `sni=`, with a certificate of the listener",
+        |draft, name, text| yes(name, text).map(|()| draft.terminate = true),
+        |rule, _| match rule.matcher {
+            Matcher::Name { terminate: true } => vec!["true".to_owned()],
+            _ => Vec::new(),
+        },
     ),
     word(
         "method",

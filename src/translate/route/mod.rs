@@ -13,7 +13,6 @@ use prost::Message as _;
 use self::action::{action, retry_policy};
 use self::changes::{Changes, cors};
 use self::matching::matching;
-use crate::model::{Extras, Target};
 use crate::plan::Claim;
 use crate::xds::{Draft, Kind, Reach};
 
@@ -45,7 +44,7 @@ impl Hosts {
             let message = virtual_host(host, claims.iter());
             let mut field = Vec::with_capacity(message.encoded_len() + 8);
             prost::encoding::message::encode(VIRTUAL_HOSTS, &message, &mut field);
-            let mut clusters: Vec<Arc<str>> = claims.iter().flat_map(clusters_of).collect();
+            let mut clusters: Vec<Arc<str>> = claims.iter().flat_map(Claim::clusters).collect();
             clusters.sort_unstable();
             clusters.dedup();
             for cluster in &clusters {
@@ -135,17 +134,6 @@ fn one(claim: &Claim, retries: u32) -> Route {
         typed_per_filter_config: cors(claim.action.extras.as_deref()),
         ..Route::default()
     }
-}
-
-/// The clusters that requests of a claim are sent to.
-fn clusters_of(claim: &Claim) -> impl Iterator<Item = Arc<str>> {
-    let extras = claim.action.extras.as_deref();
-    let own = match extras.map(|extras| &extras.target) {
-        None | Some(Target::Itself) => Some(claim.cluster.clone()),
-        Some(Target::Split(_) | Target::Redirect(_) | Target::Respond(_)) => None,
-    };
-    let others = extras.into_iter().flat_map(Extras::services).map(Arc::from);
-    own.into_iter().chain(others)
 }
 
 #[cfg(test)]
