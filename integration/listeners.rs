@@ -7,6 +7,7 @@ use rcgen::SanType;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::bridge::{Bridge, Step};
+use crate::support::envoy::Envoy;
 use crate::support::folder::Folder;
 use crate::support::pki::Ca;
 use crate::support::servers::Server;
@@ -206,5 +207,85 @@ async fn a_configuration_is_read_again_while_requests_go_on() {
         failed.is_empty() && done > 100,
         "{done} requests, failed: {failed:?}"
     );
+    bridge.assert_no_nacks().await;
+}
+
+/// A bootstrap of an Envoy that takes requests by HTTP/1 and sends them on by HTTP/3.
+fn by_http3(admin: SocketAddr, at: SocketAddr, to: SocketAddr, ca: &std::path::Path) -> String {
+    format!(
+        r#"
+admin: {{ address: {{ socket_address: {{ address: {}, port_value: {} }} }} }}
+static_resources:
+  listeners:
+  - name: in
+    address: {{ socket_address: {{ address: {}, port_value: {} }} }}
+    filter_chains:
+    - filters:
+      - name: http
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: in
+          route_config:
+            virtual_hosts: [ {{ name: all, domains: ["*"], routes: [ {{ match: {{ prefix: / }}, route: {{ cluster: quic }} }} ] }} ]
+          http_filters:
+          - name: router
+            typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}
+  clusters:
+  - name: quic
+    load_assignment:
+      cluster_name: quic
+      endpoints: [ {{ lb_endpoints: [ {{ endpoint: {{ address: {{ socket_address: {{ address: {}, port_value: {} }} }} }} }} ] }} ]
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {{ http3_protocol_options: {{}} }}
+    transport_socket:
+      name: envoy.transport_sockets.quic
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.transport_sockets.quic.v3.QuicUpstreamTransport
+        upstream_tls_context:
+          sni: a.test
+          common_tls_context: {{ validation_context: {{ trusted_ca: {{ filename: "{}" }} }} }}
+"#,
+        admin.ip(),
+        admin.port(),
+        at.ip(),
+        at.port(),
+        to.ip(),
+        to.port(),
+        ca.display()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http3_is_served_beside_and_clients_are_told() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (server, ca) = (Server::http("web").await, Ca::new());
+    let host = SanType::DnsName("a.test".try_into().expect("a name"));
+    let [certificate, key] = ca.sign(dir.path(), "a", host);
+    let trusted = dir.path().join("ca.pem");
+    std::fs::write(&trusted, &ca.pem).expect("writing a CA");
+    let folder = folder(&server);
+    let [front, at] = process::ports().map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let bridge = Bridge::start(&format!(
+        "{}[tls.a]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n[listeners.front]\naddress = \"{front}\"\n\
+         http3 = true\nhttp3_port = 443\n[listeners.front.tls]\ncertificates = [\"a\"]\n",
+        folder.section(),
+    ))
+    .await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    let _client = Envoy::start(at, async |admin| by_http3(admin, at, front, &trusted)).await;
+    let request = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    wait::until(wait::PATIENCE, "a request by HTTP/3", async || {
+        let (_, answer) = raw::whole(at, request).await?;
+        let told = answer.to_lowercase().contains("alt-svc: h3=\":443\"; ma=86400");
+        wait::holds(
+            answer.contains("200 OK") && answer.ends_with("web") && told,
+            || answer,
+        )
+    })
+    .await;
+    assert!(envoy.stat("http.front.downstream_rq_http3_total").await > 0);
+    assert_eq!(envoy.stat("listener_manager.lds.update_rejected").await, 0);
     bridge.assert_no_nacks().await;
 }

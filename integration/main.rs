@@ -47,6 +47,7 @@ mod removals;
 mod routes;
 mod scale;
 mod slips;
+mod telemetry;
 mod tls;
 mod unhealthy;
 mod union;

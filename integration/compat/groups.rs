@@ -93,7 +93,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group::new(
         "listeners and routes",
         &[Part::Envoy],
-        &["connections", "edge", "listeners", "routes"],
+        &["connections", "edge", "listeners", "routes", "telemetry"],
     ),
     Group::new(
         "clusters: balancing, checks, limits",

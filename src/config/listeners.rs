@@ -1,11 +1,14 @@
 //! `[listeners.NAME]`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::reader::{Section, named};
 use super::{Exposure, SecretFiles, parse};
-use crate::model::listener::{AccessLog, Bind, Listener, ListenerTls, LogFormat, Traffic};
+use crate::model::listener::{
+    AccessLog, Bind, Listener, ListenerTls, LogFormat, LogTarget, Tracing, Traffic,
+};
 use crate::model::service::check_name;
 
 /// `None` only beside a mistake.
@@ -50,6 +53,14 @@ pub(super) fn read(
         let upgrades = s.list("upgrades", parse::upgrade);
         let tls = s.optional("tls").and_then(|tls| identity(tls, secrets));
         let access_log = access_log(&mut s);
+        let name = s.name().to_owned();
+        let tracing = s.optional("tracing").and_then(|section| tracing(section, &name));
+        if tracing.is_some() && traffic != Traffic::Http {
+            s.mistake(
+                "tracing",
+                "is about requests, and with protocol = \"tcp\" Envoy sees none",
+            );
+        }
         let proxy_protocol = s.get_or("proxy_protocol", false, parse::switch);
         if internal && (tls.is_some() || proxy_protocol) {
             s.mistake(
@@ -57,6 +68,7 @@ pub(super) fn read(
                 "a listener inside of Envoy has no TLS and no proxy_protocol: nobody connects to it from outside",
             );
         }
+        let http3 = http3(&mut s, tls.is_some() && traffic == Traffic::Http, address);
         let trusted_hops = s.get_or("trusted_hops", 0, parse::count(0, 16));
         let max_connection_duration = s.get("max_connection_duration", parse::duration);
         let bind = if internal {
@@ -75,7 +87,9 @@ pub(super) fn read(
                     http10,
                     upgrades: upgrades.unwrap_or(default.upgrades),
                     tls,
+                    http3,
                     access_log,
+                    tracing,
                     proxy_protocol,
                     trusted_hops: u32::try_from(trusted_hops).unwrap_or(0),
                     max_connection_duration: max_connection_duration.filter(|time| !time.is_zero()),
@@ -161,11 +175,12 @@ fn identity(mut s: Section<'_>, secrets: &BTreeMap<Arc<str>, SecretFiles>) -> Op
 }
 
 fn access_log(s: &mut Section<'_>) -> Option<AccessLog> {
-    let file = s.get("access_log", |text| match text {
-        "stdout" => Ok(None),
-        text if text.starts_with('/') => Ok(Some(text.to_owned())),
-        text => Err(format!(
-            "`{text}` must be stdout, or the full path of a file on Envoy's machine"
+    let to = s.get("access_log", |text| match (text, text.strip_prefix("grpc:")) {
+        ("stdout", _) => Ok(LogTarget::Stdout),
+        (_, Some(service)) => check_name(service).map(|()| LogTarget::Service(service.into())),
+        (text, _) if text.starts_with('/') => Ok(LogTarget::File(text.to_owned())),
+        (text, _) => Err(format!(
+            "`{text}` must be stdout, the full path of a file on Envoy's machine, or grpc: and the name of a service"
         )),
     });
     let given = s.has("access_log_format");
@@ -181,14 +196,57 @@ fn access_log(s: &mut Section<'_>) -> Option<AccessLog> {
             }
         })
     });
-    if given && file.is_none() {
+    if given && matches!(to, Some(LogTarget::Service(_))) {
+        s.mistake(
+            "access_log_format",
+            "has no place here: a service gets each request as a message",
+        );
+    }
+    if given && to.is_none() {
         s.mistake(
             "access_log_format",
             "needs access_log: where are requests logged?",
         );
     }
-    file.map(|file| AccessLog { file, format })
+    to.map(|to| AccessLog { to, format })
 }
+
+/// `http3` and `http3_port`.
+fn http3(s: &mut Section<'_>, by_tls: bool, address: Option<SocketAddr>) -> Option<u16> {
+    let serves = s.get_or("http3", false, parse::switch);
+    let port = s.get("http3_port", parse::count(1, 65_535));
+    if serves && !by_tls {
+        s.mistake(
+            "http3",
+            "needs [listeners.NAME.tls], and no protocol = \"tcp\": HTTP/3 is always encrypted",
+        );
+    }
+    if port.is_some() && !serves {
+        s.mistake("http3_port", "needs http3 = true");
+    }
+    let port = port.and_then(|port| u16::try_from(port).ok());
+    port.or(address.map(|a| a.port())).filter(|_| serves)
+}
+
+/// `None` also beside a mistake.
+fn tracing(mut s: Section<'_>, listener: &str) -> Option<Tracing> {
+    let collector = s.need(
+        "collector",
+        "which service gets the spans? for example collector = \"otel-collector\"",
+        |text| check_name(text).map(|()| Arc::from(text)),
+    );
+    let millionths = s.get_or("sampling", ONE_PERCENT, parse::share);
+    let name = s.get_or("service_name", listener.to_owned(), parse::text);
+    s.finish();
+    Some(Tracing {
+        collector: collector?,
+        millionths,
+        name,
+    })
+}
+
+/// In millionths.
+const ONE_PERCENT: u32 = 10_000;
 
 /// What is wrong with an address beside those of the listeners before it.
 fn clash(listeners: &BTreeMap<Arc<str>, Listener>, bind: Bind, fleets: &[Arc<str>]) -> Option<String> {

@@ -69,6 +69,20 @@ pub(super) fn bytes(low: usize) -> impl Fn(&str) -> Result<usize, String> {
 }
 
 /// `50%`, from 1 to 100.
+/// A share of requests, in millionths.
+pub(super) fn share(value: &str) -> Result<u32, String> {
+    let number = value.strip_suffix('%').and_then(|n| n.trim().parse::<f64>().ok());
+    let share = number.filter(|n| (0.0..=100.0).contains(n));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "from 0 to 1,000,000"
+    )]
+    share
+        .map(|n| (n * 10_000.0).round() as u32)
+        .ok_or_else(|| format!("`{value}` must be a percentage such as \"1%\" or \"0.1%\", from 0% to 100%"))
+}
+
 pub(super) fn percent(value: &str) -> Result<u32, String> {
     let wrong = || format!("`{value}` must be a percentage such as \"50%\", from 1% to 100%");
     let number = value

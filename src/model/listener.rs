@@ -19,8 +19,12 @@ pub struct Listener {
     pub upgrades: Vec<String>,
     /// Only by TLS.
     pub tls: Option<ListenerTls>,
+    /// HTTP/3 is served, too, by UDP on the same address, and clients are told that it is at this port.
+    pub http3: Option<u16>,
     /// Where requests are logged.
     pub access_log: Option<AccessLog>,
+    /// Requests are traced.
+    pub tracing: Option<Tracing>,
     /// Connections begin with a PROXY header, of version 1 or 2, that names the client.
     pub proxy_protocol: bool,
     /// Hops in front of it whose `x-forwarded-for` is believed.
@@ -55,10 +59,32 @@ pub struct ListenerTls {
 /// Where requests are logged, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessLog {
-    /// A file on Envoy's machine; `None`: its standard output.
-    pub file: Option<String>,
+    /// Where.
+    pub to: LogTarget,
     /// How a line looks.
     pub format: LogFormat,
+}
+
+/// Where requests are logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Envoy's standard output.
+    Stdout,
+    /// A file on Envoy's machine.
+    File(String),
+    /// A service that speaks `envoy.service.accesslog.v3.AccessLogService`.
+    Service(Arc<str>),
+}
+
+/// Which requests are traced, and where spans are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracing {
+    /// A service that speaks `opentelemetry.proto.collector.trace.v1.TraceService`.
+    pub collector: Arc<str>,
+    /// How many of the requests that come without a decision, in millionths.
+    pub millionths: u32,
+    /// `service.name` of the spans.
+    pub name: String,
 }
 
 /// How a line of the access log looks.
@@ -72,7 +98,26 @@ pub enum LogFormat {
     Custom(String),
 }
 
+/// Behind the name of a listener: no name of one holds a slash.
+const HTTP3: &str = "/h3";
+
 impl Listener {
+    /// What the resource of its HTTP/3 is called, if it serves that.
+    #[must_use]
+    pub fn http3_name(&self, name: &str) -> Option<Arc<str>> {
+        self.http3.map(|_| format!("{name}{HTTP3}").into())
+    }
+
+    /// Services that it sends something to by itself: logs and spans.
+    pub fn collectors(&self) -> impl Iterator<Item = &Arc<str>> {
+        let log = self.access_log.as_ref().and_then(|log| match &log.to {
+            LogTarget::Service(name) => Some(name),
+            LogTarget::Stdout | LogTarget::File(_) => None,
+        });
+        log.into_iter()
+            .chain(self.tracing.as_ref().map(|tracing| &tracing.collector))
+    }
+
     /// With nothing said but where, and which exposure.
     #[must_use]
     pub fn new(bind: Bind, exposure: Arc<str>) -> Self {
@@ -83,7 +128,9 @@ impl Listener {
             http10: true,
             upgrades: vec!["websocket".to_owned()],
             tls: None,
+            http3: None,
             access_log: None,
+            tracing: None,
             proxy_protocol: false,
             trusted_hops: 0,
             max_connection_duration: None,

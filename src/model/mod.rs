@@ -36,7 +36,7 @@ pub use instance::{Facts, Health, Instance, MAX_WEIGHT, Own};
 pub use issue::{Issue, Severity};
 pub use key::Key;
 pub use keys::Spelling;
-pub use listener::{AccessLog, Bind, Listener, ListenerTls, LogFormat, Traffic};
+pub use listener::{AccessLog, Bind, Listener, ListenerTls, LogFormat, LogTarget, Tracing, Traffic};
 pub use network::{Clusters, Dns, Exposure, External, Network, Owner};
 pub use overrides::Overrides;
 pub use path::Paths;

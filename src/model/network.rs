@@ -45,6 +45,15 @@ pub enum Dns {
     Logical,
 }
 
+impl Network {
+    /// Whether the operator's listeners have a resource of this name.
+    #[must_use]
+    pub fn has_listener(&self, name: &str) -> bool {
+        let by_quic = |(own, l): (&Arc<str>, &Listener)| l.http3_name(own).is_some_and(|n| *n == *name);
+        self.listeners.contains_key(name) || self.listeners.iter().any(by_quic)
+    }
+}
+
 impl Default for Network {
     /// What holds where the operator says nothing: each service is reachable by its name.
     fn default() -> Self {

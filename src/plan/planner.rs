@@ -100,7 +100,7 @@ fn resources(
 ) -> (Vec<Planned>, Option<Issue>) {
     let name = &service.name;
     let wanted = has_api_listener(effective);
-    let taken = wanted && network.listeners.contains_key(name);
+    let taken = wanted && network.has_listener(name);
     *api_listener = match *api_listener {
         _ if wanted && !taken => ApiListener::Yes,
         ApiListener::Never => ApiListener::Never,

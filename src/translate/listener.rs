@@ -8,21 +8,22 @@ use std::time::Duration;
 use envoy_types::pb::envoy::config::core::v3::address::Address as AddressKind;
 use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType as SocketConfig;
 use envoy_types::pb::envoy::config::core::v3::{
-    Address, Http1ProtocolOptions, HttpProtocolOptions, TransportSocket,
+    Address, Http1ProtocolOptions, Http3ProtocolOptions, HttpProtocolOptions, TransportSocket,
 };
+use envoy_types::pb::envoy::config::core::v3::socket_address::Protocol as SocketProtocol;
 use envoy_types::pb::envoy::config::listener::v3::listener_filter::ConfigType as ListenerFilterConfig;
 use envoy_types::pb::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
 use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType as FilterConfig;
 use envoy_types::pb::envoy::config::listener::v3::listener::{InternalListenerConfig, ListenerSpecifier};
 use envoy_types::pb::envoy::config::listener::v3::{
-    Filter, FilterChain, Listener as EnvoyListener, ListenerFilter,
+    Filter, FilterChain, Listener as EnvoyListener, ListenerFilter, QuicProtocolOptions, UdpListenerConfig,
 };
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
-    RouteSpecifier, UpgradeConfig,
+    CodecType, RouteSpecifier, UpgradeConfig,
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType as HttpFilterConfig;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
@@ -34,8 +35,8 @@ use prost::Message as _;
 use super::any::{duration, pack};
 use super::cluster::ads;
 use super::endpoints::socket;
-use super::log::access_log;
-use super::secret::downstream;
+use super::log::{access_log, tracing};
+use super::secret::{by_quic, downstream};
 use super::tcp::Connections;
 use crate::model::{Bind, Exposure, Listener, Traffic};
 use crate::xds::{Draft, Kind, Reach};
@@ -171,6 +172,69 @@ pub fn bound(address: SocketAddr) -> Address {
 /// The same as a message, for static resources.
 #[must_use]
 pub fn message(name: &str, listener: &Listener, routes: Routes) -> EnvoyListener {
+    let chain = FilterChain {
+        filters: vec![filter(&manager(name, listener, routes))],
+        transport_socket: listener.tls.as_ref().map(|tls| TransportSocket {
+            name: "envoy.transport_sockets.tls".to_owned(),
+            config_type: Some(SocketConfig::TypedConfig(downstream(tls))),
+        }),
+        ..FilterChain::default()
+    };
+    around(name, listener, vec![chain])
+}
+
+/// What serves HTTP/3 beside a listener, by UDP, with the same routes. `None`: it does not.
+#[must_use]
+pub fn http3(name: &Arc<str>, listener: &Listener) -> Option<Draft> {
+    let (Some(of_quic), Some(tls), Bind::Address(address)) =
+        (listener.http3_name(name), &listener.tls, listener.bind)
+    else {
+        return None;
+    };
+    let manager = HttpConnectionManager {
+        codec_type: CodecType::Http3 as i32,
+        http3_protocol_options: Some(Http3ProtocolOptions::default()),
+        upgrade_configs: Vec::new(),
+        ..manager(name, listener, Routes::Discovered)
+    };
+    let mut bound = bound(address);
+    if let Some(AddressKind::SocketAddress(socket)) = &mut bound.address {
+        socket.protocol = SocketProtocol::Udp as i32;
+    }
+    let message = EnvoyListener {
+        name: of_quic.to_string(),
+        address: Some(bound),
+        udp_listener_config: Some(UdpListenerConfig {
+            quic_options: Some(QuicProtocolOptions::default()),
+            ..UdpListenerConfig::default()
+        }),
+        filter_chains: vec![FilterChain {
+            filters: vec![filter(&manager)],
+            transport_socket: Some(TransportSocket {
+                name: "envoy.transport_sockets.quic".to_owned(),
+                config_type: Some(SocketConfig::TypedConfig(by_quic(tls))),
+            }),
+            ..FilterChain::default()
+        }],
+        ..EnvoyListener::default()
+    };
+    Some(Draft {
+        kind: Kind::Listener,
+        name: of_quic,
+        body: message.encode_to_vec(),
+        needs: listener.collectors().cloned().collect(),
+        reach: reach(listener),
+    })
+}
+
+fn filter(manager: &HttpConnectionManager) -> Filter {
+    Filter {
+        name: "envoy.filters.network.http_connection_manager".to_owned(),
+        config_type: Some(FilterConfig::TypedConfig(pack(manager))),
+    }
+}
+
+fn manager(name: &str, listener: &Listener, routes: Routes) -> HttpConnectionManager {
     let route_specifier = match routes {
         Routes::Discovered => RouteSpecifier::Rds(Rds {
             config_source: Some(ads()),
@@ -178,7 +242,7 @@ pub fn message(name: &str, listener: &Listener, routes: Routes) -> EnvoyListener
         }),
         Routes::Inline(configuration) => RouteSpecifier::RouteConfig(*configuration),
     };
-    let manager = HttpConnectionManager {
+    HttpConnectionManager {
         stat_prefix: name.to_owned(),
         route_specifier: Some(route_specifier),
         http_filters: vec![cors(), router()],
@@ -197,26 +261,19 @@ pub fn message(name: &str, listener: &Listener, routes: Routes) -> EnvoyListener
             ..Http1ProtocolOptions::default()
         }),
         upgrade_configs: listener.upgrades.iter().map(|name| upgrade(name)).collect(),
-        access_log: listener.access_log.iter().map(access_log).collect(),
+        access_log: listener
+            .access_log
+            .iter()
+            .map(|log| access_log(name, &listener.traffic, log))
+            .collect(),
+        tracing: listener.tracing.as_ref().map(tracing),
         xff_num_trusted_hops: listener.trusted_hops,
         common_http_protocol_options: listener.max_connection_duration.map(|time| HttpProtocolOptions {
             max_connection_duration: Some(duration(time)),
             ..HttpProtocolOptions::default()
         }),
         ..HttpConnectionManager::default()
-    };
-    let chain = FilterChain {
-        filters: vec![Filter {
-            name: "envoy.filters.network.http_connection_manager".to_owned(),
-            config_type: Some(FilterConfig::TypedConfig(pack(&manager))),
-        }],
-        transport_socket: listener.tls.as_ref().map(|tls| TransportSocket {
-            name: "envoy.transport_sockets.tls".to_owned(),
-            config_type: Some(SocketConfig::TypedConfig(downstream(tls))),
-        }),
-        ..FilterChain::default()
-    };
-    around(name, listener, vec![chain])
+    }
 }
 
 /// Where these filter chains are reached.

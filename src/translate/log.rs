@@ -1,17 +1,27 @@
-//! Where a listener logs requests, and how a line looks.
+//! Where a listener logs requests, how a line looks, and where it sends spans.
 
 use std::collections::BTreeMap;
 
 use envoy_types::pb::envoy::config::accesslog::v3::AccessLog as EnvoyLog;
 use envoy_types::pb::envoy::config::accesslog::v3::access_log::ConfigType;
-use envoy_types::pb::envoy::config::core::v3::DataSource;
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
+use envoy_types::pb::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
+use envoy_types::pb::envoy::config::core::v3::{ApiVersion, DataSource, GrpcService};
+use envoy_types::pb::envoy::config::trace::v3::OpenTelemetryConfig;
+use envoy_types::pb::envoy::config::trace::v3::tracing::Http as Provider;
+use envoy_types::pb::envoy::config::trace::v3::tracing::http::ConfigType as ProviderConfig;
 use envoy_types::pb::envoy::extensions::access_loggers::file::v3::FileAccessLog;
 use envoy_types::pb::envoy::extensions::access_loggers::stream::v3::StdoutAccessLog;
+use envoy_types::pb::envoy::extensions::access_loggers::grpc::v3::{
+    CommonGrpcAccessLogConfig, HttpGrpcAccessLogConfig, TcpGrpcAccessLogConfig,
+};
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::Tracing as ManagerTracing;
+use envoy_types::pb::envoy::r#type::v3::Percent;
 use envoy_types::pb::google::protobuf::{Any, Value, value};
 use prost::{Message, Name as _};
 
-use crate::model::{AccessLog, LogFormat};
+use super::any::pack;
+use crate::model::{AccessLog, LogFormat, LogTarget, Tracing, Traffic};
 
 /// `FileAccessLog`
 #[derive(Clone, PartialEq, Message)]
@@ -66,28 +76,83 @@ const FIELDS: [(&str, &str); 17] = [
     ("upstream_host", "%UPSTREAM_HOST%"),
 ];
 
-/// One logger.
-pub(super) fn access_log(log: &AccessLog) -> EnvoyLog {
-    let format = format(&log.format);
+/// One logger of a listener: of requests, or of connections.
+pub(super) fn access_log(listener: &str, traffic: &Traffic, log: &AccessLog) -> EnvoyLog {
+    let format = || format(&log.format);
     let any = |type_url, value| Any { type_url, value };
-    let (name, config) = match &log.file {
-        Some(path) => {
-            let path = path.clone();
-            let message = ToFile { path, format };
+    let (name, config) = match &log.to {
+        LogTarget::File(path) => {
+            let message = ToFile {
+                path: path.clone(),
+                format: format(),
+            };
             (
                 "envoy.access_loggers.file",
                 any(FileAccessLog::type_url(), message.encode_to_vec()),
             )
         }
-        None => (
+        LogTarget::Stdout => (
             "envoy.access_loggers.stdout",
-            any(StdoutAccessLog::type_url(), ToStdout { format }.encode_to_vec()),
+            any(
+                StdoutAccessLog::type_url(),
+                ToStdout { format: format() }.encode_to_vec(),
+            ),
         ),
+        LogTarget::Service(service) => {
+            let common_config = Some(CommonGrpcAccessLogConfig {
+                log_name: listener.to_owned(),
+                grpc_service: Some(grpc_service(service)),
+                transport_api_version: ApiVersion::V3 as i32,
+                ..CommonGrpcAccessLogConfig::default()
+            });
+            match traffic {
+                Traffic::Http => (
+                    "envoy.access_loggers.http_grpc",
+                    pack(&HttpGrpcAccessLogConfig {
+                        common_config,
+                        ..HttpGrpcAccessLogConfig::default()
+                    }),
+                ),
+                Traffic::Tcp { .. } => (
+                    "envoy.access_loggers.tcp_grpc",
+                    pack(&TcpGrpcAccessLogConfig { common_config }),
+                ),
+            }
+        }
     };
     EnvoyLog {
         name: name.to_owned(),
         config_type: Some(ConfigType::TypedConfig(config)),
         ..EnvoyLog::default()
+    }
+}
+
+/// Envoy's traces of requests, by OpenTelemetry.
+pub(super) fn tracing(tracing: &Tracing) -> ManagerTracing {
+    ManagerTracing {
+        random_sampling: Some(Percent {
+            value: f64::from(tracing.millionths) / 10_000.0,
+        }),
+        provider: Some(Provider {
+            name: "envoy.tracers.opentelemetry".to_owned(),
+            config_type: Some(ProviderConfig::TypedConfig(pack(&OpenTelemetryConfig {
+                grpc_service: Some(grpc_service(&tracing.collector)),
+                service_name: tracing.name.clone(),
+                ..OpenTelemetryConfig::default()
+            }))),
+        }),
+        ..ManagerTracing::default()
+    }
+}
+
+/// A service of ours that Envoy itself calls. While there is no such cluster what is meant for it is dropped.
+fn grpc_service(service: &str) -> GrpcService {
+    GrpcService {
+        target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
+            cluster_name: service.to_owned(),
+            ..EnvoyGrpc::default()
+        })),
+        ..GrpcService::default()
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::DataSource;
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
+use envoy_types::pb::envoy::extensions::transport_sockets::quic::v3::QuicDownstreamTransport;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::CombinedCertificateValidationContext;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::secret::Type;
@@ -167,10 +168,22 @@ pub(super) fn downstream_of_connections(tls: &ListenerTls) -> Any {
     shown(tls, &[])
 }
 
+/// What connections of HTTP/3 begin with.
+pub(super) fn by_quic(tls: &ListenerTls) -> Any {
+    pack(&QuicDownstreamTransport {
+        downstream_tls_context: Some(context(tls, &["h3"])),
+        ..QuicDownstreamTransport::default()
+    })
+}
+
 fn shown(tls: &ListenerTls, protocols: &[&str]) -> Any {
+    pack(&context(tls, protocols))
+}
+
+fn context(tls: &ListenerTls, protocols: &[&str]) -> DownstreamTlsContext {
     let certificates = tls.certificates.iter().map(|name| named(name));
     let ca = tls.client_ca.as_ref();
-    pack(&DownstreamTlsContext {
+    DownstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
             tls_certificate_sds_secret_configs: certificates.collect(),
             alpn_protocols: protocols.iter().map(|p| (*p).to_owned()).collect(),
@@ -181,5 +194,5 @@ fn shown(tls: &ListenerTls, protocols: &[&str]) -> Any {
         }),
         require_client_certificate: ca.map(|_| BoolValue { value: true }),
         ..DownstreamTlsContext::default()
-    })
+    }
 }

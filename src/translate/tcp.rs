@@ -60,7 +60,11 @@ impl Connections {
             Traffic::Http => None,
         };
         let claimed = self.of(listener).flat_map(|(_, claim)| claim.clusters());
-        let all: BTreeSet<Arc<str>> = fixed.into_iter().chain(claimed).collect();
+        let all: BTreeSet<Arc<str>> = fixed
+            .into_iter()
+            .chain(claimed)
+            .chain(listener.collectors().cloned())
+            .collect();
         all.into_iter().collect()
     }
 
@@ -168,6 +172,9 @@ fn of_claim(claim: &Claim) -> TcpProxy {
     }
 }
 
+/// Also on a listener with requests beside them.
+const OF_CONNECTIONS: Traffic = Traffic::Tcp { service: None };
+
 /// Envoy refuses a shorter duration of connections, and the whole listener with it.
 const SHORTEST: Duration = Duration::from_millis(1);
 
@@ -175,7 +182,11 @@ const SHORTEST: Duration = Duration::from_millis(1);
 fn proxy(name: &str, listener: &Listener, proxy: TcpProxy) -> Filter {
     let proxy = TcpProxy {
         stat_prefix: name.to_owned(),
-        access_log: listener.access_log.iter().map(access_log).collect(),
+        access_log: listener
+            .access_log
+            .iter()
+            .map(|log| access_log(name, &OF_CONNECTIONS, log))
+            .collect(),
         max_downstream_connection_duration: proxy
             .max_downstream_connection_duration
             .or(listener.max_connection_duration.map(duration)),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::api_listener::{api_listener, stopped};
 use super::cluster::cluster;
 use super::endpoints::endpoints;
-use super::listener::{listener, reach};
+use super::listener::{http3, listener, reach};
 use super::route::Hosts;
 use super::secret;
 use super::tcp::Connections;
@@ -152,6 +152,9 @@ impl Translator {
         let listeners = network.listeners.iter();
         for (name, l) in listeners.filter(|(_, l)| reconnected.contains(&l.exposure)) {
             let connections = self.connections.entry(l.exposure.clone()).or_default();
+            if renewed && let Some(draft) = http3(name, l) {
+                make(Update::Put(draft));
+            }
             match listener(name, l, network.exposures.get(&l.exposure), connections) {
                 Some(draft) => make(Update::Put(draft)),
                 None => make(Update::Remove(Kind::Listener, name.clone())),
@@ -160,7 +163,12 @@ impl Translator {
         for exposure in &exposures {
             let hosts = self.exposures.entry(exposure.clone()).or_default();
             for (name, reach) in configurations(&network, exposure) {
-                make(Update::Put(hosts.draft(name, reach)));
+                let listener = network.listeners.get(name);
+                make(Update::Put(hosts.draft(
+                    name,
+                    reach,
+                    listener.and_then(|l| l.http3),
+                )));
             }
         }
     }
@@ -228,7 +236,9 @@ fn of_network(network: &Network) -> BTreeSet<(Kind, Arc<str>)> {
     let routes = routes.map(|(name, _)| (Kind::Route, name.clone()));
     let listeners = network
         .listeners
-        .keys()
-        .map(|name| (Kind::Listener, name.clone()));
+        .iter()
+        .flat_map(|(name, l)| [Some(name.clone()), l.http3_name(name)])
+        .flatten()
+        .map(|name| (Kind::Listener, name));
     routes.chain(listeners).collect()
 }

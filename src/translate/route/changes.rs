@@ -61,6 +61,19 @@ impl Changes {
     }
 }
 
+/// Tells clients that HTTP/3 is served at this port, for a day, unless the server says something of that itself.
+pub(super) fn served_by_http3(port: u16) -> HeaderValueOption {
+    HeaderValueOption {
+        header: Some(HeaderValue {
+            key: "alt-svc".to_owned(),
+            value: format!("h3=\":{port}\"; ma=86400"),
+            ..HeaderValue::default()
+        }),
+        append_action: HeaderAppendAction::AddIfAbsent as i32,
+        ..HeaderValueOption::default()
+    }
+}
+
 /// One entry or none: the order of entries of a map is not the same each time it is encoded.
 pub(super) fn cors(extras: Option<&Extras>) -> HashMap<String, Any> {
     let Some(cors) = extras.and_then(|extras| extras.cors.as_ref()) else {

@@ -63,9 +63,10 @@ impl Hosts {
         }
     }
 
-    /// The route configuration of this name with all of them. The same bytes as if it were encoded as a whole.
+    /// The route configuration of this name with all of them; `http3`: each answer says that it is served at this port,
+    /// too. The same bytes as if it were encoded as a whole.
     #[must_use]
-    pub fn draft(&self, name: &Arc<str>, reach: Reach) -> Draft {
+    pub fn draft(&self, name: &Arc<str>, reach: Reach, http3: Option<u16>) -> Draft {
         let before = RouteConfiguration {
             name: name.to_string(),
             ..RouteConfiguration::default()
@@ -75,7 +76,11 @@ impl Hosts {
         for host in self.hosts.values() {
             body.extend_from_slice(&host.field);
         }
-        body.extend(without_hosts("").encode_to_vec());
+        let after = RouteConfiguration {
+            response_headers_to_add: http3.map(changes::served_by_http3).into_iter().collect(),
+            ..without_hosts("")
+        };
+        body.extend(after.encode_to_vec());
         Draft {
             kind: Kind::Route,
             name: name.clone(),
@@ -190,7 +195,7 @@ mod tests {
                 let here: Vec<Claim> = here.map(|claim| (*claim).clone()).collect();
                 hosts.set(&host.into(), &here);
             }
-            let draft = hosts.draft(&name, Reach::All);
+            let draft = hosts.draft(&name, Reach::All, None);
             assert_eq!(draft.body, message(&name, &decided).encode_to_vec());
             let wanted: BTreeSet<Arc<str>> = decided.iter().map(|claim| claim.cluster.clone()).collect();
             assert_eq!(draft.needs, wanted.into_iter().collect::<Vec<_>>());
