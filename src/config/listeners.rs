@@ -230,11 +230,9 @@ fn http3(s: &mut Section<'_>, by_tls: bool, address: Option<SocketAddr>) -> Opti
 
 /// `None` also beside a mistake.
 fn tracing(mut s: Section<'_>, listener: &str) -> Option<Tracing> {
-    let collector = s.need(
-        "collector",
-        "which service gets the spans? for example collector = \"otel-collector\"",
-        |text| check_name(text).map(|()| Arc::from(text)),
-    );
+    let collector = s.need("collector", "\"otel-collector\"", |text| {
+        check_name(text).map(|()| Arc::from(text))
+    });
     let millionths = s.get_or("sampling", ONE_PERCENT, parse::share);
     let name = s.get_or("service_name", listener.to_owned(), parse::text);
     s.finish();

@@ -19,7 +19,7 @@ pub struct Listener {
     pub upgrades: Vec<String>,
     /// Only by TLS.
     pub tls: Option<ListenerTls>,
-    /// HTTP/3 is served, too, by UDP on the same address, and clients are told that it is at this port.
+    /// HTTP/3 is served, too, by UDP on the same address, and answers name this port for it.
     pub http3: Option<u16>,
     /// Where requests are logged.
     pub access_log: Option<AccessLog>,
