@@ -109,6 +109,7 @@ fn put(kind: Kind, service: u32, content: u32) -> Update {
         body: content.to_le_bytes().repeat(60),
         needs,
         reach: Reach::All,
+        local: None,
     })
 }
 
@@ -140,6 +141,7 @@ impl Client {
                 id: "envoy".into(),
                 cluster: "edge".into(),
                 user_agent: "envoy".into(),
+                ..Node::default()
             }),
             type_url: Kind::Cluster.type_url().into(),
             initial_versions: claimed(0),

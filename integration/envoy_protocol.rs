@@ -242,6 +242,7 @@ fn put(cluster: &Cluster) -> Update {
         body: cluster.encode_to_vec(),
         needs: vec![cluster.name.as_str().into()],
         reach: Reach::All,
+        local: None,
     })
 }
 

@@ -6,6 +6,7 @@ mod bridges;
 mod choice;
 mod declared;
 mod follow;
+mod near;
 mod tls;
 
 use std::time::Duration;
@@ -51,6 +52,7 @@ in_each_language! {
     follow::streams_that_end as loses_no_call_when_streams_end_by_age,
     choice::a_spare_source as calls_a_spare_source_only_when_the_first_has_nobody,
     choice::the_last_one_drains as calls_the_only_instance_though_it_drains,
+    near::zones as calls_its_zone_and_is_given_others_when_servers_fail,
     choice::nobody as fails_at_once_with_nobody_to_call_and_recovers,
     choice::declared_routes as is_dialled_by_name_whatever_routes_are_declared,
     declared::each_key_of_a_cluster as calls_a_service_with_each_key_of_a_cluster,

@@ -34,6 +34,7 @@ mod grpc_clients;
 mod grpc_nobody;
 mod last_known;
 mod listeners;
+mod localities;
 mod malformed;
 mod mass_removal;
 mod mixed_fleet;

@@ -36,6 +36,7 @@ fn instance(id: &str, address: &str, health: Health, pairs: &[(&str, &str)]) -> 
         health,
         weight: 10,
         zone: "dc1",
+        region: "",
     };
     assemble(&registered, read(pairs))
 }

@@ -40,6 +40,7 @@ impl Client {
             id: "n".into(),
             cluster: fleet.into(),
             user_agent: "envoy".into(),
+            ..Node::default()
         };
         client.send(DeltaRequest {
             node: Some(node),
@@ -128,6 +129,7 @@ fn publish(fanout: &Fanout, content: &str) {
         body: content.into(),
         needs: Vec::new(),
         reach: Reach::All,
+        local: None,
     };
     let now: Instant = clock::now();
     fanout.publish(&[Update::Put(draft)], now);

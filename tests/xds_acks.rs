@@ -100,6 +100,7 @@ fn put(name: &str, content: &str) -> Update {
         body: content.into(),
         needs: Vec::new(),
         reach: Reach::All,
+        local: None,
     })
 }
 

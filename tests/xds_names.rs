@@ -29,6 +29,7 @@ impl Client {
             id: "n".into(),
             cluster: "edge".into(),
             user_agent: "envoy".into(),
+            ..Node::default()
         };
         Self {
             fanout: fanout.clone(),
@@ -126,6 +127,7 @@ fn cluster(name: &str) -> Update {
         body: name.into(),
         needs: vec![format!("endpoints of {name}").into()],
         reach: Reach::All,
+        local: None,
     })
 }
 

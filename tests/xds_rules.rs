@@ -28,6 +28,7 @@ impl Bench {
                 body: b"1".to_vec(),
                 needs: Vec::new(),
                 reach: Reach::All,
+                local: None,
             })
         };
         let (generation, _) = Generation::default().next(&mut names, &Kind::ALL.map(put));
@@ -66,6 +67,7 @@ fn node(id: &str, cluster: &str) -> Option<Node> {
         id: id.into(),
         cluster: cluster.into(),
         user_agent: "envoy".into(),
+        ..Node::default()
     })
 }
 
@@ -304,6 +306,7 @@ fn rule_31_names_with_context_parameters_in_any_order() {
         body: b"1".to_vec(),
         needs: Vec::new(),
         reach: Reach::All,
+        local: None,
     });
     (bench.generation, _) = bench.generation.next(&mut bench.names, &[put]);
     let mut request = delta(node("n", ""), Kind::Endpoints.type_url());

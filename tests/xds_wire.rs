@@ -87,6 +87,7 @@ fn put(kind: Kind, name: &str, body: &[u8]) -> Update {
         body: body.to_vec(),
         needs: Vec::new(),
         reach: Reach::All,
+        local: None,
     })
 }
 

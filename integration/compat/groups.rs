@@ -67,6 +67,7 @@ pub(crate) const GROUPS: &[Group] = &[
         &[
             "configuration",
             "last_known",
+            "localities",
             "malformed",
             "mass_removal",
             "owners",

@@ -206,6 +206,7 @@ async fn names(target: SocketAddr, length: usize, hold: Duration) {
         id: "hostile".to_owned(),
         cluster: "load".to_owned(),
         user_agent: "envoy".to_owned(),
+        ..Node::default()
     });
     for kind in [Kind::Endpoints, Kind::Route] {
         for from in (0..NAMES).step_by(each) {

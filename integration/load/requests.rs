@@ -81,6 +81,7 @@ impl Script {
             id: format!("load-{number}"),
             cluster: "load".to_owned(),
             user_agent: "envoy".to_owned(),
+            ..Node::default()
         });
         let shared = if kind == Kind::Cluster {
             &self.cds

@@ -175,6 +175,7 @@ mod tests {
                 body: Vec::new(),
                 needs: Vec::new(),
                 reach: Reach::All,
+                local: None,
             })
         };
         let updates: Vec<Update> = (0..5_000).map(put).collect();

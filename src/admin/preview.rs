@@ -114,6 +114,7 @@ fn proposal(service: &str, body: &str, slips: &mut Vec<Issue>) -> Result<Proposa
         health: Health::Healthy,
         weight: 1,
         zone: "",
+        region: "",
     };
     Ok(Proposal::Instance(assemble(&registered, declared)))
 }

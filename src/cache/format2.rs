@@ -164,6 +164,7 @@ impl From<Own> for model::Own {
             health: own.health.into(),
             registered_weight: own.registered_weight,
             registered_zone: own.registered_zone,
+            registered_region: Arc::default(),
         }
     }
 }

@@ -34,6 +34,8 @@ struct Instance {
     weight: u32,
     #[serde(default)]
     zone: Arc<str>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    region: Arc<str>,
     #[serde(default)]
     version: Arc<str>,
     #[serde(default, skip_serializing_if = "Keys::is_empty")]
@@ -53,6 +55,8 @@ struct Own {
     weight: u32,
     #[serde(default)]
     zone: Arc<str>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    region: Arc<str>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -105,6 +109,7 @@ impl Instance {
             health: instance.health.into(),
             weight: instance.weight,
             zone: instance.zone.clone(),
+            region: instance.region.clone(),
             version: instance.version.clone(),
             policy: Keys::of_service(&instance.policy),
             own: instance.own.as_deref().map(|own| Own {
@@ -112,6 +117,7 @@ impl Instance {
                 health: own.health.into(),
                 weight: own.registered_weight,
                 zone: own.registered_zone.clone(),
+                region: own.registered_region.clone(),
             }),
             created: instance.created,
         }
@@ -122,6 +128,7 @@ impl Instance {
         instance.health = self.health.into();
         instance.weight = self.weight;
         instance.zone = self.zone;
+        instance.region = self.region;
         instance.version = self.version;
         instance.policy = match known.get(&self.policy) {
             Some(policy) => policy.clone(),
@@ -137,6 +144,7 @@ impl Instance {
                 health: own.health.into(),
                 registered_weight: own.weight,
                 registered_zone: own.zone,
+                registered_region: own.region,
             })
         });
         instance.created = self.created;

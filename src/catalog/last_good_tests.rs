@@ -27,6 +27,7 @@ fn record(keys: &[(&str, &str)], health: Health) -> ServiceRecord {
         health,
         weight: 7,
         zone: "of the node",
+        region: "",
     };
     ServiceRecord {
         instances: vec![assemble(&registered, declared)],

@@ -25,6 +25,7 @@ fn instance(number: usize, version: &str, keys: &[(&str, &str)]) -> Instance {
         },
         weight: 1,
         zone: "",
+        region: "",
     };
     assemble(&registered, declared)
 }

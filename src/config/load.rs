@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use config::Environment;
 
-use crate::model::Policy;
 use crate::model::overrides::{pattern, set};
 use crate::model::service::check_name;
+use crate::model::{LocalityRule, Policy};
 
 use super::external;
 use super::formats::Formats;
@@ -224,6 +224,7 @@ fn clusters(mut s: Section<'_>) -> Clusters {
     let retries = s.get_or("retries", 4, parse::count(0, 10));
     let idle_timeout = s.get_or("idle_timeout", Clusters::DEFAULT.idle_timeout, parse::duration);
     let keep_routes = s.get_or("keep_routes", Clusters::DEFAULT.keep_routes, parse::duration);
+    let locality = s.get_or("locality", LocalityRule::Off, LocalityRule::parse);
     s.finish();
     Clusters {
         connect_timeout,
@@ -231,6 +232,7 @@ fn clusters(mut s: Section<'_>) -> Clusters {
         retries: u32::try_from(retries).unwrap_or(10),
         idle_timeout,
         keep_routes,
+        locality,
         secrets: BTreeMap::new(),
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use roaring::RoaringBitmap;
 
 use super::{Fanout, Shared, lock};
-use crate::xds::{Client, ClientId, Kind, NameId, PerKind, RejectionKey, Ruling, StreamId, Version};
+use crate::xds::{Client, ClientId, Kind, NameId, PerKind, RejectionKey, Ruling, StreamId, Version, Viewer};
 
 /// Maximum of polls that wait at one stream; it is not asked any further.
 const POLLS: usize = 1_000;
@@ -117,9 +117,10 @@ impl Fanout {
             .filter(|(_, candidate)| candidate.rejected())
             .filter_map(|(key, candidate)| {
                 let present = shared.generation.get(key.kind, key.id)?;
-                let given = shared
-                    .generation
-                    .get_for(&key.fleet, Client::Envoy, key.kind, key.id)?;
+                let given =
+                    shared
+                        .generation
+                        .get_for(&Viewer::of(Client::Envoy, &key.fleet), key.kind, key.id)?;
                 Some(Rejected {
                     fleet: key.fleet.clone(),
                     kind: key.kind,

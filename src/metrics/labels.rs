@@ -99,6 +99,8 @@ pub enum Limit {
     Requests,
     /// `xds.max_request_memory`: the connection that holds the most is closed.
     RequestMemory,
+    /// Zones of clients that are distinguished: further ones make no difference.
+    Places,
 }
 
 impl Reason {
@@ -131,7 +133,7 @@ impl Reason {
 }
 
 impl Limit {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Connections,
         Self::Handshakes,
         Self::StreamsPerConnection,
@@ -139,6 +141,7 @@ impl Limit {
         Self::FirstResponses,
         Self::Requests,
         Self::RequestMemory,
+        Self::Places,
     ];
 
     pub(super) const fn label(self) -> ByLimit {
@@ -150,6 +153,7 @@ impl Limit {
             Self::FirstResponses => "first_responses",
             Self::Requests => "requests_per_second",
             Self::RequestMemory => "request_memory",
+            Self::Places => "places",
         };
         ByLimit { limit }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cluster::ClusterKeys;
+use super::locality::LocalityRule;
 use super::network::Clusters;
 use super::policy::{Expose, OnAllUnhealthy, Protocol};
 use super::route::retry::Retry;
@@ -22,6 +23,8 @@ const EXPOSURE: &str = "internal";
 pub struct Effective {
     /// Of its cluster.
     pub cluster: ClusterSettings,
+    /// Whether clients that say where they are prefer its near instances.
+    pub locality: LocalityRule,
     /// Where its declared routes are.
     pub expose: Expose,
     /// Its declared routes, by their number.
@@ -136,6 +139,7 @@ impl Effective {
         };
         Self {
             cluster,
+            locality: policy.locality.unwrap_or(defaults.locality),
             expose: expose.unwrap_or_else(|| Expose::On(vec![EXPOSURE.to_owned()])),
             routes: policy.routes.values().map(route).collect(),
             by_name: Action::of(service, protocol, None, defaults),
@@ -195,6 +199,7 @@ mod tests {
         };
         let Effective {
             cluster,
+            locality: _,
             expose,
             routes,
             by_name,

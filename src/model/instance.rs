@@ -30,6 +30,8 @@ pub struct Facts {
     pub weight: u32,
     /// Locality zone, `""` when unknown.
     pub zone: Arc<str>,
+    /// Locality region, `""` when unknown.
+    pub region: Arc<str>,
     /// A commit id or release, `""` when not declared.
     pub version: Arc<str>,
     /// The service policy this instance declares (it may differ between versions).
@@ -50,6 +52,7 @@ impl Facts {
             health: Health::Healthy,
             weight: 1,
             zone: Arc::default(),
+            region: Arc::default(),
             version: Arc::default(),
             policy: Arc::default(),
             own: None,
@@ -74,6 +77,9 @@ impl Instance {
         }
         if self.zone == other.zone {
             self.zone = other.zone.clone();
+        }
+        if self.region == other.region {
+            self.region = other.region.clone();
         }
         if self.own.is_some() && self.own == other.own {
             self.own.clone_from(&other.own);
@@ -119,6 +125,8 @@ pub struct Own {
     pub registered_weight: u32,
     /// The registry's own zone.
     pub registered_zone: Arc<str>,
+    /// The registry's own region.
+    pub registered_region: Arc<str>,
 }
 
 /// Health as Envoy's EDS knows it (`envoy.config.core.v3.HealthStatus`).

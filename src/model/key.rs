@@ -10,6 +10,8 @@ pub enum Key {
     Weight,
     /// `zone`
     Zone,
+    /// `region`
+    Region,
     /// `state`
     State,
     /// `protocol`
@@ -34,6 +36,8 @@ pub enum Key {
     IdleTimeout,
     /// `all-unhealthy`
     AllUnhealthy,
+    /// `locality`
+    Locality,
     /// `lb`
     Lb,
     /// `health-check`

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::listener::Listener;
+use super::locality::LocalityRule;
 use super::overrides::Overrides;
 use super::path::Paths;
 use super::policy::{OnAllUnhealthy, Policy};
@@ -83,6 +84,8 @@ pub struct Clusters {
     pub secrets: BTreeMap<Arc<str>, bool>,
     /// The routes of a service stay for this time after its last instance left; zero: they go with it.
     pub keep_routes: Duration,
+    /// Whether clients that say where they are prefer near instances.
+    pub locality: LocalityRule,
 }
 
 impl Clusters {
@@ -96,6 +99,7 @@ impl Clusters {
         idle_timeout: Duration::from_secs(4),
         secrets: BTreeMap::new(),
         keep_routes: Duration::from_secs(3600),
+        locality: LocalityRule::Off,
     };
 }
 

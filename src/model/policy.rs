@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::cluster::ClusterKeys;
 use super::key::Key;
+use super::locality::LocalityRule;
 use super::route::RouteRule;
 use super::route::hash::HashKey;
 use super::route::retry::Retry;
@@ -38,6 +39,8 @@ pub struct Policy {
     pub idle_timeout: Option<Duration>,
     /// `all-unhealthy`
     pub all_unhealthy: Option<OnAllUnhealthy>,
+    /// `locality`
+    pub locality: Option<LocalityRule>,
     /// `lb`, `health-check` and the others of its cluster.
     pub cluster: ClusterKeys,
     /// Policy keys that are there and cannot be read.
@@ -53,6 +56,8 @@ pub struct InstanceKeys {
     pub weight: Option<u32>,
     /// `zone`
     pub zone: Option<Arc<str>>,
+    /// `region`
+    pub region: Option<Arc<str>>,
     /// `state`
     pub state: Option<State>,
     /// Instance keys that are there and cannot be read.

@@ -141,6 +141,8 @@ pub struct Registered<'a> {
     pub weight: u32,
     /// The registry's own idea of the zone.
     pub zone: &'a str,
+    /// The registry's own idea of the region.
+    pub region: &'a str,
 }
 
 /// Puts registry fields and declaration together. An instance that asks for no traffic
@@ -157,6 +159,7 @@ pub fn assemble(registered: &Registered<'_>, declared: Declared) -> Instance {
         health: registered.health,
         registered_weight: registered.weight,
         registered_zone: registered.zone.into(),
+        registered_region: registered.region.into(),
     };
     let mut facts = Facts {
         health: registered.health,
@@ -182,6 +185,8 @@ impl Facts {
         };
         let zone = declared.zone.as_ref();
         self.zone = zone.unwrap_or(&own.registered_zone).clone();
+        let region = declared.region.as_ref();
+        self.region = region.unwrap_or(&own.registered_region).clone();
         self.version = declared.version.clone().unwrap_or_default();
     }
 

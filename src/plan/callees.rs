@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::step::{Callees, Planned};
-use crate::model::{Effective, Expose, Health, OnAllUnhealthy, Protocol, Service};
+use crate::model::{Effective, Expose, Health, LocalityRule, OnAllUnhealthy, Protocol, Service};
 use crate::xds::Client;
 
 /// Whom gRPC's own clients are to call.
@@ -51,16 +51,20 @@ pub fn has_api_listener(effective: &Effective) -> bool {
 
 /// What some of gRPC's own clients get of a service in place of what Envoy gets.
 #[must_use]
-pub fn variants(service: &Arc<Service>, on_all_unhealthy: OnAllUnhealthy) -> Vec<Planned> {
+pub fn variants(
+    service: &Arc<Service>,
+    on_all_unhealthy: OnAllUnhealthy,
+    locality: LocalityRule,
+) -> Vec<Planned> {
     let near = || nearest(service).map(Arc::new);
     match callees(service, on_all_unhealthy) {
         Callees::Healthy => near()
-            .map(|near| Planned::EndpointsFor(Client::Tonic, near, Callees::Healthy))
+            .map(|near| Planned::EndpointsFor(Client::Tonic, near, Callees::Healthy, locality))
             .into_iter()
             .collect(),
         Callees::All => {
             let near = near().unwrap_or_else(|| service.clone());
-            let all = |client, service| Planned::EndpointsFor(client, service, Callees::All);
+            let all = |client, service| Planned::EndpointsFor(client, service, Callees::All, locality);
             vec![
                 all(Client::GrpcDrops, service.clone()),
                 all(Client::Tonic, near),
@@ -70,7 +74,7 @@ pub fn variants(service: &Arc<Service>, on_all_unhealthy: OnAllUnhealthy) -> Vec
         Callees::Nobody(why) => {
             let stopped = |client| Planned::Stopped(client, service.name.clone(), why.clone());
             vec![
-                Planned::EndpointsFor(Client::GrpcDrops, service.clone(), Callees::Nobody(why.clone())),
+                nobody(service, why.clone()),
                 stopped(Client::Tonic),
                 stopped(Client::Grpc),
             ]
@@ -81,7 +85,12 @@ pub fn variants(service: &Arc<Service>, on_all_unhealthy: OnAllUnhealthy) -> Vec
 /// What stops clients that drop calls from calling a service which is there, and no longer for gRPC clients.
 pub(super) fn stopped(service: &Arc<Service>) -> Planned {
     let why = format!("{} is not for gRPC clients", service.name);
-    Planned::EndpointsFor(Client::GrpcDrops, service.clone(), Callees::Nobody(why))
+    nobody(service, why)
+}
+
+fn nobody(service: &Arc<Service>, why: String) -> Planned {
+    let callees = Callees::Nobody(why);
+    Planned::EndpointsFor(Client::GrpcDrops, service.clone(), callees, LocalityRule::Off)
 }
 
 /// Only the instances of the first priority that takes calls, for clients that know no priorities and would

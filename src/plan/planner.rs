@@ -111,6 +111,7 @@ fn resources(
         service: service.clone(),
         on_all_unhealthy,
         api_listener: *api_listener == ApiListener::Yes,
+        locality: effective.locality,
     };
     let mut planned = vec![
         Planned::Cluster(name.clone(), effective.cluster.clone()),
@@ -120,7 +121,7 @@ fn resources(
         ApiListener::Never => {}
         ApiListener::Yes => {
             planned.push(Planned::ApiListener(name.clone()));
-            planned.extend(variants(service, on_all_unhealthy));
+            planned.extend(variants(service, on_all_unhealthy, effective.locality));
         }
         ApiListener::NoLonger => planned.push(stopped(service)),
     }

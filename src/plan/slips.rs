@@ -161,6 +161,7 @@ mod tests {
             health: Health::Healthy,
             weight: 1,
             zone: "",
+            region: "",
         };
         let record = ServiceRecord {
             instances: instance

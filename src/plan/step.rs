@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::claims::Claim;
-use crate::model::{ClusterSettings, External, OnAllUnhealthy, Service};
+use crate::model::{ClusterSettings, External, LocalityRule, OnAllUnhealthy, Service};
 use crate::xds::{Client, Kind};
 
 /// One thing to publish.
@@ -61,9 +61,11 @@ pub enum Planned {
         on_all_unhealthy: OnAllUnhealthy,
         /// gRPC's own clients get them, too.
         api_listener: bool,
+        /// Whether clients that say where they are get near ones first.
+        locality: LocalityRule,
     },
     /// Its instances as these clients of gRPC get them instead.
-    EndpointsFor(Client, Arc<Service>, Callees),
+    EndpointsFor(Client, Arc<Service>, Callees, LocalityRule),
     /// What gRPC's own clients dial.
     ApiListener(Arc<str>),
     /// The same for these clients while there is nobody to call, because of this.
@@ -77,7 +79,7 @@ impl Planned {
         let (kind, client, name) = match self {
             Self::Cluster(name, _) | Self::External(name, ..) => (Kind::Cluster, Client::Envoy, name),
             Self::Endpoints { service, .. } => (Kind::Endpoints, Client::Envoy, &service.name),
-            Self::EndpointsFor(client, service, _) => (Kind::Endpoints, *client, &service.name),
+            Self::EndpointsFor(client, service, ..) => (Kind::Endpoints, *client, &service.name),
             Self::ApiListener(name) => (Kind::Listener, Client::Envoy, name),
             Self::Stopped(client, name, _) => (Kind::Listener, *client, name),
         };

@@ -47,6 +47,7 @@ pub(super) fn instance(entry: &str, id: Option<&str>, table: &Table) -> Result<D
         health: Health::Healthy,
         weight: DEFAULT_WEIGHT,
         zone: "",
+        region: "",
     };
     Ok(Decoded {
         content: service::assemble(&registered, declared),

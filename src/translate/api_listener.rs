@@ -58,6 +58,7 @@ fn draft(name: &Arc<str>, host: VirtualHost, needs: Vec<Arc<str>>) -> Draft {
         body: message(name, host).encode_to_vec(),
         needs,
         reach: Reach::ByName,
+        local: None,
     }
 }
 

@@ -24,29 +24,17 @@ use crate::xds::{Draft, Kind, Reach};
 #[must_use]
 pub fn endpoints(service: &Service, on_all_unhealthy: OnAllUnhealthy) -> Draft {
     let groups = Groups::of(service, on_all_unhealthy);
-    let mut body = Assignment::new(&service.name, service.instances.len());
-    for (Standing { rank, zone }, instances) in &groups.localities {
-        let mut locality = Endpoints::new(&place(zone, *rank), instances.len());
-        for instance in instances {
-            locality.add(
-                instance.address,
-                groups.scale.weight(instance),
-                reported(instance),
-            );
-        }
-        let weight = groups.scale.healthy(instances, reported);
-        body.add(locality, weight, groups.priority(*rank));
-    }
     Draft {
         kind: Kind::Endpoints,
         name: service.name.clone(),
-        body: body.finish(groups.spilling_nothing().as_ref()),
+        body: groups.encode(&service.name, groups.spilling_nothing().as_ref(), reported),
         needs: Vec::new(),
         reach: Reach::All,
+        local: None,
     }
 }
 
-fn reported(instance: &Instance) -> HealthStatus {
+pub(super) fn reported(instance: &Instance) -> HealthStatus {
     match instance.health {
         Health::Healthy => HealthStatus::Healthy,
         Health::Draining => HealthStatus::Draining,
@@ -56,27 +44,55 @@ fn reported(instance: &Instance) -> HealthStatus {
 
 /// Where instances stand among the others of their service.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Standing<'a> {
-    rank: (bool, u32),
+pub(super) struct Standing<'a> {
+    pub(super) tier: Tier,
+    /// Empty where nobody asks for it.
+    region: &'a str,
     zone: &'a str,
 }
 
+/// Which instances come first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Tier {
+    /// [`Service::rank`]
+    pub(super) rank: (bool, u32),
+    /// How far from the client, 0: nearest, or nobody asks for it.
+    pub(super) distance: u8,
+}
+
 /// The instances of a service that are sent, by where they stand.
-struct Groups<'a> {
-    localities: BTreeMap<Standing<'a>, Vec<&'a Instance>>,
+pub(super) struct Groups<'a> {
+    pub(super) localities: BTreeMap<Standing<'a>, Vec<&'a Instance>>,
     /// In their order; clients refuse an assignment whose priorities have gaps or do not begin at 0.
-    priorities: BTreeMap<(bool, u32), u32>,
-    scale: Scale,
+    pub(super) priorities: BTreeMap<Tier, u32>,
+    /// Weights of localities that are not the sum of those of their healthy instances.
+    pub(super) weights: BTreeMap<Standing<'a>, u32>,
+    pub(super) scale: Scale,
 }
 
 impl<'a> Groups<'a> {
+    /// As they are for clients that do not say where they are.
     fn of(service: &'a Service, on_all_unhealthy: OnAllUnhealthy) -> Self {
+        Self::seen_from(service, on_all_unhealthy, |_| (0, ""))
+    }
+
+    /// `place`: the distance of an instance from the client, and its region.
+    pub(super) fn seen_from(
+        service: &'a Service,
+        on_all_unhealthy: OnAllUnhealthy,
+        place: impl Fn(&'a Instance) -> (u8, &'a str),
+    ) -> Self {
         let mut localities: BTreeMap<Standing<'_>, Vec<&Instance>> = BTreeMap::new();
         let dropped = service.all_unhealthy() && on_all_unhealthy == OnAllUnhealthy::Drop;
         let sent = |i: &&Instance| i.health != Health::Off && !dropped;
-        let standing = |instance: &'a Instance| Standing {
-            rank: service.rank(instance),
-            zone: &instance.zone,
+        let standing = |instance: &'a Instance| {
+            let (distance, region) = place(instance);
+            let rank = service.rank(instance);
+            Standing {
+                tier: Tier { rank, distance },
+                region,
+                zone: &instance.zone,
+            }
         };
         let sent: Vec<&Instance> = service.instances.iter().filter(sent).collect();
         for neighbours in sent.chunk_by(|a, b| standing(a) == standing(b)) {
@@ -87,22 +103,44 @@ impl<'a> Groups<'a> {
                     .extend_from_slice(neighbours);
             }
         }
-        let used: BTreeSet<(bool, u32)> = localities.keys().map(|standing| standing.rank).collect();
+        let used: BTreeSet<Tier> = localities.keys().map(|standing| standing.tier).collect();
         Self {
             localities,
             priorities: used.into_iter().zip(0..).collect(),
+            weights: BTreeMap::new(),
             scale: Scale::of(&service.instances),
         }
     }
 
-    fn priority(&self, rank: (bool, u32)) -> u32 {
-        self.priorities.get(&rank).copied().unwrap_or(0)
+    pub(super) fn priority(&self, tier: Tier) -> u32 {
+        self.priorities.get(&tier).copied().unwrap_or(0)
+    }
+
+    /// Encoded at once; [`assignment`] makes the messages of it.
+    pub(super) fn encode(
+        &self,
+        name: &str,
+        policy: Option<&Spilling>,
+        status: impl Fn(&Instance) -> HealthStatus,
+    ) -> Vec<u8> {
+        let all = self.localities.values().map(Vec::len).sum();
+        let mut body = Assignment::new(name, all);
+        for (standing, instances) in &self.localities {
+            let mut locality = Endpoints::new(&place(*standing), instances.len());
+            for instance in instances {
+                locality.add(instance.address, self.scale.weight(instance), status(instance));
+            }
+            let weight = self.weights.get(standing).copied();
+            let weight = weight.unwrap_or_else(|| self.scale.healthy(instances, &status));
+            body.add(locality, weight, self.priority(standing.tier));
+        }
+        body.finish(policy)
     }
 
     /// Envoy sends a part of the requests to the next priority when less than 72 % (1 / 1.4) of the first one are
     /// healthy. Not to instances that may be dead: while those come next, one healthy instance is enough.
-    fn spilling_nothing(&self) -> Option<Spilling> {
-        let sure = self.priorities.keys().filter(|(unsure, _)| !unsure).count();
+    pub(super) fn spilling_nothing(&self) -> Option<Spilling> {
+        let sure = self.priorities.keys().filter(|tier| !tier.rank.0).count();
         (sure == 1 && self.priorities.len() > 1).then(|| Spilling {
             overprovisioning_factor: Some(UInt32Value { value: ONE_IS_ENOUGH }),
             ..Spilling::default()
@@ -123,9 +161,9 @@ pub(super) fn assignment(
         endpoints: groups
             .localities
             .iter()
-            .map(|(Standing { rank, zone }, instances)| LocalityLbEndpoints {
-                locality: Some(place(zone, *rank)),
-                priority: groups.priority(*rank),
+            .map(|(standing, instances)| LocalityLbEndpoints {
+                locality: Some(place(*standing)),
+                priority: groups.priority(standing.tier),
                 ..locality(instances, groups.scale, &status)
             })
             .collect(),
@@ -145,6 +183,7 @@ pub(super) fn draft(name: &Arc<str>, assignment: &ClusterLoadAssignment) -> Draf
         body: assignment.encode_to_vec(),
         needs: Vec::new(),
         reach: Reach::All,
+        local: None,
     }
 }
 
@@ -152,16 +191,16 @@ pub(super) fn draft(name: &Arc<str>, assignment: &ClusterLoadAssignment) -> Draf
 /// the source declares: gRPC's Java client keeps one entry of equal localities, whatever their priorities, and
 /// would send all calls to the spare. So have those that may be dead. It does not depend on what else is there: a locality that changes its
 /// name would be another one, with new connections.
-fn place(zone: &str, (unsure, priority): (bool, u32)) -> Locality {
+fn place(Standing { tier, region, zone }: Standing<'_>) -> Locality {
     Locality {
+        region: region.to_owned(),
         zone: zone.to_owned(),
-        sub_zone: match (unsure, priority) {
+        sub_zone: match tier.rank {
             (false, 0) => String::new(),
             (false, priority) => format!("priority-{priority}"),
             (true, 0) => "withheld".to_owned(),
             (true, priority) => format!("withheld-{priority}"),
         },
-        ..Locality::default()
     }
 }
 
@@ -183,7 +222,7 @@ pub(super) fn placeholder() -> LocalityLbEndpoints {
 /// beyond 32 bits: one service of ten thousands of heavy instances. Its weights are made smaller then, each
 /// by the same factor.
 #[derive(Clone, Copy)]
-struct Scale {
+pub(super) struct Scale {
     /// What the sum may be, after rounding up to 1.
     room: u64,
     /// What the sum is; at most `room`: nothing is scaled.
@@ -213,7 +252,7 @@ impl Scale {
 
     /// gRPC clients silently drop a locality without a weight, and share calls out among localities by it:
     /// it is the sum over the instances that take calls, so that each gets its part wherever it stands.
-    fn healthy(self, instances: &[&Instance], status: impl Fn(&Instance) -> HealthStatus) -> u32 {
+    pub(super) fn healthy(self, instances: &[&Instance], status: impl Fn(&Instance) -> HealthStatus) -> u32 {
         let healthy = instances.iter().filter(|i| status(i) == HealthStatus::Healthy);
         healthy
             .fold(0_u32, |sum, i| sum.saturating_add(self.weight(i)))

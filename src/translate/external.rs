@@ -29,6 +29,7 @@ pub fn cluster(name: &Arc<str>, settings: &ClusterSettings, external: &External)
         body: message(name, settings, external).encode_to_vec(),
         needs: Vec::new(),
         reach: Reach::All,
+        local: None,
     }
 }
 

@@ -19,7 +19,8 @@ use prost::Message as _;
 
 use super::api_listener;
 use super::endpoints::{assignment, draft, endpoints as base, placeholder};
-use crate::model::{OnAllUnhealthy, Service};
+use super::near::near;
+use crate::model::{LocalityRule, OnAllUnhealthy, Service};
 use crate::plan::Callees;
 use crate::xds::{Client, Draft, Kind};
 
@@ -32,14 +33,20 @@ const AROUND: usize = 2_048;
 
 /// The endpoints of a service for clients of gRPC that get others than Envoy.
 #[must_use]
-pub fn endpoints(service: &Service, callees: &Callees) -> Draft {
+pub fn endpoints(service: &Arc<Service>, callees: &Callees, locality: LocalityRule) -> Draft {
     // Whom they call has been decided: nobody is left out.
     let rule = OnAllUnhealthy::Open;
     match callees {
-        Callees::Healthy => base(service, rule),
+        Callees::Healthy => Draft {
+            local: near(service, rule, locality, false),
+            ..base(service, rule)
+        },
         Callees::All => {
             let all = assignment(service, rule, |_| HealthStatus::Healthy);
-            draft(&service.name, &all)
+            Draft {
+                local: near(service, rule, locality, true),
+                ..draft(&service.name, &all)
+            }
         }
         Callees::Nobody(why) => draft(&service.name, &dropping(&service.name, why)),
     }
@@ -140,9 +147,11 @@ mod tests {
         let endpoint = |e: &LbEndpoint| e.health_status().as_str_name().to_lowercase();
         let mut text = String::new();
         let rule = Effective::of(service, &Clusters::DEFAULT).cluster.all_unhealthy;
-        for planned in variants(&Arc::new(service.clone()), rule) {
+        for planned in variants(&Arc::new(service.clone()), rule, LocalityRule::Off) {
             let (client, draft) = match planned {
-                Planned::EndpointsFor(client, service, callees) => (client, endpoints(&service, &callees)),
+                Planned::EndpointsFor(client, service, callees, _) => {
+                    (client, endpoints(&service, &callees, LocalityRule::Off))
+                }
                 planned => {
                     let _ = writeln!(text, "{:?} lds", planned.key().client);
                     continue;
@@ -232,6 +241,7 @@ mod tests {
             body: vec![0; length],
             needs: Vec::new(),
             reach: crate::xds::Reach::All,
+            local: None,
         };
         assert_eq!(too_large(&of(LONGEST_MESSAGE - 2 * AROUND)), None);
         let said = too_large(&of(LONGEST_MESSAGE)).unwrap();

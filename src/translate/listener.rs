@@ -80,6 +80,7 @@ pub fn listener(
         body: message.encode_to_vec(),
         needs: connections.clusters(listener),
         reach: reach(listener),
+        local: None,
     })
 }
 
@@ -224,6 +225,7 @@ pub fn http3(name: &Arc<str>, listener: &Listener) -> Option<Draft> {
         body: message.encode_to_vec(),
         needs: listener.collectors().cloned().collect(),
         reach: reach(listener),
+        local: None,
     })
 }
 

@@ -11,6 +11,7 @@ pub mod external;
 pub mod grpc;
 pub mod listener;
 mod log;
+mod near;
 pub mod route;
 mod secret;
 mod tcp;

@@ -37,6 +37,7 @@ pub(super) fn drafts(name: &Arc<str>, secret: &Secret, network: &Network) -> Vec
         needs: Vec::new(),
         reach: reach(network, &name),
         name,
+        local: None,
     };
     let identity = secret.identity.iter().map(|(chain, key)| {
         let certificate = Type::TlsCertificate(TlsCertificate {

@@ -8,6 +8,7 @@ use super::api_listener::{api_listener, stopped};
 use super::cluster::cluster;
 use super::endpoints::endpoints;
 use super::listener::{http3, listener, reach};
+use super::near::near;
 use super::route::Hosts;
 use super::secret;
 use super::tcp::Connections;
@@ -202,13 +203,17 @@ impl Translator {
                 service,
                 on_all_unhealthy,
                 api_listener,
+                locality,
             } => {
-                let draft = endpoints(service, *on_all_unhealthy);
+                let draft = Draft {
+                    local: near(service, *on_all_unhealthy, *locality, false),
+                    ..endpoints(service, *on_all_unhealthy)
+                };
                 self.note_size(&service.name, too_large(&draft).filter(|_| *api_listener));
                 Update::Put(draft)
             }
-            Planned::EndpointsFor(client, service, callees) => {
-                for_one(client, grpc::endpoints(service, callees))
+            Planned::EndpointsFor(client, service, callees, locality) => {
+                for_one(client, grpc::endpoints(service, callees, *locality))
             }
             Planned::ApiListener(name) => Update::Put(api_listener(name)),
             Planned::Stopped(client, name, why) => for_one(client, stopped(name, why)),

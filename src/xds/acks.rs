@@ -19,6 +19,7 @@ use super::index::StreamId;
 use super::kind::Kind;
 use super::names::NameId;
 use super::resource::Version;
+use super::viewer::Viewer;
 
 /// The number of a watch, never used again.
 pub type WatchId = u64;
@@ -137,7 +138,11 @@ impl Watch {
     /// The content of each kind of client counts.
     fn add(&mut self, generation: &Generation) {
         for client in [Client::Envoy].into_iter().chain(Client::GRPC) {
-            let resource = generation.get_as(client, self.kind, self.id);
+            let resource = generation.get_as(
+                &Viewer::of(client, &std::sync::Arc::default()),
+                self.kind,
+                self.id,
+            );
             if let Some(version) = resource.map(|resource| resource.version)
                 && !self.versions.contains(&version)
             {
@@ -171,6 +176,7 @@ mod tests {
             body: content.to_le_bytes().to_vec(),
             needs: Vec::new(),
             reach: Reach::All,
+            local: None,
         })
     }
 

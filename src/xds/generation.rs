@@ -13,6 +13,7 @@ use super::resource::{Draft, Reach, Resource};
 use super::table::Table;
 use super::update::{Encoded, EncodedUpdate, Update};
 use super::variant::Variant;
+use super::viewer::Viewer;
 
 /// The content that makes a client of gRPC stop using a resource which is gone, where removing it does not:
 /// most of them keep what they hold. `None`: there is no such content.
@@ -35,6 +36,8 @@ pub struct Generation {
     previous: Option<PerKind<Table>>,
     /// Fleets that get something else than the present content of a name.
     stand_ins: Arc<StandIns>,
+    /// How many contents depend on where a client is.
+    locals: usize,
 }
 
 /// Fleet, type and name → the content in place of the present one.
@@ -76,7 +79,7 @@ impl Generation {
             };
             let old = next.table(client, kind).get(id);
             let same = match (old, &put) {
-                (Some(old), Some((new, _))) => old.version == new.version && old.reach == new.reach,
+                (Some(old), Some((new, _))) => old.is_same(new),
                 (None, None) => true,
                 _ => false,
             };
@@ -100,6 +103,9 @@ impl Generation {
             if resource.is_none() {
                 names.gone(id);
             }
+            let is_local = |resource: Option<&Arc<Resource>>| resource.is_some_and(|r| r.locals().is_some());
+            next.locals += usize::from(is_local(resource.as_ref()));
+            next.locals -= usize::from(is_local(next.table(client, kind).get(id)));
             if client == Client::Envoy {
                 next.keep(kind, id, resource.is_some(), names);
             }
@@ -163,6 +169,7 @@ impl Generation {
                 body,
                 needs: Vec::new(),
                 reach: Reach::ByName,
+                local: None,
             },
             Box::default(),
         ))
@@ -243,27 +250,35 @@ impl Generation {
 
     /// One resource as this client of this fleet gets it.
     #[must_use]
-    pub fn get_for(&self, fleet: &str, client: Client, kind: Kind, id: NameId) -> Option<&Arc<Resource>> {
-        let present = self.get_as(client, kind, id)?;
-        if client.variant().is_some() && self.table(client, kind).get(id).is_some() {
-            return Some(present);
-        }
-        if self.stand_ins.is_empty() {
-            return Some(present);
-        }
-        Some(
-            self.stand_ins
-                .get(&(Arc::from(fleet), kind, id))
-                .unwrap_or(present),
-        )
+    pub fn get_for(&self, viewer: &Viewer, kind: Kind, id: NameId) -> Option<&Arc<Resource>> {
+        let (present, is_own) = self.content(viewer.client, kind, id)?;
+        let given = if is_own || self.stand_ins.is_empty() {
+            present
+        } else {
+            let stand_in = self.stand_ins.get(&(viewer.fleet.clone(), kind, id));
+            stand_in.unwrap_or(present)
+        };
+        Some(Resource::seen_by(given, kind, viewer))
     }
 
     /// One resource, whatever this client's fleet gets in place of its present content.
     #[must_use]
-    pub fn get_as(&self, client: Client, kind: Kind, id: NameId) -> Option<&Arc<Resource>> {
+    pub fn get_as(&self, viewer: &Viewer, kind: Kind, id: NameId) -> Option<&Arc<Resource>> {
+        let (present, _) = self.content(viewer.client, kind, id)?;
+        Some(Resource::seen_by(present, kind, viewer))
+    }
+
+    /// What such a client gets wherever it is, and whether that is not what Envoy gets.
+    fn content(&self, client: Client, kind: Kind, id: NameId) -> Option<(&Arc<Resource>, bool)> {
         let present = self.get(kind, id)?;
         let own = client.variant().and_then(|_| self.table(client, kind).get(id));
-        Some(own.unwrap_or(present))
+        Some((own.unwrap_or(present), own.is_some()))
+    }
+
+    /// Whether some resource depends on where a client is.
+    #[must_use]
+    pub const fn has_locals(&self) -> bool {
+        self.locals > 0
     }
 
     /// One resource as Envoy gets it, and each client that has no variant of it.
@@ -289,12 +304,12 @@ impl Generation {
     }
 
     /// Everything of a type that `*` holds and a client of this fleet may see.
-    pub(super) fn in_wildcard(&self, kind: Kind, fleet: &str) -> RoaringBitmap {
+    pub(super) fn in_wildcard(&self, kind: Kind, viewer: &Viewer) -> RoaringBitmap {
         let table = self.tables.get(kind);
         let mut all = table.open().clone();
         let admitted = table.narrow().iter().filter(|id| {
             let resource = table.get(*id);
-            resource.is_some_and(|resource| resource.reach.admits(fleet))
+            resource.is_some_and(|resource| resource.reach.admits(&viewer.fleet))
         });
         all.extend(admitted);
         all
@@ -324,6 +339,7 @@ mod tests {
             body: body.to_vec(),
             needs: Vec::new(),
             reach: Reach::All,
+            local: None,
         })
     }
 

@@ -1,7 +1,8 @@
 //! The xDS engine: which resources exist, what a client subscribes to and holds, and what
 //! to send next. Pure: no I/O, no clock; imports nothing of ours. [`Stream`] says how to drive it.
 //!
-//! No lock either, but for one `OnceLock` in `table.rs`: frames that are joined once for all streams.
+//! No lock either, but for two `OnceLock`s: frames that are joined once for all streams (`table.rs`), and contents that
+//! are made once for all clients of a place (`local.rs`).
 //!
 //! Invariants
 //! - A resource is encoded once; streams share its finished wire frame.
@@ -18,8 +19,10 @@ pub mod hints;
 pub mod ids;
 pub mod index;
 pub mod kind;
+mod local;
 pub mod names;
 pub mod order;
+mod place;
 pub mod prepared;
 mod removal;
 pub mod request;
@@ -32,6 +35,8 @@ mod table;
 pub mod update;
 mod variant;
 pub mod verdict;
+mod version;
+mod viewer;
 mod wire;
 
 pub use acks::{Acks, WatchId};
@@ -40,12 +45,15 @@ pub use generation::{Changed, Generation, Gone};
 pub use hints::Hints;
 pub use index::{Index, StreamId};
 pub use kind::{Kind, PerKind};
+pub use local::Local;
 pub use names::{NameId, NameOf, Names};
+pub use place::{MAX_PLACES, Place};
 pub use prepared::{Prepared, Request};
-pub use request::{Claim, DeltaRequest, Node, SotwRequest, has_more_entries};
+pub use request::{Claim, DeltaRequest, Locality, Node, SotwRequest, has_more_entries};
 pub use resource::{Draft, Reach, Resource, Version};
 pub use response::Response;
 pub use stream::{Handled, Limits, Refusal, Stream};
 pub use update::{Encoded, Update};
 pub use variant::Variant;
 pub use verdict::{Candidate, ClientId, RejectionKey, Ruling, Verdicts};
+pub use viewer::Viewer;

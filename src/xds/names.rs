@@ -16,6 +16,7 @@ use roaring::RoaringBitmap;
 
 pub use super::ids::NameId;
 use super::ids::set;
+use super::place::Places;
 use super::retired::Retired;
 
 /// The table of names.
@@ -36,6 +37,8 @@ pub struct Names {
     streams: usize,
     /// How many numbers were freed.
     epoch: u64,
+    /// The places of clients, which are numbered as well.
+    pub(super) places: Places,
 }
 
 /// Finds the names of numbers, only needed for what is gone: several at once, because a table that is

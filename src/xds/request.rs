@@ -74,9 +74,23 @@ pub struct Node {
     /// The fleet.
     #[prost(string, tag = "2")]
     pub cluster: String,
+    /// Where it is.
+    #[prost(message, optional, tag = "4")]
+    pub locality: Option<Locality>,
     /// `envoy`, `grpc-go`, `gRPC Python`, …
     #[prost(string, tag = "6")]
     pub user_agent: String,
+}
+
+/// `envoy.config.core.v3.Locality`
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Locality {
+    /// For example a data center.
+    #[prost(string, tag = "1")]
+    pub region: String,
+    /// A part of it.
+    #[prost(string, tag = "2")]
+    pub zone: String,
 }
 
 /// `google.rpc.Status`

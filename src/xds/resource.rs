@@ -1,43 +1,16 @@
 //! One resource, encoded once for all streams, and the draft it is made from.
 
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::kind::Kind;
+use super::local::{Local, Locals};
 use super::names::NameId;
 use super::variant::Variant;
+pub use super::version::Version;
+use super::viewer::Viewer;
 use super::wire;
-
-/// A content hash: the same bytes have the same version in each process.
-#[derive(Default, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version(pub u64);
-
-impl Version {
-    /// The version of these bytes.
-    #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(xxh3_64(bytes))
-    }
-}
-
-impl Version {
-    /// Whether this is how the version is written.
-    #[must_use]
-    pub fn is(self, text: &str) -> bool {
-        let byte = |at: usize| self.0.to_be_bytes()[at / 2] >> (4 * (1 - at % 2)) & 0xf;
-        let digit = |at: usize| b"0123456789abcdef"[usize::from(byte(at))];
-        text.len() == 16 && text.bytes().enumerate().all(|(at, byte)| byte == digit(at))
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
 
 /// Who may see a resource, and whether a wildcard subscription holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +54,8 @@ pub struct Draft {
     pub needs: Vec<Arc<str>>,
     /// Who may see it.
     pub reach: Reach,
+    /// What clients get instead that say where they are; `None`: the same.
+    pub local: Option<Arc<dyn Local>>,
 }
 
 /// A resource as streams share it.
@@ -94,6 +69,7 @@ pub struct Resource {
     pub needs: Box<[NameId]>,
     /// Who may see it.
     pub reach: Reach,
+    locals: Option<Box<Locals<Self>>>,
     frame: Bytes,
     sotw: u32,
 }
@@ -103,14 +79,45 @@ impl Resource {
     #[must_use]
     pub fn new(draft: &Draft, needs: Box<[NameId]>) -> Self {
         let version = Version::of(&draft.body);
-        Self::encode(
-            draft.kind,
-            draft.name.clone(),
-            version,
-            &draft.body,
-            needs,
-            draft.reach.clone(),
-        )
+        let make = draft.local.clone();
+        Self {
+            locals: make.map(|make| Box::new(Locals::new(make))),
+            ..Self::encode(
+                draft.kind,
+                draft.name.clone(),
+                version,
+                &draft.body,
+                needs,
+                draft.reach.clone(),
+            )
+        }
+    }
+
+    /// The resource as this client gets it.
+    pub(super) fn seen_by<'r>(this: &'r Arc<Self>, kind: Kind, viewer: &Viewer) -> &'r Arc<Self> {
+        match (&this.locals, &viewer.place) {
+            (Some(locals), Some(place)) => {
+                locals.get(place, viewer.client, |body| Self::instead(this, kind, &body))
+            }
+            _ => this,
+        }
+    }
+
+    /// Another content of the same resource.
+    fn instead(base: &Self, kind: Kind, body: &[u8]) -> Self {
+        let (name, needs) = (base.name.clone(), base.needs.clone());
+        Self::encode(kind, name, Version::of(body), body, needs, base.reach.clone())
+    }
+
+    /// Its contents by place, where they differ.
+    pub(super) fn locals(&self) -> Option<&Locals<Self>> {
+        self.locals.as_deref()
+    }
+
+    /// Whether another one is the same for everybody.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let inputs = |resource: &Self| resource.locals().map(Locals::inputs);
+        self.version == other.version && self.reach == other.reach && inputs(self) == inputs(other)
     }
 
     /// The resource by which Envoy learns that there is none of this name; see `removal.rs`.
@@ -141,6 +148,7 @@ impl Resource {
             version,
             needs,
             reach,
+            locals: None,
             frame,
             sotw: u32::try_from(sotw).unwrap_or(u32::MAX),
         }
@@ -196,20 +204,5 @@ impl Resource {
         }
         let field = <AnyField as prost::Message>::decode(self.sotw_frame())?;
         Ok(field.any.map(|a| a.value).unwrap_or_default())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_version_is_what_it_is_written_as() {
-        for version in [Version(0), Version(u64::MAX), Version(0x0123_4567_89ab_cdef)] {
-            let text = version.to_string();
-            assert!(version.is(&text));
-            assert!(!Version(version.0 ^ 1).is(&text) && !version.is(&text[1..]));
-        }
-        assert!(!Version(0xa).is("000000000000000A") && !Version(0).is(""));
     }
 }

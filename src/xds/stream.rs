@@ -20,6 +20,7 @@ use super::resource::Version;
 use super::subscription::Subscription;
 use super::subscription::parts::Flight;
 use super::variant::Variant;
+use super::viewer::Viewer;
 
 mod delta;
 mod handled;
@@ -71,6 +72,7 @@ use limits::{short, shown};
 ///         body: body.to_vec(),
 ///         needs: Vec::new(),
 ///         reach: Reach::All,
+///         local: None,
 ///     })
 /// }
 ///
@@ -117,8 +119,8 @@ pub struct Stream {
     only: Option<Kind>,
     limits: Limits,
     node: Option<Arc<Node>>,
-    /// By the user agent of the node.
-    client: Client,
+    /// Once it has sent its node.
+    viewer: Arc<Viewer>,
     types: PerKind<Subscription>,
     nonce: u64,
     /// Clusters were requested before endpoints: the client is not stuck in warming (rule 41).
@@ -134,7 +136,7 @@ impl Stream {
             only,
             limits,
             node: None,
-            client: Client::default(),
+            viewer: Arc::default(),
             types: PerKind::default(),
             nonce: 0,
             clusters_first: false,
@@ -257,7 +259,7 @@ impl Stream {
             return Some(false);
         }
         let present = generation
-            .get_as(self.client, kind, id)
+            .get_as(&self.viewer, kind, id)
             .is_some_and(|r| r.version == version);
         (present && sub.held.ids.contains(id) && !sub.is_unsettled(id)).then_some(true)
     }
@@ -270,9 +272,9 @@ impl Stream {
         if sub.is_unsettled(id) {
             return false;
         }
-        match sub.visible(generation, kind, id, (self.client, self.fleet())) {
+        match sub.visible(generation, kind, id, &self.viewer) {
             Some(given) => {
-                let present = generation.get_as(self.client, kind, id);
+                let present = generation.get_as(&self.viewer, kind, id);
                 let current = present.is_some_and(|present| present.version == given.version);
                 // Of whatever version: it goes on with an older one.
                 let refused = sub.held.refused.contains_key(&id);
@@ -282,16 +284,33 @@ impl Stream {
         }
     }
 
-    fn fleet(&self) -> &str {
-        self.node.as_ref().map_or("", |node| node.cluster.as_str())
+    /// What the client gets depends on.
+    #[must_use]
+    pub const fn viewer(&self) -> &Arc<Viewer> {
+        &self.viewer
     }
 
     /// Rules 2 to 4: the client and the type. `None`: a type that is not ours.
-    fn admit(&mut self, node: Option<Node>, type_url: &str) -> Result<Option<Kind>, Refusal> {
+    fn admit(
+        &mut self,
+        node: Option<Node>,
+        type_url: &str,
+        names: &mut Names,
+    ) -> Result<Option<Kind>, Refusal> {
         if self.node.is_none() {
             let node = node.ok_or(Refusal::NoNode)?;
             short("the node", [&node.id, &node.cluster, &node.user_agent])?;
-            self.client = Client::of(&node.user_agent);
+            let locality = node.locality.as_ref();
+            let (region, zone) = locality.map_or(("", ""), |at| (at.region.as_str(), at.zone.as_str()));
+            short(
+                "the node",
+                locality.into_iter().flat_map(|at| [&at.region, &at.zone]),
+            )?;
+            self.viewer = Arc::new(Viewer {
+                client: Client::of(&node.user_agent),
+                fleet: node.cluster.as_str().into(),
+                place: names.places.find(region, zone),
+            });
             self.node = Some(Arc::new(node));
         }
         let kind = Kind::parse(type_url);

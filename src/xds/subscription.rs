@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::client::Client;
 use super::generation::Generation;
 use super::ids::{NameId, set};
 use super::kind::Kind;
 use super::names::Names;
 use super::resource::Resource;
 use super::variant::Variant;
+use super::viewer::Viewer;
 
 pub(super) mod bisection;
 pub(super) mod parts;
 
-use bisection::Viewer;
+use bisection::Look;
 use parts::{Flight, Held, Pending, Sotw, Waiting, Wanted};
 
 /// The state of one (stream, type).
@@ -52,11 +52,11 @@ impl Subscription {
         generation: &'g Generation,
         kind: Kind,
         id: NameId,
-        (client, fleet): (Client, &str),
+        viewer: &Viewer,
     ) -> Option<&'g Arc<Resource>> {
-        let resource = generation.get_for(fleet, client, kind, id)?;
+        let resource = generation.get_for(viewer, kind, id)?;
         let wanted = self.wanted.names.contains(id) || (self.wanted.wildcard && resource.reach.in_wildcard());
-        (wanted && resource.reach.admits(fleet)).then_some(resource)
+        (wanted && resource.reach.admits(&viewer.fleet)).then_some(resource)
     }
 
     /// What a name that may have changed calls for.
@@ -65,7 +65,7 @@ impl Subscription {
         generation: &'g Generation,
         kind: Kind,
         id: NameId,
-        viewer: (Client, &str),
+        viewer: &Viewer,
     ) -> Todo<'g> {
         match self.visible(generation, kind, id, viewer) {
             Some(resource) if self.held.refused.get(&id) == Some(&resource.version) => Todo::Nothing,
@@ -77,7 +77,7 @@ impl Subscription {
     }
 
     /// What is gone and the client is still to be sent the removal of, among the names that may have changed.
-    pub(super) fn gone(&self, generation: &Generation, kind: Kind, viewer: (Client, &str)) -> Vec<NameId> {
+    pub(super) fn gone(&self, generation: &Generation, kind: Kind, viewer: &Viewer) -> Vec<NameId> {
         let is_gone = |id: &NameId| matches!(self.judge(generation, kind, *id, viewer), Todo::Gone);
         self.pending.dirty.iter().filter(is_gone).collect()
     }
@@ -312,7 +312,7 @@ impl Subscription {
     }
 
     /// A whole set was refused, with this message.
-    pub(super) fn refuse_whole(&mut self, flight: &Flight, message: &str, viewer: Viewer<'_>) {
+    pub(super) fn refuse_whole(&mut self, flight: &Flight, message: &str, viewer: Look<'_>) {
         let wanted = |id: NameId| self.wanted.wildcard || self.wanted.names.contains(id);
         let accepted = |id| {
             self.sotw

@@ -162,6 +162,7 @@ mod tests {
             body: name.as_bytes().to_vec(),
             needs: Vec::new(),
             reach: Reach::All,
+            local: None,
         };
         Arc::new(Resource::new(&draft, Box::default()))
     }

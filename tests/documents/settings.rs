@@ -276,7 +276,16 @@ const FIXED: &[(&str, &str, &[&str])] = &[
         "128,000",
         &["MAX_WEIGHT: u32 = 128_000;"],
     ),
-    ("a version, a zone", "128 bytes", &["MAX_LABEL: usize = 128;"]),
+    (
+        "a version, a zone, a region",
+        "128 bytes",
+        &["MAX_LABEL: usize = 128;"],
+    ),
+    (
+        "zones that clients say they are in, since the start",
+        "64",
+        &["MAX_PLACES: usize = 64;"],
+    ),
     ("priority of a source", "100", &["MOST_BEHIND: usize = 100;"]),
     (
         "services without instances",

@@ -73,6 +73,7 @@ impl Port {
                     Vec::new()
                 },
                 reach: Reach::All,
+                local: None,
             })
         };
         let updates: Vec<Update> = names
@@ -172,6 +173,7 @@ impl Talk {
                 id: id.to_owned(),
                 cluster: fleet.to_owned(),
                 user_agent: "envoy".to_owned(),
+                ..Node::default()
             }),
             requests,
             answers: answers.into_inner(),

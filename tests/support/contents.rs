@@ -28,6 +28,7 @@ pub fn draft(kind: Kind, name: &str, content: u8) -> Draft {
         body: format!("{name}={content}").into_bytes(),
         needs,
         reach,
+        local: None,
     }
 }
 

@@ -85,6 +85,7 @@ impl Script {
             id: "n1".into(),
             cluster: "edge".into(),
             user_agent: agent.into(),
+            ..Node::default()
         };
         Self {
             names: Names::default(),
@@ -177,6 +178,7 @@ impl Script {
                     body: content.into(),
                     needs,
                     reach,
+                    local: None,
                 })
             })
             .collect()

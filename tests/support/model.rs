@@ -456,6 +456,7 @@ pub fn node(agent: &str) -> Node {
         id: "n".into(),
         cluster: "edge".into(),
         user_agent: agent.into(),
+        ..Node::default()
     }
 }
 

@@ -42,6 +42,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
                 body: content.to_le_bytes().to_vec(),
                 needs: vec!["a".into(), name.into()],
                 reach: Reach::All,
+                local: None,
             })
         };
         let (next, changed) = generation.next(&mut names, &[update(Kind::ALL[usize::from(*length) % 4])]);

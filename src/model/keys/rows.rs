@@ -5,6 +5,7 @@ use super::field::{Field, Routes};
 use super::row::{Row, Value};
 use super::values::{duration, expose, label, show_exposures, weight, word};
 use crate::model::key::Key;
+use crate::model::locality::LocalityRule;
 use crate::model::policy::{InstanceKeys, OnAllUnhealthy, Policy, Protocol, State};
 use crate::model::route::hash::HashKey;
 use crate::model::route::retry::Retry as RouteRetry;
@@ -71,6 +72,20 @@ rows! {
             get: |keys: &InstanceKeys| &keys.zone,
             set: |keys| &mut keys.zone,
             read: |text| label(text, "a zone name"),
+            show: ToString::to_string,
+        }),
+    },
+    Region => Row {
+        name: "region",
+        numbered: false,
+        since: "0.1",
+        help: "locality region: for clients that prefer near instances, see `locality`",
+        default: "Consul: node meta `region`, then `Locality.Region` of the service or node",
+        fallback: "has the registry's own region",
+        value: Value::Instance(&Field {
+            get: |keys: &InstanceKeys| &keys.region,
+            set: |keys| &mut keys.region,
+            read: |text| label(text, "a region name"),
             show: ToString::to_string,
         }),
     },
@@ -245,6 +260,22 @@ rows! {
             set: |policy| &mut policy.all_unhealthy,
             read: |text| word(text, OnAllUnhealthy::parse, OnAllUnhealthy::WORDS),
             show: |rule| rule.as_str().to_owned(),
+        }),
+    },
+    Locality => Row {
+        name: "locality",
+        numbered: false,
+        since: "0.1",
+        help: "`prefer`: a client that says where it is calls the instances of its own zone, then of its region, then \
+               the others; `prefer:50`: the next ones get a part only when less than 50 % of the nearer ones are healthy; \
+               `off`: where a client is makes no difference",
+        default: "`clusters.locality`",
+        fallback: "takes the operator's rule",
+        value: Value::Service(&Field {
+            get: |policy: &Policy| &policy.locality,
+            set: |policy| &mut policy.locality,
+            read: |text| LocalityRule::parse(text).map(Some),
+            show: ToString::to_string,
         }),
     },
     Lb => cluster_rows::LB,

@@ -19,7 +19,7 @@ use crate::text::clip;
 /// The weight of an instance that gives none.
 const DEFAULT_WEIGHT: u32 = 1;
 /// The keys of metadata that are ours without a prefix.
-const PLAIN: [&str; 3] = ["version", "weight", "zone"];
+const PLAIN: [&str; 4] = ["version", "weight", "zone", "region"];
 
 /// What is wrong, once each.
 pub(super) type Issues = BTreeSet<Issue>;
@@ -147,6 +147,7 @@ impl<'a> Scope<'a> {
             health,
             weight: format.default_weight.unwrap_or(DEFAULT_WEIGHT),
             zone: "",
+            region: "",
         };
         Ok(service::assemble(&registered, declared))
     }

@@ -36,6 +36,7 @@ pub fn cluster(name: &Arc<str>, settings: &ClusterSettings) -> Draft {
         body: message(name, settings).encode_to_vec(),
         needs: vec![Arc::clone(name)],
         reach: Reach::All,
+        local: None,
     }
 }
 

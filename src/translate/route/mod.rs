@@ -87,6 +87,7 @@ impl Hosts {
             body,
             needs: self.clusters.keys().cloned().collect(),
             reach,
+            local: None,
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn handle(
     generation: &Generation,
 ) -> Result<Handled, Refusal> {
     let mut handled = Handled::default();
-    let Some(kind) = stream.admit(request.node.take(), &request.type_url)? else {
+    let Some(kind) = stream.admit(request.node.take(), &request.type_url, names)? else {
         handled.unknown_type = Some(std::mem::take(&mut request.type_url));
         return Ok(handled);
     };
@@ -55,12 +55,12 @@ pub(super) fn handle(
     };
     let legacy = first && request.subscribe.is_empty() && kind.legacy_wildcard();
     if legacy || request.subscribe.iter().any(|n| n == "*") {
-        let fleet = stream.fleet().to_owned();
+        let viewer = stream.viewer.clone();
         let sub = stream.types.get_mut(kind);
         if !sub.wanted.wildcard {
             sub.wanted.wildcard = true;
             sub.pending.owed = true; // rule 32: answered even if there is nothing
-            sub.pending.dirty |= generation.in_wildcard(kind, &fleet);
+            sub.pending.dirty |= generation.in_wildcard(kind, &viewer);
             for id in &coming {
                 if names.is_served(id) || sub.wanted.names.contains(id) {
                     sub.held.ids.insert(id);
@@ -200,7 +200,7 @@ fn acknowledge(
 
 /// Unsubscribes from `*`.
 fn drop_wildcard(stream: &mut Stream, kind: Kind, generation: &Generation, handled: &mut Handled) {
-    let fleet = stream.fleet().to_owned();
+    let viewer = stream.viewer.clone();
     let sub = stream.types.get_mut(kind);
     if !std::mem::take(&mut sub.wanted.wildcard) {
         return;
@@ -209,7 +209,7 @@ fn drop_wildcard(stream: &mut Stream, kind: Kind, generation: &Generation, handl
     sub.pending.owed = false;
     sub.waiting.given_up |= std::mem::take(&mut sub.pending.unknown);
     sub.pending.too_long.clear();
-    sub.forget_unnamed(generation.in_wildcard(kind, &fleet));
+    sub.forget_unnamed(generation.in_wildcard(kind, &viewer));
 }
 
 /// Rules 40 and 41: what the client claims to hold from an earlier stream.
@@ -221,7 +221,7 @@ fn claims(
     names: &mut Names,
     generation: &Generation,
 ) {
-    let (client, fleet) = (stream.client, stream.fleet().to_owned());
+    let viewer = stream.viewer.clone();
     // An Envoy that asks for endpoints before clusters is in the middle of warming: they must be sent again.
     let trusted = kind != Kind::Endpoints || stream.clusters_first;
     let mut room = Room::new(stream, kind, names, claims);
@@ -238,7 +238,7 @@ fn claims(
             }
             continue;
         };
-        match sub.visible(generation, kind, id, (client, &fleet)) {
+        match sub.visible(generation, kind, id, &viewer) {
             Some(resource) => {
                 held.push(id);
                 if trusted && resource.version.is(version) {

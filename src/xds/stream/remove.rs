@@ -93,7 +93,7 @@ impl Stream {
 
     /// What the client claims to hold, or dropped, and never was served here.
     fn remove_unknown(&mut self, kind: Kind, names: &impl NameOf, found: &mut Removals) {
-        let (client, variant, limit) = (self.client, self.variant, self.limits.response_bytes);
+        let (client, variant, limit) = (self.viewer.client, self.variant, self.limits.response_bytes);
         let sub = self.types.get_mut(kind);
         while found.bytes < limit
             && let Some(name) = sub.pending.too_long.pop_first()
@@ -125,10 +125,11 @@ impl Stream {
         names: &impl NameOf,
         found: &mut Removals,
     ) {
-        let (client, fleet, limit) = (self.client, self.fleet().to_owned(), self.limits.response_bytes);
+        let (viewer, limit) = (self.viewer.clone(), self.limits.response_bytes);
+        let client = viewer.client;
         let (envoy, variant) = (self.is_envoy(), self.variant);
         let sub = self.types.get_mut(kind);
-        let gone = sub.gone(generation, kind, (client, &fleet));
+        let gone = sub.gone(generation, kind, &viewer);
         for part in gone.chunks(AT_ONCE) {
             if found.bytes >= limit {
                 break; // the rest after the ACK of this part
@@ -163,6 +164,6 @@ impl Stream {
 
     /// gRPC's own clients understand removals, and take an empty resource for a real one.
     pub(super) fn is_envoy(&self) -> bool {
-        self.client == Client::Envoy
+        self.viewer.client == Client::Envoy
     }
 }

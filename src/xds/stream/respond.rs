@@ -139,11 +139,11 @@ impl Stream {
         kind: Kind,
         gate: Option<&RoaringBitmap>,
     ) -> (Option<(NameId, Arc<Resource>)>, bool) {
-        let (client, fleet) = (self.client, self.fleet().to_owned());
+        let viewer = self.viewer.clone();
         let sub = self.types.get_mut(kind);
         let mut waiting = false;
         for id in sub.pending.suspects.clone() {
-            match sub.judge(generation, kind, id, (client, &fleet)) {
+            match sub.judge(generation, kind, id, &viewer) {
                 Todo::Put(resource) if is_gated(gate, resource) => waiting = true,
                 Todo::Put(resource) => {
                     sub.pending.suspects.remove(id);
@@ -165,7 +165,7 @@ impl Stream {
         waiting: bool,
         now: Duration,
     ) -> Found {
-        let (client, fleet) = (self.client, self.fleet().to_owned());
+        let viewer = self.viewer.clone();
         // A whole set is never split: each change in it counts.
         let whole = self.variant == Variant::Sotw && kind.full_state();
         let limit = if whole {
@@ -178,7 +178,7 @@ impl Stream {
         let mut settled = RoaringBitmap::new();
         let mut bytes = 0;
         for id in &sub.pending.dirty {
-            match sub.judge(generation, kind, id, (client, &fleet)) {
+            match sub.judge(generation, kind, id, &viewer) {
                 Todo::Put(_) if sub.pending.suspects.contains(id) => {} // goes alone
                 Todo::Put(resource) if is_gated(gate, resource) => found.gated = true,
                 Todo::Put(resource) => {
@@ -199,7 +199,7 @@ impl Stream {
         sub.pending.again -= &settled;
         if !sub.held.refused.is_empty() {
             // What is gone and comes again is new content.
-            let is_gone = |id: &NameId| sub.visible(generation, kind, *id, (client, &fleet)).is_none();
+            let is_gone = |id: &NameId| sub.visible(generation, kind, *id, &viewer).is_none();
             let gone: Vec<NameId> = settled.iter().filter(is_gone).collect();
             for id in gone {
                 sub.held.refused.remove(&id);

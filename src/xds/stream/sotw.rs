@@ -33,7 +33,7 @@ pub(super) fn handle(
     generation: &Generation,
 ) -> Result<Handled, Refusal> {
     let mut handled = Handled::default();
-    let Some(kind) = stream.admit(request.node.take(), &request.type_url)? else {
+    let Some(kind) = stream.admit(request.node.take(), &request.type_url, names)? else {
         handled.unknown_type = Some(std::mem::take(&mut request.type_url));
         return Ok(handled);
     };
@@ -91,7 +91,7 @@ fn acknowledge(
     handled: &mut Handled,
 ) {
     let Ok(nonce) = nonce.parse::<u64>() else { return };
-    let (client, fleet) = (stream.client, stream.fleet().to_owned());
+    let viewer = stream.viewer.clone();
     let sub = stream.types.get_mut(kind);
     if nonce != sub.sotw.last_nonce {
         return; // rule 10: stale; its names count all the same
@@ -121,7 +121,7 @@ fn acknowledge(
         Some(error) => {
             handled.nack = Some(Stream::nack(error, &flight, names));
             if kind.full_state() {
-                sub.refuse_whole(&flight, &error.message, (kind, client, &fleet));
+                sub.refuse_whole(&flight, &error.message, (kind, &viewer));
             } else {
                 sub.refuse(flight);
             }
@@ -139,7 +139,7 @@ fn adopt(
     generation: &Generation,
     handled: &mut Handled,
 ) -> Result<(RoaringBitmap, bool), Refusal> {
-    let (client, fleet) = (stream.client, stream.fleet().to_owned());
+    let viewer = stream.viewer.clone();
     // Each ACK repeats the names: usually there is nothing to do for them.
     let repeated = list.hash.is_some() && list.hash == stream.types.get(kind).sotw.last_list;
     let (keep, same) = if repeated {
@@ -177,10 +177,10 @@ fn adopt(
         handled.wildcard = Some(wildcard);
         if wildcard {
             sub.pending.owed = true; // rule 32
-            sub.pending.dirty |= generation.in_wildcard(kind, &fleet);
+            sub.pending.dirty |= generation.in_wildcard(kind, &viewer);
         } else {
             removed = true;
-            sub.forget_unnamed(generation.in_wildcard(kind, &fleet));
+            sub.forget_unnamed(generation.in_wildcard(kind, &viewer));
         }
     }
     if same {
@@ -194,7 +194,7 @@ fn adopt(
             Dropped::UnderWildcard
         ) {
             let sub = stream.types.get_mut(kind);
-            if sub.visible(generation, kind, id, (client, &fleet)).is_none() {
+            if sub.visible(generation, kind, id, &viewer).is_none() {
                 sub.pending.dirty.insert(id); // it was visible by its name alone
             }
         }

@@ -13,7 +13,7 @@ use super::super::order::Way;
 use super::super::resource::Resource;
 use super::super::response::Response;
 use super::super::subscription::Subscription;
-use super::super::subscription::bisection::{SentSet, Viewer};
+use super::super::subscription::bisection::{Look, SentSet};
 use super::Stream;
 use super::respond::{is_gated, set_version};
 
@@ -30,10 +30,10 @@ impl Stream {
         let gate = self.gate(generation, kind, now);
         let waiting = self.next_waits(generation, kind, gate.as_ref());
         let found = self.changed(generation, kind, gate.as_ref(), waiting, now);
-        let (client, fleet) = (self.client, self.fleet().to_owned());
-        let viewer = (kind, client, fleet.as_str());
+        let seen_by = self.viewer.clone();
+        let (client, viewer) = (seen_by.client, (kind, &*seen_by));
         let sub = self.types.get(kind);
-        let gone = sub.gone(generation, kind, (client, &fleet));
+        let gone = sub.gone(generation, kind, &seen_by);
         let ready = match way {
             Way::Up => sub.pending.owed || !found.puts.is_empty() || sub.sotw.bisection.retry,
             Way::Down => !gone.is_empty() && !self.is_referred_to(kind, now),
@@ -62,7 +62,7 @@ impl Stream {
         };
         let mut ids: RoaringBitmap = sub.wanted.names.clone();
         if sub.wanted.wildcard {
-            ids |= generation.in_wildcard(kind, &fleet);
+            ids |= generation.in_wildcard(kind, &seen_by);
         }
         // gRPC's own clients keep a listener that is gone: what they get in its place stays in the set.
         let holds = |id: &NameId| {
@@ -124,7 +124,6 @@ impl Stream {
         self.send_followers(kind, &new);
         // A refusal means the one that the client has not accepted, where there is just one.
         let sub = self.types.get_mut(kind);
-        let viewer = (kind, client, fleet.as_str());
         let accepted = |id| {
             sub.sotw
                 .bisection
@@ -158,9 +157,9 @@ impl Stream {
 impl Stream {
     /// Whether a resource that is tried again after a refusal needs a cluster that is not acknowledged yet.
     fn next_waits(&self, generation: &Generation, kind: Kind, gate: Option<&RoaringBitmap>) -> bool {
-        let (client, fleet, sub) = (self.client, self.fleet(), self.types.get(kind));
+        let sub = self.types.get(kind);
         let waits = |id| {
-            let resource = sub.visible(generation, kind, id, (client, fleet));
+            let resource = sub.visible(generation, kind, id, &self.viewer);
             resource.is_some_and(|resource| is_gated(gate, resource))
         };
         sub.sotw
@@ -176,15 +175,15 @@ type Composed = (SentSet, Vec<(NameId, Arc<Resource>)>, RoaringBitmap);
 impl Subscription {
     /// All of these that this client may see: what it refused, and what waits for its turn after a refusal, in
     /// the content that it accepted last.
-    fn compose(&mut self, generation: &Generation, viewer: Viewer<'_>, ids: &RoaringBitmap) -> Composed {
-        let (kind, client, fleet) = viewer;
+    fn compose(&mut self, generation: &Generation, viewer: Look<'_>, ids: &RoaringBitmap) -> Composed {
+        let (kind, seen_by) = viewer;
         let mut sent_set = SentSet {
             generation: Some(Arc::new(generation.only(kind))),
             ..SentSet::default()
         };
         let (mut set, mut withheld) = (Vec::new(), RoaringBitmap::new());
         for id in ids {
-            let present = self.visible(generation, kind, id, (client, fleet));
+            let present = self.visible(generation, kind, id, seen_by);
             let Some(present) = present else {
                 if let Some(resource) = self.sotw.gone.get(&id) {
                     set.push((id, resource.clone()));

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::super::client::Client;
 use super::super::generation::Generation;
 use super::super::kind::Kind;
 use super::super::names::NameId;
 use super::super::resource::{Resource, Version};
+use super::super::viewer::Viewer;
 
 /// Bytes of an error message that are searched for names of resources.
 const READ: usize = 256 << 10;
@@ -49,12 +49,12 @@ pub(in crate::xds) struct SentSet {
 }
 
 /// Whose view of a generation is meant.
-pub(in crate::xds) type Viewer<'a> = (Kind, Client, &'a str);
+pub(in crate::xds) type Look<'a> = (Kind, &'a Viewer);
 
 impl SentSet {
-    fn get(&self, id: NameId, (kind, client, fleet): Viewer<'_>) -> Option<&Arc<Resource>> {
+    fn get(&self, id: NameId, (kind, viewer): Look<'_>) -> Option<&Arc<Resource>> {
         let there = self.ids.contains(id);
-        let usual = || self.generation.as_ref()?.get_for(fleet, client, kind, id);
+        let usual = || self.generation.as_ref()?.get_for(viewer, kind, id);
         self.other.get(&id).or_else(usual).filter(|_| there)
     }
 }
@@ -66,12 +66,12 @@ impl Bisection {
     }
 
     /// The content of a resource that the client accepted last.
-    pub(in crate::xds) fn accepted(&self, id: NameId, viewer: Viewer<'_>) -> Option<&Arc<Resource>> {
+    pub(in crate::xds) fn accepted(&self, id: NameId, viewer: Look<'_>) -> Option<&Arc<Resource>> {
         self.accepted.get(id, viewer)
     }
 
     /// The content that was sent last.
-    pub(in crate::xds) fn sent(&self, id: NameId, viewer: Viewer<'_>) -> Option<&Arc<Resource>> {
+    pub(in crate::xds) fn sent(&self, id: NameId, viewer: Look<'_>) -> Option<&Arc<Resource>> {
         self.sent.get(id, viewer)
     }
 
@@ -131,7 +131,7 @@ impl Bisection {
     }
 
     /// The set sent last was refused; `new`: what of it the client had not accepted before.
-    pub(in crate::xds) fn refuse(&mut self, new: &[(NameId, Version)], message: &str, viewer: Viewer<'_>) {
+    pub(in crate::xds) fn refuse(&mut self, new: &[(NameId, Version)], message: &str, viewer: Look<'_>) {
         self.retry = true;
         self.uncertain |= !new.is_empty();
         let words = words(message);

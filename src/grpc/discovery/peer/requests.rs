@@ -10,7 +10,7 @@ use crate::grpc::server::identity;
 use crate::metrics::{ByType, Limit, Reason};
 use crate::text::head;
 use crate::xds::stream::Nack;
-use crate::xds::{Client, Handled, Kind, Node, Refusal, RejectionKey, Request};
+use crate::xds::{Client, Handled, Kind, MAX_PLACES, Node, Refusal, RejectionKey, Request};
 
 /// Longest part of a client's error message that is logged.
 const MESSAGE: usize = 2_000;
@@ -20,6 +20,7 @@ const NACKED: Lines = Lines::new("responses refused by clients").up_to(30);
 const CONNECTED: Lines = Lines::new("clients connected").up_to(100);
 const IDENTITY: Lines = Lines::new("client identity refused");
 const UNREAD: Lines = Lines::new("requests that cannot be read");
+const PLACES: Lines = Lines::new("clients of too many zones").up_to(1);
 const REFUSED: Lines = Lines::new("discovery streams refused");
 
 impl Peer {
@@ -140,6 +141,7 @@ impl Peer {
                     status.variant = by_variant(self.variant).variant;
                     status.since = Some(self.began);
                 });
+                self.note_place(node);
                 if self.has_line(CONNECTED) {
                     tracing::info!(
                         node = head(&node.id, NAME),
@@ -177,6 +179,30 @@ impl Peer {
             self.refused(kind, &nack);
         }
         Ok(())
+    }
+
+    /// A client that says where it is, and gets what others get all the same.
+    fn note_place(&self, node: &Node) {
+        let says = node
+            .locality
+            .as_ref()
+            .is_some_and(|at| !at.region.is_empty() || !at.zone.is_empty());
+        if !says || self.registration.subscriber.stream().viewer().place.is_some() {
+            return;
+        }
+        self.shared.metrics.reached(Limit::Places);
+        let matters = self
+            .shared
+            .fanout
+            .current()
+            .is_some_and(|current| current.has_locals());
+        if matters && self.has_line(PLACES) {
+            tracing::warn!(
+                node = self.node(),
+                max = MAX_PLACES,
+                "clients have named more zones than are distinguished: this one calls instances wherever they are"
+            );
+        }
     }
 
     fn refused(&self, kind: Kind, nack: &Nack) {

@@ -22,19 +22,24 @@ pub(super) fn instance(entry: &Entry, preferred: &str, issues: &mut Vec<Issue>) 
         return Err(no_port(service));
     }
     let (health, weight) = judge(&entry.checks, service);
-    let zones = [
-        node.meta.get("zone"),
-        Some(&service.locality.zone),
-        Some(&node.locality.zone),
-    ];
-    let zone = zones.into_iter().flatten().find(|zone| !zone.is_empty());
-    let zone = zone.unwrap_or(&node.datacenter);
+    let first = |places: [Option<&'_ String>; 3]| {
+        let place = places.into_iter().flatten().find(|place| !place.is_empty());
+        place.cloned()
+    };
+    let (of_service, of_node) = (&service.locality, &node.locality);
+    let zone = first([node.meta.get("zone"), Some(&of_service.zone), Some(&of_node.zone)]);
+    let region = first([
+        node.meta.get("region"),
+        Some(&of_service.region),
+        Some(&of_node.region),
+    ]);
     let registered = Registered {
         id: &format!("{}/{}", node.name, service.id),
         address: address(place.host, place.port)?,
         health,
         weight,
-        zone,
+        zone: zone.as_ref().unwrap_or(&node.datacenter),
+        region: region.as_deref().unwrap_or_default(),
     };
     let scheme = Declared::of_service(Policy {
         protocol: place.protocol,

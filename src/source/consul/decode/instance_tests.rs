@@ -132,6 +132,10 @@ fn the_nodes_zone_is_stronger_than_the_datacenter() {
     let node = entry("", "[]").replacen(r#""Meta":null"#, r#""Meta":{"zone":"eu-1a"}"#, 1);
     let record = health(format!("[{node}]").as_bytes()).unwrap().record.unwrap();
     assert_eq!(&*record.instances[0].zone, "eu-1a");
+    let node = entry("", "[]").replacen(r#""Meta":null"#, r#""Meta":{"region":"eu"}"#, 1);
+    let record = health(format!("[{node}]").as_bytes()).unwrap().record.unwrap();
+    let instance = &record.instances[0];
+    assert_eq!((&*instance.region, &*instance.zone), ("eu", "dc1"));
 }
 
 /// As kratos registers (`contrib/registry/consul`): a URL for each scheme, with its port once more.

@@ -42,20 +42,21 @@ fn of_several_ports_the_default_is_served() {
 }
 
 #[test]
-fn the_zone_follows_its_precedence() {
-    let zone = |service: &str, node: &str| {
+fn zone_and_region_follow_their_precedence() {
+    let place = |service: &str, node: &str| {
         let entry = entry(service, "[]").replacen(
             r#""Datacenter":"dc1""#,
             &format!(r#""Datacenter":"dc1"{node}"#),
             1,
         );
         let record = health(format!("[{entry}]").as_bytes()).unwrap().record.unwrap();
-        record.instances[0].zone.to_string()
+        let instance = &record.instances[0];
+        format!("{}/{}", instance.region, instance.zone)
     };
     let here = r#","Locality":{"Region":"eu","Zone":"eu-1"}"#;
-    assert_eq!(zone("", ""), "dc1");
-    assert_eq!(zone("", r#","Locality":null"#), "dc1");
-    assert_eq!(zone("", here), "eu-1");
+    assert_eq!(place("", ""), "/dc1");
+    assert_eq!(place("", r#","Locality":null"#), "/dc1");
+    assert_eq!(place("", here), "eu/eu-1");
 }
 
 #[test]

@@ -104,6 +104,8 @@ pub(crate) struct NamedPort {
 pub(crate) struct Locality {
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) zone: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) region: String,
 }
 
 /// Consul's own default is 1 and 1.
