@@ -48,6 +48,7 @@ mod removals;
 mod routes;
 mod scale;
 mod slips;
+mod story;
 mod telemetry;
 mod tls;
 mod unhealthy;

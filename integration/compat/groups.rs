@@ -94,7 +94,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group::new(
         "listeners and routes",
         &[Part::Envoy],
-        &["connections", "edge", "listeners", "routes", "telemetry"],
+        &["connections", "edge", "listeners", "routes", "story", "telemetry"],
     ),
     Group::new(
         "clusters: balancing, checks, limits",
