@@ -32,6 +32,7 @@ mod etcd_watch;
 mod fleets;
 mod grpc_clients;
 mod grpc_nobody;
+mod import;
 mod last_known;
 mod listeners;
 mod localities;

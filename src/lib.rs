@@ -32,6 +32,7 @@ pub mod files;
 pub mod floods;
 pub mod grpc;
 pub mod hub;
+pub mod import;
 pub mod metrics;
 pub mod model;
 pub mod places;

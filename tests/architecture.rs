@@ -20,11 +20,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("places", &["clock"]),
     ("metrics", &["xds"]),
     ("config", &["model", "text"]),
+    ("import", &["config", "model", "text"]),
     ("plan", &["catalog", "model", "xds"]),
     ("translate", &["model", "plan", "xds"]),
     (
         "source",
-        &["clock", "config", "files", "model", "registry", "text"],
+        &["clock", "config", "files", "import", "model", "registry", "text"],
     ),
     ("fanout", &["xds"]),
     ("cache", &["clock", "files", "metrics", "model", "plan", "text"]),
@@ -178,7 +179,7 @@ fn the_pure_parts_do_no_io_and_read_no_clock() {
         let text = fs::read_to_string(&path).unwrap();
         let is_pure = matches!(
             module(&path).as_str(),
-            "catalog" | "model" | "plan" | "text" | "translate" | "xds"
+            "catalog" | "import" | "model" | "plan" | "text" | "translate" | "xds"
         );
         if !is_pure {
             continue;

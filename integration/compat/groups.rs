@@ -101,6 +101,11 @@ pub(crate) const GROUPS: &[Group] = &[
         &[Part::Envoy],
         &["clusters", "upstream"],
     ),
+    Group::new(
+        "tags of Traefik and fabio",
+        &[Part::Consul, Part::Envoy],
+        &["import"],
+    ),
     Group::new("gRPC clients", &[Part::Java], &["grpc_"]),
     Group::new("thousands of services", &[Part::Consul, Part::Etcd], &["scale"]),
     Group::new("mixed fleet", &[Part::Fleet], &["mixed_fleet"]),

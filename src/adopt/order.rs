@@ -63,7 +63,13 @@ fn exclusive(a: &RouteRule, b: &RouteRule) -> bool {
         .flat_map(|a| b.criteria.iter().map(move |b| (a, b)));
     let mut pairs = pairs;
     pairs.any(|(a, b)| match (a, b) {
-        (Criterion::Method(a), Criterion::Method(b)) => a.iter().all(|method| !b.contains(method)),
+        (Criterion::Method { names: a, not: false }, Criterion::Method { names: b, not: false }) => {
+            a.iter().all(|method| !b.contains(method))
+        }
+        (Criterion::Method { names: a, not: false }, Criterion::Method { names: b, not: true })
+        | (Criterion::Method { names: b, not: true }, Criterion::Method { names: a, not: false }) => {
+            a.iter().all(|method| b.contains(method))
+        }
         (
             Criterion::Header { name, test, not },
             Criterion::Header {

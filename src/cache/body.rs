@@ -46,6 +46,9 @@ struct Requests {
 #[derive(Debug, Serialize, Deserialize)]
 enum Criterion {
     Method(Vec<String>),
+    NotMethod(Vec<String>),
+    Authority(String, bool),
+    Url(String, bool),
     Header(String, Test, bool),
     Query(String, Test),
     Cookie(String, Test),
@@ -164,7 +167,10 @@ impl From<Requests> for model::Requests {
 impl From<model::Criterion> for Criterion {
     fn from(criterion: model::Criterion) -> Self {
         match criterion {
-            model::Criterion::Method(methods) => Self::Method(methods),
+            model::Criterion::Method { names, not: false } => Self::Method(names),
+            model::Criterion::Method { names, not: true } => Self::NotMethod(names),
+            model::Criterion::Authority { regex, not } => Self::Authority(regex, not),
+            model::Criterion::Url { regex, not } => Self::Url(regex, not),
             model::Criterion::Header { name, test, not } => Self::Header(name, test.into(), not),
             model::Criterion::Query { name, test } => Self::Query(name, test.into()),
             model::Criterion::Cookie { name, test } => Self::Cookie(name, test.into()),
@@ -175,7 +181,10 @@ impl From<model::Criterion> for Criterion {
 impl From<Criterion> for model::Criterion {
     fn from(criterion: Criterion) -> Self {
         match criterion {
-            Criterion::Method(methods) => Self::Method(methods),
+            Criterion::Method(names) => Self::Method { names, not: false },
+            Criterion::NotMethod(names) => Self::Method { names, not: true },
+            Criterion::Authority(regex, not) => Self::Authority { regex, not },
+            Criterion::Url(regex, not) => Self::Url { regex, not },
             Criterion::Header(name, test, not) => Self::Header {
                 name,
                 test: test.into(),

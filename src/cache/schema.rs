@@ -193,7 +193,7 @@ impl Keys {
 
     fn read(&self) -> Declared {
         let pairs = self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        declaration::parse("", Spelling::Plain, pairs, &mut Vec::new())
+        declaration::parse("", Spelling::Saved, pairs, &mut Vec::new())
     }
 }
 

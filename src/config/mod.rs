@@ -30,7 +30,8 @@ pub use formats::{Condition, Field, Format, Named, PRESETS, Pattern, Scheme, Val
 pub use load::{ConfigError, load, load_str};
 pub use reader::Mistake;
 pub use sources::{
-    ClientTls, ConsulSelection, ConsulSource, EtcdLogin, EtcdPrefix, EtcdSource, FileSource, SourceConfig,
+    Check, ClientTls, ConsulSelection, ConsulSource, EtcdLogin, EtcdPrefix, EtcdSource, FabioImport,
+    FabioMatcher, FileSource, Import, NAMES, SourceConfig, TraefikImport,
 };
 
 /// The whole configuration, valid as a whole.

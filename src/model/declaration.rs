@@ -65,6 +65,13 @@ pub fn parse<'a>(
             continue;
         };
         match declared.read(key, value.trim()) {
+            Ok(_) if spelling != Spelling::Saved && declared.drop_imported(key) => {
+                declared.slip(key);
+                warn(format!(
+                    "`imported=` is a word of the bridge's own; {}",
+                    slip(key)
+                ));
+            }
             Ok(warnings) => warnings.into_iter().for_each(warn),
             Err(reason) => {
                 declared.slip(key);
@@ -91,7 +98,7 @@ pub fn near_misses<'a>(
         let Some(key) = prefixed(other) else { continue };
         let (what, value) = match spelling {
             Spelling::Tag => ("tag ", "=VALUE"),
-            Spelling::Plain | Spelling::Meta => ("", ""),
+            Spelling::Plain | Spelling::Meta | Spelling::Saved => ("", ""),
         };
         let prefix = spelling.prefix();
         let reason = format!(
@@ -129,6 +136,14 @@ impl Declared {
         let read = self.instance.read(key, value);
         let read = read.or_else(|| self.policy.read(key, value));
         read.unwrap_or_else(|| Ok(Vec::new()))
+    }
+
+    /// Takes a route out that claims to be imported: its priority would come before the routes of others.
+    fn drop_imported(&mut self, key: Key) -> bool {
+        let Key::Route(number) = key else { return false };
+        let routes = &mut self.policy.routes;
+        let imported = routes.get(&number).is_some_and(|rule| rule.imported.is_some());
+        imported && routes.remove(&number).is_some()
     }
 
     /// Notes that a key is there and cannot be read.

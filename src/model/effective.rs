@@ -108,9 +108,16 @@ impl Effective {
         let policy = &service.policy;
         let protocol = service.protocol();
         let expose = policy.expose.clone();
-        let route = |rule: &RouteRule| EffectiveRoute {
-            rule: rule.clone(),
-            action: Action::of(service, protocol, Some(rule), defaults),
+        let route = |rule: &RouteRule| {
+            let mut rule = rule.clone();
+            if rule.imported.is_some() && policy.expose.is_some() {
+                // What the service declares by our own key is stronger than what is imported.
+                rule.expose.clear();
+            }
+            EffectiveRoute {
+                action: Action::of(service, protocol, Some(&rule), defaults),
+                rule,
+            }
         };
         let mut declared = policy.cluster.fitting(protocol);
         let encrypted = policy.protocol.is_some_and(Protocol::is_encrypted);

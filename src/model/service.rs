@@ -173,6 +173,26 @@ pub fn assemble(registered: &Registered<'_>, declared: Declared) -> Instance {
 }
 
 impl Facts {
+    /// Another weight than the registry's own; weaker than a declared one.
+    pub(crate) fn set_registered_weight(&mut self, weight: u32) {
+        let own = Own {
+            declared: self.declared(),
+            health: self.health,
+            registered_weight: weight,
+            registered_zone: self.zone.clone(),
+            registered_region: self.region.clone(),
+        };
+        let own = match self.own.take() {
+            Some(known) => Own {
+                registered_weight: weight,
+                ..(*known).clone()
+            },
+            None => own,
+        };
+        self.follow(&own);
+        self.own = (own.declared != InstanceKeys::default()).then(|| Arc::new(own));
+    }
+
     /// Takes the facts that the registry and the declaration say together.
     pub(crate) fn follow(&mut self, own: &Own) {
         let declared = &own.declared;

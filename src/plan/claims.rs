@@ -33,6 +33,10 @@ pub struct Claim {
     pub relation: Relation,
     /// Claimed by a policy document.
     pub documented: bool,
+    /// Made of what is declared for this other program: it also stands on each narrower host, and its priority counts.
+    pub imported: Option<&'static str>,
+    /// Claimed on a wider host; requests of this one do not fall through to it.
+    pub wider: bool,
     /// Of a service without instances, whose routes are kept: [`Service::kept`].
     pub kept: Option<Duration>,
 }
@@ -212,6 +216,8 @@ fn claim(
         cluster: service.name.clone(),
         action: action.clone(),
         documented: service.documented,
+        imported: rule.imported,
+        wider: false,
         kept: service.kept,
     }
 }

@@ -1,11 +1,13 @@
 //! Who has which requests, host by host: what changes on one host never makes another one be looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::claims::Claim;
 use super::owners::{Contest, decide};
+use crate::model::network::is_below;
 use crate::model::{Holders, Issue, Seniority};
 
 /// All hosts of all exposures.
@@ -105,10 +107,12 @@ impl Hosts {
         touched: &mut Touched,
     ) {
         let (before, after) = (by_host(before), by_host(after));
+        let mut spread: BTreeSet<Place<'_>> = BTreeSet::new();
         for (place, claims) in &before {
             let now = after.get(place);
             if now != Some(claims) {
                 touched.insert(named(*place));
+                spread.extend(Some(*place).filter(|place| place.1.starts_with('*')));
             }
             if now.is_none()
                 && let Some(host) = self
@@ -120,6 +124,7 @@ impl Hosts {
             }
         }
         for place in after.keys().filter(|place| !before.contains_key(*place)) {
+            spread.extend(Some(*place).filter(|place| place.1.starts_with('*')));
             let (exposure, host) = named(*place);
             touched.insert((exposure.clone(), host.clone()));
             let hosts = self.exposures.entry(exposure).or_default();
@@ -127,6 +132,18 @@ impl Hosts {
             if let Err(at) = services.binary_search(service) {
                 services.reserve_exact(usize::from(services.is_empty()));
                 services.insert(at, service.clone());
+            }
+        }
+        // What is imported stands on each narrower host, too.
+        for place in spread {
+            let mut claims = [&before, &after]
+                .into_iter()
+                .filter_map(|all| all.get(&place))
+                .flatten();
+            if claims.any(|claim| claim.imported.is_some()) {
+                let hosts = self.exposures.get(place.0).into_iter().flat_map(BTreeMap::keys);
+                let narrower = hosts.filter(|host| ***host != *place.1 && is_below(place.1, host));
+                touched.extend(narrower.map(|host| (Arc::from(place.0), host.clone())));
             }
         }
     }
@@ -142,15 +159,16 @@ impl Hosts {
         let Some(hosts) = self.exposures.get_mut(exposure) else {
             return Outcome::default();
         };
+        let wider = wider(hosts, (exposure, name), &claims);
         let Some(host) = hosts.get_mut(name) else {
             return Outcome::default();
         };
         let here = |claim: &&Claim| claim.exposure == *exposure && *claim.host == **name;
-        let wanted: Vec<&Claim> = host
-            .services
-            .iter()
-            .flat_map(|s| claims(s).iter().filter(here))
-            .collect();
+        let own = host.services.iter().flat_map(|s| claims(s).iter().filter(here));
+        let mut wanted: Vec<&Claim> = own.collect();
+        if !wanted.is_empty() {
+            wanted.extend(&wider);
+        }
         let contest = Contest {
             holders: &host.holders,
             now,
@@ -170,6 +188,29 @@ impl Hosts {
         }
         outcome
     }
+}
+
+/// The imported claims of wider hosts that hold this one: Envoy chooses the host first, and nothing falls through.
+fn wider<'a>(
+    hosts: &BTreeMap<Arc<str>, Host>,
+    (exposure, name): (&Arc<str>, &Arc<str>),
+    claims: &impl Fn(&Arc<str>) -> &'a [Claim],
+) -> Vec<Claim> {
+    let patterns = hosts.range::<str, _>((Bound::Included("*"), Bound::Excluded("+")));
+    let patterns = patterns.filter(|(pattern, _)| *pattern != name && is_below(pattern, name));
+    let mut found = Vec::new();
+    for (pattern, host) in patterns {
+        let here = |claim: &&Claim| {
+            claim.imported.is_some() && claim.exposure == *exposure && *claim.host == **pattern
+        };
+        let all = host.services.iter().flat_map(|s| claims(s).iter().filter(here));
+        found.extend(all.map(|claim| Claim {
+            host: name.to_string(),
+            wider: true,
+            ..claim.clone()
+        }));
+    }
+    found
 }
 
 type Place<'a> = (&'a str, &'a str);

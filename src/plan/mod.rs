@@ -6,6 +6,7 @@
 pub mod callees;
 pub mod claims;
 mod hosts;
+mod imported;
 pub mod owners;
 mod planner;
 pub mod preview;

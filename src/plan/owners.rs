@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::claims::{Claim, Relation};
+use super::imported;
 use crate::model::{Criterion, Holder, Holders, Issue, Paths, Requests, Seniority};
 
 /// What decides beside the claims themselves.
@@ -45,6 +46,7 @@ pub struct Decided<'a> {
 }
 
 /// A claim and its paths.
+#[derive(Clone)]
 struct Wish<'a> {
     paths: Paths,
     /// [`Paths::certain`]: an expression is parsed for it.
@@ -71,7 +73,17 @@ pub fn decide<'a>(claims: &[&'a Claim], contest: &Contest<'_>) -> Decided<'a> {
         let same = |a: &Wish<'_>, b: &Wish<'_>| a.paths == b.paths && a.claim.criteria == b.claim.criteria;
         let begin = decided.claims.len();
         for rivals in wishes.chunk_by(same) {
-            one(host, rivals, contest, &mut decided);
+            if rivals.len() > 1 && rivals.iter().any(|rival| rival.claim.imported.is_some()) {
+                let all: Vec<&Claim> = rivals.iter().map(|rival| rival.claim).collect();
+                let stays = rivals
+                    .iter()
+                    .zip(imported::foremost(&all))
+                    .filter(|(_, stays)| *stays);
+                let rivals: Vec<Wish<'_>> = stays.map(|(rival, _)| rival.clone()).collect();
+                one(host, &rivals, contest, &mut decided);
+            } else {
+                one(host, rivals, contest, &mut decided);
+            }
         }
         by_priority(host, &mut decided, begin);
     }
@@ -98,7 +110,7 @@ fn only_the_owner(host: &str, wishes: &mut Vec<Wish<'_>>, issues: &mut Vec<Issue
         let allowed = claim.cluster == owner.cluster
             || claim.relation == Relation::Given
             || of_the_kept.iter().any(same);
-        if !allowed && claim.kept.is_none() {
+        if !allowed && claim.kept.is_none() && !claim.wider {
             issues.push(not_the_owner(host, claim, &owner.cluster));
         }
         allowed
@@ -160,7 +172,8 @@ pub fn order<'a>(
 fn narrows(criterion: &Criterion, trusted: bool) -> bool {
     match criterion {
         Criterion::Header { not, .. } => trusted || !not,
-        Criterion::Method(methods) => trusted || methods.len() <= 2,
+        Criterion::Method { names, not } => trusted || (!not && names.len() <= 2),
+        Criterion::Authority { .. } | Criterion::Url { .. } => trusted,
         Criterion::Query { .. } | Criterion::Cookie { .. } => true,
     }
 }
@@ -169,12 +182,15 @@ fn narrows(criterion: &Criterion, trusted: bool) -> bool {
 /// use, too, does not count: it would take their narrower routes from them.
 fn by_priority(host: &str, decided: &mut Decided<'_>, begin: usize) {
     let claims = &mut decided.claims[begin..];
-    if claims.iter().all(|claim| claim.priority == 0) {
+    let has_imported = claims.iter().any(|claim| claim.imported.is_some());
+    if claims.iter().all(|claim| claim.priority == 0) && !has_imported {
         return;
     }
     let first = claims.first().map(|claim| claim.cluster.clone());
     let alone = claims.iter().all(|claim| Some(&claim.cluster) == first.as_ref());
-    let counts = |claim: &Claim| alone || claim.documented || claim.relation != Relation::Other;
+    let counts = |claim: &Claim| {
+        alone || claim.imported.is_some() || claim.documented || claim.relation != Relation::Other
+    };
     for claim in claims
         .iter()
         .filter(|claim| claim.priority != 0 && !counts(claim))
@@ -189,7 +205,17 @@ fn by_priority(host: &str, decided: &mut Decided<'_>, begin: usize) {
         );
         decided.issues.push(Issue::warning(&*claim.cluster, reason));
     }
-    claims.sort_by_key(|claim| Reverse(if counts(claim) { claim.priority } else { 0 }));
+    if !has_imported {
+        claims.sort_by_key(|claim| Reverse(if counts(claim) { claim.priority } else { 0 }));
+        return;
+    }
+    let places = imported::places(claims, counts).into_iter();
+    let mut order: Vec<(imported::Place, &Claim)> = places.zip(claims.iter().copied()).collect();
+    order.sort_by_key(|(place, _)| *place);
+    for (slot, (_, claim)) in claims.iter_mut().zip(order) {
+        *slot = claim;
+    }
+    decided.issues.extend(imported::ties(host, claims));
 }
 
 /// Of one service's claims on the same requests, the one that says more than its bare name does.

@@ -4,6 +4,7 @@
 mod chain;
 mod clip;
 mod duration;
+pub mod expression;
 mod list;
 
 pub use chain::{causes, chain};

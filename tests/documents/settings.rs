@@ -14,6 +14,7 @@ const BASE: &str = r#"
 cache.folder = "cache"
 sources.consul.kind = "consul"
 sources.consul.address = "http://127.0.0.1:8500"
+sources.consul.import = ["traefik", "fabio"]
 sources.etcd.kind = "etcd"
 sources.etcd.endpoints = ["http://127.0.0.1:2379"]
 sources.etcd.prefix = "/services/"

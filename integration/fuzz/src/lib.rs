@@ -3,6 +3,8 @@
 
 #[path = "../../../src/config/mod.rs"]
 pub mod config;
+#[path = "../../../src/import/mod.rs"]
+pub mod import;
 #[path = "../../../src/model/mod.rs"]
 pub mod model;
 pub mod cache;

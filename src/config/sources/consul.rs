@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::parse;
 use super::super::reader::Section;
-use super::{ClientTls, guard, tls};
+use super::{ClientTls, Import, guard, import, tls};
 use crate::model::GuardRule;
 
 /// `kind = "consul"`
@@ -50,6 +50,8 @@ pub struct ConsulSelection {
     pub kinds: Vec<&'static str>,
     /// The key in `TaggedAddresses` that is looked for first.
     pub preferred_address: String,
+    /// Tags of other programs that are read.
+    pub import: Import,
 }
 
 impl Default for ConsulSelection {
@@ -62,6 +64,7 @@ impl Default for ConsulSelection {
             meta: Vec::new(),
             kinds: vec![""],
             preferred_address: "lan".to_owned(),
+            import: Import::default(),
         }
     }
 }
@@ -177,6 +180,7 @@ fn selection(s: &mut Section<'_>) -> ConsulSelection {
         meta: meta.unwrap_or_default(),
         kinds: kinds.unwrap_or(default.kinds),
         preferred_address: s.get_or("preferred_address", default.preferred_address, parse::text),
+        import: import::read(s),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod consul;
 mod etcd;
+mod import;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use super::reader::{Section, named};
 use crate::model::GuardRule;
 pub use consul::{ConsulSelection, ConsulSource};
 pub use etcd::{EtcdLogin, EtcdPrefix, EtcdSource};
+pub use import::{Check, FabioImport, FabioMatcher, Import, NAMES, TraefikImport};
 pub use tls::ClientTls;
 
 /// The largest `priority` of a source.

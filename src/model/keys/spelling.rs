@@ -13,6 +13,8 @@ pub enum Spelling {
     Meta,
     /// `xds.weight`, in Consul tags
     Tag,
+    /// `weight`, in the bridge's own cache
+    Saved,
 }
 
 impl Spelling {
@@ -26,7 +28,7 @@ impl Spelling {
     #[must_use]
     pub const fn prefix(self) -> &'static str {
         match self {
-            Self::Plain => "",
+            Self::Plain | Self::Saved => "",
             Self::Meta => "xds-",
             Self::Tag => "xds.",
         }

@@ -9,8 +9,27 @@ const MAX_VALUE: usize = 512;
 /// One thing that must hold.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Criterion {
-    /// The method is one of these, in capitals, sorted.
-    Method(Vec<String>),
+    /// The method is one of these, sorted.
+    Method {
+        /// In capitals.
+        names: Vec<String>,
+        /// It is none of them.
+        not: bool,
+    },
+    /// The host as the client sent it, with its port; the case of letters does not matter.
+    Authority {
+        /// The whole of it fits.
+        regex: String,
+        /// It must not be so.
+        not: bool,
+    },
+    /// The path and the query together.
+    Url {
+        /// The whole of it fits.
+        regex: String,
+        /// It must not be so.
+        not: bool,
+    },
     /// A header.
     Header {
         /// In lower case.
@@ -76,13 +95,16 @@ impl Criterion {
             Some(text) => format!("{name}:{text}"),
         };
         match self {
-            Self::Method(methods) => ("method".to_owned(), methods.join(",")),
+            Self::Method { names, not } => {
+                ("method".to_owned(), format!("{}{}", bang(*not), names.join(",")))
+            }
+            Self::Authority { regex, not } => {
+                ("authority-regex".to_owned(), format!("{}{regex}", bang(*not)))
+            }
+            Self::Url { regex, not } => ("url-regex".to_owned(), format!("{}{regex}", bang(*not))),
             Self::Header { name, test, not } => {
-                let not = if *not { "!" } else { "" };
-                (
-                    format!("header{}", test.suffix()),
-                    format!("{not}{}", value(name, test)),
-                )
+                let value = format!("{}{}", bang(*not), value(name, test));
+                (format!("header{}", test.suffix()), value)
             }
             Self::Query { name, test } => (format!("query{}", test.suffix()), value(name, test)),
             Self::Cookie { name, test } => (format!("cookie{}", test.suffix()), value(name, test)),
@@ -91,7 +113,8 @@ impl Criterion {
 
     /// Reads the value of `method=`.
     pub(super) fn method(text: &str) -> Result<Self, String> {
-        let mut methods: Vec<String> = text.split(',').map(str::to_owned).collect();
+        let (not, names) = negated(text);
+        let mut methods: Vec<String> = names.split(',').map(str::to_owned).collect();
         methods.sort();
         methods.dedup();
         let capitals = |m: &String| (1..=20).contains(&m.len()) && m.bytes().all(|b| b.is_ascii_uppercase());
@@ -102,15 +125,30 @@ impl Criterion {
             ));
         }
         pattern::check(&methods.join("|")).map_err(|error| format!("`method=`: {error}"))?;
-        Ok(Self::Method(methods))
+        Ok(Self::Method { names: methods, not })
+    }
+
+    /// Reads the value of `authority-regex=`.
+    pub(super) fn authority(text: &str) -> Result<Self, String> {
+        let (not, regex) = expression("authority-regex", text)?;
+        pattern::check(&authority_expression(&regex)).map_err(|_| {
+            format!(
+                "`authority-regex={}` is too long for Envoy, whatever the case of letters",
+                clip(text)
+            )
+        })?;
+        Ok(Self::Authority { regex, not })
+    }
+
+    /// Reads the value of `url-regex=`.
+    pub(super) fn url(text: &str) -> Result<Self, String> {
+        let (not, regex) = expression("url-regex", text)?;
+        Ok(Self::Url { regex, not })
     }
 
     /// Reads the value of `header=`, `header-prefix=` or `header-regex=`.
     pub(super) fn header(word: &str, declared: &str) -> Result<Self, String> {
-        let (not, rest) = match declared.strip_prefix('!') {
-            Some(rest) => (true, rest),
-            None => (false, declared),
-        };
+        let (not, rest) = negated(declared);
         let (name, test) = compared(word, rest)?;
         Ok(Self::Header {
             name: name.to_ascii_lowercase(),
@@ -148,6 +186,29 @@ pub fn cookie_expression(name: &str, test: &Test) -> String {
         Test::Regex(regex) => format!("(?:{regex})"),
     };
     format!("(?:.*; ?)?{}={value}(?:;.*)?", pattern::escape(name))
+}
+
+/// What the host and port as a client sent them must match: the case of letters means nothing in a host.
+#[must_use]
+pub fn authority_expression(regex: &str) -> String {
+    format!("(?i)(?:{regex})")
+}
+
+const fn bang(not: bool) -> &'static str {
+    if not { "!" } else { "" }
+}
+
+fn negated(text: &str) -> (bool, &str) {
+    match text.strip_prefix('!') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    }
+}
+
+fn expression(word: &str, text: &str) -> Result<(bool, String), String> {
+    let (not, regex) = negated(text);
+    pattern::check(regex).map_err(|error| format!("`{word}=`: {error}"))?;
+    Ok((not, regex.to_owned()))
 }
 
 /// Whether it can be the name of a header.

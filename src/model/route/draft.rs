@@ -27,6 +27,7 @@ pub(super) struct Draft {
     pub(super) per_try_timeout: Option<Duration>,
     pub(super) max_stream_duration: Option<Duration>,
     pub(super) retry: Option<Retry>,
+    pub(super) imported: Option<&'static str>,
     pub(super) extras: Extras,
     /// Of a redirect, before it is known to be one.
     pub(super) code: Option<u16>,

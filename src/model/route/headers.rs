@@ -119,5 +119,5 @@ fn check_value(value: &str) -> Result<(), String> {
 /// `REQ(x-user)`
 fn is_request_header(part: &str) -> bool {
     let name = part.strip_prefix("REQ(").and_then(|rest| rest.strip_suffix(')'));
-    name.is_some_and(is_token)
+    name.is_some_and(|name| name == ":authority" || is_token(name))
 }

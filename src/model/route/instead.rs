@@ -45,7 +45,8 @@ pub struct Respond {
 }
 
 impl Redirect {
-    /// Reads `https:`, `https://www.example.com`, `//www.example.com:8443/new`, `/new` or `/new*`.
+    /// Reads `https:`, `https://www.example.com`, `https://*:8443` (the host as it came),
+    /// `//www.example.com:8443/new`, `/new` or `/new*`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let bad = || {
             format!(
@@ -74,10 +75,11 @@ impl Redirect {
                     }
                     None => (authority, None),
                 };
-                if !is_host(host) {
-                    return Err(bad());
-                }
-                redirect.host = Some(host.to_ascii_lowercase());
+                redirect.host = match host {
+                    "*" if port.is_some() => None,
+                    host if is_host(host) => Some(host.to_ascii_lowercase()),
+                    _ => return Err(bad()),
+                };
                 redirect.port = port;
                 path
             }
@@ -99,8 +101,8 @@ impl Redirect {
         let mut text = self
             .scheme
             .map_or_else(String::new, |scheme| format!("{scheme}:"));
-        if let Some(host) = &self.host {
-            text.extend(["//", host]);
+        if self.host.is_some() || self.port.is_some() {
+            text.extend(["//", self.host.as_deref().unwrap_or("*")]);
         }
         if let Some(port) = self.port {
             text.extend([":", &port.to_string()]);

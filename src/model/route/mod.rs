@@ -25,5 +25,5 @@ pub use criterion::{Criterion, Test};
 pub use extras::{Extras, Target};
 pub use host::is_host;
 pub use matcher::{GrpcMethod, Matcher};
-pub use rule::RouteRule;
+pub use rule::{IMPORTED, RouteRule};
 pub use words::{WORDS, Word};

@@ -125,6 +125,7 @@ fn rule(mut draft: Draft) -> Result<RouteRule, String> {
         per_try_timeout: draft.per_try_timeout,
         max_stream_duration: draft.max_stream_duration,
         retry: draft.retry,
+        imported: draft.imported,
         extras: draft.extras,
     };
     connections::fits(&rule)?;

@@ -57,6 +57,8 @@ const ROUTES: &[&str] = &[
     "path=/ upgrade=none",
     "port=5432 expose=db stream-idle-timeout=3600s split=a:1,b:9 hash=ip",
     "sni=*.a.example,b.example terminate=true",
+    r"path=/ method=!POST,PUT expose=edge,internal authority-regex=[^.]+\.x(?::80)? authority-regex=!a url-regex=!/p(?:\?.*)? priority=7 imported=traefik set-header=x-forwarded-host:%REQ(:authority)%",
+    "path=/ redirect=https://*:8443",
     "path=/ upgrade=websocket hash=header:x-user,cookie:s:60s,query:q,ip",
 ];
 

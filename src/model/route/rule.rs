@@ -30,9 +30,15 @@ pub struct RouteRule {
     pub max_stream_duration: Option<Duration>,
     /// What is tried again.
     pub retry: Option<Retry>,
+    /// Made of what was declared for this other program: it takes requests of each host that it matches, in the order
+    /// of the priorities, as there.
+    pub imported: Option<&'static str>,
     /// What few routes declare.
     pub extras: Extras,
 }
+
+/// Programs whose declarations are imported.
+pub const IMPORTED: [&str; 2] = ["fabio", "traefik"];
 
 impl RouteRule {
     /// Requests of each host of the exposure, with nothing said of them but this.
@@ -49,6 +55,7 @@ impl RouteRule {
             per_try_timeout: None,
             max_stream_duration: None,
             retry: None,
+            imported: None,
             extras: Extras::default(),
         }
     }

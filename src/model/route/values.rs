@@ -4,6 +4,7 @@ use super::criterion::is_token;
 use super::host;
 use super::matcher::Matcher;
 use super::rewrite::is_path;
+use super::rule::IMPORTED;
 use crate::model::path::Paths;
 use crate::model::pattern;
 use crate::text::clip;
@@ -42,6 +43,11 @@ pub(super) fn parse_regex(text: &str) -> Result<Matcher, String> {
 pub(super) fn parse_priority(text: &str) -> Result<i32, String> {
     let number = text.parse().ok().filter(|number: &i32| number.abs() <= 1_000_000);
     number.ok_or_else(|| format!("`priority={}` must be a whole number to 1000000", clip(text)))
+}
+
+pub(super) fn parse_imported(text: &str) -> Result<&'static str, String> {
+    let known = IMPORTED.into_iter().find(|program| *program == text);
+    known.ok_or_else(|| format!("`imported={}` must be {}", clip(text), IMPORTED.join(" or ")))
 }
 
 pub(super) fn parse_upgrades(text: &str) -> Result<Vec<String>, String> {

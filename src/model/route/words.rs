@@ -18,7 +18,7 @@ use super::rewrite::Rewrite;
 use super::rule::RouteRule;
 use super::shares::{self, Mirror};
 use super::values::{
-    parse_exact, parse_new_host, parse_path, parse_priority, parse_regex, parse_upgrades, yes,
+    parse_exact, parse_imported, parse_new_host, parse_path, parse_priority, parse_regex, parse_upgrades, yes,
 };
 use crate::text::{clip, parse_duration, show_duration};
 
@@ -113,7 +113,7 @@ const fn words(name: &'static str, help: &'static str, read: Read, show: Show) -
 }
 
 /// The words of a route, in the order in which they are shown.
-pub static WORDS: [Word; 48] = [
+pub static WORDS: [Word; 51] = [
     word(
         "host",
         "requests for this host, without a port; `*.example.com`: all below it; several, separated by commas; else for \
@@ -172,7 +172,8 @@ pub static WORDS: [Word; 48] = [
     ),
     word(
         "method",
-        "requests with this method, or one of several, separated by commas: `method=GET,HEAD`",
+        "requests with this method, or one of several, separated by commas: `method=GET,HEAD`; `!` before them: with \
+         none of them",
         |draft, _, text| draft.criterion(Criterion::method(text)),
         criteria_of,
     ),
@@ -237,12 +238,32 @@ pub static WORDS: [Word; 48] = [
         |draft, _, text| exposures::parse(text).map(|names| draft.expose = names),
         |rule, _| one(listed(&rule.expose)),
     ),
+    words(
+        "authority-regex",
+        "the host and port as the client sent them match this expression as a whole, whatever their case; `!` before \
+         it: they do not",
+        |draft, _, text| draft.criterion(Criterion::authority(text)),
+        criteria_of,
+    ),
+    words(
+        "url-regex",
+        "path and query together match this expression as a whole, beside what `path=` says; `!` before it: they do not",
+        |draft, _, text| draft.criterion(Criterion::url(text)),
+        criteria_of,
+    ),
     word(
         "priority",
         "the higher comes first, before what is more specific; counts on the service's own host, by a policy \
          document, where bridge.toml gives the requests to the service, and where nobody else has the host",
         |draft, _, text| parse_priority(text).map(|priority| draft.priority = priority),
         |rule, _| one((rule.priority != 0).then(|| rule.priority.to_string())),
+    ),
+    word(
+        "imported",
+        "written by the bridge into routes that it makes of the tags of Traefik or fabio ([import.md](import.md)); \
+         nobody else can declare it",
+        |draft, _, text| parse_imported(text).map(|program| draft.imported = Some(program)),
+        |rule, _| one(rule.imported.map(str::to_owned)),
     ),
     word(
         "timeout",
@@ -285,8 +306,8 @@ pub static WORDS: [Word; 48] = [
     ),
     words(
         "redirect",
-        "sends the client elsewhere: `https:`, `https://www.example.com`, `/new`, or `/new*`, which keeps what follows \
-         the path of the route",
+        "sends the client elsewhere: `https:`, `https://www.example.com`, `https://*:8443` (to this port of the same \
+         host), `/new`, or `/new*`, which keeps what follows the path of the route",
         |draft, _, text| draft.target(Target::Redirect(Redirect::parse(text)?)),
         |rule, _| redirect_of(rule, |redirect| Some(redirect.place())),
     ),

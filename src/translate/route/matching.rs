@@ -8,7 +8,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::pb::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher};
 
 use crate::model::route::Test;
-use crate::model::route::criterion::cookie_expression;
+use crate::model::route::criterion::{authority_expression, cookie_expression};
 use crate::model::{Criterion, Paths};
 use crate::plan::Claim;
 
@@ -52,7 +52,9 @@ fn compared(test: &Test) -> Option<StringMatcher> {
 
 fn header(criterion: &Criterion) -> Option<HeaderMatcher> {
     let (name, test, not) = match criterion {
-        Criterion::Method(methods) => (":method", method(methods), false),
+        Criterion::Method { names, not } => (":method", method(names), *not),
+        Criterion::Authority { regex, not } => (":authority", Test::Regex(authority_expression(regex)), *not),
+        Criterion::Url { regex, not } => (":path", Test::Regex(regex.clone()), *not),
         Criterion::Header { name, test, not } => (name.as_str(), test.clone(), *not),
         Criterion::Cookie { name, test } => ("cookie", Test::Regex(cookie_expression(name, test)), false),
         Criterion::Query { .. } => return None,

@@ -1,6 +1,8 @@
 //! One entry of a health answer → one instance: where it listens, its health and weight, and what it declares. Pure.
 
 use super::wire::{Check, Entry, Node, Service};
+use crate::config::{self, ConsulSelection, Import};
+use crate::import::{self, Imported};
 use crate::model::declaration::{self, Declared, Spelling};
 use crate::model::service::{Registered, UNIX_SOCKET, address, assemble};
 use crate::model::{Health, Instance, Issue, MAX_WEIGHT, Policy, Protocol};
@@ -12,12 +14,20 @@ pub(super) fn label(entry: &Entry) -> String {
     format!("{}@{}", clip(&entry.service.id), clip(&entry.node.name))
 }
 
-pub(super) fn instance(entry: &Entry, preferred: &str, issues: &mut Vec<Issue>) -> Result<Instance, String> {
+/// An instance, and the share of the requests that fabio gives it.
+pub(super) fn instance(
+    entry: &Entry,
+    selection: &ConsulSelection,
+    issues: &mut Vec<Issue>,
+) -> Result<(Instance, Option<f64>), String> {
     let (node, service) = (&entry.node, &entry.service);
     if service.id.is_empty() || service.id.len() > 1024 || node.name.len() > 1024 {
         return Err("a service id has 1 to 1024 bytes, as has a node's name".to_owned());
     }
-    let place = place(node, service, preferred)?;
+    let imported = imported(entry, &selection.import, issues);
+    let mut place = place(node, service, &selection.preferred_address)?;
+    place.port = imported.port.map_or(place.port, u64::from);
+    place.host = imported.host.as_deref().unwrap_or(place.host);
     if place.port == 0 {
         return Err(no_port(service));
     }
@@ -36,8 +46,8 @@ pub(super) fn instance(entry: &Entry, preferred: &str, issues: &mut Vec<Issue>) 
     let registered = Registered {
         id: &format!("{}/{}", node.name, service.id),
         address: address(place.host, place.port)?,
-        health,
-        weight,
+        health: imported.health.unwrap_or(health),
+        weight: imported.weight.unwrap_or(weight),
         zone: zone.as_ref().unwrap_or(&node.datacenter),
         region: region.as_deref().unwrap_or_default(),
     };
@@ -45,7 +55,37 @@ pub(super) fn instance(entry: &Entry, preferred: &str, issues: &mut Vec<Issue>) 
         protocol: place.protocol,
         ..Policy::default()
     });
-    Ok(assemble(&registered, declared(entry, issues).over(&scheme)))
+    let declared = declared(entry, issues).over(&imported.declared).over(&scheme);
+    Ok((assemble(&registered, declared), imported.share))
+}
+
+/// What it declares for other programs.
+fn imported(entry: &Entry, settings: &Import, issues: &mut Vec<Issue>) -> Imported {
+    if *settings == Import::default() {
+        return Imported::default();
+    }
+    let checked = |check: &Check| import::Checked {
+        status: match check.status.as_str() {
+            "passing" => config::Check::Passing,
+            "warning" => config::Check::Warning,
+            _ => config::Check::Critical,
+        },
+        maintenance: is_maintenance(check),
+        node: check.service_id.is_empty(),
+    };
+    let checks: Vec<import::Checked> = entry.checks.iter().map(checked).collect();
+    let entry = import::Entry {
+        label: &label(entry),
+        service: &entry.service.name,
+        datacenter: &entry.node.datacenter,
+        tags: &entry.service.tags,
+        checks: &checks,
+    };
+    import::import(settings, &entry, issues)
+}
+
+fn is_maintenance(check: &Check) -> bool {
+    check.id == "_node_maintenance" || check.id.starts_with("_service_maintenance")
 }
 
 /// Consul accepts a service without a port, and answers with none or with 0.
@@ -173,7 +213,7 @@ fn registered<'a>(node: &'a Node, service: &'a Service, preferred: &str) -> (&'a
 /// All checks count, those of the node too, and the worst decides; maintenance is no failure.
 fn judge(checks: &[Check], service: &Service) -> (Health, u32) {
     let failing = |c: &Check| c.status != "passing" && c.status != "warning";
-    let maintained = |c: &Check| c.id == "_node_maintenance" || c.id.starts_with("_service_maintenance");
+    let maintained = is_maintenance;
     let weight = |w: i64| u32::try_from(w.max(0)).unwrap_or(MAX_WEIGHT).min(MAX_WEIGHT);
     let passing = weight(service.weights.passing);
     if checks.iter().any(|c| failing(c) && maintained(c)) {

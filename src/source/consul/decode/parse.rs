@@ -1,7 +1,7 @@
 //! Answers of Consul → records of the model. Pure: one bad entry rejects itself, never the batch; only a body that is no
 //! list at all is an error.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::de::IgnoredAny;
@@ -11,8 +11,9 @@ use super::entries::{Bad, each};
 use super::instance::{instance, label};
 use super::wire::{Bytes, Entry, FewPairs};
 use crate::config::ConsulSelection;
+use crate::import::shares;
 use crate::model::service::check_name;
-use crate::model::{Instance, Issue, ServiceRecord};
+use crate::model::{Health, Instance, Issue, ServiceRecord};
 use crate::source::newest::{Registered as Dated, newest};
 use crate::text::clip;
 
@@ -124,6 +125,7 @@ pub fn health(name: &str, body: &[u8], selection: &ConsulSelection) -> Result<Fo
     };
     let mut record = all.record;
     record.instances = instances.into_iter().map(dated).collect();
+    share_out(&mut record.instances, &all.shares);
     record.issues.extend(doubled);
     bound(&mut record.issues);
     Ok(Found {
@@ -132,12 +134,32 @@ pub fn health(name: &str, body: &[u8], selection: &ConsulSelection) -> Result<Fo
     })
 }
 
+/// Gives instances the weights that fabio would: none where no instance declares a share.
+fn share_out(instances: &mut [Instance], declared: &BTreeMap<Arc<str>, f64>) {
+    if declared.values().all(|share| *share <= 0.0) {
+        return;
+    }
+    // Those that fail have no share there.
+    let takes_part =
+        |instance: &&mut Instance| instance.health == Health::Healthy && declared.contains_key(&instance.id);
+    let all: Vec<f64> = instances
+        .iter_mut()
+        .filter(takes_part)
+        .map(|i| declared[&i.id])
+        .collect();
+    for (instance, weight) in instances.iter_mut().filter(takes_part).zip(shares(&all)) {
+        instance.set_registered_weight(weight);
+    }
+}
+
 /// The entries of one service, read so far.
 #[derive(Default)]
 struct Entries {
     ids: BTreeSet<String>,
     record: ServiceRecord,
     instances: Vec<Dated<Instance>>,
+    /// Of the requests, by the ids of instances that fabio gives one.
+    shares: BTreeMap<Arc<str>, f64>,
     /// Selected, or unreadable.
     ours: usize,
     others: usize,
@@ -165,8 +187,10 @@ impl Entries {
             return;
         }
         self.ours += 1;
-        match instance(&entry, &selection.preferred_address, &mut self.record.issues) {
-            Ok(mut instance) => {
+        match instance(&entry, selection, &mut self.record.issues) {
+            Ok((mut instance, share)) => {
+                self.shares
+                    .extend(share.map(|share| (instance.id.clone(), share)));
                 // Most declare the same as the one before: one allocation for all of them.
                 if let Some(last) = self.instances.last() {
                     instance.share(&last.instance);

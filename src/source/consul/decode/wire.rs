@@ -131,6 +131,9 @@ pub(crate) struct Check {
     pub(crate) id: String,
     #[serde(default, rename = "Status", deserialize_with = "or_default")]
     pub(crate) status: String,
+    /// Empty: it is one of the node.
+    #[serde(default, rename = "ServiceID", deserialize_with = "or_default")]
+    pub(crate) service_id: String,
 }
 
 /// One element of `/v1/kv/KEY`.
@@ -166,7 +169,7 @@ impl Bytes for String {
 
 impl Bytes for Check {
     fn bytes(&self) -> usize {
-        self.id.len() + self.status.len()
+        self.id.len() + self.status.len() + self.service_id.len()
     }
 }
 

@@ -1,0 +1,64 @@
+//! One entry of a registry, and what is made of it. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::config::Check;
+use crate::model::Health;
+use crate::model::declaration::Declared;
+
+/// One entry of a registry, as far as it matters here.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Its name in messages.
+    pub label: &'a str,
+    /// The name of its service.
+    pub service: &'a str,
+    /// Where it is registered.
+    pub datacenter: &'a str,
+    /// As they are registered.
+    pub tags: &'a [String],
+    /// Its checks and those of its node.
+    pub checks: &'a [Checked],
+}
+
+/// One check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// What it says.
+    pub status: Check,
+    /// It is a maintenance mode.
+    pub maintenance: bool,
+    /// It is of the node, and not of the service.
+    pub node: bool,
+}
+
+/// What is made of an entry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Imported {
+    /// Weaker than what the entry declares by our own keys.
+    pub declared: Declared,
+    /// Another host than the registered one.
+    pub host: Option<String>,
+    /// Another port.
+    pub port: Option<u16>,
+    /// Another weight than the registry's own.
+    pub weight: Option<u32>,
+    /// Another health than the registry's own.
+    pub health: Option<Health>,
+    /// Of the requests of its service, where fabio gives it a share.
+    pub share: Option<f64>,
+}
+
+/// The worst of these; none: all is well.
+pub(super) fn worst(checks: &[Checked]) -> Check {
+    let order = |check: &Check| match check {
+        Check::Passing => 0,
+        Check::Warning => 1,
+        Check::Critical => 2,
+    };
+    let worst = checks.iter().map(|check| check.status).max_by_key(order);
+    worst.unwrap_or(Check::Passing)
+}
+
+/// Options by their names, in lower case.
+pub(super) type Options = BTreeMap<String, String>;

@@ -1,0 +1,274 @@
+//! Middlewares of Traefik, in their order, as words of our routes. One that protects and has no equal here refuses the
+//! requests. Pure.
+
+use std::collections::BTreeMap;
+
+use super::headers::headers;
+use super::redirect::{redirect_regex, redirect_scheme};
+use super::tags::list;
+use crate::import::entry::Options;
+use crate::import::path::{Change, Stripped};
+use crate::import::regex::{percent, substitution};
+use crate::import::route::Draft;
+use crate::text::{clip, parse_duration};
+
+/// The most routes of one alternative.
+const MAX_DRAFTS: usize = 12;
+/// How deep chains may stand in each other.
+const MAX_DEPTH: usize = 8;
+
+/// What middlewares make of the requests of a router.
+pub(super) struct Chain<'a> {
+    pub(super) middlewares: &'a BTreeMap<String, Options>,
+    /// The router serves TLS only.
+    pub(super) tls: bool,
+    pub(super) drafts: Vec<Draft>,
+    /// What to say of the middleware by this name.
+    pub(super) notes: Vec<(String, String)>,
+}
+
+/// What is to be done about a middleware that has no equal here.
+enum Lack {
+    /// The route works without it.
+    Note(String),
+    /// It does not, or it is not protected: Envoy answers so.
+    Refuse(u16, String),
+}
+
+impl Chain<'_> {
+    pub(super) fn follow(&mut self, names: &[String], depth: usize) {
+        for name in names {
+            let local = name
+                .strip_suffix("@consulcatalog")
+                .unwrap_or(name)
+                .to_ascii_lowercase();
+            let lack = match self.middlewares.get(&local) {
+                Some(options) => self.one(options, depth),
+                None if name.contains('@') => Err(Lack::Refuse(
+                    403,
+                    "is declared elsewhere, where it may protect this router".to_owned(),
+                )),
+                None => Err(Lack::Refuse(404, "is not declared by this instance".to_owned())),
+            };
+            match lack {
+                Ok(()) => {}
+                Err(Lack::Note(why)) => self.notes.push((local, why)),
+                Err(Lack::Refuse(status, why)) => {
+                    for draft in self.drafts.iter_mut().filter(|draft| !draft.ended) {
+                        draft.refuse(status);
+                    }
+                    self.notes.push((
+                        local,
+                        format!("{why}: requests that it would get are answered with {status}"),
+                    ));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn one(&mut self, options: &Options, depth: usize) -> Result<(), Lack> {
+        let mut kinds: Vec<&str> = options.keys().filter_map(|key| key.split('.').next()).collect();
+        kinds.dedup();
+        let [kind] = kinds[..] else {
+            return Err(Lack::Refuse(
+                404,
+                format!("is of several kinds: {}", kinds.join(", ")),
+            ));
+        };
+        let get = |name: &str| options.get(&format!("{kind}.{name}")).map(String::as_str);
+        let refuse = |status, why: &str| Err(Lack::Refuse(status, format!("{kind} {why}")));
+        match kind {
+            "stripprefix" => self.strip(&list(get("prefixes").unwrap_or_default())),
+            "addprefix" => {
+                let prefix = get("prefix").unwrap_or_default();
+                self.change(|change| change.add(prefix))
+            }
+            "replacepath" => self.replace("^.*$", &literal(get("path").unwrap_or_default())),
+            "replacepathregex" => {
+                let (find, put) = (
+                    get("regex").unwrap_or_default(),
+                    get("replacement").unwrap_or_default(),
+                );
+                match substitution(put) {
+                    Some(put) => self.replace(find, &put),
+                    None => refuse(404, "replaces by a named group, which is not possible here"),
+                }
+            }
+            "stripprefixregex" => {
+                let regexes = list(get("regex").unwrap_or_default());
+                let [regex] = &regexes[..] else {
+                    return refuse(404, "with several expressions is not possible here");
+                };
+                self.replace(&format!("^(?:{})/?", regex.trim_start_matches('^')), "/")
+            }
+            "redirectscheme" => {
+                let scheme = get("scheme").unwrap_or_default();
+                let permanent = get("permanent") == Some("true");
+                if self.tls && scheme == "https" {
+                    return Ok(());
+                }
+                redirect_scheme(&mut self.drafts, scheme, get("port"), permanent);
+                Ok(())
+            }
+            "redirectregex" => {
+                let permanent = get("permanent") == Some("true");
+                let (regex, to) = (
+                    get("regex").unwrap_or_default(),
+                    get("replacement").unwrap_or_default(),
+                );
+                redirect_regex(&mut self.drafts, regex, to, permanent).map_err(|why| Lack::Refuse(404, why))
+            }
+            "headers" => {
+                let options = options
+                    .iter()
+                    .filter_map(|(key, value)| Some((key.strip_prefix("headers.")?, value)));
+                let (words, ignored) = headers(options, self.tls).map_err(|why| Lack::Refuse(403, why))?;
+                for draft in self.drafts.iter_mut().filter(|draft| !draft.ended) {
+                    draft.words.extend(words.iter().cloned());
+                }
+                if ignored.is_empty() {
+                    return Ok(());
+                }
+                Err(Lack::Note(format!(
+                    "headers without {}",
+                    clip(&ignored.join(", "))
+                )))
+            }
+            "retry" => self.retry(get("attempts"), get("status"), get("timeout")),
+            "chain" if depth >= MAX_DEPTH => refuse(403, "of a chain of a chain does not end"),
+            "chain" => {
+                self.follow(&list(get("middlewares").unwrap_or_default()), depth + 1);
+                Ok(())
+            }
+            "compress" | "buffering" | "inflightreq" | "circuitbreaker" | "errors" | "contenttype"
+            | "grpcweb" | "passtlsclientcert" | "encodedcharacters" => Err(Lack::Note(format!(
+                "{kind} is not imported; the router works without it"
+            ))),
+            "basicauth" | "digestauth" | "forwardauth" => refuse(401, "protects, and is not possible here"),
+            "ratelimit" => refuse(429, "protects, and is not possible here"),
+            "ipallowlist" | "ipwhitelist" => {
+                let status = get("rejectstatuscode").and_then(|code| code.parse().ok());
+                let status = status.filter(|code| (400..600).contains(code)).unwrap_or(403);
+                refuse(status, "protects, and is not possible here")
+            }
+            "plugin" => refuse(403, "may protect, and is not possible here"),
+            _ => refuse(404, "is not known"),
+        }
+    }
+
+    fn change(&mut self, change: impl Fn(&Change) -> Option<Change>) -> Result<(), Lack> {
+        for draft in self.drafts.iter_mut().filter(|draft| !draft.ended) {
+            draft.change = change(&draft.change).ok_or_else(several)?;
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, find: &str, put: &str) -> Result<(), Lack> {
+        self.change(|change| match change {
+            Change::None => Some(Change::Regex {
+                find: find.to_owned(),
+                put: put.to_owned(),
+            }),
+            _ => None,
+        })
+    }
+
+    /// The first prefix that fits, once; a request that has none of them passes unchanged.
+    fn strip(&mut self, prefixes: &[String]) -> Result<(), Lack> {
+        let mut after = Vec::new();
+        for draft in std::mem::take(&mut self.drafts) {
+            if draft.ended {
+                after.push(draft);
+                continue;
+            }
+            let mut rest = true;
+            let mut before: Vec<String> = Vec::new();
+            for prefix in prefixes {
+                let stripped = draft.change.strip(prefix).ok_or_else(several)?;
+                let mut fits = draft.clone();
+                let (change, others) = match stripped {
+                    Stripped::Never => continue,
+                    Stripped::Always(change) => (change, false),
+                    // All that begins with it begins with one before it.
+                    Stripped::If(need, _) if before.iter().any(|other| need.starts_with(other.as_str())) => {
+                        continue;
+                    }
+                    Stripped::If(need, change) => {
+                        before.push(need.clone());
+                        let (narrowed, others) = draft.requests.path.narrowed(&need);
+                        let Some(narrowed) = narrowed else { continue };
+                        fits.requests.path = narrowed.path;
+                        fits.requests
+                            .conditions
+                            .extend(narrowed.url.map(|url| ("url-regex", url)));
+                        (change, others)
+                    }
+                };
+                fits.change = change;
+                fits.add("set-header", format!("x-forwarded-prefix:{}", percent(prefix)));
+                after.push(fits);
+                if !others {
+                    rest = false;
+                    break;
+                }
+            }
+            if rest {
+                after.push(draft);
+            }
+        }
+        self.drafts = after;
+        if self.drafts.len() > MAX_DRAFTS {
+            self.drafts.truncate(MAX_DRAFTS);
+            return Err(Lack::Refuse(
+                404,
+                format!("makes more than {MAX_DRAFTS} routes of one"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn retry(
+        &mut self,
+        attempts: Option<&str>,
+        status: Option<&str>,
+        timeout: Option<&str>,
+    ) -> Result<(), Lack> {
+        let attempts: Option<u32> = attempts.and_then(|attempts| attempts.parse().ok());
+        let Some(attempts) = attempts.filter(|attempts| (1..=11).contains(attempts)) else {
+            return Err(Lack::Note(
+                "retry without a number of attempts from 1 to 11".to_owned(),
+            ));
+        };
+        let statuses: Vec<String> = list(status.unwrap_or_default());
+        let retry = match (attempts - 1, &statuses[..]) {
+            (0, _) => "off".to_owned(),
+            (times, []) => times.to_string(),
+            (times, statuses) => format!("{}:{times}", statuses.join(",")),
+        };
+        let timeout = timeout.filter(|timeout| parse_duration(timeout).is_ok());
+        for draft in self.drafts.iter_mut().filter(|draft| !draft.ended) {
+            draft
+                .words
+                .retain(|(word, _)| !matches!(*word, "retry" | "per-try-timeout"));
+            draft.add("retry", retry.clone());
+            if let Some(timeout) = timeout {
+                draft.add("per-try-timeout", timeout);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn several() -> Lack {
+    Lack::Refuse(
+        404,
+        "changes a path that another one before it has changed in a way that cannot be joined here"
+            .to_owned(),
+    )
+}
+
+/// As it stands in what takes the place of a match.
+fn literal(text: &str) -> String {
+    text.replace('\\', r"\\")
+}

@@ -1,0 +1,130 @@
+//! Tags of Traefik, `traefik.http.routers.R.rule=…`, as routers, services and middlewares. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::import::entry::Options;
+use crate::import::gathered::Gathered;
+
+/// What the tags of one instance declare.
+#[derive(Debug, Default)]
+pub(super) struct Tags {
+    /// `None`: not declared. An error: it is no boolean.
+    pub(super) enable: Option<Result<bool, ()>>,
+    pub(super) canary: bool,
+    pub(super) routers: BTreeMap<String, Router>,
+    pub(super) services: BTreeMap<String, Options>,
+    /// By the path of an option below the name, `stripprefix.prefixes`.
+    pub(super) middlewares: BTreeMap<String, Options>,
+    /// There are keys of TCP or UDP, so there is no router by the name.
+    pub(super) bytes: bool,
+}
+
+/// One router.
+#[derive(Debug, Default)]
+pub(super) struct Router {
+    pub(super) rule: Option<String>,
+    pub(super) priority: Option<i64>,
+    pub(super) entry_points: Vec<String>,
+    pub(super) middlewares: Vec<String>,
+    pub(super) service: Option<String>,
+    pub(super) tls: bool,
+    /// Why it cannot be used at all.
+    pub(super) unusable: Option<String>,
+}
+
+impl Tags {
+    pub(super) fn read(prefix: &str, tags: &[String], gathered: &mut Gathered<'_>) -> Self {
+        let mut read = Self::default();
+        for tag in tags {
+            let Some((key, value)) = tag.split_once('=') else {
+                continue;
+            };
+            let key = key.trim();
+            let Some(path) = key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.')) else {
+                continue;
+            };
+            let path = path.to_ascii_lowercase();
+            let parts: Vec<&str> = path.split('.').collect();
+            if let Err(why) = read.one(&parts, value.trim()) {
+                gathered.note(key, why);
+            }
+        }
+        read
+    }
+
+    fn one(&mut self, parts: &[&str], value: &str) -> Result<(), String> {
+        match parts {
+            ["enable"] => self.enable = Some(boolean(value).ok_or(())),
+            ["consulcatalog", "canary"] => self.canary = boolean(value).ok_or("must be true or false")?,
+            ["consulcatalog", "connect"] if boolean(value) == Some(false) => {}
+            ["consulcatalog", "connect"] => return Err("Connect is not imported; ignored".to_owned()),
+            ["http", "routers", name, option @ ..] => {
+                self.routers
+                    .entry((*name).to_owned())
+                    .or_default()
+                    .one(option, value)?;
+            }
+            ["http", "services", name, "loadbalancer", option @ ..] => {
+                let service = self.services.entry((*name).to_owned()).or_default();
+                service.insert(option.join("."), value.to_owned());
+            }
+            ["http", "middlewares", name, option @ ..] if !option.is_empty() => {
+                let middleware = self.middlewares.entry((*name).to_owned()).or_default();
+                middleware.insert(option.join("."), value.to_owned());
+            }
+            ["tcp" | "udp", ..] => {
+                self.bytes = true;
+                return Err("routers of TCP and UDP are not imported; ignored".to_owned());
+            }
+            ["tls", ..] => return Err("certificates are the operator's; ignored".to_owned()),
+            _ => return Err("not known; ignored".to_owned()),
+        }
+        Ok(())
+    }
+}
+
+impl Router {
+    fn one(&mut self, option: &[&str], value: &str) -> Result<(), String> {
+        match option {
+            ["rule"] => self.rule = Some(value.to_owned()),
+            ["rulesyntax"] if value.eq_ignore_ascii_case("v3") => {}
+            ["rulesyntax"] => {
+                self.unusable = Some("rules of the syntax before v3 are not imported".to_owned());
+            }
+            ["priority"] => {
+                let number = value.parse::<i64>();
+                self.priority = Some(number.map_err(|_| "must be a whole number; ignored".to_owned())?);
+            }
+            ["entrypoints"] => self.entry_points = list(value),
+            ["middlewares"] => self.middlewares = list(value),
+            ["service"] => self.service = Some(value.to_owned()),
+            ["tls"] => self.tls |= boolean(value).ok_or("must be true or false; ignored")?,
+            ["tls", "certresolver" | "options"] | ["tls", "domains", ..] => {
+                self.tls = true;
+                return Err("certificates are the operator's; TLS alone is taken from it".to_owned());
+            }
+            ["tls", domains, ..] if domains.starts_with("domains[") => {
+                self.tls = true;
+                return Err("certificates are the operator's; TLS alone is taken from it".to_owned());
+            }
+            ["observability", ..] => {}
+            _ => return Err("not known; ignored".to_owned()),
+        }
+        Ok(())
+    }
+}
+
+/// As Go reads one.
+pub(super) fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// Values between commas.
+pub(super) fn list(text: &str) -> Vec<String> {
+    let parts = text.split(',').map(str::trim);
+    parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
