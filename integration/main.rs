@@ -55,3 +55,4 @@ mod tls;
 mod unhealthy;
 mod union;
 mod upstream;
+mod views;

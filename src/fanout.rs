@@ -11,6 +11,7 @@ mod large;
 mod rejections;
 mod status;
 mod subscriber;
+mod views;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -151,7 +152,8 @@ impl Fanout {
         let shared = &mut *guard;
         let (next, changed) = shared.generation.apply(&mut shared.names, encoded);
         let first = self.current.load().is_none();
-        if !first && changed.iter().all(|(_, names)| names.is_empty()) {
+        let ruled = !Arc::ptr_eq(next.rules(), shared.generation.rules());
+        if !first && !ruled && changed.iter().all(|(_, names)| names.is_empty()) {
             return (shared.generation.clone(), false);
         }
         for (kind, names) in changed.iter() {
@@ -166,6 +168,12 @@ impl Fanout {
         let old = std::mem::replace(&mut shared.generation, next.clone());
         // Stored before a stream is woken: one that takes its pending changes afterwards sees at least this.
         let current = self.current.swap(Some(next.clone()));
+        if ruled {
+            // Each looks up the view that it has now.
+            for subscriber in shared.subscribers.iter().flatten() {
+                subscriber.put(since, |_| {});
+            }
+        }
         shared.notify(&changed, since);
         drop(guard);
         drop((old, current));
@@ -342,13 +350,18 @@ impl Shared {
     /// Adds each changed name to the pending changes of the streams that subscribe to it.
     fn notify(&self, changed: &Changed, since: Instant) {
         for (kind, names) in changed.iter().filter(|(_, names)| !names.is_empty()) {
+            let mut concerned = views::Concerned::new(self, kind, names);
             for stream in self.index.wildcards(kind) {
-                if let Some(subscriber) = self.subscriber(stream) {
-                    subscriber.put(since, |changed| *changed.get_mut(kind) |= names);
+                let mine = concerned.by(stream);
+                if let Some(subscriber) = self.subscriber(stream).filter(|_| !mine.is_empty()) {
+                    subscriber.put(since, |changed| *changed.get_mut(kind) |= mine);
                 }
             }
             for name in names {
                 for stream in self.index.named(kind, name) {
+                    if !concerned.by(stream).contains(name) {
+                        continue;
+                    }
                     if let Some(subscriber) = self.subscriber(stream) {
                         subscriber.put(since, |changed| {
                             changed.get_mut(kind).insert(name);

@@ -89,6 +89,7 @@ pub(crate) const GROUPS: &[Group] = &[
             "odd",
             "ports",
             "tls",
+            "views",
         ],
     ),
     Group::new(

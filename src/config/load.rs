@@ -13,6 +13,7 @@ use crate::model::service::check_name;
 use crate::model::{LocalityRule, Policy};
 
 use super::external;
+use super::fleets;
 use super::formats::Formats;
 use super::layers::opened;
 use super::reader::{Mistake, Section, named};
@@ -174,6 +175,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         listeners::serves(listener, &mut exposures);
     }
     let externals = external::read(&mut root, &exposures);
+    let fleets = fleets::read(&mut root);
     if xds.listen == admin.listen && xds.listen.port() != 0 {
         root.mistake(
             "admin.listen",
@@ -199,6 +201,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         listeners: listeners?,
         tls,
         externals,
+        fleets,
     })
 }
 

@@ -4,6 +4,7 @@
 //! Layers, weakest first: defaults, the file, `XDS_BRIDGE__SECTION__KEY` variables.
 
 mod external;
+mod fleets;
 mod formats;
 mod layers;
 mod listeners;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use crate::model::Network;
 
 pub use crate::model::listener::{AccessLog, Bind, Listener, ListenerTls};
-pub use crate::model::network::{Clusters, Dns, Exposure, External, Owner};
+pub use crate::model::network::{Clusters, Dns, Exposure, External, Fleet, Owner};
 pub use crate::model::overrides::Overrides;
 pub use crate::model::policy::OnAllUnhealthy;
 pub use formats::{Condition, Field, Format, Named, PRESETS, Pattern, Scheme, Value};
@@ -63,6 +64,8 @@ pub struct Config {
     pub tls: BTreeMap<Arc<str>, SecretFiles>,
     /// `[external.NAME]`
     pub externals: BTreeMap<Arc<str>, External>,
+    /// `[fleets.NAME]`
+    pub fleets: BTreeMap<Arc<str>, Fleet>,
 }
 
 impl Config {
@@ -75,6 +78,7 @@ impl Config {
             exposures: self.exposures.clone(),
             listeners: self.listeners.clone(),
             externals: self.externals.clone(),
+            fleets: self.fleets.clone(),
         }
     }
 }

@@ -47,8 +47,10 @@ use crate::clock;
 use crate::fanout::Fanout;
 use crate::metrics::Metrics;
 use crate::model::{Event, Network};
+use crate::plan::views::rules;
 use crate::plan::{Decisions, Planner};
 use crate::translate::Translator;
+use crate::xds::ViewRules;
 
 /// Events of sources that wait for the hub; a source that is faster waits itself. One: a change may hold a hundred
 /// thousand instances.
@@ -75,6 +77,8 @@ pub struct Hub {
     log: Log,
     gauges: Gauges,
     fleets: FleetWatch,
+    /// Which fleets have which view of the services.
+    views: Arc<ViewRules>,
     probes: Probes,
     overview: watch::Sender<Overview>,
 }
@@ -127,6 +131,7 @@ impl Hub {
             began,
             catalog,
             sources,
+            views: Arc::new(rules(&network)),
             planner: Planner::new(network.clone()),
             translator: Translator::new(network),
             fanout,

@@ -39,6 +39,7 @@ impl Hub {
         // One by one: at the start a second copy of all services would be the peak of memory.
         let mut encoded = Encoded::with_capacity(steps.len());
         self.translator.translate(steps, |update| encoded.push(&update));
+        encoded.set_rules(self.views.clone());
         let (generation, changed) = self.fanout.publish_encoded(encoded, since);
         if !std::mem::replace(&mut self.ready, true) {
             tracing::info!(

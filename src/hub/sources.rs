@@ -8,6 +8,7 @@ use super::{Hub, fleets};
 use crate::catalog::Settings;
 use crate::clock;
 use crate::model::{GuardRule, Network};
+use crate::plan::views::rules;
 
 /// What the hub has to know of a source.
 #[derive(Clone, Debug)]
@@ -111,6 +112,7 @@ impl Hub {
         self.fanout.expect_fleets(fleets::expected(&network));
         let exposures = network.exposures.keys().cloned().collect();
         let touched = self.catalog.set_exposures(exposures, self.now());
+        self.views = Arc::new(rules(&network));
         self.planner.set_network(network.clone());
         self.translator.set_network(network);
         self.uncounted |= touched.issues;

@@ -36,6 +36,8 @@ pub enum Key {
     IdleTimeout,
     /// `all-unhealthy`
     AllUnhealthy,
+    /// `needs`
+    Needs,
     /// `locality`
     Locality,
     /// `lb`

@@ -39,7 +39,7 @@ pub use key::Key;
 pub use keys::Spelling;
 pub use listener::{AccessLog, Bind, Listener, ListenerTls, LogFormat, LogTarget, Tracing, Traffic};
 pub use locality::LocalityRule;
-pub use network::{Clusters, Dns, Exposure, External, Network, Owner};
+pub use network::{Clusters, Dns, Exposure, External, Fleet, Network, Owner};
 pub use overrides::Overrides;
 pub use path::Paths;
 pub use policy::{Expose, InstanceKeys, OnAllUnhealthy, Policy, Protocol, State};

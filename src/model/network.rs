@@ -24,6 +24,17 @@ pub struct Network {
     pub listeners: BTreeMap<Arc<str>, Listener>,
     /// What no registry knows, by name.
     pub externals: BTreeMap<Arc<str>, External>,
+    /// Fleets that see a part of the services, by name or pattern.
+    pub fleets: BTreeMap<Arc<str>, Fleet>,
+}
+
+/// What the Envoys of a fleet see: `[fleets.NAME]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// These services: names, or how names begin.
+    pub services: Vec<String>,
+    /// The service of the fleet's name, and those that it declares to call.
+    pub needs: bool,
 }
 
 /// A service that no registry knows: `[external.NAME]`.
@@ -64,6 +75,7 @@ impl Default for Network {
             exposures: BTreeMap::from([("internal".into(), Exposure::internal())]),
             listeners: BTreeMap::new(),
             externals: BTreeMap::new(),
+            fleets: BTreeMap::new(),
         }
     }
 }

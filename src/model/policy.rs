@@ -39,6 +39,8 @@ pub struct Policy {
     pub idle_timeout: Option<Duration>,
     /// `all-unhealthy`
     pub all_unhealthy: Option<OnAllUnhealthy>,
+    /// `needs`: services by name; sorted.
+    pub needs: Option<Vec<Arc<str>>>,
     /// `locality`
     pub locality: Option<LocalityRule>,
     /// `lb`, `health-check` and the others of its cluster.

@@ -5,6 +5,7 @@
 
 pub mod callees;
 pub mod claims;
+mod conflicts;
 mod hosts;
 mod imported;
 pub mod owners;
@@ -14,6 +15,7 @@ mod remembered;
 mod slips;
 mod standing;
 mod step;
+pub mod views;
 
 pub use claims::{Claim, Claimed, claims};
 pub use planner::{Explained, Planner};

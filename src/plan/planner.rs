@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use super::callees::{has_api_listener, stopped, variants};
 use super::claims::Relation;
+use super::conflicts::disagreement;
 use super::hosts::{Hosts, Touched};
 use super::slips::slips;
 use super::standing::{News, Standing};
 use super::step::{Key, Owned, Planned, Step};
+use super::views::Views;
 use super::{Claim, Claimed, Decisions, claims};
 use crate::catalog::Catalog;
 use crate::model::{Conflict, Effective, External, Issue, Network, Policy, Service};
@@ -26,6 +28,8 @@ pub struct Planner {
     /// What services declared until now, and what stays of those that have gone.
     standing: Standing,
     hosts: Hosts,
+    /// Who sees them.
+    views: Views,
     /// Services whose versions disagree, with a sentence about each key.
     conflicts: BTreeMap<Arc<str>, Vec<Issue>>,
     /// With failing instances and no healthy one.
@@ -140,6 +144,7 @@ impl Planner {
     pub fn new(network: Arc<Network>) -> Self {
         Self {
             standing: Standing::new(network.clusters.keep_routes),
+            views: Views::new(&network),
             network,
             services: BTreeMap::new(),
             hosts: Hosts::default(),
@@ -161,6 +166,7 @@ impl Planner {
     /// Plans for this network from now on. The next plan looks at all services again.
     pub fn set_network(&mut self, network: Arc<Network>) {
         self.standing.set_keep(network.clusters.keep_routes);
+        self.views.renew(&network);
         self.network = network;
         self.renewed = true;
     }
@@ -296,28 +302,30 @@ impl Planner {
         let network = self.network.clone();
         let mut others: BTreeSet<Arc<str>> = remembered.chain(planned).cloned().collect();
         others.extend(network.externals.keys().filter(|_| first || renewed).cloned());
+        let mut fresh: BTreeSet<&Arc<str>> = BTreeSet::new();
         for name in touched.union(&others) {
-            if let Some(external) = network.externals.get(name) {
-                let registered = catalog.service_after(name, None);
-                let registered = registered.is_some_and(|service| !service.instances.is_empty());
-                self.external(name, external, registered, &mut steps, &mut hosts);
-                continue;
+            fresh.extend((!self.services.contains_key(name)).then_some(name));
+            self.look_at(name, catalog, now, &mut steps, &mut hosts);
+        }
+        let mut seen = Vec::new();
+        for (service, audience) in self.views.settle() {
+            // Its resources and its part of routes are for others now.
+            if let Some(known) = self.services.get_mut(&service) {
+                let all = known.claimed.claims.iter();
+                hosts.extend(all.map(|c| (c.exposure.clone(), c.host.as_str().into())));
+                if !fresh.contains(&service) {
+                    known.owned.forget();
+                    self.look_at(&service, catalog, now, &mut steps, &mut hosts);
+                }
             }
-            let found = catalog.service_after(name, self.standing.elected(name));
-            let service = self.standing.follow(name, found, now);
-            let service = service.map(|service| Arc::new(self.network.overrides.apply(service)));
-            self.note_conflicts(name, service.as_ref().map_or(&[], |service| &service.conflicts));
-            let is = |state: fn(&Service) -> bool| service.as_deref().is_some_and(state);
-            self.all_unhealthy.note(name, is(Service::all_unhealthy));
-            self.all_off.note(name, is(Service::all_off));
-            match service {
-                Some(service) => self.follow(&service, &mut steps, &mut hosts),
-                None => self.forgotten(name, &mut steps, &mut hosts),
-            }
+            seen.push(Step::Seen { service, audience });
         }
         if first {
             hosts.extend(self.hosts.all());
         }
+        // Before what is for them.
+        seen.append(&mut steps);
+        let mut steps = seen;
         for (exposure, host) in hosts {
             let claims =
                 |service: &Arc<str>| self.services.get(service).map_or(&[][..], |s| &s.claimed.claims);
@@ -333,6 +341,35 @@ impl Planner {
             });
         }
         steps
+    }
+
+    /// What one service is now.
+    fn look_at(
+        &mut self,
+        name: &Arc<str>,
+        catalog: &Catalog,
+        now: Duration,
+        steps: &mut Vec<Step>,
+        hosts: &mut Touched,
+    ) {
+        let network = self.network.clone();
+        if let Some(external) = network.externals.get(name) {
+            let registered = catalog.service_after(name, None);
+            let registered = registered.is_some_and(|service| !service.instances.is_empty());
+            self.external(name, external, registered, steps, hosts);
+            return;
+        }
+        let found = catalog.service_after(name, self.standing.elected(name));
+        let service = self.standing.follow(name, found, now);
+        let service = service.map(|service| Arc::new(self.network.overrides.apply(service)));
+        self.note_conflicts(name, service.as_ref().map_or(&[], |service| &service.conflicts));
+        let is = |state: fn(&Service) -> bool| service.as_deref().is_some_and(state);
+        self.all_unhealthy.note(name, is(Service::all_unhealthy));
+        self.all_off.note(name, is(Service::all_off));
+        match service {
+            Some(service) => self.follow(&service, steps, hosts),
+            None => self.forgotten(name, steps, hosts),
+        }
     }
 
     fn follow(&mut self, service: &Arc<Service>, steps: &mut Vec<Step>, hosts: &mut Touched) {
@@ -351,6 +388,7 @@ impl Planner {
         if service.instances.is_empty() && service.kept.is_none() {
             documents_alone(&mut claimed);
         }
+        self.views.note(name, &service.policy, &claimed.claims);
         if service.kept.is_some() {
             // Its claims are as before; whether others may have its requests changes with time.
             let all = known.claimed.claims.iter();
@@ -403,6 +441,7 @@ impl Planner {
                 "the name is that of a section [external] in bridge.toml: its instances get no requests";
             claimed.issues.push(Issue::warning(&**name, reason));
         }
+        self.views.note(name, &external.policy, &claimed.claims);
         let known = self.services.entry(name.clone()).or_default();
         known.owned.replace(planned, steps);
         if known.claimed != claimed {
@@ -417,6 +456,7 @@ impl Planner {
         let Some(mut known) = self.services.remove(name) else {
             return;
         };
+        self.views.remove(name);
         known.owned.replace(Vec::new(), steps);
         self.hosts.replace(name, &known.claimed.claims, &[], hosts);
         self.news = true;
@@ -444,27 +484,4 @@ fn documents_alone(claimed: &mut Claimed) {
     for claim in &mut claimed.claims {
         (claim.documented, claim.kept) = (false, Some(Duration::ZERO));
     }
-}
-
-/// The sentence about a key that instances declare differently.
-fn disagreement(service: &str, conflict: &Conflict) -> Issue {
-    let version = |version: &Arc<str>| match &**version {
-        "" => "(none)".to_owned(),
-        version => version.to_owned(),
-    };
-    let Conflict { key, winner, losers } = conflict;
-    let reason = if *losers == [winner.clone()] {
-        format!(
-            "{key}: instances of version {} declare different values: the most common one is in force",
-            version(winner)
-        )
-    } else {
-        let losers: Vec<String> = losers.iter().map(version).collect();
-        format!(
-            "{key}: versions declare different values: that of {} is in force, not that of {}",
-            version(winner),
-            losers.join(", ")
-        )
-    };
-    Issue::warning(service, reason)
 }

@@ -153,7 +153,7 @@ impl Scene {
                 Step::Put(cluster @ (Planned::Cluster(..) | Planned::External(..))) => {
                     outcome.clusters.insert(cluster.key(), cluster);
                 }
-                Step::Put(_) | Step::Remove(_) => {}
+                Step::Put(_) | Step::Remove(_) | Step::Seen { .. } => {}
                 Step::Host {
                     exposure,
                     host,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::claims::Claim;
 use crate::model::{ClusterSettings, External, LocalityRule, OnAllUnhealthy, Service};
-use crate::xds::{Client, Kind};
+use crate::xds::{Audience, Client, Kind};
 
 /// One thing to publish.
 #[derive(Clone, Debug)]
@@ -13,6 +13,13 @@ pub enum Step {
     Put(Planned),
     /// A resource is owned by nobody any more.
     Remove(Key),
+    /// Only these fleets with a view see a service, from here on; `None`: it is gone, or everybody sees it.
+    Seen {
+        /// Whose resources, and whose part of routes.
+        service: Arc<str>,
+        /// Who sees it.
+        audience: Option<Arc<Audience>>,
+    },
     /// The claims that count on one host of an exposure, the most specific first. None: the host is gone.
     Host {
         /// The exposure's name.
@@ -119,6 +126,13 @@ impl Owned {
     /// What they are called.
     pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
         self.0.iter().map(|(key, _)| key)
+    }
+
+    /// Each is to be made again, whatever it was made of.
+    pub(super) fn forget(&mut self) {
+        for (_, inputs) in &mut self.0 {
+            *inputs = None;
+        }
     }
 
     /// The service owns these now, and nothing else: what that changes.

@@ -14,7 +14,7 @@ use envoy_types::pb::google::protobuf::UInt32Value;
 
 use super::endpoints::{Groups, Standing, Tier, reported};
 use crate::model::{Instance, LocalityRule, OnAllUnhealthy, Service};
-use crate::xds::{Client, Local, Place, Version};
+use crate::xds::{By, Client, Local, Version, Viewer};
 
 /// What all requests are in parts.
 const ALL: u64 = 1_000_000;
@@ -55,8 +55,14 @@ impl Local for Near {
         Version::of(&inputs)
     }
 
-    fn body(&self, place: &Place, client: Client) -> Vec<u8> {
-        self.body_for((&place.region, &place.zone), client)
+    fn by(&self) -> By {
+        By::Place
+    }
+
+    fn body(&self, viewer: &Viewer) -> Vec<u8> {
+        let place = viewer.place.as_deref();
+        let place = place.map_or(("", ""), |place| (&*place.region, &*place.zone));
+        self.body_for(place, viewer.client)
     }
 }
 

@@ -15,7 +15,7 @@ use super::tcp::Connections;
 use super::{grpc, grpc::too_large};
 use crate::model::{Issue, Network, Place, Secret, Secrets, Traffic};
 use crate::plan::{Key, Planned, Step};
-use crate::xds::{Client, Draft, Kind, Reach, Update};
+use crate::xds::{Audience, Client, Draft, Kind, Reach, Update};
 
 /// Makes Envoy's messages of what is planned.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct Translator {
     exposures: BTreeMap<Arc<str>, Hosts>,
     /// Who has which connections, by exposure.
     connections: BTreeMap<Arc<str>, Connections>,
+    /// Who sees which service, where not everybody does.
+    audiences: BTreeMap<Arc<str>, Arc<Audience>>,
     /// Services whose endpoints gRPC's clients cannot receive, with a sentence about it.
     oversized: BTreeMap<Arc<str>, Issue>,
     /// These have changed.
@@ -47,6 +49,7 @@ impl Translator {
             network,
             exposures: BTreeMap::new(),
             connections: BTreeMap::new(),
+            audiences: BTreeMap::new(),
             oversized: BTreeMap::new(),
             news: false,
             published: BTreeSet::new(),
@@ -117,7 +120,14 @@ impl Translator {
         self.secrets_changed(renewed, &mut make);
         for step in steps {
             match step {
-                Step::Put(planned) => make(self.put(&planned)),
+                Step::Seen { service, audience } => match audience {
+                    Some(audience) => drop(self.audiences.insert(service, audience)),
+                    None => drop(self.audiences.remove(&service)),
+                },
+                Step::Put(planned) => {
+                    let update = self.put(&planned);
+                    make(self.within_views(&planned.key().name, update));
+                }
                 Step::Remove(Key { kind, client, name }) => {
                     if (kind, client) == (Kind::Endpoints, Client::Envoy) {
                         self.note_size(&name, None);
@@ -140,7 +150,8 @@ impl Translator {
                         continue;
                     }
                     let hosts = self.exposures.entry(exposure.clone()).or_default();
-                    hosts.set(&host, &claims);
+                    let has_views = !network.fleets.is_empty();
+                    hosts.set(&host, &claims, has_views.then_some(&self.audiences));
                     exposures.insert(exposure);
                 }
                 Step::Host { .. } => {} // of an exposure that is gone, with its route configurations
@@ -165,12 +176,12 @@ impl Translator {
             let hosts = self.exposures.entry(exposure.clone()).or_default();
             for (name, reach) in configurations(&network, exposure) {
                 let listener = network.listeners.get(name);
-                make(Update::Put(hosts.draft(
-                    name,
-                    reach,
-                    listener.and_then(|l| l.http3),
-                )));
+                let http3 = listener.and_then(|l| l.http3);
+                let mut draft = hosts.draft(name, reach, http3);
+                draft.local = (!network.fleets.is_empty()).then(|| hosts.cut(&draft, http3));
+                make(Update::Put(draft));
             }
+            hosts.cut_is_made();
         }
     }
 
@@ -190,6 +201,26 @@ impl Translator {
     /// Whether [`Self::issues`] has changed since this was last asked.
     pub const fn take_news(&mut self) -> bool {
         std::mem::replace(&mut self.news, false)
+    }
+
+    /// The same, for those only who see the service.
+    fn within_views(&self, service: &Arc<str>, update: Update) -> Update {
+        let Some(audience) = self.audiences.get(service) else {
+            return update;
+        };
+        let within = |draft: Draft| Draft {
+            reach: match draft.reach {
+                Reach::All => Reach::Views(audience.clone()),
+                Reach::ByName => Reach::NamedInViews(audience.clone()),
+                other => other,
+            },
+            ..draft
+        };
+        match update {
+            Update::Put(draft) => Update::Put(within(draft)),
+            Update::PutFor(client, draft) => Update::PutFor(client, within(draft)),
+            other => other,
+        }
     }
 
     fn put(&mut self, planned: &Planned) -> Update {

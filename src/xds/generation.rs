@@ -1,6 +1,7 @@
 //! One immutable state of all resources. The next one shares all that did not change.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use super::resource::{Draft, Reach, Resource};
 use super::table::Table;
 use super::update::{Encoded, EncodedUpdate, Update};
 use super::variant::Variant;
+use super::view::{Concern, View, ViewRules};
 use super::viewer::Viewer;
 
 /// The content that makes a client of gRPC stop using a resource which is gone, where removing it does not:
@@ -38,7 +40,13 @@ pub struct Generation {
     stand_ins: Arc<StandIns>,
     /// How many contents depend on where a client is.
     locals: usize,
+    /// Which fleets have which view.
+    rules: Arc<ViewRules>,
+    /// Whom the names that this generation changed concern, where that is not everybody.
+    concerns: Arc<Concerns>,
 }
+
+type Concerns = HashMap<(Kind, NameId), Concern>;
 
 /// Fleet, type and name → the content in place of the present one.
 type StandIns = HashMap<(Arc<str>, Kind, NameId), Arc<Resource>>;
@@ -59,6 +67,10 @@ impl Generation {
             ..self.clone()
         };
         let mut changed = Changed::default();
+        let mut concerns = Concerns::new();
+        if let Some(rules) = encoded.rules {
+            next.rules = rules;
+        }
         let (hints, mut place) = (encoded.hints, 0);
         for update in encoded.updates {
             let at = place;
@@ -109,9 +121,22 @@ impl Generation {
             if client == Client::Envoy {
                 next.keep(kind, id, resource.is_some(), names);
             }
+            if !next.rules.is_empty() {
+                let old = next.table(client, kind).get(id);
+                let concern = Resource::concern(old.map(|old| &**old), resource.as_deref());
+                match concerns.entry((kind, id)) {
+                    Entry::Occupied(mut place) => {
+                        let all = place.get_mut();
+                        all.others |= concern.others;
+                        all.views.extend(concern.views);
+                    }
+                    Entry::Vacant(place) => drop(place.insert(concern)),
+                }
+            }
             next.table_mut(client, kind).set(id, resource);
             changed.get_mut(kind).insert(id);
         }
+        next.concerns = Arc::new(concerns);
         (next, changed)
     }
 
@@ -275,6 +300,28 @@ impl Generation {
         Some((own.unwrap_or(present), own.is_some()))
     }
 
+    /// Which fleets have which view.
+    #[must_use]
+    pub const fn rules(&self) -> &Arc<ViewRules> {
+        &self.rules
+    }
+
+    /// Of the names of a type that this generation changed, those that concern clients of a fleet with this view.
+    #[must_use]
+    pub fn concerning(
+        &self,
+        kind: Kind,
+        names: &RoaringBitmap,
+        view: Option<&View>,
+        fleet: &str,
+    ) -> RoaringBitmap {
+        let concerns = |id: &NameId| {
+            let concern = self.concerns.get(&(kind, *id));
+            concern.is_none_or(|concern| concern.is_for(view, fleet))
+        };
+        names.iter().filter(concerns).collect()
+    }
+
     /// Whether some resource depends on where a client is.
     #[must_use]
     pub const fn has_locals(&self) -> bool {
@@ -305,14 +352,7 @@ impl Generation {
 
     /// Everything of a type that `*` holds and a client of this fleet may see.
     pub(super) fn in_wildcard(&self, kind: Kind, viewer: &Viewer) -> RoaringBitmap {
-        let table = self.tables.get(kind);
-        let mut all = table.open().clone();
-        let admitted = table.narrow().iter().filter(|id| {
-            let resource = table.get(*id);
-            resource.is_some_and(|resource| resource.reach.admits(&viewer.fleet))
-        });
-        all.extend(admitted);
-        all
+        self.tables.get(kind).in_wildcard(viewer)
     }
 
     /// How many resources of a type there are.

@@ -1,20 +1,43 @@
-//! A resource whose content depends on where a client is: how it is made is part of the resource, and each content is
-//! made when the first client of a place needs it, once for all of them.
+//! A resource whose content depends on where a client is, or on what it may see: how it is made is part of the
+//! resource, and each content is made when the first client needs it, once for all like it.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use super::client::Client;
-use super::place::Place;
 use super::version::Version;
+use super::view::Audience;
+use super::viewer::Viewer;
 
-/// How the contents of one resource are made. Pure: the same for the same place and client.
+/// What the contents of a resource differ by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The place of the client, and which implementation it is.
+    Place,
+    /// The view of the client.
+    View,
+}
+
+/// How the contents of one resource are made. Pure: the same for clients that are equal in what they differ by.
 pub trait Local: fmt::Debug + Send + Sync {
     /// Of all that the contents are made of: where it is equal, each content is.
     fn inputs(&self) -> Version;
 
-    /// The encoded message as a client of this place gets it.
-    fn body(&self, place: &Place, client: Client) -> Vec<u8>;
+    /// What they differ by: clients that have none of it get the usual content.
+    fn by(&self) -> By;
+
+    /// The encoded message as this client gets it.
+    fn body(&self, viewer: &Viewer) -> Vec<u8>;
+
+    /// By view: in which views the content is another one than before.
+    fn concerns(&self) -> Option<Arc<Audience>> {
+        None
+    }
+
+    /// By view: whether anything is for this fleet by its name.
+    fn knows(&self, _fleet: &str) -> bool {
+        false
+    }
 }
 
 /// The contents that were made so far.
@@ -26,12 +49,20 @@ pub(super) struct Locals<R> {
 }
 
 /// One content, and the next one. A list, because few of the places that there are call a service; it is as long as
-/// [`super::place::MAX_PLACES`] and the kinds of clients allow.
+/// [`super::place::MAX_PLACES`] and the kinds of clients allow, or as there are views.
 #[derive(Debug)]
 struct Made<R> {
-    of: (u8, Client),
+    of: Which,
     resource: Arc<R>,
     next: OnceLock<Box<Self>>,
+}
+
+/// Which of the contents.
+#[derive(Debug, PartialEq, Eq)]
+enum Which {
+    Place(u8, Client),
+    /// The rule, and the fleet where anything is for it by name.
+    View(Arc<str>, Option<Arc<str>>),
 }
 
 impl<R> Locals<R> {
@@ -47,22 +78,47 @@ impl<R> Locals<R> {
         self.inputs
     }
 
-    /// The content for such a client, encoded when it is first asked for.
-    pub(super) fn get(&self, place: &Place, client: Client, encode: impl Fn(Vec<u8>) -> R) -> &Arc<R> {
-        let of = (place.number(), client);
+    pub(super) fn make(&self) -> &dyn Local {
+        &*self.make
+    }
+
+    /// The content for this client, encoded when it is first asked for; `None`: the usual one.
+    pub(super) fn get(&self, viewer: &Viewer, encode: impl Fn(Vec<u8>) -> R) -> Option<&Arc<R>> {
+        let of = match self.make.by() {
+            By::Place => Which::Place(viewer.place.as_ref()?.number(), viewer.client),
+            By::View => {
+                let view = viewer.view.as_ref()?;
+                let is_known = view.own && self.make.knows(&viewer.fleet);
+                Which::View(view.section.clone(), is_known.then(|| viewer.fleet.clone()))
+            }
+        };
         let mut slot = &self.first;
         loop {
             let made = slot.get_or_init(|| {
                 Box::new(Made {
-                    of,
-                    resource: Arc::new(encode(self.make.body(place, client))),
+                    resource: Arc::new(encode(self.make.body(viewer))),
+                    // A fleet that nothing is for has the content of its rule: the same for all of these.
+                    of: match &of {
+                        Which::Place(place, client) => Which::Place(*place, *client),
+                        Which::View(section, fleet) => Which::View(section.clone(), fleet.clone()),
+                    },
                     next: OnceLock::new(),
                 })
             });
             if made.of == of {
-                return &made.resource;
+                return Some(&made.resource);
             }
             slot = &made.next;
+        }
+    }
+}
+
+/// One by one: a long list would take the stack.
+impl<R> Drop for Locals<R> {
+    fn drop(&mut self) {
+        let mut next = self.first.take();
+        while let Some(mut made) = next {
+            next = made.next.take();
         }
     }
 }
@@ -86,8 +142,13 @@ mod tests {
             Version(self.0.into())
         }
 
-        fn body(&self, place: &Place, client: Client) -> Vec<u8> {
-            format!("{} {} {client:?}", place.zone, self.0).into_bytes()
+        fn by(&self) -> By {
+            By::Place
+        }
+
+        fn body(&self, viewer: &Viewer) -> Vec<u8> {
+            let zone = &viewer.place.as_ref().unwrap().zone;
+            format!("{zone} {} {:?}", self.0, viewer.client).into_bytes()
         }
     }
 

@@ -9,6 +9,7 @@ use super::local::{Local, Locals};
 use super::names::NameId;
 use super::variant::Variant;
 pub use super::version::Version;
+use super::view::{Audience, Concern, Seen};
 use super::viewer::Viewer;
 use super::wire;
 
@@ -21,22 +22,43 @@ pub enum Reach {
     ByName,
     /// Only these fleets.
     Fleets(Arc<[Arc<str>]>),
+    /// Clients without a view, and these views.
+    Views(Arc<Audience>),
+    /// The same, and each has to name it.
+    NamedInViews(Arc<Audience>),
 }
 
 impl Reach {
-    /// Whether a client of this fleet may have it.
+    /// Whether this client may have it.
     #[must_use]
-    pub fn admits(&self, fleet: &str) -> bool {
+    pub fn admits(&self, viewer: &Viewer) -> bool {
         match self {
             Self::All | Self::ByName => true,
-            Self::Fleets(fleets) => fleets.iter().any(|f| **f == *fleet),
+            Self::Fleets(fleets) => fleets.contains(&viewer.fleet),
+            Self::Views(audience) | Self::NamedInViews(audience) => {
+                let view = viewer.view.as_ref();
+                view.is_none_or(|view| audience.admits(view, &viewer.fleet))
+            }
         }
     }
 
     /// Whether `*` holds it.
     #[must_use]
     pub const fn in_wildcard(&self) -> bool {
-        !matches!(self, Self::ByName)
+        !matches!(self, Self::ByName | Self::NamedInViews(_))
+    }
+
+    /// Whether it depends on nothing but views.
+    const fn is_for_views(&self) -> bool {
+        matches!(self, Self::All | Self::Views(_))
+    }
+
+    /// The views that it is in; `None`: all.
+    pub(super) const fn audience(&self) -> Option<&Arc<Audience>> {
+        match self {
+            Self::Views(audience) | Self::NamedInViews(audience) => Some(audience),
+            Self::All | Self::ByName | Self::Fleets(_) => None,
+        }
     }
 }
 
@@ -95,12 +117,9 @@ impl Resource {
 
     /// The resource as this client gets it.
     pub(super) fn seen_by<'r>(this: &'r Arc<Self>, kind: Kind, viewer: &Viewer) -> &'r Arc<Self> {
-        match (&this.locals, &viewer.place) {
-            (Some(locals), Some(place)) => {
-                locals.get(place, viewer.client, |body| Self::instead(this, kind, &body))
-            }
-            _ => this,
-        }
+        let locals = this.locals();
+        let own = locals.and_then(|l| l.get(viewer, |body| Self::instead(this, kind, &body)));
+        own.unwrap_or(this)
     }
 
     /// Another content of the same resource.
@@ -118,6 +137,40 @@ impl Resource {
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let inputs = |resource: &Self| resource.locals().map(Locals::inputs);
         self.version == other.version && self.reach == other.reach && inputs(self) == inputs(other)
+    }
+
+    /// Whom it concerns that a resource is not what it was.
+    pub(super) fn concern(old: Option<&Self>, new: Option<&Self>) -> Concern {
+        let cut = |resource: &Self| {
+            let make = resource.locals().map(Locals::make);
+            make.and_then(Local::concerns)
+        };
+        let (Some(old), Some(new)) = (old, new) else {
+            let one = old.or(new).and_then(|one| one.reach.audience().cloned());
+            return Concern {
+                others: true,
+                views: vec![Seen::By(one)],
+            };
+        };
+        let audience = |resource: &Self| resource.reach.audience().cloned();
+        let inputs = |resource: &Self| resource.locals().map(Locals::inputs);
+        let is_other = old.version != new.version || inputs(old) != inputs(new);
+        match (cut(new), cut(old)) {
+            (Some(views), Some(_)) if old.reach == new.reach => Concern {
+                others: old.version != new.version,
+                views: vec![Seen::By(Some(views))],
+            },
+            (Some(_), _) | (_, Some(_)) => Concern::all(),
+            _ if is_other => Concern {
+                others: true,
+                views: vec![Seen::By(audience(old)), Seen::By(audience(new))],
+            },
+            _ if old.reach.is_for_views() && new.reach.is_for_views() => Concern {
+                others: false,
+                views: vec![Seen::ByOneOf(audience(old), audience(new))],
+            },
+            _ => Concern::all(),
+        }
     }
 
     /// The resource by which Envoy learns that there is none of this name; see `removal.rs`.

@@ -20,6 +20,7 @@ use super::resource::Version;
 use super::subscription::Subscription;
 use super::subscription::parts::Flight;
 use super::variant::Variant;
+use super::view::ViewRules;
 use super::viewer::Viewer;
 
 mod delta;
@@ -121,6 +122,8 @@ pub struct Stream {
     node: Option<Arc<Node>>,
     /// Once it has sent its node.
     viewer: Arc<Viewer>,
+    /// By which its view was found.
+    rules: Arc<ViewRules>,
     types: PerKind<Subscription>,
     nonce: u64,
     /// Clusters were requested before endpoints: the client is not stuck in warming (rule 41).
@@ -137,6 +140,7 @@ impl Stream {
             limits,
             node: None,
             viewer: Arc::default(),
+            rules: Arc::default(),
             types: PerKind::default(),
             nonce: 0,
             clusters_first: false,
@@ -296,6 +300,7 @@ impl Stream {
         node: Option<Node>,
         type_url: &str,
         names: &mut Names,
+        generation: &Generation,
     ) -> Result<Option<Kind>, Refusal> {
         if self.node.is_none() {
             let node = node.ok_or(Refusal::NoNode)?;
@@ -310,9 +315,11 @@ impl Stream {
                 client: Client::of(&node.user_agent),
                 fleet: node.cluster.as_str().into(),
                 place: names.places.find(region, zone),
+                view: None,
             });
             self.node = Some(Arc::new(node));
         }
+        self.follow_rules(generation);
         let kind = Kind::parse(type_url);
         match self.only {
             Some(only) if type_url.is_empty() || kind == Some(only) => Ok(Some(only)),
@@ -322,6 +329,32 @@ impl Stream {
             }),
             None if type_url.is_empty() => Err(Refusal::NoType),
             None => Ok(kind),
+        }
+    }
+
+    /// Takes the view that the client's fleet has now; where it is another one, all is looked at again.
+    fn follow_rules(&mut self, generation: &Generation) {
+        if self.node.is_none() || Arc::ptr_eq(&self.rules, generation.rules()) {
+            return;
+        }
+        self.rules = generation.rules().clone();
+        let view = self.rules.of(&self.viewer.fleet);
+        if view == self.viewer.view {
+            return;
+        }
+        self.viewer = Arc::new(Viewer {
+            view,
+            ..(*self.viewer).clone()
+        });
+        for kind in Kind::ALL {
+            let sub = self.types.get_mut(kind);
+            if sub.requested {
+                let mut all = &sub.wanted.names | &sub.held.ids;
+                if sub.wanted.wildcard {
+                    all |= generation.in_wildcard(kind, &self.viewer);
+                }
+                sub.pending.dirty |= all;
+            }
         }
     }
 

@@ -56,7 +56,7 @@ impl Subscription {
     ) -> Option<&'g Arc<Resource>> {
         let resource = generation.get_for(viewer, kind, id)?;
         let wanted = self.wanted.names.contains(id) || (self.wanted.wildcard && resource.reach.in_wildcard());
-        (wanted && resource.reach.admits(&viewer.fleet)).then_some(resource)
+        (wanted && resource.reach.admits(viewer)).then_some(resource)
     }
 
     /// What a name that may have changed calls for.

@@ -9,6 +9,7 @@ use roaring::RoaringBitmap;
 use super::names::NameId;
 use super::resource::{Reach, Resource};
 use super::variant::Variant;
+use super::viewer::Viewer;
 
 const BLOCK: usize = 64;
 
@@ -24,6 +25,8 @@ pub(super) struct Table {
     open: Arc<RoaringBitmap>,
     /// What `*` holds for some fleets only.
     narrow: Arc<RoaringBitmap>,
+    /// What `*` holds for some views only, and for clients without one.
+    in_views: Arc<RoaringBitmap>,
 }
 
 #[derive(Debug)]
@@ -96,6 +99,7 @@ impl Table {
         let reach = resource.as_ref().map(|resource| &resource.reach);
         mark(&mut self.open, id, matches!(reach, Some(Reach::All)));
         mark(&mut self.narrow, id, matches!(reach, Some(Reach::Fleets(_))));
+        mark(&mut self.in_views, id, matches!(reach, Some(Reach::Views(_))));
         let id = id as usize;
         if self.blocks.len() <= id / BLOCK {
             self.blocks.resize(id / BLOCK + 1, None);
@@ -107,12 +111,20 @@ impl Table {
         *slot = resource;
     }
 
-    pub(super) fn open(&self) -> &RoaringBitmap {
-        &self.open
-    }
-
-    pub(super) fn narrow(&self) -> &RoaringBitmap {
-        &self.narrow
+    /// Everything that `*` holds and this client may see.
+    pub(super) fn in_wildcard(&self, viewer: &Viewer) -> RoaringBitmap {
+        let mut all = (*self.open).clone();
+        let admitted = |id: &NameId| {
+            self.get(*id)
+                .is_some_and(|resource| resource.reach.admits(viewer))
+        };
+        all.extend(self.narrow.iter().filter(admitted));
+        if viewer.view.is_none() {
+            all |= &*self.in_views;
+        } else {
+            all.extend(self.in_views.iter().filter(admitted));
+        }
+        all
     }
 
     pub(super) const fn len(&self) -> usize {

@@ -7,6 +7,7 @@ use super::client::Client;
 use super::hints::Hints;
 use super::kind::Kind;
 use super::resource::{Draft, Resource};
+use super::view::ViewRules;
 
 /// A change of one resource.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct Encoded {
     pub(super) updates: Vec<EncodedUpdate>,
     /// Of each update its name and then what it needs.
     pub(super) hints: Hints,
+    /// Which fleets have which view from now on; `None`: as before.
+    pub(super) rules: Option<Arc<ViewRules>>,
 }
 
 #[derive(Debug)]
@@ -55,7 +58,13 @@ impl Encoded {
         Self {
             updates: Vec::with_capacity(updates),
             hints: Hints::default(),
+            rules: None,
         }
+    }
+
+    /// Which fleets have which view from now on.
+    pub fn set_rules(&mut self, rules: Arc<ViewRules>) {
+        self.rules = Some(rules);
     }
 
     /// Hashes and encodes one more. It can be dropped then: many drafts are never held together with their encoded

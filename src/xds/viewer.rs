@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::client::Client;
 use super::place::Place;
+use super::view::View;
 
 /// A client, as far as what it gets depends on it.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +15,8 @@ pub struct Viewer {
     pub fleet: Arc<str>,
     /// Where it is; `None`: it does not say, or too many others say something else.
     pub place: Option<Arc<Place>>,
+    /// `None`: it sees everything.
+    pub view: Option<View>,
 }
 
 impl Viewer {
@@ -24,6 +27,7 @@ impl Viewer {
             client,
             fleet: fleet.clone(),
             place: None,
+            view: None,
         }
     }
 }

@@ -287,6 +287,11 @@ const FIXED: &[(&str, &str, &[&str])] = &[
         "64",
         &["MAX_PLACES: usize = 64;"],
     ),
+    (
+        "services that one entry needs",
+        "200",
+        &["MAX_NEEDS: usize = 200;"],
+    ),
     ("priority of a source", "100", &["MOST_BEHIND: usize = 100;"]),
     (
         "services without instances",

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use xds_bridge::xds::{Kind, Resource, Response};
+use xds_bridge::xds::{Client as Program, Kind, Resource, Response, Viewer};
 
 use super::client::Client;
 use super::model::{View, content, needs};
@@ -173,7 +173,8 @@ impl Client {
         let resource = view.generation.get(kind, id)?;
         let want = self.want.get(kind);
         let wanted = want.names.contains(name) || (want.wildcard && resource.reach.in_wildcard());
-        (wanted && resource.reach.admits("edge")).then(|| resource.version.to_string())
+        (wanted && resource.reach.admits(&Viewer::of(Program::Envoy, &"edge".into())))
+            .then(|| resource.version.to_string())
     }
 
     /// In the end it has what the server has, but for what it refused.

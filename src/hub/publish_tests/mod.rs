@@ -3,6 +3,7 @@
 mod externals;
 mod requests;
 mod resources;
+mod views;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

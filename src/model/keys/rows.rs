@@ -3,7 +3,7 @@
 use super::cluster_rows;
 use super::field::{Field, Routes};
 use super::row::{Row, Value};
-use super::values::{duration, expose, label, show_exposures, weight, word};
+use super::values::{duration, expose, label, needs, show_exposures, show_needs, weight, word};
 use crate::model::key::Key;
 use crate::model::locality::LocalityRule;
 use crate::model::policy::{InstanceKeys, OnAllUnhealthy, Policy, Protocol, State};
@@ -262,6 +262,21 @@ rows! {
             show: |rule| rule.as_str().to_owned(),
         }),
     },
+    Needs => Row {
+        name: "needs",
+        numbered: false,
+        since: "0.1",
+        help: "the services that this one calls, separated by commas: what the Envoys of its fleet see, where \
+               `[fleets.NAME]` says so; `none`: nobody",
+        default: "none",
+        fallback: "declares nobody that it calls",
+        value: Value::Service(&Field {
+            get: |policy: &Policy| &policy.needs,
+            set: |policy| &mut policy.needs,
+            read: needs,
+            show: |names| show_needs(names),
+        }),
+    },
     Locality => Row {
         name: "locality",
         numbered: false,
@@ -302,13 +317,7 @@ pub struct Reserved {
 }
 
 /// Names that no other key may take.
-pub const RESERVED: [Reserved; 2] = [
-    Reserved {
-        name: "share",
-        help: "the share of the traffic that a new version gets",
-    },
-    Reserved {
-        name: "needs",
-        help: "the services that this one calls",
-    },
-];
+pub const RESERVED: [Reserved; 1] = [Reserved {
+    name: "share",
+    help: "the share of the traffic that a new version gets",
+}];

@@ -202,7 +202,7 @@ mod tests {
             assert_eq!(nearest(name), Some(key), "{name}");
         }
         for name in [
-            "colour", "rate", "share", "needs", "owner", "color", "timezone", "note", "db", "lab",
+            "colour", "rate", "share", "owner", "color", "timezone", "note", "db", "lab",
         ] {
             assert_eq!(nearest(name), None, "{name}");
         }

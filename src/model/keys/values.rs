@@ -6,10 +6,13 @@ use std::time::Duration;
 use crate::model::instance::MAX_WEIGHT;
 use crate::model::policy::Expose;
 use crate::model::route::exposures;
+use crate::model::service::check_name;
 use crate::text::{clip, parse_duration};
 
 /// The longest version or zone that is declared, bytes.
 pub const MAX_LABEL: usize = 128;
+/// The most services that one entry may need.
+pub(super) const MAX_NEEDS: usize = 200;
 /// The most routes that one entry may declare: Consul Meta holds no more than 64 pairs.
 pub const MAX_ROUTES: usize = 64;
 
@@ -75,5 +78,32 @@ pub(super) fn show_exposures(expose: &Expose) -> String {
     match expose {
         Expose::Nothing => "none".to_owned(),
         Expose::On(names) => names.join(","),
+    }
+}
+
+pub(super) fn needs(text: &str) -> Result<Option<Vec<Arc<str>>>, String> {
+    if text == "none" {
+        return Ok(Some(Vec::new()));
+    }
+    let mut names: Vec<Arc<str>> = Vec::new();
+    for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        check_name(name).map_err(|reason| format!("`{}`: {reason}", clip(name)))?;
+        names.push(name.into());
+    }
+    names.sort_unstable();
+    names.dedup();
+    if names.len() > MAX_NEEDS {
+        return Err(format!(
+            "names {} services; {MAX_NEEDS} are the most",
+            names.len()
+        ));
+    }
+    Ok((!names.is_empty()).then_some(names))
+}
+
+pub(super) fn show_needs(names: &[Arc<str>]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names => names.join(","),
     }
 }

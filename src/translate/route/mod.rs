@@ -2,57 +2,68 @@
 
 mod action;
 mod changes;
+mod cut;
+mod host;
 mod matching;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use envoy_types::pb::envoy::config::route::v3::{Route, RouteConfiguration, VirtualHost};
+use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use prost::Message as _;
 
-use self::action::{action, retry_policy};
-use self::changes::{Changes, cors};
-use self::matching::matching;
+use self::cut::{Cut, Encoded};
+use self::host::{encode, head, tail, virtual_host, without_hosts};
 use crate::plan::Claim;
-use crate::xds::{Draft, Kind, Reach};
-
-/// The field of `RouteConfiguration` that holds its hosts; prost knows it by the type only.
-const VIRTUAL_HOSTS: u32 = 2;
+use crate::xds::{Audience, Draft, Kind, Local, Reach};
 
 /// The hosts of a route configuration, each encoded once.
 #[derive(Debug, Default)]
 pub struct Hosts {
-    hosts: BTreeMap<Arc<str>, Encoded>,
+    by_name: BTreeMap<Arc<str>, Arc<Encoded>>,
     /// Clusters that hosts send requests to, with the number of these hosts.
     clusters: BTreeMap<Arc<str>, usize>,
-}
-
-#[derive(Debug)]
-struct Encoded {
-    /// With its tag and length, as it stands in the configuration.
-    field: Box<[u8]>,
-    /// No cluster twice.
-    clusters: Box<[Arc<str>]>,
+    /// Who sees what has changed since the last cut was made.
+    concerned: Vec<Arc<Audience>>,
 }
 
 impl Hosts {
     /// The claims of a host that count, as [`crate::plan::owners::decide`] leaves them. None: it is gone.
-    pub fn set(&mut self, host: &Arc<str>, claims: &[Claim]) {
+    /// `audiences`: who sees which service, where fleets have views.
+    pub fn set(
+        &mut self,
+        host: &Arc<str>,
+        claims: &[Claim],
+        audiences: Option<&BTreeMap<Arc<str>, Arc<Audience>>>,
+    ) {
         let old = if claims.is_empty() {
-            self.hosts.remove(host)
+            self.by_name.remove(host)
         } else {
             let message = virtual_host(host, claims.iter());
             let mut field = Vec::with_capacity(message.encoded_len() + 8);
-            prost::encoding::message::encode(VIRTUAL_HOSTS, &message, &mut field);
+            encode(&message, &mut field);
             let mut clusters: Vec<Arc<str>> = claims.iter().flat_map(Claim::clusters).collect();
             clusters.sort_unstable();
             clusters.dedup();
             for cluster in &clusters {
                 *self.clusters.entry(cluster.clone()).or_default() += 1;
             }
-            let (field, clusters) = (field.into(), clusters.into());
-            self.hosts.insert(host.clone(), Encoded { field, clusters })
+            let of = |claim: &Claim| {
+                let audience = audiences.and_then(|all| all.get(&claim.cluster)).cloned();
+                (claim.clone(), audience.unwrap_or_default())
+            };
+            let parts: Box<[_]> = claims.iter().filter(|_| audiences.is_some()).map(of).collect();
+            self.concerned
+                .extend(parts.iter().map(|(_, audience)| audience.clone()));
+            let encoded = Encoded {
+                field: field.into(),
+                clusters: clusters.into(),
+                parts,
+            };
+            self.by_name.insert(host.clone(), Arc::new(encoded))
         };
+        let parts = old.iter().flat_map(|old| &old.parts);
+        self.concerned.extend(parts.map(|(_, audience)| audience.clone()));
         for cluster in old.iter().flat_map(|old| &old.clusters) {
             if let Some(hosts) = self.clusters.get_mut(cluster) {
                 *hosts -= 1;
@@ -63,24 +74,27 @@ impl Hosts {
         }
     }
 
+    /// How the parts of such a configuration are made that fleets with a view see.
+    #[must_use]
+    pub fn cut(&self, draft: &Draft, http3: Option<u16>) -> Arc<dyn Local> {
+        Arc::new(Cut::new(draft, http3, self.by_name.clone(), &self.concerned))
+    }
+
+    /// What changes from here on is another cut.
+    pub fn cut_is_made(&mut self) {
+        self.concerned = Vec::new();
+    }
+
     /// The route configuration of this name with all of them; `http3`: each answer says that it is served at this port,
     /// too. The same bytes as if it were encoded as a whole.
     #[must_use]
     pub fn draft(&self, name: &Arc<str>, reach: Reach, http3: Option<u16>) -> Draft {
-        let before = RouteConfiguration {
-            name: name.to_string(),
-            ..RouteConfiguration::default()
-        };
-        let mut body = before.encode_to_vec();
-        body.reserve(self.hosts.values().map(|host| host.field.len()).sum::<usize>() + 16);
-        for host in self.hosts.values() {
-            body.extend_from_slice(&host.field);
+        let fields = || self.by_name.values().map(|host| &host.field);
+        let mut body = head(name, fields().map(|field| field.len()).sum());
+        for field in fields() {
+            body.extend_from_slice(field);
         }
-        let after = RouteConfiguration {
-            response_headers_to_add: http3.map(changes::served_by_http3).into_iter().collect(),
-            ..without_hosts("")
-        };
-        body.extend(after.encode_to_vec());
+        body.extend(tail(http3));
         Draft {
             kind: Kind::Route,
             name: name.clone(),
@@ -103,42 +117,6 @@ pub fn message(name: &str, claims: &[&Claim]) -> RouteConfiguration {
     RouteConfiguration {
         virtual_hosts: hosts.map(|(host, claims)| virtual_host(host, claims)).collect(),
         ..without_hosts(name)
-    }
-}
-
-fn without_hosts(name: &str) -> RouteConfiguration {
-    RouteConfiguration {
-        name: name.to_owned(),
-        // `Host: orders:10001` is the host `orders`.
-        ignore_port_in_host_matching: true,
-        ..RouteConfiguration::default()
-    }
-}
-
-fn virtual_host<'a>(host: &str, claims: impl IntoIterator<Item = &'a Claim>) -> VirtualHost {
-    let mut claims = claims.into_iter().peekable();
-    let retries = claims.peek().map_or(0, |claim| claim.action.retries);
-    VirtualHost {
-        name: host.to_owned(),
-        domains: vec![host.to_owned()],
-        routes: claims.map(|claim| one(claim, retries)).collect(),
-        retry_policy: (retries > 0).then(|| retry_policy(retries, None, None)),
-        ..VirtualHost::default()
-    }
-}
-
-/// `retries`: those of the virtual host.
-fn one(claim: &Claim, retries: u32) -> Route {
-    let changes = Changes::of(claim.action.extras.as_deref());
-    Route {
-        r#match: Some(matching(claim)),
-        action: Some(action(claim, retries)),
-        request_headers_to_add: changes.request.added,
-        request_headers_to_remove: changes.request.removed,
-        response_headers_to_add: changes.response.added,
-        response_headers_to_remove: changes.response.removed,
-        typed_per_filter_config: cors(claim.action.extras.as_deref()),
-        ..Route::default()
     }
 }
 
@@ -194,7 +172,7 @@ mod tests {
             for host in every {
                 let here = decided.iter().filter(|claim| claim.host == host);
                 let here: Vec<Claim> = here.map(|claim| (*claim).clone()).collect();
-                hosts.set(&host.into(), &here);
+                hosts.set(&host.into(), &here, None);
             }
             let draft = hosts.draft(&name, Reach::All, None);
             assert_eq!(draft.body, message(&name, &decided).encode_to_vec());

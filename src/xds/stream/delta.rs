@@ -24,7 +24,7 @@ pub(super) fn handle(
     generation: &Generation,
 ) -> Result<Handled, Refusal> {
     let mut handled = Handled::default();
-    let Some(kind) = stream.admit(request.node.take(), &request.type_url, names)? else {
+    let Some(kind) = stream.admit(request.node.take(), &request.type_url, names, generation)? else {
         handled.unknown_type = Some(std::mem::take(&mut request.type_url));
         return Ok(handled);
     };

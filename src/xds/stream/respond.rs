@@ -43,6 +43,7 @@ impl Stream {
         names: &impl NameOf,
         now: Duration,
     ) -> Option<Response> {
+        self.follow_rules(generation);
         for step in ORDER {
             let variant = self.variant;
             let sub = self.types.get_mut(step.kind);

@@ -1,0 +1,187 @@
+//! Streams of fleets with a view: what they are sent, and what wakes them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock;
+use crate::fanout::{Fanout, Registration};
+use crate::xds::{
+    Audience, DeltaRequest, Draft, Encoded, Kind, Limits, Node, Reach, Response, Stream, Update, Variant,
+    ViewRules,
+};
+
+fn reach(fleets: &[&str]) -> Reach {
+    let fleets = fleets.iter().map(|fleet| Arc::from(*fleet)).collect();
+    Reach::Views(Arc::new(Audience::new(Vec::new(), fleets)))
+}
+
+fn put(kind: Kind, name: &str, body: &str, fleets: &[&str]) -> Update {
+    Update::Put(Draft {
+        kind,
+        name: name.into(),
+        body: body.as_bytes().to_vec(),
+        needs: Vec::new(),
+        reach: reach(fleets),
+        local: None,
+    })
+}
+
+/// A fan-out, and streams that ACK at once.
+struct Scene {
+    fanout: Fanout,
+    rules: Arc<ViewRules>,
+}
+
+impl Scene {
+    fn new(updates: &[Update]) -> Self {
+        let rules = ViewRules::new([("web".into(), true), ("stock".into(), true)]);
+        let mut scene = Self {
+            fanout: Fanout::new(10, false),
+            rules: Arc::new(rules),
+        };
+        scene.publish(updates);
+        scene
+    }
+
+    fn publish(&mut self, updates: &[Update]) {
+        let mut encoded = Encoded::new(updates);
+        encoded.set_rules(self.rules.clone());
+        self.fanout.publish_encoded(encoded, clock::now());
+    }
+
+    /// Of a fleet, with all clusters and these endpoints.
+    fn open(&self, fleet: &str, endpoints: &[&str]) -> (Registration, Vec<String>) {
+        let stream = Stream::new(Variant::Delta, None, Limits::default());
+        let registration = self.fanout.register(stream).unwrap();
+        for (kind, names) in [(Kind::Cluster, &[][..]), (Kind::Endpoints, endpoints)] {
+            let request = DeltaRequest {
+                node: Some(Node {
+                    cluster: fleet.to_owned(),
+                    ..Node::default()
+                }),
+                type_url: kind.type_url().to_owned(),
+                subscribe: names.iter().map(|name| (*name).to_owned()).collect(),
+                ..DeltaRequest::default()
+            };
+            self.fanout.handle_request(&registration, request).unwrap();
+        }
+        self.fanout.join_fleet(registration.id, fleet);
+        let sent = self.sent(&registration);
+        (registration, sent)
+    }
+
+    /// What a stream is sent now; `asleep`: nothing, and nothing woke it.
+    fn sent(&self, registration: &Registration) -> Vec<String> {
+        let woken = registration.subscriber.take();
+        if let Some(pending) = &woken {
+            registration.subscriber.stream().handle_changes(&pending.changed);
+        }
+        let mut all = Vec::new();
+        loop {
+            let mut stream = registration.subscriber.stream();
+            let generation = self.fanout.current().unwrap();
+            let Some(response) = stream.poll_response(&generation, &self.fanout, Duration::ZERO) else {
+                break;
+            };
+            drop(stream);
+            all.extend(shown(&response));
+            let ack = DeltaRequest {
+                type_url: response.kind.type_url().to_owned(),
+                nonce: response.nonce,
+                ..DeltaRequest::default()
+            };
+            self.fanout.handle_request(registration, ack).unwrap();
+        }
+        if woken.is_none() && all.is_empty() {
+            all.push("asleep".to_owned());
+        }
+        all
+    }
+}
+
+fn shown(response: &Response) -> Vec<String> {
+    let kind = response.kind.short();
+    let puts = response.resources.iter();
+    // What Envoy learns of a removal by has nothing but the name.
+    let text = |body: &[u8]| match body {
+        [10, ..] => "gone".to_owned(),
+        body => String::from_utf8_lossy(body).into_owned(),
+    };
+    let puts = puts.map(|r| format!("{kind} {}={}", r.name, text(&r.body().unwrap())));
+    let removed = response.removed.iter().map(|name| format!("{kind} -{name}"));
+    puts.chain(removed).collect()
+}
+
+#[test]
+fn a_stream_is_sent_its_view_and_a_change_outside_of_it_does_not_wake_it() {
+    let (cluster, endpoints) = (Kind::Cluster, Kind::Endpoints);
+    let mut scene = Scene::new(&[
+        put(cluster, "a", "1", &["web"]),
+        put(cluster, "b", "1", &["stock", "web"]),
+        put(cluster, "c", "1", &[]),
+        put(endpoints, "a", "1", &["web"]),
+        put(endpoints, "c", "1", &[]),
+    ]);
+    let (web, sent) = scene.open("web", &["a", "c"]);
+    assert_eq!(
+        sent,
+        ["cds a=1", "cds b=1", "eds a=1", "eds -c"],
+        "there is no `c` for it"
+    );
+    let (stock, sent) = scene.open("stock", &["a"]);
+    assert_eq!(sent, ["cds b=1", "eds -a"]);
+    let (all, sent) = scene.open("edge", &["c"]);
+    assert_eq!(sent, ["cds a=1", "cds b=1", "cds c=1", "eds c=1"]);
+
+    scene.publish(&[
+        put(endpoints, "a", "2", &["web"]),
+        put(cluster, "a", "2", &["web"]),
+    ]);
+    assert_eq!(
+        scene.sent(&stock),
+        ["asleep"],
+        "it names `a`, and does not see it"
+    );
+    assert_eq!(scene.sent(&web), ["cds a=2", "eds a=2"]);
+    assert_eq!(scene.sent(&all), ["cds a=2"]);
+
+    // The same content, for one fleet more: it concerns only that one.
+    scene.publish(&[
+        put(cluster, "a", "2", &["stock", "web"]),
+        put(endpoints, "a", "2", &["stock", "web"]),
+    ]);
+    assert_eq!(scene.sent(&web), ["asleep"]);
+    assert_eq!(scene.sent(&all), ["asleep"]);
+    assert_eq!(scene.sent(&stock), ["cds a=2", "eds a=2"]);
+
+    // And for one less.
+    scene.publish(&[
+        put(cluster, "b", "1", &["stock"]),
+        put(endpoints, "a", "2", &["web"]),
+    ]);
+    assert_eq!(scene.sent(&web), ["cds -b"]);
+    assert_eq!(scene.sent(&all), ["asleep"]);
+    assert_eq!(scene.sent(&stock), ["eds a=gone"]);
+}
+
+#[test]
+fn a_fleet_that_gets_a_view_while_it_is_connected_is_sent_the_difference() {
+    let both = |fleets: &[&str]| {
+        [
+            put(Kind::Cluster, "a", "1", fleets),
+            put(Kind::Cluster, "b", "1", &[]),
+        ]
+    };
+    let mut scene = Scene::new(&both(&["late"]));
+    let (late, sent) = scene.open("late", &[]);
+    assert_eq!(sent, ["cds a=1", "cds b=1"]);
+    scene.rules = Arc::new(ViewRules::new([("late".into(), true)]));
+    scene.publish(&[]);
+    assert_eq!(
+        scene.sent(&late).iter().filter(|sent| sent.contains('-')).count(),
+        1
+    );
+    scene.rules = Arc::default();
+    scene.publish(&[]);
+    assert!(scene.sent(&late).contains(&"cds b=1".to_owned()));
+}

@@ -1,0 +1,72 @@
+//! A virtual host: the claims of one host, in their order, and what stands around all hosts.
+
+use envoy_types::pb::envoy::config::route::v3::{Route, RouteConfiguration, VirtualHost};
+use prost::Message as _;
+
+use super::action::{action, retry_policy};
+use super::changes::{Changes, cors, served_by_http3};
+use super::matching::matching;
+use crate::plan::Claim;
+
+/// The field of `RouteConfiguration` that holds its hosts; prost knows it by the type only.
+const VIRTUAL_HOSTS: u32 = 2;
+
+/// What stands before the hosts, with room for them.
+pub(super) fn head(name: &str, room: usize) -> Vec<u8> {
+    let before = RouteConfiguration {
+        name: name.to_owned(),
+        ..RouteConfiguration::default()
+    };
+    let mut body = before.encode_to_vec();
+    body.reserve(room + 16);
+    body
+}
+
+/// What stands behind them.
+pub(super) fn tail(http3: Option<u16>) -> Vec<u8> {
+    let after = RouteConfiguration {
+        response_headers_to_add: http3.map(served_by_http3).into_iter().collect(),
+        ..without_hosts("")
+    };
+    after.encode_to_vec()
+}
+
+pub(super) fn encode(host: &VirtualHost, into: &mut Vec<u8>) {
+    prost::encoding::message::encode(VIRTUAL_HOSTS, host, into);
+}
+
+pub(super) fn without_hosts(name: &str) -> RouteConfiguration {
+    RouteConfiguration {
+        name: name.to_owned(),
+        // `Host: orders:10001` is the host `orders`.
+        ignore_port_in_host_matching: true,
+        ..RouteConfiguration::default()
+    }
+}
+
+pub(super) fn virtual_host<'a>(host: &str, claims: impl IntoIterator<Item = &'a Claim>) -> VirtualHost {
+    let mut claims = claims.into_iter().peekable();
+    let retries = claims.peek().map_or(0, |claim| claim.action.retries);
+    VirtualHost {
+        name: host.to_owned(),
+        domains: vec![host.to_owned()],
+        routes: claims.map(|claim| one(claim, retries)).collect(),
+        retry_policy: (retries > 0).then(|| retry_policy(retries, None, None)),
+        ..VirtualHost::default()
+    }
+}
+
+/// `retries`: those of the virtual host.
+fn one(claim: &Claim, retries: u32) -> Route {
+    let changes = Changes::of(claim.action.extras.as_deref());
+    Route {
+        r#match: Some(matching(claim)),
+        action: Some(action(claim, retries)),
+        request_headers_to_add: changes.request.added,
+        request_headers_to_remove: changes.request.removed,
+        response_headers_to_add: changes.response.added,
+        response_headers_to_remove: changes.response.removed,
+        typed_per_filter_config: cors(claim.action.extras.as_deref()),
+        ..Route::default()
+    }
+}
