@@ -108,7 +108,16 @@ impl Listener {
         self.http3.map(|_| format!("{name}{HTTP3}").into())
     }
 
-    /// Services that it sends something to by itself: logs and spans.
+    /// Services that it sends something to whatever services declare: all of its connections, logs, spans.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<str>> {
+        let whole = match &self.traffic {
+            Traffic::Tcp { service } => service.as_ref(),
+            Traffic::Http => None,
+        };
+        whole.into_iter().chain(self.collectors())
+    }
+
+    /// Services that it sends something of each request to by itself: logs and spans.
     pub fn collectors(&self) -> impl Iterator<Item = &Arc<str>> {
         let log = self.access_log.as_ref().and_then(|log| match &log.to {
             LogTarget::Service(name) => Some(name),

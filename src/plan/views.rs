@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::claims::Claim;
-use crate::model::{Network, Policy};
+use crate::model::{Listener, Network, Policy};
 use crate::xds::{Audience, ViewRules};
 
 /// All services and who sees them.
@@ -43,15 +43,16 @@ pub fn rules(network: &Network) -> ViewRules {
 
 impl Views {
     pub(super) fn new(network: &Network) -> Self {
-        let listed = network
-            .fleets
-            .iter()
-            .filter(|(_, fleet)| !fleet.services.is_empty());
+        // Whoever has a listener sees what that sends to by itself.
+        let own = network.listeners.values().flat_map(Listener::services);
+        let own: BTreeSet<String> = own.map(ToString::to_string).collect();
+        let listed = network.fleets.iter().map(|(name, fleet)| {
+            let services = fleet.services.iter().chain(&own);
+            (name.clone(), services.cloned().collect())
+        });
         Self {
             rules: rules(network),
-            listed: listed
-                .map(|(name, fleet)| (name.clone(), fleet.services.clone()))
-                .collect(),
+            listed: listed.collect(),
             ..Self::default()
         }
     }

@@ -1,7 +1,7 @@
 //! Who sees which services, and what a change of one is a change of.
 
 use super::*;
-use crate::model::{Exposure, Fleet, RouteRule, Service};
+use crate::model::{AccessLog, Bind, Exposure, Fleet, LogFormat, LogTarget, RouteRule, Service, Traffic};
 
 fn network(fleets: &[(&str, &[&str], bool)]) -> Network {
     let fleets = fleets.iter().map(|(name, services, needs)| {
@@ -77,6 +77,33 @@ fn a_fleet_sees_what_is_listed_and_what_its_own_service_calls() {
     );
     views.remove(&"web-1".into());
     assert_eq!(settled(&mut views), ["api: edge; api", "web-1: -"]);
+}
+
+#[test]
+fn what_listeners_send_to_by_themselves_is_in_each_view() {
+    let mut network = network(&[("edge", &["web"], false), ("*", &[], true)]);
+    let mut listener = Listener::new(Bind::Internal, "internal".into());
+    listener.traffic = Traffic::Tcp {
+        service: Some("db".into()),
+    };
+    listener.access_log = Some(AccessLog {
+        to: LogTarget::Service("logs".into()),
+        format: LogFormat::Text,
+    });
+    network.listeners.insert("db".into(), listener);
+    let mut views = Views::new(&network);
+    for name in ["db", "logs", "web", "other"] {
+        note(&mut views, name, &[], "path=/");
+    }
+    assert_eq!(
+        settled(&mut views),
+        [
+            "db: *,edge; db",
+            "logs: *,edge; logs",
+            "other: ; other",
+            "web: edge; web"
+        ]
+    );
 }
 
 #[test]

@@ -55,16 +55,8 @@ impl Connections {
     /// The clusters that a listener sends connections to.
     #[must_use]
     pub fn clusters(&self, listener: &Listener) -> Vec<Arc<str>> {
-        let fixed = match &listener.traffic {
-            Traffic::Tcp { service } => service.clone(),
-            Traffic::Http => None,
-        };
         let claimed = self.of(listener).flat_map(|(_, claim)| claim.clusters());
-        let all: BTreeSet<Arc<str>> = fixed
-            .into_iter()
-            .chain(claimed)
-            .chain(listener.collectors().cloned())
-            .collect();
+        let all: BTreeSet<Arc<str>> = claimed.chain(listener.services().cloned()).collect();
         all.into_iter().collect()
     }
 
