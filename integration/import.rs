@@ -14,6 +14,7 @@ use self::servers::Servers;
 use crate::support::bridge::{Bridge, Step};
 use crate::support::consul::Consul;
 use crate::support::envoy::Envoy;
+use crate::support::etcd::Etcd;
 use crate::support::{process, raw, wait};
 
 /// One line of the file.
@@ -22,6 +23,18 @@ struct Case {
     all: Value,
     /// Answers of ours that are others on purpose, by the number of the request.
     ours: BTreeMap<usize, Value>,
+}
+
+impl Case {
+    /// Whether it is about keys of Traefik, which are in etcd here.
+    fn has_keys(&self) -> bool {
+        self.id.starts_with("t-kv-")
+    }
+
+    fn keys(&self) -> impl Iterator<Item = (&String, &Value)> {
+        let keys = self.all["kv"].as_object().filter(|_| self.has_keys());
+        keys.into_iter().flatten()
+    }
 }
 
 fn cases(program: &str) -> Vec<Case> {
@@ -69,6 +82,11 @@ fn settings(case: &Case) -> String {
         }
         if let Some(constraints) = get("consulCatalog.constraints") {
             let _ = writeln!(section, "constraints = '{constraints}'");
+        }
+        if case.has_keys() {
+            section += "[sources.keys]\nkind = \"etcd\"\nendpoints = [\"@etcd@\"]\nmax_removal = \"100%\"\n\
+                        guard_probe = false\n[sources.keys.traefik]\nkv = \"traefik\"\n\
+                        entry_points = { web = \"edge\" }\n";
         }
     } else {
         section += "import = [\"fabio\"]\n[sources.registry.fabio]\nexpose = [\"edge\"]\nchecks = \"one\"\n";
@@ -344,14 +362,14 @@ async fn shares(
 }
 
 async fn replay(program: &str) {
-    let (consul, servers) = (Consul::start().await, Servers::start().await);
+    let (consul, etcd, servers) = (Consul::start().await, Etcd::start().await, Servers::start().await);
     let mut groups: BTreeMap<String, Vec<Case>> = BTreeMap::new();
     for case in cases(program) {
         groups.entry(settings(&case)).or_default().push(case);
     }
     let (mut all, mut count) = (Vec::new(), 0);
     for (settings, cases) in groups {
-        let scene = Scene::start(&consul, &settings).await;
+        let scene = Scene::start(&consul, &settings.replace("@etcd@", &etcd.url())).await;
         for case in cases {
             count += 1;
             let last = format!("last-{count}");
@@ -359,6 +377,9 @@ async fn replay(program: &str) {
             let unhealthy = unhealthy
                 .filter_map(|(label, status)| Some((label.clone(), status.as_u64()?.try_into().ok()?)));
             *servers.health.lock().expect("a lock") = unhealthy.collect();
+            for (key, value) in case.keys() {
+                etcd.put(key, servers.placed(text(value))).await;
+            }
             register(&consul, &servers, &case, &last).await;
             wait::until(
                 wait::PATIENCE,
@@ -382,6 +403,9 @@ async fn replay(program: &str) {
                 eprintln!("{line}");
             }
             all.extend(seen);
+            for (key, _) in case.keys() {
+                etcd.delete(key).await;
+            }
             deregister(&consul, &case, &last).await;
         }
         scene.bridge.assert_no_nacks().await;

@@ -261,6 +261,10 @@ fn each_tag_is_routed_as_its_own_program_routes_it() {
     let (mut wrong, mut compared) = (String::new(), 0);
     for case in cases() {
         let id = text(&case["id"]);
+        // Keys stand in another registry than tags; they are for the real one.
+        if id.starts_with("t-kv-") {
+            continue;
+        }
         let (hosts, issues) = planned(&case);
         for (n, request) in list(&case["requests"]).iter().enumerate() {
             let of_ours = differences

@@ -30,6 +30,7 @@ fn config(node: &Node) -> EtcdSource {
     let plain = EtcdPrefix {
         prefix: PLAIN.to_owned(),
         format: Format::preset("host-port").unwrap(),
+        traefik: None,
     };
     EtcdSource {
         prefixes: vec![EtcdPrefix::native(OURS), plain],

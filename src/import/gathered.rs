@@ -12,6 +12,8 @@ use crate::text::clip;
 #[derive(Debug)]
 pub(super) struct Gathered<'a> {
     label: &'a str,
+    /// What is read: a tag or a key.
+    what: &'static str,
     pub(super) imported: Imported,
     routes: BTreeMap<u32, RouteRule>,
     keys: BTreeMap<&'static str, String>,
@@ -21,8 +23,13 @@ pub(super) struct Gathered<'a> {
 
 impl<'a> Gathered<'a> {
     pub(super) fn new(entry: &Entry<'a>) -> Self {
+        Self::of("tag", entry)
+    }
+
+    pub(super) fn of(what: &'static str, entry: &Entry<'a>) -> Self {
         Self {
             label: entry.label,
+            what,
             imported: Imported::default(),
             routes: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -33,7 +40,7 @@ impl<'a> Gathered<'a> {
 
     /// Something about a tag; of that only what stands before its value.
     pub(super) fn note(&mut self, tag: &str, why: impl AsRef<str>) {
-        let reason = format!("tag `{}`: {}", clip(tag), why.as_ref());
+        let reason = format!("{} `{}`: {}", self.what, clip(tag), why.as_ref());
         self.issues.push(Issue::warning(self.label, reason));
     }
 
@@ -68,8 +75,8 @@ impl<'a> Gathered<'a> {
     pub(super) fn finish(mut self, issues: &mut Vec<Issue>) -> Imported {
         if self.left_out > 0 {
             let reason = format!(
-                "tags: more than {MAX_ROUTES} routes are made of them; {} are left out",
-                self.left_out
+                "{}s: more than {MAX_ROUTES} routes are made of them; {} are left out",
+                self.what, self.left_out
             );
             self.issues.push(Issue::warning(self.label, reason));
         }

@@ -5,6 +5,7 @@
 mod entry;
 mod fabio;
 mod gathered;
+mod layout;
 mod path;
 mod regex;
 mod route;
@@ -13,6 +14,7 @@ mod traefik;
 pub use self::entry::{Checked, Entry, Imported};
 pub use self::fabio::shares;
 use self::gathered::Gathered;
+pub use self::layout::Layout;
 use crate::config::Import;
 use crate::model::Issue;
 

@@ -229,3 +229,7 @@ fn by_host(claims: &[Claim]) -> BTreeMap<Place<'_>, Vec<&Claim>> {
 fn named((exposure, host): Place<'_>) -> (Arc<str>, Arc<str>) {
     (exposure.into(), host.into())
 }
+
+#[cfg(test)]
+#[path = "hosts_tests.rs"]
+mod tests;

@@ -127,4 +127,4 @@ fn length(claim: &Claim) -> i32 {
 
 #[cfg(test)]
 #[path = "imported_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -6,7 +6,7 @@ use crate::model::route::RouteRule;
 use crate::model::{Action, Clusters, Effective, Service};
 
 /// `cluster` with this route; `imported=traefik` in it makes it one, `~` before the name one of a wider host.
-fn claim(cluster: &str, route: &str) -> Claim {
+pub(in crate::plan) fn claim(cluster: &str, route: &str) -> Claim {
     let rule = RouteRule::parse(route).unwrap();
     let action: Action = Effective::of(&Service::default(), &Clusters::DEFAULT).by_name;
     Claim {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::formats::{self, Format, Formats, Value};
 use super::super::parse;
 use super::super::reader::Section;
-use super::{ClientTls, guard, tls};
+use super::{ClientTls, TraefikImport, guard, import, tls};
 use crate::model::GuardRule;
 
 /// `kind = "etcd"`
@@ -55,6 +55,8 @@ pub struct EtcdPrefix {
     pub prefix: String,
     /// How keys and values are laid out there; never guessed.
     pub format: Arc<Format>,
+    /// They are those of Traefik instead.
+    pub traefik: Option<Arc<TraefikImport>>,
 }
 
 impl EtcdPrefix {
@@ -64,12 +66,16 @@ impl EtcdPrefix {
         Self {
             prefix: prefix.to_owned(),
             format: Arc::new(Format::native()),
+            traefik: None,
         }
     }
 }
 
 impl fmt::Display for EtcdPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.traefik.is_some() {
+            return write!(f, "{} (traefik)", self.prefix);
+        }
         match &*self.format.name {
             "native" => f.write_str(&self.prefix),
             name => write!(f, "{} ({name})", self.prefix),
@@ -89,7 +95,7 @@ pub struct EtcdLogin {
 pub(super) fn read(s: &mut Section<'_>, base: &Path, formats: &Formats) -> Option<EtcdSource> {
     let missing = "at least one is needed, endpoints = [\"http://127.0.0.1:2379\"]";
     let endpoints = s.need_list("endpoints", missing, parse::base_url);
-    let prefixes = prefixes(s, formats);
+    let prefixes = all_prefixes(s, formats);
     let login = login(s, base);
     let https = endpoints.iter().flatten().any(|e| e.starts_with("https:"));
     let tls = tls::read(s, base, https);
@@ -101,6 +107,28 @@ pub(super) fn read(s: &mut Section<'_>, base: &Path, formats: &Formats) -> Optio
         tls,
         guard,
     })
+}
+
+/// Those of services, and that of Traefik's keys.
+fn all_prefixes(s: &mut Section<'_>, formats: &Formats) -> Option<Vec<EtcdPrefix>> {
+    let Some(traefik) = import::keys(s) else {
+        return prefixes(s, formats);
+    };
+    let new = EtcdPrefix {
+        traefik: Some(Arc::new(traefik.clone())),
+        ..EtcdPrefix::native(traefik.kv.as_deref().unwrap_or_default())
+    };
+    let only = !["prefix", "format", "prefixes"].iter().any(|key| s.has(key));
+    let mut all = if only { Vec::new() } else { prefixes(s, formats)? };
+    if let Some(old) = all.iter().find(|old| overlap(old, &new)) {
+        let text = format!(
+            "kv: `{}` overlaps `{}`: a key would be read twice",
+            new.prefix, old.prefix
+        );
+        s.mistake("traefik", text);
+    }
+    all.push(new);
+    Some(all)
 }
 
 /// One, as `prefix`, or several, as `[[prefixes]]`. `None` only beside a mistake.
@@ -173,6 +201,7 @@ fn prefix(s: &mut Section<'_>, formats: &Formats) -> Option<EtcdPrefix> {
     Some(EtcdPrefix {
         prefix: if given { prefix } else { usual }?,
         format: format?,
+        traefik: None,
     })
 }
 

@@ -32,6 +32,8 @@ pub struct TraefikImport {
     pub entry_points: BTreeMap<String, Vec<String>>,
     /// Those whose listeners speak TLS.
     pub tls_entry_points: Vec<String>,
+    /// The root of its keys, which ends with a slash; `None`: keys are not read.
+    pub kv: Option<String>,
 }
 
 impl Default for TraefikImport {
@@ -44,6 +46,7 @@ impl Default for TraefikImport {
             strict_checks: vec![Check::Passing, Check::Warning],
             entry_points: BTreeMap::new(),
             tls_entry_points: Vec::new(),
+            kv: None,
         }
     }
 }
@@ -141,9 +144,24 @@ pub(super) fn read(s: &mut Section<'_>) -> Import {
     import
 }
 
+/// `[sources.NAME.traefik]` of etcd: the keys of Traefik, where `kv` names their root.
+pub(super) fn keys(s: &mut Section<'_>) -> Option<TraefikImport> {
+    let wanted = s.has("traefik");
+    let mut section = s.section("traefik");
+    let import = entry_points(&mut section, TraefikImport::default());
+    if wanted && import.kv.is_none() {
+        section.mistake("kv", "is missing: the root of Traefik's keys, kv = \"traefik\"");
+    }
+    section.finish();
+    let root = import.kv.clone()?;
+    Some(TraefikImport {
+        prefix: root.trim_end_matches('/').to_owned(),
+        ..import
+    })
+}
+
 fn traefik(s: &mut Section<'_>) -> TraefikImport {
     let default = TraefikImport::default();
-    let tls_entry_points = s.list("tls_entry_points", parse::text).unwrap_or_default();
     let import = TraefikImport {
         prefix: s.get_or("prefix", default.prefix, parse::text),
         exposed_by_default: s.get_or("exposed_by_default", default.exposed_by_default, parse::switch),
@@ -152,17 +170,33 @@ fn traefik(s: &mut Section<'_>) -> TraefikImport {
         strict_checks: s
             .list("strict_checks", parse::word(CHECKS))
             .unwrap_or(default.strict_checks),
+        ..default
+    };
+    entry_points(s, import)
+}
+
+fn entry_points(s: &mut Section<'_>, import: TraefikImport) -> TraefikImport {
+    let import = TraefikImport {
         entry_points: s
             .lists("entry_points", |name| Ok(name.to_owned()), exposure)
             .into_iter()
             .collect(),
-        tls_entry_points,
+        tls_entry_points: s.list("tls_entry_points", parse::text).unwrap_or_default(),
+        kv: s.get("kv", root),
+        ..import
     };
     let unknown = |name: &&String| !import.entry_points.contains_key(*name);
     if let Some(name) = import.tls_entry_points.iter().find(unknown) {
         s.mistake("tls_entry_points", format!("`{name}` is not one of entry_points"));
     }
     import
+}
+
+fn root(text: &str) -> Result<String, String> {
+    match text.trim_matches('/') {
+        "" => Err("must not be empty, which is all keys; Traefik's own is traefik".to_owned()),
+        root => Ok(format!("{root}/")),
+    }
 }
 
 fn fabio(s: &mut Section<'_>) -> FabioImport {

@@ -20,6 +20,8 @@ const MAX_DEPTH: usize = 8;
 /// What middlewares make of the requests of a router.
 pub(super) struct Chain<'a> {
     pub(super) middlewares: &'a BTreeMap<String, Options>,
+    /// Whose middlewares these are, after an `@`.
+    pub(super) providers: &'static [&'static str],
     /// The router serves TLS only.
     pub(super) tls: bool,
     pub(super) drafts: Vec<Draft>,
@@ -38,9 +40,11 @@ enum Lack {
 impl Chain<'_> {
     pub(super) fn follow(&mut self, names: &[String], depth: usize) {
         for name in names {
-            let local = name
-                .strip_suffix("@consulcatalog")
-                .unwrap_or(name)
+            let of_ours = name
+                .split_once('@')
+                .filter(|(_, provider)| self.providers.contains(provider));
+            let local = of_ours
+                .map_or(name.as_str(), |(local, _)| local)
                 .to_ascii_lowercase();
             let lack = match self.middlewares.get(&local) {
                 Some(options) => self.one(options, depth),
@@ -48,7 +52,7 @@ impl Chain<'_> {
                     403,
                     "is declared elsewhere, where it may protect this router".to_owned(),
                 )),
-                None => Err(Lack::Refuse(404, "is not declared by this instance".to_owned())),
+                None => Err(Lack::Refuse(404, "is not declared beside this router".to_owned())),
             };
             match lack {
                 Ok(()) => {}

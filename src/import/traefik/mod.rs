@@ -1,26 +1,30 @@
 //! Tags that were written for Traefik 3. Pure.
 
 mod headers;
+mod kv;
 mod middleware;
 mod redirect;
+mod router;
 mod rule;
 mod service;
 mod tags;
 
 use std::collections::BTreeSet;
 
-use self::middleware::Chain;
+pub(super) use self::kv::read as keys;
+use self::router::{Importing, Spelling, normalized};
 use self::tags::{Router, Tags};
 use super::entry::{Entry, worst};
 use super::gathered::Gathered;
-use super::route::Draft;
-use crate::config::{NAMES, TraefikImport};
+use crate::config::TraefikImport;
 use crate::model::Health;
 use crate::text::clip;
 use crate::text::expression::Function;
 
-/// The entry point of a route where the operator names none.
-const EXPOSURE: &str = "internal";
+const TAGS: Spelling = Spelling {
+    join: ".",
+    providers: &["consulcatalog"],
+};
 
 /// Adds what the tags of an entry declare.
 pub(super) fn read(settings: &TraefikImport, entry: &Entry<'_>, gathered: &mut Gathered<'_>) {
@@ -57,6 +61,7 @@ pub(super) fn read(settings: &TraefikImport, entry: &Entry<'_>, gathered: &mut G
         entry,
         tags: &tags,
         gathered,
+        spelling: &TAGS,
     };
     import.routers();
     if gathered.has_routes() {
@@ -73,13 +78,6 @@ pub(super) fn read(settings: &TraefikImport, entry: &Entry<'_>, gathered: &mut G
     }
 }
 
-struct Importing<'a, 'b, 'c> {
-    settings: &'a TraefikImport,
-    entry: &'a Entry<'a>,
-    tags: &'a Tags,
-    gathered: &'b mut Gathered<'c>,
-}
-
 /// Who gets the requests of a router.
 enum Target {
     /// This service, by one of the services that it declares there, or by none.
@@ -89,10 +87,6 @@ enum Target {
 }
 
 impl Importing<'_, '_, '_> {
-    fn tag(&self, router: &str, end: &str) -> String {
-        format!("{}.http.routers.{router}.{end}", self.settings.prefix)
-    }
-
     fn routers(&mut self) {
         let mut by_name = Router::default();
         let tags = self.tags;
@@ -138,22 +132,13 @@ impl Importing<'_, '_, '_> {
             let split = match target {
                 Target::Own(Some(service)) if first.as_ref() != Some(&service) => continue,
                 Target::Own(_) => None,
-                Target::Other(service) => Some(service),
+                Target::Other(service) => Some(format!("{service}:1")),
             };
             self.router(name, router, split.as_deref());
         }
         if let Some(options) = first.and_then(|first| tags.services.get(&first)) {
             service::read(&self.settings.prefix, self.entry.service, options, self.gathered);
         }
-    }
-
-    fn default_rule(&self) -> String {
-        let [in_a_host, plain] = NAMES;
-        let rule = self
-            .settings
-            .default_rule
-            .replace(in_a_host, &normalized(self.entry.service));
-        rule.replace(plain, self.entry.service)
     }
 
     fn target(&self, router: &Router) -> Result<Target, String> {
@@ -179,125 +164,4 @@ impl Importing<'_, '_, '_> {
         }
         Ok(Target::Other(name.to_owned()))
     }
-
-    fn exposures(&mut self, name: &str, router: &Router) -> Vec<String> {
-        let known = &self.settings.entry_points;
-        if known.is_empty() {
-            if router.tls {
-                let tag = self.tag(name, "tls");
-                let why = "needs an entry point of tls_entry_points in bridge.toml; this router is left out";
-                self.gathered.note(&tag, why);
-                return Vec::new();
-            }
-            return vec![EXPOSURE.to_owned()];
-        }
-        let wanted: Vec<&String> = if router.entry_points.is_empty() {
-            known.keys().collect()
-        } else {
-            router.entry_points.iter().collect()
-        };
-        let mut exposures = BTreeSet::new();
-        for entry_point in wanted {
-            let Some(names) = known.get(entry_point) else {
-                let tag = self.tag(name, "entrypoints");
-                let why = format!(
-                    "`{}` is not one of entry_points in bridge.toml",
-                    clip(entry_point)
-                );
-                self.gathered.note(&tag, why);
-                continue;
-            };
-            if !router.tls || self.settings.tls_entry_points.contains(entry_point) {
-                exposures.extend(names.iter().cloned());
-            }
-        }
-        if exposures.is_empty() {
-            let tag = self.tag(name, "entrypoints");
-            let why = if router.tls {
-                "none is left that speaks TLS"
-            } else {
-                "none is left"
-            };
-            self.gathered
-                .note(&tag, format!("{why}; this router is left out"));
-        }
-        exposures.into_iter().collect()
-    }
-
-    fn router(&mut self, name: &str, router: &Router, split: Option<&str>) {
-        let default = self.default_rule();
-        let rule = router.rule.as_ref().unwrap_or(&default);
-        let tag = self.tag(name, "rule");
-        let read = match &router.unusable {
-            Some(why) => Err(why.clone()),
-            None => rule::requests(rule),
-        };
-        let (alternatives, never) = match read {
-            Ok(read) => read,
-            Err(why) => {
-                return self
-                    .gathered
-                    .note(&tag, format!("{why}; this router is left out"));
-            }
-        };
-        for why in never {
-            self.gathered
-                .note(&tag, format!("{why}: this alternative is left out"));
-        }
-        let expose = self.exposures(name, router);
-        if expose.is_empty() {
-            return;
-        }
-        let length = i64::try_from(rule.len()).unwrap_or(i64::MAX);
-        let priority = router
-            .priority
-            .filter(|priority| *priority != 0)
-            .unwrap_or(length);
-        #[allow(clippy::cast_possible_truncation, reason = "bounded")]
-        let priority = priority.clamp(-1_000_000, 1_000_000) as i32;
-        let mut drafts = Vec::new();
-        for requests in alternatives {
-            let mut draft = Draft::new(requests);
-            for word in FORWARDED {
-                draft.add(word.0, word.1);
-            }
-            if let Some(service) = split {
-                draft.add("split", format!("{service}:1"));
-            }
-            let mut chain = Chain {
-                middlewares: &self.tags.middlewares,
-                tls: router.tls,
-                drafts: vec![draft],
-                notes: Vec::new(),
-            };
-            chain.follow(&router.middlewares, 0);
-            drafts.extend(chain.drafts);
-            for (middleware, why) in chain.notes {
-                let tag = format!("{}.http.middlewares.{middleware}", self.settings.prefix);
-                self.gathered.note(&tag, why);
-            }
-        }
-        for (n, draft) in drafts.into_iter().enumerate() {
-            match draft.rule("traefik", priority, &expose) {
-                Ok(route) => self.gathered.route(&format!("traefik {name} {n}"), route),
-                Err(why) => self
-                    .gathered
-                    .note(&tag, format!("{why}; this router is left out")),
-            }
-        }
-    }
-}
-
-/// What Traefik writes, whatever the client sent.
-const FORWARDED: [(&str, &str); 3] = [
-    ("set-header", "x-forwarded-host:%REQ(:authority)%"),
-    ("set-header", "x-real-ip:%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
-    ("remove-header", "x-forwarded-prefix"),
-];
-
-/// `my_svc.v1` as Traefik writes it into a host: `my-svc-v1`.
-fn normalized(name: &str) -> String {
-    let parts = name.split(|c: char| !c.is_alphanumeric());
-    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
-    parts.join("-")
 }

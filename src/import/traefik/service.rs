@@ -130,7 +130,7 @@ fn port(text: &str) -> Result<u16, String> {
     port.ok_or_else(|| format!("`{}` must be a port from 1 to 65535; ignored", clip(text)))
 }
 
-fn scheme(text: &str, gathered: &mut Gathered<'_>) -> Result<(), String> {
+pub(super) fn scheme(text: &str, gathered: &mut Gathered<'_>) -> Result<(), String> {
     match text {
         "http" => Ok(()),
         "h2c" => {
@@ -145,17 +145,22 @@ fn scheme(text: &str, gathered: &mut Gathered<'_>) -> Result<(), String> {
     }
 }
 
-/// A path in it is dropped there, too.
 fn url(text: &str, gathered: &mut Gathered<'_>) -> Result<(), String> {
+    let (of, host, port) = place(text)?;
+    scheme(of, gathered)?;
+    gathered.imported.host = Some(host.to_owned());
+    gathered.imported.port = Some(port);
+    Ok(())
+}
+
+/// The scheme, host and port of the URL of a server. A path in it is dropped there, too.
+pub(super) fn place(text: &str) -> Result<(&str, &str, u16), String> {
     let bad = || format!("`{}` must be http://ADDRESS:PORT; ignored", clip(text));
     let (of, rest) = text.split_once("://").ok_or_else(bad)?;
-    scheme(of, gathered)?;
     let authority = rest.split('/').next().unwrap_or_default();
-    let (host, own) = match authority.rsplit_once(':') {
-        Some((host, own)) if !own.ends_with(']') => (host, port(own)?),
-        _ => (authority, 80),
-    };
-    gathered.imported.host = Some(host.to_owned());
-    gathered.imported.port = Some(own);
-    Ok(())
+    let usual = if of == "https" { 443 } else { 80 };
+    Ok(match authority.rsplit_once(':') {
+        Some((host, own)) if !own.ends_with(']') => (of, host, port(own)?),
+        _ => (of, authority, usual),
+    })
 }

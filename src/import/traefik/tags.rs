@@ -52,7 +52,7 @@ impl Tags {
         read
     }
 
-    fn one(&mut self, parts: &[&str], value: &str) -> Result<(), String> {
+    pub(super) fn one(&mut self, parts: &[&str], value: &str) -> Result<(), String> {
         match parts {
             ["enable"] => self.enable = Some(boolean(value).ok_or(())),
             ["consulcatalog", "canary"] => self.canary = boolean(value).ok_or("must be true or false")?,

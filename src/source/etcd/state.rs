@@ -15,6 +15,7 @@ use super::keys::{self, Key, Keys};
 use super::room::{LeftOut, NoRoom, Room};
 use super::value;
 use crate::config::EtcdPrefix;
+use crate::import::Layout;
 use crate::model::{Change, Issue, ServiceRecord};
 use crate::registry::etcd::{Event, Kv};
 use crate::registry::weight::SERVICE;
@@ -36,6 +37,8 @@ pub struct State {
     room: Room,
     /// Since the last listing.
     left_out: LeftOut,
+    /// Instead of services: all keys of another program.
+    layout: Option<Layout>,
     /// Keys that fit no pattern, as [`remembered`]; their reasons are found again when they are shown.
     stray: BTreeSet<Box<[u8]>>,
 }
@@ -55,15 +58,18 @@ impl State {
     /// Knows nothing yet.
     #[must_use]
     pub fn new(prefix: &EtcdPrefix) -> Self {
-        Self::of(Arc::new(Keys::new(prefix)))
+        let layout = prefix.traefik.clone();
+        let layout = layout.map(|settings| Layout::new(settings, prefix.prefix.clone()));
+        Self::of(Arc::new(Keys::new(prefix)), layout)
     }
 
-    fn of(keys: Arc<Keys>) -> Self {
+    fn of(keys: Arc<Keys>, layout: Option<Layout>) -> Self {
         Self {
             keys,
             services: HashMap::new(),
             room: Room::default(),
             left_out: LeftOut::default(),
+            layout,
             stray: BTreeSet::new(),
         }
     }
@@ -87,6 +93,9 @@ impl State {
 
     /// Applies changes in their order.
     pub fn apply(&mut self, events: impl IntoIterator<Item = Event>) -> Change {
+        if self.layout.is_some() {
+            return self.apply_to_layout(events);
+        }
         let mut before: BTreeMap<Arc<str>, Before> = BTreeMap::new();
         let mut stray = false;
         let keys = self.keys.clone();
@@ -126,11 +135,57 @@ impl State {
         }
     }
 
+    fn apply_to_layout(&mut self, events: impl IntoIterator<Item = Event>) -> Change {
+        for event in events {
+            match event {
+                Event::Put(kv) => {
+                    let fits = self.put_into_layout(&kv);
+                    self.left_out.note(&kv.key, fits);
+                }
+                Event::Delete { key, .. } => {
+                    if let Some(layout) = &mut self.layout {
+                        self.room.give_back(layout.weight_of(&key));
+                        layout.remove(&key);
+                    }
+                    self.left_out.note(&key, Ok(()));
+                }
+            }
+        }
+        self.change_of_layout(false)
+    }
+
+    fn put_into_layout(&mut self, kv: &Kv) -> Result<(), NoRoom> {
+        let Some(layout) = &mut self.layout else {
+            return Ok(());
+        };
+        // Of a value that is longer than what is read only the beginning is here.
+        let value = if kv.size > kv.value.len() {
+            &[]
+        } else {
+            &kv.value[..]
+        };
+        self.room
+            .change(layout.weight_of(&kv.key), layout.weight(&kv.key, value))?;
+        layout.put(&kv.key, value);
+        Ok(())
+    }
+
+    fn change_of_layout(&mut self, complete: bool) -> Change {
+        let change = self.layout.as_mut().map(|layout| layout.change(complete));
+        let mut change = change.unwrap_or_default();
+        let left_out = self.left_out();
+        if let Some(stray) = &mut change.stray {
+            stray.extend(left_out);
+        }
+        change
+    }
+
     /// Takes a whole listing in; what it does not name is gone. `leaves_out`: there may be more than fits. What is
     /// known then goes first, and the rest is left out; otherwise such a listing is not taken in.
     #[must_use]
     pub fn relist(&self, leaves_out: bool) -> Relisting {
-        let mut fresh = Self::of(self.keys.clone());
+        let layout = self.layout.as_ref().map(Layout::fresh);
+        let mut fresh = Self::of(self.keys.clone(), layout);
         fresh.bound(self.room.most);
         Relisting {
             fresh,
@@ -239,17 +294,20 @@ impl State {
                 format!("{at_least} or more further keys fit no pattern"),
             ));
         }
-        if let Some(digits) = self.left_out.count().checked_ilog10() {
-            issues.push(Issue::rejected(
-                self.keys.prefix(),
-                format!(
-                    "{} or more values are left out: they are {}",
-                    10_usize.pow(digits),
-                    self.room
-                ),
-            ));
-        }
+        issues.extend(self.left_out());
         issues
+    }
+
+    fn left_out(&self) -> Option<Issue> {
+        let digits = self.left_out.count().checked_ilog10()?;
+        Some(Issue::rejected(
+            self.keys.prefix(),
+            format!(
+                "{} or more values are left out: they are {}",
+                10_usize.pow(digits),
+                self.room
+            ),
+        ))
     }
 }
 
@@ -267,6 +325,15 @@ impl Relisting {
 
     /// Takes one listed key in; its last good reading is looked up in `old`.
     pub fn put(&mut self, old: &State, kv: &Kv) {
+        if self.fresh.layout.is_some() {
+            let fits = self.fresh.put_into_layout(kv);
+            if self.leaves_out {
+                self.fresh.left_out.note(&kv.key, fits);
+            } else {
+                self.full |= fits.is_err();
+            }
+            return;
+        }
         let keys = self.fresh.keys.clone();
         match keys.read(&kv.key) {
             Ok(None) => {}
@@ -297,6 +364,9 @@ impl Relisting {
     /// Swaps the new state in.
     pub fn finish(self, state: &mut State) -> Change {
         *state = self.fresh;
+        if state.layout.is_some() {
+            return state.change_of_layout(true);
+        }
         let state = &*state;
         let record = |name: &Arc<str>| (name.clone(), state.record(name));
         Change {

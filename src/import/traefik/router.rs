@@ -1,0 +1,177 @@
+//! One router, from tags or keys, as routes. Pure.
+
+use std::collections::BTreeSet;
+
+use super::middleware::Chain;
+use super::rule;
+use super::tags::{Router, Tags};
+use crate::config::{NAMES, TraefikImport};
+use crate::import::entry::Entry;
+use crate::import::gathered::Gathered;
+use crate::import::route::Draft;
+use crate::text::clip;
+
+/// The entry point of a route where the operator names none.
+const EXPOSURE: &str = "internal";
+
+/// What routers are read with.
+pub(super) struct Importing<'a, 'b, 'c> {
+    pub(super) settings: &'a TraefikImport,
+    pub(super) entry: &'a Entry<'a>,
+    pub(super) tags: &'a Tags,
+    pub(super) gathered: &'b mut Gathered<'c>,
+    pub(super) spelling: &'static Spelling,
+}
+
+/// How routers and middlewares are named where they are declared.
+pub(super) struct Spelling {
+    /// What stands between the parts of a name.
+    pub(super) join: &'static str,
+    /// After the `@` of what is declared in the same place.
+    pub(super) providers: &'static [&'static str],
+}
+
+impl Importing<'_, '_, '_> {
+    pub(super) fn tag(&self, router: &str, end: &str) -> String {
+        let parts = ["http", "routers", router, end];
+        format!(
+            "{}{}{}",
+            self.settings.prefix,
+            self.spelling.join,
+            parts.join(self.spelling.join)
+        )
+    }
+
+    pub(super) fn default_rule(&self) -> String {
+        let [in_a_host, plain] = NAMES;
+        let rule = self
+            .settings
+            .default_rule
+            .replace(in_a_host, &normalized(self.entry.service));
+        rule.replace(plain, self.entry.service)
+    }
+
+    fn exposures(&mut self, name: &str, router: &Router) -> Vec<String> {
+        let known = &self.settings.entry_points;
+        if known.is_empty() {
+            if router.tls {
+                let tag = self.tag(name, "tls");
+                let why = "needs an entry point of tls_entry_points in bridge.toml; this router is left out";
+                self.gathered.note(&tag, why);
+                return Vec::new();
+            }
+            return vec![EXPOSURE.to_owned()];
+        }
+        let wanted: Vec<&String> = if router.entry_points.is_empty() {
+            known.keys().collect()
+        } else {
+            router.entry_points.iter().collect()
+        };
+        let mut exposures = BTreeSet::new();
+        for entry_point in wanted {
+            let Some(names) = known.get(entry_point) else {
+                let tag = self.tag(name, "entrypoints");
+                let why = format!(
+                    "`{}` is not one of entry_points in bridge.toml",
+                    clip(entry_point)
+                );
+                self.gathered.note(&tag, why);
+                continue;
+            };
+            if !router.tls || self.settings.tls_entry_points.contains(entry_point) {
+                exposures.extend(names.iter().cloned());
+            }
+        }
+        if exposures.is_empty() {
+            let tag = self.tag(name, "entrypoints");
+            let why = if router.tls {
+                "none is left that speaks TLS"
+            } else {
+                "none is left"
+            };
+            self.gathered
+                .note(&tag, format!("{why}; this router is left out"));
+        }
+        exposures.into_iter().collect()
+    }
+
+    /// Adds the routes of one.
+    pub(super) fn router(&mut self, name: &str, router: &Router, split: Option<&str>) {
+        let default = self.default_rule();
+        let rule = router.rule.as_ref().unwrap_or(&default);
+        let tag = self.tag(name, "rule");
+        let read = match &router.unusable {
+            Some(why) => Err(why.clone()),
+            None => rule::requests(rule),
+        };
+        let (alternatives, never) = match read {
+            Ok(read) => read,
+            Err(why) => {
+                return self
+                    .gathered
+                    .note(&tag, format!("{why}; this router is left out"));
+            }
+        };
+        for why in never {
+            self.gathered
+                .note(&tag, format!("{why}: this alternative is left out"));
+        }
+        let expose = self.exposures(name, router);
+        if expose.is_empty() {
+            return;
+        }
+        let length = i64::try_from(rule.len()).unwrap_or(i64::MAX);
+        let priority = router
+            .priority
+            .filter(|priority| *priority != 0)
+            .unwrap_or(length);
+        #[allow(clippy::cast_possible_truncation, reason = "bounded")]
+        let priority = priority.clamp(-1_000_000, 1_000_000) as i32;
+        let mut drafts = Vec::new();
+        for requests in alternatives {
+            let mut draft = Draft::new(requests);
+            for word in FORWARDED {
+                draft.add(word.0, word.1);
+            }
+            if let Some(service) = split {
+                draft.add("split", service);
+            }
+            let mut chain = Chain {
+                middlewares: &self.tags.middlewares,
+                providers: self.spelling.providers,
+                tls: router.tls,
+                drafts: vec![draft],
+                notes: Vec::new(),
+            };
+            chain.follow(&router.middlewares, 0);
+            drafts.extend(chain.drafts);
+            for (middleware, why) in chain.notes {
+                let parts = [&*self.settings.prefix, "http", "middlewares", &middleware];
+                let tag = parts.join(self.spelling.join);
+                self.gathered.note(&tag, why);
+            }
+        }
+        for (n, draft) in drafts.into_iter().enumerate() {
+            match draft.rule("traefik", priority, &expose) {
+                Ok(route) => self.gathered.route(&format!("traefik {name} {n}"), route),
+                Err(why) => self
+                    .gathered
+                    .note(&tag, format!("{why}; this router is left out")),
+            }
+        }
+    }
+}
+
+/// What Traefik writes, whatever the client sent.
+const FORWARDED: [(&str, &str); 3] = [
+    ("set-header", "x-forwarded-host:%REQ(:authority)%"),
+    ("set-header", "x-real-ip:%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
+    ("remove-header", "x-forwarded-prefix"),
+];
+
+/// `my_svc.v1` as Traefik writes it into a host: `my-svc-v1`.
+pub(super) fn normalized(name: &str) -> String {
+    let parts = name.split(|c: char| !c.is_alphanumeric());
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    parts.join("-")
+}
