@@ -26,7 +26,7 @@ struct Case {
 }
 
 impl Case {
-    /// Whether it is about keys of Traefik, which are in etcd here.
+    /// Whether it is about keys of Traefik.
     fn has_keys(&self) -> bool {
         self.id.starts_with("t-kv-")
     }
@@ -71,8 +71,8 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// The settings of a program as those of a source.
-fn settings(case: &Case) -> String {
+/// The settings of a program as those of a source. `in_etcd`: that is where its keys are, and else in Consul.
+fn settings(case: &Case, in_etcd: bool) -> String {
     let mut section = String::new();
     let get = |name: &str| case.all["settings"][name].as_str();
     if text(&case.all["program"]).starts_with("traefik") {
@@ -83,10 +83,12 @@ fn settings(case: &Case) -> String {
         if let Some(constraints) = get("consulCatalog.constraints") {
             let _ = writeln!(section, "constraints = '{constraints}'");
         }
-        if case.has_keys() {
+        if case.has_keys() && in_etcd {
             section += "[sources.keys]\nkind = \"etcd\"\nendpoints = [\"@etcd@\"]\nmax_removal = \"100%\"\n\
                         guard_probe = false\n[sources.keys.traefik]\nkv = \"traefik\"\n\
                         entry_points = { web = \"edge\" }\n";
+        } else if case.has_keys() {
+            section += "kv = \"traefik\"\n";
         }
     } else {
         section += "import = [\"fabio\"]\n[sources.registry.fabio]\nexpose = [\"edge\"]\nchecks = \"one\"\n";
@@ -365,7 +367,10 @@ async fn replay(program: &str) {
     let (consul, etcd, servers) = (Consul::start().await, Etcd::start().await, Servers::start().await);
     let mut groups: BTreeMap<String, Vec<Case>> = BTreeMap::new();
     for case in cases(program) {
-        groups.entry(settings(&case)).or_default().push(case);
+        groups.entry(settings(&case, false)).or_default().push(case);
+    }
+    for case in cases(program).into_iter().filter(Case::has_keys) {
+        groups.entry(settings(&case, true)).or_default().push(case);
     }
     let (mut all, mut count) = (Vec::new(), 0);
     for (settings, cases) in groups {
@@ -378,7 +383,9 @@ async fn replay(program: &str) {
                 .filter_map(|(label, status)| Some((label.clone(), status.as_u64()?.try_into().ok()?)));
             *servers.health.lock().expect("a lock") = unhealthy.collect();
             for (key, value) in case.keys() {
-                etcd.put(key, servers.placed(text(value))).await;
+                let value = servers.placed(text(value));
+                consul.kv(key, &value).await;
+                etcd.put(key, value).await;
             }
             register(&consul, &servers, &case, &last).await;
             wait::until(
@@ -404,6 +411,9 @@ async fn replay(program: &str) {
             }
             all.extend(seen);
             for (key, _) in case.keys() {
+                consul
+                    .ask("DELETE", &format!("/v1/kv/{key}"), String::new())
+                    .await;
                 etcd.delete(key).await;
             }
             deregister(&consul, &case, &last).await;

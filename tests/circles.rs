@@ -30,7 +30,8 @@ const ROOMS: &[(&str, Parts)] = &[(
             "watch",
             &["timing", "decode", "news", "capacity", "trust", "context"],
         ),
-        ("ledger", &["decode", "news"]),
+        ("keys", &["decode"]),
+        ("ledger", &["decode", "news", "keys"]),
         (
             "supervisor",
             &["timing", "news", "trust", "context", "watch", "ledger"],

@@ -68,6 +68,11 @@ impl Layout {
         self.pairs.insert(name, text.unwrap_or_default().to_owned());
     }
 
+    /// No key is known; what they said stays to be compared with.
+    pub fn clear(&mut self) {
+        self.pairs.clear();
+    }
+
     /// A key is gone.
     pub fn remove(&mut self, key: &[u8]) {
         if let Some(name) = self.named(key).map(str::to_owned) {

@@ -29,3 +29,7 @@ pub fn import(settings: &Import, entry: &Entry<'_>, issues: &mut Vec<Issue>) -> 
     }
     gathered.finish(issues)
 }
+
+#[cfg(test)]
+#[path = "garbage_tests.rs"]
+mod tests;

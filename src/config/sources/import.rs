@@ -1,6 +1,7 @@
 //! `import = ["traefik", "fabio"]` of a Consul source: tags of these programs that are read beside our own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::super::parse;
 use super::super::reader::Section;
@@ -13,6 +14,8 @@ pub struct Import {
     pub traefik: Option<TraefikImport>,
     /// `[sources.NAME.fabio]`
     pub fabio: Option<FabioImport>,
+    /// `[sources.NAME.traefik]` with `kv`: keys of Traefik.
+    pub keys: Option<Arc<TraefikImport>>,
 }
 
 /// Settings of Traefik's provider `consulCatalog`, by the same names.
@@ -122,16 +125,18 @@ pub(super) fn read(s: &mut Section<'_>) -> Import {
     let mut import = Import::default();
     for (program, key) in [(Program::Traefik, "traefik"), (Program::Fabio, "fabio")] {
         let is_wanted = wanted.contains(&program);
-        if s.has(key) && !is_wanted {
+        let is_there = s.has(key);
+        let mut section = s.section(key);
+        if is_there && !is_wanted && (program == Program::Fabio || !section.has("kv")) {
             s.mistake(
                 key,
                 format!("needs import = [\"{key}\"]: without it no such tags are read"),
             );
         }
-        let mut section = s.section(key);
         match program {
             Program::Traefik => {
                 let traefik = traefik(&mut section);
+                import.keys = traefik.kv.clone().map(|root| Arc::new(of_keys(&traefik, &root)));
                 import.traefik = is_wanted.then_some(traefik);
             }
             Program::Fabio => {
@@ -154,10 +159,15 @@ pub(super) fn keys(s: &mut Section<'_>) -> Option<TraefikImport> {
     }
     section.finish();
     let root = import.kv.clone()?;
-    Some(TraefikImport {
+    Some(of_keys(&import, &root))
+}
+
+/// Messages name a key as it is written.
+fn of_keys(import: &TraefikImport, root: &str) -> TraefikImport {
+    TraefikImport {
         prefix: root.trim_end_matches('/').to_owned(),
-        ..import
-    })
+        ..import.clone()
+    }
 }
 
 fn traefik(s: &mut Section<'_>) -> TraefikImport {

@@ -32,6 +32,8 @@ pub enum Query {
     Nodes,
     /// `/v1/kv/PREFIX?keys`: the names of all keys below a prefix, without their values. 404 means: none.
     Keys(String),
+    /// `/v1/kv/PREFIX?recurse`: all keys below a prefix with their values. 404 means: none.
+    Tree(String),
     /// `/v1/kv/KEY`: one key. 404 means: it is not there.
     Key(String),
 }
@@ -113,7 +115,7 @@ impl Query {
             Self::Canary => "service consul".to_owned(),
             Self::Checks => "the checks".to_owned(),
             Self::Nodes => "the nodes".to_owned(),
-            Self::Keys(prefix) => format!("keys below {prefix}"),
+            Self::Keys(prefix) | Self::Tree(prefix) => format!("keys below {prefix}"),
             Self::Key(key) => format!("key {key}"),
         }
     }
@@ -121,7 +123,7 @@ impl Query {
     /// Whether 404 is a good answer, with an index of its own.
     #[must_use]
     pub const fn may_be_missing(&self) -> bool {
-        matches!(self, Self::Keys(_) | Self::Key(_))
+        matches!(self, Self::Keys(_) | Self::Tree(_) | Self::Key(_))
     }
 
     /// The longest body that is read: 10,000 services or 10,000 instances of one are below 16 MiB. Keys have short
@@ -136,7 +138,8 @@ impl Query {
             | Self::Probe(_)
             | Self::Checks
             | Self::Nodes
-            | Self::Keys(_) => 32 * 1024 * 1024,
+            | Self::Keys(_)
+            | Self::Tree(_) => 32 * 1024 * 1024,
             Self::Key(_) => 128 * 1024,
         }
     }
@@ -157,6 +160,7 @@ impl Query {
             Self::Checks => format!("/v1/health/state/any?filter=CheckID==%22{NO_ID}%22&"),
             Self::Nodes => format!("/v1/catalog/nodes?filter=Node==%22{NO_ID}%22&"),
             Self::Keys(prefix) => format!("/v1/kv/{}?keys&", path(prefix)),
+            Self::Tree(prefix) => format!("/v1/kv/{}?recurse&", path(prefix)),
             Self::Key(key) => format!("/v1/kv/{}?", path(key)),
         };
         url.push_str(&scope.parameters(self));
@@ -215,6 +219,10 @@ mod tests {
             "/v1/health/service/a?near=_agent&index=7&wait=300000ms"
         );
         assert_eq!(path(&Query::Keys("xds/".into()), Mode::Plain), "/v1/kv/xds/?keys");
+        assert_eq!(
+            path(&Query::Tree("a b/".into()), Mode::Plain),
+            "/v1/kv/a%20b/?recurse"
+        );
         assert_eq!(
             path(&Query::Key("xds/a b/policy".into()), Mode::Consistent),
             "/v1/kv/xds/a%20b/policy?consistent"

@@ -12,8 +12,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::decode::{Document, Documents, Found, Names};
+use super::decode::{Document, Documents, Found, Names, Pairs};
+use super::keys::Keys;
 use super::news::{Finding, Hidden};
+use crate::config::TraefikImport;
 use crate::model::withheld::kept;
 use crate::model::{Change, Issue, ServiceRecord};
 
@@ -26,6 +28,7 @@ pub(super) struct Ledger {
     /// Names for which there was no room.
     left_out: usize,
     documents: Documents,
+    keys: Keys,
     /// The epochs in which these were read last.
     names_epoch: u64,
     documents_epoch: u64,
@@ -85,6 +88,14 @@ pub(super) struct Diff {
 }
 
 impl Ledger {
+    /// `keys`: of Traefik, beside the catalog.
+    pub(super) fn new(keys: Option<&Arc<TraefikImport>>) -> Self {
+        Self {
+            keys: Keys::new(keys),
+            ..Self::default()
+        }
+    }
+
     /// The names in the catalog. `most`: services that may be known; those that are known already stay.
     pub(super) fn names(&mut self, epoch: u64, names: Names, most: usize) -> Diff {
         let mut diff = Diff::default();
@@ -191,9 +202,20 @@ impl Ledger {
         self.documents = documents;
     }
 
+    /// The keys of Traefik; `None` leaves those known in force.
+    pub(super) fn keys(&mut self, epoch: u64, pairs: Option<&Pairs>, most: usize) {
+        self.newest_epoch = self.newest_epoch.max(epoch);
+        self.dirty.extend(self.keys.read(epoch, pairs, most));
+    }
+
+    pub(super) const fn keys_weight(&self) -> usize {
+        self.keys.weight()
+    }
+
     /// Whether all that is held was confirmed in this epoch.
     pub(super) fn current(&self, epoch: u64) -> bool {
-        self.names_epoch == epoch && self.documents_epoch == epoch && self.waiting.is_empty()
+        let rest = self.documents_epoch == epoch && self.keys.current(epoch);
+        self.names_epoch == epoch && rest && self.waiting.is_empty()
     }
 
     /// The index read last of a service in this epoch; 0: none.
@@ -274,10 +296,14 @@ impl Ledger {
         let dirty = std::mem::take(&mut self.dirty);
         let mut services = Vec::new();
         for name in dirty {
+            let of_keys = self.keys.take_changed(&name);
             let Some(entry) = self.entries.get(&name) else {
+                let record = self.keys.record(&name).cloned();
+                services.extend(of_keys.then_some((name, record)));
                 continue;
             };
-            let mut record = shown(entry, self.configured, self.documents.get(&name));
+            let of_catalog = shown(entry, self.configured, self.documents.get(&name));
+            let mut record = self.keys.joined(&name, of_catalog);
             let doubtful = !all_read || (!self.configured && entry.is_contradicted());
             let delivered = entry.delivered.as_ref().filter(|_| doubtful);
             let held = delivered.map(|d| Arc::new(kept(d, record.as_deref())));
@@ -323,7 +349,14 @@ impl Ledger {
             let reason = format!("{} or more further services cannot be read", 10_usize.pow(digits));
             Issue::rejected("(all)", reason)
         });
-        self.stray.iter().cloned().chain(named).chain(rest).collect()
+        let keys = self.keys.stray().iter().cloned();
+        self.stray
+            .iter()
+            .cloned()
+            .chain(named)
+            .chain(rest)
+            .chain(keys)
+            .collect()
     }
 }
 

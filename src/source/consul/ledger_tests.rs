@@ -242,6 +242,42 @@ fn a_document_that_cannot_be_had_stays_as_it_was() {
 }
 
 #[test]
+fn services_of_keys_stand_beside_those_of_the_catalog() {
+    let settings = TraefikImport {
+        kv: Some("t/".to_owned()),
+        ..TraefikImport::default()
+    };
+    let mut ledger = Ledger::new(Some(&Arc::new(settings)));
+    let servers = |names: &[&str]| -> Pairs {
+        let key = |name: &&str| format!("t/http/services/{name}/loadbalancer/servers/0/url");
+        let url = b"http://10.0.0.7:1".to_vec();
+        names.iter().map(|name| (key(name), url.clone())).collect()
+    };
+    ledger.names(1, names(&["a"]), MANY);
+    ledger.service(1, 5, &"a".into(), found(&["1"]));
+    ledger.documents(1, None);
+    assert_eq!(text(ledger.take()), "-", "the keys are missing");
+    ledger.keys(1, Some(&servers(&["a", "k"])), usize::MAX);
+    assert_eq!(text(ledger.take()), "all: a2 k1");
+    ledger.names(1, names(&[]), MANY);
+    ledger.service(1, 6, &"a".into(), found(&[]));
+    assert_eq!(
+        text(ledger.take()),
+        "a1",
+        "it has left the catalog, and the keys have it"
+    );
+    ledger.keys(1, None, usize::MAX);
+    assert_eq!(text(ledger.take()), "-", "they cannot be read");
+    ledger.keys(1, Some(&servers(&["k"])), usize::MAX);
+    assert_eq!(text(ledger.take()), "-a");
+    ledger.names(1, names(&["k"]), MANY);
+    ledger.service(1, 7, &"k".into(), found(&["2"]));
+    assert_eq!(text(ledger.take()), "k2");
+    ledger.keys(1, Some(&Pairs::new()), usize::MAX);
+    assert_eq!(text(ledger.take()), "k1");
+}
+
+#[test]
 fn a_new_epoch_must_confirm_all() {
     let mut ledger = started();
     ledger.service(2, 1, &"b".into(), found(&["1"]));

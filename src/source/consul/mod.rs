@@ -21,6 +21,7 @@ mod capacity;
 mod context;
 mod decode;
 mod files;
+mod keys;
 mod ledger;
 mod news;
 mod supervisor;

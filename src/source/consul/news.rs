@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::decode::{Documents, Found, Names};
+use super::decode::{Documents, Found, Names, Pairs};
 
 /// Something read; it counts while its epoch holds.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(crate) enum Fact {
     Service(Arc<str>, Finding),
     /// `None`: they cannot be read; those known stay.
     Documents(Option<Documents>),
+    /// All keys of another program. `None`: they cannot be read; those known stay.
+    Keys(Option<Pairs>),
 }
 
 /// What was read of one service.

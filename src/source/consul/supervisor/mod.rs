@@ -30,6 +30,7 @@ use super::watch::documents::DocumentsSubject;
 use super::watch::health::HealthSubject;
 use super::watch::names::NamesSubject;
 use super::watch::sweep::{Swept, sweep};
+use super::watch::tree::TreeSubject;
 use super::watch::{End, follow};
 use crate::registry::budget::Known;
 use crate::registry::weight::SERVICE;
@@ -70,7 +71,7 @@ impl Supervisor {
     pub(super) fn new(context: Arc<Context>, sink: Sink) -> Self {
         Self {
             sink,
-            ledger: Ledger::default(),
+            ledger: Ledger::new(context.selection.import.keys.as_ref()),
             weight: context.capacity.client().known(),
             tasks: JoinSet::new(),
             watches: HashMap::new(),
@@ -180,6 +181,14 @@ impl Supervisor {
             follow(&context, &client, subject, || true).await;
             Ended::Other
         });
+        if let Some(keys) = &self.context.selection.import.keys {
+            let root = keys.kv.clone().unwrap_or_default();
+            let (context, client) = (self.context.clone(), self.context.capacity.fixed_client());
+            self.spawn(async move {
+                follow(&context, &client, TreeSubject::new(root), || true).await;
+                Ended::Other
+            });
+        }
         let (context, client) = (self.context.clone(), self.context.capacity.fixed_client());
         let swept = self.swept.subscribe();
         self.spawn(async move {
@@ -240,12 +249,18 @@ impl Supervisor {
                 }
             }
             Fact::Documents(documents) => self.ledger.documents(epoch, documents),
+            Fact::Keys(pairs) => {
+                let others = self.services_weight().saturating_sub(self.ledger.keys_weight());
+                let taken = self.context.last_found.weight() + others;
+                self.ledger.keys(epoch, pairs.as_ref(), max.saturating_sub(taken));
+            }
         }
         self.weigh();
     }
 
     fn services_weight(&self) -> usize {
-        self.ledger.services().saturating_mul(SERVICE)
+        let services = self.ledger.services().saturating_mul(SERVICE);
+        services.saturating_add(self.ledger.keys_weight())
     }
 
     /// Reports what is known of this Consul now.

@@ -18,6 +18,7 @@ mod step;
 mod stream;
 pub(crate) mod subject;
 pub(crate) mod sweep;
+pub(crate) mod tree;
 
 pub(crate) use belief::Belief;
 pub(crate) use follow::{End, follow};

@@ -1,0 +1,96 @@
+//! Whatever stands in tags and keys, reading it ends with routes that Envoy could have, or a sentence.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{FabioImport, TraefikImport};
+
+/// Pieces that mean something, and what should not be there.
+fn text() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just("Host(`a.x`)"),
+        Just("PathPrefix(`/p`)"),
+        Just("HostRegexp(`"),
+        Just("`)"),
+        Just("&&"),
+        Just("||"),
+        Just("!"),
+        Just("("),
+        Just("$"),
+        Just("${1}"),
+        Just("^/x(.*)$"),
+        Just("\\"),
+        Just("%2"),
+        Just("%zz"),
+        Just("{a,b"),
+        Just("[!"),
+        Just("*."),
+        Just("/"),
+        Just(" strip="),
+        Just(" redirect=301,https://"),
+        Just("ä"),
+        Just("\u{0}"),
+        Just("\""),
+        Just(","),
+        Just("9"),
+        Just("@"),
+        Just("true"),
+        Just("http://1.2.3.4:5"),
+    ];
+    proptest::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+}
+
+const OPTIONS: [&str; 15] = [
+    "routers.r.rule",
+    "routers.r.priority",
+    "routers.r.service",
+    "routers.r.middlewares",
+    "routers.r.tls.domains[0].main",
+    "services.s.loadbalancer.server.url",
+    "services.s.loadbalancer.healthcheck.path",
+    "services.s.loadbalancer.sticky.cookie.name",
+    "middlewares.m.stripprefix.prefixes",
+    "middlewares.m.redirectregex.regex",
+    "middlewares.m.redirectregex.replacement",
+    "middlewares.m.replacepathregex.regex",
+    "middlewares.m.replacepathregex.replacement",
+    "middlewares.m.headers.customrequestheaders.X-A",
+    "middlewares.m.chain.middlewares",
+];
+
+proptest! {
+    #[test]
+    fn no_tag_and_no_key_is_too_odd(
+        values in proptest::collection::vec((0..OPTIONS.len(), text()), 0..6),
+        of_fabio in proptest::collection::vec(text(), 0..3),
+    ) {
+        let mut tags = vec![
+            "traefik.http.routers.r.rule=Host(`a.x`)".to_owned(),
+            "traefik.http.routers.r.middlewares=m".to_owned(),
+        ];
+        tags.extend(values.iter().map(|(n, value)| format!("traefik.http.{}={value}", OPTIONS[*n])));
+        tags.extend(of_fabio.iter().map(|tag| format!("urlprefix-{tag}")));
+        let settings = Import {
+            traefik: Some(TraefikImport::default()),
+            fabio: Some(FabioImport::default()),
+            keys: None,
+        };
+        let checks = [Checked { status: crate::config::Check::Passing, maintenance: false, node: false }];
+        let entry = Entry { label: "x", service: "web", datacenter: "dc1", tags: &tags, checks: &checks };
+        let mut issues = Vec::new();
+        let imported = import(&settings, &entry, &mut issues);
+        for rule in imported.declared.policy.routes.values() {
+            let again = crate::model::RouteRule::parse(&rule.to_string());
+            prop_assert_eq!(again.as_ref(), Ok(rule));
+        }
+        let mut layout = Layout::new(Arc::new(TraefikImport::default()), "traefik/".to_owned());
+        for (n, value) in &values {
+            layout.put(format!("traefik/http/{}", OPTIONS[*n].replace('.', "/")).as_bytes(), value.as_bytes());
+        }
+        layout.put(b"traefik/http/routers/r/service", b"s");
+        layout.put(b"traefik/http/services/s/loadbalancer/servers/0/url", b"http://10.0.0.7:1");
+        prop_assert!(layout.change(true).services.len() == 1);
+    }
+}
