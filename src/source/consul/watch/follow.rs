@@ -42,7 +42,7 @@ pub(crate) async fn follow<S: Subject>(
                 let rest = if S::RULES.unhurried {
                     timing.sweep
                 } else {
-                    timing.pace * subject.repeats().min(MAX_REPEATS)
+                    timing.pace * (subject.repeats().min(MAX_REPEATS) + subject.burden())
                 };
                 if !rest.is_zero() {
                     tokio::time::sleep(rest).await;

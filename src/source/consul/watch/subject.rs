@@ -77,6 +77,11 @@ pub(crate) trait Subject: Send {
     fn repeats(&self) -> u32 {
         0
     }
+
+    /// How many paces to rest after an answer that is much to read, beside that.
+    fn burden(&self) -> u32 {
+        0
+    }
 }
 
 /// What an answer means.

@@ -12,15 +12,21 @@ pub(crate) struct TreeSubject {
     query: Query,
     /// Those that were sent last; `None`: they were never read.
     held: Option<BTreeSet<String>>,
+    /// The bytes of the last answer: each change of a key means to read all of them.
+    size: usize,
     /// That they cannot be read was logged: once in a row.
     reported: bool,
 }
+
+/// An answer of this size is worth a rest, bytes.
+const MUCH: usize = 1024 * 1024;
 
 impl TreeSubject {
     pub(crate) const fn new(root: String) -> Self {
         Self {
             query: Query::Tree(root),
             held: None,
+            size: 0,
             reported: false,
         }
     }
@@ -52,7 +58,13 @@ impl Subject for TreeSubject {
         }
         self.reported = false;
         self.held = Some(named);
+        self.size = answer.body.len();
         Verdict::Send(Fact::Keys(Some(pairs)))
+    }
+
+    /// At most as many as the longest answer has MiB.
+    fn burden(&self) -> u32 {
+        u32::try_from(self.size / MUCH).unwrap_or(u32::MAX)
     }
 
     /// Before the first read there are none to stay in force.
