@@ -19,7 +19,7 @@ run: build-deps ## build and start with the sample catalog, by examples/bridge.t
 test: lint tools ## what lint checks, and all tests, also against the real etcd, Consul and Envoy
 	$(CARGO) test --locked --lib --bins $(UNIT_TESTS)
 	$(CARGO) test --locked --doc
-	$(CARGO) test --locked --test integration -- --test-threads=2
+	$(CARGO) test --locked --test integration -- --test-threads=3
 	@$(TOOLS) untested
 
 # Each release in integration/tools, one program at a time, and a fleet of all Envoys. COMPAT="consul-1.8.7 fleet": only these.
