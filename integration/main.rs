@@ -29,6 +29,7 @@ mod edge;
 mod envoy_protocol;
 mod etcd_formats;
 mod etcd_watch;
+mod filters;
 mod fleets;
 mod grpc_clients;
 mod grpc_nobody;

@@ -21,14 +21,15 @@ pub use address::BridgeAddress;
 pub use tls::{TlsMistake, TlsWish};
 
 use crate::config::Config;
+use crate::model::filters::{Jwt, Keys};
 use crate::model::network::is_below;
 use crate::model::{
-    Bind, Effective, Expose, Listener, Matcher, Policy, Protocol, RouteRule, Service, Traffic,
+    Bind, Effective, Expose, Listener, Matcher, Policy, Protocol, RouteRule, Secrets, Service, Traffic,
 };
 use crate::plan::owners::{Contest, decide};
 use crate::plan::{Claim, claims as claims_of};
 use crate::render::{self, RenderError};
-use crate::translate::listener::{Routes, bound};
+use crate::translate::listener::{Front, Routes, bound};
 use crate::translate::{self, cluster, pack};
 
 pub mod grpc;
@@ -116,6 +117,12 @@ pub enum BootstrapError {
         "step `endpoints` needs the services that stay in Envoy's file: --service NAME[:PROTOCOL[:ROUTE]]"
     )]
     NoService,
+    /// Keys that only the bridge has.
+    #[error(
+        "the listener has the keys of exposures.{0}.jwt.{1} in it, which come from the bridge as they change: take it from \
+         the bridge too (step `listeners`), or let Envoy fetch them by `url`"
+    )]
+    Keys(String, String),
     /// Files for TLS.
     #[error(transparent)]
     Tls(#[from] TlsMistake),
@@ -273,9 +280,18 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
                 Step::Endpoints => Routes::Inline(Box::new(inline(config, name, listener, &services))),
                 _ => Routes::Discovered,
             };
-            fixed
-                .listeners
-                .push(translate::listener::message(name, listener, routes));
+            let secrets = Secrets::new();
+            let front = Front::of(config.exposures.get(&listener.exposure), &secrets);
+            let by_file = |issuer: &Jwt| issuer.keys == Keys::File;
+            let mut issuers = front.filters.into_iter().flat_map(|filters| &filters.jwt);
+            if let Some((issuer, _)) = issuers.find(|(_, issuer)| by_file(issuer)) {
+                return Err(BootstrapError::Keys(
+                    listener.exposure.to_string(),
+                    issuer.to_string(),
+                ));
+            }
+            let message = translate::listener::message(name, listener, &front, routes);
+            fixed.listeners.push(message);
         }
         if wish.step == Step::Endpoints {
             let clusters = services.iter();

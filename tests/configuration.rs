@@ -4,6 +4,8 @@
 
 #[path = "configuration/external.rs"]
 mod external;
+#[path = "configuration/filters.rs"]
+mod filters;
 #[path = "configuration/fleets.rs"]
 mod fleets;
 #[path = "configuration/network.rs"]

@@ -95,7 +95,15 @@ pub(crate) const GROUPS: &[Group] = &[
     Group::new(
         "listeners and routes",
         &[Part::Envoy],
-        &["connections", "edge", "listeners", "routes", "story", "telemetry"],
+        &[
+            "connections",
+            "edge",
+            "filters",
+            "listeners",
+            "routes",
+            "story",
+            "telemetry",
+        ],
     ),
     Group::new(
         "clusters: balancing, checks, limits",

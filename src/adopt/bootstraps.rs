@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 use super::{AdoptError, Adopted, Chain, Layout, Source};
 use crate::bootstrap::{self, BridgeAddress, Step, TlsWish, Wish};
 use crate::config::load_str;
-use crate::model::{Bind, Listener};
+use crate::model::{Bind, Listener, Secrets};
 use crate::render;
-use crate::translate::listener::{Routes, message};
+use crate::translate::listener::{Front, Routes, message};
 
 /// Fields of a virtual host that hold for its routes, and those of them that hold lists.
 const LISTS: [&str; 4] = [
@@ -341,7 +341,12 @@ fn inner(adopted: &Adopted, name: &str) -> Result<Value, AdoptError> {
         listener.http10 = served.http10;
         listener.upgrades.clone_from(&served.upgrades);
     }
-    let message = message(name, &listener, Routes::Discovered);
+    let message = message(
+        name,
+        &listener,
+        &Front::of(None, &Secrets::new()),
+        Routes::Discovered,
+    );
     Ok(render::json(
         &envoy_types::pb::envoy::config::listener::v3::Listener::full_name(),
         &message.encode_to_vec(),

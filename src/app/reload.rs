@@ -9,7 +9,7 @@ use crate::config::Config;
 pub enum Step {
     /// Other exposures, listeners or defaults of clusters. First: sources that come may name them.
     Network,
-    /// Other files in `[tls.NAME]`.
+    /// Other files in `[tls.NAME]`, or with keys of issuers of tokens.
     Secrets,
     /// A source that was not there.
     Add(Arc<str>),
@@ -28,7 +28,7 @@ pub fn steps(old: &Config, new: &Config) -> Vec<Step> {
     if old.network() != new.network() {
         steps.push(Step::Network);
     }
-    if old.tls != new.tls {
+    if old.secrets() != new.secrets() {
         steps.push(Step::Secrets);
     }
     let added = new.sources.keys().filter(|name| !old.sources.contains_key(*name));

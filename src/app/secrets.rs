@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, SecretFiles};
-use crate::files::{PemError, PemFile, Steady, fingerprint, seen, usable_pair};
+use crate::files::{PemError, PemFile, Steady, fingerprint, jwks, seen, usable_pair};
 use crate::hub::Order;
 use crate::model::{Secret, Secrets};
 use crate::text::chain;
@@ -22,6 +22,7 @@ const EVERY: Duration = Duration::from_secs(1);
 struct Contents {
     identity: Option<(PemFile, PemFile)>,
     ca: Option<PemFile>,
+    jwks: Option<PemFile>,
 }
 
 impl Contents {
@@ -31,6 +32,7 @@ impl Contents {
         Ok(Self {
             identity: files.identity.as_ref().map(pair).transpose()?,
             ca: files.ca.as_deref().map(PemFile::read).transpose()?,
+            jwks: files.jwks.as_deref().map(PemFile::read).transpose()?,
         })
     }
 
@@ -39,7 +41,7 @@ impl Contents {
             .identity
             .iter()
             .flat_map(|(certificate, key)| [certificate, key]);
-        fingerprint(pair.chain(&self.ca))
+        fingerprint(pair.chain(&self.ca).chain(&self.jwks))
     }
 
     /// What Envoy can use.
@@ -61,6 +63,7 @@ impl Contents {
         Ok(Secret {
             identity: identity.map(|(chain, key)| (chain.into(), key.into())),
             ca: ca.map(Into::into),
+            jwks: self.jwks.as_ref().map(jwks::usable).transpose()?.map(Into::into),
         })
     }
 }
@@ -71,12 +74,19 @@ struct Followed {
     steady: Steady,
 }
 
-/// What of `[tls.NAME]` cannot be used now, with the reason.
+/// What of `[tls.NAME]`, and of the keys of issuers, cannot be used now, with the reason.
 #[must_use]
-pub fn unusable(config: &Config) -> Vec<(Arc<str>, String)> {
-    let reason = |files| Contents::read(files).and_then(|contents| contents.secret()).err();
-    let all = config.tls.iter();
-    all.filter_map(|(name, files)| Some((name.clone(), chain(&reason(files)?))))
+pub fn unusable(config: &Config) -> Vec<(String, String)> {
+    let reason = |files: &SecretFiles| Contents::read(files).and_then(|contents| contents.secret()).err();
+    let named = |name: Arc<str>| {
+        if config.tls.contains_key(&name) {
+            format!("tls.{name}")
+        } else {
+            name.replace('/', ".")
+        }
+    };
+    let all = config.secrets().into_iter();
+    all.filter_map(|(name, files)| Some((named(name), chain(&reason(&files)?))))
         .collect()
 }
 
@@ -92,9 +102,9 @@ fn first(
         match contents.and_then(|contents| contents.secret()) {
             Ok(secret) => drop(secrets.insert(name.clone(), secret)),
             Err(error) => {
-                let before = known
-                    .get(name)
-                    .filter(|secret| secret.fits(files.identity.is_some(), files.ca.is_some()));
+                let before = known.get(name).filter(|secret| {
+                    secret.fits(files.identity.is_some(), files.ca.is_some(), files.jwks.is_some())
+                });
                 tracing::error!(
                     tls = &**name,
                     error = chain(&error),

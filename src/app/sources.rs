@@ -95,10 +95,10 @@ impl Sources {
     /// Starts to follow the files of `[tls.NAME]`, where there are any.
     /// `running`: what the discovery port was opened by.
     pub(super) fn follow_secrets(&self, tasks: &mut Tasks, running: &Config, config: &Config) {
-        if config.tls.is_empty() {
+        let mut files = config.secrets();
+        if files.is_empty() {
             return;
         }
-        let mut files = config.tls.clone();
         if !running.xds.may_send_keys() {
             for (name, files) in &mut files {
                 if files.identity.take().is_some() {
@@ -136,7 +136,7 @@ impl Sources {
                 Step::Secrets => {
                     tasks.stop(SECRETS).await;
                     self.follow_secrets(tasks, old, new);
-                    if new.tls.is_empty() {
+                    if new.secrets().is_empty() {
                         let secrets = Secrets::new();
                         let _ = self.orders.send(Order::Secrets { secrets }).await;
                     }

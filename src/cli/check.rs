@@ -18,7 +18,7 @@ pub(super) fn check(config: &Config, file: &Path) -> Result<(), Failure> {
         }
     }
     for (name, reason) in app::unusable_secrets(config) {
-        eprintln!("xds-bridge: tls.{name}: {reason}; `run` waits until that is fixed");
+        eprintln!("xds-bridge: {name}: {reason}; `run` waits until that is fixed");
     }
     let counts = [
         (config.sources.len(), "source"),

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use config::Environment;
 
+use crate::model::filters::Callers;
 use crate::model::overrides::{pattern, set};
 use crate::model::service::check_name;
 use crate::model::{LocalityRule, Policy};
 
 use super::external;
+use super::filters;
 use super::fleets;
 use super::formats::Formats;
 use super::layers::opened;
@@ -164,7 +166,9 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
     let overrides = overrides(&mut root);
     let formats = Formats::read(&mut root);
     let sources = sources::read(&mut root, base, &formats);
-    let mut exposures = exposures(&mut root);
+    let callers = Arc::new(filters::callers(&mut root));
+    let mut jwks = BTreeMap::new();
+    let mut exposures = exposures(&mut root, base, &callers, &mut jwks);
     let tls = tls::read(&mut root, base, &xds);
     let trusting = tls.iter().filter(|(_, files)| files.ca.is_some());
     clusters.secrets = trusting
@@ -176,6 +180,9 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
     }
     let externals = external::read(&mut root, &exposures);
     let fleets = fleets::read(&mut root);
+    if let Some(listeners) = &listeners {
+        filters::fit(&root, listeners, &mut exposures);
+    }
     if xds.listen == admin.listen && xds.listen.port() != 0 {
         root.mistake(
             "admin.listen",
@@ -202,6 +209,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         tls,
         externals,
         fleets,
+        jwks,
     })
 }
 
@@ -256,8 +264,15 @@ fn overrides(root: &mut Section<'_>) -> Overrides {
     root.sections("services").into_iter().map(read).collect()
 }
 
-fn exposures(root: &mut Section<'_>) -> BTreeMap<Arc<str>, Exposure> {
-    let mut exposures = BTreeMap::from([(Arc::from("internal"), Exposure::internal())]);
+fn exposures(
+    root: &mut Section<'_>,
+    base: &Path,
+    callers: &Arc<Callers>,
+    jwks: &mut BTreeMap<Arc<str>, PathBuf>,
+) -> BTreeMap<Arc<str>, Exposure> {
+    let mut internal = Exposure::internal();
+    internal.filters.callers = callers.clone();
+    let mut exposures = BTreeMap::from([(Arc::from("internal"), internal)]);
     for mut s in root.sections("exposures") {
         named(&s);
         if s.name() == "none" {
@@ -278,9 +293,11 @@ fn exposures(root: &mut Section<'_>) -> BTreeMap<Arc<str>, Exposure> {
             services,
         };
         let owners = owners.map(owner).collect();
+        let filters = filters::read(&mut s, base, callers, jwks);
         let exposure = Exposure {
             owners,
             sni: s.list("sni", parse::host_pattern).unwrap_or_default(),
+            filters,
             hosts: hosts.unwrap_or(default.hosts),
             paths: s.list("paths", parse::path_pattern).unwrap_or(default.paths),
             grpc: s.list("grpc", parse::grpc_pattern).unwrap_or(default.grpc),

@@ -4,6 +4,7 @@
 //! Layers, weakest first: defaults, the file, `XDS_BRIDGE__SECTION__KEY` variables.
 
 mod external;
+mod filters;
 mod fleets;
 mod formats;
 mod layers;
@@ -66,9 +67,24 @@ pub struct Config {
     pub externals: BTreeMap<Arc<str>, External>,
     /// `[fleets.NAME]`
     pub fleets: BTreeMap<Arc<str>, Fleet>,
+    /// Files with the keys of issuers of tokens, by [`crate::model::Secret::jwks_name`].
+    pub jwks: BTreeMap<Arc<str>, PathBuf>,
 }
 
 impl Config {
+    /// All files that are followed for what Envoys get, by name.
+    #[must_use]
+    pub fn secrets(&self) -> BTreeMap<Arc<str>, SecretFiles> {
+        let keys = self.jwks.iter().map(|(name, file)| {
+            let files = SecretFiles {
+                jwks: Some(file.clone()),
+                ..SecretFiles::default()
+            };
+            (name.clone(), files)
+        });
+        self.tls.clone().into_iter().chain(keys).collect()
+    }
+
     /// What it defines for all services.
     #[must_use]
     pub fn network(&self) -> Network {
@@ -93,12 +109,14 @@ impl Xds {
 }
 
 /// `[tls.NAME]`: paths, relative to `bridge.toml`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecretFiles {
     /// The chain, leaf first, and its key.
     pub identity: Option<(PathBuf, PathBuf)>,
     /// Whom the holder trusts.
     pub ca: Option<PathBuf>,
+    /// The keys of an issuer of tokens (`exposures.NAME.jwt.NAME.file`).
+    pub jwks: Option<PathBuf>,
 }
 
 /// The discovery port and how changes are gathered.

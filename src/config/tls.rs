@@ -36,6 +36,7 @@ pub(super) fn read(root: &mut Section<'_>, base: &Path, xds: &Xds) -> BTreeMap<A
             SecretFiles {
                 identity: identity.map(|(certificate, key)| (base.join(certificate), base.join(key))),
                 ca: ca.map(|ca| base.join(ca)),
+                jwks: None,
             },
         );
         s.finish();

@@ -2,6 +2,7 @@
 //! than a bound; writing replaces a whole file or nothing. Never decides what a content is good for, nor when to look
 //! again.
 
+pub mod jwks;
 pub mod pem;
 mod read;
 mod replace;

@@ -34,6 +34,14 @@ pub enum PemError {
         /// Why.
         source: rustls::pki_types::pem::Error,
     },
+    /// A file holds no keys of an issuer of tokens.
+    #[error("{} holds no key set that Envoy can use: {why}", path.display())]
+    Jwks {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: &'static str,
+    },
     /// A CA's certificate is none.
     #[error("a certificate in {} cannot sign others", path.display())]
     Ca {

@@ -8,8 +8,9 @@ use super::cluster::ClusterKeys;
 use super::locality::LocalityRule;
 use super::network::Clusters;
 use super::policy::{Expose, OnAllUnhealthy, Protocol};
+use super::route::instead::Respond;
 use super::route::retry::Retry;
-use super::route::{Extras, Matcher, RouteRule};
+use super::route::{Extras, Matcher, RouteRule, Target};
 use super::service::Service;
 
 /// A gRPC stream may be silent for this time; Envoy's default of five minutes cuts quiet watches.
@@ -155,6 +156,22 @@ impl Effective {
 }
 
 impl Action {
+    /// The same requests get 403: a filter that they need cannot be there.
+    #[must_use]
+    pub fn refused(&self) -> Self {
+        let respond = Respond {
+            status: 403,
+            body: "refused: a check that this route needs is not set up\n".to_owned(),
+        };
+        Self {
+            extras: Some(Arc::new(Extras {
+                target: Target::Respond(respond),
+                ..Extras::default()
+            })),
+            ..self.clone()
+        }
+    }
+
     /// `rule`: `None` for the requests that a service gets by its name.
     fn of(service: &Service, protocol: Protocol, rule: Option<&RouteRule>, defaults: &Clusters) -> Self {
         let policy = &service.policy;

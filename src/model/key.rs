@@ -32,6 +32,10 @@ pub enum Key {
     Retry,
     /// `hash`
     Hash,
+    /// `allow`
+    Allow,
+    /// `allow-mode`
+    AllowMode,
     /// `idle-timeout`
     IdleTimeout,
     /// `all-unhealthy`

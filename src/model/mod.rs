@@ -8,6 +8,7 @@ pub mod change;
 pub mod cluster;
 pub mod declaration;
 pub mod effective;
+pub mod filters;
 mod guard_rule;
 pub mod holder;
 pub mod instance;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::filters::Filters;
 use super::listener::Listener;
 use super::locality::LocalityRule;
 use super::overrides::Overrides;
@@ -135,6 +136,8 @@ pub struct Exposure {
     pub ports: BTreeSet<u16>,
     /// One of its listeners has a certificate, so that TLS can end there.
     pub certified: bool,
+    /// What stands in front of each of its routes.
+    pub filters: Filters,
 }
 
 /// A part of an exposure that belongs to these services, whatever others claim.
@@ -170,6 +173,7 @@ impl Exposure {
             sni: Vec::new(),
             ports: BTreeSet::new(),
             certified: false,
+            filters: Filters::default(),
         }
     }
 }

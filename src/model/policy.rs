@@ -35,6 +35,10 @@ pub struct Policy {
     pub retry: Option<Retry>,
     /// `hash`: of each route that has none of its own.
     pub hash: Option<Vec<HashKey>>,
+    /// `allow`: who may call it, by name; sorted.
+    pub allow: Option<Vec<String>>,
+    /// `allow-mode`
+    pub allow_mode: Option<AllowMode>,
     /// `idle-timeout`: of connections from Envoy to its servers; zero: never.
     pub idle_timeout: Option<Duration>,
     /// `all-unhealthy`
@@ -180,6 +184,39 @@ impl Protocol {
     #[must_use]
     pub const fn is_encrypted(self) -> bool {
         matches!(self, Self::Https | Self::Https2 | Self::Grpcs)
+    }
+}
+
+/// `allow-mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AllowMode {
+    /// Who may not call is only counted.
+    Log,
+    /// Who may not call gets 403, the default.
+    Enforce,
+}
+
+impl AllowMode {
+    /// All of its words, for messages.
+    pub const WORDS: &str = "enforce or log";
+
+    /// Reads the declared word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "enforce" => Self::Enforce,
+            "log" => Self::Log,
+            _ => return None,
+        })
+    }
+
+    /// The declared word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Log => "log",
+        }
     }
 }
 

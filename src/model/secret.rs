@@ -17,13 +17,21 @@ pub struct Secret {
     pub identity: Option<(Pem, Pem)>,
     /// Whom the holder trusts.
     pub ca: Option<Arc<[u8]>>,
+    /// The keys of an issuer of tokens, JSON.
+    pub jwks: Option<Arc<[u8]>>,
 }
 
 impl Secret {
     /// Whether it has what is wanted of it.
     #[must_use]
-    pub const fn fits(&self, identity: bool, ca: bool) -> bool {
-        self.identity.is_some() == identity && self.ca.is_some() == ca
+    pub const fn fits(&self, identity: bool, ca: bool, jwks: bool) -> bool {
+        self.identity.is_some() == identity && self.ca.is_some() == ca && self.jwks.is_some() == jwks
+    }
+
+    /// The name of the keys of an issuer of tokens. No `[tls.NAME]` has such a name.
+    #[must_use]
+    pub fn jwks_name(exposure: &str, issuer: &str) -> String {
+        format!("exposures/{exposure}/jwt/{issuer}")
     }
 
     /// The name of the resource that holds the CA.
@@ -39,6 +47,7 @@ impl fmt::Debug for Secret {
         f.debug_struct("Secret")
             .field("identity", &self.identity.is_some())
             .field("ca", &self.ca.is_some())
+            .field("jwks", &self.jwks.is_some())
             .finish()
     }
 }

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::guards;
 use crate::model::network::is_below;
+use crate::model::policy::AllowMode;
+use crate::model::route::extras::Admitted;
 use crate::model::route::is_host;
 use crate::model::{
-    Action, Criterion, Effective, EffectiveRoute, Expose, Exposure, Extras, GrpcMethod, Issue, Matcher,
+    Action, Criterion, Effective, EffectiveRoute, Expose, Exposure, Extras, GrpcMethod, Issue, Key, Matcher,
     Paths, Place, Protocol, RouteRule, Service, Target,
 };
 
@@ -126,6 +129,9 @@ pub fn claims(service: &Service, effective: &Effective, exposures: &BTreeMap<Arc
                       name, only those it declares with host=";
         claimed.issues.push(Issue::warning(&*service.name, reason));
     }
+    claimed
+        .issues
+        .extend(guards::callers(service, &claimed.claims, exposures));
     claimed.claims.sort();
     claimed.claims.dedup();
     claimed
@@ -176,11 +182,16 @@ fn declared(
         match hosts_of(service, rule, exposure)
             .and_then(|hosts| allowed(service, rule, exposure).map(|()| hosts))
         {
-            Ok(hosts) => claimed.claims.extend(
-                hosts
-                    .into_iter()
-                    .map(|host| claim(service, name, exposure, host, rule, action)),
-            ),
+            Ok(hosts) => {
+                claimed
+                    .issues
+                    .extend(guards::tokens(service, rule, name, exposure));
+                claimed.claims.extend(
+                    hosts
+                        .into_iter()
+                        .map(|host| claim(service, name, exposure, host, rule, action)),
+                );
+            }
             Err(why) => {
                 let reason = format!("route: {why} on exposure `{name}`; this route is left out");
                 claimed.issues.push(Issue::warning(&*service.name, reason));
@@ -214,12 +225,49 @@ fn claim(
         criteria: rule.criteria.clone(),
         priority: rule.priority,
         cluster: service.name.clone(),
-        action: action.clone(),
+        action: guarded(service, exposure, action),
         documented: service.documented,
         imported: rule.imported,
         wider: false,
         kept: service.kept,
     }
+}
+
+/// What becomes of requests on this exposure: who may call is known by its callers, and a token can only be of an issuer
+/// that it knows.
+fn guarded(service: &Service, exposure: &Exposure, action: &Action) -> Action {
+    let admitted = admitted(service, exposure);
+    let unknown = action.extras.as_ref().and_then(|extras| extras.jwt.as_ref());
+    let unknown = unknown.filter(|name| !exposure.filters.jwt.contains_key(name.as_str()));
+    if unknown.is_some() {
+        return action.refused();
+    }
+    let mut action = action.clone();
+    if admitted.is_some() {
+        let mut extras = action.extras.as_deref().cloned().unwrap_or_default();
+        extras.admitted = admitted;
+        action.extras = Some(Arc::new(extras));
+    }
+    action
+}
+
+fn admitted(service: &Service, exposure: &Exposure) -> Option<Admitted> {
+    let policy = &service.policy;
+    if exposure.filters.any_caller {
+        return None;
+    }
+    let identities = match &policy.allow {
+        Some(names) => names
+            .iter()
+            .flat_map(|name| exposure.filters.callers.of(name))
+            .collect(),
+        None if policy.slips.contains(&Key::Allow) => Vec::new(),
+        None => return None,
+    };
+    Some(Admitted {
+        identities,
+        enforced: policy.allow_mode != Some(AllowMode::Log),
+    })
 }
 
 fn relation_of(service: &Service, exposure: &Exposure, host: &str, matcher: &Matcher) -> Relation {
@@ -241,6 +289,14 @@ fn relation_of(service: &Service, exposure: &Exposure, host: &str, matcher: &Mat
 
 /// The hosts a route stands under: its own, if it may claim that, or all of the exposure.
 fn hosts_of(service: &Service, rule: &RouteRule, exposure: &Exposure) -> Result<Vec<String>, String> {
+    let of_connections = matches!(rule.matcher, Matcher::Port(_) | Matcher::Name { .. });
+    let guarded = rule.extras.is_guarded() || admitted(service, exposure).is_some_and(|who| who.enforced);
+    if of_connections && guarded {
+        // No filter of HTTP stands in front of them.
+        return Err(
+            "`allow`, `jwt=` and `rate-limit=` cannot be checked on connections without HTTP".to_owned(),
+        );
+    }
     let allowed = match rule.matcher {
         Matcher::Port(port) => return Ok(vec![Place::Port(port).host()]),
         Matcher::Name { .. } => &exposure.sni,

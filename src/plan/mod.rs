@@ -6,6 +6,7 @@
 pub mod callees;
 pub mod claims;
 mod conflicts;
+mod guards;
 mod hosts;
 mod imported;
 pub mod owners;

@@ -18,7 +18,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use prost::Message as _;
 
 use super::any::pack;
-use super::listener::router;
+use super::filters::router;
 use crate::xds::{Draft, Kind, Reach};
 
 /// The listener of a service for gRPC clients. It depends on the name alone, so it is

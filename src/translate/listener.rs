@@ -20,14 +20,11 @@ use envoy_types::pb::envoy::config::listener::v3::{
     Filter, FilterChain, Listener as EnvoyListener, ListenerFilter, QuicProtocolOptions, UdpListenerConfig,
 };
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
-use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
-use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
     CodecType, RouteSpecifier, UpgradeConfig,
 };
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType as HttpFilterConfig;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
-    HttpConnectionManager, HttpFilter, Rds,
+    HttpConnectionManager, Rds,
 };
 use envoy_types::pb::google::protobuf::BoolValue;
 use prost::Message as _;
@@ -35,10 +32,12 @@ use prost::Message as _;
 use super::any::{duration, pack};
 use super::cluster::ads;
 use super::endpoints::socket;
+use super::filters::chain;
 use super::log::{access_log, tracing};
 use super::secret::{by_quic, downstream};
 use super::tcp::Connections;
-use crate::model::{Bind, Exposure, Listener, Traffic};
+use crate::model::filters::Filters;
+use crate::model::{Bind, Exposure, Listener, Secrets, Traffic};
 use crate::xds::{Draft, Kind, Reach};
 
 /// A request or stream may be silent for this time, unless its route says otherwise. Envoy's own default,
@@ -54,16 +53,41 @@ pub enum Routes {
     Inline(Box<RouteConfiguration>),
 }
 
+/// What stands in front of the routes of a listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Front<'a> {
+    /// Those of its exposure; `None`: there are none.
+    pub filters: Option<&'a Filters>,
+    /// The files that these need.
+    pub secrets: &'a Secrets,
+}
+
+impl<'a> Front<'a> {
+    /// Of an exposure.
+    #[must_use]
+    pub fn of(exposure: Option<&'a Exposure>, secrets: &'a Secrets) -> Self {
+        Self {
+            filters: exposure.map(|exposure| &exposure.filters),
+            secrets,
+        }
+    }
+
+    fn knows_addresses(&self) -> bool {
+        self.filters.is_some_and(Filters::knows_addresses)
+    }
+}
+
 /// A listener as a resource. `None`: nobody has its connections now, so that they are refused.
 #[must_use]
 pub fn listener(
     name: &Arc<str>,
     listener: &Listener,
     exposure: Option<&Exposure>,
+    front: &Front<'_>,
     connections: &Connections,
 ) -> Option<Draft> {
     let mut message = match listener.traffic {
-        Traffic::Http => message(name, listener, Routes::Discovered),
+        Traffic::Http => message(name, listener, front, Routes::Discovered),
         Traffic::Tcp { .. } => around(name, listener, Vec::new()),
     };
     let by_name = exposure.is_some_and(|exposure| !exposure.sni.is_empty());
@@ -98,26 +122,6 @@ pub fn reach(listener: &Listener) -> Reach {
         Reach::All
     } else {
         Reach::Fleets(listener.fleets.clone().into())
-    }
-}
-
-/// The filter that does what routes declare by `cors=`; it does nothing where they declare none.
-pub(super) const CORS: &str = "envoy.filters.http.cors";
-
-fn cors() -> HttpFilter {
-    HttpFilter {
-        name: CORS.to_owned(),
-        config_type: Some(HttpFilterConfig::TypedConfig(pack(&Cors::default()))),
-        ..HttpFilter::default()
-    }
-}
-
-/// The filter that each chain ends with.
-pub(super) fn router() -> HttpFilter {
-    HttpFilter {
-        name: "envoy.filters.http.router".to_owned(),
-        config_type: Some(HttpFilterConfig::TypedConfig(pack(&Router::default()))),
-        ..HttpFilter::default()
     }
 }
 
@@ -172,9 +176,9 @@ pub fn bound(address: SocketAddr) -> Address {
 
 /// The same as a message, for static resources.
 #[must_use]
-pub fn message(name: &str, listener: &Listener, routes: Routes) -> EnvoyListener {
+pub fn message(name: &str, listener: &Listener, front: &Front<'_>, routes: Routes) -> EnvoyListener {
     let chain = FilterChain {
-        filters: vec![filter(&manager(name, listener, routes))],
+        filters: vec![filter(&manager(name, listener, front, routes))],
         transport_socket: listener.tls.as_ref().map(|tls| TransportSocket {
             name: "envoy.transport_sockets.tls".to_owned(),
             config_type: Some(SocketConfig::TypedConfig(downstream(tls))),
@@ -186,7 +190,7 @@ pub fn message(name: &str, listener: &Listener, routes: Routes) -> EnvoyListener
 
 /// What serves HTTP/3 beside a listener, by UDP, with the same routes. `None`: it does not.
 #[must_use]
-pub fn http3(name: &Arc<str>, listener: &Listener) -> Option<Draft> {
+pub fn http3(name: &Arc<str>, listener: &Listener, front: &Front<'_>) -> Option<Draft> {
     let (Some(of_quic), Some(tls), Bind::Address(address)) =
         (listener.http3_name(name), &listener.tls, listener.bind)
     else {
@@ -196,7 +200,7 @@ pub fn http3(name: &Arc<str>, listener: &Listener) -> Option<Draft> {
         codec_type: CodecType::Http3 as i32,
         http3_protocol_options: Some(Http3ProtocolOptions::default()),
         upgrade_configs: Vec::new(),
-        ..manager(name, listener, Routes::Discovered)
+        ..manager(name, listener, front, Routes::Discovered)
     };
     let mut bound = bound(address);
     if let Some(AddressKind::SocketAddress(socket)) = &mut bound.address {
@@ -236,7 +240,7 @@ fn filter(manager: &HttpConnectionManager) -> Filter {
     }
 }
 
-fn manager(name: &str, listener: &Listener, routes: Routes) -> HttpConnectionManager {
+fn manager(name: &str, listener: &Listener, front: &Front<'_>, routes: Routes) -> HttpConnectionManager {
     let route_specifier = match routes {
         Routes::Discovered => RouteSpecifier::Rds(Rds {
             config_source: Some(ads()),
@@ -247,11 +251,15 @@ fn manager(name: &str, listener: &Listener, routes: Routes) -> HttpConnectionMan
     HttpConnectionManager {
         stat_prefix: name.to_owned(),
         route_specifier: Some(route_specifier),
-        http_filters: vec![cors(), router()],
+        http_filters: match front.filters {
+            Some(filters) => chain(&listener.exposure, filters, front.secrets),
+            None => chain(&listener.exposure, &Filters::default(), front.secrets),
+        },
         // At the edge the caller is whoever connects, not whoever a header names. An internal listener is called by
-        // one in the same Envoy, which has seen to that.
+        // one in the same Envoy, which has seen to that. Lists of addresses are never of what callers say of themselves.
         use_remote_address: Some(BoolValue {
-            value: &*listener.exposure != "internal" && listener.bind != Bind::Internal,
+            value: (&*listener.exposure != "internal" || front.knows_addresses())
+                && listener.bind != Bind::Internal,
         }),
         normalize_path: Some(BoolValue { value: true }),
         merge_slashes: true,
@@ -314,7 +322,12 @@ mod tests {
     #[test]
     fn what_an_operator_turns_off_is_not_there() {
         let manager = |listener: &Listener| {
-            let mut message = message("edge", listener, Routes::Discovered);
+            let mut message = message(
+                "edge",
+                listener,
+                &Front::of(None, &Secrets::new()),
+                Routes::Discovered,
+            );
             let filter = message.filter_chains.remove(0).filters.remove(0);
             let Some(FilterConfig::TypedConfig(any)) = filter.config_type else {
                 panic!("no manager")

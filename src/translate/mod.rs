@@ -1,6 +1,6 @@
 //! From the model to Envoy's resources. Pure: each generator sees only what it
 //! is given, and equal input gives equal bytes (so that versions are content
-//! hashes: no map with more than one entry is ever encoded).
+//! hashes: a map with more than one entry is encoded by a type of our own that sorts it).
 
 mod any;
 pub mod api_listener;
@@ -8,6 +8,7 @@ pub mod cluster;
 mod endpoint_wire;
 pub mod endpoints;
 pub mod external;
+mod filters;
 pub mod grpc;
 pub mod listener;
 mod log;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::api_listener::{api_listener, stopped};
 use super::cluster::cluster;
 use super::endpoints::endpoints;
-use super::listener::{http3, listener, reach};
+use super::listener::{Front, http3, listener, reach};
 use super::near::near;
 use super::route::Hosts;
 use super::secret;
@@ -72,10 +72,11 @@ impl Translator {
     }
 
     /// What has changed of secrets; for another network all of them, as others may get them.
-    fn secrets_changed(&mut self, renewed: bool, make: &mut impl FnMut(Update)) {
+    /// True when keys of issuers of tokens are among it, which stand in listeners.
+    fn secrets_changed(&mut self, renewed: bool, make: &mut impl FnMut(Update)) -> bool {
         let fresh = self.fresh_secrets.take();
         if fresh.is_none() && !renewed {
-            return;
+            return false;
         }
         let secrets = fresh.unwrap_or_else(|| self.secrets.clone());
         let before = std::mem::replace(&mut self.secrets, secrets);
@@ -92,6 +93,12 @@ impl Translator {
             let drafts = secret::drafts(name, secret, &self.network);
             drafts.into_iter().map(Update::Put).for_each(&mut *make);
         }
+        let keys = |secrets: &Secrets| -> Vec<_> {
+            let all = secrets.iter();
+            all.filter_map(|(name, secret)| Some((name.clone(), secret.jwks.clone()?)))
+                .collect()
+        };
+        keys(&before) != keys(&self.secrets)
     }
 
     /// What is wrong with what was made, by service.
@@ -117,7 +124,7 @@ impl Translator {
             self.connections
                 .retain(|name, _| network.exposures.contains_key(name));
         }
-        self.secrets_changed(renewed, &mut make);
+        let keys_changed = self.secrets_changed(renewed, &mut make);
         for step in steps {
             match step {
                 Step::Seen { service, audience } => match audience {
@@ -161,24 +168,32 @@ impl Translator {
             exposures.extend(network.exposures.keys().cloned());
             reconnected.extend(network.exposures.keys().cloned());
         }
+        let again = renewed || keys_changed;
         let listeners = network.listeners.iter();
-        for (name, l) in listeners.filter(|(_, l)| reconnected.contains(&l.exposure)) {
+        for (name, l) in listeners.filter(|(_, l)| again || reconnected.contains(&l.exposure)) {
             let connections = self.connections.entry(l.exposure.clone()).or_default();
-            if renewed && let Some(draft) = http3(name, l) {
+            let exposure = network.exposures.get(&l.exposure);
+            let front = Front::of(exposure, &self.secrets);
+            if again && let Some(draft) = http3(name, l, &front) {
                 make(Update::Put(draft));
             }
-            match listener(name, l, network.exposures.get(&l.exposure), connections) {
+            match listener(name, l, exposure, &front, connections) {
                 Some(draft) => make(Update::Put(draft)),
                 None => make(Update::Remove(Kind::Listener, name.clone())),
             }
         }
         for exposure in &exposures {
             let hosts = self.exposures.entry(exposure.clone()).or_default();
+            let trusted = network
+                .exposures
+                .get(exposure)
+                .is_some_and(|exposure| exposure.filters.file_filters);
             for (name, reach) in configurations(&network, exposure) {
                 let listener = network.listeners.get(name);
+                let closed = !trusted && listener.is_none();
                 let http3 = listener.and_then(|l| l.http3);
-                let mut draft = hosts.draft(name, reach, http3);
-                draft.local = (!network.fleets.is_empty()).then(|| hosts.cut(&draft, http3));
+                let mut draft = hosts.draft(name, reach, http3, closed);
+                draft.local = (!network.fleets.is_empty()).then(|| hosts.cut(&draft, http3, closed));
                 make(Update::Put(draft));
             }
             hosts.cut_is_made();

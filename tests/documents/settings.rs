@@ -19,6 +19,12 @@ sources.etcd.kind = "etcd"
 sources.etcd.endpoints = ["http://127.0.0.1:2379"]
 sources.etcd.prefix = "/services/"
 exposures.edge.hosts = ["api.example.com"]
+exposures.edge.rate_limit.requests = 100
+exposures.edge.authorization.service = "check"
+exposures.edge.jwt.edge.issuer = "https://login.example.com"
+exposures.edge.jwt.edge.audiences = ["shop"]
+exposures.edge.jwt.edge.url = "https://login.example.com/keys"
+exposures.edge.jwt.edge.service = "login"
 listeners.edge.address = "127.0.0.1:10000"
 "#;
 

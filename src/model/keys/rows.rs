@@ -3,10 +3,10 @@
 use super::cluster_rows;
 use super::field::{Field, Routes};
 use super::row::{Row, Value};
-use super::values::{duration, expose, label, needs, show_exposures, show_needs, weight, word};
+use super::values::{callers, duration, expose, label, needs, show_exposures, show_needs, weight, word};
 use crate::model::key::Key;
 use crate::model::locality::LocalityRule;
-use crate::model::policy::{InstanceKeys, OnAllUnhealthy, Policy, Protocol, State};
+use crate::model::policy::{AllowMode, InstanceKeys, OnAllUnhealthy, Policy, Protocol, State};
 use crate::model::route::hash::HashKey;
 use crate::model::route::retry::Retry as RouteRetry;
 use crate::text::show_duration;
@@ -230,6 +230,35 @@ rows! {
             set: |policy| &mut policy.hash,
             read: |text| HashKey::parse_all(text).map(Some),
             show: |keys| HashKey::show_all(keys),
+        }),
+    },
+    Allow => Row {
+        name: "allow",
+        numbered: false,
+        since: "0.1",
+        help: "who may call it, by names that `[callers]` in bridge.toml gives to identities in clients' certificates: \
+               `web,edge`; others get 403, and so does everybody on a listener that asks for no certificates",
+        default: "whoever gets to its routes",
+        fallback: "may be called by nobody",
+        value: Value::Service(&Field {
+            get: |policy: &Policy| &policy.allow,
+            set: |policy| &mut policy.allow,
+            read: callers,
+            show: |names| names.join(","),
+        }),
+    },
+    AllowMode => Row {
+        name: "allow-mode",
+        numbered: false,
+        since: "0.1",
+        help: "`enforce`; `log`: who may not call gets through and is counted (Envoy's `http.LISTENER.rbac.callers.shadow_denied`)",
+        default: "`enforce`",
+        fallback: "enforces its `allow`",
+        value: Value::Service(&Field {
+            get: |policy: &Policy| &policy.allow_mode,
+            set: |policy| &mut policy.allow_mode,
+            read: |text| word(text, AllowMode::parse, AllowMode::WORDS),
+            show: |mode| mode.as_str().to_owned(),
         }),
     },
     IdleTimeout => Row {

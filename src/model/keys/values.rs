@@ -13,6 +13,8 @@ use crate::text::{clip, parse_duration};
 pub const MAX_LABEL: usize = 128;
 /// The most services that one entry may need.
 pub(super) const MAX_NEEDS: usize = 200;
+/// The most callers that one service may name.
+const MAX_CALLERS: usize = 64;
 /// The most routes that one entry may declare: Consul Meta holds no more than 64 pairs.
 pub const MAX_ROUTES: usize = 64;
 
@@ -106,4 +108,26 @@ pub(super) fn show_needs(names: &[Arc<str>]) -> String {
         [] => "none".to_owned(),
         names => names.join(","),
     }
+}
+
+/// Names of callers, sorted.
+pub(super) fn callers(text: &str) -> Result<Option<Vec<String>>, String> {
+    let mut names: Vec<String> = text
+        .split(',')
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .collect();
+    names.sort();
+    names.dedup();
+    let fits = |name: &String| {
+        let right = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        name.len() <= MAX_LABEL && name.bytes().all(right)
+    };
+    if names.is_empty() || names.len() > MAX_CALLERS || !names.iter().all(fits) {
+        return Err(format!(
+            "`{}` must be names of callers separated by commas, at most {MAX_CALLERS}",
+            clip(text)
+        ));
+    }
+    Ok(Some(names))
 }

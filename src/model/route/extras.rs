@@ -6,6 +6,7 @@ use super::headers::HeaderChange;
 use super::instead::{Redirect, Respond};
 use super::rewrite::Rewrite;
 use super::shares::{Mirror, Part};
+use crate::model::filters::{Compression, RateLimit};
 
 /// All that few routes declare.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +27,23 @@ pub struct Extras {
     pub mirrors: Vec<Mirror>,
     /// What a server is chosen by, where the cluster hashes; the first that a request has.
     pub hash: Vec<HashKey>,
+    /// All requests of the route together, in each Envoy.
+    pub rate_limit: Option<RateLimit>,
+    /// Each needs a token of this issuer, beside what the exposure requires.
+    pub jwt: Option<String>,
+    /// How responses are compressed, whatever the exposure says; empty: they are not.
+    pub compress: Option<Vec<Compression>>,
+    /// Who may call it; `None`: whoever gets here.
+    pub admitted: Option<Admitted>,
+}
+
+/// Who may call a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Admitted {
+    /// In the certificate of the caller: a URI, or `dns:` and a name; `*` stands for a part of it. None: nobody.
+    pub identities: Vec<String>,
+    /// Others are refused; else they are only counted.
+    pub enforced: bool,
 }
 
 /// Who answers the requests of a route.
@@ -43,6 +61,13 @@ pub enum Target {
 }
 
 impl Extras {
+    /// A filter must stand in front of it, or requests would pass that may not.
+    #[must_use]
+    pub fn is_guarded(&self) -> bool {
+        let admitted = self.admitted.as_ref().is_some_and(|admitted| admitted.enforced);
+        self.rate_limit.is_some() || self.jwt.is_some() || admitted
+    }
+
     /// The services that must be there for it, beside the one that declares it.
     pub fn services(&self) -> impl Iterator<Item = &str> {
         let split = match &self.target {

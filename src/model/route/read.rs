@@ -15,7 +15,7 @@ const MAX: usize = 4_096;
 
 /// Words of later versions that change what becomes of a request and not which service gets it: without them
 /// no request goes to a wrong place. Any other unknown word might narrow the match.
-const HARMLESS: [&str; 4] = ["compress", "access-log", "tracing", "description"];
+const HARMLESS: [&str; 3] = ["access-log", "tracing", "description"];
 
 impl RouteRule {
     /// Reads one `route` value: words of `key=value`, separated by spaces. A value with spaces stands in quotes,

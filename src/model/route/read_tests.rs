@@ -60,6 +60,8 @@ const ROUTES: &[&str] = &[
     r"path=/ method=!POST,PUT expose=edge,internal authority-regex=[^.]+\.x(?::80)? authority-regex=!a url-regex=!/p(?:\?.*)? priority=7 imported=traefik set-header=x-forwarded-host:%REQ(:authority)%",
     "path=/ redirect=https://*:8443",
     "path=/ upgrade=websocket hash=header:x-user,cookie:s:60s,query:q,ip",
+    "path=/ rate-limit=100/10s:500 jwt=corp compress=gzip,zstd",
+    "path=/ rate-limit=5/m compress=none",
 ];
 
 #[test]

@@ -20,6 +20,7 @@ use super::shares::{self, Mirror};
 use super::values::{
     parse_exact, parse_imported, parse_new_host, parse_path, parse_priority, parse_regex, parse_upgrades, yes,
 };
+use crate::model::filters::{Compression, RateLimit, parse_issuer};
 use crate::text::{clip, parse_duration, show_duration};
 
 /// Takes the value of the word with this name.
@@ -113,7 +114,7 @@ const fn words(name: &'static str, help: &'static str, read: Read, show: Show) -
 }
 
 /// The words of a route, in the order in which they are shown.
-pub static WORDS: [Word; 51] = [
+pub static WORDS: [Word; 54] = [
     word(
         "host",
         "requests for this host, without a port; `*.example.com`: all below it; several, separated by commas; else for \
@@ -455,5 +456,26 @@ pub static WORDS: [Word; 51] = [
             [] => Vec::new(),
             keys => vec![HashKey::show_all(keys)],
         },
+    ),
+    word(
+        "rate-limit",
+        "all its requests together, in each Envoy: `100/s`, `1000/10s`, `100/s:500` for 500 at once; what is over it \
+         gets 429. The limit of the exposure counts as well",
+        |draft, _, text| RateLimit::parse(text).map(|limit| draft.extras.rate_limit = Some(limit)),
+        |rule, _| one(rule.extras.rate_limit.map(|limit| limit.show())),
+    ),
+    word(
+        "jwt",
+        "each request needs a token of this issuer, a `[exposures.EXPOSURE.jwt.NAME]`, beside what the exposure \
+         requires; 403 where there is none of that name",
+        |draft, _, text| parse_issuer(text).map(|name| draft.extras.jwt = Some(name)),
+        |rule, _| one(rule.extras.jwt.clone()),
+    ),
+    word(
+        "compress",
+        "responses are compressed as the client takes it: `gzip`, `brotli`, `zstd`, several separated by commas, or \
+         `none`, whatever the exposure says",
+        |draft, _, text| Compression::parse_all(text).map(|all| draft.extras.compress = Some(all)),
+        |rule, _| one(rule.extras.compress.as_deref().map(Compression::show_all)),
     ),
 ];

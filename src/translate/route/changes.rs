@@ -1,6 +1,6 @@
 //! Headers that a route writes, and what browsers are allowed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
@@ -10,10 +10,11 @@ use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::pb::google::protobuf::{Any, BoolValue};
 
 use super::super::any::pack;
-use super::super::listener::CORS;
+use super::super::filters::CORS;
+use super::super::filters::guard::guards;
 use super::matching::regex;
 use crate::model::Extras;
-use crate::model::route::cors::expression;
+use crate::model::route::cors::{Cors, expression};
 use crate::model::route::headers::{How, Side};
 
 /// The headers that a route changes.
@@ -74,12 +75,23 @@ pub(super) fn served_by_http3(port: u16) -> HeaderValueOption {
     }
 }
 
-/// One entry or none: the order of entries of a map is not the same each time it is encoded.
-pub(super) fn cors(extras: Option<&Extras>) -> HashMap<String, Any> {
-    let Some(cors) = extras.and_then(|extras| extras.cors.as_ref()) else {
-        return HashMap::new();
+/// What a route says to the filters of its listener, by their names.
+pub(super) fn filters(extras: Option<&Extras>) -> BTreeMap<String, Any> {
+    let Some(extras) = extras else {
+        return BTreeMap::new();
     };
-    let policy = CorsPolicy {
+    let mut all = guards(extras);
+    all.extend(
+        extras
+            .cors
+            .as_ref()
+            .map(|wanted| (CORS.to_owned(), pack(&cors(wanted)))),
+    );
+    all
+}
+
+fn cors(cors: &Cors) -> CorsPolicy {
+    CorsPolicy {
         allow_origin_string_match: cors.origins.iter().map(|origin| allowed(origin)).collect(),
         allow_methods: cors.methods.join(","),
         allow_headers: cors.headers.join(","),
@@ -89,8 +101,7 @@ pub(super) fn cors(extras: Option<&Extras>) -> HashMap<String, Any> {
             .map_or_else(String::new, |time| time.as_secs().to_string()),
         allow_credentials: cors.credentials.then_some(BoolValue { value: true }),
         ..CorsPolicy::default()
-    };
-    HashMap::from([(CORS.to_owned(), pack(&policy))])
+    }
 }
 
 fn allowed(origin: &str) -> StringMatcher {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::host::{encode, head, tail, virtual_host};
+use super::host::{encode, head, refused, tail, virtual_host};
 use crate::plan::Claim;
 use crate::xds::{Audience, By, Draft, Local, Version, Viewer};
 
@@ -12,10 +12,19 @@ use crate::xds::{Audience, By, Draft, Local, Version, Viewer};
 pub(super) struct Encoded {
     /// With its tag and length, as it stands in the configuration.
     pub(super) field: Box<[u8]>,
+    /// The same for listeners whose filters nobody knows, where that is another.
+    pub(super) closed: Option<Box<[u8]>>,
     /// No cluster twice.
     pub(super) clusters: Box<[Arc<str>]>,
     /// Where fleets have views: its claims, and who sees each.
     pub(super) parts: Box<[(Claim, Arc<Audience>)]>,
+}
+
+impl Encoded {
+    pub(super) fn of(&self, closed: bool) -> &[u8] {
+        let other = self.closed.as_deref().filter(|_| closed);
+        other.unwrap_or(&self.field)
+    }
 }
 
 /// The hosts at one moment.
@@ -23,6 +32,8 @@ pub(super) struct Encoded {
 pub(super) struct Cut {
     name: Arc<str>,
     http3: Option<u16>,
+    /// For listeners whose filters nobody knows.
+    closed: bool,
     hosts: BTreeMap<Arc<str>, Arc<Encoded>>,
     inputs: Version,
     concerned: Arc<Audience>,
@@ -34,7 +45,7 @@ impl Cut {
     /// `concerned`: who sees what is not as it was.
     pub(super) fn new(
         draft: &Draft,
-        http3: Option<u16>,
+        (http3, closed): (Option<u16>, bool),
         hosts: BTreeMap<Arc<str>, Arc<Encoded>>,
         concerned: &[Arc<Audience>],
     ) -> Self {
@@ -57,6 +68,7 @@ impl Cut {
         Self {
             name: draft.name.clone(),
             http3,
+            closed,
             inputs: Version::of(&inputs),
             concerned: Arc::new(Audience::new(all(|a| &a.sections), all(|a| &a.fleets))),
             hosts,
@@ -88,7 +100,10 @@ impl Local for Cut {
                 .map(|(claim, _)| claim)
                 .collect();
             if seen.len() == host.parts.len() {
-                body.extend_from_slice(&host.field);
+                body.extend_from_slice(host.of(self.closed));
+            } else if self.closed && !seen.is_empty() {
+                let seen: Vec<Claim> = seen.into_iter().map(refused).collect();
+                encode(&virtual_host(name, &seen), &mut body);
             } else if !seen.is_empty() {
                 encode(&virtual_host(name, seen), &mut body);
             }

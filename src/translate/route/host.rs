@@ -1,11 +1,13 @@
 //! A virtual host: the claims of one host, in their order, and what stands around all hosts.
 
-use envoy_types::pb::envoy::config::route::v3::{Route, RouteConfiguration, VirtualHost};
+use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use prost::Message as _;
 
 use super::action::{action, retry_policy};
-use super::changes::{Changes, cors, served_by_http3};
+use super::changes::{Changes, filters, served_by_http3};
 use super::matching::matching;
+use super::wire::{Route, VirtualHost};
+use crate::model::Extras;
 use crate::plan::Claim;
 
 /// The field of `RouteConfiguration` that holds its hosts; prost knows it by the type only.
@@ -35,6 +37,28 @@ pub(super) fn encode(host: &VirtualHost, into: &mut Vec<u8>) {
     prost::encoding::message::encode(VIRTUAL_HOSTS, host, into);
 }
 
+/// A host as it stands in the configuration.
+pub(super) fn field(host: &str, claims: &[Claim]) -> Box<[u8]> {
+    let message = virtual_host(host, claims);
+    let mut field = Vec::with_capacity(message.encoded_len() + 8);
+    encode(&message, &mut field);
+    field.into()
+}
+
+/// Whether what a route says takes a filter that protects it.
+pub(super) fn is_guarded(claim: &Claim) -> bool {
+    claim.action.extras.as_deref().is_some_and(Extras::is_guarded)
+}
+
+/// For listeners whose filters nobody knows.
+pub(super) fn refused(claim: &Claim) -> Claim {
+    let mut claim = claim.clone();
+    if is_guarded(&claim) {
+        claim.action = claim.action.refused();
+    }
+    claim
+}
+
 pub(super) fn without_hosts(name: &str) -> RouteConfiguration {
     RouteConfiguration {
         name: name.to_owned(),
@@ -52,7 +76,6 @@ pub(super) fn virtual_host<'a>(host: &str, claims: impl IntoIterator<Item = &'a 
         domains: vec![host.to_owned()],
         routes: claims.map(|claim| one(claim, retries)).collect(),
         retry_policy: (retries > 0).then(|| retry_policy(retries, None, None)),
-        ..VirtualHost::default()
     }
 }
 
@@ -66,7 +89,6 @@ fn one(claim: &Claim, retries: u32) -> Route {
         request_headers_to_remove: changes.request.removed,
         response_headers_to_add: changes.response.added,
         response_headers_to_remove: changes.response.removed,
-        typed_per_filter_config: cors(claim.action.extras.as_deref()),
-        ..Route::default()
+        typed_per_filter_config: filters(claim.action.extras.as_deref()),
     }
 }

@@ -5,6 +5,7 @@ mod changes;
 mod cut;
 mod host;
 mod matching;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use prost::Message as _;
 
 use self::cut::{Cut, Encoded};
-use self::host::{encode, head, tail, virtual_host, without_hosts};
+use self::host::{field, head, is_guarded, refused, tail, virtual_host, without_hosts};
 use crate::plan::Claim;
 use crate::xds::{Audience, Draft, Kind, Local, Reach};
 
@@ -39,9 +40,10 @@ impl Hosts {
         let old = if claims.is_empty() {
             self.by_name.remove(host)
         } else {
-            let message = virtual_host(host, claims.iter());
-            let mut field = Vec::with_capacity(message.encoded_len() + 8);
-            encode(&message, &mut field);
+            let closed = claims.iter().any(is_guarded).then(|| {
+                let closed: Vec<Claim> = claims.iter().map(refused).collect();
+                field(host, &closed)
+            });
             let mut clusters: Vec<Arc<str>> = claims.iter().flat_map(Claim::clusters).collect();
             clusters.sort_unstable();
             clusters.dedup();
@@ -56,7 +58,8 @@ impl Hosts {
             self.concerned
                 .extend(parts.iter().map(|(_, audience)| audience.clone()));
             let encoded = Encoded {
-                field: field.into(),
+                field: field(host, claims),
+                closed,
                 clusters: clusters.into(),
                 parts,
             };
@@ -76,8 +79,9 @@ impl Hosts {
 
     /// How the parts of such a configuration are made that fleets with a view see.
     #[must_use]
-    pub fn cut(&self, draft: &Draft, http3: Option<u16>) -> Arc<dyn Local> {
-        Arc::new(Cut::new(draft, http3, self.by_name.clone(), &self.concerned))
+    pub fn cut(&self, draft: &Draft, http3: Option<u16>, closed: bool) -> Arc<dyn Local> {
+        let by_name = self.by_name.clone();
+        Arc::new(Cut::new(draft, (http3, closed), by_name, &self.concerned))
     }
 
     /// What changes from here on is another cut.
@@ -87,10 +91,12 @@ impl Hosts {
 
     /// The route configuration of this name with all of them; `http3`: each answer says that it is served at this port,
     /// too. The same bytes as if it were encoded as a whole.
+    /// `closed`: for listeners whose filters nobody knows, with 403 in place of each route that needs one. Envoy takes
+    /// what a route says to a filter that is not there, and lets requests pass.
     #[must_use]
-    pub fn draft(&self, name: &Arc<str>, reach: Reach, http3: Option<u16>) -> Draft {
-        let fields = || self.by_name.values().map(|host| &host.field);
-        let mut body = head(name, fields().map(|field| field.len()).sum());
+    pub fn draft(&self, name: &Arc<str>, reach: Reach, http3: Option<u16>, closed: bool) -> Draft {
+        let fields = || self.by_name.values().map(|host| host.of(closed));
+        let mut body = head(name, fields().map(<[u8]>::len).sum());
         for field in fields() {
             body.extend_from_slice(field);
         }
@@ -113,10 +119,15 @@ pub fn message(name: &str, claims: &[&Claim]) -> RouteConfiguration {
     for claim in claims {
         hosts.entry(&claim.host).or_default().push(claim);
     }
-    let hosts = hosts.into_iter();
+    let whole = without_hosts(name);
+    let hosts = hosts.into_iter().map(|(host, claims)| {
+        let host = virtual_host(host, claims).encode_to_vec();
+        // Of the same fields.
+        envoy_types::pb::envoy::config::route::v3::VirtualHost::decode(&*host).unwrap_or_default()
+    });
     RouteConfiguration {
-        virtual_hosts: hosts.map(|(host, claims)| virtual_host(host, claims)).collect(),
-        ..without_hosts(name)
+        virtual_hosts: hosts.collect(),
+        ..whole
     }
 }
 
@@ -174,7 +185,7 @@ mod tests {
                 let here: Vec<Claim> = here.map(|claim| (*claim).clone()).collect();
                 hosts.set(&host.into(), &here, None);
             }
-            let draft = hosts.draft(&name, Reach::All, None);
+            let draft = hosts.draft(&name, Reach::All, None, false);
             assert_eq!(draft.body, message(&name, &decided).encode_to_vec());
             let wanted: BTreeSet<Arc<str>> = decided.iter().map(|claim| claim.cluster.clone()).collect();
             assert_eq!(draft.needs, wanted.into_iter().collect::<Vec<_>>());
