@@ -1,7 +1,10 @@
 //! Streams of fleets with a view: what they are sent, and what wakes them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use proptest::prelude::*;
 
 use crate::clock;
 use crate::fanout::{Fanout, Registration};
@@ -184,4 +187,103 @@ fn a_fleet_that_gets_a_view_while_it_is_connected_is_sent_the_difference() {
     scene.rules = Arc::default();
     scene.publish(&[]);
     assert!(scene.sent(&late).contains(&"cds b=1".to_owned()));
+}
+
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+const FLEETS: [&str; 3] = ["web", "stock", "edge"];
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Name, content, and who sees it: bits of `FLEETS`; the cluster, or the endpoints.
+    Put(usize, u8, u8, bool),
+    Remove(usize, bool),
+    /// Which fleets have a view: bits.
+    Rules(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..4_usize, 0..2_u8, 0..8_u8, any::<bool>()).prop_map(|(n, c, f, k)| Step::Put(n, c, f, k)),
+        2 => (0..4_usize, any::<bool>()).prop_map(|(n, k)| Step::Remove(n, k)),
+        1 => (0..8_u8).prop_map(Step::Rules),
+    ]
+}
+
+fn of_bits(bits: u8) -> Vec<&'static str> {
+    let is_in = |at: &usize| bits & (1 << at) != 0;
+    (0..FLEETS.len()).filter(is_in).map(|at| FLEETS[at]).collect()
+}
+
+const fn kind(is_cluster: bool) -> Kind {
+    if is_cluster {
+        Kind::Cluster
+    } else {
+        Kind::Endpoints
+    }
+}
+
+proptest! {
+    /// Whatever is published and whoever sees it: each client holds what its fleet sees, and what does not change for
+    /// it does not wake it.
+    #[test]
+    fn each_client_has_what_its_fleet_sees(steps in prop::collection::vec(step(), 1..25)) {
+        let mut scene = Scene::new(&[]);
+        scene.rules = Arc::default();
+        let (mut rules, mut all) = (0_u8, BTreeMap::<(String, &str), (u8, u8)>::new());
+        let mut clients: Vec<_> = FLEETS
+            .iter()
+            .map(|fleet| (*fleet, scene.open(fleet, &["a", "b"]).0, BTreeMap::<String, String>::new()))
+            .collect();
+        scene.publish(&[]);
+        for (_, registration, _) in &clients {
+            scene.sent(registration);
+        }
+        for step in steps {
+            let short = |k: bool| kind(k).short().to_owned();
+            let ruled = matches!(step, Step::Rules(bits) if bits != rules);
+            match step {
+                Step::Put(name, content, fleets, k) => {
+                    let name = NAMES[name];
+                    all.insert((short(k), name), (content, fleets));
+                    scene.publish(&[put(kind(k), name, &content.to_string(), &of_bits(fleets))]);
+                }
+                Step::Remove(name, k) => {
+                    all.remove(&(short(k), NAMES[name]));
+                    scene.publish(&[Update::Remove(kind(k), NAMES[name].into())]);
+                }
+                Step::Rules(bits) if ruled => {
+                    rules = bits;
+                    let of = of_bits(bits).into_iter().map(|fleet| (Arc::from(fleet), true));
+                    scene.rules = Arc::new(ViewRules::new(of));
+                    scene.publish(&[]);
+                }
+                Step::Rules(_) => {}
+            }
+            for (fleet, registration, held) in &mut clients {
+                let before = held.clone();
+                let sent = scene.sent(registration);
+                for one in sent.iter().filter(|one| *one != "asleep") {
+                    match one.split_once('=') {
+                        Some((name, content)) if content != "gone" => drop(held.insert(name.to_owned(), content.to_owned())),
+                        Some((name, _)) => drop(held.remove(name)),
+                        None => drop(held.remove(&one.replace('-', ""))),
+                    }
+                }
+                let has_view = of_bits(rules).contains(fleet);
+                let sees = |fleets: u8| !has_view || of_bits(fleets).contains(fleet);
+                let named = |kind: &str, name: &str| kind == "cds" || ["a", "b"].contains(&name);
+                let wanted: BTreeMap<String, String> = all
+                    .iter()
+                    .filter(|((kind, name), (_, fleets))| sees(*fleets) && named(kind, name))
+                    .map(|((kind, name), (content, _))| (format!("{kind} {name}"), content.to_string()))
+                    .collect();
+                prop_assert_eq!(&*held, &wanted, "{}", fleet);
+                // Without any view nothing is in one.
+                if rules != 0 && !ruled && before == wanted {
+                    let sent: BTreeSet<&str> = sent.iter().map(String::as_str).collect();
+                    prop_assert_eq!(sent, BTreeSet::from(["asleep"]), "{} of {:?}", fleet, all);
+                }
+            }
+        }
+    }
 }

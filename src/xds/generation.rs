@@ -115,7 +115,7 @@ impl Generation {
             if resource.is_none() {
                 names.gone(id);
             }
-            let is_local = |resource: Option<&Arc<Resource>>| resource.is_some_and(|r| r.locals().is_some());
+            let is_local = |resource: Option<&Arc<Resource>>| resource.is_some_and(|r| r.is_by_place());
             next.locals += usize::from(is_local(resource.as_ref()));
             next.locals -= usize::from(is_local(next.table(client, kind).get(id)));
             if client == Client::Envoy {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::kind::Kind;
-use super::local::{Local, Locals};
+use super::local::{By, Local, Locals};
 use super::names::NameId;
 use super::variant::Variant;
 pub use super::version::Version;
@@ -131,6 +131,12 @@ impl Resource {
     /// Its contents by place, where they differ.
     pub(super) fn locals(&self) -> Option<&Locals<Self>> {
         self.locals.as_deref()
+    }
+
+    /// Whether it depends on where a client is.
+    pub(super) fn is_by_place(&self) -> bool {
+        self.locals()
+            .is_some_and(|locals| locals.make().by() == By::Place)
     }
 
     /// Whether another one is the same for everybody.
