@@ -105,3 +105,37 @@ async fn servers<const N: usize>(names: [&str; N]) -> [Server; N] {
         .try_into()
         .unwrap_or_else(|_| unreachable!("as many servers as names"))
 }
+
+/// The C core reads why a name is missing, and puts it into the error of the call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_c_core_says_why_a_service_cannot_be_called() {
+    let registry = Registry::start(Kind::Etcd).await;
+    let fleets = "[fleets.client-fleet]\nservices = [\"orders\"]\n";
+    let bridge = Bridge::start(&format!("{}\n{fleets}", registry.source("registry"))).await;
+    let [orders, hidden] = &servers(["orders", "hidden"]).await;
+    let _orders = registry.register_for("orders", orders, &ORDERS, TTL).await;
+    let _hidden = registry.register_for("hidden", hidden, &ORDERS, TTL).await;
+    bridge
+        .metric_is("xds_bridge_services", &[], |services| services == 2)
+        .await;
+    let printed = bridge.grpc_bootstrap("client-1");
+    let mut bootstrap: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+    bootstrap["node"]["cluster"] = "client-fleet".into();
+    let bootstrap = bootstrap.to_string();
+    let before = ["GRPC_EXPERIMENTAL_XDS_DATA_ERROR_HANDLING=true".to_owned()];
+    let call = |service: &str| {
+        let target = format!("xds:///{service}");
+        Caller::start_by(&before, Language::Python, &bootstrap, &target, "/shop.Orders/Get")
+    };
+    call("orders").reaches(&["orders"]).await;
+    for (service, words) in [
+        ("nobody", "no service `nobody` for gRPC clients"),
+        ("hidden", "not in the view of the fleet `client-fleet`"),
+    ] {
+        let client = call(service);
+        client.fails_on(1).await;
+        let failures = client.calls().failures;
+        assert!(failures[0].contains(words), "{failures:?}");
+    }
+    bridge.assert_no_nacks().await;
+}

@@ -31,7 +31,7 @@ pub use subscriber::{Pending, Registration, Subscriber};
 
 use crate::xds::{
     Acks, Changed, Encoded, Generation, Gone, Handled, Index, NameId, NameOf, Names, Prepared, Refusal,
-    Stream, StreamId, Update, Verdicts,
+    Stream, StreamId, Update, Verdicts, Why,
 };
 
 /// The newest generation and the streams that are sent it.
@@ -126,10 +126,10 @@ impl Fanout {
         }
     }
 
-    /// What gRPC's own clients get in place of a resource that is gone.
-    pub fn when_gone(&self, gone: Gone) {
+    /// What gRPC's own clients get in place of a resource that is gone, and learn of one that is missing.
+    pub fn when_gone(&self, gone: Gone, why: Why) {
         let mut shared = self.shared.lock();
-        let generation = (*shared.generation).clone().with_gone(gone);
+        let generation = (*shared.generation).clone().with_gone(gone).with_reasons(why);
         shared.generation = Arc::new(generation);
     }
 

@@ -117,7 +117,7 @@ impl Hub {
         metrics: Arc<Metrics>,
     ) -> (Self, watch::Receiver<Overview>) {
         let (overview, seen) = watch::channel(Overview::default());
-        fanout.when_gone(crate::translate::grpc::gone);
+        fanout.when_gone(crate::translate::grpc::gone, crate::translate::grpc::missing);
         let began = clock::now();
         let network = Arc::new(network);
         fanout.expect_fleets(fleets::expected(&network));

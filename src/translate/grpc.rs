@@ -66,6 +66,20 @@ pub fn gone(client: Client, kind: Kind, name: &str) -> Option<Vec<u8>> {
     }
 }
 
+/// Why a client of gRPC finds no resource of this name; the C core puts it into the error of the call.
+#[must_use]
+pub fn missing(kind: Kind, name: &str) -> String {
+    match kind {
+        Kind::Listener => format!(
+            "xds-bridge: no service `{name}` for gRPC clients: it is not registered, or not with protocol grpc or http2, or \
+             with expose = none"
+        ),
+        Kind::Cluster | Kind::Endpoints => format!("xds-bridge: no service `{name}` is registered"),
+        Kind::Route => format!("xds-bridge: no listener or exposure `{name}` in bridge.toml"),
+        Kind::Secret => format!("xds-bridge: no [tls.{name}] in bridge.toml for this client"),
+    }
+}
+
 /// An assignment by which all calls are dropped, with this reason in their error. It needs an endpoint that
 /// seems healthy: Java takes no notice of one without. Nobody listens on its port, if anybody looks.
 fn dropping(name: &str, why: &str) -> ClusterLoadAssignment {

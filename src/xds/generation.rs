@@ -11,6 +11,7 @@ use super::client::Client;
 use super::kind::{Kind, PerKind};
 use super::names::{NameId, Names};
 use super::resource::{Draft, Reach, Resource};
+use super::response::Missing;
 use super::table::Table;
 use super::update::{Encoded, EncodedUpdate, Update};
 use super::variant::Variant;
@@ -20,6 +21,9 @@ use super::viewer::Viewer;
 /// The content that makes a client of gRPC stop using a resource which is gone, where removing it does not:
 /// most of them keep what they hold. `None`: there is no such content.
 pub type Gone = fn(Client, Kind, &str) -> Option<Vec<u8>>;
+
+/// Why there is no resource of this type and name, in words for who asks for it.
+pub type Why = fn(Kind, &str) -> String;
 
 /// The names that a new generation changed, by type.
 pub type Changed = PerKind<RoaringBitmap>;
@@ -34,6 +38,8 @@ pub struct Generation {
     variants: [PerKind<Table>; Client::GRPC.len()],
     /// What they get in place of a resource that is gone.
     gone: Option<Gone>,
+    /// What they learn of a name that there is no resource of.
+    why: Option<Why>,
     /// What a name held before its present content, where that is kept; see [`Generation::keeping`].
     previous: Option<PerKind<Table>>,
     /// Fleets that get something else than the present content of a name.
@@ -174,6 +180,29 @@ impl Generation {
     pub fn with_gone(mut self, gone: Gone) -> Self {
         self.gone = Some(gone);
         self
+    }
+
+    /// The same, and what gRPC's own clients learn of a name that there is no resource of.
+    #[must_use]
+    pub fn with_reasons(mut self, why: Why) -> Self {
+        self.why = Some(why);
+        self
+    }
+
+    /// What a client learns of a name that it may not see, or that there is no resource of.
+    pub(super) fn missing(&self, viewer: &Viewer, kind: Kind, id: NameId, name: Arc<str>) -> Missing {
+        let hidden = self
+            .get(kind, id)
+            .is_some_and(|resource| !resource.reach.admits(viewer));
+        let why = if hidden {
+            format!(
+                "{name} is there, and not in the view of the fleet `{}`",
+                viewer.fleet
+            )
+        } else {
+            self.why.map_or_else(String::new, |why| why(kind, &name))
+        };
+        Missing { name, why }
     }
 
     /// What this client, which may hold a resource that is gone, gets in its place; see [`Gone`].

@@ -42,7 +42,7 @@ mod wire;
 
 pub use acks::{Acks, WatchId};
 pub use client::Client;
-pub use generation::{Changed, Generation, Gone};
+pub use generation::{Changed, Generation, Gone, Why};
 pub use hints::Hints;
 pub use index::{Index, StreamId};
 pub use kind::{Kind, PerKind};
@@ -52,7 +52,7 @@ pub use place::{MAX_PLACES, Place};
 pub use prepared::{Prepared, Request};
 pub use request::{Claim, DeltaRequest, Locality, Node, SotwRequest, has_more_entries};
 pub use resource::{Draft, Reach, Resource, Version};
-pub use response::Response;
+pub use response::{Missing, Response};
 pub use stream::{Handled, Limits, Refusal, Stream};
 pub use update::{Encoded, Update};
 pub use variant::Variant;

@@ -1,5 +1,6 @@
 //! What a stream sends: a small header of its own, and frames that all streams share.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -28,7 +29,23 @@ pub struct Response {
     pub removed: Vec<Arc<str>>,
     /// There is none of this name (state of the world, for gRPC's own clients only, which
     /// would else wait 15 s): `resource_errors` with `NOT_FOUND`.
-    pub missing: Vec<Arc<str>>,
+    pub missing: Vec<Missing>,
+}
+
+/// A name that there is no resource of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The name.
+    pub name: Arc<str>,
+    /// Why there is none; empty: nobody knows more.
+    pub why: String,
+}
+
+/// As its name.
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
 }
 
 impl Response {
@@ -43,8 +60,8 @@ impl Response {
         for name in &self.removed {
             field(&mut fields, 6, name.as_bytes());
         }
-        for name in &self.missing {
-            field(&mut fields, 7, &wire::not_found(name));
+        for missing in &self.missing {
+            field(&mut fields, 7, &wire::not_found(&missing.name, &missing.why));
         }
         let pieces: usize = self.pieces.iter().map(Bytes::len).sum();
         let length = u32::try_from(fields.len() + pieces).unwrap_or(u32::MAX);

@@ -49,11 +49,15 @@ pub(super) fn only_name(name: &str) -> Vec<u8> {
     body
 }
 
-/// A `ResourceError`: this name, and status 5, `NOT_FOUND`.
-pub(super) fn not_found(name: &str) -> Vec<u8> {
-    let mut error = Vec::with_capacity(field_len(field_len(name.len())) + 4);
+/// A `ResourceError`: this name, and status 5, `NOT_FOUND`, with the reason where there is one.
+pub(super) fn not_found(name: &str, why: &str) -> Vec<u8> {
+    let mut status = vec![1 << 3, 5]; // google.rpc.Status.code
+    if !why.is_empty() {
+        field(&mut status, 2, why.as_bytes()); // google.rpc.Status.message
+    }
+    let mut error = Vec::with_capacity(field_len(field_len(name.len())) + field_len(status.len()));
     field(&mut error, 1, &only_name(name)); // ResourceName.name
-    field(&mut error, 2, &[1 << 3, 5]); // google.rpc.Status.code
+    field(&mut error, 2, &status);
     error
 }
 
@@ -66,9 +70,12 @@ mod tests {
 
     #[test]
     fn an_error_names_what_is_missing() {
-        let error = ResourceError::decode(&*super::not_found("orders")).unwrap();
-        assert_eq!(error.resource_name.unwrap().name, "orders");
-        assert_eq!(error.error_detail.unwrap().code, 5);
+        for why in ["", "orders is not registered"] {
+            let error = ResourceError::decode(&*super::not_found("orders", why)).unwrap();
+            assert_eq!(error.resource_name.unwrap().name, "orders");
+            let status = error.error_detail.unwrap();
+            assert_eq!((status.code, &*status.message), (5, why));
+        }
     }
 
     #[test]

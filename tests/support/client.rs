@@ -368,7 +368,7 @@ impl Client {
             held.remove(&**name);
         }
         for name in &response.missing {
-            held.remove(&**name);
+            held.remove(&*name.name);
         }
         if nack {
             self.refuse(response, full, newest);

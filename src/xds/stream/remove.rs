@@ -11,7 +11,7 @@ use super::super::kind::Kind;
 use super::super::names::{NameId, NameOf};
 use super::super::removal::Removal;
 use super::super::resource::Resource;
-use super::super::response::Response;
+use super::super::response::{Missing, Response};
 use super::Stream;
 
 /// Bytes that a name takes on the wire besides itself, at most.
@@ -25,7 +25,7 @@ const AT_ONCE: usize = 1_024;
 struct Removals {
     empty: Vec<(NameId, Arc<Resource>)>,
     removed: Vec<Arc<str>>,
-    missing: Vec<Arc<str>>,
+    missing: Vec<Missing>,
     /// Of these the client held.
     held: RoaringBitmap,
     bytes: usize,
@@ -38,6 +38,7 @@ impl Removals {
         name: Arc<str>,
         removal: Removal,
         empty: impl FnOnce(&Arc<str>) -> Resource,
+        missing: impl FnOnce(Arc<str>) -> Missing,
     ) {
         self.bytes += name.len() + NAME_OVERHEAD;
         match removal {
@@ -47,7 +48,11 @@ impl Removals {
                 self.empty.push((id, Arc::new(empty)));
             }
             Removal::Removed => self.removed.push(name),
-            Removal::Missing => self.missing.push(name),
+            Removal::Missing => {
+                let missing = missing(name);
+                self.bytes += missing.why.len();
+                self.missing.push(missing);
+            }
         }
     }
 
@@ -111,7 +116,11 @@ impl Stream {
                 sub.pending.unknown.remove(id);
                 sub.waiting.given_up.insert(id);
                 if let Some(name) = name {
-                    found.push(id, name, removal, |name| Resource::empty(kind, name));
+                    let empty = |name: &_| Resource::empty(kind, name);
+                    found.push(id, name, removal, empty, |name| Missing {
+                        name,
+                        why: String::new(),
+                    });
                 }
             }
         }
@@ -153,10 +162,12 @@ impl Stream {
                     sub.held.absent.insert(id);
                 }
                 if let Some(name) = name {
-                    found.push(id, name, removal, |name| {
+                    let empty = |name: &_| {
                         let gone = generation.gone(client, kind, id, name);
                         gone.unwrap_or_else(|| Resource::empty(kind, name))
-                    });
+                    };
+                    let missing = |name| generation.missing(&viewer, kind, id, name);
+                    found.push(id, name, removal, empty, missing);
                 }
             }
         }

@@ -11,11 +11,14 @@ use super::super::kind::Kind;
 use super::super::names::{NameId, NameOf};
 use super::super::order::Way;
 use super::super::resource::Resource;
-use super::super::response::Response;
+use super::super::response::{Missing, Response};
 use super::super::subscription::Subscription;
 use super::super::subscription::bisection::{Look, SentSet};
 use super::Stream;
 use super::respond::{is_gated, set_version};
+
+/// Names that are missing in one response with a reason: the others come without one.
+const REASONS: usize = 1_000;
 
 impl Stream {
     /// State of the world, a type whose response is always the whole set.
@@ -142,7 +145,16 @@ impl Stream {
             Vec::new()
         } else {
             let absent: Vec<NameId> = self.types.get(kind).held.absent.iter().collect();
-            names.names_of(&absent).into_iter().flatten().collect()
+            let pairs = absent.iter().zip(names.names_of(&absent));
+            let missing = pairs.filter_map(|(id, name)| Some((*id, name?)));
+            let missing = missing.enumerate().map(|(at, (id, name))| {
+                let reason = (at < REASONS).then(|| generation.missing(&seen_by, kind, id, name.clone()));
+                reason.unwrap_or(Missing {
+                    name,
+                    why: String::new(),
+                })
+            });
+            missing.collect()
         };
         let mut response = self.respond(generation, kind, set, Vec::new(), false, false);
         response.missing = missing;
