@@ -84,6 +84,28 @@ fn connections_are_claimed_where_the_operator_has_a_port_or_a_name_for_them() {
 }
 
 #[test]
+fn connections_cannot_be_had_past_a_check() {
+    let of = |allow: Option<AllowMode>, any_caller: bool| {
+        let expose = Some(Expose::On(vec!["edge".to_owned()]));
+        let mut service = service(expose, &["port=5432"]);
+        service.policy.allow = allow.map(|_| vec!["web".to_owned()]);
+        service.policy.allow_mode = allow;
+        let mut exposures = exposures();
+        exposures.get_mut("edge").unwrap().filters.any_caller = any_caller;
+        let claimed = claimed_by(&service, &exposures);
+        let on_edge = claimed.claims.iter().any(|claim| &*claim.exposure == "edge");
+        let said = claimed
+            .issues
+            .iter()
+            .any(|issue| issue.reason.contains("connections without HTTP"));
+        assert_ne!(on_edge, said);
+        on_edge
+    };
+    assert!(of(None, false) && of(Some(AllowMode::Log), false) && of(Some(AllowMode::Enforce), true));
+    assert!(!of(Some(AllowMode::Enforce), false));
+}
+
+#[test]
 fn nothing_declared_is_reachable_by_name_inside() {
     let claimed = claimed_by(&service(None, &[]), &exposures());
     assert_eq!(seen(&claimed), [r#"internal orders Prefix("/")"#]);

@@ -70,3 +70,20 @@ fn a_filter_that_cannot_be_read_is_a_mistake() {
         "#]],
     );
 }
+
+#[test]
+fn connections_without_http_pass_no_filter() {
+    let mistakes = |more: &str| {
+        let text =
+            format!("{SAMPLE}[exposures.edge]\nhosts = [\"a.test\"]\ndeny_ips = [\"10.0.0.1\"]\n{more}");
+        read(&text, &[]).map(drop)
+    };
+    assert_eq!(mistakes(""), Ok(()));
+    for more in [
+        "sni = [\"a.test\"]\n",
+        "[listeners.l]\naddress = \"127.0.0.1:1\"\nexposure = \"edge\"\nprotocol = \"tcp\"\n",
+    ] {
+        let error = mistakes(more).unwrap_err();
+        assert!(error.contains("do not pass the filters"), "{error}");
+    }
+}
