@@ -18,7 +18,9 @@ const NEEDED: &[&str] = &[
     "envoy/config/endpoint/v3/endpoint.proto",
     "envoy/config/listener/v3/listener.proto",
     "envoy/config/route/v3/route.proto",
+    "envoy/config/trace/v3/opentelemetry.proto",
     "envoy/extensions/access_loggers/file/",
+    "envoy/extensions/access_loggers/grpc/",
     "envoy/extensions/access_loggers/stream/",
     "envoy/extensions/bootstrap/internal_listener/",
     "envoy/extensions/compression/",
@@ -65,8 +67,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for file in &mut set.file {
         file.source_code_info = None;
     }
-    keep_needed(&mut set);
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    std::fs::write(out.join("every.bin"), set.encode_to_vec())?;
+    keep_needed(&mut set);
     std::fs::write(out.join("envoy.bin"), set.encode_to_vec())?;
     Ok(())
 }

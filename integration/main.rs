@@ -41,6 +41,7 @@ mod malformed;
 mod mass_removal;
 mod mixed_fleet;
 mod odd;
+mod overlay;
 mod owners;
 mod ports;
 mod readme;

@@ -35,6 +35,7 @@ pub mod hub;
 pub mod import;
 pub mod metrics;
 pub mod model;
+pub mod overlay;
 pub mod places;
 pub mod plan;
 pub mod prober;

@@ -38,14 +38,38 @@ pub enum RenderError {
 
 static ENVOY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/envoy.bin"));
 
+/// All types that envoy-types has.
+static EVERY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/every.bin"));
+
+type Shared = Mutex<Weak<DescriptorPool>>;
+
+static POOL: Shared = Mutex::new(Weak::new());
+static EVERY_POOL: Shared = Mutex::new(Weak::new());
+
+/// What resources are made of, or all types while somebody else has these loaded: then there may be others in them.
 /// Shared by all who use it at the same time.
 fn pool() -> Result<Arc<DescriptorPool>, RenderError> {
-    static POOL: Mutex<Weak<DescriptorPool>> = Mutex::new(Weak::new());
-    let mut shared = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    let every = EVERY_POOL
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .upgrade();
+    every.map_or_else(|| loaded(&POOL, ENVOY), Ok)
+}
+
+/// All types that Envoy has, some 15 MiB while anybody uses them.
+///
+/// # Errors
+/// [`RenderError::Descriptors`]
+pub fn every_type() -> Result<Arc<DescriptorPool>, RenderError> {
+    loaded(&EVERY_POOL, EVERY)
+}
+
+fn loaded(shared: &Shared, bytes: &[u8]) -> Result<Arc<DescriptorPool>, RenderError> {
+    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(pool) = shared.upgrade() {
         return Ok(pool);
     }
-    let pool = Arc::new(DescriptorPool::decode(ENVOY)?);
+    let pool = Arc::new(DescriptorPool::decode(bytes)?);
     *shared = Arc::downgrade(&pool);
     Ok(pool)
 }

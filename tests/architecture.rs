@@ -35,6 +35,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cache",
             "catalog",
             "model",
+            "overlay",
             "plan",
             "translate",
             "xds",
@@ -51,6 +52,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("prober", &["catalog"]),
     ("render", &["text", "xds"]),
+    ("overlay", &["model", "render", "text", "xds"]),
     (
         "admin",
         &[

@@ -100,6 +100,7 @@ pub(crate) const GROUPS: &[Group] = &[
             "edge",
             "filters",
             "listeners",
+            "overlay",
             "routes",
             "story",
             "telemetry",

@@ -18,6 +18,7 @@ use super::filters;
 use super::fleets;
 use super::formats::Formats;
 use super::layers::opened;
+use super::overlay;
 use super::reader::{Mistake, Section, named};
 use super::{
     Admin, Cache, Clusters, Config, Exposure, Limits, Log, LogFormat, OnAllUnhealthy, Overrides, Owner,
@@ -180,6 +181,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
     }
     let externals = external::read(&mut root, &exposures);
     let fleets = fleets::read(&mut root);
+    let overlays = overlay::read(&mut root);
     if let Some(listeners) = &listeners {
         filters::fit(&root, listeners, &mut exposures);
     }
@@ -209,6 +211,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         tls,
         externals,
         fleets,
+        overlays,
         jwks,
     })
 }

@@ -10,6 +10,7 @@ mod formats;
 mod layers;
 mod listeners;
 mod load;
+mod overlay;
 mod parse;
 mod reader;
 mod sources;
@@ -26,6 +27,7 @@ use crate::model::Network;
 
 pub use crate::model::listener::{AccessLog, Bind, Listener, ListenerTls};
 pub use crate::model::network::{Clusters, Dns, Exposure, External, Fleet, Owner};
+pub use crate::model::overlay::Overlay;
 pub use crate::model::overrides::Overrides;
 pub use crate::model::policy::OnAllUnhealthy;
 pub use formats::{Condition, Field, Format, Named, PRESETS, Pattern, Scheme, Value};
@@ -67,6 +69,8 @@ pub struct Config {
     pub externals: BTreeMap<Arc<str>, External>,
     /// `[fleets.NAME]`
     pub fleets: BTreeMap<Arc<str>, Fleet>,
+    /// `[[overlay]]`
+    pub overlays: Vec<Overlay>,
     /// Files with the keys of issuers of tokens, by [`crate::model::Secret::jwks_name`].
     pub jwks: BTreeMap<Arc<str>, PathBuf>,
 }
@@ -95,6 +99,7 @@ impl Config {
             listeners: self.listeners.clone(),
             externals: self.externals.clone(),
             fleets: self.fleets.clone(),
+            overlays: self.overlays.clone(),
         }
     }
 }

@@ -47,6 +47,7 @@ use crate::clock;
 use crate::fanout::Fanout;
 use crate::metrics::Metrics;
 use crate::model::{Event, Network};
+use crate::overlay::Overlays;
 use crate::plan::views::rules;
 use crate::plan::{Decisions, Planner};
 use crate::translate::Translator;
@@ -65,6 +66,7 @@ pub struct Hub {
     sources: BTreeMap<Arc<str>, SourceInfo>,
     planner: Planner,
     translator: Translator,
+    overlays: Overlays,
     fanout: Arc<Fanout>,
     settle: Settle,
     /// Services to plan at the next publication.
@@ -133,6 +135,7 @@ impl Hub {
             sources,
             views: Arc::new(rules(&network)),
             planner: Planner::new(network.clone()),
+            overlays: Overlays::new(&network.overlays),
             translator: Translator::new(network),
             fanout,
             settle: Settle::new(settle.0, settle.1),

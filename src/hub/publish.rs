@@ -38,7 +38,9 @@ impl Hub {
         let steps = self.planner.plan(&self.catalog, &touched, self.now());
         // One by one: at the start a second copy of all services would be the peak of memory.
         let mut encoded = Encoded::with_capacity(steps.len());
-        self.translator.translate(steps, |update| encoded.push(&update));
+        let overlays = &mut self.overlays;
+        self.translator
+            .translate(steps, |update| encoded.push(&overlays.lay(update)));
         encoded.set_rules(self.views.clone());
         let (generation, changed) = self.fanout.publish_encoded(encoded, since);
         if !std::mem::replace(&mut self.ready, true) {
@@ -83,8 +85,9 @@ impl Hub {
             self.log.departures(&departures);
             self.name_kept();
         }
-        if self.planner.take_news() | self.translator.take_news() {
-            let issues = self.planner.issues().chain(self.translator.issues());
+        if self.planner.take_news() | self.translator.take_news() | self.overlays.take_news() {
+            let made = self.translator.issues().chain(self.overlays.issues());
+            let issues = self.planner.issues().chain(made);
             self.log.declared(issues.cloned().collect());
             self.uncounted = true;
         }

@@ -8,6 +8,7 @@ use super::{Hub, fleets};
 use crate::catalog::Settings;
 use crate::clock;
 use crate::model::{GuardRule, Network};
+use crate::overlay::Overlays;
 use crate::plan::views::rules;
 
 /// What the hub has to know of a source.
@@ -114,6 +115,7 @@ impl Hub {
         let touched = self.catalog.set_exposures(exposures, self.now());
         self.views = Arc::new(rules(&network));
         self.planner.set_network(network.clone());
+        self.overlays = Overlays::new(&network.overlays);
         self.translator.set_network(network);
         self.uncounted |= touched.issues;
         let released = self.ready || self.catalog.ready();

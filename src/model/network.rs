@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::filters::Filters;
 use super::listener::Listener;
 use super::locality::LocalityRule;
+use super::overlay::Overlay;
 use super::overrides::Overrides;
 use super::path::Paths;
 use super::policy::{OnAllUnhealthy, Policy};
@@ -27,6 +28,8 @@ pub struct Network {
     pub externals: BTreeMap<Arc<str>, External>,
     /// Fleets that see a part of the services, by name or pattern.
     pub fleets: BTreeMap<Arc<str>, Fleet>,
+    /// Laid over messages of ours, in this order.
+    pub overlays: Vec<Overlay>,
 }
 
 /// What the Envoys of a fleet see: `[fleets.NAME]`.
@@ -77,6 +80,7 @@ impl Default for Network {
             listeners: BTreeMap::new(),
             externals: BTreeMap::new(),
             fleets: BTreeMap::new(),
+            overlays: Vec::new(),
         }
     }
 }

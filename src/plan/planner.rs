@@ -167,6 +167,10 @@ impl Planner {
     pub fn set_network(&mut self, network: Arc<Network>) {
         self.standing.set_keep(network.clusters.keep_routes);
         self.views.renew(&network);
+        if network.overlays != self.network.overlays {
+            let services = self.services.values_mut();
+            services.for_each(|known| known.owned.publish_again());
+        }
         self.network = network;
         self.renewed = true;
     }

@@ -135,6 +135,13 @@ impl Owned {
         }
     }
 
+    /// Each of them is to be published again: what is made of it is laid over by something else.
+    pub(super) fn publish_again(&mut self) {
+        for (_, inputs) in &mut self.0 {
+            *inputs = None;
+        }
+    }
+
     /// The service owns these now, and nothing else: what that changes.
     pub(super) fn replace(&mut self, planned: Vec<Planned>, steps: &mut Vec<Step>) {
         let mut before = std::mem::take(&mut self.0).into_vec();
