@@ -50,7 +50,7 @@ pub use local::{By, Local};
 pub use names::{NameId, NameOf, Names};
 pub use place::{MAX_PLACES, Place};
 pub use prepared::{Prepared, Request};
-pub use request::{Claim, DeltaRequest, Locality, Node, SotwRequest, has_more_entries};
+pub use request::{Build, Claim, DeltaRequest, Locality, Node, Release, SotwRequest, has_more_entries};
 pub use resource::{Draft, Reach, Resource, Version};
 pub use response::{Missing, Response};
 pub use stream::{Handled, Limits, Refusal, Stream};

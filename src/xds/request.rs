@@ -80,6 +80,39 @@ pub struct Node {
     /// `envoy`, `grpc-go`, `gRPC Python`, …
     #[prost(string, tag = "6")]
     pub user_agent: String,
+    /// Of Envoy: which release it is.
+    #[prost(message, optional, tag = "8")]
+    pub build: Option<Build>,
+}
+
+/// `envoy.config.core.v3.BuildVersion`
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Build {
+    /// As numbers.
+    #[prost(message, optional, tag = "1")]
+    pub version: Option<Release>,
+}
+
+/// `envoy.type.v3.SemanticVersion`
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Release {
+    /// 1
+    #[prost(uint32, tag = "1")]
+    pub major: u32,
+    /// 36
+    #[prost(uint32, tag = "2")]
+    pub minor: u32,
+    /// 4
+    #[prost(uint32, tag = "3")]
+    pub patch: u32,
+}
+
+impl Node {
+    /// Which release of Envoy it is, if it says so.
+    #[must_use]
+    pub fn release(&self) -> Option<Release> {
+        self.build.as_ref()?.version
+    }
 }
 
 /// `envoy.config.core.v3.Locality`
@@ -135,6 +168,29 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
+
+    #[test]
+    fn an_envoy_says_which_release_it_is() {
+        use envoy_types::pb::envoy::config::core::v3 as core;
+        let version = envoy_types::pb::envoy::r#type::v3::SemanticVersion {
+            major_number: 1,
+            minor_number: 35,
+            patch: 7,
+        };
+        let build = core::BuildVersion {
+            version: Some(version),
+            ..core::BuildVersion::default()
+        };
+        let node = core::Node {
+            id: "e".into(),
+            user_agent_version_type: Some(core::node::UserAgentVersionType::UserAgentBuildVersion(build)),
+            ..core::Node::default()
+        };
+        let node = Node::decode(&*node.encode_to_vec()).unwrap();
+        let release = node.release().map(|r| (r.major, r.minor, r.patch));
+        assert_eq!((&*node.id, release), ("e", Some((1, 35, 7))));
+        assert_eq!(Node::default().release(), None);
+    }
 
     #[test]
     fn entries_are_counted_as_they_are_encoded() {

@@ -10,14 +10,18 @@ use crate::grpc::server::identity;
 use crate::metrics::{ByType, Limit, Reason};
 use crate::text::head;
 use crate::xds::stream::Nack;
-use crate::xds::{Client, Handled, Kind, MAX_PLACES, Node, Refusal, RejectionKey, Request};
+use crate::xds::{Client, Handled, Kind, MAX_PLACES, Node, Refusal, RejectionKey, Release, Request};
 
 /// Longest part of a client's error message that is logged.
 const MESSAGE: usize = 2_000;
 
+/// The oldest Envoy that the bridge is tried with (docs/compatibility.md).
+const OLDEST: (u32, u32) = (1, 36);
+
 /// Log lines that requests can cause, with their limits per minute.
 const NACKED: Lines = Lines::new("responses refused by clients").up_to(30);
 const CONNECTED: Lines = Lines::new("clients connected").up_to(100);
+const OLD: Lines = Lines::new("Envoys older than tried").up_to(3);
 const IDENTITY: Lines = Lines::new("client identity refused");
 const UNREAD: Lines = Lines::new("requests that cannot be read");
 const PLACES: Lines = Lines::new("clients of too many zones").up_to(1);
@@ -142,6 +146,7 @@ impl Peer {
                     status.since = Some(self.began);
                 });
                 self.note_place(node);
+                self.note_age(node);
                 if self.has_line(CONNECTED) {
                     tracing::info!(
                         node = head(&node.id, NAME),
@@ -179,6 +184,23 @@ impl Peer {
             self.refused(kind, &nack);
         }
         Ok(())
+    }
+
+    /// An Envoy of a release that nobody has tried: it may refuse what newer ones take.
+    fn note_age(&self, node: &Node) {
+        let old = |release: &Release| (release.major, release.minor) < OLDEST;
+        let Some(Release { major, minor, patch }) = node.release().filter(old) else {
+            return;
+        };
+        if Client::of(&node.user_agent) == Client::Envoy && self.has_line(OLD) {
+            tracing::warn!(
+                node = self.node(),
+                release = format!("{major}.{minor}.{patch}"),
+                oldest = format!("{}.{}", OLDEST.0, OLDEST.1),
+                "an Envoy older than the oldest that the bridge is tried with: it may refuse what it does not know, and \
+                 keeps what it had then"
+            );
+        }
     }
 
     /// A client that says where it is, and gets what others get all the same.
