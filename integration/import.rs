@@ -342,6 +342,11 @@ async fn shares(
         };
         *got.entry(who).or_default() += 1;
     }
+    if let Some(any) = expect["one_of"].as_array() {
+        let alone = any.iter().any(|who| got.keys().eq([text(who)]));
+        let wrong = (!alone).then(|| format!("{got:?}, not all to one of {any:?}"));
+        return Ok(wrong.into_iter().collect());
+    }
     let wanted: BTreeMap<&str, u64> = expect["split"]
         .as_object()
         .into_iter()
