@@ -1,57 +1,22 @@
 //! `allow`: who may call a service, by the identity in the certificate of the caller.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use rcgen::SanType;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::{becomes, somewhere};
 use crate::support::bridge::{Bridge, Step};
 use crate::support::folder::Folder;
 use crate::support::pki::Ca;
 use crate::support::servers::Server;
-use crate::support::wait;
+use crate::support::{tls, wait};
 
 /// The status of GET / of a client that shows this certificate.
-async fn as_caller(at: SocketAddr, host: &str, ca: &Ca, [chain, key]: &[String; 2]) -> Result<u16, String> {
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(ca.pem.as_bytes()).expect("a certificate"))
-        .expect("a CA");
-    let chain = CertificateDer::pem_file_iter(chain).expect("a chain");
-    let chain = chain.collect::<Result<Vec<_>, _>>().expect("a chain");
-    let key = PrivateKeyDer::from_pem_file(key).expect("a key");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .expect("an identity");
-    let talk = async {
-        let stream = TcpStream::connect(at).await.map_err(|e| e.to_string())?;
-        let name = ServerName::try_from("front.test").expect("a name");
-        let connector = TlsConnector::from(Arc::new(config));
-        let mut stream = connector.connect(name, stream).await.map_err(|e| e.to_string())?;
-        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        stream
-            .write_all(request.as_bytes())
-            .await
-            .map_err(|e| e.to_string())?;
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer).await;
-        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-        status.ok_or_else(|| format!("no status in {answer:?}"))
-    };
-    let answer = tokio::time::timeout(Duration::from_secs(10), talk).await;
-    answer.map_err(|_| "no answer".to_owned())?
+async fn as_caller(at: SocketAddr, host: &str, ca: &Ca, identity: &[String; 2]) -> Result<u16, String> {
+    let mut stream = tls::open_as(at, "front.test", ca, Some(identity)).await?;
+    let answer = tls::exchange(&mut stream, host).await?;
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.ok_or_else(|| format!("no status in {answer:?}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

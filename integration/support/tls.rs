@@ -82,12 +82,30 @@ pub(crate) async fn open(
     host: &'static str,
     ca: &Ca,
 ) -> Result<TlsStream<TcpStream>, String> {
+    open_as(at, host, ca, None).await
+}
+
+/// The same; it shows this certificate, with its key, if there is one.
+pub(crate) async fn open_as(
+    at: SocketAddr,
+    host: &'static str,
+    ca: &Ca,
+    identity: Option<&[String; 2]>,
+) -> Result<TlsStream<TcpStream>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
-        .with_root_certificates(trusting(ca))
-        .with_no_client_auth();
+        .with_root_certificates(trusting(ca));
+    let config = match identity {
+        Some([chain, key]) => {
+            let chain = CertificateDer::pem_file_iter(chain).expect("a chain");
+            let chain = chain.collect::<Result<Vec<_>, _>>().expect("a chain");
+            let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+            config.with_client_auth_cert(chain, key).expect("an identity")
+        }
+        None => config.with_no_client_auth(),
+    };
     let name = ServerName::try_from(host).expect("a name");
     let connect = async {
         let stream = TcpStream::connect(at).await?;
@@ -98,8 +116,8 @@ pub(crate) async fn open(
     connected.map_err(|e| e.to_string())
 }
 
-/// The last line of the answer to a request, after which the connection ends.
-pub(crate) async fn request(stream: &mut TlsStream<TcpStream>, host: &str) -> Result<String, String> {
+/// The answer to a request, after which the connection ends.
+pub(crate) async fn exchange(stream: &mut TlsStream<TcpStream>, host: &str) -> Result<String, String> {
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     let talk = async {
         stream
@@ -108,10 +126,16 @@ pub(crate) async fn request(stream: &mut TlsStream<TcpStream>, host: &str) -> Re
             .map_err(|e| e.to_string())?;
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer).await;
-        Ok(answer.lines().last().unwrap_or_default().to_owned())
+        Ok(answer)
     };
     let answer = tokio::time::timeout(PATIENCE, talk).await;
     answer.map_err(|_| "no answer".to_owned())?
+}
+
+/// Its last line.
+pub(crate) async fn request(stream: &mut TlsStream<TcpStream>, host: &str) -> Result<String, String> {
+    let answer = exchange(stream, host).await?;
+    Ok(answer.lines().last().unwrap_or_default().to_owned())
 }
 
 /// What a client that trusts this CA gets for a request by TLS, and the certificate that it was shown.
