@@ -208,6 +208,14 @@ mod tests {
             let effective = Effective::of(&service, &Clusters::DEFAULT);
             assert_eq!(has_api_listener(&effective), wanted, "{:?}", service.policy);
         }
+        // Certificates come to Envoys by SDS, which gRPC's own clients do not know.
+        for protocol in [Protocol::Grpcs, Protocol::Https2] {
+            let service = speaking(Some(protocol), None);
+            assert!(!has_api_listener(&Effective::of(&service, &Clusters::DEFAULT)));
+        }
+        let mut service = speaking(Some(Protocol::Grpc), None);
+        service.policy.cluster.tls = Some(Arc::default());
+        assert!(!has_api_listener(&Effective::of(&service, &Clusters::DEFAULT)));
         let mut service = speaking(Some(Protocol::Http2), None);
         service.policy.cluster.proxy_protocol = Some(ProxyProtocol::V2);
         assert!(!has_api_listener(&Effective::of(&service, &Clusters::DEFAULT)));
