@@ -16,6 +16,8 @@ const MAX_REPEATED: u32 = 1_000;
 const MAX_SIZE: u32 = 90;
 /// What a character outside of ASCII may be takes several instructions, where the expression is read as UTF-8.
 const WIDE: u32 = 10;
+/// The forms outside of ASCII that k and s have.
+const FOLDED: u32 = 5;
 /// How deep groups may stand in each other.
 const MAX_DEPTH: u32 = 20;
 
@@ -42,12 +44,22 @@ pub fn check(text: &str) -> Result<usize, String> {
     }
     let mut groups = 0;
     common(&ast, 1, &mut groups).map_err(|what| bad(&format!("{what} is not in RE2")))?;
-    if size(&ast, text.contains("(?i")) > MAX_SIZE {
+    if size(&ast, ignores_case(text)) > MAX_SIZE {
         return Err(bad(
             "it is too large for Envoy; repeat less, or match a shorter part of it",
         ));
     }
     Ok(groups)
+}
+
+/// Whether any part of it matches letters in either case.
+fn ignores_case(text: &str) -> bool {
+    let flags = |rest: &str| {
+        rest.chars()
+            .take_while(|c| c.is_ascii_alphabetic() || *c == '-')
+            .any(|c| c == 'i')
+    };
+    text.split("(?").skip(1).any(flags)
 }
 
 /// About how many instructions RE2 makes of it, rather too many than too few.
@@ -58,10 +70,17 @@ fn size(ast: &Ast, any_case: bool) -> u32 {
         // Two letters have a third form outside of ASCII.
         Ast::Literal(literal) if any_case && matches!(literal.c, 'k' | 'K' | 's' | 'S') => 4,
         Ast::Literal(_) | Ast::Assertion(_) => 1,
-        Ast::ClassPerl(class) if class.negated => WIDE,
+        Ast::ClassPerl(class) if class.negated => all_but(any_case),
         Ast::ClassPerl(_) => 4,
-        Ast::ClassBracketed(class) if class.negated => WIDE + items(&class.kind),
-        Ast::ClassBracketed(class) => items(&class.kind).saturating_mul(if any_case { 3 } else { 1 }),
+        Ast::ClassBracketed(class) => {
+            let wide = if class.negated { all_but(any_case) } else { 0 };
+            let items = items(&class.kind, any_case);
+            wide.saturating_add(if any_case {
+                items.saturating_mul(2).saturating_add(FOLDED)
+            } else {
+                items
+            })
+        }
         Ast::Repetition(repetition) => {
             let one = size(&repetition.ast, any_case);
             match &repetition.op.kind {
@@ -91,11 +110,16 @@ fn size(ast: &Ast, any_case: bool) -> u32 {
     }
 }
 
+/// All characters but some: k and s have forms outside of ASCII, which are taken out there, too.
+const fn all_but(any_case: bool) -> u32 {
+    if any_case { 3 * WIDE } else { WIDE }
+}
+
 /// Ranges of a class.
-fn items(set: &ClassSet) -> u32 {
+fn items(set: &ClassSet, any_case: bool) -> u32 {
     let one = |item: &ClassSetItem| match item {
-        ClassSetItem::Perl(class) if class.negated => WIDE,
-        ClassSetItem::Ascii(class) if class.negated => WIDE,
+        ClassSetItem::Perl(class) if class.negated => all_but(any_case),
+        ClassSetItem::Ascii(class) if class.negated => all_but(any_case),
         ClassSetItem::Perl(_) | ClassSetItem::Ascii(_) => 4,
         _ => 1,
     };
@@ -184,6 +208,10 @@ fn flags_of(flags: &ast::Flags) -> Result<(), String> {
 }
 
 fn literal_of(literal: &ast::Literal) -> Result<(), String> {
+    // A byte for newer Envoys, and two for those before 1.39, which read expressions as UTF-8.
+    if !literal.c.is_ascii() {
+        return Err("a character outside of ASCII".to_owned());
+    }
     match literal.kind {
         LiteralKind::Verbatim
         | LiteralKind::Meta
@@ -241,6 +269,10 @@ mod tests {
             (r"/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", 0),
             ("/a|/b", 0),
             (r"/[\w.-]*", 0),
+            (r"/\x41[\x20-\x7f]", 0),
+            ("(?i)/[a-z]{12}", 0),
+            ("(?i)/[^k]{2}", 0),
+            ("(?P<id>[0-9]+)(?:/k{80})?", 1),
             ("[[:alpha:]]+", 0),
         ] {
             assert_eq!(check(text), Ok(groups), "{text}");
@@ -279,6 +311,18 @@ mod tests {
             "a{,3}",
             r"^/a\.b/[^/]{1,64}$",
             "/a{100}",
+            r"/\xff{60}",
+            r"/\xff",
+            r"/[\x01-\xff]{80}",
+            r"(?i)/[\x01-\xff]{29}",
+            r"/[^\xff]{8}",
+            r"/[^\x80\xc0\xff]{6}",
+            "(?si)/k{80}",
+            "(?mi)/[k]{80}",
+            "/(?s-m:a)(?U-i:k{80})(?i)[k]{30}",
+            "(?i)/[a-z]{15}",
+            "(?i)/[^k]{5}",
+            r"(?i)/\W{4}",
             "/.{10}",
         ] {
             assert!(check(text).is_err(), "{text}");
