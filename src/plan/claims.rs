@@ -80,6 +80,15 @@ pub struct Claimed {
     pub issues: Vec<Issue>,
 }
 
+impl Claimed {
+    /// A policy document of a name that nobody registers takes nothing from a service with instances.
+    pub(super) fn is_documents_alone(&mut self) {
+        for claim in &mut self.claims {
+            (claim.documented, claim.kept) = (false, Some(Duration::ZERO));
+        }
+    }
+}
+
 /// All that a service claims, on all exposures.
 #[must_use]
 pub fn claims(service: &Service, effective: &Effective, exposures: &BTreeMap<Arc<str>, Exposure>) -> Claimed {

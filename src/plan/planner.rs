@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::callees::{has_api_listener, stopped, variants};
 use super::claims::Relation;
 use super::conflicts::disagreement;
+use super::detours::Detours;
 use super::hosts::{Hosts, Touched};
 use super::slips::slips;
 use super::standing::{News, Standing};
@@ -28,6 +29,7 @@ pub struct Planner {
     /// What services declared until now, and what stays of those that have gone.
     standing: Standing,
     hosts: Hosts,
+    detours: Detours,
     /// Who sees them.
     views: Views,
     /// Services whose versions disagree, with a sentence about each key.
@@ -148,6 +150,7 @@ impl Planner {
             network,
             services: BTreeMap::new(),
             hosts: Hosts::default(),
+            detours: Detours::default(),
             conflicts: BTreeMap::new(),
             all_unhealthy: Services::default(),
             all_off: Services::default(),
@@ -287,6 +290,7 @@ impl Planner {
             .flat_map(|known| &known.claimed.issues)
             .chain(self.conflicts.values().flatten())
             .chain(self.hosts.issues())
+            .chain(self.detours.issues())
     }
 
     /// Whether [`Self::issues`] may have changed since this was last asked.
@@ -327,6 +331,8 @@ impl Planner {
         if first {
             hosts.extend(self.hosts.all());
         }
+        let all = self.services.values().flat_map(|known| &known.claimed.claims);
+        self.detours.touch(all, &mut hosts);
         // Before what is for them.
         seen.append(&mut steps);
         let mut steps = seen;
@@ -337,7 +343,10 @@ impl Planner {
             let outcome = self.hosts.decide((&exposure, &host), claims, now, &seniority);
             self.unsaved |= outcome.holders_changed;
             self.news |= outcome.issues_changed;
-            let claims = outcome.claims;
+            let checked = self.network.exposures.get(&exposure);
+            let checked = checked.is_some_and(|exposure| !exposure.filters.any_caller);
+            let (claims, news) = self.detours.refuse((&exposure, &host), checked, outcome.claims);
+            self.news |= news;
             steps.push(Step::Host {
                 exposure,
                 host,
@@ -390,9 +399,10 @@ impl Planner {
             &self.network.clusters.secrets,
         ));
         if service.instances.is_empty() && service.kept.is_none() {
-            documents_alone(&mut claimed);
+            claimed.is_documents_alone();
         }
         self.views.note(name, &service.policy, &claimed.claims);
+        self.detours.note(name, Some(&service.policy));
         if service.kept.is_some() {
             // Its claims are as before; whether others may have its requests changes with time.
             let all = known.claimed.claims.iter();
@@ -446,6 +456,7 @@ impl Planner {
             claimed.issues.push(Issue::warning(&**name, reason));
         }
         self.views.note(name, &external.policy, &claimed.claims);
+        self.detours.note(name, Some(&external.policy));
         let known = self.services.entry(name.clone()).or_default();
         known.owned.replace(planned, steps);
         if known.claimed != claimed {
@@ -461,6 +472,7 @@ impl Planner {
             return;
         };
         self.views.remove(name);
+        self.detours.note(name, None);
         known.owned.replace(Vec::new(), steps);
         self.hosts.replace(name, &known.claimed.claims, &[], hosts);
         self.news = true;
@@ -480,12 +492,5 @@ impl Planner {
         } else {
             self.conflicts.insert(name.clone(), issues);
         }
-    }
-}
-
-/// A policy document of a name that nobody registers takes nothing from a service with instances.
-fn documents_alone(claimed: &mut Claimed) {
-    for claim in &mut claimed.claims {
-        (claim.documented, claim.kept) = (false, Some(Duration::ZERO));
     }
 }
