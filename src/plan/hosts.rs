@@ -5,10 +5,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::claims::Claim;
+use super::claims::{Claim, Relation};
 use super::owners::{Contest, decide};
 use crate::model::network::is_below;
-use crate::model::{Holders, Issue, Seniority};
+use crate::model::{Holders, Issue, Place as Connections, Seniority};
 
 /// All hosts of all exposures.
 #[derive(Debug, Default)]
@@ -148,6 +148,24 @@ impl Hosts {
         }
     }
 
+    /// The names of TLS that stand for one of these hosts: who may have them depends on who has requests there.
+    pub(super) fn names_of(&self, touched: &Touched) -> Touched {
+        let mut names = Touched::new();
+        for (exposure, host) in touched {
+            let Some(hosts) = self.exposures.get(exposure) else {
+                continue;
+            };
+            let wider = host.match_indices('.').map(|(at, _)| format!("*{}", &host[at..]));
+            for name in wider.chain([host.to_string(), "*".to_owned()]) {
+                let place = Connections::Name(name).host();
+                if let Some((place, _)) = hosts.get_key_value(&*place) {
+                    names.insert((exposure.clone(), place.clone()));
+                }
+            }
+        }
+        names
+    }
+
     /// Decides who has the requests of a host. `claims` gives those of a service, on all hosts.
     pub(super) fn decide<'a>(
         &mut self,
@@ -160,6 +178,7 @@ impl Hosts {
             return Outcome::default();
         };
         let wider = wider(hosts, (exposure, name), &claims);
+        let served = served(hosts, name);
         let Some(host) = hosts.get_mut(name) else {
             return Outcome::default();
         };
@@ -169,12 +188,26 @@ impl Hosts {
         if !wanted.is_empty() {
             wanted.extend(&wider);
         }
+        // A chain for a name takes all connections for it, before any request is seen.
+        let has_it = |claim: &Claim| {
+            host.holders
+                .values()
+                .any(|holder| holder.service == claim.cluster)
+        };
+        let mut barred = Vec::new();
+        wanted.retain(|claim| {
+            let other = served.iter().find(|service| **service != claim.cluster);
+            let other = other.filter(|_| claim.relation != Relation::Given && !has_it(claim));
+            barred.extend(other.map(|other| barred_by(claim, other)));
+            other.is_none()
+        });
         let contest = Contest {
             holders: &host.holders,
             now,
             seniority,
         };
-        let decided = decide(&wanted, &contest);
+        let mut decided = decide(&wanted, &contest);
+        decided.issues.extend(barred);
         let outcome = Outcome {
             claims: decided.claims.into_iter().cloned().collect(),
             holders_changed: host.holders != decided.holders,
@@ -190,12 +223,45 @@ impl Hosts {
     }
 }
 
+/// Services with requests on the hosts that a name of TLS stands for.
+fn served(hosts: &BTreeMap<Arc<str>, Host>, name: &str) -> BTreeSet<Arc<str>> {
+    let Some(Connections::Name(name)) = Connections::of_host(name) else {
+        return BTreeSet::new();
+    };
+    let below = |host: &str| name.starts_with('*') && is_below(&name, host);
+    let found: Vec<&Host> = match hosts.get(&*name) {
+        Some(host) if !name.starts_with('*') => vec![host],
+        None if !name.starts_with('*') => Vec::new(),
+        _ => hosts
+            .iter()
+            .filter(|(host, _)| Connections::of_host(host).is_none() && (***host == *name || below(host)))
+            .map(|(_, host)| host)
+            .collect(),
+    };
+    found
+        .into_iter()
+        .flat_map(|host| host.services.iter().cloned())
+        .collect()
+}
+
+fn barred_by(claim: &Claim, other: &str) -> Issue {
+    let reason = format!(
+        "route: `{}` would take all connections for a host on which `{other}` has requests; this route is left out \
+         ([exposures.{}.owners] in bridge.toml can give the name to `{}`)",
+        claim.host, claim.exposure, claim.cluster
+    );
+    Issue::warning(&*claim.cluster, reason)
+}
+
 /// The imported claims of wider hosts that hold this one: Envoy chooses the host first, and nothing falls through.
 fn wider<'a>(
     hosts: &BTreeMap<Arc<str>, Host>,
     (exposure, name): (&Arc<str>, &Arc<str>),
     claims: &impl Fn(&Arc<str>) -> &'a [Claim],
 ) -> Vec<Claim> {
+    if Connections::of_host(name).is_some() {
+        return Vec::new();
+    }
     let patterns = hosts.range::<str, _>((Bound::Included("*"), Bound::Excluded("+")));
     let patterns = patterns.filter(|(pattern, _)| *pattern != name && is_below(pattern, name));
     let mut found = Vec::new();

@@ -76,3 +76,55 @@ fn a_route_of_our_own_for_every_host_stands_on_no_narrower_one() {
         "a.x stays as it is"
     );
 }
+
+/// What a service claims that declares this route on an exposure where all hosts and names may be claimed.
+fn on_edge(name: &str, route: &str) -> Vec<Claim> {
+    use crate::model::{Clusters, Effective, Exposure, Policy, RouteRule, Service};
+    let service = Service {
+        name: name.into(),
+        policy: Policy {
+            expose: Some(crate::model::Expose::On(vec!["edge".to_owned()])),
+            routes: [(1, RouteRule::parse(route).unwrap())].into(),
+            ..Policy::default()
+        },
+        ..Service::default()
+    };
+    let edge = Exposure {
+        sni: vec!["*".to_owned()],
+        service_hosts: Vec::new(),
+        ..Exposure::internal()
+    };
+    let effective = Effective::of(&service, &Clusters::DEFAULT);
+    crate::plan::claims(&service, &effective, &[("edge".into(), edge)].into()).claims
+}
+
+#[test]
+fn a_name_of_tls_takes_no_host_from_a_service_that_has_requests_there() {
+    let mut hosts = Hosts::default();
+    let mut all: BTreeMap<Arc<str>, Vec<Claim>> = BTreeMap::new();
+    let mut set = |name: &str, route: Option<&str>| {
+        let name: Arc<str> = name.into();
+        let after = route.map(|route| on_edge(&name, route)).unwrap_or_default();
+        let before = all.insert(name.clone(), after.clone()).unwrap_or_default();
+        let mut touched = Touched::new();
+        hosts.replace(&name, &before, &after, &mut touched);
+        touched.extend(hosts.names_of(&touched));
+        let decide = |(exposure, host): &(Arc<str>, Arc<str>)| {
+            let of = |service: &Arc<str>| all.get(service).map_or(&[][..], Vec::as_slice);
+            let outcome = hosts.decide((exposure, host), of, Duration::ZERO, &|_| Seniority::LAST);
+            let names: Vec<&str> = outcome.claims.iter().map(|claim| &*claim.cluster).collect();
+            format!("{host}: {}", names.join(" "))
+        };
+        touched.iter().map(decide).collect::<Vec<_>>()
+    };
+    assert_eq!(set("shop", Some("host=shop.a.test")), ["shop.a.test: shop"]);
+    assert_eq!(set("evil", Some("sni=shop.a.test")), ["sni:shop.a.test: "]);
+    // What nobody has is free.
+    assert_eq!(set("free", Some("sni=db.test")), ["sni:db.test: free"]);
+    // With the requests gone the name is free; who has it keeps it.
+    assert_eq!(set("shop", None), ["shop.a.test: ", "sni:shop.a.test: evil"]);
+    assert_eq!(
+        set("shop", Some("host=shop.a.test")),
+        ["shop.a.test: shop", "sni:shop.a.test: evil"]
+    );
+}

@@ -333,6 +333,7 @@ impl Planner {
         }
         let all = self.services.values().flat_map(|known| &known.claimed.claims);
         self.detours.touch(all, &mut hosts);
+        hosts.extend(self.hosts.names_of(&hosts));
         // Before what is for them.
         seen.append(&mut steps);
         let mut steps = seen;
