@@ -94,3 +94,65 @@ proptest! {
         prop_assert!(layout.change(true).services.len() == 1);
     }
 }
+
+/// What the tags of one service become.
+fn routes(tags: &[String]) -> Vec<String> {
+    let settings = Import {
+        traefik: Some(TraefikImport::default()),
+        fabio: None,
+        keys: None,
+    };
+    let status = crate::config::Check::Passing;
+    let checks = [Checked {
+        status,
+        maintenance: false,
+        node: false,
+    }];
+    let entry = Entry {
+        label: "x",
+        service: "web",
+        datacenter: "dc1",
+        tags,
+        checks: &checks,
+    };
+    let imported = import(&settings, &entry, &mut Vec::new());
+    let rules = imported.declared.policy.routes.values();
+    rules.map(ToString::to_string).collect()
+}
+
+#[test]
+fn chains_that_branch_end_soon_and_refuse() {
+    let mut tags = vec![
+        "traefik.http.routers.r.rule=Host(`a.x`)".to_owned(),
+        "traefik.http.routers.r.middlewares=c0".to_owned(),
+        "traefik.http.middlewares.c8.headers.customrequestheaders.x-a=b".to_owned(),
+    ];
+    for n in 0..8 {
+        let next = vec![format!("c{}", n + 1); 30].join(",");
+        tags.push(format!("traefik.http.middlewares.c{n}.chain.middlewares={next}"));
+    }
+    let routes = routes(&tags);
+    assert!(
+        routes.len() == 1 && routes[0].contains("respond=403"),
+        "{routes:?}"
+    );
+}
+
+#[test]
+fn a_router_that_would_be_too_many_routes_is_refused_as_a_whole() {
+    let prefixes: Vec<String> = (20..33).map(|n| format!("/admin/p{n}")).collect();
+    let tags = [
+        "traefik.http.routers.r.rule=Host(`a.x`) && PathPrefix(`/admin`)".to_owned(),
+        "traefik.http.routers.r.middlewares=s,auth".to_owned(),
+        format!(
+            "traefik.http.middlewares.s.stripprefix.prefixes={}",
+            prefixes.join(",")
+        ),
+        "traefik.http.middlewares.auth.basicauth.users=a:b".to_owned(),
+    ];
+    let routes = routes(&tags);
+    assert!(
+        routes.len() == 1 && routes[0].contains("path=/admin") && routes[0].contains("respond=404"),
+        "{routes:?}"
+    );
+}

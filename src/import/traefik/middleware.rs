@@ -14,6 +14,8 @@ use crate::text::{clip, parse_duration};
 
 /// The most routes of one alternative.
 const MAX_DRAFTS: usize = 12;
+/// The most middlewares of one router, with those of chains each time that they are named.
+pub(super) const MAX_STEPS: usize = 64;
 /// How deep chains may stand in each other.
 const MAX_DEPTH: usize = 8;
 
@@ -27,6 +29,8 @@ pub(super) struct Chain<'a> {
     pub(super) drafts: Vec<Draft>,
     /// What to say of the middleware by this name.
     pub(super) notes: Vec<(String, String)>,
+    /// How many middlewares may still be looked at.
+    pub(super) steps: usize,
 }
 
 /// What is to be done about a middleware that has no equal here.
@@ -40,13 +44,22 @@ enum Lack {
 impl Chain<'_> {
     pub(super) fn follow(&mut self, names: &[String], depth: usize) {
         for name in names {
+            if self.drafts.iter().all(|draft| draft.ended) {
+                return;
+            }
             let of_ours = name
                 .split_once('@')
                 .filter(|(_, provider)| self.providers.contains(provider));
             let local = of_ours
                 .map_or(name.as_str(), |(local, _)| local)
                 .to_ascii_lowercase();
+            let is_last = self.steps == 0;
+            self.steps = self.steps.saturating_sub(1);
             let lack = match self.middlewares.get(&local) {
+                _ if is_last => Err(Lack::Refuse(
+                    403,
+                    format!("comes after {MAX_STEPS} other middlewares"),
+                )),
                 Some(options) => self.one(options, depth),
                 None if name.contains('@') => Err(Lack::Refuse(
                     403,
@@ -178,8 +191,18 @@ impl Chain<'_> {
         })
     }
 
-    /// The first prefix that fits, once; a request that has none of them passes unchanged.
+    /// The first prefix that fits, once; a request that has none of them passes unchanged. What cannot be stays as it
+    /// was, so that all requests of the router are still there to be answered.
     fn strip(&mut self, prefixes: &[String]) -> Result<(), Lack> {
+        let before = self.drafts.clone();
+        let outcome = self.stripped(prefixes);
+        if outcome.is_err() {
+            self.drafts = before;
+        }
+        outcome
+    }
+
+    fn stripped(&mut self, prefixes: &[String]) -> Result<(), Lack> {
         let mut after = Vec::new();
         for draft in std::mem::take(&mut self.drafts) {
             if draft.ended {
@@ -223,7 +246,6 @@ impl Chain<'_> {
         }
         self.drafts = after;
         if self.drafts.len() > MAX_DRAFTS {
-            self.drafts.truncate(MAX_DRAFTS);
             return Err(Lack::Refuse(
                 404,
                 format!("makes more than {MAX_DRAFTS} routes of one"),

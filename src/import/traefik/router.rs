@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::middleware::Chain;
+use super::middleware::{Chain, MAX_STEPS};
 use super::rule;
 use super::tags::{Router, Tags};
 use crate::config::{NAMES, TraefikImport};
@@ -137,6 +137,7 @@ impl Importing<'_, '_, '_> {
                 draft.add("split", service);
             }
             let mut chain = Chain {
+                steps: MAX_STEPS,
                 middlewares: &self.tags.middlewares,
                 providers: self.spelling.providers,
                 tls: router.tls,
