@@ -104,9 +104,19 @@ pub fn claims(service: &Service, effective: &Effective, exposures: &BTreeMap<Arc
         return claimed;
     }
     let no_http = effective.cluster.protocol == Protocol::Tcp;
+    let mut room = MAX_ROUTE_BYTES;
     for (name, routes) in by_exposure(effective) {
         match exposures.get_key_value(name) {
-            Some((name, exposure)) => declared(service, effective, &routes, name, exposure, &mut claimed),
+            Some((name, exposure)) => {
+                declared(
+                    service,
+                    effective,
+                    &routes,
+                    (name, exposure),
+                    &mut claimed,
+                    &mut room,
+                );
+            }
             None => {
                 let known = exposures.keys().map(|k| &**k).collect::<Vec<_>>().join(", ");
                 let reason = format!("expose: `{name}` is not an exposure here (there are: {known})");
@@ -172,9 +182,9 @@ fn declared(
     service: &Service,
     effective: &Effective,
     routes: &[&EffectiveRoute],
-    name: &Arc<str>,
-    exposure: &Exposure,
+    (name, exposure): (&Arc<str>, &Exposure),
     claimed: &mut Claimed,
+    room: &mut usize,
 ) {
     let no_http = effective.cluster.protocol == Protocol::Tcp;
     let counts = |route: &&&EffectiveRoute| !no_http || route.rule.matcher.is_of_connections();
@@ -190,6 +200,7 @@ fn declared(
         }
         match hosts_of(service, rule, exposure)
             .and_then(|hosts| allowed(service, rule, exposure).map(|()| hosts))
+            .and_then(|hosts| fitting(hosts, rule, room))
         {
             Ok(hosts) => {
                 claimed
@@ -207,6 +218,20 @@ fn declared(
             }
         }
     }
+}
+
+/// What the routes of one service may take on all of their hosts and exposures, bytes as they are declared: each host
+/// has them of its own, in the bridge and in each Envoy.
+pub const MAX_ROUTE_BYTES: usize = 256 << 10;
+
+/// These hosts, where there is room for the route on each of them.
+fn fitting(hosts: Vec<String>, rule: &RouteRule, room: &mut usize) -> Result<Vec<String>, String> {
+    let bytes = rule.to_string().len() * hosts.len();
+    let left = room.checked_sub(bytes).ok_or(
+        "there is no room for it: with all of its hosts and exposures a service has 256 KiB of routes",
+    )?;
+    *room = left;
+    Ok(hosts)
 }
 
 /// Where each service is that says nothing, and each may call each other.

@@ -106,6 +106,30 @@ fn connections_cannot_be_had_past_a_check() {
 }
 
 #[test]
+fn a_service_has_a_bounded_room_for_routes_on_all_of_their_hosts() {
+    let hosts: Vec<String> = (0..16).map(|n| format!("h{n}.shop.example")).collect();
+    let text = |n: usize| {
+        let value = "x".repeat(900);
+        let headers = ["a", "b", "c", "d"].map(|header| format!(" set-header={header}:{value}"));
+        let headers = headers.concat();
+        format!("host={} path=/orders/{n}{headers}", hosts.join(","))
+    };
+    let routes: Vec<String> = (0..20).map(text).collect();
+    let routes: Vec<&str> = routes.iter().map(String::as_str).collect();
+    let claimed = claimed_by(&service(None, &routes), &exposures());
+    let bytes = routes[0].len() * hosts.len();
+    let fitting = MAX_ROUTE_BYTES / bytes;
+    assert!((1..routes.len()).contains(&fitting));
+    // And the one by its name.
+    assert_eq!(claimed.claims.len(), fitting * hosts.len() + 1);
+    let refused = claimed
+        .issues
+        .iter()
+        .filter(|issue| issue.reason.contains("256 KiB"));
+    assert_eq!(refused.count(), routes.len() - fitting);
+}
+
+#[test]
 fn nothing_declared_is_reachable_by_name_inside() {
     let claimed = claimed_by(&service(None, &[]), &exposures());
     assert_eq!(seen(&claimed), [r#"internal orders Prefix("/")"#]);

@@ -190,6 +190,11 @@ const FIXED: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "routes of one service, on all of their hosts and exposures",
+        "256 KiB",
+        &["const MAX_ROUTE_BYTES: usize = 256 << 10;"],
+    ),
+    (
         "names and claims in one request",
         "500,000, or twice `xds.max_names`",
         &["const ENTRIES: usize = 500_000;"],
