@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::claims::Claim;
 use super::hosts::Touched;
 use crate::model::policy::AllowMode;
-use crate::model::{Issue, Policy};
+use crate::model::{Issue, Key, Policy};
 
 /// Services that say who may call them, and the routes that lead past that.
 #[derive(Debug, Default)]
@@ -24,8 +24,11 @@ impl Detours {
     /// What a service declares; `None`: it is gone.
     pub(super) fn note(&mut self, name: &Arc<str>, policy: Option<&Policy>) {
         let enforced = policy.filter(|policy| policy.allow_mode != Some(AllowMode::Log));
-        let now = enforced.and_then(|policy| policy.allow.as_ref());
-        let now: Option<BTreeSet<String>> = now.map(|names| names.iter().cloned().collect());
+        let now = enforced.and_then(|policy| match &policy.allow {
+            Some(names) => Some(names.iter().cloned().collect()),
+            // It cannot be read: nobody is known to be allowed.
+            None => policy.slips.contains(&Key::Allow).then(BTreeSet::new),
+        });
         if self.guarded.get(name) == now.as_ref() {
             return;
         }
@@ -182,6 +185,13 @@ mod tests {
             "a copy is a request"
         );
         assert_eq!(refused(&mut detours, true), (1, true));
+        assert!(note(&mut detours, "logs", None));
+        let slip = Policy {
+            slips: [Key::Allow].into(),
+            ..Policy::default()
+        };
+        assert!(note(&mut detours, "logs", Some(&slip)), "one that cannot be read");
+        assert_eq!(refused(&mut detours, true), (1, false));
         assert!(!note(&mut detours, "stranger", Some(&allows(&["web"], None))));
         assert!(note(&mut detours, "logs", None));
         assert_eq!(refused(&mut detours, true), (0, true));

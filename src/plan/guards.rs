@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Claim;
 use crate::model::policy::AllowMode;
-use crate::model::{Exposure, Issue, RouteRule, Service};
+use crate::model::{Exposure, Issue, Listener, Network, RouteRule, Service, Traffic};
 
 /// A token of an issuer that the exposure does not know.
 pub(super) fn tokens(service: &Service, rule: &RouteRule, name: &str, exposure: &Exposure) -> Option<Issue> {
@@ -21,6 +21,24 @@ pub(super) fn tokens(service: &Service, rule: &RouteRule, name: &str, exposure: 
         );
         Issue::warning(&*service.name, reason)
     })
+}
+
+/// A listener of the operator's that brings all of its connections to a service which names its callers.
+pub(super) fn passed_by(service: &Service, network: &Network) -> Option<Issue> {
+    let enforced = service.policy.allow.is_some() && service.policy.allow_mode != Some(AllowMode::Log);
+    let passes = |(_, listener): &(&Arc<str>, &Listener)| {
+        let whole =
+            matches!(&listener.traffic, Traffic::Tcp { service: Some(name) } if *name == service.name);
+        let exposure = network.exposures.get(&listener.exposure);
+        whole && !exposure.is_some_and(|exposure| exposure.filters.any_caller)
+    };
+    let (name, listener) = network.listeners.iter().find(passes).filter(|_| enforced)?;
+    let reason = format!(
+        "allow: listeners.{name} brings all of its connections here, where no caller is checked; take `service` away there, \
+         or set exposures.{}.any_caller = true if that is meant",
+        listener.exposure
+    );
+    Some(Issue::warning(&*service.name, reason))
 }
 
 /// Callers that nobody knows, and listeners that cannot know any.
@@ -67,4 +85,44 @@ pub(super) fn callers(
         .into_iter()
         .map(|reason| Issue::warning(&*service.name, reason))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Bind, Policy};
+
+    #[test]
+    fn a_listener_that_brings_connections_past_allow_is_named() {
+        let mut listener = Listener::new(Bind::Internal, "internal".into());
+        listener.traffic = Traffic::Tcp {
+            service: Some("orders".into()),
+        };
+        let mut network = Network::default();
+        network.listeners.insert("raw".into(), listener);
+        let service = |allow_mode| Service {
+            name: "orders".into(),
+            policy: Policy {
+                allow: Some(vec!["web".to_owned()]),
+                allow_mode,
+                ..Policy::default()
+            },
+            ..Service::default()
+        };
+        let named = |network: &Network, service: &Service| {
+            let issue = passed_by(service, network);
+            issue.map(|issue| issue.reason.contains("listeners.raw"))
+        };
+        assert_eq!(named(&network, &service(None)), Some(true));
+        assert_eq!(named(&network, &service(Some(AllowMode::Log))), None);
+        let other = Service {
+            name: "other".into(),
+            ..service(None)
+        };
+        assert_eq!(named(&network, &other), None);
+        if let Some(inside) = network.exposures.get_mut("internal") {
+            inside.filters.any_caller = true;
+        }
+        assert_eq!(named(&network, &service(None)), None);
+    }
 }

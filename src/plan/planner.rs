@@ -13,7 +13,7 @@ use super::slips::slips;
 use super::standing::{News, Standing};
 use super::step::{Key, Owned, Planned, Step};
 use super::views::Views;
-use super::{Claim, Claimed, Decisions, claims};
+use super::{Claim, Claimed, Decisions, claims, guards};
 use crate::catalog::Catalog;
 use crate::model::{Conflict, Effective, External, Issue, Network, Policy, Service};
 
@@ -394,6 +394,7 @@ impl Planner {
         known.owned.replace(planned, steps);
         let mut claimed = claims(service, &effective, &self.network.exposures);
         claimed.issues.extend(grpc);
+        claimed.issues.extend(guards::passed_by(service, &self.network));
         claimed.issues.extend(slips(
             service,
             &self.network.exposures,

@@ -44,7 +44,13 @@ pub fn rules(network: &Network) -> ViewRules {
 impl Views {
     pub(super) fn new(network: &Network) -> Self {
         // Whoever has a listener sees what that sends to by itself.
-        let own = network.listeners.values().flat_map(Listener::services);
+        let exposures = network.exposures.values();
+        let asked = exposures.flat_map(|exposure| exposure.filters.services());
+        let own = network
+            .listeners
+            .values()
+            .flat_map(Listener::services)
+            .chain(asked);
         let own: BTreeSet<String> = own.map(ToString::to_string).collect();
         let listed = network.fleets.iter().map(|(name, fleet)| {
             let services = fleet.services.iter().chain(&own);

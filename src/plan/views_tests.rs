@@ -1,6 +1,7 @@
 //! Who sees which services, and what a change of one is a change of.
 
 use super::*;
+use crate::model::filters::Authorization;
 use crate::model::{AccessLog, Bind, Exposure, Fleet, LogFormat, LogTarget, RouteRule, Service, Traffic};
 
 fn network(fleets: &[(&str, &[&str], bool)]) -> Network {
@@ -91,13 +92,25 @@ fn what_listeners_send_to_by_themselves_is_in_each_view() {
         format: LogFormat::Text,
     });
     network.listeners.insert("db".into(), listener);
+    if let Some(inside) = network.exposures.get_mut("internal") {
+        inside.filters.authorization = Some(Authorization {
+            service: "authz".into(),
+            grpc: true,
+            timeout: std::time::Duration::from_secs(1),
+            open: false,
+            path_prefix: String::new(),
+            request_headers: Vec::new(),
+            upstream_headers: Vec::new(),
+        });
+    }
     let mut views = Views::new(&network);
-    for name in ["db", "logs", "web", "other"] {
+    for name in ["db", "logs", "web", "other", "authz"] {
         note(&mut views, name, &[], "path=/");
     }
     assert_eq!(
         settled(&mut views),
         [
+            "authz: *,edge; authz",
             "db: *,edge; db",
             "logs: *,edge; logs",
             "other: ; other",
