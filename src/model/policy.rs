@@ -187,6 +187,21 @@ impl Protocol {
     }
 }
 
+impl Policy {
+    /// Who may call the service by `allow`, by name: nobody where that cannot be read. `None`: everybody may.
+    #[must_use]
+    pub fn admits(&self) -> Option<&[String]> {
+        let unread = self.slips.contains(&Key::Allow);
+        self.allow.as_deref().or_else(|| unread.then_some(&[][..]))
+    }
+
+    /// The same where others are refused, and not only counted.
+    #[must_use]
+    pub fn admits_only(&self) -> Option<&[String]> {
+        self.admits().filter(|_| self.allow_mode != Some(AllowMode::Log))
+    }
+}
+
 /// `allow-mode`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AllowMode {

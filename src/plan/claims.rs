@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use super::guards;
 use crate::model::network::is_below;
-use crate::model::policy::AllowMode;
+use crate::model::route::MAX_BYTES;
 use crate::model::route::extras::Admitted;
 use crate::model::route::is_host;
 use crate::model::{
-    Action, Criterion, Effective, EffectiveRoute, Expose, Exposure, Extras, GrpcMethod, Issue, Key, Matcher,
+    Action, Criterion, Effective, EffectiveRoute, Expose, Exposure, Extras, GrpcMethod, Issue, Matcher,
     Paths, Place, Protocol, RouteRule, Service, Target,
 };
 
@@ -104,8 +104,9 @@ pub fn claims(service: &Service, effective: &Effective, exposures: &BTreeMap<Arc
         return claimed;
     }
     let no_http = effective.cluster.protocol == Protocol::Tcp;
-    let mut room = MAX_ROUTE_BYTES;
-    for (name, routes) in by_exposure(effective) {
+    let routes = by_exposure(effective);
+    let mut room = room(&routes, exposures);
+    for (name, routes) in routes {
         match exposures.get_key_value(name) {
             Some((name, exposure)) => {
                 declared(
@@ -184,7 +185,7 @@ fn declared(
     routes: &[&EffectiveRoute],
     (name, exposure): (&Arc<str>, &Exposure),
     claimed: &mut Claimed,
-    room: &mut usize,
+    room: &mut Option<usize>,
 ) {
     let no_http = effective.cluster.protocol == Protocol::Tcp;
     let counts = |route: &&&EffectiveRoute| !no_http || route.rule.matcher.is_of_connections();
@@ -224,8 +225,23 @@ fn declared(
 /// has them of its own, in the bridge and in each Envoy.
 pub const MAX_ROUTE_BYTES: usize = 256 << 10;
 
+/// The room for the routes of a service; `None`: they are so few that they fit, however long they are, and none needs to
+/// be measured. Each change of an instance comes by here.
+fn room(
+    routes: &BTreeMap<&str, Vec<&EffectiveRoute>>,
+    exposures: &BTreeMap<Arc<str>, Exposure>,
+) -> Option<usize> {
+    let most = |(name, routes): (&&str, &Vec<&EffectiveRoute>)| -> usize {
+        let all = exposures.get(*name).map_or(0, |exposure| exposure.hosts.len());
+        routes.iter().map(|route| route.rule.hosts.len().max(all)).sum()
+    };
+    let places: usize = routes.iter().map(most).sum();
+    (places * MAX_BYTES > MAX_ROUTE_BYTES).then_some(MAX_ROUTE_BYTES)
+}
+
 /// These hosts, where there is room for the route on each of them.
-fn fitting(hosts: Vec<String>, rule: &RouteRule, room: &mut usize) -> Result<Vec<String>, String> {
+fn fitting(hosts: Vec<String>, rule: &RouteRule, room: &mut Option<usize>) -> Result<Vec<String>, String> {
+    let Some(room) = room else { return Ok(hosts) };
     let bytes = rule.to_string().len() * hosts.len();
     let left = room.checked_sub(bytes).ok_or(
         "there is no room for it: with all of its hosts and exposures a service has 256 KiB of routes",
@@ -290,17 +306,10 @@ fn admitted(service: &Service, exposure: &Exposure) -> Option<Admitted> {
     if exposure.filters.any_caller {
         return None;
     }
-    let identities = match &policy.allow {
-        Some(names) => names
-            .iter()
-            .flat_map(|name| exposure.filters.callers.of(name))
-            .collect(),
-        None if policy.slips.contains(&Key::Allow) => Vec::new(),
-        None => return None,
-    };
+    let names = policy.admits()?.iter();
     Some(Admitted {
-        identities,
-        enforced: policy.allow_mode != Some(AllowMode::Log),
+        identities: names.flat_map(|name| exposure.filters.callers.of(name)).collect(),
+        enforced: policy.admits_only().is_some(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Who gets which requests.
 
 use super::*;
+use crate::model::policy::AllowMode;
 use crate::model::{Clusters, Owner, Policy};
 use crate::plan::owners::{Contest, decide};
 

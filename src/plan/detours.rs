@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use super::claims::Claim;
 use super::hosts::Touched;
-use crate::model::policy::AllowMode;
-use crate::model::{Issue, Key, Policy};
+use crate::model::{Issue, Policy};
 
 /// Services that say who may call them, and the routes that lead past that.
 #[derive(Debug, Default)]
@@ -23,12 +22,8 @@ pub(super) struct Detours {
 impl Detours {
     /// What a service declares; `None`: it is gone.
     pub(super) fn note(&mut self, name: &Arc<str>, policy: Option<&Policy>) {
-        let enforced = policy.filter(|policy| policy.allow_mode != Some(AllowMode::Log));
-        let now = enforced.and_then(|policy| match &policy.allow {
-            Some(names) => Some(names.iter().cloned().collect()),
-            // It cannot be read: nobody is known to be allowed.
-            None => policy.slips.contains(&Key::Allow).then(BTreeSet::new),
-        });
+        let now = policy.and_then(Policy::admits_only);
+        let now: Option<BTreeSet<String>> = now.map(|names| names.iter().cloned().collect());
         if self.guarded.get(name) == now.as_ref() {
             return;
         }
@@ -103,7 +98,8 @@ impl Detours {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Clusters, Effective, Exposure, RouteRule, Service};
+    use crate::model::policy::AllowMode;
+    use crate::model::{Clusters, Effective, Exposure, Key, RouteRule, Service};
     use crate::plan::claims;
 
     fn claims_of(name: &str, route: &str) -> Vec<Claim> {

@@ -25,14 +25,14 @@ pub(super) fn tokens(service: &Service, rule: &RouteRule, name: &str, exposure: 
 
 /// A listener of the operator's that brings all of its connections to a service which names its callers.
 pub(super) fn passed_by(service: &Service, network: &Network) -> Option<Issue> {
-    let enforced = service.policy.allow.is_some() && service.policy.allow_mode != Some(AllowMode::Log);
+    service.policy.admits_only()?;
     let passes = |(_, listener): &(&Arc<str>, &Listener)| {
         let whole =
             matches!(&listener.traffic, Traffic::Tcp { service: Some(name) } if *name == service.name);
         let exposure = network.exposures.get(&listener.exposure);
         whole && !exposure.is_some_and(|exposure| exposure.filters.any_caller)
     };
-    let (name, listener) = network.listeners.iter().find(passes).filter(|_| enforced)?;
+    let (name, listener) = network.listeners.iter().find(passes)?;
     let reason = format!(
         "allow: listeners.{name} brings all of its connections here, where no caller is checked; take `service` away there, \
          or set exposures.{}.any_caller = true if that is meant",

@@ -25,5 +25,6 @@ pub use criterion::{Criterion, Test};
 pub use extras::{Extras, Target};
 pub use host::is_host;
 pub use matcher::{GrpcMethod, Matcher};
+pub use read::MAX as MAX_BYTES;
 pub use rule::{IMPORTED, RouteRule};
 pub use words::{WORDS, Word};

@@ -11,7 +11,7 @@ use super::words::WORDS;
 use crate::text::clip;
 
 /// The longest route, bytes: as long as what Consul takes in a tag or in Meta, and a bound for documents.
-const MAX: usize = 4_096;
+pub const MAX: usize = 4_096;
 
 /// Words of later versions that change what becomes of a request and not which service gets it: without them
 /// no request goes to a wrong place. Any other unknown word might narrow the match.
