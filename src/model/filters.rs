@@ -84,17 +84,6 @@ pub enum Keys {
     },
 }
 
-impl Filters {
-    /// Services that Envoy asks by itself: who may pass, and for keys.
-    pub fn services(&self) -> impl Iterator<Item = &Arc<str>> {
-        let keys = self.jwt.values().filter_map(|jwt| match &jwt.keys {
-            Keys::Remote { service, .. } => Some(service),
-            Keys::File => None,
-        });
-        keys.chain(self.authorization.as_ref().map(|asked| &asked.service))
-    }
-}
-
 /// Who is asked whether a request may pass (`ext_authz`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authorization {
@@ -150,6 +139,15 @@ impl Callers {
 }
 
 impl Filters {
+    /// Services that Envoy asks by itself: who may pass, and for keys.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<str>> {
+        let keys = self.jwt.values().filter_map(|jwt| match &jwt.keys {
+            Keys::Remote { service, .. } => Some(service),
+            Keys::File => None,
+        });
+        keys.chain(self.authorization.as_ref().map(|asked| &asked.service))
+    }
+
     /// Something stands in front of requests that connections without requests would not pass.
     #[must_use]
     pub fn refuse(&self) -> bool {

@@ -26,14 +26,10 @@ impl Overrides {
     /// The service as it is with what the operator sets.
     #[must_use]
     pub fn apply(&self, mut service: Service) -> Service {
-        let fits = |pattern: &str| match pattern.strip_suffix('*') {
-            Some(start) => service.name.starts_with(start),
-            None => pattern == &*service.name,
-        };
         let mut fitting = self
             .0
             .iter()
-            .filter(|(pattern, _)| fits(pattern))
+            .filter(|(pattern, _)| fits(pattern, &service.name))
             .map(|(_, policy)| policy);
         let Some(first) = fitting.next() else {
             return service;
@@ -43,6 +39,15 @@ impl Overrides {
         service.documented |= !set.routes.is_empty();
         service.policy = set.over(&service.policy);
         service
+    }
+}
+
+/// Whether a pattern that [`pattern`] lets through is this name, or how it begins.
+#[must_use]
+pub fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => pattern == name,
     }
 }
 

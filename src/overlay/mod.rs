@@ -12,6 +12,7 @@ use std::sync::Arc;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor};
 use serde_json::Value;
 
+use crate::model::overrides::fits;
 use crate::model::{Issue, Overlaid, Overlay};
 use crate::render;
 use crate::text::clip;
@@ -37,11 +38,7 @@ struct Parsed {
 
 impl Parsed {
     fn fits(&self, draft: &Draft) -> bool {
-        self.kind == draft.kind
-            && match self.name.strip_suffix('*') {
-                Some(start) => draft.name.starts_with(start),
-                None => self.name == *draft.name,
-            }
+        self.kind == draft.kind && fits(&self.name, &draft.name)
     }
 }
 

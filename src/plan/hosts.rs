@@ -155,6 +155,14 @@ impl Hosts {
             let Some(hosts) = self.exposures.get(exposure) else {
                 continue;
             };
+            // Mostly there are none, and a plan may touch thousands of hosts.
+            let first = Connections::Name(String::new()).host();
+            let any = hosts
+                .range::<str, _>((Bound::Included(&*first), Bound::Unbounded))
+                .next();
+            if !any.is_some_and(|(name, _)| name.starts_with(&*first)) {
+                continue;
+            }
             let wider = host.match_indices('.').map(|(at, _)| format!("*{}", &host[at..]));
             for name in wider.chain([host.to_string(), "*".to_owned()]) {
                 let place = Connections::Name(name).host();

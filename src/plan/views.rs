@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::claims::Claim;
+use crate::model::overrides::fits;
 use crate::model::{Listener, Network, Policy};
 use crate::xds::{Audience, ViewRules};
 
@@ -162,13 +163,6 @@ impl Views {
             fleets.extend(callers.chain([name]).filter(own).cloned());
         }
         Audience::new(sections, fleets)
-    }
-}
-
-fn fits(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(start) => name.starts_with(start),
-        None => pattern == name,
     }
 }
 

@@ -1,7 +1,9 @@
-//! Packing of typed extension configurations, and durations.
+//! Packing of typed extension configurations, durations, and whom Envoy calls by gRPC.
 
 use std::time::Duration;
 
+use envoy_types::pb::envoy::config::core::v3::GrpcService;
+use envoy_types::pb::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use envoy_types::pb::google::protobuf::{Any, Duration as ProtoDuration};
 use prost::{Message, Name};
 
@@ -18,6 +20,17 @@ pub(crate) fn duration(duration: Duration) -> ProtoDuration {
     ProtoDuration {
         seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+/// A service that Envoy itself calls by gRPC. While there is no such cluster its calls fail at once.
+pub(super) fn grpc_service(cluster: &str) -> GrpcService {
+    GrpcService {
+        target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
+            cluster_name: cluster.to_owned(),
+            ..EnvoyGrpc::default()
+        })),
+        ..GrpcService::default()
     }
 }
 

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use envoy_types::pb::envoy::config::accesslog::v3::AccessLog as EnvoyLog;
 use envoy_types::pb::envoy::config::accesslog::v3::access_log::ConfigType;
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
-use envoy_types::pb::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
-use envoy_types::pb::envoy::config::core::v3::{ApiVersion, DataSource, GrpcService};
+use envoy_types::pb::envoy::config::core::v3::{ApiVersion, DataSource};
 use envoy_types::pb::envoy::config::trace::v3::OpenTelemetryConfig;
 use envoy_types::pb::envoy::config::trace::v3::tracing::Http as Provider;
 use envoy_types::pb::envoy::config::trace::v3::tracing::http::ConfigType as ProviderConfig;
@@ -20,7 +19,7 @@ use envoy_types::pb::envoy::r#type::v3::Percent;
 use envoy_types::pb::google::protobuf::{Any, Value, value};
 use prost::{Message, Name as _};
 
-use super::any::pack;
+use super::any::{grpc_service, pack};
 use crate::model::{AccessLog, LogFormat, LogTarget, Tracing, Traffic};
 
 /// `FileAccessLog`
@@ -142,17 +141,6 @@ pub(super) fn tracing(tracing: &Tracing) -> ManagerTracing {
             }))),
         }),
         ..ManagerTracing::default()
-    }
-}
-
-/// A service of ours that Envoy itself calls. While there is no such cluster what is meant for it is dropped.
-fn grpc_service(service: &str) -> GrpcService {
-    GrpcService {
-        target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
-            cluster_name: service.to_owned(),
-            ..EnvoyGrpc::default()
-        })),
-        ..GrpcService::default()
     }
 }
 

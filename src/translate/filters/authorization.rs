@@ -1,7 +1,6 @@
 //! The filter that asks somebody whether a request may pass (`ext_authz`). Without an answer it may not, unless the
 //! operator says so; a cluster that is not there gives none.
 
-use envoy_types::pb::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use envoy_types::pb::envoy::config::core::v3::http_uri::HttpUpstreamType;
 use envoy_types::pb::envoy::config::core::v3::{ApiVersion, GrpcService, HttpUri};
 use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3::ext_authz::Services;
@@ -12,7 +11,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::pb::envoy::r#type::matcher::v3::{ListStringMatcher, StringMatcher};
 
-use super::super::any::{duration, pack};
+use super::super::any::{duration, grpc_service, pack};
 use crate::model::filters::Authorization;
 
 pub(super) fn filter(by: &Authorization) -> HttpFilter {
@@ -20,11 +19,7 @@ pub(super) fn filter(by: &Authorization) -> HttpFilter {
     let services = if by.grpc {
         Services::GrpcService(GrpcService {
             timeout,
-            target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
-                cluster_name: by.service.to_string(),
-                ..EnvoyGrpc::default()
-            })),
-            ..GrpcService::default()
+            ..grpc_service(&by.service)
         })
     } else {
         Services::HttpService(HttpService {
