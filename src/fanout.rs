@@ -5,6 +5,7 @@
 //! engine stays pure. A slow stream costs its set of names, not a queue of states.
 
 mod acks;
+mod departed;
 mod fleets;
 mod forget;
 mod large;
@@ -16,21 +17,26 @@ mod views;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use roaring::RoaringBitmap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub use acks::{AckWatch, Laggard, Laggards, Wanted};
+pub use acks::{AckWatch, Laggard, Laggards, Progress, Wanted};
+pub use departed::Unknown;
 pub use fleets::Unused;
 pub use large::Ready;
 pub use rejections::{Poll, Rejected};
 pub use status::{LastNack, StreamStatus, TypeStatus};
 pub use subscriber::{Pending, Registration, Subscriber};
 
+use departed::Departures;
+
+use crate::clock;
 use crate::xds::{
-    Acks, Changed, Encoded, Generation, Gone, Handled, Index, NameId, NameOf, Names, Prepared, Refusal,
+    Acks, Changed, Encoded, Generation, Gone, Handled, Index, Kind, NameId, NameOf, Names, Prepared, Refusal,
     Stream, StreamId, Update, Verdicts, Why,
 };
 
@@ -69,6 +75,8 @@ pub struct Fanout {
 struct Shared {
     verdicts: Verdicts,
     acks: Acks,
+    /// Clients that disconnected a moment ago.
+    departures: Departures,
     /// The streams of each fleet, and the fleet of each stream.
     fleets: HashMap<Arc<str>, RoaringBitmap>,
     fleet_of: HashMap<StreamId, Arc<str>>,
@@ -165,6 +173,7 @@ impl Fanout {
         if !shared.acks.is_empty() {
             shared.acks.published(&next, &changed);
         }
+        shared.departures.published(&changed, clock::now());
         let old = std::mem::replace(&mut shared.generation, next.clone());
         // Stored before a stream is woken: one that takes its pending changes afterwards sees at least this.
         let current = self.current.swap(Some(next.clone()));
@@ -296,6 +305,7 @@ impl Fanout {
     /// A stream has ended. Returns whether that changed what is rejected.
     pub fn unregister(&self, registration: &Registration) -> bool {
         let (stream, id) = (registration.subscriber.stream(), registration.id);
+        self.depart(&stream, &registration.subscriber);
         self.shared.lock().index.leave(id, stream.subscriptions());
         self.release(&stream.asked().collect::<Vec<_>>());
         let mut shared = self.shared.lock();
@@ -323,6 +333,24 @@ impl Fanout {
         drop(shared);
         self.wake_watches();
         ruled
+    }
+
+    /// The client of a stream leaves with what it has.
+    fn depart(&self, stream: &Stream, subscriber: &Subscriber) {
+        let Some(node) = stream.node() else { return };
+        let (held, mut behind) = stream.held(Kind::Endpoints);
+        if held.is_empty() {
+            return;
+        }
+        let mut shared = self.shared.lock();
+        behind |= lock(&subscriber.pending).changed.get(Kind::Endpoints);
+        let client = (&*node.id, &*node.cluster);
+        shared.departures.add(client, held, behind, clock::now());
+    }
+
+    /// For this long a client that has disconnected may go on with what it had.
+    pub fn set_grace(&self, grace: Duration) {
+        self.shared.lock().departures.set_grace(grace);
     }
 
     /// How many names are in the table, served or not.

@@ -27,7 +27,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "source",
         &["clock", "config", "files", "import", "model", "registry", "text"],
     ),
-    ("fanout", &["xds"]),
+    ("fanout", &["clock", "xds"]),
+    ("barrier", &["clock", "fanout", "hub", "model", "xds"]),
     ("cache", &["clock", "files", "metrics", "model", "plan", "text"]),
     (
         "hub",
@@ -56,8 +57,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "clock", "config", "hub", "fanout", "floods", "metrics", "model", "places", "plan", "render",
-            "text", "xds",
+            "barrier", "catalog", "clock", "config", "hub", "fanout", "floods", "metrics", "model", "places",
+            "plan", "render", "text", "xds",
         ],
     ),
     ("bootstrap", &["config", "model", "plan", "translate", "render"]),
@@ -80,6 +81,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "adopt",
             "app",
             "bootstrap",
+            "clock",
             "config",
             "model",
             "source",
@@ -89,8 +91,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "admin", "cache", "clock", "config", "fanout", "files", "grpc", "hub", "metrics", "model",
-            "prober", "render", "source", "text", "xds",
+            "admin", "barrier", "cache", "clock", "config", "fanout", "files", "grpc", "hub", "metrics",
+            "model", "prober", "render", "source", "text", "xds",
         ],
     ),
     ("lib", &["*"]),

@@ -13,13 +13,14 @@ use xds_bridge::xds::{
 };
 
 struct Client {
+    node: &'static str,
     fanout: Arc<Fanout>,
     registration: Registration,
 }
 
 impl Client {
     /// A client that has sent its node and nothing else that is served.
-    fn connect(fanout: &Arc<Fanout>, node: &str) -> Self {
+    fn connect(fanout: &Arc<Fanout>, node: &'static str) -> Self {
         let registration = fanout
             .register(Stream::new(Variant::Delta, None, Limits::default()))
             .unwrap();
@@ -28,13 +29,17 @@ impl Client {
             status.since = Some(clock::now());
         });
         Self {
+            node,
             fanout: fanout.clone(),
             registration,
         }
     }
 
     fn send(&self, mut request: DeltaRequest) {
-        request.node = Some(Node::default());
+        request.node = Some(Node {
+            id: self.node.into(),
+            ..Node::default()
+        });
         request.type_url = Kind::Endpoints.type_url().into();
         self.fanout.handle_request(&self.registration, request).unwrap();
     }
@@ -247,4 +252,61 @@ async fn streams_of_one_client_are_one_laggard() {
     let laggards = fanout.acked(&[wanted("orders")], clock::now());
     let seen: Vec<_> = laggards.iter().map(|l| (l.node.as_str(), l.streams)).collect();
     assert_eq!(seen, [("envoy", 2)]);
+}
+
+const GRACE: Duration = Duration::from_secs(10);
+
+fn unknown(fanout: &Arc<Fanout>, name: &str) -> Vec<String> {
+    let progress = fanout.watch_acks(&[wanted(name)], clock::now()).progress();
+    progress.unknown.into_iter().map(|client| client.node).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_may_go_on_with_what_it_had_for_a_while() {
+    let fanout = served();
+    fanout.set_grace(GRACE);
+    for (node, name) in [("a", "orders"), ("b", "carts")] {
+        let client = Client::connect(&fanout, node);
+        client.subscribe(name);
+        client.follow();
+    }
+    assert_eq!(unknown(&fanout, "orders"), [""; 0], "it has what there is");
+    publish(&fanout, put("orders", "2"));
+    assert_eq!(unknown(&fanout, "orders"), ["a"], "changed after it left");
+    let again = Client::connect(&fanout, "a");
+    again.subscribe("orders");
+    let mut watch = fanout.watch_acks(&[wanted("orders")], clock::now());
+    let progress = watch.progress();
+    assert_eq!(
+        (
+            progress.unknown.len(),
+            progress.laggards.len(),
+            progress.acked.len()
+        ),
+        (0, 1, 0)
+    );
+    again.follow();
+    assert_eq!(watch.progress().acked, [(String::new(), "a".to_owned())]);
+    publish(&fanout, put("orders", "3"));
+    drop(again);
+    assert_eq!(
+        unknown(&fanout, "orders"),
+        ["a"],
+        "it left before it had the third"
+    );
+    tokio::time::advance(GRACE).await;
+    assert_eq!(unknown(&fanout, "orders"), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_left_with_a_response_unanswered_may_not_have_it() {
+    let fanout = served();
+    fanout.set_grace(GRACE);
+    let client = Client::connect(&fanout, "a");
+    client.subscribe("orders");
+    client.follow();
+    publish(&fanout, put("orders", "2"));
+    let _unanswered = client.receive().unwrap();
+    drop(client);
+    assert_eq!(unknown(&fanout, "orders"), ["a"]);
 }

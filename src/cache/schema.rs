@@ -36,6 +36,8 @@ struct Instance {
     zone: Arc<str>,
     #[serde(default, skip_serializing_if = "str::is_empty")]
     region: Arc<str>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    node: Arc<str>,
     #[serde(default)]
     version: Arc<str>,
     #[serde(default, skip_serializing_if = "Keys::is_empty")]
@@ -110,6 +112,7 @@ impl Instance {
             weight: instance.weight,
             zone: instance.zone.clone(),
             region: instance.region.clone(),
+            node: instance.node.clone(),
             version: instance.version.clone(),
             policy: Keys::of_service(&instance.policy),
             own: instance.own.as_deref().map(|own| Own {
@@ -129,6 +132,7 @@ impl Instance {
         instance.weight = self.weight;
         instance.zone = self.zone;
         instance.region = self.region;
+        instance.node = self.node;
         instance.version = self.version;
         instance.policy = match known.get(&self.policy) {
             Some(policy) => policy.clone(),

@@ -4,9 +4,12 @@
 //! Pure: no I/O, no clock, no locks. Says which services an event really touched; never decides what becomes of them in
 //! Envoy.
 
+mod drained;
+pub mod find;
 pub mod guard;
 mod history;
 pub mod last_good;
+mod linger;
 mod merge;
 pub mod probe;
 mod repaired;

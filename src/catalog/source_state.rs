@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::guard::{Guard, Turn, Withheld, held_back, turn};
 use super::last_good::{self, Exposures, Place};
+use super::linger::{Left, left};
 use super::touched::Touched;
 use crate::model::GuardRule;
 use crate::model::change::{Change, Condition, Status};
@@ -154,6 +155,11 @@ impl SourceState {
     #[must_use]
     pub fn record(&self, name: &str) -> Option<&ServiceRecord> {
         self.services.get(name).map(|record| &**record)
+    }
+
+    /// All that is served of it.
+    pub(super) fn records(&self) -> impl Iterator<Item = (&Arc<str>, &ServiceRecord)> {
+        self.services.iter().map(|(name, record)| (name, &**record))
     }
 
     /// All that is served of it, without a copy.
@@ -380,7 +386,18 @@ impl SourceState {
                 .remove(&name)
                 .inspect(|old| touched.note_issues(None, &old.issues, &[])),
         };
-        self.instances -= old.map_or(0, |old| old.instances.len());
+        if let Some(old) = old {
+            let now = self
+                .services
+                .get(&name)
+                .map_or(&[][..], |record| &record.instances);
+            let left = left(&old.instances, now).into_iter().map(|instance| Left {
+                service: name.clone(),
+                instance: instance.clone(),
+            });
+            touched.left.extend(left);
+            self.instances -= old.instances.len();
+        }
         touched.services.insert(name);
     }
 }

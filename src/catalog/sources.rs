@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::last_good::Exposures;
+use super::linger::Lingering;
 use super::probe::{Answered, Question};
 use super::source_state::{Settings, SourceState};
 use super::touched::Touched;
-use crate::model::GuardRule;
 use crate::model::change::{Change, Event, What};
 use crate::model::holder::Seniority;
 use crate::model::policy::Policy;
 use crate::model::service::{Service, ServiceRecord};
+use crate::model::{Drains, GuardRule};
 
 /// The merged state of all sources.
 #[derive(Debug, Default)]
@@ -23,6 +24,10 @@ pub struct Catalog {
     priorities: BTreeMap<Arc<str>, u32>,
     /// Defined by the operator; empty: any may be named.
     exposures: Exposures,
+    /// Instances that left a moment ago.
+    lingering: Lingering,
+    /// What an operator drains.
+    pub(super) drains: Drains,
 }
 
 impl Catalog {
@@ -102,19 +107,47 @@ impl Catalog {
         let Some(state) = self.sources.get_mut(&event.source) else {
             return Touched::default(); // a source that is not configured says nothing
         };
-        match event.what {
+        let touched = match event.what {
             What::Status(status) => state.set_status(status, now),
             What::Change(change) => state.apply(change, now),
             What::Note(note) => state.set_note(note),
             What::Verified(nth) => state.verified(nth),
             What::Measured(_) => Touched::default(),
+        };
+        self.follow(&event.source, touched, now)
+    }
+
+    /// What left this source lingers.
+    fn follow(&mut self, source: &str, mut touched: Touched, now: Duration) -> Touched {
+        let left = std::mem::take(&mut touched.left);
+        self.lingering.add(left, self.priority(source), now);
+        touched
+    }
+
+    /// How long an instance stays, as draining, after it left; zero: it goes at once.
+    pub fn set_linger(&mut self, time: Duration) {
+        self.lingering.set_time(time);
+    }
+
+    /// When [`Self::end_lingering`] has something to do.
+    #[must_use]
+    pub fn linger_due(&self) -> Option<Duration> {
+        self.lingering.due()
+    }
+
+    /// Lets those go that have lingered long enough.
+    pub fn end_lingering(&mut self, now: Duration) -> Touched {
+        Touched {
+            services: self.lingering.release(now).into_iter().collect(),
+            ..Touched::default()
         }
     }
 
     /// Takes what is known of a source from before a restart of the bridge.
     pub fn recall(&mut self, source: &str, change: Change, now: Duration) -> Touched {
         let state = self.sources.get_mut(source);
-        state.map_or_else(Touched::default, |state| state.recall(change, now))
+        let touched = state.map_or_else(Touched::default, |state| state.recall(change, now));
+        self.follow(source, touched, now)
     }
 
     /// When [`Self::release`] has something to do.
@@ -156,10 +189,15 @@ impl Catalog {
     pub fn release(&mut self, now: Duration) -> Touched {
         let mut all = Touched::default();
         for (name, state) in &mut self.sources {
-            match state.ask(now) {
-                Some(nth) => all.ask.push((name.clone(), nth)),
-                None => all.merge(state.release(Some(now))),
-            }
+            let Some(nth) = state.ask(now) else {
+                let mut touched = state.release(Some(now));
+                let priority = self.priorities.get(name).copied().unwrap_or(0);
+                self.lingering
+                    .add(std::mem::take(&mut touched.left), priority, now);
+                all.merge(touched);
+                continue;
+            };
+            all.ask.push((name.clone(), nth));
         }
         all.status |= !all.ask.is_empty();
         all
@@ -167,7 +205,9 @@ impl Catalog {
 
     /// Lets all removals of a source through that are withheld; `None`: there is no such source.
     pub fn accept(&mut self, source: &str) -> Option<Touched> {
-        Some(self.sources.get_mut(source)?.release(None))
+        let mut touched = self.sources.get_mut(source)?.release(None);
+        touched.left.clear(); // by the operator's word nobody is there
+        Some(touched)
     }
 
     /// Whether each source has delivered.
@@ -206,7 +246,10 @@ impl Catalog {
             .filter(|(_, r)| !(r.instances.is_empty() && r.policy.is_none()) || r.issues.is_empty())
             .collect();
         records.sort_by_key(|(priority, _)| *priority); // stable: names stay in their order
-        (!records.is_empty()).then(|| Service::merge(name, &records, before))
+        let mut service = (!records.is_empty()).then(|| Service::merge(name, &records, before))?;
+        self.drain(&mut service);
+        self.lingering.join(&mut service);
+        Some(service)
     }
 }
 

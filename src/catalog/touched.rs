@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use super::linger::Left;
 use crate::model::issue::Issue;
 
 /// What an event changed.
@@ -21,6 +22,8 @@ pub struct Touched {
     pub status: bool,
     /// Sources to be asked to verify what they hold, with the number of the request.
     pub ask: Vec<(Arc<str>, u64)>,
+    /// Instances that left their registry by its word.
+    pub(super) left: Vec<Left>,
     /// Withheld instances that are gone because nobody listens at their addresses.
     pub gone: usize,
 }
@@ -35,6 +38,7 @@ impl Touched {
         self.status |= other.status;
         self.ask.extend(other.ask);
         self.gone += other.gone;
+        self.left.extend(other.left);
     }
 
     /// Notes which issues of a service are new.

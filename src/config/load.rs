@@ -13,6 +13,7 @@ use crate::model::overrides::{pattern, set};
 use crate::model::service::check_name;
 use crate::model::{LocalityRule, Policy};
 
+use super::drain;
 use super::external;
 use super::filters;
 use super::fleets;
@@ -182,6 +183,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
     let externals = external::read(&mut root, &exposures);
     let fleets = fleets::read(&mut root);
     let overlays = overlay::read(&mut root);
+    let drain = drain::read(root.section("drain"));
     if let Some(listeners) = &listeners {
         filters::fit(&root, listeners, &mut exposures);
     }
@@ -212,6 +214,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         externals,
         fleets,
         overlays,
+        drain,
         jwks,
     })
 }

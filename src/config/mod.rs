@@ -3,6 +3,7 @@
 //!
 //! Layers, weakest first: defaults, the file, `XDS_BRIDGE__SECTION__KEY` variables.
 
+mod drain;
 mod external;
 mod filters;
 mod fleets;
@@ -23,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::Network;
+use crate::model::{DrainRule, Network};
 
 pub use crate::model::listener::{AccessLog, Bind, Listener, ListenerTls};
 pub use crate::model::network::{Clusters, Dns, Exposure, External, Fleet, Owner};
@@ -71,6 +72,8 @@ pub struct Config {
     pub fleets: BTreeMap<Arc<str>, Fleet>,
     /// `[[overlay]]`
     pub overlays: Vec<Overlay>,
+    /// `[drain]`
+    pub drain: DrainRule,
     /// Files with the keys of issuers of tokens, by [`crate::model::Secret::jwks_name`].
     pub jwks: BTreeMap<Arc<str>, PathBuf>,
 }
@@ -100,6 +103,7 @@ impl Config {
             externals: self.externals.clone(),
             fleets: self.fleets.clone(),
             overlays: self.overlays.clone(),
+            drain: self.drain,
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The clients that have acknowledged what was published: the barrier of a drain, and the laggards of a status page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Fanout, Shared, Subscriber, lock};
+use super::{Fanout, Shared, Subscriber, Unknown, lock};
+use crate::clock;
 use crate::xds::{Generation, Kind, NameId, StreamId, WatchId};
 
 /// A resource whose present content is waited for.
@@ -35,6 +36,17 @@ pub struct Laggard {
 
 /// Clients that have not acknowledged everything that is wanted, the longest waiting first.
 pub type Laggards = Vec<Laggard>;
+
+/// How far the clients are with what is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Clients that have acknowledged it, and that are connected: `node.cluster` and `node.id`.
+    pub acked: Vec<(String, String)>,
+    /// Clients that have not.
+    pub laggards: Laggards,
+    /// Clients that disconnected a moment ago without it: they may go on with what they had.
+    pub unknown: Vec<Unknown>,
+}
 
 /// Waits until each client that subscribes to some resources has acknowledged the content which these had
 /// when the watch began, or newer content. Clients without such a subscription never count. A client that
@@ -115,6 +127,46 @@ impl Fanout {
         }
     }
 
+    fn progress(&self, watches: &[WatchId], since: Instant) -> Progress {
+        let laggards = self.laggards(watches, since);
+        let now = clock::now();
+        let shared = self.shared.lock();
+        let mut subscribed: BTreeSet<StreamId> = BTreeSet::new();
+        let mut unknown: BTreeMap<(String, String), Unknown> = BTreeMap::new();
+        for watch in watches {
+            let Some((kind, id)) = shared.acks.watched(*watch) else {
+                continue;
+            };
+            subscribed.extend(shared.index.subscribers(kind, id));
+            for client in shared
+                .departures
+                .behind(id, now)
+                .filter(|_| kind == Kind::Endpoints)
+            {
+                unknown.insert((client.fleet.clone(), client.node.clone()), client);
+            }
+        }
+        let subscribers: Vec<_> = subscribed
+            .into_iter()
+            .filter_map(|stream| shared.subscriber(stream).cloned())
+            .collect();
+        drop(shared);
+        let mut connected: BTreeSet<(String, String)> = BTreeSet::new();
+        for subscriber in subscribers {
+            let status = lock(&subscriber.status);
+            connected.insert((status.fleet.clone(), status.node.clone()));
+        }
+        unknown.retain(|client, _| !connected.contains(client));
+        for laggard in &laggards {
+            connected.remove(&(laggard.fleet.clone(), laggard.node.clone()));
+        }
+        Progress {
+            acked: connected.into_iter().collect(),
+            laggards,
+            unknown: unknown.into_values().collect(),
+        }
+    }
+
     fn laggards(&self, watches: &[WatchId], since: Instant) -> Laggards {
         let (suspects, generation) = self.suspects(watches);
         // Without the lock: each stream is looked at by itself.
@@ -190,6 +242,12 @@ impl AckWatch {
     pub fn laggards(&mut self) -> Laggards {
         self.wake.mark_unchanged();
         self.fanout.laggards(&self.watches, self.since)
+    }
+
+    /// How far all are.
+    pub fn progress(&mut self) -> Progress {
+        self.wake.mark_unchanged();
+        self.fanout.progress(&self.watches, self.since)
     }
 
     /// Waits until [`Self::laggards`] may return something else.

@@ -6,6 +6,7 @@
 //! `probes` (withheld removals). The parts it is made of have types of their own: `Memory`, `Log`, `Gauges`,
 //! `Settle`.
 
+mod drains;
 mod events;
 mod fleets;
 mod gauges;
@@ -30,6 +31,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use drains::Draining;
+pub use drains::{Ended, Served};
 use fleets::FleetWatch;
 use gauges::Gauges;
 use log::Log;
@@ -82,6 +85,7 @@ pub struct Hub {
     /// Which fleets have which view of the services.
     views: Arc<ViewRules>,
     probes: Probes,
+    draining: Draining,
     overview: watch::Sender<Overview>,
 }
 
@@ -94,6 +98,8 @@ enum Timer {
     Release,
     /// Probe withheld instances.
     Probe,
+    /// Let instances go that left a while ago.
+    Linger,
     /// Plan services again that left a while ago.
     Departed,
     /// Serve the last known state of sources that have not delivered.
@@ -126,6 +132,8 @@ impl Hub {
         let fleets = FleetWatch::new(fanout.unused_listeners());
         let mut catalog = Catalog::default();
         catalog.set_exposures(network.exposures.keys().cloned().collect(), Duration::ZERO);
+        catalog.set_linger(network.drain.linger);
+        fanout.set_grace(network.drain.grace);
         for (name, info) in &sources {
             catalog.add(name.clone(), &info.settings());
         }
@@ -147,6 +155,7 @@ impl Hub {
             gauges: Gauges::new(metrics),
             fleets,
             probes: Probes::default(),
+            draining: Draining::default(),
             overview,
         };
         hub.report();
@@ -222,6 +231,7 @@ impl Hub {
             (publish, Timer::Publish),
             (self.catalog.due().map(at), Timer::Release),
             (self.catalog.probe_due().map(at), Timer::Probe),
+            (self.catalog.linger_due().map(at), Timer::Linger),
             // Not while a publication is on its way: that one looks at all that is due.
             (
                 self.planner.due().filter(|_| publish.is_none()).map(at),
@@ -243,6 +253,10 @@ impl Hub {
             Timer::Publish => self.publish(),
             Timer::Release => self.release(),
             Timer::Probe => self.probe(),
+            Timer::Linger => {
+                let touched = self.catalog.end_lingering(self.now());
+                self.follow(touched);
+            }
             Timer::Departed => {
                 let due = self.planner.take_due(self.now());
                 self.pending.extend(due);

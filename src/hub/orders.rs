@@ -6,10 +6,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::memory::Part;
-use super::{Detail, Explanation, Hub, SourceInfo};
+use super::{Detail, Explanation, Hub, Served, SourceInfo};
 use crate::catalog::SourceState;
+use crate::catalog::find::{Found, NotFound, Target};
 use crate::clock;
-use crate::model::{Network, Secrets};
+use crate::model::{Drains, Network, Secrets};
 use crate::plan::preview::Scene;
 
 /// A request to the hub. Whoever sent it may be gone when the reply comes.
@@ -28,6 +29,27 @@ pub enum Order {
         service: String,
         /// What became of it.
         reply: oneshot::Sender<Forgotten>,
+    },
+    /// Look for instances.
+    Find {
+        /// Who is meant.
+        target: Target,
+        /// Those that are.
+        reply: oneshot::Sender<Result<Vec<Found>, NotFound>>,
+    },
+    /// What operators drain.
+    Drains {
+        /// All of it.
+        drains: Drains,
+    },
+    /// How an instance is served. The reply comes once all that was known of it before the request is published.
+    Served {
+        /// Its service.
+        service: Arc<str>,
+        /// Its id.
+        id: Arc<str>,
+        /// How, and what its service is like.
+        reply: oneshot::Sender<Served>,
     },
     /// Describe everything.
     Describe {
@@ -94,6 +116,9 @@ impl Hub {
         match order {
             Order::Accept { source, reply } => drop(reply.send(self.accept(&source))),
             Order::Forget { service, reply } => drop(reply.send(self.forget(&service))),
+            Order::Find { target, reply } => drop(reply.send(self.catalog.find(&target))),
+            Order::Drains { drains } => self.set_drains(drains),
+            Order::Served { service, id, reply } => self.served(service, id, reply),
             Order::Describe { reply } => drop(reply.send(self.detail())),
             Order::Explain { service, reply } => drop(reply.send(self.explain(&service).map(Box::new))),
             Order::AddSource { name, info, reply } => {

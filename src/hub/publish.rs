@@ -20,6 +20,9 @@ impl Hub {
         if touched.status || !deliverable {
             self.report();
         }
+        if !self.catalog.drains().is_empty() && !touched.services.is_empty() {
+            self.look_for_ended();
+        }
         self.pending.extend(touched.services);
         // Until all sources have delivered nothing is served; the last delivery releases everything. A source that is
         // added later holds nothing up.
@@ -57,6 +60,7 @@ impl Hub {
         self.gauges.planned(&self.planner);
         self.recount();
         self.report();
+        self.answer_served();
         if changed {
             self.gauges
                 .published(&generation, &self.fanout.rejected_by_type());

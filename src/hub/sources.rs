@@ -113,6 +113,8 @@ impl Hub {
         self.fanout.expect_fleets(fleets::expected(&network));
         let exposures = network.exposures.keys().cloned().collect();
         let touched = self.catalog.set_exposures(exposures, self.now());
+        self.catalog.set_linger(network.drain.linger);
+        self.fanout.set_grace(network.drain.grace);
         self.views = Arc::new(rules(&network));
         self.planner.set_network(network.clone());
         self.overlays = Overlays::new(&network.overlays);

@@ -32,6 +32,8 @@ pub struct Facts {
     pub zone: Arc<str>,
     /// Locality region, `""` when unknown.
     pub region: Arc<str>,
+    /// The machine it runs on, as the registry calls it; `""` when unknown.
+    pub node: Arc<str>,
     /// A commit id or release, `""` when not declared.
     pub version: Arc<str>,
     /// The service policy this instance declares (it may differ between versions).
@@ -53,6 +55,7 @@ impl Facts {
             weight: 1,
             zone: Arc::default(),
             region: Arc::default(),
+            node: Arc::default(),
             version: Arc::default(),
             policy: Arc::default(),
             own: None,
@@ -80,6 +83,9 @@ impl Instance {
         }
         if self.region == other.region {
             self.region = other.region.clone();
+        }
+        if self.node == other.node {
+            self.node = other.node.clone();
         }
         if self.own.is_some() && self.own == other.own {
             self.own.clone_from(&other.own);

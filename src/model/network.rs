@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::drain::DrainRule;
 use super::filters::Filters;
 use super::listener::Listener;
 use super::locality::LocalityRule;
@@ -30,6 +31,8 @@ pub struct Network {
     pub fleets: BTreeMap<Arc<str>, Fleet>,
     /// Laid over messages of ours, in this order.
     pub overlays: Vec<Overlay>,
+    /// How servers are let go.
+    pub drain: DrainRule,
 }
 
 /// What the Envoys of a fleet see: `[fleets.NAME]`.
@@ -81,6 +84,7 @@ impl Default for Network {
             externals: BTreeMap::new(),
             fleets: BTreeMap::new(),
             overlays: Vec::new(),
+            drain: DrainRule::DEFAULT,
         }
     }
 }

@@ -53,6 +53,27 @@ pub struct Policy {
     pub slips: BTreeSet<Key>,
 }
 
+impl Policy {
+    /// How long a request may take, as far as that is declared: of each route the stream's own bound, else its
+    /// timeout; the longest of all.
+    #[must_use]
+    pub fn longest_request(&self) -> Option<Duration> {
+        let bound = |route: Option<&RouteRule>| {
+            let stream = route
+                .and_then(|route| route.max_stream_duration)
+                .or(self.max_stream_duration);
+            let timeout = route.and_then(|route| route.timeout).or(self.timeout);
+            [stream, timeout]
+                .into_iter()
+                .flatten()
+                .filter(|bound| !bound.is_zero())
+                .max()
+        };
+        let routes = self.routes.values().map(|route| bound(Some(route)));
+        routes.chain([bound(None)]).flatten().max()
+    }
+}
+
 /// The keys that an instance declares of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InstanceKeys {

@@ -288,6 +288,16 @@ impl Stream {
         }
     }
 
+    /// Resources of a type that the client has, and those of them that it may have in an older content than the
+    /// present one. Counts only what [`Self::handle_changes`] was given.
+    #[must_use]
+    pub fn held(&self, kind: Kind) -> (RoaringBitmap, RoaringBitmap) {
+        let sub = self.types.get(kind);
+        let mut behind = sub.unsettled();
+        behind.extend(sub.held.refused.keys().copied());
+        (sub.held.ids.clone(), behind)
+    }
+
     /// What the client gets depends on.
     #[must_use]
     pub const fn viewer(&self) -> &Arc<Viewer> {

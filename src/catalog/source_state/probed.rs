@@ -73,7 +73,10 @@ impl SourceState {
         let there = record.instances.iter().filter(|i| i.address == address).count();
         touched.gone += there;
         if let Some(over) = guard.gone(&name, there) {
-            return self.replace(name, over.reported, touched);
+            let left = touched.left.len();
+            self.replace(name, over.reported, touched);
+            touched.left.truncate(left); // nobody is there any more
+            return;
         }
         let record = Arc::make_mut(record);
         record.instances.retain(|i| i.address != address);

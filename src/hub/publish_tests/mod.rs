@@ -12,8 +12,8 @@ use std::time::Duration;
 use crate::catalog::Catalog;
 use crate::model::change::What;
 use crate::model::{
-    Bind, Change, Clusters, Event, Facts, Health, Instance, Issue, Listener, Network, Policy, Protocol,
-    ServiceRecord,
+    Bind, Change, Clusters, DrainRule, Event, Facts, Health, Instance, Issue, Listener, Network, Policy,
+    Protocol, ServiceRecord,
 };
 use crate::plan::{Decisions, Planned, Planner, Step};
 use crate::translate::Translator;
@@ -88,6 +88,7 @@ fn network() -> Network {
             keep_routes: Duration::ZERO,
             ..Clusters::DEFAULT
         },
+        drain: DrainRule::OFF,
         ..Network::default()
     }
 }

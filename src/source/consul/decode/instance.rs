@@ -56,7 +56,9 @@ pub(super) fn instance(
         ..Policy::default()
     });
     let declared = declared(entry, issues).over(&imported.declared).over(&scheme);
-    Ok((assemble(&registered, declared), imported.share))
+    let mut instance = assemble(&registered, declared);
+    instance.node = node.name.as_str().into();
+    Ok((instance, imported.share))
 }
 
 /// What it declares for other programs.
