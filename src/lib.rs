@@ -21,6 +21,7 @@
 pub mod admin;
 pub mod adopt;
 pub mod app;
+pub mod barrier;
 pub mod bootstrap;
 pub mod cache;
 pub mod catalog;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use xds_bridge::cli::Cli;
+use xds_bridge::cli::{Cli, Unfinished};
 use xds_bridge::text;
 
 /// Gives back what a burst of clients took: glibc keeps it (docs/performance.md, "What comes back").
@@ -15,7 +15,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xds-bridge: {}", text::chain(&*error));
-            ExitCode::FAILURE
+            let unfinished = error.downcast_ref::<Unfinished>();
+            unfinished.map_or(ExitCode::FAILURE, |unfinished| unfinished.code.into())
         }
     }
 }

@@ -11,6 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use xds_bridge::admin::{self, Access, Admin};
+use xds_bridge::barrier::Barrier;
+use xds_bridge::clock;
 use xds_bridge::fanout::Fanout;
 use xds_bridge::hub::{Order, Overview};
 use xds_bridge::metrics::Metrics;
@@ -53,14 +55,22 @@ async fn port(hosts: &[&str]) -> Port {
             }
         }
     });
+    let fanout = Arc::new(Fanout::new(1, false));
+    let overview = watch::channel(Overview {
+        ready: true,
+        ..Overview::default()
+    })
+    .1;
     let admin = Admin {
-        fanout: Arc::new(Fanout::new(1, false)),
+        barrier: Barrier {
+            fanout: fanout.clone(),
+            orders: orders.clone(),
+            overview: overview.clone(),
+            began: clock::now(),
+        },
+        fanout,
         metrics: port.metrics.clone(),
-        overview: watch::channel(Overview {
-            ready: true,
-            ..Overview::default()
-        })
-        .1,
+        overview,
         orders,
         certificate: watch::channel(None).1,
         listens: port.listens.subscribe(),

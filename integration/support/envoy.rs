@@ -190,14 +190,17 @@ impl Envoy {
         }
     }
 
-    /// Waits until a cluster has exactly these hosts, whatever their health.
+    /// Waits until a cluster has exactly these hosts, whatever their health. One that is not wanted may still drain: it
+    /// left a moment ago.
     pub(crate) async fn has_hosts(&self, cluster: &str, wanted: &[SocketAddr]) {
         let mut wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
         wanted.sort();
         let what = format!("Envoy's cluster {cluster} has the hosts {wanted:?}");
         wait::until(wait::PATIENCE, &what, async || {
             let hosts = self.hosts(cluster).await;
-            let names: Vec<&String> = hosts.keys().collect();
+            let stays =
+                |(address, health): &(&String, &String)| wanted.contains(address) || *health != "DRAINING";
+            let names: Vec<&String> = hosts.iter().filter(stays).map(|(address, _)| address).collect();
             wait::holds(names == wanted.iter().collect::<Vec<_>>(), || {
                 format!("{hosts:?}")
             })

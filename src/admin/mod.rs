@@ -6,6 +6,7 @@ mod listen;
 mod preview;
 mod sources;
 mod streams;
+mod wait;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::barrier::Barrier;
 use crate::clock;
 use crate::fanout::Fanout;
 use crate::floods::Floods;
@@ -40,6 +42,8 @@ pub struct Admin {
     pub overview: watch::Receiver<Overview>,
     /// The way to the hub.
     pub orders: mpsc::Sender<Order>,
+    /// Who waits for all clients.
+    pub barrier: Barrier,
     /// What there is to know of the discovery port's certificate.
     pub certificate: watch::Receiver<Option<String>>,
     /// Whether the discovery port takes connections.
@@ -91,6 +95,7 @@ pub async fn serve(
         .route("/config_dump", get(dump))
         .route("/sources", get(all_sources))
         .route("/streams", get(all_streams))
+        .route("/wait", get(wait::wait))
         .route("/accept", post(accept))
         .route("/forget", post(forget))
         .route("/plan", post(preview::plan).layer(DefaultBodyLimit::max(PLAN)))

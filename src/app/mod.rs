@@ -18,7 +18,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Access, Admin};
+use crate::barrier::Barrier;
 use crate::cache::{self, LastKnown};
+use crate::clock;
 use crate::config::{Cache, Config};
 use crate::fanout::Fanout;
 use crate::hub::{Hub, INBOX, Overview, SourceInfo};
@@ -127,6 +129,12 @@ pub async fn run(
         fanout: fanout.clone(),
         metrics: metrics.clone(),
         overview: overview.clone(),
+        barrier: Barrier {
+            fanout: fanout.clone(),
+            orders: orders.clone(),
+            overview: overview.clone(),
+            began: clock::now(),
+        },
         orders,
         certificate: port
             .tls

@@ -10,6 +10,7 @@ mod order;
 mod output;
 mod plan;
 mod run;
+mod wait;
 
 use std::path::PathBuf;
 
@@ -24,6 +25,26 @@ use order::{AcceptArgs, ForgetArgs};
 /// Why a command failed.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// What was waited for did not come in time: its own exit code, for scripts.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}\n{lines}")]
+pub struct Unfinished {
+    /// The exit code.
+    pub code: u8,
+    reason: &'static str,
+    lines: String,
+}
+
+impl Unfinished {
+    fn new(code: u8, reason: &'static str, lines: &str) -> Self {
+        Self {
+            code,
+            reason,
+            lines: lines.trim_end().to_owned(),
+        }
+    }
+}
+
 /// Serves the services of Consul, etcd or files to Envoy by xDS.
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -31,7 +52,7 @@ pub struct Cli {
     /// What to do; `run` when left out.
     #[command(subcommand)]
     command: Option<Command>,
-    /// The configuration; for `dump`, `accept`, `forget`, `plan` and `health`: that of the running bridge
+    /// The configuration; for `dump`, `accept`, `forget`, `plan`, `wait` and `health`: that of the running bridge
     #[arg(
         long,
         short,
@@ -66,6 +87,9 @@ enum Command {
     /// Show what a declaration or another configuration would change, before it is written
     #[command(after_help = plan::EXAMPLES)]
     Plan(plan::PlanArgs),
+    /// Wait until an instance serves in each client, or until nobody calls it any more
+    #[command(after_help = wait::EXAMPLES)]
+    Wait(wait::WaitArgs),
     /// Exit with 0 when a running bridge answers (for container health checks)
     Health,
 }
@@ -97,6 +121,7 @@ impl Cli {
             Command::Accept(args) => order::accept(&config, &args),
             Command::Forget(args) => order::forget(&config, &args),
             Command::Plan(args) => plan::plan(&config, args),
+            Command::Wait(args) => wait::wait(&config, &args),
             Command::Health => order::health(&config),
         }
     }

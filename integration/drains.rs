@@ -1,0 +1,179 @@
+//! Servers that are let go: who left lingers without new requests, and `wait` answers when every client knows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::task::spawn_blocking;
+
+use crate::support::bridge::{self, Bridge, Output, Step};
+use crate::support::client::Call;
+use crate::support::envoy::Envoy;
+use crate::support::etcd::{Etcd, facts, instance_key};
+use crate::support::servers::Server;
+use crate::support::wait;
+
+async fn etcd_and_bridge(drain: &str) -> (Etcd, Bridge) {
+    let etcd = Etcd::start().await;
+    let source = format!(
+        "[sources.etcd]\nkind = \"etcd\"\nendpoints = [\"{}\"]\n[drain]\n{drain}\n",
+        etcd.url()
+    );
+    let bridge = Bridge::start(&source).await;
+    (etcd, bridge)
+}
+
+async fn put(etcd: &Etcd, server: &Server, keys: &[(&str, &str)]) {
+    let key = instance_key("orders", &server.id);
+    etcd.put(&key, facts(server, keys).to_string()).await;
+}
+
+async fn health_is(envoy: &Envoy, wanted: &[(&Server, &str)]) {
+    let wanted: BTreeMap<String, String> = wanted
+        .iter()
+        .map(|(server, health)| (server.address.to_string(), (*health).to_owned()))
+        .collect();
+    wait::until(wait::PATIENCE, &format!("Envoy has {wanted:?}"), async || {
+        let hosts = envoy.hosts("orders").await;
+        wait::holds(hosts == wanted, || format!("{hosts:?}"))
+    })
+    .await;
+}
+
+/// Runs a command of the bridge's own, while everything else goes on.
+async fn run(bridge: &Bridge, args: &str) -> Output {
+    let file = bridge.file().display().to_string();
+    let args: Vec<String> = args.split(' ').map(str::to_owned).collect();
+    let running = spawn_blocking(move || {
+        let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
+        args.extend(["--config", &file]);
+        bridge::run(&args, std::path::Path::new("."))
+    });
+    running.await.expect("a command that ends")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_left_lingers_without_requests_while_another_one_serves() {
+    let (etcd, bridge) = etcd_and_bridge("linger = \"3s\"").await;
+    let (a, b) = (Server::http("a").await, Server::http("b").await);
+    put(&etcd, &a, &[]).await;
+    put(&etcd, &b, &[]).await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    let client = envoy.client();
+    client.reaches(&Call::http("orders"), &["a", "b"]).await;
+    etcd.delete(&instance_key("orders", "a")).await;
+    health_is(&envoy, &[(&a, "DRAINING"), (&b, "HEALTHY")]).await;
+    let before = a.requests();
+    client.reaches(&Call::http("orders"), &["b"]).await;
+    assert_eq!(a.requests(), before, "it gets no request any more");
+    health_is(&envoy, &[(&b, "HEALTHY")]).await;
+    // It registers again while it lingers: it serves again, and leaves as before.
+    put(&etcd, &a, &[]).await;
+    health_is(&envoy, &[(&a, "HEALTHY"), (&b, "HEALTHY")]).await;
+    etcd.delete(&instance_key("orders", "a")).await;
+    health_is(&envoy, &[(&a, "DRAINING"), (&b, "HEALTHY")]).await;
+    put(&etcd, &a, &[]).await;
+    health_is(&envoy, &[(&a, "HEALTHY"), (&b, "HEALTHY")]).await;
+    // Both leave: nobody is kept alive by it.
+    etcd.delete(&instance_key("orders", "a")).await;
+    etcd.delete(&instance_key("orders", "b")).await;
+    health_is(&envoy, &[]).await;
+    bridge.assert_no_nacks().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wait_answers_when_each_client_has_it_and_names_those_that_have_not() {
+    let (etcd, bridge) = etcd_and_bridge("grace = \"1s\"\nin_flight = \"1s\"").await;
+    let (a, b) = (Server::http("a").await, Server::http("b").await);
+    put(&etcd, &a, &[]).await;
+    let mut envoy = bridge.envoy(Step::Listeners, &[]).await;
+    envoy.client().reaches(&Call::http("orders"), &["a"]).await;
+    // Nobody registered it yet: `wait` sees it come.
+    let serving = async {
+        put(&etcd, &b, &[]).await;
+    };
+    let (answer, ()) = tokio::join!(run(&bridge, "wait --serving orders/b --clients 1"), serving);
+    assert!(answer.status.success(), "{}", answer.stderr);
+    assert_eq!(answer.stdout, "orders/b: serving: 1 client has it\n");
+    envoy.client().reaches(&Call::http("orders"), &["a", "b"]).await;
+
+    let answer = run(&bridge, "wait --drained orders/a --timeout 300ms").await;
+    assert_eq!(answer.status.code(), Some(3), "{}", answer.stderr);
+    assert!(
+        answer.stderr.contains("it is healthy, not draining"),
+        "{}",
+        answer.stderr
+    );
+    put(&etcd, &a, &[("state", "drain")]).await;
+    let answer = run(&bridge, "wait --drained orders/a").await;
+    assert!(answer.status.success(), "{}", answer.stderr);
+    let before = a.requests();
+    envoy.client().reaches(&Call::http("orders"), &["b"]).await;
+    assert_eq!(a.requests(), before);
+
+    // An Envoy that is frozen is named, and nobody lies about it.
+    envoy.program().signal("STOP");
+    put(&etcd, &a, &[]).await;
+    let answer = run(&bridge, "wait --serving orders/a --timeout 1s").await;
+    assert_eq!(answer.status.code(), Some(3), "{}", answer.stdout);
+    assert!(
+        answer.stderr.contains("1 client has not acknowledged it: "),
+        "{}",
+        answer.stderr
+    );
+    envoy.program().signal("CONT");
+    let answer = run(&bridge, "wait --serving orders/a").await;
+    assert!(answer.status.success(), "{}", answer.stderr);
+
+    // One that has gone is unknown for a while.
+    put(&etcd, &b, &[("state", "drain")]).await;
+    assert!(run(&bridge, "wait --drained orders/b").await.status.success());
+    drop(envoy);
+    put(&etcd, &b, &[]).await;
+    put(&etcd, &a, &[("state", "drain")]).await;
+    let answer = run(&bridge, "wait --drained orders/a --json").await;
+    assert!(answer.status.success(), "{}", answer.stderr);
+    let view: serde_json::Value = serde_json::from_str(&answer.stdout).expect("JSON");
+    assert_eq!(view["result"], json!("done"));
+    for (args, words) in [
+        ("wait --serving orders/zz --timeout 100ms", "has no instance `zz`"),
+        ("wait --drained nobody/a", "no service is called `nobody`"),
+        ("wait --drained orders", "write SERVICE/ID"),
+    ] {
+        let answer = run(&bridge, args).await;
+        assert_eq!(answer.status.code(), Some(1), "{}", answer.stderr);
+        assert!(answer.stderr.contains(words), "{args}: {}", answer.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wait_goes_on_across_a_restart_of_the_bridge() {
+    let (etcd, mut bridge) = etcd_and_bridge("grace = \"1s\"\nin_flight = \"1s\"").await;
+    let (a, b) = (Server::http("a").await, Server::http("b").await);
+    put(&etcd, &a, &[]).await;
+    put(&etcd, &b, &[]).await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    envoy.client().reaches(&Call::http("orders"), &["a", "b"]).await;
+    let file = bridge.file().display().to_string();
+    let waiting = spawn_blocking(move || {
+        let args = ["wait", "--drained", "orders/a", "--config", &file];
+        bridge::run(&args, std::path::Path::new("."))
+    });
+    bridge.terminate().await;
+    bridge.restart().await;
+    put(&etcd, &a, &[("state", "drain")]).await;
+    let answer = waiting.await.expect("a command that ends");
+    assert!(answer.status.success(), "{}", answer.stderr);
+    let before = a.requests();
+    envoy.client().reaches(&Call::http("orders"), &["b"]).await;
+    assert_eq!(a.requests(), before);
+    // The answer comes by HTTP, too: one JSON document, with a status that scripts understand.
+    put(&etcd, &a, &[]).await;
+    let answer = bridge.text("/wait?serving=orders/a&timeout=20s").await;
+    assert!(
+        answer.as_ref().is_ok_and(|text| text.contains("\"done\"")),
+        "{answer:?}"
+    );
+    let late = bridge.text("/wait?drained=orders/a&timeout=100ms").await;
+    assert!(late.as_ref().is_err_and(|text| text.contains("504")), "{late:?}");
+}

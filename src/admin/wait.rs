@@ -1,0 +1,395 @@
+//! `/wait`: is an instance drained, or does it serve, in each client? The answer comes when it is so, or when the time is
+//! over; with `Accept: text/event-stream`, what is waited for comes as it changes.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{Admin, STOPPING};
+use crate::barrier::{Answer, Client, Question, Verdict, Wanted};
+use crate::catalog::find::{Found, Target};
+use crate::clock;
+use crate::hub::Order;
+use crate::text::{list, parse_duration, show_duration};
+
+/// The longest wait: below what a connection to this port may take. Who wants to wait longer asks again.
+const LONGEST: Duration = Duration::from_secs(240);
+/// Without `timeout`.
+const DEFAULT: Duration = Duration::from_secs(60);
+/// Waits at once.
+static PLACES: Semaphore = Semaphore::const_new(64);
+/// Clients that an answer names.
+const NAMED: usize = 100;
+
+/// Who is waited for.
+#[derive(Debug, Deserialize)]
+pub(super) struct WaitQuery {
+    /// `SERVICE/ID`, to be drained.
+    drained: Option<String>,
+    /// `SERVICE/ID`, to serve.
+    serving: Option<String>,
+    /// With `instance`: for names with slashes.
+    service: Option<String>,
+    instance: Option<String>,
+    /// `drained` or `serving`, beside `service` and `instance`.
+    until: Option<String>,
+    /// This number of clients at least.
+    clients: Option<usize>,
+    /// Such as `60s`.
+    timeout: Option<String>,
+}
+
+/// What is asked for: who, what, and for how long.
+type Asked = (Target, Wanted, Duration);
+
+impl WaitQuery {
+    fn read(self) -> Result<Asked, String> {
+        let timeout = match &self.timeout {
+            None => DEFAULT,
+            Some(text) => parse_duration(text).map_err(|error| format!("timeout={text}: {error}"))?,
+        };
+        if timeout > LONGEST {
+            return Err(format!(
+                "timeout: at most {}; ask again after that",
+                show_duration(LONGEST)
+            ));
+        }
+        let serving = Wanted::Serving {
+            clients: self.clients.unwrap_or(0),
+        };
+        let (target, wanted) = match (self.drained, self.serving, self.service.zip(self.instance)) {
+            (Some(name), None, None) => (Target::Named(name), Wanted::Drained),
+            (None, Some(name), None) => (Target::Named(name), serving),
+            (None, None, Some((service, id))) => {
+                let wanted = match self.until.as_deref() {
+                    Some("drained") => Wanted::Drained,
+                    Some("serving") => serving,
+                    _ => return Err("until: drained or serving".to_owned()),
+                };
+                (Target::Instance { service, id }, wanted)
+            }
+            _ => {
+                return Err(
+                    "say drained=SERVICE/ID, serving=SERVICE/ID, or service=, instance= and until="
+                        .to_owned(),
+                );
+            }
+        };
+        Ok((target, wanted, timeout))
+    }
+}
+
+pub(super) async fn wait(
+    State(admin): State<Admin>,
+    Query(query): Query<WaitQuery>,
+    headers: HeaderMap,
+) -> Response {
+    let asked = match query.read() {
+        Ok(asked) => asked,
+        Err(reason) => return (StatusCode::BAD_REQUEST, format!("{reason}\n")).into_response(),
+    };
+    let (target, wanted, timeout) = asked;
+    let deadline = clock::now() + timeout;
+    let found = match find_soon(&admin, &target, wanted, deadline).await {
+        Ok(found) => found,
+        Err(refused) => return refused,
+    };
+    answer(admin, found, wanted, deadline, &headers).await
+}
+
+/// One that is to serve may not be registered yet.
+async fn find_soon(
+    admin: &Admin,
+    target: &Target,
+    wanted: Wanted,
+    deadline: tokio::time::Instant,
+) -> Result<Vec<Found>, Response> {
+    let mut overview = admin.overview.clone();
+    loop {
+        overview.mark_unchanged();
+        let refused = match find(admin, target).await {
+            Ok(found) => return Ok(found),
+            Err(refused) => refused,
+        };
+        let comes = matches!(wanted, Wanted::Serving { .. }) && refused.status() == StatusCode::NOT_FOUND;
+        if !comes || clock::now() >= deadline {
+            return Err(refused);
+        }
+        let soon = (clock::now() + Duration::from_millis(200)).min(deadline);
+        tokio::select! {
+            _ = overview.changed() => {}
+            () = clock::until(Some(soon)) => {}
+        }
+    }
+}
+
+/// The instances that are meant.
+pub(super) async fn find(admin: &Admin, target: &Target) -> Result<Vec<Found>, Response> {
+    let (reply, answer) = oneshot::channel();
+    let target = target.clone();
+    let sent = admin.orders.send(Order::Find { target, reply }).await;
+    match answer.await {
+        Ok(Ok(found)) if sent.is_ok() => Ok(found),
+        Ok(Err(not_found)) => Err((StatusCode::NOT_FOUND, format!("{not_found}\n")).into_response()),
+        _ => Err((StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response()),
+    }
+}
+
+/// Waits for all of them, one after the other: who is done stays done.
+pub(super) async fn answer(
+    admin: Admin,
+    found: Vec<Found>,
+    wanted: Wanted,
+    deadline: tokio::time::Instant,
+    headers: &HeaderMap,
+) -> Response {
+    let Ok(place) = PLACES.try_acquire() else {
+        let busy = "64 others wait already; try again in a moment\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, busy).into_response();
+    };
+    let streams = headers
+        .get(header::ACCEPT)
+        .is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"));
+    if !streams {
+        let last = all(&admin, &found, wanted, deadline, |_, _| {}).await;
+        drop(place);
+        let Some(view) = last else {
+            return (StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response();
+        };
+        let status = if view["result"] == "done" {
+            StatusCode::OK
+        } else {
+            StatusCode::GATEWAY_TIMEOUT
+        };
+        let json = [(header::CONTENT_TYPE, "application/json")];
+        return (status, json, format!("{view:#}\n")).into_response();
+    }
+    let (reports, events) = mpsc::channel(16);
+    tokio::spawn(report_all(admin, found, wanted, deadline, reports, place));
+    let events = ReceiverStream::new(events).map(Ok::<_, Infallible>);
+    Sse::new(events).keep_alive(KeepAlive::default()).into_response()
+}
+
+/// Waits for whoever reads the events; ends with them.
+async fn report_all(
+    admin: Admin,
+    found: Vec<Found>,
+    wanted: Wanted,
+    deadline: tokio::time::Instant,
+    reports: mpsc::Sender<Event>,
+    _place: SemaphorePermit<'static>,
+) {
+    let event = |name: &str, view: &Value| Event::default().event(name).data(view.to_string());
+    let waiting = all(&admin, &found, wanted, deadline, |found, answer| {
+        // A reader that is slow misses what was in between.
+        let _ = reports.try_send(event("progress", &view(found, wanted, answer)));
+    });
+    let last = tokio::select! {
+        last = waiting => last,
+        () = reports.closed() => return,
+    };
+    if let Some(last) = last {
+        let _ = reports.send(event("end", &last)).await;
+    }
+}
+
+/// `None`: the bridge is stopping.
+async fn all(
+    admin: &Admin,
+    found: &[Found],
+    wanted: Wanted,
+    deadline: tokio::time::Instant,
+    mut report: impl FnMut(&Found, &Answer),
+) -> Option<Value> {
+    let mut last = json!({ "result": "done", "instances": [] });
+    for one in found {
+        let question = Question {
+            service: one.service.clone(),
+            id: one.id.clone(),
+            wanted,
+        };
+        let answer = admin
+            .barrier
+            .wait(&question, deadline, |answer| report(one, answer))
+            .await?;
+        let view = view(one, wanted, &answer);
+        if answer.verdict != Verdict::Done {
+            last["result"] = view["state"].clone();
+        }
+        if let Some(instances) = last["instances"].as_array_mut() {
+            instances.push(view);
+        }
+    }
+    Some(last)
+}
+
+/// The answer of one instance.
+fn view(found: &Found, wanted: Wanted, answer: &Answer) -> Value {
+    let now = clock::now().saturating_duration_since(answer.origin);
+    let seconds = |since: &Duration| round(now.saturating_sub(*since));
+    let clients = |all: &[(Client, Duration)]| -> Vec<Value> {
+        let one = |((fleet, node), since): &(Client, Duration)| json!({ "node": node, "fleet": fleet, "seconds": seconds(since) });
+        all.iter().take(NAMED).map(one).collect()
+    };
+    let name = format!("{}/{}", found.service, found.id);
+    let mut view = json!({ "instance": name, "acknowledged": answer.acked });
+    let (state, text) = match &answer.verdict {
+        Verdict::Done => ("done", done(wanted, answer.acked)),
+        Verdict::NotServed(health) => {
+            let health = health.map_or("not there", |health| health.as_str());
+            view["health"] = json!(health);
+            let wanted = match wanted {
+                Wanted::Drained => "draining",
+                Wanted::Serving { .. } => "healthy",
+            };
+            ("not served", format!("it is {health}, not {wanted}"))
+        }
+        Verdict::NotAcked {
+            lagging,
+            unknown,
+            strangers,
+            missing,
+        } => {
+            view["lagging"] = json!({ "count": lagging.len(), "clients": clients(lagging) });
+            view["disconnected"] = json!({ "count": unknown.len(), "clients": clients(unknown) });
+            view["missing"] = json!(missing);
+            (
+                "not acknowledged",
+                unacked(lagging, unknown, *strangers, *missing, now),
+            )
+        }
+        Verdict::Busy {
+            open,
+            by,
+            unreported,
+            silent,
+        } => {
+            let by: Vec<Value> = by
+                .iter()
+                .take(NAMED)
+                .map(|(node, open)| json!({ "node": node, "open": open }))
+                .collect();
+            view["open"] = json!(open);
+            view["open_by"] = json!(by);
+            view["unreported"] = json!(unreported);
+            view["silent"] = json!(silent.map_or(0, |(count, _)| count));
+            ("in flight", busy(*open, *unreported, silent.as_ref(), now))
+        }
+    };
+    view["state"] = json!(state);
+    view["text"] = json!(text);
+    view
+}
+
+fn done(wanted: Wanted, acked: usize) -> String {
+    let one = acked == 1;
+    let clients = counted(acked, "client");
+    match wanted {
+        Wanted::Drained => {
+            let know = if one { "knows" } else { "know" };
+            format!("safe to stop: {clients} {know} that it drains, and no request is under way")
+        }
+        Wanted::Serving { .. } => format!("serving: {clients} {} it", if one { "has" } else { "have" }),
+    }
+}
+
+fn unacked(
+    lagging: &[(Client, Duration)],
+    unknown: &[(Client, Duration)],
+    strangers: Option<Duration>,
+    missing: usize,
+    now: Duration,
+) -> String {
+    let named = |all: &[(Client, Duration)]| {
+        let one = |((fleet, node), since): &(Client, Duration)| {
+            let name = if fleet.is_empty() {
+                node.clone()
+            } else {
+                format!("{node} ({fleet})")
+            };
+            format!("{name} for {}s", round(now.saturating_sub(*since)))
+        };
+        list(all.iter().map(one), 5, all.len())
+    };
+    let mut parts = Vec::new();
+    if !lagging.is_empty() {
+        parts.push(format!(
+            "{} not acknowledged it: {}",
+            counted_have(lagging.len()),
+            named(lagging)
+        ));
+    }
+    if !unknown.is_empty() {
+        parts.push(format!(
+            "{} disconnected without it: {}",
+            counted(unknown.len(), "client"),
+            named(unknown)
+        ));
+    }
+    if let Some(until) = strangers {
+        parts.push(format!(
+            "a bridge started: its clients may come back within {}s",
+            round(until.saturating_sub(now))
+        ));
+    }
+    if missing > 0 {
+        parts.push(format!("{} more must have it", counted(missing, "client")));
+    }
+    parts.join("; ")
+}
+
+fn busy(open: u64, unreported: usize, silent: Option<&(usize, Duration)>, now: Duration) -> String {
+    let mut parts = Vec::new();
+    if open > 0 {
+        let noun = if open == 1 { "request is" } else { "requests are" };
+        parts.push(format!("{open} {noun} under way"));
+    }
+    if unreported > 0 {
+        parts.push(format!(
+            "the next report of {} is awaited",
+            counted(unreported, "client")
+        ));
+    }
+    if let Some((count, until)) = silent {
+        parts.push(format!(
+            "{} not report requests: theirs may take {}s more",
+            if *count == 1 {
+                "1 client does".to_owned()
+            } else {
+                format!("{count} clients do")
+            },
+            round(until.saturating_sub(now))
+        ));
+    }
+    parts.join("; ")
+}
+
+fn counted(n: usize, noun: &str) -> String {
+    if n == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{n} {noun}s")
+    }
+}
+
+fn counted_have(n: usize) -> String {
+    if n == 1 {
+        "1 client has".to_owned()
+    } else {
+        format!("{n} clients have")
+    }
+}
+
+/// Seconds with one digit.
+fn round(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10.0).round() / 10.0
+}

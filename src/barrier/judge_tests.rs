@@ -1,0 +1,157 @@
+//! When a question is answered, and by what.
+
+use super::*;
+
+const PATIENCE: Patience = Patience {
+    in_flight: Duration::from_secs(10),
+    grace: Duration::from_secs(5),
+};
+
+const fn s(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+fn client(node: &str) -> Client {
+    ("edge".to_owned(), node.to_owned())
+}
+
+fn draining(acked: &[&str]) -> Seen {
+    Seen {
+        health: Some(Health::Draining),
+        acked: acked.iter().map(|node| client(node)).collect(),
+        ..Seen::default()
+    }
+}
+
+fn report(node: &str, open: u64, certain_at: Option<Duration>) -> Flight {
+    Flight {
+        node: node.to_owned(),
+        open,
+        certain_at,
+    }
+}
+
+fn drained(judge: &mut Judge, seen: &Seen, now: u64) -> Verdict {
+    judge.judge(Wanted::Drained, seen, PATIENCE, s(now))
+}
+
+#[test]
+fn one_that_serves_is_not_drained() {
+    let mut seen = draining(&[]);
+    seen.health = Some(Health::Healthy);
+    assert_eq!(
+        drained(&mut Judge::default(), &seen, 0),
+        Verdict::NotServed(Some(Health::Healthy))
+    );
+}
+
+#[test]
+fn where_nobody_is_connected_nothing_is_under_way() {
+    assert_eq!(drained(&mut Judge::default(), &draining(&[]), 0), Verdict::Done);
+    let mut gone = draining(&[]);
+    gone.health = None;
+    assert_eq!(drained(&mut Judge::default(), &gone, 0), Verdict::Done);
+}
+
+#[test]
+fn who_has_not_acknowledged_is_named() {
+    let mut seen = draining(&["a"]);
+    seen.lagging.insert(client("b"), s(3));
+    let Verdict::NotAcked { lagging, .. } = drained(&mut Judge::default(), &seen, 4) else {
+        panic!("b lags");
+    };
+    assert_eq!(lagging, [(client("b"), s(3))]);
+}
+
+#[test]
+fn who_disconnected_is_unknown_for_a_while() {
+    let mut seen = draining(&[]);
+    seen.unknown.insert(client("b"), s(1));
+    let mut judge = Judge::default();
+    let Verdict::NotAcked { unknown, .. } = drained(&mut judge, &seen, 5) else {
+        panic!("b may go on");
+    };
+    assert_eq!(unknown, [(client("b"), s(1))]);
+    assert_eq!(drained(&mut judge, &seen, 6), Verdict::Done);
+}
+
+#[test]
+fn after_a_start_clients_of_before_are_waited_for() {
+    let mut seen = draining(&[]);
+    seen.strangers = Some(s(0));
+    let mut judge = Judge::default();
+    let Verdict::NotAcked { strangers, .. } = drained(&mut judge, &seen, 4) else {
+        panic!("they may come back");
+    };
+    assert_eq!(strangers, Some(s(5)));
+    assert_eq!(drained(&mut judge, &seen, 5), Verdict::Done);
+}
+
+#[test]
+fn a_report_counts_only_when_it_is_newer_than_the_last_acknowledgement() {
+    let mut judge = Judge::default();
+    let mut seen = draining(&["a"]);
+    seen.reports = vec![report("a", 0, Some(s(1)))];
+    assert!(matches!(
+        drained(&mut judge, &seen, 2),
+        Verdict::Busy { unreported: 1, .. }
+    ));
+    seen.reports = vec![report("a", 2, Some(s(3)))];
+    let Verdict::Busy { open, by, .. } = drained(&mut judge, &seen, 3) else {
+        panic!("two are open");
+    };
+    assert_eq!((open, by), (2, vec![("a".to_owned(), 2)]));
+    seen.reports = vec![report("a", 0, Some(s(4)))];
+    assert_eq!(drained(&mut judge, &seen, 4), Verdict::Done);
+}
+
+#[test]
+fn open_calls_are_waited_for_however_long_they_take() {
+    let mut judge = Judge::default();
+    let mut seen = draining(&["a"]);
+    for now in 1..100 {
+        seen.reports = vec![report("a", 1, Some(s(now)))];
+        assert!(matches!(drained(&mut judge, &seen, now), Verdict::Busy { .. }));
+    }
+}
+
+#[test]
+fn who_does_not_report_is_given_the_time_of_the_longest_request() {
+    for reports in [vec![], vec![report("a", 0, None)], vec![report("a", 3, None)]] {
+        let mut judge = Judge::default();
+        let mut seen = draining(&["a"]);
+        seen.reports = reports;
+        let Verdict::Busy { silent, .. } = drained(&mut judge, &seen, 1) else {
+            panic!("not known");
+        };
+        assert_eq!(silent, Some((1, s(11))));
+        assert!(matches!(drained(&mut judge, &seen, 10), Verdict::Busy { .. }));
+        assert_eq!(drained(&mut judge, &seen, 11), Verdict::Done);
+    }
+}
+
+#[test]
+fn a_client_that_comes_in_between_starts_the_time_again() {
+    let mut judge = Judge::default();
+    let mut seen = draining(&["a"]);
+    assert!(matches!(drained(&mut judge, &seen, 1), Verdict::Busy { .. }));
+    seen.lagging.insert(client("b"), s(5));
+    assert!(matches!(drained(&mut judge, &seen, 5), Verdict::NotAcked { .. }));
+    let seen = draining(&["a", "b"]);
+    assert!(matches!(drained(&mut judge, &seen, 6), Verdict::Busy { .. }));
+    assert!(matches!(drained(&mut judge, &seen, 15), Verdict::Busy { .. }));
+    assert_eq!(drained(&mut judge, &seen, 16), Verdict::Done);
+}
+
+#[test]
+fn serving_is_when_every_client_has_it_and_there_are_enough() {
+    let serving =
+        |seen: &Seen, clients| Judge::default().judge(Wanted::Serving { clients }, seen, PATIENCE, s(1));
+    let mut seen = draining(&["a"]);
+    assert_eq!(serving(&seen, 0), Verdict::NotServed(Some(Health::Draining)));
+    seen.health = Some(Health::Healthy);
+    assert_eq!(serving(&seen, 1), Verdict::Done);
+    assert!(matches!(serving(&seen, 2), Verdict::NotAcked { missing: 1, .. }));
+    seen.lagging.insert(client("b"), s(1));
+    assert!(matches!(serving(&seen, 1), Verdict::NotAcked { .. }));
+}

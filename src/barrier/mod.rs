@@ -1,0 +1,168 @@
+//! "May I stop this server now?": waits until every client has acknowledged that an instance drains (or serves), and
+//! until no request to it is under way. `judge` decides; this file asks and waits.
+
+mod judge;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+pub use judge::{Client, Flight, Patience, Seen, Verdict, Wanted};
+
+use crate::clock;
+use crate::fanout::{AckWatch, Fanout, Wanted as Resource};
+use crate::hub::{Order, Overview, Served};
+use crate::model::DrainRule;
+use crate::xds::Kind;
+use judge::Judge;
+
+/// How often what has no signal is looked at.
+const TICK: Duration = Duration::from_millis(200);
+/// Looks are this far apart at least, however many clients acknowledge meanwhile.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Whom it asks.
+#[derive(Clone, Debug)]
+pub struct Barrier {
+    /// What clients have acknowledged.
+    pub fanout: Arc<Fanout>,
+    /// The hub.
+    pub orders: mpsc::Sender<Order>,
+    /// How the sources are.
+    pub overview: watch::Receiver<Overview>,
+    /// When the discovery port opened.
+    pub began: Instant,
+}
+
+/// An instance, and what is waited for.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Its service.
+    pub service: Arc<str>,
+    /// Its id.
+    pub id: Arc<str>,
+    /// What.
+    pub wanted: Wanted,
+}
+
+/// What is known now.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The verdict; its times count from [`Self::origin`].
+    pub verdict: Verdict,
+    /// Clients that have acknowledged it.
+    pub acked: usize,
+    /// Where times begin.
+    pub origin: Instant,
+}
+
+/// One question on its way.
+struct Asking<'a> {
+    barrier: &'a Barrier,
+    question: &'a Question,
+    judge: Judge,
+    /// What the clients have acknowledged, once the instance is served as wanted.
+    acks: Option<AckWatch>,
+}
+
+impl Barrier {
+    /// Waits until the answer is [`Verdict::Done`], or until then; `report` gets each answer that differs from the one
+    /// before. `None`: the bridge is stopping.
+    pub async fn wait(
+        &self,
+        question: &Question,
+        until: Instant,
+        mut report: impl FnMut(&Answer),
+    ) -> Option<Answer> {
+        let mut asking = Asking {
+            barrier: self,
+            question,
+            judge: Judge::default(),
+            acks: None,
+        };
+        let mut reported: Option<Verdict> = None;
+        loop {
+            let answer = asking.look().await?;
+            if reported.as_ref() != Some(&answer.verdict) {
+                report(&answer);
+                reported = Some(answer.verdict.clone());
+            }
+            if answer.verdict == Verdict::Done || clock::now() >= until {
+                return Some(answer);
+            }
+            let tick = (clock::now() + TICK).min(until);
+            tokio::select! {
+                () = asking.changed() => clock::until(Some((clock::now() + PAUSE).min(until))).await,
+                () = clock::until(Some(tick)) => {}
+            }
+        }
+    }
+}
+
+impl Asking<'_> {
+    async fn look(&mut self) -> Option<Answer> {
+        let Question { service, id, wanted } = self.question;
+        let (reply, answer) = oneshot::channel();
+        let order = Order::Served {
+            service: service.clone(),
+            id: id.clone(),
+            reply,
+        };
+        self.barrier.orders.send(order).await.ok()?;
+        let Served {
+            health,
+            longest,
+            rule,
+        } = answer.await.ok()?;
+        let patience = Patience {
+            in_flight: rule.in_flight.or(longest).unwrap_or(DrainRule::IN_FLIGHT),
+            grace: rule.grace,
+        };
+        let origin = self.barrier.began;
+        let now = clock::now();
+        let mut seen = Seen {
+            health,
+            strangers: Some(Duration::ZERO),
+            ..Seen::default()
+        };
+        if judge::is_served(*wanted, health) {
+            // What is served now is what has to be acknowledged: it was published before the reply came.
+            let acks = self.acks.get_or_insert_with(|| {
+                let resource = Resource {
+                    kind: Kind::Endpoints,
+                    name: service.clone(),
+                };
+                self.barrier.fanout.watch_acks(&[resource], now)
+            });
+            let progress = acks.progress();
+            let since = |at: Instant| at.saturating_duration_since(origin);
+            seen.acked = progress.acked.into_iter().collect();
+            let lagging = progress.laggards.into_iter();
+            seen.lagging = lagging.map(|l| ((l.fleet, l.node), since(l.since))).collect();
+            let unknown = progress.unknown.into_iter();
+            seen.unknown = unknown.map(|u| ((u.fleet, u.node), since(u.since))).collect();
+        } else {
+            self.acks = None;
+        }
+        let now = now.saturating_duration_since(origin);
+        Some(Answer {
+            verdict: self.judge.judge(*wanted, &seen, patience, now),
+            acked: seen.acked.len(),
+            origin,
+        })
+    }
+
+    /// Until something is known that was not.
+    async fn changed(&mut self) {
+        match &mut self.acks {
+            Some(acks) => acks.changed().await,
+            None => {
+                let mut overview = self.barrier.overview.clone();
+                overview.mark_unchanged();
+                let _ = overview.changed().await;
+            }
+        }
+    }
+}
