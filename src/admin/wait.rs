@@ -256,7 +256,7 @@ fn view(found: &Found, wanted: Wanted, answer: &Answer) -> Value {
         Verdict::NotAcked {
             lagging,
             unknown,
-            strangers,
+            returning,
             missing,
         } => {
             view["lagging"] = json!({ "count": lagging.len(), "clients": clients(lagging) });
@@ -264,7 +264,7 @@ fn view(found: &Found, wanted: Wanted, answer: &Answer) -> Value {
             view["missing"] = json!(missing);
             (
                 "not acknowledged",
-                unacked(lagging, unknown, *strangers, *missing, now),
+                unacked(lagging, unknown, *returning, *missing, now),
             )
         }
         Verdict::Busy {
@@ -305,7 +305,7 @@ fn done(wanted: Wanted, acked: usize) -> String {
 fn unacked(
     lagging: &[(Client, Duration)],
     unknown: &[(Client, Duration)],
-    strangers: Option<Duration>,
+    returning: Option<Duration>,
     missing: usize,
     now: Duration,
 ) -> String {
@@ -335,7 +335,7 @@ fn unacked(
             named(unknown)
         ));
     }
-    if let Some(until) = strangers {
+    if let Some(until) = returning {
         parts.push(format!(
             "a bridge started: its clients may come back within {}s",
             round(until.saturating_sub(now))

@@ -32,7 +32,7 @@ pub struct Seen {
     /// Those of which that is not known, since they disconnected then.
     pub unknown: BTreeMap<Client, Duration>,
     /// Since when clients of a bridge before this one, or of one that is gone, may be about that have not come back.
-    pub strangers: Option<Duration>,
+    pub returning: Option<Duration>,
     /// What clients report of requests in progress.
     pub reports: Vec<Flight>,
 }
@@ -71,7 +71,7 @@ pub enum Verdict {
         /// Who disconnected, and when.
         unknown: Vec<(Client, Duration)>,
         /// Clients that have not come back to a bridge yet may be about until then.
-        strangers: Option<Duration>,
+        returning: Option<Duration>,
         /// The number of clients that are still missing.
         missing: usize,
     },
@@ -119,13 +119,13 @@ impl Judge {
             .filter(|(_, since)| in_grace(since))
             .map(|(client, since)| (client.clone(), *since))
             .collect();
-        let strangers = seen.strangers.filter(in_grace);
-        if !seen.lagging.is_empty() || !unknown.is_empty() || strangers.is_some() || missing > 0 {
+        let returning = seen.returning.filter(in_grace);
+        if !seen.lagging.is_empty() || !unknown.is_empty() || returning.is_some() || missing > 0 {
             self.since = None;
             return Verdict::NotAcked {
                 lagging: seen.lagging.clone().into_iter().collect(),
                 unknown,
-                strangers: strangers.map(|since| since.saturating_add(patience.grace)),
+                returning: returning.map(|since| since.saturating_add(patience.grace)),
                 missing,
             };
         }

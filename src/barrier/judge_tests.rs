@@ -78,12 +78,12 @@ fn who_disconnected_is_unknown_for_a_while() {
 #[test]
 fn after_a_start_clients_of_before_are_waited_for() {
     let mut seen = draining(&[]);
-    seen.strangers = Some(s(0));
+    seen.returning = Some(s(0));
     let mut judge = Judge::default();
-    let Verdict::NotAcked { strangers, .. } = drained(&mut judge, &seen, 4) else {
+    let Verdict::NotAcked { returning, .. } = drained(&mut judge, &seen, 4) else {
         panic!("they may come back");
     };
-    assert_eq!(strangers, Some(s(5)));
+    assert_eq!(returning, Some(s(5)));
     assert_eq!(drained(&mut judge, &seen, 5), Verdict::Done);
 }
 

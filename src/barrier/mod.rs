@@ -124,7 +124,7 @@ impl Asking<'_> {
         let now = clock::now();
         let mut seen = Seen {
             health,
-            strangers: Some(Duration::ZERO),
+            returning: Some(Duration::ZERO),
             ..Seen::default()
         };
         if judge::is_served(*wanted, health) {
