@@ -377,7 +377,7 @@ async fn replay(program: &str) {
     for case in cases(program).into_iter().filter(Case::has_keys) {
         groups.entry(settings(&case, true)).or_default().push(case);
     }
-    let (mut all, mut count) = (Vec::new(), 0);
+    let mut count = 0;
     for (settings, cases) in groups {
         let scene = Scene::start(&consul, &settings.replace("@etcd@", &etcd.url())).await;
         for case in cases {
@@ -403,18 +403,15 @@ async fn replay(program: &str) {
             )
             .await;
             // What is left of the case before leaves in its own time.
-            let mut seen = Vec::new();
-            for _ in 0..TRIES {
-                seen = wrong(&scene, &servers, &case).await.expect("answers");
-                if seen.is_empty() {
-                    break;
-                }
-                tokio::time::sleep(wait_between()).await;
-            }
-            for line in &seen {
-                eprintln!("{line}");
-            }
-            all.extend(seen);
+            wait::until(
+                wait::PATIENCE,
+                &format!("{} is answered as it should be", case.id),
+                async || {
+                    let seen = wrong(&scene, &servers, &case).await?;
+                    wait::holds(seen.is_empty(), || seen.join("\n"))
+                },
+            )
+            .await;
             for (key, _) in case.keys() {
                 consul
                     .ask("DELETE", &format!("/v1/kv/{key}"), String::new())
@@ -426,19 +423,6 @@ async fn replay(program: &str) {
         scene.bridge.assert_no_nacks().await;
     }
     assert!(count > 20, "only {count} cases");
-    assert!(
-        all.is_empty(),
-        "{} answers differ:\n{}",
-        all.len(),
-        all.join("\n")
-    );
-}
-
-/// How often a case is asked before its answers count as wrong.
-const TRIES: usize = 8;
-
-const fn wait_between() -> std::time::Duration {
-    std::time::Duration::from_millis(250)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
