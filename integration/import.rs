@@ -2,6 +2,7 @@
 //! the real Consul and the bridge between them. Where ours differs on purpose, `tests/cases/differences.json` has the
 //! answer and the reason.
 
+mod commands;
 mod servers;
 
 use std::collections::BTreeMap;
@@ -26,14 +27,12 @@ struct Case {
 }
 
 impl Case {
-    /// Whether it is about keys of Traefik.
-    fn has_keys(&self) -> bool {
-        self.id.starts_with("t-kv-")
+    fn keys(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.all["kv"].as_object().into_iter().flatten()
     }
 
-    fn keys(&self) -> impl Iterator<Item = (&String, &Value)> {
-        let keys = self.all["kv"].as_object().filter(|_| self.has_keys());
-        keys.into_iter().flatten()
+    fn has_keys(&self) -> bool {
+        self.keys().next().is_some()
     }
 }
 
@@ -92,6 +91,9 @@ fn settings(case: &Case, in_etcd: bool) -> String {
         }
     } else {
         section += "import = [\"fabio\"]\n[sources.registry.fabio]\nexpose = [\"edge\"]\nchecks = \"one\"\n";
+        if case.has_keys() {
+            section += "kv = \"fabio/config\"\n";
+        }
         if get("glob.matching.disabled").is_some() {
             section += "glob = false\n";
         }
@@ -374,7 +376,9 @@ async fn replay(program: &str) {
     for case in cases(program) {
         groups.entry(settings(&case, false)).or_default().push(case);
     }
-    for case in cases(program).into_iter().filter(Case::has_keys) {
+    // fabio's commands are about tags, which are in Consul.
+    let has_keys = |case: &Case| case.has_keys() && program == "traefik";
+    for case in cases(program).into_iter().filter(has_keys) {
         groups.entry(settings(&case, true)).or_default().push(case);
     }
     let mut count = 0;

@@ -157,7 +157,7 @@ fn each_format_is_read_as_expected() {
         let mut state = State::new(&EtcdPrefix {
             prefix,
             format: format(name),
-            traefik: None,
+            keys: None,
         });
         let mut out = String::new();
         for group in groups {

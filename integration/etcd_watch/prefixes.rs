@@ -30,7 +30,7 @@ fn config(node: &Node) -> EtcdSource {
     let plain = EtcdPrefix {
         prefix: PLAIN.to_owned(),
         format: Format::preset("host-port").unwrap(),
-        traefik: None,
+        keys: None,
     };
     EtcdSource {
         prefixes: vec![EtcdPrefix::native(OURS), plain],

@@ -36,7 +36,7 @@ pub use load::{ConfigError, load, load_str};
 pub use reader::Mistake;
 pub use sources::{
     Check, ClientTls, ConsulSelection, ConsulSource, EtcdLogin, EtcdPrefix, EtcdSource, FabioImport,
-    FabioMatcher, FileSource, Import, NAMES, SourceConfig, TraefikImport,
+    FabioMatcher, FileSource, Import, KeysOf, NAMES, SourceConfig, TraefikImport,
 };
 
 /// The whole configuration, valid as a whole.

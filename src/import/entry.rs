@@ -47,6 +47,28 @@ pub struct Imported {
     pub health: Option<Health>,
     /// Of the requests of its service, where fabio gives it a share.
     pub share: Option<f64>,
+    /// Where fabio has it, where its commands are read.
+    pub placed: Option<Placed>,
+}
+
+/// Where fabio has an instance, as its commands name it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// Its tags that are no routes.
+    pub tags: Vec<String>,
+    /// Its routes.
+    pub routes: Vec<PlacedRoute>,
+}
+
+/// A route of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedRoute {
+    /// The host, in lower case, and the path.
+    pub source: String,
+    /// Those of our routes that are made of it.
+    pub numbers: Vec<u32>,
+    /// The bits of its share of the requests; 0: none of its own.
+    pub share: u64,
 }
 
 /// The worst of these; none: all is well.

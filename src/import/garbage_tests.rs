@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{FabioImport, TraefikImport};
+use crate::config::{FabioImport, KeysOf, TraefikImport};
 
 /// Pieces that mean something, and what should not be there.
 fn text() -> impl Strategy<Value = String> {
@@ -75,7 +75,7 @@ proptest! {
         let settings = Import {
             traefik: Some(TraefikImport::default()),
             fabio: Some(FabioImport::default()),
-            keys: None,
+            keys: Vec::new(),
         };
         let checks = [Checked { status: crate::config::Check::Passing, maintenance: false, node: false }];
         let entry = Entry { label: "x", service: "web", datacenter: "dc1", tags: &tags, checks: &checks };
@@ -85,7 +85,10 @@ proptest! {
             let again = crate::model::RouteRule::parse(&rule.to_string());
             prop_assert_eq!(again.as_ref(), Ok(rule));
         }
-        let mut layout = Layout::new(Arc::new(TraefikImport::default()), "traefik/".to_owned());
+        let mut layout = Layout::new(KeysOf::Traefik(Arc::new(TraefikImport {
+            kv: Some("traefik/".to_owned()),
+            ..TraefikImport::default()
+        })));
         for (n, value) in &values {
             layout.put(format!("traefik/http/{}", OPTIONS[*n].replace('.', "/")).as_bytes(), value.as_bytes());
         }
@@ -100,7 +103,7 @@ fn routes(tags: &[String]) -> Vec<String> {
     let settings = Import {
         traefik: Some(TraefikImport::default()),
         fabio: None,
-        keys: None,
+        keys: Vec::new(),
     };
     let status = crate::config::Check::Passing;
     let checks = [Checked {

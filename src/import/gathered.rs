@@ -46,16 +46,17 @@ impl<'a> Gathered<'a> {
 
     /// A route by a name that stays the same whatever else the entry declares, so that instances that differ in one
     /// route differ in that one.
-    pub(super) fn route(&mut self, name: &str, rule: RouteRule) {
+    pub(super) fn route(&mut self, name: &str, rule: RouteRule) -> Option<u32> {
         if self.routes.len() >= MAX_ROUTES {
             self.left_out += 1;
-            return;
+            return None;
         }
         let mut number = number(name);
         while self.routes.contains_key(&number) {
             number += 1;
         }
         self.routes.insert(number, rule);
+        Some(number)
     }
 
     pub(super) fn has_routes(&self) -> bool {

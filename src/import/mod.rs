@@ -10,9 +10,10 @@ mod path;
 mod regex;
 mod route;
 mod traefik;
+mod url;
 
-pub use self::entry::{Checked, Entry, Imported};
-pub use self::fabio::shares;
+pub use self::entry::{Checked, Entry, Imported, Placed, PlacedRoute};
+pub use self::fabio::{Commands, shares};
 use self::gathered::Gathered;
 pub use self::layout::Layout;
 use crate::config::Import;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::formats::{self, Format, Formats, Value};
 use super::super::parse;
 use super::super::reader::Section;
-use super::{ClientTls, TraefikImport, guard, import, tls};
+use super::{ClientTls, KeysOf, guard, import, tls};
 use crate::model::GuardRule;
 
 /// `kind = "etcd"`
@@ -51,12 +51,12 @@ impl EtcdSource {
 /// Keys that are watched, and how they are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EtcdPrefix {
-    /// Ends with `/`: `/services/` never sees `/services2/`.
+    /// Ends with `/`: `/services/` never sees `/services2/`; that of fabio's commands is a key.
     pub prefix: String,
     /// How keys and values are laid out there; never guessed.
     pub format: Arc<Format>,
-    /// They are those of Traefik instead.
-    pub traefik: Option<Arc<TraefikImport>>,
+    /// They are those of another program instead.
+    pub keys: Option<KeysOf>,
 }
 
 impl EtcdPrefix {
@@ -66,15 +66,15 @@ impl EtcdPrefix {
         Self {
             prefix: prefix.to_owned(),
             format: Arc::new(Format::native()),
-            traefik: None,
+            keys: None,
         }
     }
 }
 
 impl fmt::Display for EtcdPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.traefik.is_some() {
-            return write!(f, "{} (traefik)", self.prefix);
+        if let Some(keys) = &self.keys {
+            return write!(f, "{} ({})", self.prefix, keys.program());
         }
         match &*self.format.name {
             "native" => f.write_str(&self.prefix),
@@ -109,25 +109,29 @@ pub(super) fn read(s: &mut Section<'_>, base: &Path, formats: &Formats) -> Optio
     })
 }
 
-/// Those of services, and that of Traefik's keys.
+/// Those of services, and those of other programs.
 fn all_prefixes(s: &mut Section<'_>, formats: &Formats) -> Option<Vec<EtcdPrefix>> {
-    let Some(traefik) = import::keys(s) else {
+    let programs = import::keys(s);
+    if programs.is_empty() {
         return prefixes(s, formats);
-    };
-    let new = EtcdPrefix {
-        traefik: Some(Arc::new(traefik.clone())),
-        ..EtcdPrefix::native(traefik.kv.as_deref().unwrap_or_default())
-    };
+    }
     let only = !["prefix", "format", "prefixes"].iter().any(|key| s.has(key));
     let mut all = if only { Vec::new() } else { prefixes(s, formats)? };
-    if let Some(old) = all.iter().find(|old| overlap(old, &new)) {
-        let text = format!(
-            "kv: `{}` overlaps `{}`: a key would be read twice",
-            new.prefix, old.prefix
-        );
-        s.mistake("traefik", text);
+    for keys in programs {
+        let program = keys.program();
+        let new = EtcdPrefix {
+            keys: Some(keys.clone()),
+            ..EtcdPrefix::native(keys.root())
+        };
+        if let Some(old) = all.iter().find(|old| overlap(old, &new)) {
+            let text = format!(
+                "kv: `{}` overlaps `{}`: a key would be read twice",
+                new.prefix, old.prefix
+            );
+            s.mistake(program, text);
+        }
+        all.push(new);
     }
-    all.push(new);
     Some(all)
 }
 
@@ -201,7 +205,7 @@ fn prefix(s: &mut Section<'_>, formats: &Formats) -> Option<EtcdPrefix> {
     Some(EtcdPrefix {
         prefix: if given { prefix } else { usual }?,
         format: format?,
-        traefik: None,
+        keys: None,
     })
 }
 

@@ -14,8 +14,38 @@ pub struct Import {
     pub traefik: Option<TraefikImport>,
     /// `[sources.NAME.fabio]`
     pub fabio: Option<FabioImport>,
-    /// `[sources.NAME.traefik]` with `kv`: keys of Traefik.
-    pub keys: Option<Arc<TraefikImport>>,
+    /// Keys of these programs, by the `kv` of each.
+    pub keys: Vec<KeysOf>,
+}
+
+/// Keys that another program reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeysOf {
+    /// `[sources.NAME.traefik]` with `kv`: routers and services below a root.
+    Traefik(Arc<TraefikImport>),
+    /// `[sources.NAME.fabio]` with `kv`: commands in one key, and in those below it.
+    Fabio(Arc<FabioImport>),
+}
+
+impl KeysOf {
+    /// What all of them begin with.
+    #[must_use]
+    pub fn root(&self) -> &str {
+        let root = match self {
+            Self::Traefik(settings) => &settings.kv,
+            Self::Fabio(settings) => &settings.kv,
+        };
+        root.as_deref().unwrap_or_default()
+    }
+
+    /// The program.
+    #[must_use]
+    pub const fn program(&self) -> &'static str {
+        match self {
+            Self::Traefik(_) => "traefik",
+            Self::Fabio(_) => "fabio",
+        }
+    }
 }
 
 /// Settings of Traefik's provider `consulCatalog`, by the same names.
@@ -69,6 +99,8 @@ pub struct FabioImport {
     pub one: bool,
     /// The exposures where its routes are.
     pub expose: Vec<String>,
+    /// The key of its commands, without a slash at its end; `None`: they are not read.
+    pub kv: Option<String>,
 }
 
 impl Default for FabioImport {
@@ -80,6 +112,7 @@ impl Default for FabioImport {
             status: vec![Check::Passing],
             one: false,
             expose: vec!["internal".to_owned()],
+            kv: None,
         }
     }
 }
@@ -127,20 +160,23 @@ pub(super) fn read(s: &mut Section<'_>) -> Import {
         let is_wanted = wanted.contains(&program);
         let is_there = s.has(key);
         let mut section = s.section(key);
-        if is_there && !is_wanted && (program == Program::Fabio || !section.has("kv")) {
+        if is_there && !is_wanted && !section.has("kv") {
             s.mistake(
                 key,
-                format!("needs import = [\"{key}\"]: without it no such tags are read"),
+                format!(
+                    "needs import = [\"{key}\"]: without it no such tags are read, and without kv no keys"
+                ),
             );
         }
         match program {
             Program::Traefik => {
                 let traefik = traefik(&mut section);
-                import.keys = traefik.kv.clone().map(|root| Arc::new(of_keys(&traefik, &root)));
+                import.keys.extend(traefik_keys(&traefik));
                 import.traefik = is_wanted.then_some(traefik);
             }
             Program::Fabio => {
                 let fabio = fabio(&mut section);
+                import.keys.extend(fabio_keys(&fabio));
                 import.fabio = is_wanted.then_some(fabio);
             }
         }
@@ -149,25 +185,44 @@ pub(super) fn read(s: &mut Section<'_>) -> Import {
     import
 }
 
-/// `[sources.NAME.traefik]` of etcd: the keys of Traefik, where `kv` names their root.
-pub(super) fn keys(s: &mut Section<'_>) -> Option<TraefikImport> {
-    let wanted = s.has("traefik");
-    let mut section = s.section("traefik");
-    let import = entry_points(&mut section, TraefikImport::default());
-    if wanted && import.kv.is_none() {
-        section.mistake("kv", "is missing: the root of Traefik's keys, kv = \"traefik\"");
-    }
-    section.finish();
-    let root = import.kv.clone()?;
-    Some(of_keys(&import, &root))
+/// `[sources.NAME.traefik]` and `[sources.NAME.fabio]` of etcd: the keys of these programs, where `kv` names them.
+pub(super) fn keys(s: &mut Section<'_>) -> Vec<KeysOf> {
+    let mut all = Vec::new();
+    let mut one = |name: &'static str, missing: &str, read: fn(&mut Section<'_>) -> Option<KeysOf>| {
+        let is_there = s.has(name);
+        let mut section = s.section(name);
+        if is_there && !section.has("kv") {
+            section.mistake("kv", missing);
+        }
+        let keys = read(&mut section);
+        section.finish();
+        all.extend(keys);
+    };
+    one(
+        "traefik",
+        "is missing: the root of Traefik's keys, kv = \"traefik\"",
+        |s| traefik_keys(&entry_points(s, TraefikImport::default())),
+    );
+    one(
+        "fabio",
+        "is missing: the key of fabio's commands, kv = \"fabio/config\"",
+        |s| fabio_keys(&of_routes(s, FabioImport::default())),
+    );
+    all
 }
 
 /// Messages name a key as it is written.
-fn of_keys(import: &TraefikImport, root: &str) -> TraefikImport {
-    TraefikImport {
-        prefix: root.trim_end_matches('/').to_owned(),
-        ..import.clone()
-    }
+fn traefik_keys(import: &TraefikImport) -> Option<KeysOf> {
+    let prefix = import.kv.as_ref()?.trim_end_matches('/').to_owned();
+    let import = import.clone();
+    Some(KeysOf::Traefik(Arc::new(TraefikImport { prefix, ..import })))
+}
+
+fn fabio_keys(import: &FabioImport) -> Option<KeysOf> {
+    import
+        .kv
+        .is_some()
+        .then(|| KeysOf::Fabio(Arc::new(import.clone())))
 }
 
 fn traefik(s: &mut Section<'_>) -> TraefikImport {
@@ -192,7 +247,7 @@ fn entry_points(s: &mut Section<'_>, import: TraefikImport) -> TraefikImport {
             .into_iter()
             .collect(),
         tls_entry_points: s.list("tls_entry_points", parse::text).unwrap_or_default(),
-        kv: s.get("kv", root),
+        kv: s.get("kv", |text| root(text, "traefik").map(|root| format!("{root}/"))),
         ..import
     };
     let unknown = |name: &&String| !import.entry_points.contains_key(*name);
@@ -202,33 +257,46 @@ fn entry_points(s: &mut Section<'_>, import: TraefikImport) -> TraefikImport {
     import
 }
 
-fn root(text: &str) -> Result<String, String> {
+/// Without slashes around it.
+fn root(text: &str, usual: &str) -> Result<String, String> {
     match text.trim_matches('/') {
-        "" => Err("must not be empty, which is all keys; Traefik's own is traefik".to_owned()),
-        root => Ok(format!("{root}/")),
+        "" => Err(format!(
+            "must not be empty, which is all keys; its own is {usual}"
+        )),
+        root => Ok(root.to_owned()),
     }
 }
 
 fn fabio(s: &mut Section<'_>) -> FabioImport {
     let default = FabioImport::default();
-    let matchers = parse::word(&[
-        ("prefix", FabioMatcher::Prefix),
-        ("iprefix", FabioMatcher::IgnoringCase),
-        ("glob", FabioMatcher::Glob),
-    ]);
     // Envoy takes turns in each case.
     s.get("strategy", parse::word(&[("rnd", ()), ("rr", ())]));
-    FabioImport {
+    let import = FabioImport {
         prefix: s.get_or("prefix", default.prefix, parse::text),
-        matcher: s.get_or("matcher", default.matcher, matchers),
-        glob: s.get_or("glob", default.glob, parse::switch),
         status: s.list("status", parse::word(CHECKS)).unwrap_or(default.status),
         one: s.get_or(
             "checks",
             default.one,
             parse::word(&[("all", false), ("one", true)]),
         ),
-        expose: s.list("expose", exposure).unwrap_or(default.expose),
+        ..FabioImport::default()
+    };
+    of_routes(s, import)
+}
+
+/// What routes of tags and of commands have in common.
+fn of_routes(s: &mut Section<'_>, import: FabioImport) -> FabioImport {
+    let matchers = parse::word(&[
+        ("prefix", FabioMatcher::Prefix),
+        ("iprefix", FabioMatcher::IgnoringCase),
+        ("glob", FabioMatcher::Glob),
+    ]);
+    FabioImport {
+        matcher: s.get_or("matcher", import.matcher, matchers),
+        glob: s.get_or("glob", import.glob, parse::switch),
+        expose: s.list("expose", exposure).unwrap_or(import.expose),
+        kv: s.get("kv", |text| root(text, "fabio/config")),
+        ..import
     }
 }
 

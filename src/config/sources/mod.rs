@@ -15,7 +15,7 @@ use super::reader::{Section, named};
 use crate::model::GuardRule;
 pub use consul::{ConsulSelection, ConsulSource};
 pub use etcd::{EtcdLogin, EtcdPrefix, EtcdSource};
-pub use import::{Check, FabioImport, FabioMatcher, Import, NAMES, TraefikImport};
+pub use import::{Check, FabioImport, FabioMatcher, Import, KeysOf, NAMES, TraefikImport};
 pub use tls::ClientTls;
 
 /// The largest `priority` of a source.

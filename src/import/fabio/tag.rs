@@ -22,15 +22,36 @@ impl Tag {
             None if route.starts_with(':') => ("", route.as_str()),
             None => (route.as_str(), "/"),
         };
-        let option = |word: &str| {
-            let (name, value) = word.split_once('=').unwrap_or((word, ""));
-            (name.to_owned(), value.to_owned())
+        Self {
+            host: host.to_ascii_lowercase(),
+            path: path.to_owned(),
+            options: self::options(options),
+        }
+    }
+
+    /// Of a command, where nothing is expanded.
+    pub(super) fn of_command(source: &str, options: BTreeMap<String, String>) -> Self {
+        let (host, path) = match source.find('/') {
+            Some(at) => source.split_at(at),
+            None if source.starts_with(':') => ("", source),
+            None => (source, "/"),
         };
         Self {
             host: host.to_ascii_lowercase(),
             path: path.to_owned(),
-            options: options.split_whitespace().map(option).collect(),
+            options,
         }
+    }
+
+    /// What commands name it by.
+    pub(super) fn source(&self) -> String {
+        format!("{}{}", self.host, self.path)
+    }
+
+    pub(super) fn protects(&self) -> bool {
+        ["allow", "deny", "auth"]
+            .iter()
+            .any(|name| self.options.contains_key(*name))
     }
 
     pub(super) fn option(&self, name: &str) -> Option<&str> {
@@ -48,6 +69,15 @@ impl Tag {
         let weight = self.option("weight")?.parse::<f64>().ok();
         weight.filter(|weight| weight.is_finite() && *weight > 0.0)
     }
+}
+
+/// `name=value`, by white space.
+pub(super) fn options(text: &str) -> BTreeMap<String, String> {
+    let option = |word: &str| {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        (name.to_owned(), value.to_owned())
+    };
+    text.split_whitespace().map(option).collect()
 }
 
 /// `$DC` and `${DC}` are the datacenter, any other variable is nothing.

@@ -10,6 +10,7 @@ use super::tags::{Router, Tags};
 use crate::config::TraefikImport;
 use crate::import::entry::{Entry, Options};
 use crate::import::gathered::Gathered;
+use crate::import::url::place;
 use crate::model::declaration::Declared;
 use crate::model::service::{Registered, address, assemble, check_name};
 use crate::model::{Health, Instance, Issue, MAX_WEIGHT, ServiceRecord};
@@ -253,7 +254,7 @@ fn record(
 
 fn instance(n: u32, server: &Options) -> Result<(Instance, String), String> {
     let url = server.get("url").ok_or("it has no url")?;
-    let (scheme, host, port) = service::place(url)?;
+    let (scheme, host, port) = place(url)?;
     let weight = match server.get("weight") {
         None => 1,
         Some(text) => {

@@ -154,7 +154,7 @@ impl Importing<'_, '_, '_> {
         }
         for (n, draft) in drafts.into_iter().enumerate() {
             match draft.rule("traefik", priority, &expose) {
-                Ok(route) => self.gathered.route(&format!("traefik {name} {n}"), route),
+                Ok(route) => drop(self.gathered.route(&format!("traefik {name} {n}"), route)),
                 Err(why) => self
                     .gathered
                     .note(&tag, format!("{why}; this router is left out")),

@@ -2,6 +2,7 @@
 
 use crate::import::entry::Options;
 use crate::import::gathered::{self, Gathered};
+use crate::import::url::{place, port};
 use crate::model::MAX_WEIGHT;
 use crate::text::clip;
 
@@ -125,11 +126,6 @@ fn passive(options: &Options, gathered: &mut Gathered<'_>) {
     );
 }
 
-fn port(text: &str) -> Result<u16, String> {
-    let port = text.parse().ok().filter(|port| *port > 0);
-    port.ok_or_else(|| format!("`{}` must be a port from 1 to 65535; ignored", clip(text)))
-}
-
 pub(super) fn scheme(text: &str, gathered: &mut Gathered<'_>) -> Result<(), String> {
     match text {
         "http" => Ok(()),
@@ -151,16 +147,4 @@ fn url(text: &str, gathered: &mut Gathered<'_>) -> Result<(), String> {
     gathered.imported.host = Some(host.to_owned());
     gathered.imported.port = Some(port);
     Ok(())
-}
-
-/// The scheme, host and port of the URL of a server. A path in it is dropped there, too.
-pub(super) fn place(text: &str) -> Result<(&str, &str, u16), String> {
-    let bad = || format!("`{}` must be http://ADDRESS:PORT; ignored", clip(text));
-    let (of, rest) = text.split_once("://").ok_or_else(bad)?;
-    let authority = rest.split('/').next().unwrap_or_default();
-    let usual = if of == "https" { 443 } else { 80 };
-    Ok(match authority.rsplit_once(':') {
-        Some((host, own)) if !own.ends_with(']') => (of, host, port(own)?),
-        _ => (of, authority, usual),
-    })
 }

@@ -4,40 +4,43 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::decode::Pairs;
-use crate::config::TraefikImport;
-use crate::import::Layout;
+use crate::config::KeysOf;
+use crate::import::{Commands, Layout};
 use crate::model::{Issue, ServiceRecord};
 
-/// What is known of them.
-#[derive(Debug, Default)]
+/// What is known of those of one program.
+#[derive(Debug)]
 pub(super) struct Keys {
-    /// `None`: none are read.
-    layout: Option<Layout>,
+    layout: Layout,
     /// In which they were read last.
     epoch: u64,
     records: BTreeMap<Arc<str>, ServiceRecord>,
     /// Names that say something else since [`Self::take_changed`].
     changed: BTreeSet<Arc<str>>,
     stray: Vec<Issue>,
+    /// The last keys took too much.
+    full: Option<Issue>,
     weight: usize,
 }
 
 impl Keys {
-    pub(super) fn new(settings: Option<&Arc<TraefikImport>>) -> Self {
-        let layout = settings.map(|settings| {
-            let root = settings.kv.clone().unwrap_or_default();
-            Layout::new(settings.clone(), root)
-        });
+    pub(super) fn new(of: &KeysOf) -> Self {
         Self {
-            layout,
-            ..Self::default()
+            layout: Layout::new(of.clone()).beside_tags(),
+            epoch: 0,
+            records: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            stray: Vec::new(),
+            full: None,
+            weight: 0,
         }
     }
 
     /// All keys; `None` leaves those known in force, and so does more than `most`. The names that are concerned.
     pub(super) fn read(&mut self, epoch: u64, pairs: Option<&Pairs>, most: usize) -> Vec<Arc<str>> {
         self.epoch = epoch;
-        let (Some(layout), Some(pairs)) = (&mut self.layout, pairs) else {
+        let layout = &mut self.layout;
+        let Some(pairs) = pairs else {
             return Vec::new();
         };
         let weights = pairs
@@ -49,9 +52,10 @@ impl Keys {
                 "the keys take {weight} bytes, and {most} are left of limits.source_memory; what is known of them \
                  stays in force"
             );
-            self.stray = vec![Issue::rejected("(keys)", reason)];
+            self.full = Some(Issue::rejected("(keys)", reason));
             return Vec::new();
         }
+        self.full = None;
         self.weight = weight;
         layout.clear();
         for (key, value) in pairs {
@@ -74,25 +78,30 @@ impl Keys {
     }
 
     /// Whether all was read in this epoch.
-    pub(super) fn current(&self, epoch: u64) -> bool {
-        self.layout.is_none() || self.epoch == epoch
+    pub(super) const fn current(&self, epoch: u64) -> bool {
+        self.epoch == epoch
+    }
+
+    pub(super) const fn is_of_commands(&self) -> bool {
+        self.layout.is_of_commands()
+    }
+
+    /// What they say of services that have tags.
+    pub(super) const fn commands(&self) -> &Arc<Commands> {
+        self.layout.commands()
     }
 
     pub(super) const fn weight(&self) -> usize {
         self.weight
     }
 
-    pub(super) fn stray(&self) -> &[Issue] {
-        &self.stray
+    pub(super) fn stray(&self) -> impl Iterator<Item = &Issue> {
+        self.full.iter().chain(&self.stray)
     }
 
     /// Whether a name says something else since this was asked last.
     pub(super) fn take_changed(&mut self, name: &str) -> bool {
         self.changed.remove(name)
-    }
-
-    pub(super) fn record(&self, name: &str) -> Option<&ServiceRecord> {
-        self.records.get(name)
     }
 
     /// What the catalog says of a service, with what keys say of it.
@@ -131,6 +140,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+    use crate::config::TraefikImport;
     use crate::model::Instance;
 
     fn keys(pairs: &[(&str, &str)]) -> (Keys, Vec<Arc<str>>) {
@@ -138,7 +148,7 @@ mod tests {
             kv: Some("traefik/".to_owned()),
             ..TraefikImport::default()
         };
-        let mut keys = Keys::new(Some(&Arc::new(settings)));
+        let mut keys = Keys::new(&KeysOf::Traefik(Arc::new(settings)));
         let names = keys.read(1, Some(&pairs_of(pairs)), usize::MAX);
         (keys, names)
     }
@@ -166,7 +176,7 @@ mod tests {
             keys.read(2, Some(&pairs_of(&[SERVER])), usize::MAX),
             [Arc::from("t")]
         );
-        assert!(keys.record("t").is_none() && keys.record("s").is_some());
+        assert!(keys.joined("t", None).is_none() && keys.joined("s", None).is_some());
         assert!(keys.current(2) && !keys.current(3));
     }
 
@@ -176,7 +186,12 @@ mod tests {
         assert!(keys.read(2, None, usize::MAX).is_empty());
         assert!(keys.read(3, Some(&pairs_of(&[])), usize::MAX).len() == 1);
         assert!(keys.read(4, Some(&pairs_of(&[SERVER])), 10).is_empty());
-        assert!(keys.stray()[0].reason.contains("limits.source_memory"));
+        let full = |keys: &Keys| {
+            let first = keys.stray().next();
+            first.is_some_and(|issue| issue.reason.contains("limits.source_memory"))
+        };
+        assert!(full(&keys));
+        assert!(keys.read(5, Some(&pairs_of(&[SERVER])), usize::MAX).len() == 1 && !full(&keys));
     }
 
     #[test]

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use super::decode::{Document, Documents, Found, Names, Pairs};
 use super::keys::Keys;
 use super::news::{Finding, Hidden};
-use crate::config::TraefikImport;
+use crate::config::KeysOf;
+use crate::import::Commands;
 use crate::model::withheld::kept;
 use crate::model::{Change, Issue, ServiceRecord};
 
@@ -28,7 +29,10 @@ pub(super) struct Ledger {
     /// Names for which there was no room.
     left_out: usize,
     documents: Documents,
-    keys: Keys,
+    /// Of other programs.
+    keys: Vec<Keys>,
+    /// The commands that were about each service.
+    obeyed: BTreeMap<Arc<str>, BTreeSet<usize>>,
     /// The epochs in which these were read last.
     names_epoch: u64,
     documents_epoch: u64,
@@ -88,10 +92,10 @@ pub(super) struct Diff {
 }
 
 impl Ledger {
-    /// `keys`: of Traefik, beside the catalog.
-    pub(super) fn new(keys: Option<&Arc<TraefikImport>>) -> Self {
+    /// `keys`: of other programs, beside the catalog.
+    pub(super) fn new(keys: &[KeysOf]) -> Self {
         Self {
-            keys: Keys::new(keys),
+            keys: keys.iter().map(Keys::new).collect(),
             ..Self::default()
         }
     }
@@ -202,19 +206,28 @@ impl Ledger {
         self.documents = documents;
     }
 
-    /// The keys of Traefik; `None` leaves those known in force.
-    pub(super) fn keys(&mut self, epoch: u64, pairs: Option<&Pairs>, most: usize) {
+    /// The keys of the `nth` program; `None` leaves those known in force.
+    pub(super) fn keys(&mut self, nth: usize, epoch: u64, pairs: Option<&Pairs>, most: usize) {
         self.newest_epoch = self.newest_epoch.max(epoch);
-        self.dirty.extend(self.keys.read(epoch, pairs, most));
+        let Some(keys) = self.keys.get_mut(nth) else {
+            return;
+        };
+        let before = keys.commands().clone();
+        self.dirty.extend(keys.read(epoch, pairs, most));
+        let after = keys.commands();
+        if before != *after {
+            let concerned = |name: &&Arc<str>| before.concerns(name) || after.concerns(name);
+            self.dirty.extend(self.entries.keys().filter(concerned).cloned());
+        }
     }
 
-    pub(super) const fn keys_weight(&self) -> usize {
-        self.keys.weight()
+    pub(super) fn keys_weight(&self) -> usize {
+        self.keys.iter().map(Keys::weight).sum()
     }
 
     /// Whether all that is held was confirmed in this epoch.
     pub(super) fn current(&self, epoch: u64) -> bool {
-        let rest = self.documents_epoch == epoch && self.keys.current(epoch);
+        let rest = self.documents_epoch == epoch && self.keys.iter().all(|keys| keys.current(epoch));
         self.names_epoch == epoch && rest && self.waiting.is_empty()
     }
 
@@ -296,14 +309,26 @@ impl Ledger {
         let dirty = std::mem::take(&mut self.dirty);
         let mut services = Vec::new();
         for name in dirty {
-            let of_keys = self.keys.take_changed(&name);
+            let of_keys = self.keys.iter_mut().map(|keys| keys.take_changed(&name));
+            let of_keys = of_keys.fold(false, |any, one| any | one);
+            let joined = |record| {
+                self.keys
+                    .iter()
+                    .fold(record, |record, keys| keys.joined(&name, record))
+            };
             let Some(entry) = self.entries.get(&name) else {
-                let record = self.keys.record(&name).cloned();
+                let record = joined(None).as_deref().cloned();
                 services.extend(of_keys.then_some((name, record)));
                 continue;
             };
             let of_catalog = shown(entry, self.configured, self.documents.get(&name));
-            let mut record = self.keys.joined(&name, of_catalog);
+            let (of_catalog, obeyed) = self.obeying(&name, entry, of_catalog);
+            let mut record = joined(of_catalog);
+            if obeyed.is_empty() {
+                self.obeyed.remove(&name);
+            } else {
+                self.obeyed.insert(name.clone(), obeyed);
+            }
             let doubtful = !all_read || (!self.configured && entry.is_contradicted());
             let delivered = entry.delivered.as_ref().filter(|_| doubtful);
             let held = delivered.map(|d| Arc::new(kept(d, record.as_deref())));
@@ -322,6 +347,7 @@ impl Ledger {
                 self.entries.remove(&name);
                 self.unreadable.remove(&name);
                 self.hidden.remove(&name);
+                self.obeyed.remove(&name);
                 self.waiting.remove(&name); // whatever is read of it later belongs to no listed name
                 self.forgotten.push(name);
             } else if let Some(entry) = self.entries.get_mut(&name) {
@@ -340,6 +366,29 @@ impl Ledger {
         })
     }
 
+    /// What commands make of a service that has tags for them, and those that are about it.
+    fn obeying(
+        &self,
+        name: &str,
+        entry: &Entry,
+        record: Option<Arc<ServiceRecord>>,
+    ) -> (Option<Arc<ServiceRecord>>, BTreeSet<usize>) {
+        let placed = entry.found.as_ref().map(|found| &found.placed);
+        let placed = placed.filter(|placed| !placed.is_empty());
+        match (record, placed, self.commands()) {
+            (Some(mut record), Some(placed), Some(commands)) => {
+                let obeyed = commands.obey(name, Arc::make_mut(&mut record), placed);
+                (Some(record), obeyed)
+            }
+            (record, ..) => (record, BTreeSet::new()),
+        }
+    }
+
+    fn commands(&self) -> Option<&Commands> {
+        let mut keys = self.keys.iter().filter(|keys| keys.is_of_commands());
+        keys.next().map(|keys| &**keys.commands())
+    }
+
     fn all_stray(&self) -> Vec<Issue> {
         let named = self.unreadable.iter().take(MAX_STRAY);
         let named = named.map(|(name, reason)| Issue::rejected(&**name, reason.as_str()));
@@ -349,13 +398,17 @@ impl Ledger {
             let reason = format!("{} or more further services cannot be read", 10_usize.pow(digits));
             Issue::rejected("(all)", reason)
         });
-        let keys = self.keys.stray().iter().cloned();
+        let keys = self.keys.iter().flat_map(Keys::stray).cloned();
+        let idle = self
+            .commands()
+            .map(|commands| commands.idle(self.obeyed.values().flatten()));
         self.stray
             .iter()
             .cloned()
             .chain(named)
             .chain(rest)
             .chain(keys)
+            .chain(idle.into_iter().flatten())
             .collect()
     }
 }
@@ -401,6 +454,9 @@ fn with_hidden(found: Arc<Found>, known: Option<&Found>, hidden: &Hidden) -> Arc
     let Some(known) = known else { return found };
     let mut all = Arc::unwrap_or_clone(found);
     all.ids.extend(known.ids.intersection(&hidden.ids).cloned());
+    let placed = known.placed.iter().filter(|(id, _)| hidden.ids.contains(&***id));
+    all.placed
+        .extend(placed.map(|(id, placed)| (id.clone(), placed.clone())));
     let held = known.record.iter().flat_map(|record| &record.instances);
     let held = held
         .filter(|instance| hidden.ids.contains(&*instance.id))

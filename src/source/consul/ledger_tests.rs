@@ -1,7 +1,11 @@
 //! Tests of the ledger: what is delivered, and when.
 
 use super::*;
+use crate::config::TraefikImport;
 use crate::model::Instance;
+
+#[path = "ledger_commands_tests.rs"]
+mod commands;
 
 const MANY: usize = 100;
 
@@ -59,6 +63,7 @@ fn found(ids: &[&str]) -> Result<Arc<Found>, String> {
             instances,
             ..ServiceRecord::default()
         })),
+        ..Found::default()
     }))
 }
 
@@ -247,7 +252,7 @@ fn services_of_keys_stand_beside_those_of_the_catalog() {
         kv: Some("t/".to_owned()),
         ..TraefikImport::default()
     };
-    let mut ledger = Ledger::new(Some(&Arc::new(settings)));
+    let mut ledger = Ledger::new(&[KeysOf::Traefik(Arc::new(settings))]);
     let servers = |names: &[&str]| -> Pairs {
         let key = |name: &&str| format!("t/http/services/{name}/loadbalancer/servers/0/url");
         let url = b"http://10.0.0.7:1".to_vec();
@@ -257,7 +262,7 @@ fn services_of_keys_stand_beside_those_of_the_catalog() {
     ledger.service(1, 5, &"a".into(), found(&["1"]));
     ledger.documents(1, None);
     assert_eq!(text(ledger.take()), "-", "the keys are missing");
-    ledger.keys(1, Some(&servers(&["a", "k"])), usize::MAX);
+    ledger.keys(0, 1, Some(&servers(&["a", "k"])), usize::MAX);
     assert_eq!(text(ledger.take()), "all: a2 k1");
     ledger.names(1, names(&[]), MANY);
     ledger.service(1, 6, &"a".into(), found(&[]));
@@ -266,14 +271,14 @@ fn services_of_keys_stand_beside_those_of_the_catalog() {
         "a1",
         "it has left the catalog, and the keys have it"
     );
-    ledger.keys(1, None, usize::MAX);
+    ledger.keys(0, 1, None, usize::MAX);
     assert_eq!(text(ledger.take()), "-", "they cannot be read");
-    ledger.keys(1, Some(&servers(&["k"])), usize::MAX);
+    ledger.keys(0, 1, Some(&servers(&["k"])), usize::MAX);
     assert_eq!(text(ledger.take()), "-a");
     ledger.names(1, names(&["k"]), MANY);
     ledger.service(1, 7, &"k".into(), found(&["2"]));
     assert_eq!(text(ledger.take()), "k2");
-    ledger.keys(1, Some(&Pairs::new()), usize::MAX);
+    ledger.keys(0, 1, Some(&Pairs::new()), usize::MAX);
     assert_eq!(text(ledger.take()), "k1");
 }
 

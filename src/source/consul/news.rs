@@ -28,8 +28,8 @@ pub(crate) enum Fact {
     Service(Arc<str>, Finding),
     /// `None`: they cannot be read; those known stay.
     Documents(Option<Documents>),
-    /// All keys of another program. `None`: they cannot be read; those known stay.
-    Keys(Option<Pairs>),
+    /// All keys of another program, by its number. `None`: they cannot be read; those known stay.
+    Keys(usize, Option<Pairs>),
 }
 
 /// What was read of one service.

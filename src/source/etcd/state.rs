@@ -58,8 +58,7 @@ impl State {
     /// Knows nothing yet.
     #[must_use]
     pub fn new(prefix: &EtcdPrefix) -> Self {
-        let layout = prefix.traefik.clone();
-        let layout = layout.map(|settings| Layout::new(settings, prefix.prefix.clone()));
+        let layout = prefix.keys.clone().map(Layout::new);
         Self::of(Arc::new(Keys::new(prefix)), layout)
     }
 

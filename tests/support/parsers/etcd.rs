@@ -61,7 +61,7 @@ pub(crate) fn etcd_value(input: &[u8]) {
     let prefix = EtcdPrefix {
         prefix: PREFIX.to_owned(),
         format,
-        traefik: None,
+        keys: None,
     };
     let mut state = State::new(&prefix);
     let (mut live, mut records) = (BTreeMap::new(), Records::new());

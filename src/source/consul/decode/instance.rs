@@ -2,7 +2,7 @@
 
 use super::wire::{Check, Entry, Node, Service};
 use crate::config::{self, ConsulSelection, Import};
-use crate::import::{self, Imported};
+use crate::import::{self, Imported, Placed};
 use crate::model::declaration::{self, Declared, Spelling};
 use crate::model::service::{Registered, UNIX_SOCKET, address, assemble};
 use crate::model::{Health, Instance, Issue, MAX_WEIGHT, Policy, Protocol};
@@ -14,12 +14,12 @@ pub(super) fn label(entry: &Entry) -> String {
     format!("{}@{}", clip(&entry.service.id), clip(&entry.node.name))
 }
 
-/// An instance, and the share of the requests that fabio gives it.
+/// An instance, and what fabio makes of it: its share of the requests, and where its commands find it.
 pub(super) fn instance(
     entry: &Entry,
     selection: &ConsulSelection,
     issues: &mut Vec<Issue>,
-) -> Result<(Instance, Option<f64>), String> {
+) -> Result<(Instance, Option<f64>, Option<Placed>), String> {
     let (node, service) = (&entry.node, &entry.service);
     if service.id.is_empty() || service.id.len() > 1024 || node.name.len() > 1024 {
         return Err("a service id has 1 to 1024 bytes, as has a node's name".to_owned());
@@ -58,7 +58,7 @@ pub(super) fn instance(
     let declared = declared(entry, issues).over(&imported.declared).over(&scheme);
     let mut instance = assemble(&registered, declared);
     instance.node = node.name.as_str().into();
-    Ok((instance, imported.share))
+    Ok((instance, imported.share, imported.placed))
 }
 
 /// What it declares for other programs.

@@ -11,7 +11,7 @@ use super::entries::{Bad, each};
 use super::instance::{instance, label};
 use super::wire::{Bytes, Entry, FewPairs};
 use crate::config::ConsulSelection;
-use crate::import::shares;
+use crate::import::{Placed, shares};
 use crate::model::service::check_name;
 use crate::model::{Health, Instance, Issue, ServiceRecord};
 use crate::source::newest::{Registered as Dated, newest};
@@ -32,6 +32,8 @@ pub struct Found {
     pub ids: BTreeSet<String>,
     /// `None`: all entries are of kinds that are not selected, such as sidecars.
     pub record: Option<Arc<ServiceRecord>>,
+    /// Where fabio has instances, by their ids, where its commands are read: they decide on shares, too.
+    pub placed: BTreeMap<Arc<str>, Arc<Placed>>,
 }
 
 /// The names in the catalog.
@@ -131,6 +133,7 @@ pub fn health(name: &str, body: &[u8], selection: &ConsulSelection) -> Result<Fo
     Ok(Found {
         ids: all.ids,
         record: (all.ours > 0 || all.others == 0).then(|| Arc::new(record)),
+        placed: all.placed,
     })
 }
 
@@ -160,6 +163,7 @@ struct Entries {
     instances: Vec<Dated<Instance>>,
     /// Of the requests, by the ids of instances that fabio gives one.
     shares: BTreeMap<Arc<str>, f64>,
+    placed: BTreeMap<Arc<str>, Arc<Placed>>,
     /// Selected, or unreadable.
     ours: usize,
     others: usize,
@@ -188,7 +192,16 @@ impl Entries {
         }
         self.ours += 1;
         match instance(&entry, selection, &mut self.record.issues) {
-            Ok((mut instance, share)) => {
+            Ok((mut instance, share, placed)) => {
+                if let Some(placed) = placed {
+                    let last = self.instances.last();
+                    let last = last.and_then(|last| self.placed.get(&last.instance.id));
+                    let placed = match last {
+                        Some(last) if **last == placed => last.clone(),
+                        _ => Arc::new(placed),
+                    };
+                    self.placed.insert(instance.id.clone(), placed);
+                }
                 self.shares
                     .extend(share.map(|share| (instance.id.clone(), share)));
                 // Most declare the same as the one before: one allocation for all of them.

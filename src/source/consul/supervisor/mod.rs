@@ -71,7 +71,7 @@ impl Supervisor {
     pub(super) fn new(context: Arc<Context>, sink: Sink) -> Self {
         Self {
             sink,
-            ledger: Ledger::new(context.selection.import.keys.as_ref()),
+            ledger: Ledger::new(&context.selection.import.keys),
             weight: context.capacity.client().known(),
             tasks: JoinSet::new(),
             watches: HashMap::new(),
@@ -181,11 +181,11 @@ impl Supervisor {
             follow(&context, &client, subject, || true).await;
             Ended::Other
         });
-        if let Some(keys) = &self.context.selection.import.keys {
-            let root = keys.kv.clone().unwrap_or_default();
+        for (nth, keys) in self.context.clone().selection.import.keys.iter().enumerate() {
+            let subject = TreeSubject::new(nth, keys.root().to_owned());
             let (context, client) = (self.context.clone(), self.context.capacity.fixed_client());
             self.spawn(async move {
-                follow(&context, &client, TreeSubject::new(root), || true).await;
+                follow(&context, &client, subject, || true).await;
                 Ended::Other
             });
         }
@@ -249,10 +249,11 @@ impl Supervisor {
                 }
             }
             Fact::Documents(documents) => self.ledger.documents(epoch, documents),
-            Fact::Keys(pairs) => {
+            Fact::Keys(nth, pairs) => {
                 let others = self.services_weight().saturating_sub(self.ledger.keys_weight());
                 let taken = self.context.last_found.weight() + others;
-                self.ledger.keys(epoch, pairs.as_ref(), max.saturating_sub(taken));
+                self.ledger
+                    .keys(nth, epoch, pairs.as_ref(), max.saturating_sub(taken));
             }
         }
         self.weigh();

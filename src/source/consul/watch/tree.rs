@@ -10,6 +10,8 @@ use crate::source::consul::news::Fact;
 /// All keys below a root with their values. A missing one is confirmed. A token without `key:read` has none.
 pub(crate) struct TreeSubject {
     query: Query,
+    /// The program's number.
+    nth: usize,
     /// Those that were sent last; `None`: they were never read.
     held: Option<BTreeSet<String>>,
     /// The bytes of the last answer: each change of a key means to read all of them.
@@ -22,9 +24,10 @@ pub(crate) struct TreeSubject {
 const MUCH: usize = 1024 * 1024;
 
 impl TreeSubject {
-    pub(crate) const fn new(root: String) -> Self {
+    pub(crate) const fn new(nth: usize, root: String) -> Self {
         Self {
             query: Query::Tree(root),
+            nth,
             held: None,
             size: 0,
             reported: false,
@@ -59,7 +62,7 @@ impl Subject for TreeSubject {
         self.reported = false;
         self.held = Some(named);
         self.size = answer.body.len();
-        Verdict::Send(Fact::Keys(Some(pairs)))
+        Verdict::Send(Fact::Keys(self.nth, Some(pairs)))
     }
 
     /// At most as many as the longest answer has MiB.
@@ -83,7 +86,7 @@ impl Subject for TreeSubject {
                 "keys of another program cannot be read; those known stay in force"
             );
         }
-        let fact = Fact::Keys(None);
+        let fact = Fact::Keys(self.nth, None);
         if self.held.is_some() {
             Verdict::SendHidden(fact)
         } else {
