@@ -159,3 +159,19 @@ fn a_router_that_would_be_too_many_routes_is_refused_as_a_whole() {
         "{routes:?}"
     );
 }
+
+#[test]
+fn responses_are_compressed_by_the_encodings_that_both_have() {
+    for (option, word) in [
+        ("compress=true", "compress=gzip,brotli,zstd"),
+        ("compress.encodings=br,deflate", "compress=brotli"),
+        ("compress.encodings=deflate", "compress=none"),
+    ] {
+        let routes = routes(&[
+            "traefik.http.routers.r.rule=Host(`a.x`)".to_owned(),
+            "traefik.http.routers.r.middlewares=m".to_owned(),
+            format!("traefik.http.middlewares.m.{option}"),
+        ]);
+        assert!(routes[0].contains(word), "{option}: {routes:?}");
+    }
+}

@@ -158,8 +158,9 @@ impl Chain<'_> {
                 self.follow(&list(get("middlewares").unwrap_or_default()), depth + 1);
                 Ok(())
             }
-            "compress" | "buffering" | "inflightreq" | "circuitbreaker" | "errors" | "contenttype"
-            | "grpcweb" | "passtlsclientcert" | "encodedcharacters" => Err(Lack::Note(format!(
+            "compress" => self.compress(options),
+            "buffering" | "inflightreq" | "circuitbreaker" | "errors" | "contenttype" | "grpcweb"
+            | "passtlsclientcert" | "encodedcharacters" => Err(Lack::Note(format!(
                 "{kind} is not imported; the router works without it"
             ))),
             "basicauth" | "digestauth" | "forwardauth" => refuse(401, "protects, and is not possible here"),
@@ -252,6 +253,37 @@ impl Chain<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// By the encodings that both have; there responses of all types are compressed, here those that are text.
+    fn compress(&mut self, options: &Options) -> Result<(), Lack> {
+        let named = |name: &str| match name {
+            "gzip" => Some("gzip"),
+            "br" => Some("brotli"),
+            "zstd" => Some("zstd"),
+            _ => None,
+        };
+        let wanted = options.get("compress.encodings").map(String::as_str);
+        let wanted = list(wanted.unwrap_or("zstd,br,gzip"));
+        let known: Vec<&str> = wanted.iter().filter_map(|name| named(name)).collect();
+        let value = if known.is_empty() {
+            "none".to_owned()
+        } else {
+            known.join(",")
+        };
+        for draft in self.drafts.iter_mut().filter(|draft| !draft.ended) {
+            draft.words.retain(|(word, _)| *word != "compress");
+            draft.add("compress", value.clone());
+        }
+        let options = options.keys().filter_map(|key| key.strip_prefix("compress."));
+        let others: Vec<&str> = options.filter(|name| *name != "encodings").collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        Err(Lack::Note(format!(
+            "compress without {}",
+            clip(&others.join(", "))
+        )))
     }
 
     fn retry(
