@@ -175,3 +175,123 @@ fn responses_are_compressed_by_the_encodings_that_both_have() {
         assert!(routes[0].contains(word), "{option}: {routes:?}");
     }
 }
+
+fn router(name: &str, rule: &str, rest: &[&str]) -> Vec<String> {
+    let mut tags = vec![format!("traefik.http.routers.{name}.rule={rule}")];
+    tags.extend(
+        rest.iter()
+            .map(|end| format!("traefik.http.routers.{name}.{end}")),
+    );
+    tags
+}
+
+const AUTH: &str = "traefik.http.middlewares.auth.basicauth.users=a:b";
+
+#[test]
+fn a_router_that_protects_and_cannot_be_read_refuses_more() {
+    for (rule, wanted) in [
+        (
+            "Host(`a.x`) && PathPrefix(`/admin`) && ClientIP(`10.0.0.0/8`)",
+            "host=a.x path=/admin*",
+        ),
+        ("Host(`a.x`) && Nosuch(`x`)", "host=a.x path=/ "),
+        (
+            "Host(`a.x`) && !ClientIP(`10.0.0.0/8`) && Method(`PUT`)",
+            "host=a.x path=/ method=PUT",
+        ),
+        ("PathRegexp(`a{1001}`) && Host(`a.x`)", "host=a.x path=/ "),
+    ] {
+        let mut tags = router("r", rule, &["middlewares=auth"]);
+        tags.push(AUTH.to_owned());
+        let routes = routes(&tags);
+        assert!(
+            routes.len() == 1 && routes[0].starts_with(wanted) && routes[0].contains("respond=401"),
+            "{rule}: {routes:?}"
+        );
+    }
+    assert!(routes(&router("r", "Host(`a.x`) && ClientIP(`10.0.0.0/8`)", &[])).is_empty());
+    let mut all = router("r", "ClientIP(`10.0.0.0/8`)", &["middlewares=auth"]);
+    all.push(AUTH.to_owned());
+    assert!(
+        routes(&all).is_empty(),
+        "it would refuse the requests of everybody"
+    );
+}
+
+#[test]
+fn what_is_nearly_an_option_refuses_the_router() {
+    for option in [
+        "middleware=auth",
+        "entrypoint=web",
+        "priority=high",
+        "tls=yes",
+        "Middelwares=auth",
+    ] {
+        let routes = routes(&router("r", "Host(`a.x`)", &[option]));
+        assert!(
+            routes.len() == 1 && routes[0].contains("respond=503"),
+            "{option}: {routes:?}"
+        );
+    }
+    let routes = routes(&router("r", "Host(`a.x`)", &["nosuch=1"]));
+    assert!(!routes[0].contains("respond="), "{routes:?}");
+}
+
+#[test]
+fn a_router_to_another_server_of_the_instance_refuses() {
+    let mut tags = router("a", "Host(`a.x`)", &["service=app"]);
+    tags.extend(router(
+        "b",
+        "Host(`a.x`) && PathPrefix(`/admin`)",
+        &["service=ops"],
+    ));
+    tags.extend(router(
+        "c",
+        "Host(`a.x`) && PathPrefix(`/file`)",
+        &["service=x@file"],
+    ));
+    tags.extend(
+        ["app", "ops"].map(|name| format!("traefik.http.services.{name}.loadbalancer.server.port=1")),
+    );
+    let routes = routes(&tags);
+    let refused = |path: &str| {
+        let is = |route: &&String| route.contains(path) && route.contains("respond=503");
+        routes.iter().filter(is).count() == 1
+    };
+    assert!(
+        routes.len() == 3 && refused("path=/admin*") && refused("path=/file*"),
+        "{routes:?}"
+    );
+}
+
+#[test]
+fn routes_that_are_too_many_refuse() {
+    let of = |count: usize, middlewares: &[&str]| -> Vec<String> {
+        let mut tags = vec![AUTH.to_owned()];
+        for n in 0..count {
+            tags.extend(router(
+                &format!("r{n}"),
+                &format!("Host(`a.x`) && Path(`/{n}`)"),
+                middlewares,
+            ));
+        }
+        routes(&tags)
+    };
+    let refusing = |routes: &[String], status: &str| {
+        let word = format!("respond={status}");
+        routes.iter().filter(|route| route.contains(&word)).count()
+    };
+    let plain = of(70, &[]);
+    assert_eq!((plain.len(), refusing(&plain, "503")), (70, 6));
+    let refused = of(70, &["middlewares=auth"]);
+    assert_eq!((refused.len(), refusing(&refused, "401")), (70, 70));
+    let many = of(600, &["middlewares=auth"]);
+    assert_eq!(
+        (many.len(), refusing(&many, "401"), refusing(&many, "503")),
+        (513, 512, 1)
+    );
+    assert!(
+        many.iter().any(|route| route.starts_with("host=a.x path=/ ")),
+        "{many:?}"
+    );
+}

@@ -1,12 +1,18 @@
 //! What is found in the tags of one entry: routes, settings, and what to say about them. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::entry::{Entry, Imported};
 use crate::model::declaration::{self, Spelling};
-use crate::model::keys::MAX_ROUTES;
-use crate::model::{Health, Issue, RouteRule};
+use crate::model::keys::{MAX_IMPORTED_ROUTES, MAX_ROUTES};
+use crate::model::{Health, Issue, Matcher, RouteRule, Target};
 use crate::text::clip;
+
+/// The most routes of one entry, with those that only refuse.
+const MAX_REFUSING: usize = MAX_IMPORTED_ROUTES / 2;
+
+/// The highest priority of a route.
+const MOST: i32 = 1_000_000;
 
 /// All that is found.
 #[derive(Debug)]
@@ -16,8 +22,12 @@ pub(super) struct Gathered<'a> {
     what: &'static str,
     pub(super) imported: Imported,
     routes: BTreeMap<u32, RouteRule>,
+    /// How many of them get requests, and are not only there to refuse.
+    served: usize,
+    /// Hosts and exposures of which all requests are refused; no host: each.
+    closed: BTreeSet<(Vec<String>, Vec<String>)>,
     keys: BTreeMap<&'static str, String>,
-    left_out: usize,
+    refused: usize,
     issues: Vec<Issue>,
 }
 
@@ -32,8 +42,10 @@ impl<'a> Gathered<'a> {
             what,
             imported: Imported::default(),
             routes: BTreeMap::new(),
+            served: 0,
+            closed: BTreeSet::new(),
             keys: BTreeMap::new(),
-            left_out: 0,
+            refused: 0,
             issues: Vec::new(),
         }
     }
@@ -45,10 +57,18 @@ impl<'a> Gathered<'a> {
     }
 
     /// A route by a name that stays the same whatever else the entry declares, so that instances that differ in one
-    /// route differ in that one.
-    pub(super) fn route(&mut self, name: &str, rule: RouteRule) -> Option<u32> {
-        if self.routes.len() >= MAX_ROUTES {
-            self.left_out += 1;
+    /// route differ in that one. One that is too many is there to refuse its requests, which a wider one would get.
+    pub(super) fn route(&mut self, name: &str, mut rule: RouteRule) -> Option<u32> {
+        let serves = !matches!(rule.extras.target, Target::Respond(_));
+        if serves && self.served >= MAX_ROUTES {
+            rule = rule.refused(503);
+            self.refused += 1;
+        } else {
+            self.served += usize::from(serves);
+        }
+        if self.routes.len() >= MAX_REFUSING {
+            self.refused += usize::from(!serves);
+            self.closed.insert((rule.hosts, rule.expose));
             return None;
         }
         let mut number = number(name);
@@ -57,6 +77,21 @@ impl<'a> Gathered<'a> {
         }
         self.routes.insert(number, rule);
         Some(number)
+    }
+
+    /// Where even what refuses is too much, nobody gets any request of these hosts.
+    fn close(&mut self) {
+        for (hosts, expose) in std::mem::take(&mut self.closed) {
+            let all = RouteRule {
+                hosts,
+                expose,
+                priority: MOST,
+                imported: self.routes.values().find_map(|rule| rule.imported),
+                ..RouteRule::of(Matcher::Prefix("/".to_owned()))
+            };
+            let last = self.routes.last_key_value().map_or(0, |(number, _)| *number);
+            self.routes.insert(last + 1, all.refused(503));
+        }
     }
 
     pub(super) fn has_routes(&self) -> bool {
@@ -74,13 +109,21 @@ impl<'a> Gathered<'a> {
     }
 
     pub(super) fn finish(mut self, issues: &mut Vec<Issue>) -> Imported {
-        if self.left_out > 0 {
+        if self.refused > 0 {
             let reason = format!(
-                "{}s: more than {MAX_ROUTES} routes are made of them; {} are left out",
-                self.what, self.left_out
+                "{}s: more than {MAX_ROUTES} routes are made of them; the requests of {} are answered with 503",
+                self.what, self.refused
             );
             self.issues.push(Issue::warning(self.label, reason));
         }
+        if !self.closed.is_empty() {
+            let reason = format!(
+                "{}s: more than {MAX_REFUSING} routes refuse requests; all requests of their hosts get 503",
+                self.what
+            );
+            self.issues.push(Issue::warning(self.label, reason));
+        }
+        self.close();
         if self.routes.is_empty() {
             self.keys.clear();
         } else {

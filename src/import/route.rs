@@ -25,6 +25,14 @@ impl Requests {
         }
     }
 
+    /// It is all requests.
+    pub(super) fn says_nothing(&self) -> bool {
+        self.host.is_none()
+            && self.path == Path::all()
+            && self.methods.is_none()
+            && self.conditions.is_empty()
+    }
+
     /// Its host, where it is exactly one.
     pub(super) fn only_host(&self) -> Option<&str> {
         self.host.as_deref().filter(|host| !host.starts_with('*'))
@@ -65,9 +73,66 @@ impl Draft {
         self.ended = true;
     }
 
+    /// Somebody may be refused by it: without it a wider route would let its requests pass.
+    pub(super) fn protects(&self) -> bool {
+        let protects = |word: &str| matches!(word, "respond" | "allow-ips" | "deny-ips");
+        self.words.iter().any(|(word, _)| protects(word))
+    }
+
+    /// The route, or one that refuses its requests where it cannot be had; and what is to be said of that. Where even its
+    /// requests cannot be recognized here, and it protects, more are refused: those of its host and the beginning of its
+    /// path.
+    pub(super) fn made(
+        &self,
+        program: &str,
+        priority: i32,
+        expose: &[String],
+    ) -> (Option<RouteRule>, Option<String>) {
+        let why = match self.rule(program, priority, expose) {
+            Ok(rule) => return (Some(rule), None),
+            Err(why) => why,
+        };
+        let mut closed = self.clone();
+        if !closed.ended || !closed.protects() {
+            closed.refuse(503);
+        }
+        if let Ok(rule) = closed.rule(program, priority, expose) {
+            return (Some(rule), Some(format!("{why}; its requests are refused")));
+        }
+        if !self.protects() {
+            return (None, Some(format!("{why}; this route is left out")));
+        }
+        let reads = |requests: Requests| {
+            let mut one = Self::new(requests);
+            one.refuse(503);
+            one.rule(program, priority, expose).is_ok()
+        };
+        let mut wide = closed.requests.clone();
+        wide.conditions.retain(|condition| {
+            let mut one = Requests::of(None, Path::all());
+            one.conditions.push(condition.clone());
+            reads(one)
+        });
+        if !reads(Requests::of(None, wide.path.clone())) {
+            wide.path = Path::all();
+        }
+        if wide.says_nothing() {
+            let end = "it cannot be refused, as that would refuse all requests; this route is left out";
+            return (None, Some(format!("{why}; {end}")));
+        }
+        closed.requests = wide;
+        match closed.rule(program, priority, expose) {
+            Ok(rule) => {
+                let end = "more requests than those that it would get are refused";
+                (Some(rule), Some(format!("{why}; {end}")))
+            }
+            Err(_) => (None, Some(format!("{why}; this route is left out"))),
+        }
+    }
+
     /// # Errors
     /// The sentence about the word that cannot be.
-    pub(super) fn rule(&self, program: &str, priority: i32, expose: &[String]) -> Result<RouteRule, String> {
+    fn rule(&self, program: &str, priority: i32, expose: &[String]) -> Result<RouteRule, String> {
         let mut words = Vec::new();
         words.extend(self.requests.host.clone().map(|host| ("host", host)));
         words.push(self.requests.path.word());
@@ -92,5 +157,69 @@ impl Draft {
         };
         let text: Vec<String> = words.iter().map(quoted).collect();
         RouteRule::parse(&text.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(draft: &Draft) -> (String, String) {
+        let (rule, why) = draft.made("traefik", 7, &["edge".to_owned()]);
+        let rule = rule.map(|rule| rule.to_string());
+        (rule.unwrap_or_default(), why.unwrap_or_default())
+    }
+
+    fn draft(host: Option<&str>, path: Path, condition: Option<(&'static str, &str)>) -> Draft {
+        let mut requests = Requests::of(host.map(str::to_owned), path);
+        requests
+            .conditions
+            .extend(condition.map(|(word, value)| (word, value.to_owned())));
+        Draft::new(requests)
+    }
+
+    const BAD: (&str, &str) = ("url-regex", "(?P<a>x");
+
+    #[test]
+    fn what_cannot_be_had_is_refused() {
+        let mut plain = draft(Some("a.x"), Path::Begins("/p".to_owned()), None);
+        plain.add("set-header", "a b:c");
+        let (rule, why) = made(&plain);
+        assert!(
+            rule.contains("path=/p*") && rule.contains("respond=503"),
+            "{rule}"
+        );
+        assert!(why.ends_with("its requests are refused"), "{why}");
+        let (rule, why) = made(&draft(Some("a.x"), Path::all(), Some(BAD)));
+        assert!(
+            rule.is_empty() && why.ends_with("this route is left out"),
+            "{rule} {why}"
+        );
+    }
+
+    #[test]
+    fn what_protects_is_refused_whatever_it_matches() {
+        let refused = |mut draft: Draft| {
+            draft.refuse(401);
+            made(&draft)
+        };
+        let (rule, why) = refused(draft(Some("a.x"), Path::Begins("/p".to_owned()), Some(BAD)));
+        assert!(
+            rule.contains("host=a.x path=/p*") && rule.contains("respond=401"),
+            "{rule}"
+        );
+        assert!(why.contains("more requests"), "{why}");
+        let (rule, _) = refused(draft(Some("a.x"), Path::Matched("(".to_owned()), None));
+        assert!(
+            rule.contains("host=a.x path=/ ") && rule.contains("respond=401"),
+            "{rule}"
+        );
+        let (rule, _) = refused(draft(None, Path::Begins("/p".to_owned()), Some(BAD)));
+        assert!(
+            rule.starts_with("path=/p*") && rule.contains("respond=401"),
+            "{rule}"
+        );
+        let (rule, why) = refused(draft(None, Path::all(), Some(BAD)));
+        assert!(rule.is_empty() && why.contains("all requests"), "{rule} {why}");
     }
 }

@@ -105,24 +105,26 @@ pub fn claims(service: &Service, effective: &Effective, exposures: &BTreeMap<Arc
     }
     let no_http = effective.cluster.protocol == Protocol::Tcp;
     let routes = by_exposure(effective);
+    for name in routes.keys().filter(|name| !exposures.contains_key(**name)) {
+        let known = exposures.keys().map(|k| &**k).collect::<Vec<_>>().join(", ");
+        let reason = format!("expose: `{name}` is not an exposure here (there are: {known})");
+        claimed.issues.push(Issue::warning(&*service.name, reason));
+    }
     let mut room = room(&routes, exposures);
-    for (name, routes) in routes {
-        match exposures.get_key_value(name) {
-            Some((name, exposure)) => {
-                declared(
-                    service,
-                    effective,
-                    &routes,
-                    (name, exposure),
-                    &mut claimed,
-                    &mut room,
-                );
-            }
-            None => {
-                let known = exposures.keys().map(|k| &**k).collect::<Vec<_>>().join(", ");
-                let reason = format!("expose: `{name}` is not an exposure here (there are: {known})");
-                claimed.issues.push(Issue::warning(&*service.name, reason));
-            }
+    // What protects is not left out for what does not.
+    let passes: &[Option<bool>] = if room.is_some() {
+        &[Some(true), Some(false)]
+    } else {
+        &[None]
+    };
+    for protects in passes {
+        for (name, routes) in &routes {
+            let Some(on) = exposures.get_key_value(*name) else {
+                continue;
+            };
+            let of_pass = |route: &&&EffectiveRoute| protects.is_none_or(|is| is == route.rule.protects());
+            let routes: Vec<&EffectiveRoute> = routes.iter().filter(of_pass).copied().collect();
+            declared(service, effective, &routes, on, &mut claimed, &mut room);
         }
     }
     // By its own name, wherever the operator wants that; being exposed at the edge
@@ -190,14 +192,27 @@ fn declared(
     let no_http = effective.cluster.protocol == Protocol::Tcp;
     let counts = |route: &&&EffectiveRoute| !no_http || route.rule.matcher.is_of_connections();
     for EffectiveRoute { rule, action } in routes.iter().filter(counts) {
+        let mut action = action;
+        let refused;
         if let Some(other) = foreign(service, rule).filter(|_| **name != *INTERNAL) {
+            // A wider route would get its requests without what it asks for.
+            let protects = rule.protects();
+            let end = if protects {
+                "its requests get 403"
+            } else {
+                "this route is left out"
+            };
             let reason = format!(
                 "route: it sends requests to `{other}`, which need not be for callers of exposure `{name}`: that takes a \
-                 policy document of `{}` with this route; this route is left out",
+                 policy document of `{}` with this route; {end}",
                 service.name
             );
             claimed.issues.push(Issue::warning(&*service.name, reason));
-            continue;
+            if !protects {
+                continue;
+            }
+            refused = action.refused();
+            action = &refused;
         }
         match hosts_of(service, rule, exposure)
             .and_then(|hosts| allowed(service, rule, exposure).map(|()| hosts))

@@ -29,9 +29,12 @@ pub(super) fn add(
     };
     let mut numbers = Vec::new();
     for (n, draft) in drafts.iter().enumerate() {
-        match draft.rule("fabio", priority, &settings.expose) {
-            Ok(rule) => numbers.extend(gathered.route(&format!("fabio {} {n}", tag.source()), rule)),
-            Err(why) => gathered.note(name, format!("{why}; this route is left out")),
+        let (rule, why) = draft.made("fabio", priority, &settings.expose);
+        if let Some(why) = why {
+            gathered.note(name, why);
+        }
+        if let Some(rule) = rule {
+            numbers.extend(gathered.route(&format!("fabio {} {n}", tag.source()), rule));
         }
     }
     numbers

@@ -46,14 +46,22 @@ pub(in crate::import) fn read<'a>(
     let mut issues = Vec::new();
     let keys = keys(root, pairs, &mut issues);
     let mut routers: BTreeMap<&str, Vec<Served<'_>>> = BTreeMap::new();
+    // A router that goes nowhere stands with the first service, to refuse what a wider one would get.
+    let first = keys.servers.keys().find(|name| check_name(name).is_ok());
     for (name, router) in &keys.tags.routers {
-        match keys.served(router) {
-            Ok((owner, split)) => routers.entry(owner).or_default().push((name, router, split)),
-            Err(why) => issues.push(Issue::warning(
-                format!("{root}http/routers/{}", clip(name)),
-                format!("{why}; this router is left out"),
-            )),
-        }
+        let (owner, split, lacking) = match (keys.served(router), first) {
+            (Ok((owner, split)), _) => (owner, split, None),
+            (Err(why), Some(first)) if router.rule.is_some() => (first.as_str(), None, Some(why)),
+            (Err(why), _) => {
+                issues.push(Issue::warning(
+                    format!("{root}http/routers/{}", clip(name)),
+                    format!("{why}; this router is left out"),
+                ));
+                continue;
+            }
+        };
+        let served = (name, router, split, lacking);
+        routers.entry(owner).or_default().push(served);
     }
     let mut services = BTreeMap::new();
     for (name, servers) in &keys.servers {
@@ -69,8 +77,8 @@ pub(in crate::import) fn read<'a>(
     (services, issues)
 }
 
-/// A router, and how its requests are split where it has several services.
-type Served<'a> = (&'a String, &'a Router, Option<String>);
+/// A router, how its requests are split where it has several services, and why nobody can get them.
+type Served<'a> = (&'a String, &'a Router, Option<String>, Option<String>);
 
 fn keys<'a>(root: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>, issues: &mut Vec<Issue>) -> Keys {
     let mut keys = Keys::default();
@@ -126,6 +134,7 @@ impl Keys {
         {
             // What is not known may protect it.
             let router = self.tags.routers.entry(name.to_owned()).or_default();
+            router.doubtful = true;
             router
                 .unusable
                 .get_or_insert(format!("`{}` cannot be read", clip(option)));
@@ -217,8 +226,8 @@ fn record(
         gathered: &mut gathered,
         spelling: &KEYS,
     };
-    for (name, router, split) in routers {
-        import.router(name, router, split.as_deref());
+    for (name, router, split, lacking) in routers {
+        import.router(name, router, split.as_deref(), lacking.as_deref());
     }
     if let Some(options) = tags.services.get(name) {
         service::read(&settings.prefix, name, options, &mut gathered);

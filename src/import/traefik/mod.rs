@@ -84,6 +84,8 @@ enum Target {
     Own(Option<String>),
     /// Another service of the registry.
     Other(String),
+    /// One that is not known here.
+    Unknown,
 }
 
 impl Importing<'_, '_, '_> {
@@ -110,6 +112,7 @@ impl Importing<'_, '_, '_> {
                     }
                     served.push((name, router, target));
                 }
+                // There it is left out, too.
                 Err(why) => {
                     let tag = self.tag(name, "service");
                     self.gathered
@@ -122,19 +125,26 @@ impl Importing<'_, '_, '_> {
             let tag = format!("{}.http.services", self.settings.prefix);
             let names: Vec<&str> = own.iter().map(String::as_str).collect();
             let why = format!(
-                "the routers of one instance go to one server here, that of `{}`; those of the others of {} are left out",
+                "the routers of one instance go to one server here, that of `{}`; requests of those of the others of {} \
+                 are answered with 503",
                 names[0],
                 clip(&names.join(", "))
             );
             self.gathered.note(&tag, why);
         }
         for (name, router, target) in served {
-            let split = match target {
-                Target::Own(Some(service)) if first.as_ref() != Some(&service) => continue,
-                Target::Own(_) => None,
-                Target::Other(service) => Some(format!("{service}:1")),
+            let (split, lacking) = match target {
+                Target::Own(Some(service)) if first.as_ref() != Some(&service) => {
+                    (None, Some("it goes to another server of this instance"))
+                }
+                Target::Own(_) => (None, None),
+                Target::Other(service) => (Some(format!("{service}:1")), None),
+                Target::Unknown => (
+                    None,
+                    Some("a service that is declared elsewhere is not known here"),
+                ),
             };
-            self.router(name, router, split.as_deref());
+            self.router(name, router, split.as_deref(), lacking);
         }
         if let Some(options) = first.and_then(|first| tags.services.get(&first)) {
             service::read(&self.settings.prefix, self.entry.service, options, self.gathered);
@@ -152,7 +162,7 @@ impl Importing<'_, '_, '_> {
         };
         let (name, provider) = service.split_once('@').unwrap_or((service, "consulcatalog"));
         if provider != "consulcatalog" {
-            return Err("a service that is declared elsewhere is not known here".to_owned());
+            return Ok(Target::Unknown);
         }
         let lower = name.to_ascii_lowercase();
         if declared.contains_key(&lower) {

@@ -8,7 +8,7 @@ use super::tags::{Router, Tags};
 use crate::config::{NAMES, TraefikImport};
 use crate::import::entry::Entry;
 use crate::import::gathered::Gathered;
-use crate::import::route::Draft;
+use crate::import::route::{Draft, Requests};
 use crate::text::clip;
 
 /// The entry point of a route where the operator names none.
@@ -95,8 +95,8 @@ impl Importing<'_, '_, '_> {
         exposures.into_iter().collect()
     }
 
-    /// Adds the routes of one.
-    pub(super) fn router(&mut self, name: &str, router: &Router, split: Option<&str>) {
+    /// Adds the routes of one. `lacking`: why nobody can get its requests here.
+    pub(super) fn router(&mut self, name: &str, router: &Router, split: Option<&str>, lacking: Option<&str>) {
         let default = self.default_rule();
         let rule = router.rule.as_ref().unwrap_or(&default);
         let tag = self.tag(name, "rule");
@@ -104,14 +104,12 @@ impl Importing<'_, '_, '_> {
             Some(why) => Err(why.clone()),
             None => rule::requests(rule),
         };
-        let (alternatives, never) = match read {
-            Ok(read) => read,
-            Err(why) => {
-                return self
-                    .gathered
-                    .note(&tag, format!("{why}; this router is left out"));
-            }
+        // What protects and cannot be recognized refuses more than it would get.
+        let (read, unread) = match read {
+            Ok(read) => (read, None),
+            Err(why) => ((rule::wider(rule), Vec::new()), Some(why)),
         };
+        let (alternatives, never) = read;
         for why in never {
             self.gathered
                 .note(&tag, format!("{why}: this alternative is left out"));
@@ -129,37 +127,67 @@ impl Importing<'_, '_, '_> {
         let priority = priority.clamp(-1_000_000, 1_000_000) as i32;
         let mut drafts = Vec::new();
         for requests in alternatives {
-            let mut draft = Draft::new(requests);
-            for word in FORWARDED {
-                draft.add(word.0, word.1);
-            }
-            if let Some(service) = split {
-                draft.add("split", service);
-            }
-            let mut chain = Chain {
-                steps: MAX_STEPS,
-                middlewares: &self.tags.middlewares,
-                providers: self.spelling.providers,
-                tls: router.tls,
-                drafts: vec![draft],
-                notes: Vec::new(),
+            let of_one = self.followed(router, requests, split);
+            drafts.extend(of_one);
+        }
+        if let Some(why) = unread {
+            drafts.retain(|draft| draft.protects() || router.doubtful);
+            let end = if drafts.is_empty() {
+                "this router is left out"
+            } else {
+                "requests that it would get are refused, and others that look the same here"
             };
-            chain.follow(&router.middlewares, 0);
-            drafts.extend(chain.drafts);
-            for (middleware, why) in chain.notes {
-                let parts = [&*self.settings.prefix, "http", "middlewares", &middleware];
-                let tag = parts.join(self.spelling.join);
+            self.gathered.note(&tag, format!("{why}; {end}"));
+            for draft in &mut drafts {
+                if !draft.ended {
+                    draft.refuse(503);
+                }
+            }
+        }
+        if let Some(why) = lacking {
+            for draft in &mut drafts {
+                if !draft.ended || !draft.protects() {
+                    draft.refuse(503);
+                }
+            }
+            self.gathered
+                .note(&tag, format!("{why}; its requests are answered with 503"));
+        }
+        for (n, draft) in drafts.into_iter().enumerate() {
+            let (route, why) = draft.made("traefik", priority, &expose);
+            if let Some(route) = route {
+                self.gathered.route(&format!("traefik {name} {n}"), route);
+            }
+            if let Some(why) = why {
                 self.gathered.note(&tag, why);
             }
         }
-        for (n, draft) in drafts.into_iter().enumerate() {
-            match draft.rule("traefik", priority, &expose) {
-                Ok(route) => drop(self.gathered.route(&format!("traefik {name} {n}"), route)),
-                Err(why) => self
-                    .gathered
-                    .note(&tag, format!("{why}; this router is left out")),
-            }
+    }
+
+    /// What middlewares make of requests.
+    fn followed(&mut self, router: &Router, requests: Requests, split: Option<&str>) -> Vec<Draft> {
+        let mut draft = Draft::new(requests);
+        for word in FORWARDED {
+            draft.add(word.0, word.1);
         }
+        if let Some(service) = split {
+            draft.add("split", service);
+        }
+        let mut chain = Chain {
+            steps: MAX_STEPS,
+            middlewares: &self.tags.middlewares,
+            providers: self.spelling.providers,
+            tls: router.tls,
+            drafts: vec![draft],
+            notes: Vec::new(),
+        };
+        chain.follow(&router.middlewares, 0);
+        for (middleware, why) in chain.notes {
+            let parts = [&*self.settings.prefix, "http", "middlewares", &middleware];
+            let tag = parts.join(self.spelling.join);
+            self.gathered.note(&tag, why);
+        }
+        chain.drafts
     }
 }
 

@@ -28,6 +28,27 @@ pub(super) fn requests(rule: &str) -> Result<(Vec<Requests>, Vec<String>), Strin
     Ok((all, never))
 }
 
+/// The most alternatives of a rule whose requests can only be refused.
+const MAX_REFUSED: usize = 64;
+
+/// The requests of a rule that cannot be used, and more: what cannot be read of it holds for each.
+pub(super) fn wider(rule: &str) -> Vec<Requests> {
+    let Ok(expression) = Expression::parse(rule) else {
+        return Vec::new();
+    };
+    let all = expression.alternatives(MAX_REFUSED).unwrap_or_default();
+    let read = |all: Vec<(&Function, bool)>| {
+        let known: Vec<(&Function, bool)> = all
+            .into_iter()
+            .filter(|(function, _)| conditions(function).is_ok())
+            .collect();
+        conjunction(&known).ok()?.ok()
+    };
+    let mut requests: Vec<Requests> = all.into_iter().filter_map(read).collect();
+    requests.retain(|requests| !requests.says_nothing());
+    requests
+}
+
 /// One thing that must hold.
 enum Condition {
     Host(String),

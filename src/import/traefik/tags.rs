@@ -30,7 +30,21 @@ pub(super) struct Router {
     pub(super) tls: bool,
     /// Why it cannot be used at all.
     pub(super) unusable: Option<String>,
+    /// It says something that may protect it and cannot be read: nobody gets its requests.
+    pub(super) doubtful: bool,
 }
+
+/// The options of a router; what is nearly one of them was meant to be.
+const OPTIONS: [&str; 8] = [
+    "rule",
+    "rulesyntax",
+    "priority",
+    "entrypoints",
+    "middlewares",
+    "service",
+    "tls",
+    "observability",
+];
 
 impl Tags {
     pub(super) fn read(prefix: &str, tags: &[String], gathered: &mut Gathered<'_>) -> Self {
@@ -59,10 +73,17 @@ impl Tags {
             ["consulcatalog", "connect"] if boolean(value) == Some(false) => {}
             ["consulcatalog", "connect"] => return Err("Connect is not imported; ignored".to_owned()),
             ["http", "routers", name, option @ ..] => {
-                self.routers
-                    .entry((*name).to_owned())
-                    .or_default()
-                    .one(option, value)?;
+                let router = self.routers.entry((*name).to_owned()).or_default();
+                if let Err(why) = router.one(option, value) {
+                    return Err(if router.is_in_doubt(option) {
+                        router.doubtful = true;
+                        let reason = format!("`{}` cannot be read", option.join("."));
+                        router.unusable.get_or_insert(reason);
+                        format!("{why}; it may protect the router, whose requests are refused")
+                    } else {
+                        why
+                    });
+                }
             }
             ["http", "services", name, "loadbalancer", option @ ..] => {
                 let service = self.services.entry((*name).to_owned()).or_default();
@@ -84,6 +105,16 @@ impl Tags {
 }
 
 impl Router {
+    /// Whether an option that was not read may protect it: the order of routes does, and who can reach it. An unknown one
+    /// is a slip of the pen where it is nearly a known one; in Traefik either costs the instance.
+    fn is_in_doubt(&self, option: &[&str]) -> bool {
+        match option {
+            ["tls", ..] => !self.tls,
+            [name, ..] => OPTIONS.iter().any(|known| strsim::osa_distance(known, name) <= 2),
+            [] => false,
+        }
+    }
+
     fn one(&mut self, option: &[&str], value: &str) -> Result<(), String> {
         match option {
             ["rule"] => self.rule = Some(value.to_owned()),

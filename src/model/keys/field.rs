@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::values::MAX_ROUTES;
+use super::values::{MAX_IMPORTED_ROUTES, MAX_ROUTES};
 use crate::model::policy::Policy;
 use crate::model::route::RouteRule;
 
@@ -73,10 +73,14 @@ pub(super) struct Routes;
 
 impl Access<Policy> for Routes {
     fn read(&self, policy: &mut Policy, number: u32, text: &str) -> Result<Vec<String>, String> {
-        if policy.routes.len() >= MAX_ROUTES && !policy.routes.contains_key(&number) {
-            return Err(format!("more than {MAX_ROUTES} routes"));
+        let (count, is_new) = (policy.routes.len(), !policy.routes.contains_key(&number));
+        if count >= MAX_IMPORTED_ROUTES && is_new {
+            return Err(format!("more than {MAX_IMPORTED_ROUTES} routes"));
         }
         let (rule, warnings) = RouteRule::read(text)?;
+        if count >= MAX_ROUTES && is_new && rule.imported.is_none() {
+            return Err(format!("more than {MAX_ROUTES} routes"));
+        }
         policy.routes.insert(number, rule);
         Ok(warnings)
     }

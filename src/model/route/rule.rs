@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::criterion::Criterion;
-use super::extras::Extras;
+use super::extras::{Extras, Target};
+use super::instead::Respond;
 use super::matcher::Matcher;
 use super::retry::Retry;
 
@@ -66,6 +67,33 @@ impl RouteRule {
         Self {
             hosts: vec![host.to_owned()],
             ..Self::of(Matcher::Prefix("/".to_owned()))
+        }
+    }
+
+    /// Somebody may be refused by it: without it a wider route would let its requests pass.
+    #[must_use]
+    pub fn protects(&self) -> bool {
+        self.extras.is_guarded() || matches!(&self.extras.target, Target::Respond(with) if with.status >= 400)
+    }
+
+    /// The same requests, which Envoy answers with this status.
+    #[must_use]
+    pub fn refused(self, status: u16) -> Self {
+        let respond = Respond {
+            status,
+            body: String::new(),
+        };
+        Self {
+            hosts: self.hosts,
+            criteria: self.criteria,
+            expose: self.expose,
+            priority: self.priority,
+            imported: self.imported,
+            extras: Extras {
+                target: Target::Respond(respond),
+                ..Extras::default()
+            },
+            ..Self::of(self.matcher)
         }
     }
 }
