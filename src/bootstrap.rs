@@ -15,9 +15,11 @@ use prost::{Message as _, Name as _};
 
 mod address;
 mod bridge;
+mod providers;
 mod tls;
 
 pub use address::BridgeAddress;
+pub use providers::{Provider, ProviderMistake};
 pub use tls::{TlsMistake, TlsWish};
 
 use crate::config::Config;
@@ -83,6 +85,8 @@ pub struct Wish {
     pub services: Vec<StaticService>,
     /// Files on the Envoy's machine.
     pub tls: TlsWish,
+    /// For gRPC's own clients: files on their machine for TLS to services.
+    pub providers: Vec<Provider>,
 }
 
 /// Why there is no bootstrap.
@@ -126,6 +130,9 @@ pub enum BootstrapError {
     /// Files for TLS.
     #[error(transparent)]
     Tls(#[from] TlsMistake),
+    /// Files for TLS to services.
+    #[error(transparent)]
+    Provider(#[from] ProviderMistake),
     /// Printing.
     #[error(transparent)]
     Render(#[from] RenderError),
@@ -234,6 +241,9 @@ pub fn json(config: &Config, wish: &Wish) -> Result<serde_json::Value, Bootstrap
 }
 
 fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> {
+    if !wish.providers.is_empty() {
+        return Err(ProviderMistake::Envoy.into());
+    }
     let listeners: Vec<(&Arc<str>, &Listener)> = config
         .listeners
         .iter()

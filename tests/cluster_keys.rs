@@ -10,7 +10,8 @@ use serde_json::Value;
 use xds_bridge::model::declaration::{self, Spelling};
 use xds_bridge::model::{Clusters, Effective, Service};
 use xds_bridge::render;
-use xds_bridge::translate::cluster::cluster;
+use xds_bridge::translate::cluster::{cluster, proxyless};
+use xds_bridge::xds::Draft;
 
 /// The message of a service that declares these keys.
 fn message(keys: &[(&str, &str)]) -> Value {
@@ -24,6 +25,121 @@ fn message(keys: &[(&str, &str)]) -> Value {
     let effective = Effective::of(&service, &Clusters::DEFAULT);
     let draft = cluster(&"orders".into(), &effective.cluster);
     render::json("envoy.config.cluster.v3.Cluster", &draft.body).unwrap()
+}
+
+/// As gRPC's own clients get the cluster of a service whose servers speak TLS: beside its socket it is Envoy's.
+#[test]
+fn what_grpc_clients_get_of_a_service_by_tls() {
+    let mut seen = String::new();
+    for (tls, shows_certificate) in [
+        ("shop", true),
+        ("shop sni=api.shop.test", false),
+        ("system san=spiffe://shop/orders", false),
+    ] {
+        let keys = [("protocol", "grpcs"), ("tls", tls)];
+        let declared = declaration::parse("x", Spelling::Plain, keys, &mut Vec::new());
+        let service = Service {
+            policy: declared.policy,
+            ..Service::default()
+        };
+        let mut settings = Effective::of(&service, &Clusters::DEFAULT).cluster;
+        settings.shows_certificate = shows_certificate;
+        let json = |draft: Draft| render::json("envoy.config.cluster.v3.Cluster", &draft.body).unwrap();
+        let name = "orders".into();
+        let (mut envoy, mut grpc) = (
+            json(cluster(&name, &settings)),
+            json(proxyless::cluster(&name, &settings)),
+        );
+        let socket = grpc["transport_socket"].take();
+        envoy["transport_socket"].take();
+        assert_eq!(envoy, grpc);
+        assert_eq!(socket["name"], "envoy.transport_sockets.tls");
+        let _ = writeln!(seen, "{tls}\n{:#}", socket["typed_config"]);
+    }
+    expect![[r#"
+        shop
+        {
+          "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+          "common_tls_context": {
+            "tls_certificate_provider_instance": {
+              "instance_name": "shop"
+            },
+            "validation_context": {
+              "ca_certificate_provider_instance": {
+                "instance_name": "shop"
+              },
+              "match_subject_alt_names": [
+                {
+                  "exact": "orders"
+                }
+              ],
+              "match_typed_subject_alt_names": [
+                {
+                  "matcher": {
+                    "exact": "orders"
+                  },
+                  "san_type": "DNS"
+                }
+              ]
+            }
+          },
+          "sni": "orders"
+        }
+        shop sni=api.shop.test
+        {
+          "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+          "common_tls_context": {
+            "validation_context": {
+              "ca_certificate_provider_instance": {
+                "instance_name": "shop"
+              },
+              "match_subject_alt_names": [
+                {
+                  "exact": "api.shop.test"
+                },
+                {
+                  "exact": "*.shop.test"
+                }
+              ],
+              "match_typed_subject_alt_names": [
+                {
+                  "matcher": {
+                    "exact": "api.shop.test"
+                  },
+                  "san_type": "DNS"
+                }
+              ]
+            }
+          },
+          "sni": "api.shop.test"
+        }
+        system san=spiffe://shop/orders
+        {
+          "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+          "common_tls_context": {
+            "validation_context": {
+              "ca_certificate_provider_instance": {
+                "instance_name": "system"
+              },
+              "match_subject_alt_names": [
+                {
+                  "exact": "spiffe://shop/orders"
+                }
+              ],
+              "match_typed_subject_alt_names": [
+                {
+                  "matcher": {
+                    "exact": "spiffe://shop/orders"
+                  },
+                  "san_type": "URI"
+                }
+              ]
+            }
+          },
+          "sni": "orders"
+        }
+    "#]]
+    .assert_eq(&seen);
 }
 
 /// The fields that one key makes other than they are with this protocol only.

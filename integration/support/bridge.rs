@@ -133,8 +133,13 @@ impl Bridge {
 
     /// What `xds-bridge bootstrap --for grpc` prints.
     pub(crate) fn grpc_bootstrap(&self, node: &str) -> String {
+        self.grpc_bootstrap_with(node, &[])
+    }
+
+    /// The same with more flags.
+    pub(crate) fn grpc_bootstrap_with(&self, node: &str, flags: &[&str]) -> String {
         let file = self.file().display().to_string();
-        let args = [
+        let mut args = vec![
             "bootstrap",
             "--config",
             &file,
@@ -145,6 +150,7 @@ impl Bridge {
             "--zone",
             "a",
         ];
+        args.extend(flags);
         let output = run(&args, self.dir.path());
         assert!(output.status.success(), "xds-bridge {args:?}: {}", output.stderr);
         output.stdout

@@ -76,6 +76,11 @@ impl Caller {
         Self::start_by(&[], language, bootstrap, target, method)
     }
 
+    /// The same with xDS credentials: it connects by TLS where the cluster says so.
+    pub(crate) fn start_secure(language: Language, bootstrap: &str, target: &str, method: &str) -> Self {
+        Self::launch(&[], language, bootstrap, &[target, method, "xds"])
+    }
+
     /// The same; its command line begins with `before`: variables (`A=b`), then a program that starts the next.
     pub(crate) fn start_by(
         before: &[String],
@@ -84,6 +89,10 @@ impl Caller {
         target: &str,
         method: &str,
     ) -> Self {
+        Self::launch(before, language, bootstrap, &[target, method])
+    }
+
+    fn launch(before: &[String], language: Language, bootstrap: &str, rest: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("grpc.json");
         let mut bootstrap = bootstrap.to_owned();
@@ -99,7 +108,7 @@ impl Caller {
         args.extend_from_slice(before);
         args.push(binary.display().to_string());
         args.extend(script.map(|path| path.display().to_string()));
-        args.extend([target.to_owned(), method.to_owned()]);
+        args.extend(rest.iter().map(|arg| (*arg).to_owned()));
         let name = format!("grpc-client-{language:?}");
         let program = Program::start(&name, Path::new("env"), args, dir.path());
         Self { program, _dir: dir }

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::pki::Ca;
 
@@ -26,9 +27,8 @@ fn trusting(ca: &Ca) -> RootCertStore {
     roots
 }
 
-/// A server of HTTP/1.1 by TLS that answers with the name that it was asked for; it takes only clients of this CA, if there
-/// is one.
-pub(crate) async fn server(chain: &str, key: &str, clients: Option<&Ca>) -> (SocketAddr, JoinHandle<()>) {
+/// What servers show, and which clients they take.
+fn acceptor(chain: &str, key: &str, clients: Option<&Ca>, protocols: &[&[u8]]) -> TlsAcceptor {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = match clients {
         Some(ca) => WebPkiClientVerifier::builder_with_provider(trusting(ca).into(), provider.clone())
@@ -36,7 +36,7 @@ pub(crate) async fn server(chain: &str, key: &str, clients: Option<&Ca>) -> (Soc
             .expect("a verifier"),
         None => WebPkiClientVerifier::no_client_auth(),
     };
-    let config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_client_cert_verifier(verifier)
@@ -45,7 +45,39 @@ pub(crate) async fn server(chain: &str, key: &str, clients: Option<&Ca>) -> (Soc
             PrivateKeyDer::from_pem_file(key).expect("a key"),
         )
         .expect("a pair");
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// TLS in front of a gRPC server: it takes only clients of this CA, if there is one.
+pub(crate) async fn front(
+    server: SocketAddr,
+    [chain, key]: &[String; 2],
+    clients: Option<&Ca>,
+) -> (SocketAddr, AbortOnDropHandle<()>) {
+    let acceptor = acceptor(chain, key, clients, &[b"h2"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    let task = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                if let Ok(mut behind) = TcpStream::connect(server).await {
+                    let _ = tokio::io::copy_bidirectional(&mut stream, &mut behind).await;
+                }
+            });
+        }
+    });
+    (address, AbortOnDropHandle::new(task))
+}
+
+/// A server of HTTP/1.1 by TLS that answers with the name that it was asked for; it takes only clients of this CA, if there
+/// is one.
+pub(crate) async fn server(chain: &str, key: &str, clients: Option<&Ca>) -> (SocketAddr, JoinHandle<()>) {
+    let acceptor = acceptor(chain, key, clients, &[]);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("its address");
     let task = tokio::spawn(async move {

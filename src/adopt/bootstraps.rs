@@ -42,6 +42,7 @@ pub(super) fn bootstraps(adopted: &Adopted) -> Result<[Value; 3], AdoptError> {
             key: None,
             sni: None,
         },
+        providers: Vec::new(),
     };
     let bridge = bootstrap::json(&config, &wish)?;
     Ok([

@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use super::tls::Files;
-use super::{BootstrapError, BridgeAddress, TlsMistake, Wish, address};
-use crate::config::TlsFiles;
+use super::{BootstrapError, BridgeAddress, Provider, TlsMistake, Wish, address, providers};
+use crate::config::Config;
 
 /// What is printed.
 #[derive(Debug)]
@@ -30,13 +30,19 @@ const MTLS: &str = "Java's xDS client shows no certificate, so xds.tls.client_ca
 const RUST: &str = "Rust's tonic-xds takes server_uri without TLS only as http://HOST:PORT, which the others do not \
     take: change it in the file for a Rust program";
 
+const CREDENTIALS: &str = "a program speaks TLS to services only if it makes its channel with xDS credentials \
+    (docs/clients.md, \"TLS to services\"); with insecure ones it connects without, and its calls fail";
+
+const JAVA_PAIR: &str = "Java's client takes no CA without a certificate and a key beside it, though no server asks for \
+    them (its calls fail with \"UNKNOWN Channel Pipeline\"): for a Java program name any pair, --tls NAME=CA,CERT,KEY";
+
 /// The bootstrap as JSON.
 ///
 /// # Errors
 /// [`BootstrapError`]
-pub fn bootstrap(tls: Option<&TlsFiles>, wish: &Wish) -> Result<GrpcBootstrap, BootstrapError> {
+pub fn bootstrap(config: &Config, wish: &Wish) -> Result<GrpcBootstrap, BootstrapError> {
     address::check(&wish.bridges)?;
-    let files = Files::of(tls, &wish.tls)?;
+    let files = Files::of(config.xds.tls.as_ref(), &wish.tls)?;
     if wish.tls.sni.is_some() {
         return Err(TlsMistake::GrpcSni.into());
     }
@@ -51,7 +57,7 @@ pub fn bootstrap(tls: Option<&TlsFiles>, wish: &Wish) -> Result<GrpcBootstrap, B
             "server_features": ["xds_v3", "ignore_resource_deletion"],
         })
     };
-    let bootstrap = json!({
+    let mut bootstrap = json!({
         "xds_servers": wish.bridges.iter().map(server).collect::<Vec<_>>(),
         "node": {
             "id": wish.node_id,
@@ -59,11 +65,17 @@ pub fn bootstrap(tls: Option<&TlsFiles>, wish: &Wish) -> Result<GrpcBootstrap, B
             "locality": { "region": wish.region, "zone": wish.zone },
         },
     });
+    let providers = providers::all(&wish.providers, &config.clusters.secrets)?;
+    if !providers.is_empty() {
+        bootstrap["certificate_providers"] = Value::Object(providers);
+    }
     let notes = [
         (wish.bridges.len() > 1, SEVERAL),
         (files.is_none(), RUST),
         (files.is_some(), TLS),
         (files.is_some_and(|f| f.pair.is_some()), MTLS),
+        (!wish.providers.is_empty(), CREDENTIALS),
+        (!wish.providers.iter().all(Provider::has_pair), JAVA_PAIR),
     ];
     Ok(GrpcBootstrap {
         json: serde_json::to_string_pretty(&bootstrap)? + "\n",
@@ -100,10 +112,13 @@ fn credentials(files: Option<&Files<'_>>) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::bootstrap::{Step, TlsWish};
+    use crate::config::load_str;
 
-    fn made(bridges: &[&str]) -> (Value, Vec<&'static str>) {
+    fn made(bridges: &[&str], tls: &[&str]) -> (Value, Vec<&'static str>) {
         let wish = Wish {
             step: Step::Listeners,
             node_id: "web-1".into(),
@@ -114,15 +129,18 @@ mod tests {
             bridges: bridges.iter().map(|b| b.parse().unwrap()).collect(),
             services: Vec::new(),
             tls: TlsWish::default(),
+            providers: tls.iter().map(|t| t.parse().unwrap()).collect(),
         };
-        let made = bootstrap(None, &wish).unwrap();
+        let text = "[sources.a]\nkind = \"file\"\npath = \".\"\n[tls.shop]\nca = \"shop.pem\"\n";
+        let config = load_str(Path::new("bridge.toml"), text, None).unwrap();
+        let made = bootstrap(&config, &wish).unwrap();
         assert!(made.json.ends_with("}\n"));
         (serde_json::from_str(&made.json).unwrap(), made.notes)
     }
 
     #[test]
     fn it_names_the_bridge_and_the_client() {
-        let (read, notes) = made(&["127.0.0.1:18000"]);
+        let (read, notes) = made(&["127.0.0.1:18000"], &[]);
         let server = &read["xds_servers"][0];
         assert_eq!(server["server_uri"], "127.0.0.1:18000");
         assert_eq!(server["channel_creds"][0]["type"], "insecure");
@@ -134,17 +152,29 @@ mod tests {
         assert_eq!(read["node"]["cluster"], "web");
         assert_eq!(read["node"]["locality"], json!({ "region": "eu1", "zone": "a" }));
         assert_eq!(notes, [RUST]);
+        assert_eq!(read.get("certificate_providers"), None);
+    }
+
+    #[test]
+    fn files_for_tls_to_services_are_named_and_what_they_ask_of_programs() {
+        let one = ["127.0.0.1:18000"];
+        let (read, notes) = made(&one, &["shop=ca.pem"]);
+        let provider = &read["certificate_providers"]["shop"];
+        assert_eq!(provider["config"]["ca_certificate_file"], "ca.pem");
+        assert_eq!(notes, [RUST, CREDENTIALS, JAVA_PAIR]);
+        let (_, notes) = made(&one, &["shop=ca.pem,c.pem,k.pem"]);
+        assert_eq!(notes, [RUST, CREDENTIALS]);
     }
 
     #[test]
     fn a_name_is_resolved_and_several_bridges_get_a_warning() {
-        let (read, notes) = made(&["bridge.internal:18000"]);
+        let (read, notes) = made(&["bridge.internal:18000"], &[]);
         assert_eq!(
             read["xds_servers"][0]["server_uri"],
             "dns:///bridge.internal:18000"
         );
         assert_eq!(notes, [RUST]);
-        let (read, notes) = made(&["127.0.0.1:18000", "127.0.0.2:18000"]);
+        let (read, notes) = made(&["127.0.0.1:18000", "127.0.0.2:18000"], &[]);
         assert_eq!(read["xds_servers"][1]["server_uri"], "127.0.0.2:18000");
         assert_eq!(notes, [SEVERAL, RUST]);
     }

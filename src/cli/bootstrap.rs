@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Failure;
 use super::output::print as print_text;
-use crate::bootstrap::{self, BridgeAddress, For, StaticService, Step, TlsWish, Wish};
+use crate::bootstrap::{self, BridgeAddress, For, Provider, StaticService, Step, TlsWish, Wish};
 use crate::config::Config;
 
 pub(super) const EXAMPLES: &str = "\
@@ -17,6 +17,10 @@ Examples:
 
 gRPC clients dial a service of protocol grpc or http2 by its registered name, xds:///orders. --step, --service, --admin
 and --sni mean nothing to them.
+
+Services whose servers speak TLS: --tls names, for a [tls.NAME] that they name, the CA's file on the client's machine, and
+the certificate and key that it shows. Java wants all three files.
+  xds-bridge bootstrap --for grpc --tls shop=tls/shop-ca.pem,tls/web.pem,tls/web-key.pem > grpc.json
 
 Several bridges: Envoy leaves one that is gone within 10 s, whether each is named (an IP address or a DNS name) or one
 name has all addresses. A running gRPC client is helped by one name with several addresses only.
@@ -68,6 +72,9 @@ pub(super) struct BootstrapArgs {
     /// For Envoy: the DNS name in the bridge's certificate [default: it carries the host of --bridge]
     #[arg(long, value_name = "NAME")]
     sni: Option<String>,
+    /// For gRPC clients: their files for services that name this [tls.NAME], may be repeated
+    #[arg(long = "tls", value_name = "NAME=CA[,CERT,KEY]")]
+    providers: Vec<Provider>,
 }
 
 pub(super) fn print(config: &Config, args: BootstrapArgs) -> Result<(), Failure> {
@@ -94,6 +101,7 @@ pub(super) fn print(config: &Config, args: BootstrapArgs) -> Result<(), Failure>
             key: args.key,
             sni: args.sni,
         },
+        providers: args.providers,
     };
     match args.whose {
         For::Envoy => print_text(&bootstrap::yaml(config, &wish)?),
@@ -102,7 +110,7 @@ pub(super) fn print(config: &Config, args: BootstrapArgs) -> Result<(), Failure>
                 .into(),
         ),
         For::Grpc => {
-            let made = bootstrap::grpc::bootstrap(config.xds.tls.as_ref(), &wish)?;
+            let made = bootstrap::grpc::bootstrap(config, &wish)?;
             for note in made.notes {
                 eprintln!("xds-bridge: note: {note}");
             }

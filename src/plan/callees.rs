@@ -4,10 +4,13 @@
 //! that all of its instances are to be called. tonic-xds knows no priorities either. What each is sent instead was
 //! measured with all five: docs/clients.md, and [`crate::translate::grpc`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::step::{Callees, Planned};
-use crate::model::{Effective, Expose, Health, LocalityRule, OnAllUnhealthy, Protocol, Service};
+use crate::model::{
+    ClusterSettings, Effective, Expose, Health, LocalityRule, OnAllUnhealthy, Protocol, Service,
+};
 use crate::xds::Client;
 
 /// Whom gRPC's own clients are to call.
@@ -39,14 +42,27 @@ pub fn callees(service: &Service, on_all_unhealthy: OnAllUnhealthy) -> Callees {
     Callees::Nobody(why)
 }
 
-/// Whether gRPC clients may dial a service by its name: it speaks HTTP/2, does not declare `expose = none`, and needs no
-/// PROXY protocol, which they neither speak nor accept in a cluster.
+/// Whether gRPC clients may dial a service by its name: it speaks HTTP/2, does not declare `expose = none`, needs no
+/// PROXY protocol, which they neither speak nor accept in a cluster, and names a CA of the operator if its servers speak
+/// TLS. `secrets`: names of `[tls.NAME]` with a CA.
 #[must_use]
-pub fn has_api_listener(effective: &Effective) -> bool {
+pub fn has_api_listener(effective: &Effective, secrets: &BTreeMap<Arc<str>, bool>) -> bool {
+    let keys = &effective.cluster.declared;
+    let ca = keys.tls.as_ref().and_then(|tls| tls.name.as_ref());
     matches!(effective.cluster.protocol, Protocol::Grpc | Protocol::Http2)
         && effective.expose != Expose::Nothing
-        && effective.cluster.declared.proxy_protocol.is_none()
-        && effective.cluster.declared.tls.is_none()
+        && keys.proxy_protocol.is_none()
+        && ca.is_none_or(|name| secrets.contains_key(name))
+}
+
+/// The cluster of a service whose servers speak TLS, as gRPC's own clients get it: certificates of Envoy's cluster come
+/// by SDS, which each of them refuses.
+pub(super) fn clusters(name: &Arc<str>, settings: &ClusterSettings) -> Vec<Planned> {
+    if settings.declared.tls.is_none() {
+        return Vec::new();
+    }
+    let of = |client| Planned::ClusterFor(client, name.clone(), settings.clone());
+    Client::GRPC.map(of).into()
 }
 
 /// What some of gRPC's own clients get of a service in place of what Envoy gets.
@@ -83,9 +99,11 @@ pub fn variants(
 }
 
 /// What stops clients that drop calls from calling a service which is there, and no longer for gRPC clients.
-pub(super) fn stopped(service: &Arc<Service>) -> Planned {
+pub(super) fn stopped(service: &Arc<Service>, settings: &ClusterSettings) -> Vec<Planned> {
     let why = format!("{} is not for gRPC clients", service.name);
-    nobody(service, why)
+    let mut planned = clusters(&service.name, settings);
+    planned.push(nobody(service, why));
+    planned
 }
 
 fn nobody(service: &Arc<Service>, why: String) -> Planned {
@@ -117,7 +135,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::model::cluster::ProxyProtocol;
+    use crate::model::cluster::{ProxyProtocol, Tls};
     use crate::model::{Clusters, Facts, Instance, Policy};
 
     /// One instance for each letter: healthy, draining, unhealthy, off.
@@ -206,18 +224,45 @@ mod tests {
         for (protocol, expose, wanted) in cases {
             let service = speaking(protocol, expose);
             let effective = Effective::of(&service, &Clusters::DEFAULT);
-            assert_eq!(has_api_listener(&effective), wanted, "{:?}", service.policy);
+            let secrets = &Clusters::DEFAULT.secrets;
+            assert_eq!(
+                has_api_listener(&effective, secrets),
+                wanted,
+                "{:?}",
+                service.policy
+            );
         }
-        // Certificates come to Envoys by SDS, which gRPC's own clients do not know.
-        for protocol in [Protocol::Grpcs, Protocol::Https2] {
-            let service = speaking(Some(protocol), None);
-            assert!(!has_api_listener(&Effective::of(&service, &Clusters::DEFAULT)));
-        }
-        let mut service = speaking(Some(Protocol::Grpc), None);
-        service.policy.cluster.tls = Some(Arc::default());
-        assert!(!has_api_listener(&Effective::of(&service, &Clusters::DEFAULT)));
         let mut service = speaking(Some(Protocol::Http2), None);
         service.policy.cluster.proxy_protocol = Some(ProxyProtocol::V2);
-        assert!(!has_api_listener(&Effective::of(&service, &Clusters::DEFAULT)));
+        let effective = Effective::of(&service, &Clusters::DEFAULT);
+        assert!(!has_api_listener(&effective, &Clusters::DEFAULT.secrets));
+    }
+
+    #[test]
+    fn a_service_by_tls_has_one_if_the_operator_has_its_ca() {
+        let secrets = BTreeMap::from([("shop".into(), false)]);
+        let judged = |protocol, name: Option<&str>| {
+            let mut service = speaking(Some(protocol), None);
+            service.policy.cluster.tls = name.map(|name| Arc::new(Tls::parse(name).unwrap()));
+            let effective = Effective::of(&service, &Clusters::DEFAULT);
+            let own = clusters(&service.name, &effective.cluster).len();
+            (has_api_listener(&effective, &secrets), own)
+        };
+        for protocol in [Protocol::Grpc, Protocol::Grpcs, Protocol::Https2] {
+            assert_eq!(judged(protocol, Some("shop")), (true, 3), "{protocol:?}");
+            assert_eq!(judged(protocol, Some("system")), (true, 3), "{protocol:?}");
+            assert!(!judged(protocol, Some("nowhere")).0, "{protocol:?}");
+        }
+        assert_eq!(judged(Protocol::Grpcs, None), (true, 3), "it trusts the system");
+        assert_eq!(
+            judged(Protocol::Grpc, None),
+            (true, 0),
+            "Envoy's cluster is theirs"
+        );
+        assert!(!judged(Protocol::Https, Some("shop")).0, "it speaks HTTP/1");
+        let mut service = speaking(Some(Protocol::Grpc), None);
+        service.policy.cluster.tls = Some(Arc::new(Tls::unreadable()));
+        let effective = Effective::of(&service, &Clusters::DEFAULT);
+        assert!(!has_api_listener(&effective, &secrets));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::callees::{has_api_listener, stopped, variants};
+use super::callees::{clusters, has_api_listener, stopped, variants};
 use super::claims::Relation;
 use super::conflicts::disagreement;
 use super::detours::Detours;
@@ -105,7 +105,7 @@ fn resources(
     api_listener: &mut ApiListener,
 ) -> (Vec<Planned>, Option<Issue>) {
     let name = &service.name;
-    let wanted = has_api_listener(effective);
+    let wanted = has_api_listener(effective, &network.clusters.secrets);
     let taken = wanted && network.has_listener(name);
     *api_listener = match *api_listener {
         _ if wanted && !taken => ApiListener::Yes,
@@ -127,9 +127,10 @@ fn resources(
         ApiListener::Never => {}
         ApiListener::Yes => {
             planned.push(Planned::ApiListener(name.clone()));
+            planned.extend(clusters(name, &effective.cluster));
             planned.extend(variants(service, on_all_unhealthy, effective.locality));
         }
-        ApiListener::NoLonger => planned.push(stopped(service)),
+        ApiListener::NoLonger => planned.extend(stopped(service, &effective.cluster)),
     }
     let issue = taken.then(|| {
         let reason = format!(

@@ -58,6 +58,8 @@ pub enum Callees {
 pub enum Planned {
     /// Its cluster.
     Cluster(Arc<str>, ClusterSettings),
+    /// Its cluster as these clients of gRPC get it instead.
+    ClusterFor(Client, Arc<str>, ClusterSettings),
     /// The cluster of what no registry knows, with its addresses.
     External(Arc<str>, ClusterSettings, Arc<External>),
     /// Its instances.
@@ -85,6 +87,7 @@ impl Planned {
     pub fn key(&self) -> Key {
         let (kind, client, name) = match self {
             Self::Cluster(name, _) | Self::External(name, ..) => (Kind::Cluster, Client::Envoy, name),
+            Self::ClusterFor(client, name, _) => (Kind::Cluster, *client, name),
             Self::Endpoints { service, .. } => (Kind::Endpoints, Client::Envoy, &service.name),
             Self::EndpointsFor(client, service, ..) => (Kind::Endpoints, *client, &service.name),
             Self::ApiListener(name) => (Kind::Listener, Client::Envoy, name),
@@ -114,7 +117,9 @@ enum Inputs {
 impl Inputs {
     fn of(planned: &Planned) -> Option<Self> {
         Some(match planned {
-            Planned::Cluster(_, settings) => Self::Cluster(settings.clone()),
+            Planned::Cluster(_, settings) | Planned::ClusterFor(_, _, settings) => {
+                Self::Cluster(settings.clone())
+            }
             Planned::ApiListener(_) => Self::Name,
             Planned::Stopped(_, _, why) => Self::Reason(why.clone()),
             Planned::External(..) | Planned::Endpoints { .. } | Planned::EndpointsFor(..) => return None,

@@ -71,8 +71,8 @@ pub fn gone(client: Client, kind: Kind, name: &str) -> Option<Vec<u8>> {
 pub fn missing(kind: Kind, name: &str) -> String {
     match kind {
         Kind::Listener => format!(
-            "xds-bridge: no service `{name}` for gRPC clients: it is not registered, or not with protocol grpc or http2 \
-             without TLS, or with expose = none"
+            "xds-bridge: no service `{name}` for gRPC clients: it is not registered, or not with protocol grpc, grpcs, \
+             http2 or https2, or with expose = none, proxy-protocol or a CA that bridge.toml does not have"
         ),
         Kind::Cluster | Kind::Endpoints => format!("xds-bridge: no service `{name}` is registered"),
         Kind::Route => format!("xds-bridge: no listener or exposure `{name}` in bridge.toml"),

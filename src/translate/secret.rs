@@ -102,22 +102,9 @@ const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// What connections to the servers of a service begin with. What is unknown by its name is never sent: requests
 /// fail, and go to nobody without a check.
 pub(super) fn upstream(service: &str, tls: &Tls, settings: &ClusterSettings) -> UpstreamTlsContext {
-    let sni = tls.sni.as_deref().unwrap_or(service);
-    let san = tls.san.as_deref().unwrap_or(sni);
-    let kind = if san.contains("://") {
-        SanType::Uri
-    } else {
-        SanType::Dns
-    };
+    let (sni, san) = names_of(service, tls);
     let wanted = CertificateValidationContext {
-        match_typed_subject_alt_names: vec![SubjectAltNameMatcher {
-            san_type: kind as i32,
-            matcher: Some(StringMatcher {
-                match_pattern: Some(MatchPattern::Exact(san.to_owned())),
-                ..StringMatcher::default()
-            }),
-            ..SubjectAltNameMatcher::default()
-        }],
+        match_typed_subject_alt_names: vec![typed(san)],
         ..CertificateValidationContext::default()
     };
     let validation = match &tls.name {
@@ -156,6 +143,35 @@ pub(super) fn upstream(service: &str, tls: &Tls, settings: &ClusterSettings) -> 
         }),
         sni: sni.to_owned(),
         ..UpstreamTlsContext::default()
+    }
+}
+
+/// The host that clients ask for, and the name that the certificate must have.
+pub(super) fn names_of<'a>(service: &'a str, tls: &'a Tls) -> (&'a str, &'a str) {
+    let sni = tls.sni.as_deref().unwrap_or(service);
+    (sni, tls.san.as_deref().unwrap_or(sni))
+}
+
+/// This name in a certificate, as what it is.
+pub(super) fn typed(san: &str) -> SubjectAltNameMatcher {
+    let kind = if is_uri(san) { SanType::Uri } else { SanType::Dns };
+    SubjectAltNameMatcher {
+        san_type: kind as i32,
+        matcher: Some(exact(san.to_owned())),
+        ..SubjectAltNameMatcher::default()
+    }
+}
+
+/// Else it is a host.
+pub(super) fn is_uri(san: &str) -> bool {
+    san.contains("://")
+}
+
+/// Nothing but this.
+pub(super) fn exact(text: String) -> StringMatcher {
+    StringMatcher {
+        match_pattern: Some(MatchPattern::Exact(text)),
+        ..StringMatcher::default()
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::api_listener::{api_listener, stopped};
-use super::cluster::cluster;
+use super::cluster;
 use super::endpoints::endpoints;
 use super::listener::{Front, http3, listener, reach};
 use super::near::near;
@@ -241,7 +241,10 @@ impl Translator {
     fn put(&mut self, planned: &Planned) -> Update {
         let for_one = |client: &Client, draft: Draft| Update::PutFor(*client, draft);
         match planned {
-            Planned::Cluster(name, settings) => Update::Put(cluster(name, settings)),
+            Planned::Cluster(name, settings) => Update::Put(cluster::cluster(name, settings)),
+            Planned::ClusterFor(client, name, settings) => {
+                for_one(client, cluster::proxyless::cluster(name, settings))
+            }
             Planned::External(name, settings, external) => {
                 Update::Put(super::external::cluster(name, settings, external))
             }

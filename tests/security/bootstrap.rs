@@ -60,6 +60,24 @@ fn flags_fit_the_configuration() {
 }
 
 #[test]
+fn files_for_services_by_tls_fit_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = "[tls.shop]\nca = \"a.pem\"\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n";
+    let ask = |flags| bootstrap(folder.path(), shop, flags);
+    let printed = ask("--for grpc --tls shop=ca.pem,c.pem,k.pem").unwrap();
+    assert!(printed.contains("certificate_providers"), "{printed}");
+    for (flags, words) in [
+        ("--for grpc --tls shop=ca.pem", "--tls shop=CA,CERT,KEY"),
+        ("--for grpc --tls shops=ca.pem", "no [tls.shops]"),
+        ("--for grpc --tls shop", "must be NAME=CA"),
+        ("--tls shop=ca.pem,c.pem,k.pem", "--tls is for --for grpc"),
+    ] {
+        let error = ask(flags).unwrap_err();
+        assert!(error.contains(words), "{flags}: {error}");
+    }
+}
+
+#[test]
 fn check_opens_the_files() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bridge.toml");

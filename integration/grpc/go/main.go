@@ -1,6 +1,7 @@
 // Grpc-go dials TARGET (xds:///orders) and calls METHOD (/shop.Orders/Get) again and again on one
 // channel: a line for each call, `ok NAME` of the instance that answered or `failed CODE WORDS`.
-// Ends when it is killed. The bootstrap's file is named by GRPC_XDS_BOOTSTRAP.
+// Ends when it is killed. The bootstrap's file is named by GRPC_XDS_BOOTSTRAP. With the word xds at the end, it connects
+// as the cluster says (TLS), else always without TLS.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/credentials/xds"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -25,11 +27,20 @@ const (
 )
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: grpc-go TARGET METHOD")
+	if len(os.Args) < 3 {
+		fmt.Fprintln(os.Stderr, "usage: grpc-go TARGET METHOD [xds]")
 		os.Exit(2)
 	}
-	channel, err := grpc.NewClient(os.Args[1], grpc.WithTransportCredentials(insecure.NewCredentials()))
+	credentials := insecure.NewCredentials()
+	var err error
+	if len(os.Args) > 3 {
+		credentials, err = xds.NewClientCredentials(xds.ClientOptions{FallbackCreds: credentials})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	channel, err := grpc.NewClient(os.Args[1], grpc.WithTransportCredentials(credentials))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -1,6 +1,7 @@
 // Dials TARGET (xds:///orders) and calls METHOD (/shop.Orders/Get) again and again: a line for
 // each call, `ok NAME` of the instance that answered or `failed CODE WORDS`. Ends when it is
-// killed. The bootstrap's file is named by GRPC_XDS_BOOTSTRAP.
+// killed. The bootstrap's file is named by GRPC_XDS_BOOTSTRAP. With the word xds at the end, it
+// connects as the cluster says (TLS), else always without TLS.
 'use strict';
 
 const grpc = require('@grpc/grpc-js');
@@ -10,8 +11,9 @@ const PACE = 20; // milliseconds between two calls
 const DEADLINE = 20000; // no answer in so long is a failure
 
 xds.register();
-const [target, method] = process.argv.slice(2);
-const client = new grpc.Client(target, grpc.credentials.createInsecure());
+const [target, method, credentials] = process.argv.slice(2);
+const insecure = grpc.credentials.createInsecure();
+const client = new grpc.Client(target, credentials === 'xds' ? new xds.XdsChannelCredentials(insecure) : insecure);
 
 // The text of a google.protobuf.StringValue (field 1) that is shorter than 128 bytes.
 const name = (message) => message.subarray(2).toString();

@@ -1,11 +1,13 @@
 """Dials TARGET (xds:///orders) and calls METHOD (/shop.Orders/Get) again and again: a line for
 each call, `ok NAME` of the instance that answered or `failed CODE WORDS`. Ends when it is
-killed. The bootstrap's file is named by GRPC_XDS_BOOTSTRAP."""
+killed. The bootstrap's file is named by GRPC_XDS_BOOTSTRAP. With the word xds at the end, it
+connects as the cluster says (TLS), else always without TLS."""
 
 import sys
 import time
 
 import grpc
+import grpc.experimental
 
 PACE = 0.02  # seconds between two calls
 DEADLINE = 20  # no answer in so long is a failure
@@ -16,8 +18,15 @@ def name(message: bytes) -> str:
     return message[2:].decode()
 
 
-def main(target: str, method: str) -> None:
-    with grpc.insecure_channel(target) as channel:
+def connect(target: str, credentials: str) -> grpc.Channel:
+    if credentials == "xds":
+        fallback = grpc.experimental.insecure_channel_credentials()
+        return grpc.secure_channel(target, grpc.xds_channel_credentials(fallback))
+    return grpc.insecure_channel(target)
+
+
+def main(target: str, method: str, credentials: str = "") -> None:
+    with connect(target, credentials) as channel:
         call = channel.unary_unary(method, request_serializer=bytes, response_deserializer=name)
         while True:
             try:

@@ -84,6 +84,38 @@ fn a_listener_for_grpc_clients_comes_and_goes_with_the_protocol() {
 }
 
 #[test]
+fn a_cluster_for_grpc_clients_comes_and_goes_with_tls() {
+    let mut catalog = Catalog::new([("s".into(), None)]);
+    let mut builder = Builder::new(network());
+    let mut step = |port, protocol| {
+        let touched = catalog.apply(event_of("a", Some(port), Some(protocol)), Duration::ZERO);
+        kinds(&builder.build(&catalog, &touched.services, Duration::ZERO))
+    };
+    assert_eq!(step(1, Protocol::Grpc).len(), 4);
+    let own = ["GrpcDrops", "Tonic", "Grpc"].map(|client| format!("+cds a for {client}"));
+    assert_eq!(
+        step(1, Protocol::Grpcs),
+        [&["+cds a".into(), "+eds a".into()], &own[..]].concat()
+    );
+    assert_eq!(step(2, Protocol::Grpcs), ["+eds a"], "it is sent once");
+    assert_eq!(
+        step(2, Protocol::Grpc),
+        [
+            "+cds a",
+            "+eds a",
+            "-cds a for Grpc",
+            "-cds a for Tonic",
+            "-cds a for GrpcDrops"
+        ]
+    );
+    let updates = step(2, Protocol::Https);
+    assert!(
+        !updates.iter().any(|update| update.starts_with("+lds")),
+        "they speak no HTTP/1: {updates:?}"
+    );
+}
+
+#[test]
 fn what_differs_for_grpc_clients_comes_and_goes_with_the_reason() {
     let mut catalog = Catalog::new([("s".into(), None)]);
     let mut builder = Builder::new(network());

@@ -31,6 +31,12 @@ impl Tls {
         }
     }
 
+    /// By which name a client of gRPC finds the files in its bootstrap.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        self.name.as_deref().unwrap_or(SYSTEM)
+    }
+
     /// Reads `shop`, `shop sni=orders.example.com`, `system sni=api.example.com san=…`.
     ///
     /// # Errors
@@ -80,7 +86,7 @@ impl Tls {
 /// As it is declared.
 impl fmt::Display for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = Shown::head(self.name.as_deref().unwrap_or(SYSTEM))
+        let text = Shown::head(self.provider())
             .word("sni", self.sni.as_ref(), Clone::clone)
             .word("san", self.san.as_ref(), Clone::clone);
         f.write_str(&text.text())

@@ -96,7 +96,7 @@ fn proxy_protocol(version: ProxyProtocol, inner: TransportSocket) -> TransportSo
     socket("upstream_proxy_protocol", &config)
 }
 
-fn socket<M: Message + Name>(name: &str, config: &M) -> TransportSocket {
+pub(super) fn socket<M: Message + Name>(name: &str, config: &M) -> TransportSocket {
     TransportSocket {
         name: format!("envoy.transport_sockets.{name}"),
         config_type: Some(transport_socket::ConfigType::TypedConfig(pack(config))),

@@ -3,6 +3,7 @@
 mod balancing;
 mod connection;
 mod health;
+pub mod proxyless;
 
 #[cfg(test)]
 #[path = "cluster_tests.rs"]

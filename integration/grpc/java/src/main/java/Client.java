@@ -1,11 +1,13 @@
 import io.grpc.CallOptions;
 import io.grpc.Channel;
+import io.grpc.ChannelCredentials;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.MethodDescriptor;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.stub.ClientCalls;
+import io.grpc.xds.XdsChannelCredentials;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
@@ -16,18 +18,21 @@ import java.util.concurrent.TimeUnit;
 /**
  * Dials TARGET (xds:///orders) and calls METHOD (/shop.Orders/Get) again and again on one channel: a
  * line for each call, `ok NAME` of the instance that answered or `failed CODE WORDS`. Ends when it is
- * killed. The bootstrap's file is named by GRPC_XDS_BOOTSTRAP.
+ * killed. The bootstrap's file is named by GRPC_XDS_BOOTSTRAP. With the word xds at the end, it connects as the cluster
+ * says (TLS), else always without TLS.
  */
 final class Client {
   private static final long PACE = 20; // milliseconds between two calls
   private static final long DEADLINE = 20; // seconds: no response within this time is a failure
 
   public static void main(String[] args) throws InterruptedException {
-    if (args.length != 2) {
-      System.err.println("usage: grpc-java TARGET METHOD");
+    if (args.length < 2) {
+      System.err.println("usage: grpc-java TARGET METHOD [xds]");
       System.exit(2);
     }
-    Channel channel = Grpc.newChannelBuilder(args[0], InsecureChannelCredentials.create()).build();
+    ChannelCredentials insecure = InsecureChannelCredentials.create();
+    ChannelCredentials credentials = args.length > 2 ? XdsChannelCredentials.create(insecure) : insecure;
+    Channel channel = Grpc.newChannelBuilder(args[0], credentials).build();
     MethodDescriptor<String, String> method =
         MethodDescriptor.<String, String>newBuilder()
             .setType(MethodDescriptor.MethodType.UNARY)
