@@ -68,6 +68,8 @@ pub struct Fanout {
     watching: AtomicBool,
     /// Sent when what is watched may have changed.
     acked: watch::Sender<()>,
+    /// Changes with each generation.
+    published: watch::Sender<u64>,
     fleets: fleets::Fleets,
 }
 
@@ -130,6 +132,7 @@ impl Fanout {
             has_refusals: AtomicBool::new(false),
             watching: AtomicBool::new(false),
             acked: watch::Sender::new(()),
+            published: watch::Sender::new(0),
             fleets: fleets::Fleets::default(),
         }
     }
@@ -183,6 +186,7 @@ impl Fanout {
                 subscriber.put(since, |_| {});
             }
         }
+        self.published.send_modify(|n| *n = n.wrapping_add(1));
         shared.notify(&changed, since);
         drop(guard);
         drop((old, current));
@@ -194,6 +198,12 @@ impl Fanout {
     #[must_use]
     pub fn current(&self) -> Option<Arc<Generation>> {
         self.current.load_full()
+    }
+
+    /// Changes with each generation, before a stream is woken for it.
+    #[must_use]
+    pub fn published(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
     }
 
     /// Registers a stream; [`Self::unregister`] has to follow.

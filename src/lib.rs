@@ -8,6 +8,8 @@
 //! 5. each stream (the pure engine, [`xds`]) compares what its client holds, and decides what to send;
 //! 6. the gRPC shell ([`grpc`]) passes on bytes that were encoded once for all streams.
 //!
+//! What clients report of their requests comes back by the same port: read in [`loads`], kept in [`intake`].
+//!
 //! Invariants
 //! - No queue of messages to slow clients: the newest generation wins, and what a stream
 //!   has not looked at yet is a set of names.
@@ -15,7 +17,7 @@
 //!   until each source has delivered once.
 //! - A client is bounded before it is believed: who it may be and how much it may ask for is
 //!   judged in [`grpc`], and the engine handles only what was let through.
-//! - `model`, `catalog`, `plan`, `translate` and `xds` do no I/O, read no clock and hold no lock.
+//! - `model`, `catalog`, `plan`, `translate`, `xds` and `loads` do no I/O, read no clock and hold no lock.
 //! - Imports go one way; `tests/architecture.rs` has the table and enforces it.
 
 pub mod admin;
@@ -34,6 +36,8 @@ pub mod floods;
 pub mod grpc;
 pub mod hub;
 pub mod import;
+pub mod intake;
+pub mod loads;
 pub mod metrics;
 pub mod model;
 pub mod overlay;

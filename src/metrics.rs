@@ -84,6 +84,12 @@ pub struct Metrics {
     pub streams: Family<ByVariant, Gauge>,
     /// Streams that were refused, or ended by us with an error.
     pub streams_refused: Family<ByReason, Counter>,
+    /// Open streams of load reports.
+    pub load_streams: Gauge,
+    /// Load reports taken in.
+    pub load_reports: Counter,
+    /// Streams of load reports that were refused, or ended by us with an error.
+    pub load_streams_refused: Family<ByReason, Counter>,
     /// Times that a bound of the port was met.
     pub limits_reached: Family<ByLimit, Counter>,
     /// Open connections of the discovery port.
@@ -144,6 +150,9 @@ impl Default for Metrics {
             resources: Family::default(),
             streams: Family::default(),
             streams_refused: Family::default(),
+            load_streams: Gauge::default(),
+            load_reports: Counter::default(),
+            load_streams_refused: Family::default(),
             limits_reached: Family::default(),
             connections: Gauge::default(),
             tls_handshake_failures: Counter::default(),
@@ -248,6 +257,12 @@ impl Default for Metrics {
             "Discovery streams refused",
             m.streams_refused.clone(),
         );
+        let text = "Open streams of load reports";
+        r.register("load_streams", text, m.load_streams.clone());
+        let text = "Load reports of clients that were taken in";
+        r.register("load_reports", text, m.load_reports.clone());
+        let text = "Streams of load reports refused";
+        r.register("load_streams_refused", text, m.load_streams_refused.clone());
         r.register(
             "limits_reached",
             "Times that a bound of the discovery port was met by delay or by closing a connection",
@@ -276,6 +291,9 @@ impl Default for Metrics {
         // Each series is there from the start: an alert needs the step from 0 to 1.
         for reason in Reason::ALL {
             drop(m.streams_refused.get_or_create(&reason.label()));
+        }
+        for reason in Reason::OF_REPORTS {
+            drop(m.load_streams_refused.get_or_create(&reason.label()));
         }
         for limit in Limit::ALL {
             drop(m.limits_reached.get_or_create(&limit.label()));
@@ -346,6 +364,11 @@ impl Metrics {
     /// A stream is refused, or ended by us with an error.
     pub fn refused(&self, reason: Reason) {
         self.streams_refused.get_or_create(&reason.label()).inc();
+    }
+
+    /// A stream of load reports is refused, or ended by us with an error.
+    pub fn report_refused(&self, reason: Reason) {
+        self.load_streams_refused.get_or_create(&reason.label()).inc();
     }
 
     /// A bound of the port was met.

@@ -69,6 +69,7 @@ async fn port(hosts: &[&str]) -> Port {
             began: clock::now(),
         },
         fanout,
+        loads: Arc::default(),
         metrics: port.metrics.clone(),
         overview,
         orders,

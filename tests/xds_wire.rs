@@ -55,6 +55,7 @@ async fn aged(max_stream_age: Duration) -> Server {
     tokio::spawn(xds_bridge::grpc::serve(
         listener,
         fanout.clone(),
+        Arc::default(),
         metrics,
         options,
         stop.clone(),

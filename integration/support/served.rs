@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use xds_bridge::fanout::Fanout;
+use xds_bridge::intake::Loads;
 use xds_bridge::metrics::Metrics;
 use xds_bridge::model::{Clusters, Effective, Service};
 use xds_bridge::translate::{cluster::message, endpoints::endpoints};
@@ -24,6 +25,7 @@ pub(crate) struct Served {
     address: SocketAddr,
     fanout: Arc<Fanout>,
     metrics: Arc<Metrics>,
+    loads: Arc<Loads>,
     dir: TempDir,
     _stop: DropGuard,
 }
@@ -50,10 +52,12 @@ impl Served {
         let address = listener.local_addr().expect("its address");
         let (fanout, metrics) = (Arc::new(Fanout::new(100, false)), Arc::new(Metrics::default()));
         fanout.publish(updates, clock::now());
+        let loads = Arc::new(Loads::default());
         let stop = CancellationToken::new();
         let serving = grpc::serve(
             listener,
             fanout.clone(),
+            loads.clone(),
             metrics.clone(),
             grpc::Options::default(),
             stop.clone(),
@@ -63,6 +67,7 @@ impl Served {
             address,
             fanout,
             metrics,
+            loads,
             dir: tempfile::tempdir().expect("a folder"),
             _stop: stop.drop_guard(),
         }
@@ -78,6 +83,11 @@ impl Served {
         Counted::new(self.metrics.text())
     }
 
+    /// What its clients report.
+    pub(crate) const fn loads(&self) -> &Arc<Loads> {
+        &self.loads
+    }
+
     /// An Envoy whose clusters and listeners come from here.
     pub(crate) async fn envoy(&self) -> Envoy {
         let [port] = process::ports();
@@ -87,6 +97,21 @@ impl Served {
         std::fs::write(&file, text).expect("writing bridge.toml");
         Envoy::start(listener, async |admin| {
             bridge::print_bootstrap(&file, Step::Listeners, admin, Some(self.address), &[])
+        })
+        .await
+    }
+
+    /// An Envoy whose listener and clusters of these services stand in its file; endpoints come from here.
+    pub(crate) async fn envoy_with(&self, services: &[&str]) -> Envoy {
+        let [port] = process::ports();
+        let listener = SocketAddr::from(([127, 0, 0, 1], port));
+        let file: PathBuf = self.dir.path().join("with.toml");
+        let sections = "[sources.none]\nkind = \"file\"\npath = \".\"\n";
+        let text = format!("{sections}[listeners.main]\naddress = \"{listener}\"\n");
+        std::fs::write(&file, text).expect("writing a bridge.toml");
+        let flags: Vec<&str> = services.iter().flat_map(|s| ["--service", *s]).collect();
+        Envoy::start(listener, async |admin| {
+            bridge::print_bootstrap(&file, Step::Endpoints, admin, Some(self.address), &flags)
         })
         .await
     }

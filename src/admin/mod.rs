@@ -3,6 +3,7 @@
 mod dump;
 mod guard;
 mod listen;
+mod loads;
 mod preview;
 mod sources;
 mod streams;
@@ -28,6 +29,7 @@ use crate::clock;
 use crate::fanout::Fanout;
 use crate::floods::Floods;
 use crate::hub::{Forgotten, Order, Overview};
+use crate::intake::Loads;
 use crate::metrics::Metrics;
 pub use guard::ORDER_HEADER;
 
@@ -36,6 +38,8 @@ pub use guard::ORDER_HEADER;
 pub struct Admin {
     /// The newest generation.
     pub fanout: Arc<Fanout>,
+    /// What clients report of their requests.
+    pub loads: Arc<Loads>,
     /// All counters.
     pub metrics: Arc<Metrics>,
     /// How the sources are.
@@ -96,6 +100,7 @@ pub async fn serve(
         .route("/sources", get(all_sources))
         .route("/streams", get(all_streams))
         .route("/wait", get(wait::wait))
+        .route("/loads", get(all_loads))
         .route("/accept", post(accept))
         .route("/forget", post(forget))
         .route("/plan", post(preview::plan).layer(DefaultBodyLimit::max(PLAN)))
@@ -124,6 +129,7 @@ async fn index() -> &'static str {
      /forget?service=NAME                 the same; end the routes of a service whose last instance left\n\
      /plan[?service=NAME]                 the same, with a declaration or a bridge.toml as body; what it would change\n\
      /streams[?node=ID]                   who is connected, what was refused, what fleets reject\n\
+     /loads[?service=NAME][&node=ID]      requests in progress and their results, as Envoys and gRPC clients report them\n\
      /config_dump[?type=cds][&name=NAME]  what is served, as Envoy prints it (type: cds, eds, lds, rds, sds)\n"
 }
 
@@ -156,6 +162,21 @@ struct StreamsQuery {
 
 async fn all_streams(State(admin): State<Admin>, Query(query): Query<StreamsQuery>) -> Response {
     let view = streams::view(&admin.fanout, query.node.as_deref());
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        format!("{view:#}\n"),
+    )
+        .into_response()
+}
+
+#[derive(Debug, Deserialize)]
+struct LoadsQuery {
+    service: Option<String>,
+    node: Option<String>,
+}
+
+async fn all_loads(State(admin): State<Admin>, Query(query): Query<LoadsQuery>) -> Response {
+    let view = loads::view(&admin.loads, query.service.as_deref(), query.node.as_deref());
     (
         [(header::CONTENT_TYPE, "application/json")],
         format!("{view:#}\n"),

@@ -24,6 +24,7 @@ use crate::clock;
 use crate::config::{Cache, Config};
 use crate::fanout::Fanout;
 use crate::hub::{Hub, INBOX, Overview, SourceInfo};
+use crate::intake::Loads;
 use crate::metrics::Metrics;
 use crate::source::{Budget, Known};
 use crate::{grpc, prober};
@@ -88,6 +89,7 @@ pub async fn run(
     let admin_listener = reserve(config.admin.listen, "operators", "admin.listen")?.listen()?;
     let metrics = Arc::new(Metrics::default());
     let fanout = Arc::new(Fanout::new(config.xds.max_streams, config.xds.hold_rejected));
+    let loads = Arc::new(Loads::default());
     let infos: BTreeMap<Arc<str>, SourceInfo> = config
         .sources
         .keys()
@@ -127,6 +129,7 @@ pub async fn run(
     let (opened, listens) = watch::channel(false);
     let admin = Admin {
         fanout: fanout.clone(),
+        loads: loads.clone(),
         metrics: metrics.clone(),
         overview: overview.clone(),
         barrier: Barrier {
@@ -152,7 +155,8 @@ pub async fn run(
         match xds.listen() {
             Ok(xds) => {
                 opened.send_replace(true);
-                report("discovery port", grpc::serve(xds, fanout, metrics, port, stop)).await;
+                let serving = grpc::serve(xds, fanout, loads, metrics, port, stop);
+                report("discovery port", serving).await;
             }
             Err(error) => tracing::error!(error = crate::text::chain(&error), "cannot listen"),
         }

@@ -1,10 +1,14 @@
 //! The discovery port: `server` is connections and who is at their other end, HTTP/2 and gRPC framing, for any
-//! service on it; `discovery` is xDS. A thin shell around the engine in `xds`; it never decides what a client
-//! is sent.
+//! service on it; `discovery` is xDS, a thin shell around the engine in `xds`, and `loads` takes load reports in, for
+//! `intake`. It never decides what a client is sent.
 
 mod discovery;
+mod end;
+mod loads;
 mod pace;
 mod server;
+mod service;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +16,13 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use discovery::Discovery;
+use discovery::Discovery;
+use loads::LoadReports;
 pub use server::{Files, Rule, Tls, TlsError};
 
 use crate::fanout::Fanout;
 use crate::floods::Floods;
+use crate::intake::Loads;
 use crate::metrics::Metrics;
 use crate::xds::Limits;
 
@@ -67,13 +73,14 @@ impl Default for Options {
     }
 }
 
-/// Serves discovery until `stop`; streams then end with OK.
+/// Serves discovery, and takes load reports in, until `stop`; streams then end with OK.
 ///
 /// # Errors
 /// What the transport says when it cannot go on.
 pub async fn serve(
     listener: TcpListener,
     fanout: Arc<Fanout>,
+    loads: Arc<Loads>,
     metrics: Arc<Metrics>,
     options: Options,
     stop: CancellationToken,
@@ -89,6 +96,15 @@ pub async fn serve(
         metrics: metrics.clone(),
         floods: floods.clone(),
     };
+    let reports = LoadReports::new(
+        loads,
+        fanout.clone(),
+        metrics.clone(),
+        floods.clone(),
+        options.clone(),
+        stop.clone(),
+    );
     let discovery = Discovery::new(fanout, metrics, floods, options, stop.clone());
-    server::serve(listener, discovery, door, stop).await
+    let services = service::Services { discovery, reports };
+    server::serve(listener, services, door, stop).await
 }

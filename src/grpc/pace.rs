@@ -1,5 +1,8 @@
-//! A rate, and a burst after quiet: for new streams, for the requests of one, and for the bytes of large ones.
+//! A rate, and a burst after quiet: for new streams, for the requests of one, and for the bytes of large ones. And how
+//! streams that began together do not end together.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -34,6 +37,13 @@ impl Pace {
     }
 }
 
+/// An age within 20 % of this one, so that streams that began together do not end together.
+pub(in crate::grpc) fn jittered(age: Duration) -> Duration {
+    // std's own randomness is good enough to spread.
+    let permille = 800 + u32::try_from(RandomState::new().hash_one(()) % 401).unwrap_or(200);
+    age.saturating_mul(permille) / 1_000
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +64,15 @@ mod tests {
             pace.take(later);
         }
         assert_eq!(pace.wait(later), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn ages_are_spread() {
+        let ages: Vec<Duration> = (0..200).map(|_| jittered(Duration::from_secs(100))).collect();
+        assert!(ages.iter().all(|a| (80..=120).contains(&a.as_secs())));
+        assert!(
+            ages.iter().min() < Some(&Duration::from_secs(90))
+                && ages.iter().max() > Some(&Duration::from_secs(110))
+        );
     }
 }

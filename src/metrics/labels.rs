@@ -101,6 +101,8 @@ pub enum Limit {
     RequestMemory,
     /// Zones of clients that are distinguished: further ones make no difference.
     Places,
+    /// Load reports: read later, or not in full.
+    LoadReports,
 }
 
 impl Reason {
@@ -110,6 +112,17 @@ impl Reason {
         Self::Queue,
         Self::Identity,
         Self::Names,
+        Self::MessageSize,
+        Self::Requests,
+        Self::Late,
+        Self::Protocol,
+    ];
+
+    /// Those that a stream of load reports can have.
+    pub(super) const OF_REPORTS: [Self; 7] = [
+        Self::Streams,
+        Self::Queue,
+        Self::Identity,
         Self::MessageSize,
         Self::Requests,
         Self::Late,
@@ -133,7 +146,7 @@ impl Reason {
 }
 
 impl Limit {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Connections,
         Self::Handshakes,
         Self::StreamsPerConnection,
@@ -142,6 +155,7 @@ impl Limit {
         Self::Requests,
         Self::RequestMemory,
         Self::Places,
+        Self::LoadReports,
     ];
 
     pub(super) const fn label(self) -> ByLimit {
@@ -154,6 +168,7 @@ impl Limit {
             Self::Requests => "requests_per_second",
             Self::RequestMemory => "request_memory",
             Self::Places => "places",
+            Self::LoadReports => "load_reports",
         };
         ByLimit { limit }
     }

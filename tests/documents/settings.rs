@@ -181,6 +181,50 @@ fn each_key_that_is_read_is_documented() {
 /// Bounds without a setting: the row, what stands there, and where it comes from.
 const FIXED: &[(&str, &str, &[&str])] = &[
     (
+        "load reports of one stream",
+        "5; 20",
+        &["const REPORTS: u32 = 5;", "const BURST: u32 = 20;"],
+    ),
+    (
+        "of one load report",
+        "50,000; 100,000; 200,000; 50,000",
+        &[
+            "clusters: 50_000,",
+            "localities: 100_000,",
+            "endpoints: 200_000,",
+            "named: 50_000,",
+        ],
+    ),
+    (
+        "kept of load reports",
+        "200,000; 200,000; 50,000; 500,000; 10,000,000",
+        &[
+            "names: 200_000,",
+            "ends: 200_000,",
+            "rows_of_client: 50_000,",
+            "rows: 500_000,",
+            "listed: 10_000_000,",
+        ],
+    ),
+    (
+        "bytes of all quick load reports together",
+        "128 MiB a second",
+        &["const BYTES: usize = 128 << 20;"],
+    ),
+    (
+        "clients that have left, in `/loads`",
+        "1,000; 10 min",
+        &[
+            "left: 1_000,",
+            "const FORGET: Duration = Duration::from_secs(600);",
+        ],
+    ),
+    (
+        "clients, and endpoints, listed by `/loads`",
+        "1,000",
+        &["const MOST: usize = 1_000;"],
+    ),
+    (
         "bytes of requests beyond the first MiB of each, of all connections",
         "64 MiB a second",
         &[

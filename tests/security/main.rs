@@ -12,6 +12,7 @@ mod admission;
 mod bootstrap;
 mod identity;
 mod limits;
+mod loads;
 mod pki;
 mod port;
 mod revoked;

@@ -16,6 +16,7 @@ use tonic_prost::ProstCodec;
 use xds_bridge::clock;
 use xds_bridge::fanout::Fanout;
 use xds_bridge::grpc::{self, Options};
+use xds_bridge::intake::Loads;
 use xds_bridge::metrics::Metrics;
 use xds_bridge::xds::{DeltaRequest, Draft, Kind, Node, Reach, Update};
 
@@ -30,6 +31,7 @@ const ADS: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaA
 pub(crate) struct Port {
     pub(crate) address: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) loads: Arc<Loads>,
     fanout: Arc<Fanout>,
     stop: CancellationToken,
 }
@@ -46,6 +48,7 @@ impl Port {
         let port = Self {
             address: listener.local_addr().unwrap(),
             metrics: Arc::new(Metrics::default()),
+            loads: Arc::default(),
             fanout: Arc::new(Fanout::new(max_streams, false)),
             stop: CancellationToken::new(),
         };
@@ -54,6 +57,7 @@ impl Port {
         tokio::spawn(grpc::serve(
             listener,
             port.fanout.clone(),
+            port.loads.clone(),
             port.metrics.clone(),
             options,
             port.stop.clone(),

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream;
-use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::sync::OwnedSemaphorePermit;
@@ -18,6 +17,7 @@ use tonic::{Code, Status};
 use super::admission::Slot;
 use super::peer::Peer;
 use crate::clock;
+use crate::grpc::end::end;
 use crate::grpc::pace::Pace;
 use crate::grpc::server::Inbox;
 use crate::metrics::Limit;
@@ -253,11 +253,7 @@ impl Conversation {
 
     fn end(&mut self, status: &Status) -> Frame<Bytes> {
         self.over = true;
-        let mut trailers = HeaderMap::new();
-        if status.add_header(&mut trailers).is_err() {
-            trailers.insert("grpc-status", http::HeaderValue::from(Code::Unknown as i32));
-        }
-        Frame::trailers(trailers)
+        end(status)
     }
 }
 

@@ -7,4 +7,4 @@ mod peer;
 mod service;
 mod shared;
 
-pub use service::Discovery;
+pub(super) use service::Discovery;

@@ -8,11 +8,11 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::admission::jittered;
 use super::shared::Shared;
 use crate::clock;
 use crate::fanout::{Fanout, Poll, Registration};
 use crate::floods::Kind as Lines;
+use crate::grpc::pace::jittered;
 use crate::grpc::server::Caller;
 use crate::metrics::{ByType, ByVariant, Limit};
 use crate::text::head;

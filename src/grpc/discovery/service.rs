@@ -1,16 +1,11 @@
 //! Which path is which stream: the aggregated service and the per-type ones, in both variants.
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::{HeaderValue, Request, Response};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::{Code, Status};
-use tower::Service;
 
 use super::admission::Admission;
 use super::body;
@@ -21,6 +16,7 @@ use crate::fanout::{Fanout, RegisterError};
 use crate::floods::Floods;
 use crate::grpc::Options;
 use crate::grpc::server::Caller;
+use crate::grpc::turns::too_many;
 use crate::metrics::{Limit, Metrics, Reason};
 use crate::xds::{Kind, Stream, Variant};
 
@@ -28,7 +24,7 @@ const AGGREGATED: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 /// The discovery services, as one HTTP service.
 #[derive(Clone, Debug)]
-pub struct Discovery {
+pub(in crate::grpc) struct Discovery {
     shared: Arc<Shared>,
     stop: CancellationToken,
 }
@@ -55,7 +51,7 @@ impl Discovery {
 
     /// Headers go out at once, before the first request is read (rule 1) and before it is
     /// the stream's turn.
-    fn open(&self, request: Request<Body>) -> Response<Body> {
+    pub(in crate::grpc) fn open(&self, request: Request<Body>) -> Response<Body> {
         let Some((variant, only)) = route(request.uri().path()) else {
             return Status::new(Code::Unimplemented, "not a discovery stream of this server").into_http();
         };
@@ -84,11 +80,11 @@ impl Discovery {
             self.stop.child_token(),
         );
         let now = clock::now();
-        let turn = match shared.admission.turn(now) {
+        let turn = match shared.admission.turns.turn(now) {
             Ok(turn) => turn,
             Err(wait) => {
                 shared.metrics.refused(Reason::Queue);
-                return too_many(wait);
+                return too_many("discovery streams", wait);
             }
         };
         if turn > now {
@@ -101,16 +97,6 @@ impl Discovery {
         );
         response
     }
-}
-
-/// Come back later, and when.
-fn too_many(wait: Duration) -> Response<Body> {
-    let mut status = Status::unavailable("too many discovery streams begin at once");
-    let wait = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
-    status
-        .metadata_mut()
-        .insert("grpc-retry-pushback-ms", wait.into());
-    status.into_http()
 }
 
 /// The stream that a path asks for.
@@ -129,20 +115,6 @@ fn route(path: &str) -> Option<(Variant, Option<Kind>)> {
         return Some((Variant::Delta, Some(kind)));
     }
     (method.strip_prefix("Stream") == Some(stem)).then_some((Variant::Sotw, Some(kind)))
-}
-
-impl Service<Request<Body>> for Discovery {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        ready(Ok(self.open(request)))
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
-use prost::Message;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tonic::Status;
@@ -13,6 +12,7 @@ use tonic::body::Body;
 
 use super::connection::Caller;
 use super::held::Held;
+use super::incoming::Incoming;
 use super::large::{Decoding, LARGE, TURN};
 use crate::clock;
 
@@ -50,7 +50,7 @@ pub(in crate::grpc) struct Inbox<M> {
     granted: usize,
 }
 
-impl<M: Message + Default + 'static> Inbox<M> {
+impl<M: Incoming> Inbox<M> {
     /// No message may have more than `max` bytes.
     pub(in crate::grpc) const fn new(body: Body, max: usize, caller: Option<Caller>) -> Self {
         Self {
@@ -87,8 +87,7 @@ impl<M: Message + Default + 'static> Inbox<M> {
                     continue;
                 }
                 self.count()?;
-                let decoded = M::decode(message.join());
-                return decoded.map(Some).map_err(|e| Status::internal(e.to_string()));
+                return M::read(message.join(), None).map(Some);
             }
             if !self.ended && self.held.is_empty() {
                 self.fill().await?;
@@ -240,6 +239,7 @@ mod tests {
     use futures::{FutureExt as _, stream};
     use http_body::Frame;
     use http_body_util::StreamBody;
+    use prost::Message as _;
     use tonic::Code;
 
     use super::super::budget::Budget;

@@ -5,16 +5,15 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
 use super::held::Held;
+use super::incoming::Incoming;
 use crate::clock;
 use crate::grpc::pace::Pace;
-use crate::xds::has_more_entries;
 
 /// Beyond this a request is large: its rest is read in turns, and it is decoded aside. An Envoy that reconnects with 10,000
 /// clusters sends less: a thousand of them are read as fast as they can be answered, and no faster, so that they do
@@ -75,14 +74,14 @@ impl Large {
     }
 
     /// Begins to decode a request.
-    pub(super) fn decode<M: Message + Default + 'static>(&self, message: Held) -> Decoding<M> {
+    pub(super) fn decode<M: Incoming>(&self, message: Held) -> Decoding<M> {
         let (decoders, entries, bytes) = (self.decoders.clone(), self.entries, message.len());
         let task = tokio::spawn(async move {
             let place = decoders.acquire_owned().await;
             let place = place.map_err(|e| Status::internal(e.to_string()))?;
             // The place is taken also when nobody waits for it any more.
             let decoding =
-                tokio::task::spawn_blocking(move || Ok((decode(&message.join(), entries)?, place)));
+                tokio::task::spawn_blocking(move || Ok((M::read(message.join(), Some(entries))?, place)));
             decoding.await.map_err(|e| Status::internal(e.to_string()))?
         });
         Decoding {
@@ -90,14 +89,6 @@ impl Large {
             task: AbortOnDropHandle::new(task),
         }
     }
-}
-
-fn decode<M: Message + Default>(message: &[u8], entries: usize) -> Result<M, Status> {
-    if has_more_entries(message, entries) {
-        let why = format!("a request of more than {entries} names and claims");
-        return Err(Status::out_of_range(why));
-    }
-    M::decode(message).map_err(|e| Status::internal(e.to_string()))
 }
 
 /// May be dropped and polled again, until it is ready.
@@ -114,6 +105,7 @@ impl<M> Future for Decoding<M> {
 mod tests {
     use std::time::Duration;
 
+    use prost::Message as _;
     use tonic::Code;
 
     use super::*;

@@ -10,6 +10,7 @@ mod handshake;
 mod held;
 pub(super) mod identity;
 mod inbox;
+mod incoming;
 mod large;
 mod tls;
 
@@ -30,6 +31,7 @@ pub(super) use connection::Caller;
 pub use error::TlsError;
 pub use identity::Rule;
 pub(super) use inbox::Inbox;
+pub(super) use incoming::Incoming;
 use large::Large;
 pub use tls::{Files, Tls};
 

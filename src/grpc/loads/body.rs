@@ -1,0 +1,146 @@
+//! The response body is the stream: reports are read for as long as the client takes what it is sent, which is next to
+//! nothing.
+
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures::stream;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use super::client::{Client, Encoded};
+use crate::clock;
+use crate::grpc::end::end;
+use crate::grpc::pace::{self, jittered};
+use crate::grpc::server::Inbox;
+use crate::intake::Pace;
+use crate::loads::Say;
+
+/// Reports that one stream is read per second, and at once after quiet. Clients are asked for one a second at most.
+const REPORTS: u32 = 5;
+const BURST: u32 = 20;
+
+struct Conversation {
+    client: Client,
+    inbox: Inbox<Encoded>,
+    rate: pace::Pace,
+    pace: watch::Receiver<Pace>,
+    /// Where clusters are named: that there are others.
+    published: watch::Receiver<u64>,
+    /// It begins then.
+    turn: Option<Instant>,
+    /// `xds.max_stream_age`
+    ends: Option<Instant>,
+    /// When the last piece was handed out.
+    handed: Instant,
+    stop: CancellationToken,
+    over: bool,
+}
+
+/// The body of one stream, which begins at `turn`.
+pub(super) fn body(client: Client, turn: Instant, requests: Body, stop: CancellationToken) -> Body {
+    let (now, age) = (clock::now(), client.shared.options.max_stream_age);
+    let conversation = Conversation {
+        inbox: Inbox::new(requests, client.shared.options.max_request_bytes, client.caller()),
+        rate: pace::Pace::new(REPORTS, BURST, now),
+        pace: client.shared.loads.pace(),
+        published: client.shared.fanout.published(),
+        turn: Some(turn),
+        ends: (!age.is_zero()).then(|| now + jittered(age)),
+        handed: now,
+        client,
+        stop,
+        over: false,
+    };
+    Body::new(StreamBody::new(stream::unfold(
+        conversation,
+        |mut c| async move {
+            c.inbox.excuse(clock::now() - c.handed);
+            let frame = c.frame().await?;
+            c.handed = clock::now();
+            Some((Ok::<_, Status>(frame), c))
+        },
+    )))
+}
+
+impl Conversation {
+    async fn frame(&mut self) -> Option<Frame<Bytes>> {
+        if self.over {
+            return None;
+        }
+        match self.next().await {
+            Ok(data) => Some(Frame::data(data)),
+            Err(status) => {
+                self.over = true;
+                Some(end(&status))
+            }
+        }
+    }
+
+    /// The next response, or the status that the stream ends with.
+    async fn next(&mut self) -> Result<Bytes, Status> {
+        let done = || Status::new(Code::Ok, "");
+        if let Some(turn) = self.turn.take() {
+            tokio::select! {
+                () = self.stop.cancelled() => return Err(done()),
+                () = tokio::time::sleep_until(turn) => {}
+            }
+        }
+        loop {
+            let now = clock::now();
+            let (interval, until) = self.pace.borrow_and_update().interval(now);
+            self.published.mark_unchanged();
+            match self.client.poll(interval) {
+                Some(Say::Response(response)) => return Ok(framed(&response)),
+                Some(Say::End) => return Err(done()),
+                None => {}
+            }
+            let (wait, names) = (self.rate.wait(now), self.client.needs_names());
+            let received = tokio::select! {
+                () = self.stop.cancelled() => return Err(done()),
+                () = clock::until(self.ends) => return Err(done()),
+                () = clock::until(until) => continue,
+                // The senders live as long as the port.
+                Ok(()) = self.pace.changed() => continue,
+                Ok(()) = self.published.changed(), if names => continue,
+                received = receive(&mut self.inbox, wait) => received,
+            };
+            let report = received.map_err(|status| self.client.unread(status))?;
+            let Some(report) = report else { return Err(done()) };
+            let now = clock::now();
+            self.rate.take(now);
+            if !self.rate.wait(now).is_zero() {
+                self.client.too_fast();
+            }
+            let is_large = self.inbox.is_large();
+            let reported = self.client.report(report, is_large).await;
+            self.inbox.handled();
+            reported?;
+        }
+    }
+}
+
+/// The next report, not before `wait` is over.
+async fn receive(inbox: &mut Inbox<Encoded>, wait: Duration) -> Result<Option<Encoded>, Status> {
+    if !wait.is_zero() {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            status = inbox.overflow() => return Err(status),
+        }
+    }
+    inbox.message().await
+}
+
+/// With gRPC's prefix: not compressed, and a length.
+fn framed(message: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(message.len() + 5);
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    frame.put_slice(message);
+    frame.freeze()
+}

@@ -1,0 +1,38 @@
+//! The services of the port, as one HTTP service.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tonic::body::Body;
+use tower::Service;
+
+use super::discovery::Discovery;
+use super::loads::{self, LoadReports};
+
+/// All of them.
+#[derive(Clone, Debug)]
+pub(super) struct Services {
+    pub(super) discovery: Discovery,
+    pub(super) reports: LoadReports,
+}
+
+impl Service<Request<Body>> for Services {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let response = if request.uri().path() == loads::PATH {
+            self.reports.open(request)
+        } else {
+            self.discovery.open(request)
+        };
+        ready(Ok(response))
+    }
+}

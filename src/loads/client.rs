@@ -1,0 +1,133 @@
+//! One stream of reports, and what is known by it. Pure.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use roaring::RoaringBitmap;
+
+use super::ends::{End, EndId, Ends};
+use super::flight::{Flight, Why};
+use super::names::NameId;
+use super::report::Counts;
+use super::who::Who;
+
+/// A client that reports, or did until it left.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) who: Who,
+    pub(super) node: Arc<str>,
+    pub(super) since: Duration,
+    pub(super) left: Option<Duration>,
+    /// When its last report came.
+    pub(super) last: Option<Duration>,
+    /// As the client measured it.
+    pub(super) interval: Duration,
+    /// Of its last report.
+    pub(super) bytes: usize,
+    /// Number of the last report.
+    pub(super) seq: u32,
+    /// Clusters in the last report, whether they had requests or not.
+    pub(super) listed: RoaringBitmap,
+    pub(super) rows: HashMap<EndId, Row>,
+    /// The last report exceeds a bound.
+    pub(super) is_cut: bool,
+    /// It has named a locality where requests were in progress and none had begun, as Envoys from 1.40 always do.
+    pub(super) shows_open: bool,
+}
+
+/// One end, as this client sees it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Row {
+    /// `open`: in progress as of the last report, or the last number that was certain.
+    pub(super) counts: Counts,
+    pub(super) is_known: bool,
+    /// The report that named it last.
+    pub(super) seq: u32,
+    /// When that came, in seconds.
+    pub(super) at: u32,
+}
+
+/// Localities, with their priority, that a report names.
+pub(super) type Present = Vec<(NameId, NameId, u32)>;
+
+impl Client {
+    pub(super) fn new(who: Who, now: Duration) -> Self {
+        Self {
+            node: who.node.as_str().into(),
+            who,
+            since: now,
+            left: None,
+            last: None,
+            interval: Duration::ZERO,
+            bytes: 0,
+            seq: 0,
+            listed: RoaringBitmap::new(),
+            rows: HashMap::new(),
+            is_cut: false,
+            shows_open: false,
+        }
+    }
+
+    /// What its reports leave out has no requests in progress.
+    fn is_sure(&self) -> bool {
+        self.who.is_sure() || (self.shows_open && self.who.has_endpoints())
+    }
+
+    /// What the last report means for the ends that it does not name.
+    pub(super) fn settle(&mut self, mut present: Present, ends: &mut Ends) {
+        present.sort_unstable();
+        let is_sure = self.is_sure();
+        for (id, row) in self.rows.iter_mut().filter(|(_, row)| row.seq != self.seq) {
+            let Some(End { key, .. }) = ends.get(*id) else {
+                continue;
+            };
+            let place = (key.cluster, key.place, key.priority);
+            let is_present = || present.binary_search(&place).is_ok();
+            // A request that began since would have put the locality into the report.
+            let was_idle = row.is_known && row.counts.open == 0;
+            row.is_known =
+                !self.is_cut && self.listed.contains(key.cluster) && (is_sure || was_idle || is_present());
+            if row.is_known && row.counts.open > 0 {
+                let open = std::mem::take(&mut row.counts.open);
+                if let Some(end) = ends.get_mut(*id) {
+                    end.tally(self.who.kind).reopen(open, 0);
+                }
+            }
+        }
+    }
+
+    /// Its requests in progress to these ends, one endpoint of these clusters; `None`: it has nothing to do with them.
+    pub(super) fn flight(&self, clusters: &[NameId], ends: &[EndId], all: &Ends) -> Option<Flight> {
+        let rows: Vec<(NameId, &Row)> = ends
+            .iter()
+            .filter_map(|id| Some((all.get(*id)?.key.cluster, self.rows.get(id)?)))
+            .collect();
+        let listed = || clusters.iter().filter(|cluster| self.listed.contains(**cluster));
+        let is_concerned = !rows.is_empty() || listed().next().is_some();
+        let why = match self.last {
+            _ if self.left.is_some() && is_concerned => Some(Why::Left),
+            _ if self.left.is_some() => return None,
+            None => Some(Why::NoReport),
+            Some(_) if !is_concerned => return None,
+            Some(_) if !self.who.has_endpoints() => Some(Why::NoEndpoints),
+            Some(_) => {
+                let unknown = rows.iter().find(|(_, row)| !row.is_known);
+                let mut unnamed = listed().filter(|cluster| rows.iter().all(|(named, _)| named != *cluster));
+                match unknown {
+                    _ if self.is_cut => Some(Why::Cut),
+                    Some((cluster, _)) if self.listed.contains(*cluster) => Some(Why::Silent),
+                    Some(_) => Some(Why::NotListed),
+                    None if !self.is_sure() && unnamed.next().is_some() => Some(Why::Silent),
+                    None => None,
+                }
+            }
+        };
+        Some(Flight {
+            node: self.node.clone(),
+            open: rows.iter().map(|(_, row)| row.counts.open).sum(),
+            why,
+            at: self.last,
+        })
+    }
+}

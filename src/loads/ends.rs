@@ -1,0 +1,175 @@
+//! What requests go to: an endpoint of a cluster in a locality, or the locality where a client names no endpoints. Each
+//! once for all clients, with the sums of what they report. Pure.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::names::NameId;
+use super::report::{Counts, Metric};
+use super::who::Kind;
+
+/// An end by its number.
+pub(super) type EndId = u32;
+
+/// Named metrics that are kept of one end.
+const METRICS: usize = 16;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) cluster: NameId,
+    /// Region, zone and sub-zone.
+    pub(super) place: NameId,
+    pub(super) priority: u32,
+    /// `None`: of the locality, without an endpoint.
+    pub(super) address: Option<SocketAddr>,
+}
+
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) key: Key,
+    /// When a report named it last.
+    pub(super) seen: Duration,
+    /// By what the counts mean; most have one.
+    pub(super) tallies: Vec<(Kind, Tally)>,
+}
+
+/// Sums since the end is known; they only grow, but for `open`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) counts: Counts,
+    pub(super) metrics: Vec<Named>,
+}
+
+/// The sums of a named metric.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named {
+    pub(super) name: NameId,
+    pub(super) finished: u64,
+    pub(super) sum: f64,
+}
+
+/// All ends.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    by: HashMap<(NameId, Option<SocketAddr>), Vec<EndId>>,
+    slots: Vec<Option<End>>,
+    free: Vec<EndId>,
+}
+
+impl Ends {
+    /// In each locality and priority.
+    pub(super) fn find(&self, cluster: NameId, address: Option<SocketAddr>) -> &[EndId] {
+        self.by.get(&(cluster, address)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The number of an end, which may be new; `None`: there is no room for it.
+    pub(super) fn take(&mut self, key: Key, most: usize, now: Duration) -> Option<EndId> {
+        let same = |id: &&EndId| self.get(**id).is_some_and(|end| end.key == key);
+        if let Some(id) = self.find(key.cluster, key.address).iter().find(same).copied() {
+            if let Some(end) = self.get_mut(id) {
+                end.seen = now;
+            }
+            return Some(id);
+        }
+        if self.len() >= most {
+            return None;
+        }
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None => {
+                self.slots.push(None);
+                EndId::try_from(self.slots.len() - 1).ok()?
+            }
+        };
+        self.slots[id as usize] = Some(End {
+            key,
+            seen: now,
+            tallies: Vec::new(),
+        });
+        self.by.entry((key.cluster, key.address)).or_default().push(id);
+        Some(id)
+    }
+
+    /// Forgets those of which this is false.
+    pub(super) fn retain(&mut self, keep: impl Fn(EndId, &End) -> bool) {
+        for id in 0..self.slots.len() {
+            let number = EndId::try_from(id).unwrap_or(EndId::MAX);
+            let Some(end) = self.slots[id].take_if(|end| !keep(number, end)) else {
+                continue;
+            };
+            self.free.push(number);
+            let place = (end.key.cluster, end.key.address);
+            if let Some(ids) = self.by.get_mut(&place) {
+                ids.retain(|other| *other != number);
+                if ids.is_empty() {
+                    self.by.remove(&place);
+                }
+            }
+        }
+    }
+
+    pub(super) fn get(&self, id: EndId) -> Option<&End> {
+        self.slots.get(id as usize)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, id: EndId) -> Option<&mut End> {
+        self.slots.get_mut(id as usize)?.as_mut()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (EndId, &End)> {
+        (0..)
+            .zip(&self.slots)
+            .filter_map(|(id, end)| Some((id, end.as_ref()?)))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+}
+
+impl End {
+    pub(super) fn tally(&mut self, kind: Kind) -> &mut Tally {
+        let at = self.tallies.iter().position(|(other, _)| *other == kind);
+        let at = at.unwrap_or_else(|| {
+            self.tallies.push((kind, Tally::default()));
+            self.tallies.len() - 1
+        });
+        &mut self.tallies[at].1
+    }
+}
+
+impl Tally {
+    /// A client has this number of requests in progress, where it had that one.
+    pub(super) fn reopen(&mut self, before: u64, now: u64) {
+        self.counts.open = self.counts.open.saturating_sub(before).saturating_add(now);
+    }
+
+    /// Adds what was counted since the last report, but for what is in progress.
+    pub(super) fn add(&mut self, counts: Counts) {
+        add(&mut self.counts, counts);
+    }
+
+    pub(super) fn add_metric(&mut self, name: NameId, metric: &Metric<'_>) {
+        let has_room = self.metrics.len() < METRICS;
+        match self.metrics.iter_mut().find(|known| known.name == name) {
+            Some(known) => {
+                known.finished = known.finished.saturating_add(metric.finished);
+                known.sum += metric.sum;
+            }
+            None if has_room => self.metrics.push(Named {
+                name,
+                finished: metric.finished,
+                sum: metric.sum,
+            }),
+            None => {}
+        }
+    }
+}
+
+/// Adds all but what is in progress.
+pub(super) fn add(sums: &mut Counts, counts: Counts) {
+    sums.successes = sums.successes.saturating_add(counts.successes);
+    sums.errors = sums.errors.saturating_add(counts.errors);
+    sums.issued = sums.issued.saturating_add(counts.issued);
+}

@@ -1,0 +1,25 @@
+//! Load reports (LRS): what clients say of the requests that they send to each endpoint. A report is read where it lies,
+//! [`Talk`] decides what a client is sent, and [`Table`] holds what is known of all clients. Pure: no I/O, no clock, no
+//! locks; time is an argument. What is not known is never taken for zero.
+
+mod client;
+mod ends;
+mod flight;
+mod names;
+mod report;
+mod table;
+mod talk;
+mod view;
+mod who;
+mod wire;
+
+pub use flight::{Flight, Why};
+pub use report::{Bounds, Counts, Report};
+pub use table::{ClientId, Limits, Table};
+pub use talk::{SLOW, Say, Settings, Talk};
+pub use view::{ClientView, EndView, RowView, ServiceView, Totals, is_cluster_of};
+pub use who::{Kind, Who};
+pub use wire::Unreadable;
+
+#[cfg(test)]
+mod table_tests;
