@@ -330,6 +330,7 @@ fn bootstrap(config: &Config, wish: &Wish) -> Result<Bootstrap, BootstrapError> 
             ..DynamicResources::default()
         }),
         static_resources: Some(fixed),
+        cluster_manager: Some(bridge::load_reports()),
         bootstrap_extensions: internal
             .then(|| TypedExtensionConfig {
                 name: "envoy.bootstrap.internal_listener".to_owned(),

@@ -97,6 +97,11 @@ fn one(adopted: &Adopted, bridge: &Value, step: u32) -> Result<Value, AdoptError
     if step > 2 {
         file["dynamic_resources"]["lds_config"] = dynamic["lds_config"].clone();
     }
+    // An Envoy has one place for its load reports: the file's own stays.
+    if file["cluster_manager"]["load_stats_config"].is_null() {
+        let reports = &bridge["cluster_manager"]["load_stats_config"];
+        file["cluster_manager"]["load_stats_config"] = reports.clone();
+    }
     for field in ["id", "cluster"] {
         if file["node"][field].as_str().is_none_or(str::is_empty) {
             file["node"][field] = bridge["node"][field].clone();

@@ -17,7 +17,7 @@ pub(super) fn read(text: &str) -> Result<Value, String> {
         return Err("it is no bootstrap of Envoy: a table is expected".to_owned());
     }
     let json = snake(json, false);
-    for part in ["static_resources", "dynamic_resources", "node"] {
+    for part in ["static_resources", "dynamic_resources", "cluster_manager", "node"] {
         if !json[part].is_null() && !json[part].is_object() {
             return Err(format!("{part} must be a table"));
         }

@@ -1,8 +1,9 @@
 //! The static cluster by which an Envoy reaches the bridge, or several of them, and the
-//! stream it opens there.
+//! streams it opens there.
 
 use std::time::Duration;
 
+use envoy_types::pb::envoy::config::bootstrap::v3::ClusterManager;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, DnsLookupFamily,
@@ -54,6 +55,27 @@ pub(super) fn ads() -> ApiConfigSource {
             ..GrpcService::default()
         }],
         ..ApiConfigSource::default()
+    }
+}
+
+/// Where load reports go: to the bridge that takes the stream, over the same connection. Envoy itself tries again each
+/// 5 s, whatever is said here.
+pub(super) fn load_reports() -> ClusterManager {
+    let reports = ApiConfigSource {
+        api_type: ApiType::Grpc as i32,
+        transport_api_version: ApiVersion::V3 as i32,
+        grpc_services: vec![GrpcService {
+            target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
+                cluster_name: BRIDGE.to_owned(),
+                ..EnvoyGrpc::default()
+            })),
+            ..GrpcService::default()
+        }],
+        ..ApiConfigSource::default()
+    };
+    ClusterManager {
+        load_stats_config: Some(reports),
+        ..ClusterManager::default()
     }
 }
 
