@@ -37,6 +37,7 @@ mod grpc_nobody;
 mod import;
 mod last_known;
 mod listeners;
+mod load_reports;
 mod localities;
 mod malformed;
 mod mass_removal;

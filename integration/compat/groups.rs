@@ -107,6 +107,7 @@ pub(crate) const GROUPS: &[Group] = &[
             "telemetry",
         ],
     ),
+    Group::new("load reports", &[Part::Envoy], &["load_reports"]),
     Group::new(
         "clusters: balancing, checks, limits",
         &[Part::Envoy],
