@@ -7,6 +7,7 @@ mod access;
 mod error;
 mod head;
 mod kv;
+mod members;
 mod pages;
 mod watch;
 
@@ -21,6 +22,7 @@ pub use access::{Access, Login, Tls};
 pub use error::{Error, Side};
 pub use head::{Compared, Head};
 pub use kv::{Event, Kv, MAX_VALUE};
+pub use members::{Member, Members, Unreachable};
 pub use pages::Pages;
 pub use watch::{Message, Watch};
 

@@ -11,11 +11,10 @@ use futures::future::{BoxFuture, pending};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tracing::info;
 
-use super::link::Member;
 use super::pulse::{Next, Pulse};
 use super::reason::Break;
 use super::session::Session;
-use crate::registry::etcd::{Compared, Connection, Error, Event, Head, Message, Origin, Watch};
+use crate::registry::etcd::{Compared, Connection, Error, Event, Head, Member, Message, Origin, Watch};
 
 /// Events taken together when the watch is ahead of us.
 const MAX_GATHERED: usize = 10_000;
@@ -159,7 +158,7 @@ impl Session {
         };
         match error {
             // Its token has run out, and a new watch needs one, too.
-            Error::Expired { .. } if self.link.user().is_some() => Err(error.into()),
+            Error::Expired { .. } if self.link.members.user().is_some() => Err(error.into()),
             // A watch that stands is not asked for its rights, and goes on: whoever refuses is there, and no more
             // can be asked.
             Error::Expired { .. } | Error::Denied { .. } | Error::Login { .. } => {

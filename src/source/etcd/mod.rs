@@ -36,6 +36,7 @@ use tracing::{Instrument as _, error_span};
 pub use timing::Timing;
 
 use self::link::Link;
+pub use self::link::access;
 use self::session::{News, Outlet, Session};
 pub use self::state::{Relisting, State};
 use self::union::Union;
@@ -163,7 +164,7 @@ impl Source for EtcdWatcher {
 
     fn check_files(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async {
-            let checked = link::access(&self.config).look_at_files().await;
+            let checked = access(&self.config).look_at_files().await;
             checked.map_err(|error| chain(&error))
         })
     }

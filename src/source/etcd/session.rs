@@ -1,6 +1,6 @@
 //! The loop of one prefix: list, watch, and what to do when it breaks.
 //!
-//! Never decodes (that is [`State`]), never chooses a member (that is [`Link`]), and never ends for an error of etcd.
+//! Never decodes (that is [`State`]), never chooses a member (that is [`Members`](crate::registry::etcd::Members)), and never ends for an error of etcd.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
-use super::link::{Link, Member, Unreachable};
+use super::link::Link;
 use super::reason::{Break, reason};
 use super::state::State;
 use super::timing::Timing;
@@ -18,7 +18,7 @@ use crate::clock;
 use crate::config::EtcdPrefix;
 use crate::model::{Change, Status};
 use crate::registry::budget::Known;
-use crate::registry::etcd::{Error, Event, Origin};
+use crate::registry::etcd::{Error, Event, Member, Origin, Unreachable};
 use crate::source::HubGone;
 
 /// Listed keys decoded before other tasks get their turn.
@@ -93,8 +93,8 @@ impl Session {
     pub(super) fn new(link: Arc<Link>, prefix: &EtcdPrefix, outlet: Outlet) -> Self {
         let timing = link.timing;
         Self {
-            backoff: Backoff::new(link.endpoints(), timing),
-            known: link.known(),
+            backoff: Backoff::new(link.members.endpoints(), timing),
+            known: link.members.known(),
             link,
             member: None,
             prefix: prefix.prefix.as_str().into(),
@@ -114,7 +114,7 @@ impl Session {
     pub(super) async fn run(mut self) -> HubGone {
         loop {
             let endpoint;
-            let end = match self.link.member().await {
+            let end = match self.link.members.member().await {
                 Ok(member) => {
                     endpoint = member.endpoint.clone();
                     self.member = Some(member.clone());
@@ -149,7 +149,7 @@ impl Session {
             info!(endpoint, "watching again at once: {end}");
             // The next endpoint, or a new connection where there is one only: a balancer may choose better.
             if let Some(member) = self.member.take() {
-                self.link.leave(&member).await;
+                self.link.members.leave(&member).await;
             }
             return Ok(());
         }
@@ -162,7 +162,7 @@ impl Session {
         {
             info!(endpoint, "beginning again at once: {end}");
             if let (Error::Expired { .. }, Some(member)) = (error, self.member.take()) {
-                self.link.renew(&member).await;
+                self.link.members.renew(&member).await;
             }
             return Ok(());
         }
@@ -180,13 +180,13 @@ impl Session {
             self.tried.login = false;
         }
         matches!(error, Error::Expired { .. })
-            && self.link.user().is_some()
+            && self.link.members.user().is_some()
             && !std::mem::replace(&mut self.tried.login, true)
     }
 
     async fn away(&mut self, endpoint: &str, end: &Break) -> Result<(), HubGone> {
         let delay = self.backoff.next(std::mem::take(&mut self.listed));
-        let reason = reason(end, endpoint, &self.prefix, self.link.user());
+        let reason = reason(end, endpoint, &self.prefix, self.link.members.user());
         warn!(endpoint, retry_in = ?delay, "etcd is away: {reason}");
         // At the start one dead endpoint is not etcd: what was known last would be served, though another
         // member knows better.
@@ -197,10 +197,12 @@ impl Session {
         if let Some(member) = self.member.take() {
             match end {
                 // Any member would say so, and the others are served by this one.
-                Break::Etcd(Error::Denied { .. }) if self.link.user().is_some() => {}
+                Break::Etcd(Error::Denied { .. }) if self.link.members.user().is_some() => {}
                 // A new certificate may name another user.
-                Break::Etcd(Error::Denied { .. } | Error::Expired { .. }) => self.link.renew(&member).await,
-                _ => self.link.leave(&member).await,
+                Break::Etcd(Error::Denied { .. } | Error::Expired { .. }) => {
+                    self.link.members.renew(&member).await;
+                }
+                _ => self.link.members.leave(&member).await,
             }
         }
         sleep(delay).await;
@@ -340,6 +342,7 @@ impl Session {
     pub(super) async fn recognise(&mut self, member: &Member, origin: Origin) -> Result<(), Break> {
         let seen = origin.cluster_id;
         self.link
+            .members
             .recognise(member, seen)
             .await
             .map_err(|known| Break::OtherCluster { seen, known })?;
