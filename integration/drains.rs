@@ -1,7 +1,6 @@
 //! Servers that are let go: who left lingers without new requests, and `wait` answers when every client knows.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::json;
 use tokio::task::spawn_blocking;

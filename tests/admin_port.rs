@@ -64,6 +64,7 @@ async fn port(hosts: &[&str]) -> Port {
     let admin = Admin {
         barrier: Barrier {
             fanout: fanout.clone(),
+            loads: Arc::default(),
             orders: orders.clone(),
             overview: overview.clone(),
             began: clock::now(),

@@ -28,7 +28,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["clock", "config", "files", "import", "model", "registry", "text"],
     ),
     ("fanout", &["clock", "xds"]),
-    ("barrier", &["clock", "fanout", "hub", "intake", "loads", "model", "xds"]),
+    (
+        "barrier",
+        &["clock", "fanout", "hub", "intake", "loads", "model", "xds"],
+    ),
     ("loads", &["text", "xds"]),
     ("intake", &["clock", "loads"]),
     ("cache", &["clock", "files", "metrics", "model", "plan", "text"]),
@@ -59,8 +62,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "barrier", "catalog", "clock", "config", "hub", "fanout", "floods", "intake", "loads", "metrics", "model", "places",
-            "plan", "render", "text", "xds",
+            "barrier", "catalog", "clock", "config", "hub", "fanout", "floods", "intake", "loads", "metrics",
+            "model", "places", "plan", "render", "text", "xds",
         ],
     ),
     ("bootstrap", &["config", "model", "plan", "translate", "render"]),
@@ -93,8 +96,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "admin", "barrier", "cache", "clock", "config", "fanout", "files", "grpc", "hub", "intake", "metrics",
-            "model", "prober", "render", "source", "text", "xds",
+            "admin", "barrier", "cache", "clock", "config", "fanout", "files", "grpc", "hub", "intake",
+            "metrics", "model", "prober", "render", "source", "text", "xds",
         ],
     ),
     ("lib", &["*"]),

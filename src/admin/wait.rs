@@ -215,6 +215,7 @@ async fn all(
         let question = Question {
             service: one.service.clone(),
             id: one.id.clone(),
+            address: one.address,
             wanted,
         };
         let answer = admin

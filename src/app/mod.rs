@@ -134,6 +134,7 @@ pub async fn run(
         overview: overview.clone(),
         barrier: Barrier {
             fanout: fanout.clone(),
+            loads: loads.clone(),
             orders: orders.clone(),
             overview: overview.clone(),
             began: clock::now(),

@@ -3,6 +3,7 @@
 
 mod judge;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ pub use judge::{Client, Flight, Patience, Seen, Verdict, Wanted};
 use crate::clock;
 use crate::fanout::{AckWatch, Fanout, Wanted as Resource};
 use crate::hub::{Order, Overview, Served};
+use crate::intake::{InFlight, Loads};
 use crate::model::DrainRule;
 use crate::xds::Kind;
 use judge::Judge;
@@ -28,6 +30,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub struct Barrier {
     /// What clients have acknowledged.
     pub fanout: Arc<Fanout>,
+    /// What clients report of their requests.
+    pub loads: Arc<Loads>,
     /// The hub.
     pub orders: mpsc::Sender<Order>,
     /// How the sources are.
@@ -43,6 +47,8 @@ pub struct Question {
     pub service: Arc<str>,
     /// Its id.
     pub id: Arc<str>,
+    /// Where it listens.
+    pub address: SocketAddr,
     /// What.
     pub wanted: Wanted,
 }
@@ -65,6 +71,7 @@ struct Asking<'a> {
     judge: Judge,
     /// What the clients have acknowledged, once the instance is served as wanted.
     acks: Option<AckWatch>,
+    reports: watch::Receiver<u64>,
 }
 
 impl Barrier {
@@ -76,11 +83,14 @@ impl Barrier {
         until: Instant,
         mut report: impl FnMut(&Answer),
     ) -> Option<Answer> {
+        // Clients report each second for as long as somebody waits.
+        let _quick = (question.wanted == Wanted::Drained).then(|| self.loads.quicken());
         let mut asking = Asking {
             barrier: self,
             question,
             judge: Judge::default(),
             acks: None,
+            reports: self.loads.reports(),
         };
         let mut reported: Option<Verdict> = None;
         loop {
@@ -103,7 +113,12 @@ impl Barrier {
 
 impl Asking<'_> {
     async fn look(&mut self) -> Option<Answer> {
-        let Question { service, id, wanted } = self.question;
+        let Question {
+            service,
+            id,
+            address,
+            wanted,
+        } = self.question;
         let (reply, answer) = oneshot::channel();
         let order = Order::Served {
             service: service.clone(),
@@ -143,6 +158,15 @@ impl Asking<'_> {
             seen.lagging = lagging.map(|l| ((l.fleet, l.node), since(l.since))).collect();
             let unknown = progress.unknown.into_iter();
             seen.unknown = unknown.map(|u| ((u.fleet, u.node), since(u.since))).collect();
+            // After the acknowledgements: a report that came between the two is older than they are.
+            if *wanted == Wanted::Drained {
+                self.reports.mark_unchanged();
+                let found = self
+                    .barrier
+                    .loads
+                    .in_flight(std::slice::from_ref(service), *address);
+                seen.reports = flights(found, health.is_some(), origin);
+            }
         } else {
             self.acks = None;
         }
@@ -157,7 +181,10 @@ impl Asking<'_> {
     /// Until something is known that was not.
     async fn changed(&mut self) {
         match &mut self.acks {
-            Some(acks) => acks.changed().await,
+            Some(acks) => tokio::select! {
+                () = acks.changed() => {}
+                Ok(()) = self.reports.changed() => {}
+            },
             None => {
                 let mut overview = self.barrier.overview.clone();
                 overview.mark_unchanged();
@@ -165,4 +192,20 @@ impl Asking<'_> {
             }
         }
     }
+}
+
+/// What clients report. Of an endpoint that they do not have any more (`is_there`) they report nothing, though requests
+/// to it go on.
+fn flights(found: InFlight, is_there: bool, origin: Instant) -> Vec<Flight> {
+    let certain = found.certain.into_iter().map(|client| Flight {
+        node: client.node.to_string(),
+        open: client.open,
+        certain_at: is_there.then(|| client.at.saturating_duration_since(origin)),
+    });
+    let unknown = found.unknown.into_iter().map(|client| Flight {
+        node: client.node.to_string(),
+        open: client.open,
+        certain_at: None,
+    });
+    certain.chain(unknown).collect()
 }
