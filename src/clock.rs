@@ -14,6 +14,14 @@ pub fn unix_seconds() -> u64 {
         .map_or(0, |d| d.as_secs())
 }
 
+/// Milliseconds since 1970, for what other machines read.
+#[expect(clippy::disallowed_methods, reason = "the one place")]
+#[must_use]
+pub fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// Now, on tokio's clock.
 #[expect(clippy::disallowed_methods, reason = "the one place")]
 #[must_use]

@@ -14,7 +14,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("model", &["text"]),
     ("catalog", &["model", "text"]),
     ("xds", &[]),
-    ("registry", &["files", "text"]),
+    ("registry", &["clock", "files", "text"]),
     ("clock", &[]),
     ("floods", &["clock"]),
     ("places", &["clock"]),

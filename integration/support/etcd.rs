@@ -82,6 +82,11 @@ impl Etcd {
         self.program.kill();
     }
 
+    /// All that it knows is lost. It must have been killed.
+    pub(crate) fn wipe(&self) {
+        std::fs::remove_dir_all(self.dir.path().join("data")).expect("its data is there");
+    }
+
     /// Starts it again with its data on its ports, and waits until it answers.
     pub(crate) async fn restart(&mut self) {
         let url = self.url();

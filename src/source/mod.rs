@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::registry::budget::{Budget, Known};
-pub use factory::build;
+pub use factory::{build, store};
 pub use sink::{HubGone, Sink};
 
 use crate::model::GuardRule;

@@ -321,6 +321,16 @@ const FIXED: &[(&str, &str, &[&str])] = &[
     ),
     ("a file with a token", "4 MiB", &["SMALL: u64 = 4 << 20;"]),
     (
+        "keys of shared state",
+        "10,000; 16 MiB",
+        &["MAX_KEYS: usize = 10_000;", "MAX_BYTES: usize = 16 << 20;"],
+    ),
+    (
+        "a value of shared state",
+        "48 KiB; 2,048 bytes",
+        &["MAX_VALUE: usize = 48 << 10;", "MAX_KEY: usize = 2_048;"],
+    ),
+    (
         "a file of the last known state",
         "512 MiB",
         &["MAX_BYTES: u64 = 512 << 20;"],

@@ -45,16 +45,16 @@ struct Agent {
 }
 
 /// One request.
-struct Call {
-    method: Method,
+pub(super) struct Call {
+    pub(super) method: Method,
     /// With its query.
-    path: String,
-    body: Bytes,
+    pub(super) path: String,
+    pub(super) body: Bytes,
     /// Longest body of the response, in bytes.
-    longest: usize,
-    deadline: Duration,
+    pub(super) longest: usize,
+    pub(super) deadline: Duration,
     /// Its response may take minutes, so it does not show in time whether the request was sent.
-    blocks: bool,
+    pub(super) blocks: bool,
 }
 
 impl Client {
@@ -109,6 +109,11 @@ impl Client {
         self.pool.transport().address()
     }
 
+    /// How much longer than Consul itself may take we wait for an answer.
+    pub(super) fn slack(&self) -> Duration {
+        self.agent.slack
+    }
+
     /// Which part of Consul is read.
     #[must_use]
     pub fn scope(&self) -> &Scope {
@@ -155,7 +160,7 @@ impl Client {
             body: Bytes::new(),
             longest: query.longest(),
             deadline: mode.held() + self.agent.slack,
-            blocks: matches!(mode, Mode::Blocking { .. }),
+            blocks: matches!(mode, Mode::Blocking { .. } | Mode::Following { .. }),
         };
         let reply = self.call(&call).await;
         reply
@@ -234,7 +239,7 @@ impl Client {
     }
 
     /// Sends it; after a 403 once more when the token has changed since.
-    async fn call(&self, call: &Call) -> Result<Reply, Failure> {
+    pub(super) async fn call(&self, call: &Call) -> Result<Reply, Failure> {
         let token = self.agent.token.get().await?;
         let reply = self.send(call, token.as_deref()).await?;
         if reply.status != StatusCode::FORBIDDEN || self.reload_token().await.is_err() {

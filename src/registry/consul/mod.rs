@@ -20,6 +20,7 @@ mod send_signal;
 mod tls;
 mod token;
 mod transport;
+mod write;
 
 pub use answer::{Answer, Backend};
 pub use client::Client;
@@ -30,3 +31,4 @@ pub use query::{Mode, Query, Scope};
 pub use rights::{Grant, Right};
 pub use tls::TlsFiles;
 pub use transport::Transport;
+pub use write::{Op, Outcome, Pair, pairs};

@@ -59,6 +59,26 @@ impl Scope {
         default(&self.namespace) && default(&self.partition)
     }
 
+    /// The parameters of a write, with `?` before them; empty where there are none.
+    pub(super) fn of_write(&self) -> String {
+        let all = [
+            ("dc", &self.datacenter),
+            ("ns", &self.namespace),
+            ("partition", &self.partition),
+        ];
+        let given = all
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value.as_deref()?)));
+        let given: Vec<String> = given
+            .map(|(key, value)| format!("{key}={}", encode(value)))
+            .collect();
+        if given.is_empty() {
+            String::new()
+        } else {
+            format!("?{}", given.join("&"))
+        }
+    }
+
     /// The parameters of one query, each with `&` behind it.
     fn parameters(&self, query: &Query) -> String {
         let canary = matches!(query, Query::Canary);
@@ -92,6 +112,14 @@ pub enum Mode {
         /// May be answered from the agent's own copy, where it streams (from 1.10 on). Otherwise servers answer it.
         streamed: bool,
     },
+    /// The same, and the leader verifies itself before it answers. Never from an agent's own copy, since what is
+    /// streamed knows no consistency: not for [`Query::Health`].
+    Following {
+        /// As above.
+        index: u64,
+        /// As above.
+        wait: Duration,
+    },
 }
 
 impl Mode {
@@ -100,7 +128,7 @@ impl Mode {
     pub fn held(self) -> Duration {
         match self {
             Self::Plain | Self::Consistent => Duration::ZERO,
-            Self::Blocking { wait, .. } => wait + wait / 16,
+            Self::Blocking { wait, .. } | Self::Following { wait, .. } => wait + wait / 16,
         }
     }
 }
@@ -179,6 +207,9 @@ impl Query {
                 // With its unit: `wait=10` is a 400.
                 let _ = write!(url, "index={index}&wait={}ms", wait.as_millis());
             }
+            Mode::Following { index, wait } => {
+                let _ = write!(url, "consistent&index={index}&wait={}ms", wait.as_millis());
+            }
         }
         url.truncate(url.trim_end_matches(['?', '&']).len());
         url
@@ -226,6 +257,14 @@ mod tests {
         assert_eq!(
             path(&Query::Key("xds/a b/policy".into()), Mode::Consistent),
             "/v1/kv/xds/a%20b/policy?consistent"
+        );
+        let following = Mode::Following {
+            index: 7,
+            wait: Duration::from_secs(10),
+        };
+        assert_eq!(
+            path(&Query::Tree("xds/".into()), following),
+            "/v1/kv/xds/?recurse&consistent&index=7&wait=10000ms"
         );
         assert_eq!(
             path(&Query::Probe("a/b".into()), Mode::Plain),

@@ -50,6 +50,8 @@ pub enum Right {
     Service(String),
     /// `node:read` of this one.
     Node(String),
+    /// `key:read` of this one.
+    Key(String),
 }
 
 impl Right {
@@ -57,6 +59,7 @@ impl Right {
         match self {
             Self::Service(name) => ("service", name),
             Self::Node(name) => ("node", name),
+            Self::Key(name) => ("key", name),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A thin typed client for etcd v3: one range of keys listed and watched, over one member.
+//! A thin typed client for etcd v3: one range of keys listed and watched, single keys written, leases; over one member.
 //!
 //! Never retries, never sleeps, and never balances over members (a balanced channel keeps dead members in
 //! rotation): which member is used is the caller's choice. Imports `pem` only, of ours.
@@ -10,6 +10,7 @@ mod kv;
 mod members;
 mod pages;
 mod watch;
+mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,7 @@ pub use kv::{Event, Kv, MAX_VALUE};
 pub use members::{Member, Members, Unreachable};
 pub use pages::Pages;
 pub use watch::{Message, Watch};
+pub use write::{Lease, When, Write, Written};
 
 use crate::registry::budget::Budget;
 

@@ -30,6 +30,7 @@ mod trust;
 mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -108,33 +109,7 @@ impl ConsulWatcher {
     }
 
     fn client(&self) -> Result<Client, Failure> {
-        let ConsulSource {
-            address,
-            token_file,
-            datacenter,
-            namespace,
-            partition,
-            peer,
-            selection: _,
-            max_watches: _,
-            wait: _,
-            tls,
-            guard: _,
-        } = self.config.clone();
-        let scope = Scope {
-            datacenter,
-            namespace,
-            partition,
-            peer,
-        };
-        let files = tls.map_or_else(TlsFiles::default, |tls| TlsFiles {
-            ca: tls.ca,
-            identity: tls.identity,
-            server_name: tls.server_name,
-        });
-        let transport = Transport::new(&address, files)?;
-        let client = Client::new(transport, scope, token_file, self.timing.slack);
-        Ok(client.within(self.budget.clone()))
+        client(&self.config, self.timing.slack, &self.budget)
     }
 
     /// Tries forever, since certificates may appear; `None` when stopped.
@@ -157,6 +132,27 @@ impl ConsulWatcher {
         tracing::warn!(reason, "consul cannot be reached");
         sink.status(Status::Away { reason }).await
     }
+}
+
+/// Connections to the agent of this section. Connects to nothing yet, and blocks on a disk for its certificates.
+///
+/// # Errors
+/// What is wrong with the files of its `tls` section.
+pub fn client(config: &ConsulSource, slack: Duration, budget: &Budget) -> Result<Client, Failure> {
+    let scope = Scope {
+        datacenter: config.datacenter.clone(),
+        namespace: config.namespace.clone(),
+        partition: config.partition.clone(),
+        peer: config.peer.clone(),
+    };
+    let files = config.tls.clone().map_or_else(TlsFiles::default, |tls| TlsFiles {
+        ca: tls.ca,
+        identity: tls.identity,
+        server_name: tls.server_name,
+    });
+    let transport = Transport::new(&config.address, files)?;
+    let client = Client::new(transport, scope, config.token_file.clone(), slack);
+    Ok(client.within(budget.clone()))
 }
 
 impl Source for ConsulWatcher {
