@@ -53,6 +53,7 @@ mod removals;
 mod routes;
 mod scale;
 mod slips;
+mod state;
 mod store;
 mod story;
 mod telemetry;

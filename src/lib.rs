@@ -47,6 +47,7 @@ pub mod prober;
 pub mod registry;
 pub mod render;
 pub mod source;
+pub mod state;
 pub mod text;
 pub mod translate;
 pub mod xds;

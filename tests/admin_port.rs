@@ -16,6 +16,7 @@ use xds_bridge::clock;
 use xds_bridge::fanout::Fanout;
 use xds_bridge::hub::{Order, Overview};
 use xds_bridge::metrics::Metrics;
+use xds_bridge::state::State;
 
 /// A busy machine gets so long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,6 +63,7 @@ async fn port(hosts: &[&str]) -> Port {
     })
     .1;
     let admin = Admin {
+        state: State::none("by the test"),
         barrier: Barrier {
             fanout: fanout.clone(),
             loads: Arc::default(),

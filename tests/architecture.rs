@@ -27,6 +27,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "source",
         &["clock", "config", "files", "import", "model", "registry", "text"],
     ),
+    ("state", &["clock", "config", "registry", "source", "text"]),
     ("fanout", &["clock", "xds"]),
     (
         "barrier",
@@ -63,7 +64,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "admin",
         &[
             "barrier", "catalog", "clock", "config", "hub", "fanout", "floods", "intake", "loads", "metrics",
-            "model", "places", "plan", "render", "text", "xds",
+            "model", "places", "plan", "render", "state", "text", "xds",
         ],
     ),
     ("bootstrap", &["config", "model", "plan", "translate", "render"]),
@@ -97,7 +98,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "app",
         &[
             "admin", "barrier", "cache", "clock", "config", "fanout", "files", "grpc", "hub", "intake",
-            "metrics", "model", "prober", "render", "source", "text", "xds",
+            "metrics", "model", "prober", "render", "source", "state", "text", "xds",
         ],
     ),
     ("lib", &["*"]),

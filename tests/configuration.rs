@@ -12,6 +12,8 @@ mod fleets;
 mod network;
 #[path = "configuration/sources.rs"]
 mod sources;
+#[path = "configuration/state.rs"]
+mod state;
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -118,7 +118,7 @@ pub(crate) const GROUPS: &[Group] = &[
         &[Part::Consul, Part::Envoy],
         &["import"],
     ),
-    Group::new("shared state", &[Part::Consul, Part::Etcd], &["store"]),
+    Group::new("shared state", &[Part::Consul, Part::Etcd], &["state", "store"]),
     Group::new("gRPC clients", &[Part::Java], &["grpc_"]),
     Group::new("thousands of services", &[Part::Consul, Part::Etcd], &["scale"]),
     Group::new("mixed fleet", &[Part::Fleet], &["mixed_fleet"]),

@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{self, DefaultBodyLimit, Query};
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -31,6 +31,7 @@ use crate::floods::Floods;
 use crate::hub::{Forgotten, Order, Overview};
 use crate::intake::Loads;
 use crate::metrics::Metrics;
+use crate::state::State;
 pub use guard::ORDER_HEADER;
 
 /// What the port can see.
@@ -52,6 +53,8 @@ pub struct Admin {
     pub certificate: watch::Receiver<Option<String>>,
     /// Whether the discovery port takes connections.
     pub listens: watch::Receiver<bool>,
+    /// What bridges share.
+    pub state: State,
 }
 
 /// Who may use the port, and how many at once.
@@ -88,7 +91,7 @@ pub async fn serve(
         floods: floods.clone(),
     };
     let dumps = dump::Dumps::new();
-    let dump = async move |admin: State<Admin>, query: Query<dump::Narrowed>| {
+    let dump = async move |admin: extract::State<Admin>, query: Query<dump::Narrowed>| {
         dump::config_dump(&admin.fanout, query.0, &dumps)
     };
     let router = Router::new()
@@ -134,12 +137,15 @@ async fn index() -> &'static str {
 }
 
 /// 200 once streams are admitted; the text says how each source is.
-async fn ready(State(admin): State<Admin>) -> Response {
+async fn ready(extract::State(admin): extract::State<Admin>) -> Response {
     let overview = admin.overview.borrow().clone();
     let mut text = sources::words(&overview, clock::now());
     if let Some(note) = &*admin.certificate.borrow() {
         // Writing into a String does not fail.
         let _ = writeln!(text, "discovery port: {note}");
+    }
+    if let Some(words) = admin.state.words() {
+        let _ = writeln!(text, "shared state: {words}");
     }
     // Who connects because of this answer must not be refused.
     let status = if overview.ready && *admin.listens.borrow() {
@@ -150,7 +156,7 @@ async fn ready(State(admin): State<Admin>) -> Response {
     (status, text).into_response()
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+async fn metrics(extract::State(admin): extract::State<Admin>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], admin.metrics.text()).into_response()
 }
@@ -160,7 +166,10 @@ struct StreamsQuery {
     node: Option<String>,
 }
 
-async fn all_streams(State(admin): State<Admin>, Query(query): Query<StreamsQuery>) -> Response {
+async fn all_streams(
+    extract::State(admin): extract::State<Admin>,
+    Query(query): Query<StreamsQuery>,
+) -> Response {
     let view = streams::view(&admin.fanout, query.node.as_deref());
     (
         [(header::CONTENT_TYPE, "application/json")],
@@ -185,7 +194,7 @@ async fn all_loads(State(admin): State<Admin>, Query(query): Query<LoadsQuery>) 
 }
 
 /// Requested from the hub: nothing of it is kept ready.
-async fn all_sources(State(admin): State<Admin>) -> Response {
+async fn all_sources(extract::State(admin): extract::State<Admin>) -> Response {
     let (reply, answer) = oneshot::channel();
     let sent = admin.orders.send(Order::Describe { reply }).await;
     let Some(detail) = answer.await.ok().filter(|_| sent.is_ok()) else {
@@ -211,7 +220,7 @@ struct AcceptQuery {
 }
 
 /// The operator believes what the guard does not.
-async fn accept(State(admin): State<Admin>, Query(query): Query<AcceptQuery>) -> Response {
+async fn accept(extract::State(admin): extract::State<Admin>, Query(query): Query<AcceptQuery>) -> Response {
     let (reply, answer) = oneshot::channel();
     let order = Order::Accept {
         source: query.source.clone(),
@@ -235,7 +244,7 @@ struct ForgetQuery {
 }
 
 /// The operator ends routes that are kept.
-async fn forget(State(admin): State<Admin>, Query(query): Query<ForgetQuery>) -> Response {
+async fn forget(extract::State(admin): extract::State<Admin>, Query(query): Query<ForgetQuery>) -> Response {
     let (reply, answer) = oneshot::channel();
     let service = query.service;
     let order = Order::Forget {

@@ -27,6 +27,7 @@ use crate::hub::{Hub, INBOX, Overview, SourceInfo};
 use crate::intake::Loads;
 use crate::metrics::Metrics;
 use crate::source::{Budget, Known};
+use crate::state::{self, State};
 use crate::{grpc, prober};
 pub use ports::port;
 use ports::reserve;
@@ -78,7 +79,7 @@ pub async fn run(
 ) -> Result<(), AppError> {
     let mut port = port(&config.xds)?;
     let budget = Budget::new(config.limits.source_memory);
-    let share = descriptors::share(port.max_connections, sources::descriptors(&config, &budget));
+    let share = descriptors::share(port.max_connections, descriptors_of_registries(&config, &budget));
     port.max_connections = share.connections;
     memory::warn_of_little(config.limits.source_memory);
     let access = Access {
@@ -121,6 +122,9 @@ pub async fn run(
     let (withheld, known) = (hub.withheld_in_all(), budget.known());
     tasks.spawn("withheld instances", |stop| weigh_withheld(withheld, known, stop));
     tasks.spawn("hub", |stop| hub.run(inbox, orders_in, asking, stop));
+    let shared = State::new(&config, &budget, &state::random_id());
+    let task = state::Task::new(shared.clone());
+    tasks.spawn("shared state", |stop| task.run(stop));
     let mut sources = Sources::new(events, orders.clone(), overview.clone(), budget);
     for (name, info) in infos {
         sources.start(&mut tasks, &config, &name, info);
@@ -145,6 +149,7 @@ pub async fn run(
             .as_ref()
             .map_or_else(|| watch::channel(None).1, |tls| tls.note()),
         listens: listens.clone(),
+        state: shared,
     };
     tasks.spawn("admin port", |stop| {
         report("admin port", admin::serve(admin_listener, admin, access, stop))
@@ -173,6 +178,10 @@ pub async fn run(
     outcome
 }
 
+fn descriptors_of_registries(config: &Config, budget: &Budget) -> usize {
+    sources::descriptors(config, budget) + state::DESCRIPTORS
+}
+
 /// Until a task ends before its time; configurations that come are applied.
 async fn supervise(
     tasks: &mut Tasks,
@@ -199,6 +208,7 @@ async fn supervise(
                     log: config.log,
                     cache: config.cache,
                     limits: config.limits,
+                    state: config.state,
                     ..new
                 };
             }

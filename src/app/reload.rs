@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{Config, ConsulSource, EtcdSource, SharedState, SourceConfig};
 
 /// One thing to do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,7 @@ pub fn steps(old: &Config, new: &Config) -> Vec<Step> {
         ("log", old.log != new.log),
         ("cache", old.cache != new.cache),
         ("limits", old.limits != new.limits),
+        ("state", !shares_alike(old, new)),
     ];
     steps.extend(
         fixed
@@ -55,6 +56,35 @@ pub fn steps(old: &Config, new: &Config) -> Vec<Step> {
             .map(|(name, _)| Step::Restart(name)),
     );
     steps
+}
+
+/// Whether shared state stays where it is: in the same registry, reached in the same way.
+fn shares_alike(old: &Config, new: &Config) -> bool {
+    let source = |config: &Config| match &config.state {
+        SharedState::Registry { source, .. } => config.sources.get(source).cloned(),
+        SharedState::File(_) | SharedState::Off { .. } => None,
+    };
+    old.state == new.state && source(old).map(way) == source(new).map(way)
+}
+
+/// A source as far as it says how its registry is reached.
+fn way(source: SourceConfig) -> SourceConfig {
+    match source {
+        SourceConfig::Etcd(etcd) => SourceConfig::Etcd(EtcdSource {
+            login: etcd.login,
+            tls: etcd.tls,
+            ..EtcdSource::new(etcd.endpoints, "/")
+        }),
+        SourceConfig::Consul(consul) => SourceConfig::Consul(Box::new(ConsulSource {
+            token_file: consul.token_file,
+            datacenter: consul.datacenter,
+            namespace: consul.namespace,
+            partition: consul.partition,
+            tls: consul.tls,
+            ..ConsulSource::new(consul.address)
+        })),
+        file @ SourceConfig::File(_) => file,
+    }
 }
 
 #[cfg(test)]
@@ -119,10 +149,29 @@ mod tests {
             ("[log]\nfilter = \"debug\"\n", "log"),
             ("[cache]\nfolder = \"elsewhere\"\n", "cache"),
             ("[limits]\nsource_memory = \"200MiB\"\n", "limits"),
+            ("[state]\nfile = \"state.json\"\n", "state"),
         ] {
             assert_eq!(
                 changed(A, &format!("{text}{A}")),
                 [Step::Restart(section)],
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn shared_state_stays_with_the_way_to_its_registry() {
+        let consul = "[sources.c]\nkind = \"consul\"\naddress = \"http://127.0.0.1:8500\"\n";
+        let replaced = Step::Replace("c".into());
+        let narrowed = format!("{consul}services = [\"orders\"]\n");
+        assert_eq!(changed(consul, &narrowed), std::slice::from_ref(&replaced));
+        for text in [
+            consul.replace("8500", "8501"),
+            format!("{consul}token_file = \"token\"\n"),
+        ] {
+            assert_eq!(
+                changed(consul, &text),
+                [replaced.clone(), Step::Restart("state")],
                 "{text}"
             );
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Failure;
 use super::output::{print, runtime};
 use crate::app;
-use crate::config::Config;
+use crate::config::{Config, SharedState};
 use crate::source::{self, Budget};
 
 pub(super) fn check(config: &Config, file: &Path) -> Result<(), Failure> {
@@ -19,6 +19,9 @@ pub(super) fn check(config: &Config, file: &Path) -> Result<(), Failure> {
     }
     for (name, reason) in app::unusable_secrets(config) {
         eprintln!("xds-bridge: {name}: {reason}; `run` waits until that is fixed");
+    }
+    if let SharedState::Off { why } = &config.state {
+        eprintln!("xds-bridge: shared state is off, so nothing can be drained by command: {why}");
     }
     let counts = [
         (config.sources.len(), "source"),

@@ -23,7 +23,7 @@ use super::overlay;
 use super::reader::{Mistake, Section, named};
 use super::{
     Admin, Cache, Clusters, Config, Exposure, Limits, Log, LogFormat, OnAllUnhealthy, Overrides, Owner,
-    listeners, parse, sources, tls, xds,
+    listeners, parse, sources, state, tls, xds,
 };
 
 /// Why there is no configuration.
@@ -168,6 +168,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
     let overrides = overrides(&mut root);
     let formats = Formats::read(&mut root);
     let sources = sources::read(&mut root, base, &formats);
+    let state = state::read(root.section("state"), base, sources.as_ref().map(|(all, _)| all));
     let callers = Arc::new(filters::callers(&mut root));
     let mut jwks = BTreeMap::new();
     let mut exposures = exposures(&mut root, base, &callers, &mut jwks);
@@ -208,6 +209,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         limits,
         sources,
         priorities,
+        state,
         exposures,
         listeners: listeners?,
         tls,

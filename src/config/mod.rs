@@ -15,6 +15,7 @@ mod overlay;
 mod parse;
 mod reader;
 mod sources;
+mod state;
 mod tls;
 mod xds;
 
@@ -38,6 +39,7 @@ pub use sources::{
     Check, ClientTls, ConsulSelection, ConsulSource, EtcdLogin, EtcdPrefix, EtcdSource, FabioImport,
     FabioMatcher, FileSource, Import, KeysOf, NAMES, SourceConfig, TraefikImport,
 };
+pub use state::SharedState;
 
 /// The whole configuration, valid as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +62,8 @@ pub struct Config {
     pub sources: BTreeMap<Arc<str>, SourceConfig>,
     /// `sources.NAME.priority`, where it is above 0: its instances stand behind those of the others.
     pub priorities: BTreeMap<Arc<str>, u32>,
+    /// `[state]`
+    pub state: SharedState,
     /// `[exposures.NAME]`; `internal` is always there.
     pub exposures: BTreeMap<Arc<str>, Exposure>,
     /// `[listeners.NAME]`

@@ -1,0 +1,223 @@
+//! Shared documents: JSON objects with a `version`. Fields that this bridge does not know are passed over, so that a later
+//! one may add some; a document of a later version is one that this bridge cannot understand, and is left alone. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::path::{Path, Target};
+use crate::registry::store::{Entries, Entry, MAX_VALUE};
+use crate::text::clip_to;
+
+/// Of all documents that this bridge writes, and the latest that it reads.
+pub const VERSION: u32 = 1;
+
+/// Characters of a free text, at most.
+const TEXT: usize = 200;
+
+/// Why, and since when, something is drained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// Unix time, milliseconds.
+    pub since: u64,
+    /// The registry's create index of the instance at that time, so that one that registers again under the same name is not
+    /// drained; 0: none, or not an instance.
+    #[serde(default)]
+    pub created: u64,
+    /// Who asked for it, for people.
+    #[serde(default)]
+    pub by: String,
+}
+
+/// A running bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    /// Unix time, milliseconds.
+    pub started: u64,
+    /// Of the program.
+    #[serde(rename = "program")]
+    pub program_version: String,
+    /// The machine's name.
+    pub host: String,
+}
+
+/// A document that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Below the root.
+    pub key: Arc<str>,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// All documents, as they are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Documents {
+    /// What is drained.
+    pub drains: BTreeMap<Target, Drain>,
+    /// The bridges that run, by their random ids.
+    pub replicas: BTreeMap<Arc<str>, Replica>,
+    /// What could not be read, and stays as it is.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Documents {
+    /// Of keys that this bridge knows; it passes over all others.
+    #[must_use]
+    pub fn read(entries: &Entries) -> Self {
+        let mut all = Self::default();
+        for entry in entries.values() {
+            let Some(path) = Path::parse(&entry.key) else {
+                continue;
+            };
+            if let Err(why) = all.take(path, entry) {
+                let key = entry.key.clone();
+                all.unreadable.push(Unreadable { key, why });
+            }
+        }
+        all
+    }
+
+    fn take(&mut self, path: Path, entry: &Entry) -> Result<(), String> {
+        match path {
+            Path::Drain(target) => {
+                let drain: Drain = parse(entry)?;
+                let by = clip_to(&drain.by, TEXT);
+                self.drains.insert(target, Drain { by, ..drain });
+            }
+            Path::Replica(id) => {
+                let replica: Replica = parse(entry)?;
+                let replica = Replica {
+                    program_version: clip_to(&replica.program_version, TEXT),
+                    host: clip_to(&replica.host, TEXT),
+                    ..replica
+                };
+                self.replicas.insert(id, replica);
+            }
+            Path::Question(_) | Path::Answer(..) => {}
+        }
+        Ok(())
+    }
+}
+
+/// The text of a document.
+#[must_use]
+pub fn text<T: Serialize>(document: &T) -> String {
+    #[derive(Serialize)]
+    struct Versioned<'a, T> {
+        version: u32,
+        #[serde(flatten)]
+        document: &'a T,
+    }
+    let version = VERSION;
+    // Structs of numbers and strings cannot fail to be JSON; an empty text would be reported as unreadable.
+    serde_json::to_string(&Versioned { version, document }).unwrap_or_default()
+}
+
+fn parse<T: DeserializeOwned>(entry: &Entry) -> Result<T, String> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    if entry.size > MAX_VALUE {
+        return Err(format!("has {} bytes, more than {MAX_VALUE}", entry.size));
+    }
+    let Version { version } =
+        serde_json::from_slice(&entry.value).map_err(|error| format!("is no document: {error}"))?;
+    if version > VERSION {
+        return Err(format!(
+            "is of version {version}, and this bridge knows up to {VERSION}; update it"
+        ));
+    }
+    serde_json::from_slice(&entry.value).map_err(|error| format!("cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::store::Entry;
+
+    fn entries(all: &[(&str, &str)]) -> Entries {
+        all.iter()
+            .map(|(key, value)| ((*key).into(), Entry::of(key, value.as_bytes(), 1)))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let drain = Drain {
+            since: 1_764_000_000_000,
+            created: 7,
+            by: "ann@build".to_owned(),
+        };
+        let written = text(&drain);
+        assert_eq!(
+            written,
+            r#"{"version":1,"since":1764000000000,"created":7,"by":"ann@build"}"#
+        );
+        let replica = Replica {
+            started: 1,
+            program_version: "0.1.0".to_owned(),
+            host: "one".to_owned(),
+        };
+        let read = Documents::read(&entries(&[
+            ("drains/zone/a%2Fb", &written),
+            ("replicas/1f", &text(&replica)),
+        ]));
+        assert_eq!(read.drains, [(Target::Zone("a/b".into()), drain)].into());
+        assert_eq!(read.replicas, [("1f".into(), replica)].into());
+        assert_eq!(read.unreadable, []);
+    }
+
+    #[test]
+    fn a_later_bridge_may_add_fields_and_what_cannot_be_read_costs_itself() {
+        let long = format!(r#"{{"version":1,"since":1,"by":"{}"}}"#, "x".repeat(5_000));
+        let read = Documents::read(&entries(&[
+            ("drains/node/a", r#"{"version":1,"since":1,"until":2}"#),
+            ("drains/node/b", r#"{"version":2,"since":1}"#),
+            ("drains/node/c", r#"{"since":1}"#),
+            ("drains/node/d", "gone"),
+            ("drains/node/e", r#"{"version":1,"since":"yesterday"}"#),
+            ("drains/node/f", &long),
+            ("drains/pod/a", "of others"),
+            ("rollouts/a", "of a later version"),
+        ]));
+        let drained: Vec<&Target> = read.drains.keys().collect();
+        assert_eq!(drained, [&Target::Node("a".into()), &Target::Node("f".into())]);
+        assert!(read.drains[&Target::Node("f".into())].by.len() < 1_000);
+        let said: Vec<String> = read
+            .unreadable
+            .iter()
+            .map(|u| format!("{} {}", u.key, u.why))
+            .collect();
+        let expected = [
+            "drains/node/b is of version 2, and this bridge knows up to 1; update it",
+            "drains/node/c is no document: missing field `version`",
+            "drains/node/d is no document: expected value",
+            "drains/node/e cannot be read: invalid type",
+        ];
+        for (said, expected) in said.iter().zip(expected) {
+            assert!(said.starts_with(expected), "{said}");
+        }
+        assert_eq!(said.len(), expected.len());
+    }
+
+    #[test]
+    fn no_bytes_are_too_odd() {
+        for bytes in [
+            &b"\xff\xfe"[..],
+            b"",
+            b"{}",
+            b"[]",
+            b"null",
+            b"{\"version\":-1}",
+            b"{\"version\":99999999999}",
+        ] {
+            let entry = Entry::of("drains/node/a", bytes, 1);
+            let read = Documents::read(&[(entry.key.clone(), entry)].into());
+            assert_eq!((read.drains.len(), read.unreadable.len()), (0, 1), "{bytes:?}");
+        }
+    }
+}
