@@ -1,6 +1,7 @@
 //! Servers that are let go: who left lingers without new requests, and `wait` answers when every client knows.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::task::spawn_blocking;
@@ -175,4 +176,111 @@ async fn wait_goes_on_across_a_restart_of_the_bridge() {
     );
     let late = bridge.text("/wait?drained=orders/a&timeout=100ms").await;
     assert!(late.as_ref().is_err_and(|text| text.contains("504")), "{late:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_drains_on_all_bridges_and_knows_when_it_is_safe() {
+    let (etcd, bridge) = etcd_and_bridge("grace = \"1s\"").await;
+    let (a, b) = (Server::http("a").await, Server::http("b").await);
+    put(&etcd, &a, &[("zone", "z1")]).await;
+    put(&etcd, &b, &[("zone", "z2")]).await;
+    let other = Bridge::start(&format!(
+        "[sources.etcd]\nkind = \"etcd\"\nendpoints = [\"{}\"]\n[drain]\ngrace = \"1s\"\n",
+        etcd.url()
+    ))
+    .await;
+    let (one, two) = (
+        bridge.envoy(Step::Listeners, &[]).await,
+        other.envoy(Step::Listeners, &[]).await,
+    );
+    for envoy in [&one, &two] {
+        envoy.client().reaches(&Call::http("orders"), &["a", "b"]).await;
+    }
+    let answer = run(&bridge, "drain orders/a --wait").await;
+    assert!(answer.status.success(), "{}", answer.stderr);
+    assert!(answer.stdout.contains("safe to stop"), "{}", answer.stdout);
+    let before = a.requests();
+    for envoy in [&one, &two] {
+        envoy.client().reaches(&Call::http("orders"), &["b"]).await;
+        health_is(envoy, &[(&a, "DRAINING"), (&b, "HEALTHY")]).await;
+    }
+    assert_eq!(a.requests(), before, "neither bridge's Envoy sends it any");
+
+    // The last one that serves is not drained by accident.
+    let answer = run(&bridge, "drain --zone z2").await;
+    assert_eq!(answer.status.code(), Some(1), "{}", answer.stdout);
+    assert!(
+        answer
+            .stderr
+            .contains("nobody else of the service serves: orders/b"),
+        "{}",
+        answer.stderr
+    );
+    // A registration of its own ends the drain.
+    etcd.delete(&instance_key("orders", "a")).await;
+    put(&etcd, &a, &[("zone", "z1")]).await;
+    for envoy in [&one, &two] {
+        health_is(envoy, &[(&a, "HEALTHY"), (&b, "HEALTHY")]).await;
+    }
+    let none = async || {
+        let text = bridge.text("/drains").await?;
+        let view: serde_json::Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        wait::holds(view["drains"] == json!([]), || text.clone())
+    };
+    wait::until(wait::PATIENCE, "no drain is left", none).await;
+
+    // So does a command, also for a zone; the drain survives a restart meanwhile.
+    let answer = run(&bridge, "drain --zone z1").await;
+    assert!(answer.status.success(), "{}", answer.stderr);
+    health_is(&two, &[(&a, "DRAINING"), (&b, "HEALTHY")]).await;
+    let mut bridge = bridge;
+    bridge.kill_and_restart().await;
+    let third = bridge.envoy(Step::Listeners, &[]).await;
+    health_is(&third, &[(&a, "DRAINING"), (&b, "HEALTHY")]).await;
+    assert!(run(&bridge, "undrain --zone z1").await.status.success());
+    for envoy in [&one, &two, &third] {
+        health_is(envoy, &[(&a, "HEALTHY"), (&b, "HEALTHY")]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_under_way_are_waited_for() {
+    let (etcd, bridge) = etcd_and_bridge("grace = \"1s\"").await;
+    let (a, b) = (Server::http("a").await, Server::http("b").await);
+    put(&etcd, &a, &[]).await;
+    put(&etcd, &b, &[]).await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    let client = envoy.client();
+    client.reaches(&Call::http("orders"), &["a", "b"]).await;
+    let slow = Duration::from_secs(8);
+    a.answer_after(slow);
+    b.answer_after(slow);
+    // One is at `a`, however they are spread.
+    let before = a.requests();
+    let calls: Vec<_> = (0..4)
+        .map(|_| {
+            let client = envoy.client();
+            tokio::spawn(async move { client.call(&Call::http("orders")).await })
+        })
+        .collect();
+    wait::until(wait::PATIENCE, "a request is under way at a", async || {
+        wait::holds(a.requests() > before, || "none".to_owned())
+    })
+    .await;
+    let answer = run(&bridge, "drain orders/a --wait --timeout 3s").await;
+    assert_eq!(
+        answer.status.code(),
+        Some(4),
+        "{} {}",
+        answer.stdout,
+        answer.stderr
+    );
+    assert!(answer.stderr.contains("under way"), "{}", answer.stderr);
+    let answer = run(&bridge, "drain orders/a --wait --timeout 60s").await;
+    assert!(answer.status.success(), "{}", answer.stderr);
+    // It said yes: nothing is lost now.
+    drop(a);
+    for call in calls {
+        call.await.expect("a call").expect("an answer");
+    }
 }

@@ -82,6 +82,7 @@ async fn port(hosts: &[&str]) -> Port {
     let access = Access {
         hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
         connections: 8,
+        token_file: None,
     };
     tokio::spawn(admin::serve(listener, admin, access, port.stop.clone()));
     port

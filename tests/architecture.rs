@@ -63,8 +63,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "barrier", "catalog", "clock", "config", "hub", "fanout", "floods", "intake", "loads", "metrics",
-            "model", "places", "plan", "render", "state", "text", "xds",
+            "barrier", "catalog", "clock", "config", "files", "hub", "fanout", "floods", "intake", "loads",
+            "metrics", "model", "places", "plan", "render", "state", "text", "xds",
         ],
     ),
     ("bootstrap", &["config", "model", "plan", "translate", "render"]),

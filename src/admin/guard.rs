@@ -3,15 +3,17 @@
 //! ours. Pure: looks at one request's head.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AsHeaderName, HOST, HeaderMap, ORIGIN};
+use axum::http::header::{AUTHORIZATION, AsHeaderName, HOST, HeaderMap, HeaderValue, ORIGIN};
 use axum::http::uri::Authority;
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Guarded;
+use crate::files::read_small_aside;
 use crate::floods::Kind;
 use crate::text::clip_to;
 
@@ -20,6 +22,10 @@ pub const ORDER_HEADER: &str = "x-xds-bridge";
 
 /// In which a browser states from what kind of page a request comes.
 const FETCH_SITE: &str = "sec-fetch-site";
+
+/// Who sends a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// How much of a client's text a response or a log line repeats.
 const CLIP: usize = 100;
@@ -37,6 +43,17 @@ pub(super) enum Refusal {
     /// A page of another origin.
     #[error("requests from web pages of another origin (`{0}`) are refused")]
     Origin(String),
+    /// Without a token.
+    #[error(
+        "orders from other machines need a token: set admin.token_file in bridge.toml, and send Authorization: Bearer TOKEN"
+    )]
+    Remote,
+    /// Not the token.
+    #[error("this order needs the token of admin.token_file, as Authorization: Bearer TOKEN")]
+    NoToken,
+    /// There is no token to compare with.
+    #[error("no order is taken: admin.token_file cannot be read")]
+    NoFile,
     /// No order of ours.
     #[error("a request that changes something needs the header `{ORDER_HEADER}: 1`")]
     NoHeader,
@@ -48,7 +65,12 @@ pub(super) async fn guard(State(guarded): State<Guarded>, request: Request, next
         return next.run(request).await;
     }
     let authority = request.uri().authority().map(Authority::as_str);
-    let Err(refusal) = check(&guarded.hosts, request.method(), authority, request.headers()) else {
+    let mut checked = check(&guarded.hosts, request.method(), authority, request.headers());
+    if checked.is_ok() && !is_read(request.method()) {
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+        checked = authorized(guarded.token.as_deref(), peer, request.headers()).await;
+    }
+    let Err(refusal) = checked else {
         return next.run(request).await;
     };
     guarded.metrics.admin_refused.inc();
@@ -79,11 +101,49 @@ fn check(
     if let Some(site) = texts(headers, FETCH_SITE).find(|site| !matches!(*site, "same-origin" | "none")) {
         return Err(Refusal::Origin(clipped(site)));
     }
-    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
-    if !reads && !headers.contains_key(ORDER_HEADER) {
+    if !is_read(method) && !headers.contains_key(ORDER_HEADER) {
         return Err(Refusal::NoHeader);
     }
     Ok(())
+}
+
+fn is_read(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
+}
+
+/// Whether this client may give orders.
+async fn authorized(token: Option<&Path>, peer: Option<IpAddr>, headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(file) = token else {
+        let local = peer.is_some_and(|peer| peer.to_canonical().is_loopback());
+        return if local { Ok(()) } else { Err(Refusal::Remote) };
+    };
+    let wanted = match read_small_aside(file).await {
+        Ok(bytes) if !bytes.trim_ascii().is_empty() => bytes,
+        Ok(_) => {
+            tracing::warn!(file = %file.display(), "admin.token_file is empty: no order is taken");
+            return Err(Refusal::NoFile);
+        }
+        Err(error) => {
+            tracing::warn!(file = %file.display(), %error, "admin.token_file cannot be read: no order is taken");
+            return Err(Refusal::NoFile);
+        }
+    };
+    let shown = headers
+        .get(AUTHORIZATION)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    let shown = shown.strip_prefix(b"Bearer ").unwrap_or_default();
+    if is_equal(shown, wanted.trim_ascii()) {
+        Ok(())
+    } else {
+        Err(Refusal::NoToken)
+    }
+}
+
+/// Takes as long wherever they differ.
+fn is_equal(one: &[u8], other: &[u8]) -> bool {
+    let differs = one.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b));
+    one.len() == other.len() && differs == 0
 }
 
 /// All values of a header. What is no text is no value that we would accept.
@@ -179,6 +239,35 @@ mod tests {
                 "{name}: {value}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn orders_come_from_this_machine_or_with_the_token() {
+        let local: Option<IpAddr> = Some([127, 0, 0, 1].into());
+        let remote: Option<IpAddr> = Some([10, 0, 0, 1].into());
+        let none = HeaderMap::new();
+        assert_eq!(authorized(None, local, &none).await, Ok(()));
+        for peer in [remote, None] {
+            assert_eq!(authorized(None, peer, &none).await, Err(Refusal::Remote));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let token = Some(&*file);
+        assert_eq!(authorized(token, local, &none).await, Err(Refusal::NoFile));
+        std::fs::write(&file, "\n").unwrap();
+        assert_eq!(authorized(token, local, &none).await, Err(Refusal::NoFile));
+        std::fs::write(&file, "secret\n").unwrap();
+        for (shown, wanted) in [
+            ("Bearer secret", Ok(())),
+            ("Bearer secre", Err(Refusal::NoToken)),
+            ("Bearer secret2", Err(Refusal::NoToken)),
+            ("Bearer ", Err(Refusal::NoToken)),
+            ("secret", Err(Refusal::NoToken)),
+        ] {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(shown))]);
+            assert_eq!(authorized(token, remote, &headers).await, wanted, "{shown}");
+        }
+        assert_eq!(authorized(token, local, &none).await, Err(Refusal::NoToken));
     }
 
     #[test]

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
+use axum::{Extension, Router};
 use http_body::{Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
+use super::guard::Peer;
 use crate::floods::{Floods, Kind};
 use crate::places::{Place, Places, Safe};
 
@@ -73,7 +74,8 @@ pub(super) async fn serve(
             match listener.accept().await {
                 Ok((stream, address)) => {
                     let place = place(&places, address, &floods).await;
-                    open.spawn(connection(stream, router.clone(), place, patience, stop.clone()));
+                    let router = router.clone().layer(Extension(Peer(address.ip())));
+                    open.spawn(connection(stream, router, place, patience, stop.clone()));
                 }
                 Err(error) => {
                     if floods.has_line(UNACCEPTED, None) {

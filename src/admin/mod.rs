@@ -1,5 +1,6 @@
 //! The operator's port: health, readiness, metrics, dumps, and two orders: `/accept` and `/forget`.
 
+mod drains;
 mod dump;
 mod guard;
 mod listen;
@@ -10,6 +11,7 @@ mod streams;
 mod wait;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -64,12 +66,15 @@ pub struct Access {
     pub hosts: Vec<String>,
     /// Connections at once.
     pub connections: usize,
+    /// `admin.token_file`
+    pub token_file: Option<PathBuf>,
 }
 
 /// What each request is measured by.
 #[derive(Clone, Debug)]
 struct Guarded {
     hosts: Arc<[String]>,
+    token: Option<PathBuf>,
     metrics: Arc<Metrics>,
     floods: Arc<Floods>,
 }
@@ -87,6 +92,7 @@ pub async fn serve(
     let floods = Arc::new(Floods::default());
     let guarded = Guarded {
         hosts: access.hosts.into(),
+        token: access.token_file,
         metrics: admin.metrics.clone(),
         floods: floods.clone(),
     };
@@ -104,6 +110,9 @@ pub async fn serve(
         .route("/streams", get(all_streams))
         .route("/wait", get(wait::wait))
         .route("/loads", get(all_loads))
+        .route("/drain", post(drains::drain))
+        .route("/undrain", post(drains::undrain))
+        .route("/drains", get(drains::drains))
         .route("/accept", post(accept))
         .route("/forget", post(forget))
         .route("/plan", post(preview::plan).layer(DefaultBodyLimit::max(PLAN)))
@@ -128,6 +137,10 @@ async fn index() -> &'static str {
      /readyz                              every source has delivered, and how each is\n\
      /sources                             all about each source: state, what is withheld, wrong entries\n\
      /metrics                             Prometheus\n\
+     /wait?drained=SERVICE/ID             wait until nobody sends it requests any more; serving=: until each client has it\n\
+     /drains                              what is drained by operators\n\
+     /drain?name=SERVICE/ID[&wait=60s]    POST with the header x-xds-bridge: 1; drain an instance (or node=, zone=)\n\
+     /undrain?name=SERVICE/ID             the same; end that\n\
      /accept?source=NAME                  POST with the header x-xds-bridge: 1; let removals go that the guard withholds\n\
      /forget?service=NAME                 the same; end the routes of a service whose last instance left\n\
      /plan[?service=NAME]                 the same, with a declaration or a bridge.toml as body; what it would change\n\
@@ -184,7 +197,10 @@ struct LoadsQuery {
     node: Option<String>,
 }
 
-async fn all_loads(State(admin): State<Admin>, Query(query): Query<LoadsQuery>) -> Response {
+async fn all_loads(
+    extract::State(admin): extract::State<Admin>,
+    Query(query): Query<LoadsQuery>,
+) -> Response {
     let view = loads::view(&admin.loads, query.service.as_deref(), query.node.as_deref());
     (
         [(header::CONTENT_TYPE, "application/json")],

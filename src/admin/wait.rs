@@ -37,10 +37,16 @@ pub(super) struct WaitQuery {
     drained: Option<String>,
     /// `SERVICE/ID`, to serve.
     serving: Option<String>,
+    /// `SERVICE/ID`, beside `until`, as the following.
+    name: Option<String>,
     /// With `instance`: for names with slashes.
     service: Option<String>,
     instance: Option<String>,
-    /// `drained` or `serving`, beside `service` and `instance`.
+    /// All instances of a node.
+    node: Option<String>,
+    /// All instances of a zone.
+    zone: Option<String>,
+    /// `drained` or `serving`.
     until: Option<String>,
     /// This number of clients at least.
     clients: Option<usize>,
@@ -53,39 +59,48 @@ type Asked = (Target, Wanted, Duration);
 
 impl WaitQuery {
     fn read(self) -> Result<Asked, String> {
-        let timeout = match &self.timeout {
-            None => DEFAULT,
-            Some(text) => parse_duration(text).map_err(|error| format!("timeout={text}: {error}"))?,
-        };
-        if timeout > LONGEST {
-            return Err(format!(
-                "timeout: at most {}; ask again after that",
-                show_duration(LONGEST)
-            ));
-        }
+        let timeout = patience(self.timeout.as_deref())?.unwrap_or(DEFAULT);
         let serving = Wanted::Serving {
             clients: self.clients.unwrap_or(0),
         };
-        let (target, wanted) = match (self.drained, self.serving, self.service.zip(self.instance)) {
-            (Some(name), None, None) => (Target::Named(name), Wanted::Drained),
-            (None, Some(name), None) => (Target::Named(name), serving),
-            (None, None, Some((service, id))) => {
-                let wanted = match self.until.as_deref() {
-                    Some("drained") => Wanted::Drained,
-                    Some("serving") => serving,
-                    _ => return Err("until: drained or serving".to_owned()),
-                };
-                (Target::Instance { service, id }, wanted)
-            }
+        let until = match self.until.as_deref() {
+            None => None,
+            Some("drained") => Some(Wanted::Drained),
+            Some("serving") => Some(serving),
+            Some(_) => return Err("until: drained or serving".to_owned()),
+        };
+        let target = match (self.name, self.service.zip(self.instance), self.node, self.zone) {
+            (Some(name), None, None, None) => Some(Target::Named(name)),
+            (None, Some((service, id)), None, None) => Some(Target::Instance { service, id }),
+            (None, None, Some(node), None) => Some(Target::Node(node)),
+            (None, None, None, Some(zone)) => Some(Target::Zone(zone)),
+            _ => None,
+        };
+        let (target, wanted) = match (self.drained, self.serving, target, until) {
+            (Some(name), None, None, None) => (Target::Named(name), Wanted::Drained),
+            (None, Some(name), None, None) => (Target::Named(name), serving),
+            (None, None, Some(target), Some(wanted)) => (target, wanted),
             _ => {
                 return Err(
-                    "say drained=SERVICE/ID, serving=SERVICE/ID, or service=, instance= and until="
+                    "say drained=SERVICE/ID, serving=SERVICE/ID, or until= and one of name=, service= with \
+                     instance=, node= and zone="
                         .to_owned(),
                 );
             }
         };
         Ok((target, wanted, timeout))
     }
+}
+
+/// How long somebody wants to wait.
+pub(super) fn patience(text: Option<&str>) -> Result<Option<Duration>, String> {
+    let Some(text) = text else { return Ok(None) };
+    let patience = parse_duration(text).map_err(|error| format!("`{text}`: {error}"))?;
+    if patience > LONGEST {
+        let longest = show_duration(LONGEST);
+        return Err(format!("`{text}`: at most {longest}; ask again after that"));
+    }
+    Ok(Some(patience))
 }
 
 pub(super) async fn wait(

@@ -1,6 +1,7 @@
 //! Wiring: every task, its owner, its name in the log, and the way it ends.
 
 mod descriptors;
+mod drains;
 mod memory;
 mod ports;
 pub mod reload;
@@ -85,6 +86,7 @@ pub async fn run(
     let access = Access {
         hosts: config.admin.hosts.clone(),
         connections: share.admin,
+        token_file: config.admin.token_file.clone(),
     };
     let xds = reserve(config.xds.listen, "Envoys", "xds.listen")?;
     let admin_listener = reserve(config.admin.listen, "operators", "admin.listen")?.listen()?;
@@ -121,16 +123,21 @@ pub async fn run(
     tasks.spawn("prober", |stop| prober::run(shell, stop));
     let (withheld, known) = (hub.withheld_in_all(), budget.known());
     tasks.spawn("withheld instances", |stop| weigh_withheld(withheld, known, stop));
+    let ended = hub.ended_drains();
     tasks.spawn("hub", |stop| hub.run(inbox, orders_in, asking, stop));
     let shared = State::new(&config, &budget, &state::random_id());
     let task = state::Task::new(shared.clone());
     tasks.spawn("shared state", |stop| task.run(stop));
+    let (known, drained) = watch::channel(false);
+    let follow = drains::run(shared.clone(), orders.clone(), ended, known, stop.child_token());
+    tasks.spawn("drains", |_| follow);
     let mut sources = Sources::new(events, orders.clone(), overview.clone(), budget);
     for (name, info) in infos {
         sources.start(&mut tasks, &config, &name, info);
     }
     sources.follow_secrets(&mut tasks, &config, &config);
     let (opened, listens) = watch::channel(false);
+    let hub_orders = orders.clone();
     let admin = Admin {
         fanout: fanout.clone(),
         loads: loads.clone(),
@@ -158,6 +165,7 @@ pub async fn run(
         if stop.run_until_cancelled(until_ready(overview)).await != Some(true) {
             return;
         }
+        drains::served(&hub_orders, drained).await;
         match xds.listen() {
             Ok(xds) => {
                 opened.send_replace(true);

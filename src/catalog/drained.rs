@@ -53,7 +53,7 @@ impl Catalog {
         }
     }
 
-    /// Drains of instances that are not there any more, or that have registered anew since: they are over. Not while
+    /// Drains of instances that are not there any more, or that have registered again since: they are over. Not while
     /// a source cannot say who is there.
     #[must_use]
     pub fn ended_drains(&self) -> Vec<(Arc<str>, Arc<str>)> {

@@ -1,6 +1,7 @@
 //! The client of the admin port: one request to a running bridge.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
@@ -9,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::admin::ORDER_HEADER;
+use crate::config::Admin;
 
 /// Deadline for the whole exchange.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,6 +43,14 @@ pub(super) enum ClientError {
     /// It stopped answering.
     #[error("the bridge on {0} stopped before it was finished")]
     Stopped(SocketAddr),
+    /// There is no token to show.
+    #[error("reading admin.token_file {}", file.display())]
+    Token {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// It refused.
     #[error("the bridge on {address} answered {status}: {text}")]
     Refused {
@@ -56,12 +66,12 @@ pub(super) enum ClientError {
 /// The body of the response to a request for this path.
 pub(super) async fn request(
     method: http::Method,
-    listen: SocketAddr,
+    admin: &Admin,
     path: &str,
     body: String,
 ) -> Result<Bytes, ClientError> {
-    let address = reachable(listen);
-    tokio::time::timeout(TIMEOUT, exchange(method, address, path, body))
+    let address = reachable(admin.listen);
+    tokio::time::timeout(TIMEOUT, exchange(method, address, admin, path, body))
         .await
         .map_err(|_| ClientError::Late(address))?
 }
@@ -72,7 +82,7 @@ impl ClientError {
         match self {
             Self::Connect { .. } | Self::Broken { .. } | Self::Late(_) | Self::Stopped(_) => true,
             Self::Refused { status, .. } => *status == http::StatusCode::SERVICE_UNAVAILABLE,
-            Self::Path(..) => false,
+            Self::Path(..) | Self::Token { .. } => false,
         }
     }
 }
@@ -152,13 +162,32 @@ impl Events {
     }
 }
 
+/// The same of a port that is no bridge's, or that only has to answer.
+pub(super) async fn get(listen: SocketAddr, path: &str) -> Result<Bytes, ClientError> {
+    let admin = Admin {
+        listen,
+        hosts: Vec::new(),
+        token_file: None,
+    };
+    request(http::Method::GET, &admin, path, String::new()).await
+}
+
 async fn exchange(
     method: http::Method,
     address: SocketAddr,
+    admin: &Admin,
     path: &str,
     body: String,
 ) -> Result<Bytes, ClientError> {
-    let request = head(method, address, path).body(Full::new(Bytes::from(body)));
+    let mut head = head(method, address, path);
+    if let Some(file) = &admin.token_file {
+        let token = std::fs::read_to_string(file).map_err(|source| ClientError::Token {
+            file: file.clone(),
+            source,
+        })?;
+        head = head.header(http::header::AUTHORIZATION, format!("Bearer {}", token.trim()));
+    }
+    let request = head.body(Full::new(Bytes::from(body)));
     let request = request.map_err(|source| ClientError::Path(path.to_owned(), source))?;
     send(address, request, async |response| {
         let status = response.status();

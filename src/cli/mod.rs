@@ -4,6 +4,7 @@ mod adopt;
 mod bootstrap;
 mod check;
 mod client;
+mod drain;
 mod dump;
 mod keys;
 mod order;
@@ -52,7 +53,7 @@ pub struct Cli {
     /// What to do; `run` when left out.
     #[command(subcommand)]
     command: Option<Command>,
-    /// The configuration; for `dump`, `accept`, `forget`, `plan`, `wait` and `health`: that of the running bridge
+    /// The configuration; for `dump`, `accept`, `forget`, `plan`, `drain`, `wait` and `health`: that of the running bridge
     #[arg(
         long,
         short,
@@ -87,6 +88,11 @@ enum Command {
     /// Show what a declaration or another configuration would change, before it is written
     #[command(after_help = plan::EXAMPLES)]
     Plan(plan::PlanArgs),
+    /// Let an instance, a node or a zone go: no new requests, on all bridges
+    #[command(after_help = drain::EXAMPLES)]
+    Drain(drain::DrainArgs),
+    /// End a drain
+    Undrain(drain::UndrainArgs),
     /// Wait until an instance serves in each client, or until nobody calls it any more
     #[command(after_help = wait::EXAMPLES)]
     Wait(wait::WaitArgs),
@@ -121,6 +127,8 @@ impl Cli {
             Command::Accept(args) => order::accept(&config, &args),
             Command::Forget(args) => order::forget(&config, &args),
             Command::Plan(args) => plan::plan(&config, args),
+            Command::Drain(args) => drain::drain(&config, &args),
+            Command::Undrain(args) => drain::undrain(&config, &args),
             Command::Wait(args) => wait::wait(&config, &args),
             Command::Health => order::health(&config),
         }

@@ -21,7 +21,7 @@ pub(super) fn send(
     path: &str,
     body: String,
 ) -> Result<bytes::Bytes, Failure> {
-    Ok(runtime()?.block_on(client::request(method, config.admin.listen, path, body))?)
+    Ok(runtime()?.block_on(client::request(method, &config.admin, path, body))?)
 }
 
 /// Prints to standard output; a reader that has seen enough (`| head`) is no error.

@@ -131,8 +131,13 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         let mut s = root.section("admin");
         let listen = s.get_or("listen", ([127, 0, 0, 1], 18001).into(), parse::socket);
         let hosts = s.list("hosts", parse::admin_host).unwrap_or_default();
+        let token_file = s.get("token_file", parse::text).map(|path| base.join(path));
         s.finish();
-        Admin { listen, hosts }
+        Admin {
+            listen,
+            hosts,
+            token_file,
+        }
     };
     let log = {
         let mut s = root.section("log");

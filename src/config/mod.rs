@@ -204,6 +204,8 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Names by which it may be asked, besides IP addresses and `localhost`.
     pub hosts: Vec<String>,
+    /// What changes something shows the token in this file; without one only this machine may.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Where the last known state of the registries is kept.

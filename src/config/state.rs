@@ -158,9 +158,9 @@ fn misplaced(prefix: &str, at: &SourceConfig, sources: &BTreeMap<Arc<str>, Sourc
                 .map(|watched| watched.prefix.clone())
                 .collect(),
             (SourceConfig::Consul(_), SourceConfig::Consul(consul)) => {
-                let traefik = consul.selection.import.keys.as_ref();
-                let kv = traefik.and_then(|traefik| traefik.kv.clone());
-                std::iter::once(POLICIES.to_owned()).chain(kv).collect()
+                let imported = consul.selection.import.keys.iter();
+                let roots = imported.map(|keys| keys.root().to_owned());
+                std::iter::once(POLICIES.to_owned()).chain(roots).collect()
             }
             _ => continue,
         };

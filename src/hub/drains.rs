@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 use super::Hub;
 use crate::model::{DrainRule, Drains, Health};
 
-/// A drain that is over: its instance left, or registered anew.
+/// A drain that is over: its instance left, or registered again.
 pub type Ended = BTreeSet<(Arc<str>, Arc<str>)>;
 
 /// How an instance is served.

@@ -200,6 +200,14 @@ impl State {
         self.snapshot().documents.replicas.clone()
     }
 
+    /// When a drain was written, as far as it was seen.
+    #[must_use]
+    pub fn revision_of(&self, target: &Target) -> Option<Revision> {
+        let key = Path::Drain(target.clone()).to_string();
+        let snapshot = self.snapshot();
+        snapshot.entries.get(&*key).map(|entry| entry.revision)
+    }
+
     /// Drains something, on all bridges. One that was there is replaced.
     ///
     /// # Errors

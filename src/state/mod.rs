@@ -10,6 +10,7 @@ pub mod path;
 mod presence;
 mod task;
 
+pub use crate::registry::store::Status;
 pub use document::{Documents, Drain, Replica, Unreadable};
 pub use handle::{DESCRIPTORS, Snapshot, State, StateError, random_id};
 pub use path::{Path, Target};

@@ -76,10 +76,7 @@ impl Program {
                 if let Some(status) = self.child.try_wait()? {
                     return Err(format!("{} ended ({status}):\n{}", self.name, self.tail()).into());
                 }
-                if client::request(http::Method::GET, admin, path, String::new())
-                    .await
-                    .is_ok()
-                {
+                if client::get(admin, path).await.is_ok() {
                     return Ok(());
                 }
                 tokio::time::sleep(PAUSE).await;

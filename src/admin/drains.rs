@@ -1,0 +1,197 @@
+//! `/drain`, `/undrain` and `/drains`: what operators drain, in the state that bridges share.
+
+use std::sync::Arc;
+
+use axum::extract::{self, Query};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Admin;
+use super::wait::{self, find};
+use crate::barrier::Wanted;
+use crate::catalog::find::{Found, Target};
+use crate::clock;
+use crate::state::{self, Drain, StateError};
+use crate::text::{clip_to, list};
+
+/// Characters of who asked for it.
+const BY: usize = 100;
+
+/// Who is meant: one of `name`, `service` with `instance`, `node` and `zone`.
+#[derive(Debug, Deserialize)]
+pub(super) struct DrainQuery {
+    name: Option<String>,
+    service: Option<String>,
+    instance: Option<String>,
+    node: Option<String>,
+    zone: Option<String>,
+    /// Also the last one that serves.
+    #[serde(default)]
+    force: bool,
+    /// Then wait until nobody calls it any more.
+    wait: Option<String>,
+    /// Who asks, for people.
+    by: Option<String>,
+}
+
+impl DrainQuery {
+    fn target(&self) -> Result<Target, String> {
+        let parts = (
+            self.name.clone(),
+            self.service.clone().zip(self.instance.clone()),
+            self.node.clone(),
+            self.zone.clone(),
+        );
+        match parts {
+            (Some(name), None, None, None) => Ok(Target::Named(name)),
+            (None, Some((service, id)), None, None) => Ok(Target::Instance { service, id }),
+            (None, None, Some(node), None) => Ok(Target::Node(node)),
+            (None, None, None, Some(zone)) => Ok(Target::Zone(zone)),
+            _ => Err("say one of name=SERVICE/ID, service= with instance=, node= and zone=".to_owned()),
+        }
+    }
+}
+
+/// Drains, and waits if that is asked for.
+pub(super) async fn drain(
+    extract::State(admin): extract::State<Admin>,
+    Query(query): Query<DrainQuery>,
+    headers: HeaderMap,
+) -> Response {
+    let read = query
+        .target()
+        .and_then(|target| Ok((target, wait::patience(query.wait.as_deref())?)));
+    let (target, patience) = match read {
+        Ok(read) => read,
+        Err(reason) => return bad(StatusCode::BAD_REQUEST, &reason),
+    };
+    let found = match find(&admin, &target).await {
+        Ok(found) => found,
+        Err(refused) => return refused,
+    };
+    let last: Vec<&Found> = found.iter().filter(|found| found.last).collect();
+    if !last.is_empty() && !query.force {
+        let names = list(last.iter().map(|found| name(found)), 5, last.len());
+        let reason = format!(
+            "nobody else of the service serves: {names} (force=true, or --force, drains it all the same)"
+        );
+        return bad(StatusCode::CONFLICT, &reason);
+    }
+    let now = clock::unix_millis();
+    let drain = |created| Drain {
+        since: now,
+        created,
+        by: clip_to(query.by.as_deref().unwrap_or_default(), BY),
+    };
+    for (target, created) in kept(&target, &found) {
+        if let Err(error) = admin.state.put_drain(&target, &drain(created)).await {
+            return refused(&error);
+        }
+    }
+    tracing::warn!(
+        instances = list(found.iter().map(name), 5, found.len()),
+        "an operator drains"
+    );
+    match patience {
+        Some(patience) => {
+            wait::answer(admin, found, Wanted::Drained, clock::now() + patience, &headers).await
+        }
+        None => done("drained", &found),
+    }
+}
+
+/// Ends drains.
+pub(super) async fn undrain(
+    extract::State(admin): extract::State<Admin>,
+    Query(query): Query<DrainQuery>,
+) -> Response {
+    let target = match query.target() {
+        Ok(target) => target,
+        Err(reason) => return bad(StatusCode::BAD_REQUEST, &reason),
+    };
+    // Also of a node or zone where nobody is any more.
+    let found = match find(&admin, &target).await {
+        Ok(found) => found,
+        Err(_) if matches!(target, Target::Node(_) | Target::Zone(_)) => Vec::new(),
+        Err(refused) => return refused,
+    };
+    for (target, _) in kept(&target, &found) {
+        if let Err(error) = admin.state.delete_drain(&target).await {
+            return refused(&error);
+        }
+    }
+    tracing::warn!(
+        instances = list(found.iter().map(name), 5, found.len()),
+        "an operator ends a drain"
+    );
+    done("undrained", &found)
+}
+
+/// All that is drained.
+pub(super) async fn drains(extract::State(admin): extract::State<Admin>) -> Response {
+    let drains = admin.state.drains();
+    let one = |(target, drain): (&state::Target, &Drain)| {
+        let mut view = match target {
+            state::Target::Instance { service, id } => json!({ "instance": format!("{service}/{id}") }),
+            state::Target::Node(node) => json!({ "node": node }),
+            state::Target::Zone(zone) => json!({ "zone": zone }),
+        };
+        view["since_unix_ms"] = json!(drain.since);
+        view["by"] = json!(drain.by);
+        view
+    };
+    let drains: Vec<Value> = drains.iter().map(one).collect();
+    let state = admin.state.words().or(admin.state.off().map(str::to_owned));
+    answered(&json!({ "drains": drains, "state": state }))
+}
+
+/// How they are kept: instances one by one, a node or a zone as such, so that it holds for those that come.
+fn kept(target: &Target, found: &[Found]) -> Vec<(state::Target, u64)> {
+    match target {
+        Target::Node(node) => vec![(state::Target::Node(node.as_str().into()), 0)],
+        Target::Zone(zone) => vec![(state::Target::Zone(zone.as_str().into()), 0)],
+        Target::Named(_) | Target::Instance { .. } => {
+            let mut all: Vec<(state::Target, u64)> = Vec::new();
+            for one in found {
+                let target = state::Target::Instance {
+                    service: one.service.clone(),
+                    id: one.id.clone(),
+                };
+                match all.iter_mut().find(|(known, _)| *known == target) {
+                    // One id in two registries, whose counts cannot be compared.
+                    Some((_, created)) => *created = 0,
+                    None => all.push((target, one.created)),
+                }
+            }
+            all
+        }
+    }
+}
+
+fn name(found: &Found) -> Arc<str> {
+    format!("{}/{}", found.service, found.id).into()
+}
+
+fn done(what: &str, found: &[Found]) -> Response {
+    let names: Vec<Arc<str>> = found.iter().map(name).collect();
+    answered(&json!({ what: names }))
+}
+
+fn answered(view: &Value) -> Response {
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (json, format!("{view:#}\n")).into_response()
+}
+
+fn bad(status: StatusCode, reason: &str) -> Response {
+    (status, format!("{reason}\n")).into_response()
+}
+
+fn refused(error: &StateError) -> Response {
+    let status = match error {
+        StateError::Off(_) => StatusCode::CONFLICT,
+        StateError::Store(_) | StateError::Full => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    bad(status, &error.to_string())
+}
