@@ -16,6 +16,7 @@ from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401, named by type in the listener
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2  # noqa: F401
+from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401, named by type in the cluster
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 from google.protobuf import json_format
 
@@ -27,10 +28,14 @@ MESSAGES = {LISTENER: listener_pb2.Listener, CLUSTER: cluster_pb2.Cluster,
             ASSIGNMENT: endpoint_pb2.ClusterLoadAssignment}
 
 
-def server(*handlers):
-    """A gRPC server with these handlers, and its port."""
+def server(*handlers, certificate=None):
+    """A gRPC server with these handlers, and its port; by TLS with CERTIFICATE.pem and CERTIFICATE-key.pem."""
     made = grpc.server(futures.ThreadPoolExecutor(32), handlers=handlers)
-    port = made.add_insecure_port("127.0.0.1:0")
+    if certificate:
+        key, chain = (open(certificate + end, "rb").read() for end in ("-key.pem", ".pem"))
+        port = made.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, chain)]))
+    else:
+        port = made.add_insecure_port("127.0.0.1:0")
     made.start()
     return made, port
 
@@ -116,10 +121,11 @@ class ControlPlane(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
 
 
 class Client:
-    def __init__(self, language, command, bootstrap):
+    def __init__(self, language, command, bootstrap, *more):
         self.language, self.lines = language, []
-        self.process = subprocess.Popen([*command, "xds:///shop", "/shop.Shop/Get"], stdout=subprocess.PIPE, text=True,
-                                        stderr=subprocess.DEVNULL, env={**os.environ, "GRPC_XDS_BOOTSTRAP": bootstrap})
+        command = [*command, "xds:///shop", "/shop.Shop/Get", *more]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL,
+                                        env={**os.environ, "GRPC_XDS_BOOTSTRAP": bootstrap})
         threading.Thread(target=self.read, daemon=True).start()
 
     def read(self):
@@ -146,8 +152,9 @@ def locality(ports, priority=0, zone=""):
             "loadBalancingWeight": 1, "priority": priority}
 
 
-def resources(localities, drop=None, domain="*"):
-    """A listener, a cluster and its endpoints; `drop` is the category of calls that are dropped, all of them."""
+def resources(localities, drop=None, domain="*", validation=None):
+    """A listener, a cluster and its endpoints; `drop` is the category of calls that are dropped, all of them;
+    `validation`: whom the cluster takes by TLS."""
     routes = [{"match": {"prefix": ""}, "route": {"cluster": "shop"}}]
     manager = {"@type": TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
                "httpFilters": [{"name": "router", "typedConfig": {
@@ -158,9 +165,47 @@ def resources(localities, drop=None, domain="*"):
         all_of_them = {"numerator": 100, "denominator": "HUNDRED"}
         assignment["policy"] = {"dropOverloads": [{"category": drop, "dropPercentage": all_of_them}]}
     ads = {"ads": {}, "resourceApiVersion": "V3"}
-    return {"listener": {"name": "shop", "apiListener": {"apiListener": manager}},
-            "cluster": {"name": "shop", "type": "EDS", "edsClusterConfig": {"edsConfig": ads}},
+    cluster = {"name": "shop", "type": "EDS", "edsClusterConfig": {"edsConfig": ads}}
+    if validation:
+        context = {"@type": TYPE + "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+                   "commonTlsContext": {"validationContext": validation}}
+        cluster["transportSocket"] = {"name": "envoy.transport_sockets.tls", "typedConfig": context}
+    return {"listener": {"name": "shop", "apiListener": {"apiListener": manager}}, "cluster": cluster,
             "assignment": assignment}
+
+
+def bootstrap(folder, language, plane, **more):
+    """A client's file that leads to this control plane."""
+    file = os.path.join(folder, language + ".json")
+    with open(file, "w", encoding="utf-8") as out:
+        json.dump({"xds_servers": [{"server_uri": f"127.0.0.1:{plane.port}", "channel_creds": [{"type": "insecure"}],
+                                    "server_features": ["xds_v3"]}],
+                   "node": {"id": language, "locality": {"region": "here"}}, **more}, out)
+    return file
+
+
+def run_afresh(scenes, judge, folder, commands):
+    """Plays `scenes` (name, resources, certificate providers, wanted by language), each with clients that begin with it
+    and have xDS credentials: what `judge` says of the first lines of each. Returns 1 if one is not as wanted."""
+    result = 0
+    for name, given, providers, wanted in scenes:
+        plane, clients = ControlPlane(), []
+        plane.put(**given)
+        try:
+            for language, command in commands.items():
+                file = bootstrap(folder, language, plane, certificate_providers=providers)
+                clients.append(Client(language, command, file, "xds"))
+            for client in clients:
+                wait(f"calls of {client.language}", 60, lambda c=client: len(c.lines) >= 5)
+                seen = judge(client.lines)
+                print(f"  {name:50} {client.language:8} {seen}", flush=True)
+                if seen != wanted[client.language]:
+                    print(f"CHANGED: this was '{wanted[client.language]}': {client.lines[-1:]}", flush=True)
+                    result = 1
+        finally:
+            for client in clients:
+                client.process.kill()
+    return result
 
 
 def run(scenes, first, judge, folder, commands):
@@ -170,12 +215,7 @@ def run(scenes, first, judge, folder, commands):
     plane.put(**first)
     clients = []
     for language, command in commands.items():
-        file = os.path.join(folder, language + ".json")
-        with open(file, "w", encoding="utf-8") as out:
-            json.dump({"xds_servers": [{"server_uri": f"127.0.0.1:{plane.port}",
-                                        "channel_creds": [{"type": "insecure"}], "server_features": ["xds_v3"]}],
-                       "node": {"id": language, "locality": {"region": "here"}}}, out)
-        clients.append(Client(language, command, file))
+        clients.append(Client(language, command, bootstrap(folder, language, plane)))
     try:
         for name, given, wanted in scenes:
             plane.put(**first)

@@ -120,6 +120,19 @@ consul_server() {
 # Itself in the catalog: it leads, and has written what it writes at its start.
 consul_leads() { curl -sf "$1/v1/health/service/consul?consistent" | grep -q '"passing"'; }
 
+# certificates: a CA, $run/ca.pem, and what it signed: $run/server.pem for web.test, $run/client.pem, each with its key.
+certificates() {
+    local name
+    command -v openssl >/dev/null || broken "openssl is needed"
+    new() { openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 "$@" 2>>"$run/openssl.log"; }
+    new -subj "/CN=CA of a finding" -keyout "$run/ca-key.pem" -out "$run/ca.pem" || broken "openssl made no CA"
+    for name in server client; do
+        new -CA "$run/ca.pem" -CAkey "$run/ca-key.pem" -subj "/CN=$name" -addext basicConstraints=critical,CA:FALSE \
+            -addext subjectAltName=DNS:web.test -keyout "$run/$name-key.pem" -out "$run/$name.pem" \
+            || broken "openssl (3 or later) made no certificate"
+    done
+}
+
 # field JSON_EXPRESSION: of the JSON on standard input, `it` in the expression.
 field() { python3 -c 'import json, sys; it = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
 

@@ -112,7 +112,7 @@ pub(super) async fn names_and_cas(language: Language) {
         ("other-wildcard", wild, &other),
         ("uri-is-no-name", spiffe, &api),
         ("other-ca", stranger, &api),
-        ("absent", open, &absent),
+        ("lacks-files", open, &absent),
     ]);
     let bridge = Bridge::start(&format!("{}{}", folder.section(), keys.sections())).await;
     let bootstrap = keys.bootstrap(&bridge);
@@ -139,13 +139,16 @@ pub(super) async fn names_and_cas(language: Language) {
     // What the bootstrap of a client lacks costs that service alone. tonic-xds waits for it until calls end.
     let stays = call("open");
     stays.reaches(&["orders-1"]).await;
-    let client = call("absent");
+    let client = call("lacks-files");
     client.fails_on(1).await;
     assert_eq!(client.calls().answers, [""; 0]);
     if language != Language::Rust {
         let said = client.calls().failures.concat();
         assert!(said.contains("absent"), "the provider is named: {said}");
+        bridge.metric_is("xds_bridge_nacks_total", &[], |nacks| nacks > 0).await;
     }
+    // What clients lack is no vote on the cluster that Envoys get.
+    bridge.metric_is("xds_bridge_rejected", &[], |rejected| rejected == 0).await;
     stays.goes_on(20).await;
     stays.assert_clean();
 }
