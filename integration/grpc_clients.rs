@@ -8,6 +8,7 @@ mod declared;
 mod encrypted;
 mod follow;
 mod near;
+mod reports;
 mod tls;
 
 use std::time::Duration;
@@ -56,6 +57,7 @@ in_each_language! {
     near::zones as calls_its_zone_and_is_given_others_when_servers_fail,
     choice::nobody as fails_at_once_with_nobody_to_call_and_recovers,
     choice::declared_routes as is_dialled_by_name_whatever_routes_are_declared,
+    reports::load as reports_its_load_by_locality,
     declared::each_key_of_a_cluster as calls_a_service_with_each_key_of_a_cluster,
     encrypted::names_and_cas as calls_a_server_by_tls_only_with_the_right_certificate,
     encrypted::there_and_back as follows_a_service_into_tls_and_out_of_it,

@@ -96,3 +96,24 @@ fn accepted_by_grpc(cluster: Cluster) {
     let from = cluster.eds_cluster_config.and_then(|eds| eds.eds_config);
     assert_eq!(from, Some(ads()));
 }
+
+/// Where it stands in Envoy's own file, reports are asked for by the file.
+#[test]
+fn a_cluster_asks_clients_of_grpc_for_their_load() {
+    let settings = Effective::of(&Service::default(), &Clusters::DEFAULT).cluster;
+    let served = Cluster::decode(&*cluster(&"orders".into(), &settings).body).unwrap();
+    let to = served
+        .lrs_server
+        .clone()
+        .and_then(|server| server.config_source_specifier);
+    assert!(matches!(to, Some(ConfigSourceSpecifier::Self_(_))), "{to:?}");
+    let fixed = message("orders", &settings);
+    assert_eq!(fixed.lrs_server, None);
+    assert_eq!(
+        Cluster {
+            lrs_server: None,
+            ..served
+        },
+        fixed
+    );
+}

@@ -16,7 +16,9 @@ use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig,
 };
 use envoy_types::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
-use envoy_types::pb::envoy::config::core::v3::{AggregatedConfigSource, ApiVersion, ConfigSource};
+use envoy_types::pb::envoy::config::core::v3::{
+    AggregatedConfigSource, ApiVersion, ConfigSource, SelfConfigSource,
+};
 use envoy_types::pb::envoy::r#type::v3::Percent;
 use envoy_types::pb::google::protobuf::UInt32Value;
 use prost::Message as _;
@@ -34,7 +36,12 @@ pub fn cluster(name: &Arc<str>, settings: &ClusterSettings) -> Draft {
     Draft {
         kind: Kind::Cluster,
         name: name.clone(),
-        body: message(name, settings).encode_to_vec(),
+        body: Cluster {
+            // gRPC's own clients report their load only where a cluster says so; Envoy ignores it.
+            lrs_server: Some(same_server()),
+            ..message(name, settings)
+        }
+        .encode_to_vec(),
         needs: vec![Arc::clone(name)],
         reach: Reach::All,
         local: None,
@@ -94,6 +101,14 @@ pub fn ads() -> ConfigSource {
     ConfigSource {
         resource_api_version: ApiVersion::V3 as i32,
         config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+        ..ConfigSource::default()
+    }
+}
+
+/// "To whom this comes from."
+fn same_server() -> ConfigSource {
+    ConfigSource {
+        config_source_specifier: Some(ConfigSourceSpecifier::Self_(SelfConfigSource::default())),
         ..ConfigSource::default()
     }
 }
