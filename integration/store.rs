@@ -1,6 +1,7 @@
 //! What bridges share (`registry::store`): one suite of behaviours for etcd, Consul and the file, and what only one of
 //! them has.
 
+mod questions;
 mod rights;
 pub(crate) mod scene;
 mod trouble;
@@ -11,6 +12,10 @@ use futures::future::join_all;
 use xds_bridge::registry::store::{Held, If, MAX_VALUE, Revision, Store, StoreError};
 
 use crate::support::wait;
+use questions::{
+    a_question_is_asked_again_after_our_presence_was_lost, all_bridges_answer_what_one_asks,
+    drains_are_seen_by_all_bridges,
+};
 use scene::{ROOT, Scene, TTL};
 
 /// Each behaviour for each kind of store, as a test of its own.
@@ -40,6 +45,9 @@ suite!(
     a_hold_keeps_its_keys_and_takes_them_with_it,
     a_hold_is_kept_alive_and_ends_without_its_holder,
     a_write_of_who_lost_its_hold_is_refused,
+    all_bridges_answer_what_one_asks,
+    a_question_is_asked_again_after_our_presence_was_lost,
+    drains_are_seen_by_all_bridges,
 );
 
 async fn text(store: &Store, key: &str) -> Option<String> {

@@ -14,6 +14,10 @@ use crate::text::clip_to;
 /// Of all documents that this bridge writes, and the latest that it reads.
 pub const VERSION: u32 = 1;
 
+/// Questions that are answered at once.
+const MAX_QUESTIONS: usize = 64;
+/// Clients in each list of an answer.
+const MAX_LISTED: usize = 100;
 /// Characters of a free text, at most.
 const TEXT: usize = 200;
 
@@ -43,6 +47,61 @@ pub struct Replica {
     pub host: String,
 }
 
+/// What a bridge wants all of them to find out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// What is waited for.
+    pub kind: Wanted,
+    /// The instance's service.
+    pub service: Arc<str>,
+    /// Its id.
+    pub id: Arc<str>,
+    /// Unix time of the question, milliseconds.
+    pub since: u64,
+}
+
+/// What clients are to know of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wanted {
+    /// That it gets no new requests, and has none any more.
+    Drained,
+    /// That it takes requests.
+    Serving,
+}
+
+/// What one bridge has found out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// All of its clients are as wanted.
+    pub done: bool,
+    /// Its clients that are.
+    pub clients: u64,
+    /// Those that are not yet.
+    #[serde(default)]
+    pub laggards: Vec<Laggard>,
+    /// Clients that left in the middle, or that do not say.
+    #[serde(default)]
+    pub unknown: Vec<String>,
+    /// Laggards and unknown ones that are left out of the lists.
+    #[serde(default)]
+    pub more: u64,
+    /// Requests under way, as far as load reports say; `None`: they do not.
+    #[serde(default)]
+    pub open: Option<u64>,
+}
+
+/// A client that does not know yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Laggard {
+    /// `node.id`
+    pub node: String,
+    /// `node.cluster`
+    pub fleet: String,
+    /// For how long, milliseconds.
+    pub since_ms: u64,
+}
+
 /// A document that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
@@ -59,6 +118,10 @@ pub struct Documents {
     pub drains: BTreeMap<Target, Drain>,
     /// The bridges that run, by their random ids.
     pub replicas: BTreeMap<Arc<str>, Replica>,
+    /// What is asked, by random names.
+    pub questions: BTreeMap<Arc<str>, Question>,
+    /// By question, then by bridge.
+    pub answers: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Answer>>,
     /// What could not be read, and stays as it is.
     pub unreadable: Vec<Unreadable>,
 }
@@ -96,7 +159,22 @@ impl Documents {
                 };
                 self.replicas.insert(id, replica);
             }
-            Path::Question(_) | Path::Answer(..) => {}
+            Path::Question(id) => {
+                let question = parse(entry)?;
+                if self.questions.len() >= MAX_QUESTIONS {
+                    return Err(format!(
+                        "is one of more than {MAX_QUESTIONS} questions; it is not answered"
+                    ));
+                }
+                self.questions.insert(id, question);
+            }
+            Path::Answer(id, replica) => {
+                let answer: Answer = parse(entry)?;
+                self.answers
+                    .entry(id)
+                    .or_default()
+                    .insert(replica, listed(&answer, MAX_LISTED));
+            }
         }
         Ok(())
     }
@@ -114,6 +192,44 @@ pub fn text<T: Serialize>(document: &T) -> String {
     let version = VERSION;
     // Structs of numbers and strings cannot fail to be JSON; an empty text would be reported as unreadable.
     serde_json::to_string(&Versioned { version, document }).unwrap_or_default()
+}
+
+/// The text of an answer: of its lists as much as fits.
+#[must_use]
+pub fn answer_text(answer: &Answer) -> String {
+    let mut most = MAX_LISTED;
+    loop {
+        let text = text(&listed(answer, most));
+        if text.len() <= MAX_VALUE || most == 0 {
+            return text;
+        }
+        most /= 2;
+    }
+}
+
+/// With at most this number in each list.
+fn listed(answer: &Answer, most: usize) -> Answer {
+    let laggards = answer.laggards.iter().take(most).map(|laggard| Laggard {
+        node: clip_to(&laggard.node, TEXT),
+        fleet: clip_to(&laggard.fleet, TEXT),
+        since_ms: laggard.since_ms,
+    });
+    let laggards: Vec<Laggard> = laggards.collect();
+    let unknown: Vec<String> = answer
+        .unknown
+        .iter()
+        .take(most)
+        .map(|node| clip_to(node, TEXT))
+        .collect();
+    let left = answer.laggards.len() + answer.unknown.len() - laggards.len() - unknown.len();
+    Answer {
+        done: answer.done,
+        clients: answer.clients,
+        more: answer.more.saturating_add(left as u64),
+        open: answer.open,
+        laggards,
+        unknown,
+    }
 }
 
 fn parse<T: DeserializeOwned>(entry: &Entry) -> Result<T, String> {
@@ -202,6 +318,64 @@ mod tests {
             assert!(said.starts_with(expected), "{said}");
         }
         assert_eq!(said.len(), expected.len());
+    }
+
+    #[test]
+    fn an_answer_is_as_long_as_fits_and_says_what_it_leaves_out() {
+        let laggard = |n: usize| Laggard {
+            node: format!("{n}-{}", "\u{1F40C}\"".repeat(300)),
+            fleet: "\u{1F40C}".repeat(300),
+            since_ms: 7,
+        };
+        let answer = Answer {
+            clients: 9,
+            laggards: (0..1_000).map(laggard).collect(),
+            unknown: vec!["a".to_owned(); 101],
+            open: Some(3),
+            ..Answer::default()
+        };
+        let written = answer_text(&answer);
+        assert!(written.len() <= MAX_VALUE, "{}", written.len());
+        let read = Documents::read(&entries(&[("answers/q/r", &written)]));
+        let read = &read.answers["q"]["r"];
+        assert!(read.laggards.len() >= 10, "{}", read.laggards.len());
+        let shown = read.laggards.len() + read.unknown.len();
+        assert_eq!(
+            (read.done, read.clients, read.open, read.more),
+            (false, 9, Some(3), 1_101 - shown as u64)
+        );
+        let short = Answer {
+            done: true,
+            clients: 2,
+            ..Answer::default()
+        };
+        let read = Documents::read(&entries(&[("answers/q/r", &answer_text(&short))]));
+        assert_eq!(read.answers["q"]["r"], short);
+    }
+
+    #[test]
+    fn so_many_questions_are_answered_and_the_others_are_named() {
+        let question = Question {
+            kind: Wanted::Drained,
+            service: "orders".into(),
+            id: "orders/7".into(),
+            since: 1,
+        };
+        let written = text(&question);
+        assert_eq!(
+            written,
+            r#"{"version":1,"kind":"drained","service":"orders","id":"orders/7","since":1}"#
+        );
+        let keys: Vec<String> = (0..=MAX_QUESTIONS).map(|n| format!("questions/{n:03}")).collect();
+        let all: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), written.as_str())).collect();
+        let read = Documents::read(&entries(&all));
+        assert_eq!((read.questions.len(), read.unreadable.len()), (MAX_QUESTIONS, 1));
+        assert_eq!(read.questions["000"], question);
+        let other = Documents::read(&entries(&[(
+            "questions/1",
+            r#"{"version":1,"kind":"moved","service":"a","id":"b","since":1}"#,
+        )]));
+        assert_eq!((other.questions.len(), other.unreadable.len()), (0, 1));
     }
 
     #[test]

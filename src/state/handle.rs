@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::document::{self, Documents, Drain, Replica};
 use super::path::{Path, Target};
 use crate::config::{Config, SharedState, SourceConfig};
-use crate::registry::store::{Entries, Hold, If, MAX_KEYS, Revision, Status, Store, StoreError};
+use crate::registry::store::{Entries, Held, Hold, If, MAX_KEYS, Revision, Status, Store, StoreError};
 use crate::source::{self, Budget};
 
 /// File descriptors of its connections: a blocked read, a write, a renewal, and one more while they are replaced.
@@ -147,6 +147,14 @@ impl State {
             // The sender is ours.
             let _ = snapshots.wait_for(|seen| seen.status != Status::Connecting).await;
         }
+    }
+
+    /// What says that we run, while it is there.
+    pub(super) fn present(&self) -> Option<Arc<Hold>> {
+        self.0
+            .present
+            .load_full()
+            .filter(|hold| hold.held() != Held::Lost)
     }
 
     /// Why nothing is shared; `None`: something is.

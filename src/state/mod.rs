@@ -6,12 +6,15 @@
 
 pub mod document;
 mod handle;
+mod kept;
 pub mod path;
 mod presence;
+mod questions;
 mod task;
 
 pub use crate::registry::store::Status;
-pub use document::{Documents, Drain, Replica, Unreadable};
+pub use document::{Answer, Documents, Drain, Laggard, Question, Replica, Unreadable, Wanted};
 pub use handle::{DESCRIPTORS, Snapshot, State, StateError, random_id};
 pub use path::{Path, Target};
+pub use questions::{Answering, Asked};
 pub use task::Task;

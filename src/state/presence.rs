@@ -50,10 +50,13 @@ pub(super) async fn keep(state: &State) {
             Ok(hold) => {
                 missing(state, None);
                 let mut changes = hold.changes();
-                state.0.present.store(Some(Arc::new(hold)));
+                let hold = Arc::new(hold);
+                state.0.present.store(Some(hold.clone()));
                 // An error means that nobody renews it any more.
                 let _ = changes.wait_for(|held| *held == Held::Lost).await;
                 state.0.present.store(None);
+                // Where only the key was deleted, other keys would stay with what is left of it.
+                let _ = hold.release().await;
             }
             Err(StateError::Store(StoreError::Denied { reason, grant })) => {
                 missing(state, Some((&reason, grant)));
