@@ -196,9 +196,32 @@ async fn an_operator_drains_on_all_bridges_and_knows_when_it_is_safe() {
     for envoy in [&one, &two] {
         envoy.client().reaches(&Call::http("orders"), &["a", "b"]).await;
     }
+    // The other bridge's Envoy is frozen: it is named here.
+    let mut two = two;
+    two.program().signal("STOP");
+    let answer = run(&bridge, "drain orders/a --wait --timeout 4s").await;
+    assert_eq!(
+        answer.status.code(),
+        Some(3),
+        "{} {}",
+        answer.stdout,
+        answer.stderr
+    );
+    let named = "the clients of this bridge are done; the bridge on ";
+    let why = ": 1 client has not acknowledged it: envoy-";
+    assert!(
+        answer.stderr.contains(named) && answer.stderr.contains(why),
+        "{}",
+        answer.stderr
+    );
+    two.program().signal("CONT");
     let answer = run(&bridge, "drain orders/a --wait").await;
     assert!(answer.status.success(), "{}", answer.stderr);
-    assert!(answer.stdout.contains("safe to stop"), "{}", answer.stdout);
+    assert!(
+        answer.stdout.contains("safe to stop: 2 clients know"),
+        "{}",
+        answer.stdout
+    );
     let before = a.requests();
     for envoy in [&one, &two] {
         envoy.client().reaches(&Call::http("orders"), &["b"]).await;

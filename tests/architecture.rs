@@ -31,7 +31,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("fanout", &["clock", "xds"]),
     (
         "barrier",
-        &["clock", "fanout", "hub", "intake", "loads", "model", "xds"],
+        &[
+            "catalog", "clock", "fanout", "hub", "intake", "loads", "model", "state", "xds",
+        ],
     ),
     ("loads", &["text", "xds"]),
     ("intake", &["clock", "loads"]),

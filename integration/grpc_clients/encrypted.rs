@@ -145,10 +145,14 @@ pub(super) async fn names_and_cas(language: Language) {
     if language != Language::Rust {
         let said = client.calls().failures.concat();
         assert!(said.contains("absent"), "the provider is named: {said}");
-        bridge.metric_is("xds_bridge_nacks_total", &[], |nacks| nacks > 0).await;
+        bridge
+            .metric_is("xds_bridge_nacks_total", &[], |nacks| nacks > 0)
+            .await;
     }
     // What clients lack is no vote on the cluster that Envoys get.
-    bridge.metric_is("xds_bridge_rejected", &[], |rejected| rejected == 0).await;
+    bridge
+        .metric_is("xds_bridge_rejected", &[], |rejected| rejected == 0)
+        .await;
     stays.goes_on(20).await;
     stays.assert_clean();
 }

@@ -15,10 +15,11 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Admin, STOPPING};
-use crate::barrier::{Answer, Client, Question, Verdict, Wanted};
+use crate::barrier::{Answer, Client, Everywhere, Question, Verdict, Wanted};
 use crate::catalog::find::{Found, Target};
 use crate::clock;
 use crate::hub::Order;
+use crate::state;
 use crate::text::{list, parse_duration, show_duration};
 
 /// The longest wait: below what a connection to this port may take. Who wants to wait longer asks again.
@@ -223,7 +224,7 @@ async fn all(
     found: &[Found],
     wanted: Wanted,
     deadline: tokio::time::Instant,
-    mut report: impl FnMut(&Found, &Answer),
+    mut report: impl FnMut(&Found, &Everywhere),
 ) -> Option<Value> {
     let mut last = json!({ "result": "done", "instances": [] });
     for one in found {
@@ -235,10 +236,10 @@ async fn all(
         };
         let answer = admin
             .barrier
-            .wait(&question, deadline, |answer| report(one, answer))
+            .everywhere(&question, deadline, |answer| report(one, answer))
             .await?;
         let view = view(one, wanted, &answer);
-        if answer.verdict != Verdict::Done {
+        if !answer.is_done() {
             last["result"] = view["state"].clone();
         }
         if let Some(instances) = last["instances"].as_array_mut() {
@@ -248,8 +249,103 @@ async fn all(
     Some(last)
 }
 
-/// The answer of one instance.
-fn view(found: &Found, wanted: Wanted, answer: &Answer) -> Value {
+/// The answer of one instance, on all bridges.
+fn view(found: &Found, wanted: Wanted, all: &Everywhere) -> Value {
+    let mut view = here(found, wanted, &all.here);
+    let others = |(host, answer): &(String, Option<state::Answer>)| match answer {
+        None => json!({ "host": host, "done": false }),
+        Some(answer) => json!({
+            "host": host,
+            "done": answer.done,
+            "acknowledged": answer.clients,
+            "lagging": answer.laggards.iter().map(|l| json!({ "node": l.node, "fleet": l.fleet })).collect::<Vec<_>>(),
+            "disconnected": answer.unknown,
+            "open": answer.open,
+        }),
+    };
+    if !all.others.is_empty() {
+        view["bridges"] = json!(all.others.iter().map(others).collect::<Vec<_>>());
+    }
+    let done_here = all.here.verdict == Verdict::Done;
+    let mut parts: Vec<String> = Vec::new();
+    for (host, answer) in &all.others {
+        match answer {
+            Some(answer) if answer.done => {}
+            Some(answer) => {
+                parts.push(format!("the bridge on {host}: {}", elsewhere(answer)));
+                if done_here {
+                    let busy =
+                        answer.open.is_some() && answer.laggards.is_empty() && answer.unknown.is_empty();
+                    view["state"] = json!(if busy { "in flight" } else { "not acknowledged" });
+                }
+            }
+            None => parts.push(format!("the bridge on {host} has not answered")),
+        }
+    }
+    if let Some(reason) = &all.unasked {
+        parts.push(format!("other bridges cannot be asked: {reason}"));
+    }
+    if !parts.is_empty() {
+        if done_here {
+            if view["state"] == "done" {
+                view["state"] = json!("not acknowledged");
+            }
+            view["text"] = json!("the clients of this bridge are done");
+        }
+        let text = view["text"].as_str().unwrap_or_default();
+        view["text"] = json!(format!("{text}; {}", parts.join("; ")));
+    } else if done_here {
+        let elsewhere: u64 = all
+            .others
+            .iter()
+            .flat_map(|(_, answer)| answer)
+            .map(|answer| answer.clients)
+            .sum();
+        let acked = all
+            .here
+            .acked
+            .saturating_add(usize::try_from(elsewhere).unwrap_or(usize::MAX));
+        view["text"] = json!(done(wanted, acked));
+    }
+    view
+}
+
+/// What another bridge waits for.
+fn elsewhere(answer: &state::Answer) -> String {
+    let mut parts = Vec::new();
+    let names = |all: Vec<&str>| list(all.iter(), 5, all.len());
+    if !answer.laggards.is_empty() {
+        let nodes = answer.laggards.iter().map(|laggard| &*laggard.node).collect();
+        parts.push(format!(
+            "{} not acknowledged it: {}",
+            counted_have(answer.laggards.len()),
+            names(nodes)
+        ));
+    }
+    if !answer.unknown.is_empty() {
+        let nodes = answer.unknown.iter().map(|node| &**node).collect();
+        parts.push(format!(
+            "{} disconnected without it: {}",
+            counted(answer.unknown.len(), "client"),
+            names(nodes)
+        ));
+    }
+    match answer.open {
+        Some(0) => parts.push("requests may be under way".to_owned()),
+        Some(open) => parts.push(format!(
+            "{} under way",
+            counted(usize::try_from(open).unwrap_or(usize::MAX), "request")
+        )),
+        None => {}
+    }
+    if parts.is_empty() {
+        parts.push("it has not seen it yet".to_owned());
+    }
+    parts.join(", ")
+}
+
+/// The answer of this bridge.
+fn here(found: &Found, wanted: Wanted, answer: &Answer) -> Value {
     let now = clock::now().saturating_duration_since(answer.origin);
     let seconds = |since: &Duration| round(now.saturating_sub(*since));
     let clients = |all: &[(Client, Duration)]| -> Vec<Value> {

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Access, Admin};
-use crate::barrier::Barrier;
+use crate::barrier::{self, Barrier};
 use crate::cache::{self, LastKnown};
 use crate::clock;
 use crate::config::{Cache, Config};
@@ -138,18 +138,27 @@ pub async fn run(
     sources.follow_secrets(&mut tasks, &config, &config);
     let (opened, listens) = watch::channel(false);
     let hub_orders = orders.clone();
+    let (lost, began) = watch::channel(clock::now());
+    let barrier = Barrier {
+        fanout: fanout.clone(),
+        loads: loads.clone(),
+        orders: orders.clone(),
+        overview: overview.clone(),
+        state: shared.clone(),
+        began,
+        origin: clock::now(),
+    };
+    let (answering, state) = (barrier.clone(), shared.clone());
+    tasks.spawn("answers to other bridges", |stop| {
+        barrier::answer_others(answering, stop)
+    });
+    tasks.spawn("other bridges", |stop| barrier::follow_losses(state, lost, stop));
     let admin = Admin {
         fanout: fanout.clone(),
         loads: loads.clone(),
         metrics: metrics.clone(),
         overview: overview.clone(),
-        barrier: Barrier {
-            fanout: fanout.clone(),
-            loads: loads.clone(),
-            orders: orders.clone(),
-            overview: overview.clone(),
-            began: clock::now(),
-        },
+        barrier,
         orders,
         certificate: port
             .tls

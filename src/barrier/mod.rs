@@ -2,6 +2,7 @@
 //! until no request to it is under way. `judge` decides; this file asks and waits.
 
 mod judge;
+mod others;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,13 +11,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+pub use others::{Everywhere, answer_others, follow_losses};
+
 pub use judge::{Client, Flight, Patience, Seen, Verdict, Wanted};
 
 use crate::clock;
 use crate::fanout::{AckWatch, Fanout, Wanted as Resource};
 use crate::hub::{Order, Overview, Served};
-use crate::intake::{InFlight, Loads};
+use crate::intake::{InFlight, Loads, Quickened};
 use crate::model::DrainRule;
+use crate::state::State;
 use crate::xds::Kind;
 use judge::Judge;
 
@@ -36,8 +40,12 @@ pub struct Barrier {
     pub orders: mpsc::Sender<Order>,
     /// How the sources are.
     pub overview: watch::Receiver<Overview>,
-    /// When the discovery port opened.
-    pub began: Instant,
+    /// What bridges share.
+    pub state: State,
+    /// When this bridge began, or last lost another one: clients of it may come back.
+    pub began: watch::Receiver<Instant>,
+    /// Where times begin.
+    pub origin: Instant,
 }
 
 /// An instance, and what is waited for.
@@ -64,6 +72,17 @@ pub struct Answer {
     pub origin: Instant,
 }
 
+impl Answer {
+    /// Nothing is known yet.
+    const fn unknown(origin: Instant) -> Self {
+        Self {
+            verdict: Verdict::NotServed(None),
+            acked: 0,
+            origin,
+        }
+    }
+}
+
 /// One question on its way.
 struct Asking<'a> {
     barrier: &'a Barrier,
@@ -72,39 +91,55 @@ struct Asking<'a> {
     /// What the clients have acknowledged, once the instance is served as wanted.
     acks: Option<AckWatch>,
     reports: watch::Receiver<u64>,
+    /// The last verdict that was reported.
+    reported: Option<Verdict>,
+    /// What this bridge alone has to find.
+    wanted: Wanted,
+    _quick: Option<Quickened>,
 }
 
 impl Barrier {
-    /// Waits until the answer is [`Verdict::Done`], or until then; `report` gets each answer that differs from the one
-    /// before. `None`: the bridge is stopping.
+    /// Waits until the answer is [`Verdict::Done`] by the clients of this bridge, or until then; `report` gets each
+    /// answer that differs from the one before. `None`: the bridge is stopping.
     pub async fn wait(
         &self,
         question: &Question,
         until: Instant,
-        mut report: impl FnMut(&Answer),
+        report: impl FnMut(&Answer),
     ) -> Option<Answer> {
-        // Clients report each second for as long as somebody waits.
-        let _quick = (question.wanted == Wanted::Drained).then(|| self.loads.quicken());
-        let mut asking = Asking {
-            barrier: self,
+        Asking::new(self, question).until(until, report).await
+    }
+}
+
+impl<'a> Asking<'a> {
+    fn new(barrier: &'a Barrier, question: &'a Question) -> Self {
+        Self {
+            barrier,
             question,
+            wanted: question.wanted,
             judge: Judge::default(),
             acks: None,
-            reports: self.loads.reports(),
-        };
-        let mut reported: Option<Verdict> = None;
+            reports: barrier.loads.reports(),
+            reported: None,
+            // Clients report each second for as long as somebody waits.
+            _quick: (question.wanted == Wanted::Drained).then(|| barrier.loads.quicken()),
+        }
+    }
+
+    /// See [`Barrier::wait`].
+    async fn until(&mut self, until: Instant, mut report: impl FnMut(&Answer)) -> Option<Answer> {
         loop {
-            let answer = asking.look().await?;
-            if reported.as_ref() != Some(&answer.verdict) {
+            let answer = self.look().await?;
+            if self.reported.as_ref() != Some(&answer.verdict) {
                 report(&answer);
-                reported = Some(answer.verdict.clone());
+                self.reported = Some(answer.verdict.clone());
             }
             if answer.verdict == Verdict::Done || clock::now() >= until {
                 return Some(answer);
             }
             let tick = (clock::now() + TICK).min(until);
             tokio::select! {
-                () = asking.changed() => clock::until(Some((clock::now() + PAUSE).min(until))).await,
+                () = self.changed() => clock::until(Some((clock::now() + PAUSE).min(until))).await,
                 () = clock::until(Some(tick)) => {}
             }
         }
@@ -114,11 +149,9 @@ impl Barrier {
 impl Asking<'_> {
     async fn look(&mut self) -> Option<Answer> {
         let Question {
-            service,
-            id,
-            address,
-            wanted,
+            service, id, address, ..
         } = self.question;
+        let wanted = self.wanted;
         let (reply, answer) = oneshot::channel();
         let order = Order::Served {
             service: service.clone(),
@@ -135,14 +168,14 @@ impl Asking<'_> {
             in_flight: rule.in_flight.or(longest).unwrap_or(DrainRule::IN_FLIGHT),
             grace: rule.grace,
         };
-        let origin = self.barrier.began;
+        let origin = self.barrier.origin;
         let now = clock::now();
         let mut seen = Seen {
             health,
-            returning: Some(Duration::ZERO),
+            returning: Some(self.barrier.began.borrow().saturating_duration_since(origin)),
             ..Seen::default()
         };
-        if judge::is_served(*wanted, health) {
+        if judge::is_served(wanted, health) {
             // What is served now is what has to be acknowledged: it was published before the reply came.
             let acks = self.acks.get_or_insert_with(|| {
                 let resource = Resource {
@@ -159,7 +192,7 @@ impl Asking<'_> {
             let unknown = progress.unknown.into_iter();
             seen.unknown = unknown.map(|u| ((u.fleet, u.node), since(u.since))).collect();
             // After the acknowledgements: a report that came between the two is older than they are.
-            if *wanted == Wanted::Drained {
+            if wanted == Wanted::Drained {
                 self.reports.mark_unchanged();
                 let found = self
                     .barrier
@@ -172,7 +205,7 @@ impl Asking<'_> {
         }
         let now = now.saturating_duration_since(origin);
         Some(Answer {
-            verdict: self.judge.judge(*wanted, &seen, patience, now),
+            verdict: self.judge.judge(wanted, &seen, patience, now),
             acked: seen.acked.len(),
             origin,
         })

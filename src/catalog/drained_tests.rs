@@ -91,7 +91,7 @@ fn nodes_are_known_by_name_or_address_and_zones_by_name() {
 }
 
 #[test]
-fn one_that_registers_anew_serves_again() {
+fn one_that_registers_again_serves_again() {
     let mut catalog = catalog(vec![instance("a", 1, 5), instance("b", 2, 6)]);
     catalog.set_drains(drained("a", 5));
     assert_eq!(catalog.ended_drains(), []);

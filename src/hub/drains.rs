@@ -23,7 +23,7 @@ pub struct Served {
     pub rule: DrainRule,
 }
 
-/// What is asked and not answered yet, and what is told.
+/// What is asked and not answered yet, and what is reported.
 #[derive(Debug, Default)]
 pub(super) struct Draining {
     /// Answered with the next generation.

@@ -41,7 +41,7 @@ impl DrainRule {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drains {
     /// By service and id, with the registry's count of its registration at that time (0: unknown): one that
-    /// registers anew is another one.
+    /// registers again is another one.
     pub instances: BTreeMap<Arc<str>, BTreeMap<Arc<str>, u64>>,
     /// All instances of these nodes: as Consul calls them, or by their IP address.
     pub nodes: BTreeSet<Arc<str>>,

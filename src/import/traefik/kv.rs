@@ -51,7 +51,10 @@ pub(in crate::import) fn read<'a>(
     for (name, router) in &keys.tags.routers {
         let (owner, split, lacking) = match (keys.served(router), first) {
             (Ok((owner, split)), _) => (owner, split, None),
-            (Err(why), Some(first)) if router.rule.is_some() => (first.as_str(), None, Some(why)),
+            (Err(why), Some(first)) if router.rule.is_some() && router.service.is_some() => {
+                (first.as_str(), None, Some(why))
+            }
+            // There it is left out, too.
             (Err(why), _) => {
                 issues.push(Issue::warning(
                     format!("{root}http/routers/{}", clip(name)),

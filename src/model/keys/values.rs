@@ -17,7 +17,7 @@ pub(super) const MAX_NEEDS: usize = 200;
 const MAX_CALLERS: usize = 64;
 /// The most routes that one entry may declare: Consul Meta holds no more than 64 pairs.
 pub const MAX_ROUTES: usize = 64;
-/// The most routes of one policy, with those that are imported: most of so many only refuse requests.
+/// The most routes of one policy, with those that are imported: most of these only refuse requests.
 pub const MAX_IMPORTED_ROUTES: usize = 1_024;
 
 /// One of a few words; `these` names them.
