@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use xds_bridge::catalog::Catalog;
 use xds_bridge::config::{Check, ConsulSelection, FabioImport, FabioMatcher, Import, TraefikImport};
 use xds_bridge::model::change::What;
+use xds_bridge::model::filters::Range;
 use xds_bridge::model::route::Test;
 use xds_bridge::model::{Change, Criterion, Event, Exposure, Network, Paths, Target};
 use xds_bridge::plan::{Claim, Planner, Step};
@@ -198,16 +200,22 @@ fn holds(criterion: &Criterion, request: &Value) -> bool {
         }
         Criterion::Url { regex, not } => whole(regex, text(&request["path"])) != *not,
         Criterion::Header { name, test, not } => {
-            let mut lines = list(&request["headers"])
+            let lines = list(&request["headers"])
                 .iter()
                 .filter(|line| text(&line[0]).eq_ignore_ascii_case(name));
-            let fits = |line: &Value| match test {
+            let mut lines: Vec<String> = lines.map(|line| text(&line[1]).to_owned()).collect();
+            if name == "x-forwarded-for" {
+                // Envoy adds who connects.
+                lines.push("127.0.0.1".to_owned());
+                lines = vec![lines.join(",")];
+            }
+            let fits = |line: &String| match test {
                 Test::Present => true,
-                Test::Exact(value) => text(&line[1]) == value,
-                Test::Prefix(value) => text(&line[1]).starts_with(value.as_str()),
-                Test::Regex(regex) => whole(regex, text(&line[1])),
+                Test::Exact(value) => line == value,
+                Test::Prefix(value) => line.starts_with(value.as_str()),
+                Test::Regex(regex) => whole(regex, line),
             };
-            lines.any(fits) != *not
+            lines.iter().any(fits) != *not
         }
         Criterion::Query { .. } | Criterion::Cookie { .. } => panic!("an import makes none of these"),
     }
@@ -241,11 +249,28 @@ fn chosen<'a>(hosts: &'a BTreeMap<String, Vec<Claim>>, request: &Value) -> Optio
     found.find(|claim| claim.criteria.iter().all(|criterion| holds(criterion, request)))
 }
 
+fn is_in(range: Range, address: [u8; 4]) -> bool {
+    let IpAddr::V4(first) = range.address else {
+        return false;
+    };
+    let bits = |address: [u8; 4]| u64::from(u32::from_be_bytes(address)) >> (32 - range.bits);
+    bits(first.octets()) == bits(address)
+}
+
 /// `404`, `302`, or the name of a service.
 fn outcome(claim: Option<&Claim>) -> String {
     let Some(claim) = claim else {
         return "404".to_owned();
     };
+    let clients = claim
+        .action
+        .extras
+        .as_ref()
+        .and_then(|extras| extras.clients.as_ref());
+    let has = |ranges: &[Range]| ranges.iter().any(|range| is_in(*range, [127, 0, 0, 1]));
+    if clients.is_some_and(|c| has(&c.deny) || !(c.allow.is_empty() || has(&c.allow))) {
+        return "403".to_owned();
+    }
     match claim.action.extras.as_ref().map(|extras| &extras.target) {
         None | Some(Target::Itself) => claim.cluster.to_string(),
         Some(Target::Split(parts)) => parts[0].service.clone(),
@@ -353,7 +378,8 @@ fn tags_of_each_kind_are_read_or_reported() {
     for (kind, status) in [
         ("basicauth.users=a:b", "401"),
         ("forwardauth.address=http://x", "401"),
-        ("ipallowlist.sourcerange=10.0.0.0/8", "403"),
+        ("ipallowlist.sourcerange=nosuch", "403"),
+        ("ipallowlist.sourcerangee=10.0.0.0/8", "403"),
         ("ratelimit.average=1", "429"),
         ("plugin.x.y=1", "403"),
     ] {

@@ -127,6 +127,64 @@ async fn a_limit_of_an_exposure_counts_whatever_a_route_says() {
     bridge.assert_no_nacks().await;
 }
 
+/// At the edge by the connection, whatever a header says, and inside as well, where headers count otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_of_a_route_are_those_of_its_listener() {
+    let server = Server::http("web").await;
+    let keys = [
+        ("expose", "internal,edge"),
+        ("route", "host=a.test"),
+        ("route-2", "host=a.test path=/own allow-ips=127.0.0.0/8,::1"),
+        ("route-3", "host=a.test path=/other allow-ips=10.0.0.0/8"),
+        ("route-4", "host=a.test path=/not deny-ips=127.0.0.1"),
+        (
+            "route-5",
+            "host=a.test path=/but allow-ips=127.0.0.0/8 deny-ips=127.0.0.1",
+        ),
+        ("route-6", "host=a.test path=/free deny-ips=10.0.0.0/8"),
+        (
+            "route-7",
+            "host=a.test path=/moved allow-ips=10.0.0.0/8 redirect=https:",
+        ),
+    ];
+    let folder = Folder::of(&[("web", server.address, &keys)]);
+    let edge = somewhere();
+    let bridge = Bridge::start(&format!(
+        "{}[exposures.edge]\nhosts = [\"a.test\"]\n[listeners.edge]\naddress = \"{edge}\"\nexposure = \"edge\"\n",
+        folder.section()
+    ))
+    .await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    for at in [envoy.listener(), edge] {
+        wait::until(wait::PATIENCE, "the route is there", async || {
+            let status = status(at, "a.test", "/", "").await?;
+            wait::holds(status == 200, || status.to_string())
+        })
+        .await;
+        for headers in [
+            "",
+            "X-Forwarded-For: 10.1.1.1\r\n",
+            "X-Forwarded-For: 127.0.0.1\r\n",
+        ] {
+            for (path, wanted) in [
+                ("/own", 200),
+                ("/other", 403),
+                ("/not", 403),
+                ("/but", 403),
+                ("/free", 200),
+                ("/moved", 403),
+            ] {
+                // Inside the header counts as well, where it lets in fewer.
+                let is_fewer = at != edge && headers.contains("10.1.1.1");
+                let wanted = if is_fewer { 403 } else { wanted };
+                let seen = status(at, "a.test", path, headers).await;
+                assert_eq!(seen, Ok(wanted), "{path} at {at} with {headers:?}");
+            }
+        }
+    }
+    bridge.assert_no_nacks().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn responses_are_compressed_where_somebody_says_so() {
     let server = Server::http("web").await;

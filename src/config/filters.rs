@@ -95,6 +95,7 @@ pub(super) fn read(
         compress,
         callers: callers.clone(),
         anonymous: Vec::new(),
+        inner: false,
         any_caller: s.get_or("any_caller", false, parse::switch),
         file_filters: s.get_or("file_filters", false, parse::switch),
     }
@@ -290,6 +291,7 @@ pub(super) fn fit(
             }
             continue;
         }
+        exposure.filters.inner |= listener.bind == Bind::Internal;
         if listener.tls.as_ref().is_none_or(|tls| tls.client_ca.is_none()) {
             exposure.filters.anonymous.push(name.clone());
         }

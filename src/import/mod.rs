@@ -2,6 +2,7 @@
 //! tag that has no meaning here costs itself, and is named. What must protect a route and cannot be had refuses it.
 //! Pure.
 
+mod addresses;
 mod entry;
 mod fabio;
 mod gathered;

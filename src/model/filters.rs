@@ -27,14 +27,27 @@ pub struct Filters {
     pub callers: Arc<Callers>,
     /// Listeners whose clients show no certificates.
     pub anonymous: Vec<Arc<str>>,
+    /// A listener of it is inside of Envoy: there addresses are what callers say of themselves.
+    pub inner: bool,
     /// `allow` of services is not checked here.
     pub any_caller: bool,
     /// Listeners that stay in Envoy's own file have the filters that routes need.
     pub file_filters: bool,
 }
 
+/// Whose addresses a route serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Clients {
+    /// Only these; none: all that are not below.
+    pub allow: Vec<Range>,
+    /// Not these, even if they are among those above.
+    pub deny: Vec<Range>,
+    /// Also by the connection itself, where what callers say of themselves would count.
+    pub connection: bool,
+}
+
 /// Addresses with the same first bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Range {
     /// The first one.
     pub address: IpAddr,
@@ -164,12 +177,66 @@ impl Filters {
     }
 }
 
+impl Clients {
+    /// The list that this word of a route declares.
+    #[must_use]
+    pub fn shown(&self, word: &str) -> Option<String> {
+        let list = if word == "allow-ips" {
+            &self.allow
+        } else {
+            &self.deny
+        };
+        (!list.is_empty()).then(|| Range::show_all(list))
+    }
+}
+
 impl Range {
+    /// The most of them in one list of a route.
+    const MOST: usize = 100;
+
+    /// Reads several, separated by commas.
+    ///
+    /// # Errors
+    /// A sentence with what would be right.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, String> {
+        let mut all = text.split(',').map(Self::parse).collect::<Result<Vec<_>, _>>()?;
+        all.sort_unstable();
+        all.dedup();
+        if all.len() > Self::MOST {
+            return Err(format!("a route has at most {} ranges of addresses", Self::MOST));
+        }
+        Ok(all)
+    }
+
+    /// As they are declared.
+    #[must_use]
+    pub fn show_all(all: &[Self]) -> String {
+        let show = |range: &Self| format!("{}/{}", range.address, range.bits);
+        all.iter().map(show).collect::<Vec<_>>().join(",")
+    }
+
     /// Reads `10.0.0.0/8`, or one address.
     ///
     /// # Errors
     /// A sentence with what would be right.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let (range, first) = Self::around(text)?;
+        if range.address == first {
+            return Ok(range);
+        }
+        Err(format!(
+            "`{}`: the range begins at {}/{}",
+            clip(text),
+            range.address,
+            range.bits
+        ))
+    }
+
+    /// The range that an address lies in, `10.1.2.3/8`, and the address.
+    ///
+    /// # Errors
+    /// A sentence with what would be right.
+    pub fn around(text: &str) -> Result<(Self, IpAddr), String> {
         let wrong = || {
             format!(
                 "`{}` must be an IP address or a range such as 10.0.0.0/8",
@@ -199,10 +266,8 @@ impl Range {
                 IpAddr::V6((v6.to_bits() & mask).into())
             }
         };
-        if first == address {
-            return Ok(Self { address, bits });
-        }
-        Err(format!("`{}`: the range begins at {first}/{bits}", clip(text)))
+        let range = Self { address: first, bits };
+        Ok((range, address))
     }
 }
 

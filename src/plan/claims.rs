@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::guards;
+use crate::model::filters::Clients;
 use crate::model::network::is_below;
 use crate::model::route::MAX_BYTES;
 use crate::model::route::extras::Admitted;
@@ -290,7 +291,7 @@ fn claim(
         criteria: rule.criteria.clone(),
         priority: rule.priority,
         cluster: service.name.clone(),
-        action: guarded(service, exposure, action),
+        action: guarded(service, (&**name, exposure), action),
         documented: service.documented,
         imported: rule.imported,
         wider: false,
@@ -300,7 +301,7 @@ fn claim(
 
 /// What becomes of requests on this exposure: who may call is known by its callers, and a token can only be of an issuer
 /// that it knows.
-fn guarded(service: &Service, exposure: &Exposure, action: &Action) -> Action {
+fn guarded(service: &Service, (name, exposure): (&str, &Exposure), action: &Action) -> Action {
     let admitted = admitted(service, exposure);
     let unknown = action.extras.as_ref().and_then(|extras| extras.jwt.as_ref());
     let unknown = unknown.filter(|name| !exposure.filters.jwt.contains_key(name.as_str()));
@@ -308,6 +309,19 @@ fn guarded(service: &Service, exposure: &Exposure, action: &Action) -> Action {
         return action.refused();
     }
     let mut action = action.clone();
+    // Inside callers say by a header who they are, unless the exposure has lists of addresses itself.
+    let by_header = exposure.filters.inner || (name == INTERNAL && !exposure.filters.knows_addresses());
+    if let Some(clients) = action.extras.as_ref().and_then(|extras| extras.clients.as_ref())
+        && by_header
+    {
+        let clients = Clients {
+            connection: true,
+            ..clients.clone()
+        };
+        let mut extras = action.extras.as_deref().cloned().unwrap_or_default();
+        extras.clients = Some(clients);
+        action.extras = Some(Arc::new(extras));
+    }
     if admitted.is_some() {
         let mut extras = action.extras.as_deref().cloned().unwrap_or_default();
         extras.admitted = admitted;

@@ -124,6 +124,9 @@ fn of_two_that_differ_the_one_that_protects_counts() {
     let (services, said) = read(
         "route add web a.x/ http://10.0.0.7:1/\nroute add web a.x/ http://10.0.0.7:2/ opts \"allow=ip:10.0.0.0/8\"",
     );
-    holds(&services, &["respond=403"]);
+    holds(
+        &services,
+        &["allow-ips=10.0.0.0/8", "header=!x-forwarded-for", "respond=403"],
+    );
     holds(&said, &["line `1`: the options of a route are those of line 2"]);
 }

@@ -1,8 +1,10 @@
 //! The options of a tag, as words of a route. Pure.
 
 use super::tag::Tag;
+use crate::import::addresses::{ranges, written};
 use crate::import::path::Stripped;
 use crate::import::route::Draft;
+use crate::model::pattern;
 
 /// How much of the options has an equal here.
 pub(super) enum Treatment {
@@ -17,16 +19,19 @@ pub(super) enum Treatment {
 ///
 /// # Errors
 /// One without which the route is another one.
-pub(super) fn treatment(tag: &Tag, draft: &mut Draft) -> Result<Treatment, String> {
+pub(super) fn treatment(tag: &Tag, expose: &[String], draft: &mut Draft) -> Result<Treatment, String> {
     let mut notes = Vec::new();
     for (name, value) in tag.options() {
         match name {
-            "allow" | "deny" => {
-                return Ok(Treatment::Refused(
-                    403,
-                    format!("{name}= protects, and is not possible here"),
-                ));
-            }
+            "allow" | "deny" => match clients(tag, name, value) {
+                // There nothing is written by Envoy, and the last one could be anybody's.
+                Ok(_) if expose.iter().any(|name| name == "internal") => {
+                    let why = "is not possible on the exposure internal: set sources.NAME.fabio.expose";
+                    return Ok(Treatment::Refused(403, format!("{name}= protects, and {why}")));
+                }
+                Ok((word, value)) => draft.add(word, value),
+                Err(why) => return Ok(Treatment::Refused(403, format!("{name}= protects, and {why}"))),
+            },
             "auth" => {
                 return Ok(Treatment::Refused(
                     401,
@@ -55,6 +60,74 @@ pub(super) fn treatment(tag: &Tag, draft: &mut Draft) -> Result<Treatment, Strin
         Treatment::Without(notes)
     })
 }
+
+/// `ip:10.0.0.0/8,ip:192.0.2.7`
+fn clients(tag: &Tag, name: &str, value: &str) -> Result<(&'static str, String), &'static str> {
+    if tag.option("allow").is_some() && tag.option("deny").is_some() {
+        return Err("is not possible together with the other one");
+    }
+    let all: Option<Vec<&str>> = value
+        .split(',')
+        .map(|one| one.trim().strip_prefix("ip:"))
+        .collect();
+    let all = all.and_then(|all| ranges(all.iter()).ok());
+    let all = all.ok_or("must be ip:ADDRESS or ip:RANGE, separated by commas")?;
+    let word = if name == "allow" { "allow-ips" } else { "deny-ips" };
+    match forwarded(word, &all) {
+        Some(regex) if pattern::check(&regex).is_ok() => Ok((word, all)),
+        _ => Err("is possible here only with few ranges of IPv4, since X-Forwarded-For counts, too"),
+    }
+}
+
+/// An expression for `X-Forwarded-For` in which all addresses are among the allowed ones, or one is denied. The last one
+/// was written by Envoy.
+fn forwarded(word: &str, ranges: &str) -> Option<String> {
+    let one = written(ranges)?;
+    Some(if word == "allow-ips" {
+        format!("(?:(?:{one}) *, *)*[^,]*")
+    } else {
+        format!("(?:.*[^0-9.])?(?:{one})[^0-9.](?:.*,)?[^,]*")
+    })
+}
+
+/// Each address that somebody names on the way must be one of the allowed ones, and none a denied one: with the route
+/// there is one that refuses all others. The address that connects is looked at by Envoy.
+///
+/// The refusing one for `allow` asks for less, so that it comes behind, and the one for `deny` for more.
+pub(super) fn along_the_way(drafts: Vec<Draft>) -> Vec<Draft> {
+    let mut all = Vec::new();
+    for draft in drafts {
+        let listed = |(word, _): &&(&'static str, String)| word.ends_with("-ips");
+        let Some((word, regex)) = draft
+            .words
+            .iter()
+            .find(listed)
+            .and_then(|(word, ranges)| Some((*word, forwarded(word, ranges)?)))
+        else {
+            all.push(draft);
+            continue;
+        };
+        let with = |of: &Draft, condition: (&'static str, String)| {
+            let mut draft = of.clone();
+            draft.requests.conditions.push(condition);
+            draft
+        };
+        let named = ("header-regex", format!("{FORWARDED}:{regex}"));
+        let mut refused = draft.clone();
+        refused.refuse(403);
+        if word == "allow-ips" {
+            all.push(with(&draft, ("header", format!("!{FORWARDED}"))));
+            all.push(with(&draft, named));
+            all.push(refused);
+        } else {
+            all.push(with(&refused, named));
+            all.push(draft);
+        }
+    }
+    all
+}
+
+const FORWARDED: &str = "x-forwarded-for";
 
 /// First `strip`, then `prepend`. A path that does not begin with what is stripped keeps it: where the route takes such
 /// ones, too, they are a route of their own.
@@ -146,4 +219,34 @@ fn redirect(tag: &Tag, value: &str, draft: &mut Draft) -> Result<(), String> {
     draft.add("redirect-code", code);
     draft.ended = true;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_address_on_the_way_counts_but_the_last() {
+        let fits = |word, ranges, header: &str| {
+            let regex = forwarded(word, ranges).unwrap();
+            pattern::check(&regex).unwrap();
+            regex::Regex::new(&format!("^(?:{regex})$"))
+                .unwrap()
+                .is_match(header)
+        };
+        for (header, allowed, denied) in [
+            ("127.0.0.1", true, false),
+            ("10.1.2.3,127.0.0.1", true, true),
+            ("10.1.2.3, 192.168.0.9,127.0.0.1", true, true),
+            ("8.8.8.8, 10.1.2.3,127.0.0.1", false, true),
+            ("8.8.8.8,10.1.2.3", false, false),
+            ("210.1.2.3, 110.1.2.3,127.0.0.1", false, false),
+            ("::ffff:10.1.2.3,127.0.0.1", false, true),
+            ("unknown,127.0.0.1", false, false),
+        ] {
+            let seen = fits("allow-ips", "10.0.0.0/8,192.168.0.0/16", header);
+            assert_eq!(seen, allowed, "allow: {header}");
+            assert_eq!(fits("deny-ips", "10.0.0.0/8", header), denied, "deny: {header}");
+        }
+    }
 }

@@ -57,7 +57,7 @@ fn route(
     }
     let (requests, priority) = requests(settings, tag)?;
     let mut draft = Draft::new(requests);
-    match options::treatment(tag, &mut draft)? {
+    match options::treatment(tag, &settings.expose, &mut draft)? {
         Treatment::Whole => {}
         Treatment::Without(notes) => {
             for note in notes {
@@ -87,7 +87,7 @@ fn route(
     if tag.option("pxyproto") == Some("true") {
         gathered.key("proxy-protocol", "v1");
     }
-    Ok((options::paths(tag, draft)?, priority))
+    Ok((options::along_the_way(options::paths(tag, draft)?), priority))
 }
 
 /// Which requests it takes: a port of the host counts there, but for the usual ones.

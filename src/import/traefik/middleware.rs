@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::headers::headers;
 use super::redirect::{redirect_regex, redirect_scheme};
 use super::tags::list;
+use crate::import::addresses::ranges;
 use crate::import::entry::Options;
 use crate::import::path::{Change, Stripped};
 use crate::import::regex::{percent, substitution};
@@ -165,11 +166,7 @@ impl Chain<'_> {
             ))),
             "basicauth" | "digestauth" | "forwardauth" => refuse(401, "protects, and is not possible here"),
             "ratelimit" => refuse(429, "protects, and is not possible here"),
-            "ipallowlist" | "ipwhitelist" => {
-                let status = get("rejectstatuscode").and_then(|code| code.parse().ok());
-                let status = status.filter(|code| (400..600).contains(code)).unwrap_or(403);
-                refuse(status, "protects, and is not possible here")
-            }
+            "ipallowlist" | "ipwhitelist" => self.allow(kind, options),
             "plugin" => refuse(403, "may protect, and is not possible here"),
             _ => refuse(404, "is not known"),
         }
@@ -251,6 +248,29 @@ impl Chain<'_> {
                 404,
                 format!("makes more than {MAX_DRAFTS} routes of one"),
             ));
+        }
+        Ok(())
+    }
+
+    /// By the address that connects. Envoy refuses with 403 alone, and who that is by a header is the listener's.
+    fn allow(&mut self, kind: &str, options: &Options) -> Result<(), Lack> {
+        let get = |name: &str| options.get(&format!("{kind}.{name}")).map(String::as_str);
+        let status = get("rejectstatuscode").and_then(|code| code.parse().ok());
+        let status = status.filter(|code| (400..600).contains(code)).unwrap_or(403);
+        let refuse = |why: &str| Err(Lack::Refuse(status, format!("{kind} protects, and {why}")));
+        let own = ["sourcerange", "rejectstatuscode"].map(|name| format!("{kind}.{name}"));
+        if options.keys().any(|option| !own.contains(option)) || status != 403 {
+            return refuse("is possible here only with sourceRange, and with 403");
+        }
+        let Ok(ranges) = ranges(list(get("sourcerange").unwrap_or_default()).iter()) else {
+            return refuse("its sourceRange cannot be read");
+        };
+        let has = |draft: &Draft| draft.words.iter().any(|(word, _)| *word == "allow-ips");
+        if self.drafts.iter().any(|draft| !draft.ended && has(draft)) {
+            return refuse("two of them are not possible here");
+        }
+        for draft in self.drafts.iter_mut().filter(|draft| !draft.ended) {
+            draft.add("allow-ips", ranges.clone());
         }
         Ok(())
     }

@@ -98,9 +98,9 @@ fn each(drafts: &mut Vec<Draft>, permanent: bool, to: impl Fn(&Draft) -> String)
         draft.add("redirect", place);
         draft.ended = true;
         // What would reach the server is of no use in a redirect.
-        draft
-            .words
-            .retain(|(word, _)| word.starts_with("redirect") || word.contains("response-header"));
+        draft.words.retain(|(word, _)| {
+            word.starts_with("redirect") || word.contains("response-header") || word.ends_with("-ips")
+        });
         let only = draft.requests.methods.clone();
         let get = "GET".to_owned();
         let takes_get = only

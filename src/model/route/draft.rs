@@ -10,6 +10,7 @@ use super::instead::{Redirect, RedirectPath};
 use super::matcher::Matcher;
 use super::retry::Retry;
 use super::rewrite::{Rewrite, replaceable};
+use crate::model::filters::Range;
 
 /// A route while it is read.
 #[derive(Default)]
@@ -58,6 +59,18 @@ impl Draft {
 
     pub(super) fn header(&mut self, of: Side, how: How, text: &str) -> Result<(), String> {
         HeaderChange::parse(of, how, text).map(|change| self.extras.headers.push(change))
+    }
+
+    pub(super) fn clients(&mut self, word: &str, text: &str) -> Result<(), String> {
+        let all = Range::parse_all(text).map_err(|why| format!("`{word}=`: {why}"))?;
+        let clients = self.extras.clients.get_or_insert_default();
+        let list = if word == "allow-ips" {
+            &mut clients.allow
+        } else {
+            &mut clients.deny
+        };
+        *list = all;
+        Ok(())
     }
 
     pub(super) fn rewrite(&mut self, rewrite: Rewrite) -> Result<(), String> {

@@ -6,7 +6,7 @@ use super::headers::HeaderChange;
 use super::instead::{Redirect, Respond};
 use super::rewrite::Rewrite;
 use super::shares::{Mirror, Part};
-use crate::model::filters::{Compression, RateLimit};
+use crate::model::filters::{Clients, Compression, RateLimit};
 
 /// All that few routes declare.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +33,8 @@ pub struct Extras {
     pub jwt: Option<String>,
     /// How responses are compressed, whatever the exposure says; empty: they are not.
     pub compress: Option<Vec<Compression>>,
+    /// By their addresses, whatever the exposure says beside that; `None`: all.
+    pub clients: Option<Clients>,
     /// Who may call it; `None`: whoever gets here.
     pub admitted: Option<Admitted>,
 }
@@ -65,7 +67,7 @@ impl Extras {
     #[must_use]
     pub fn is_guarded(&self) -> bool {
         let admitted = self.admitted.as_ref().is_some_and(|admitted| admitted.enforced);
-        self.rate_limit.is_some() || self.jwt.is_some() || admitted
+        self.rate_limit.is_some() || self.jwt.is_some() || self.clients.is_some() || admitted
     }
 
     /// The services that must be there for it, beside the one that declares it.

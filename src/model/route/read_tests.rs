@@ -62,6 +62,7 @@ const ROUTES: &[&str] = &[
     "path=/ upgrade=websocket hash=header:x-user,cookie:s:60s,query:q,ip",
     "path=/ rate-limit=100/10s:500 jwt=corp compress=gzip,zstd",
     "path=/ rate-limit=5/m compress=none",
+    "path=/ allow-ips=10.0.0.0/8,2001:db8::/32 deny-ips=10.1.0.7/32",
 ];
 
 #[test]

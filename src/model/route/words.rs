@@ -83,6 +83,11 @@ fn redirect_of(rule: &RouteRule, show: impl Fn(&Redirect) -> Option<String>) -> 
     }
 }
 
+fn clients_of(rule: &RouteRule, name: &'static str) -> Vec<String> {
+    let clients = rule.extras.clients.as_ref();
+    one(clients.and_then(|clients| clients.shown(name)))
+}
+
 fn cors_of(rule: &RouteRule, show: impl Fn(&Cors) -> Option<String>) -> Vec<String> {
     one(rule.extras.cors.as_ref().and_then(show))
 }
@@ -114,7 +119,7 @@ const fn words(name: &'static str, help: &'static str, read: Read, show: Show) -
 }
 
 /// The words of a route, in the order in which they are shown.
-pub static WORDS: [Word; 54] = [
+pub static WORDS: [Word; 56] = [
     word(
         "host",
         "requests for this host, without a port; `*.example.com`: all below it; several, separated by commas; else for \
@@ -470,6 +475,19 @@ pub static WORDS: [Word; 54] = [
          requires; 403 where there is none of that name",
         |draft, _, text| parse_issuer(text).map(|name| draft.extras.jwt = Some(name)),
         |rule, _| one(rule.extras.jwt.clone()),
+    ),
+    word(
+        "allow-ips",
+        "requests from these addresses only, `10.0.0.0/8,192.0.2.7`; others get 403. The lists of the exposure count as \
+         well",
+        Draft::clients,
+        clients_of,
+    ),
+    word(
+        "deny-ips",
+        "no requests from these addresses, even if they are among those of `allow-ips=`: they get 403",
+        Draft::clients,
+        clients_of,
     ),
     word(
         "compress",

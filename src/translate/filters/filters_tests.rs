@@ -253,3 +253,85 @@ fn a_route_says_to_filters_what_it_declares() {
             }"#]],
     );
 }
+
+/// The rules of the one filter for addresses and identities, without what all of them have.
+fn admits(words: &str, admitted: Option<Admitted>) -> String {
+    let said = said(words, admitted);
+    let rbac = &said["envoy.filters.http.rbac"]["rbac"];
+    let of = |rules: &str| {
+        let principals = &rbac[rules]["policies"]["these"]["principals"];
+        principals
+            .as_array()
+            .map_or("-".to_owned(), |all| json!(all).to_string())
+    };
+    let any = [
+        r#"{"address_prefix":"0.0.0.0","prefix_len":0}"#,
+        r#"{"address_prefix":"::","prefix_len":0}"#,
+    ];
+    let text = format!("{} | {}", of("rules"), of("shadow_rules"));
+    let text = any.iter().fold(text, |text, any| text.replace(any, "ANY"));
+    text.replace(r#"{"remote_ip":ANY},{"remote_ip":ANY}"#, "ALL")
+}
+
+#[test]
+fn clients_of_a_route_are_known_by_address_and_identity_together() {
+    let web = |enforced| {
+        Some(Admitted {
+            identities: vec!["spiffe://x/web".to_owned()],
+            enforced,
+        })
+    };
+    let (allowed, name) = (
+        r#"{"remote_ip":{"address_prefix":"10.0.0.0","prefix_len":8}}"#,
+        r#"{"authenticated":{"principal_name":{"exact":"spiffe://x/web"}}}"#,
+    );
+    let addresses = format!(r#"{{"and_ids":{{"ids":[{{"or_ids":{{"ids":[{allowed}]}}}}]}}}}"#);
+    assert_eq!(
+        admits("path=/ allow-ips=10.0.0.0/8", None),
+        format!("[{addresses}] | -")
+    );
+    assert_eq!(
+        admits("path=/ allow-ips=10.0.0.0/8", web(true)),
+        format!(r#"[{{"and_ids":{{"ids":[{{"or_ids":{{"ids":[{name}]}}}},{addresses}]}}}}] | -"#)
+    );
+    assert_eq!(
+        admits("path=/ allow-ips=10.0.0.0/8", web(false)),
+        format!("[{addresses}] | [{name}]")
+    );
+    assert_eq!(admits("path=/", web(true)), format!("[{name}] | -"));
+    // Who has no address is none of those that are not denied.
+    let denied = format!(r#"{{"not_id":{{"or_ids":{{"ids":[{allowed}]}}}}}}"#);
+    assert_eq!(
+        admits("path=/ deny-ips=10.0.0.0/8", None),
+        format!(r#"[{{"and_ids":{{"ids":[{{"or_ids":{{"ids":[ALL]}}}},{denied}]}}}}] | -"#)
+    );
+    let nobody = Some(Admitted {
+        identities: Vec::new(),
+        enforced: true,
+    });
+    assert_eq!(
+        admits("path=/ allow-ips=10.0.0.0/8", nobody),
+        "- | -",
+        "rules without a policy"
+    );
+}
+
+#[test]
+fn where_headers_say_who_calls_the_connection_must_pass_as_well() {
+    let mut extras = RouteRule::parse("path=/ allow-ips=10.0.0.0/8 deny-ips=10.9.0.0/16")
+        .unwrap()
+        .extras;
+    if let Some(clients) = &mut extras.clients {
+        clients.connection = true;
+    }
+    let route = Route {
+        typed_per_filter_config: guards(&extras).into_iter().collect(),
+        ..Route::default()
+    };
+    let json = render::json(&Route::full_name(), &route.encode_to_vec())
+        .unwrap()
+        .to_string();
+    assert_eq!(json.matches("\"remote_ip\"").count(), 2, "{json}");
+    assert_eq!(json.matches("\"direct_remote_ip\"").count(), 2, "{json}");
+    assert_eq!(json.matches("\"not_id\"").count(), 2, "{json}");
+}

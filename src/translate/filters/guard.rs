@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use envoy_types::pb::envoy::config::rbac::v3::principal::{Authenticated, Identifier};
+use envoy_types::pb::envoy::config::rbac::v3::principal::{Authenticated, Identifier, Set};
+use envoy_types::pb::envoy::config::rbac::v3::{Principal, Rbac as Rules};
 use envoy_types::pb::envoy::config::route::v3::FilterConfig;
 use envoy_types::pb::envoy::extensions::filters::http::compressor::v3::compressor_per_route::Override;
 use envoy_types::pb::envoy::extensions::filters::http::compressor::v3::{
@@ -17,7 +18,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher};
 use envoy_types::pb::google::protobuf::Any;
 
 use super::super::any::pack;
-use super::{JWT, RBAC, ROUTE_LIMIT, compressor, none, only, principal, rate_limit};
+use super::{JWT, RBAC, ROUTE_LIMIT, all_of, clients, compressor, none, only, principal, rate_limit};
 use crate::model::Extras;
 use crate::model::filters::Compression;
 use crate::model::pattern::escape;
@@ -34,14 +35,14 @@ pub(in super::super) fn guards(extras: &Extras) -> BTreeMap<String, Any> {
         };
         (JWT, pack(&config))
     });
-    let callers = extras
-        .admitted
-        .as_ref()
-        .map(|admitted| (RBAC, pack(&callers(admitted))));
+    let admitted = admitted(extras).map(|rbac| {
+        let rbac = RbacPerRoute { rbac: Some(rbac) };
+        (RBAC, pack(&rbac))
+    });
     let compressed = extras.compress.iter().flat_map(|wanted| {
         Compression::ALL.map(|by| (compressor(by), pack(&compress(wanted.contains(&by)))))
     });
-    let all = limit.into_iter().chain(token).chain(callers).chain(compressed);
+    let all = limit.into_iter().chain(token).chain(admitted).chain(compressed);
     all.map(|(name, config)| (name.to_owned(), config)).collect()
 }
 
@@ -61,30 +62,43 @@ fn compress(wanted: bool) -> FilterConfig {
     }
 }
 
+/// Who may pass, by address and by identity: one filter, so that nothing has a listener of somebody's own file lack the
+/// one and not the other.
+fn admitted(extras: &Extras) -> Option<Rbac> {
+    let by_address = extras.clients.as_ref().map(clients);
+    let (rules, shadow_rules) = match (by_address, &extras.admitted) {
+        (None, None) => return None,
+        (by_address, None) => (by_address.map(|clients| only(vec![clients])), None),
+        (by_address, Some(admitted)) if admitted.enforced => (Some(callers(admitted, by_address)), None),
+        (by_address, Some(admitted)) => (
+            by_address.map(|clients| only(vec![clients])),
+            Some(callers(admitted, None)),
+        ),
+    };
+    Some(Rbac {
+        rules,
+        shadow_rules,
+        ..Rbac::default()
+    })
+}
+
 /// On a connection without a certificate of the caller's nobody has an identity, so nobody passes.
-fn callers(admitted: &Admitted) -> RbacPerRoute {
+fn callers(admitted: &Admitted, by_address: Option<Principal>) -> Rules {
     let names = admitted.identities.iter().map(|identity| {
         principal(Identifier::Authenticated(Authenticated {
             principal_name: Some(name(identity)),
         }))
     });
-    let rules = if admitted.identities.is_empty() {
-        none()
-    } else {
-        only(names.collect())
-    };
-    let rbac = if admitted.enforced {
-        Rbac {
-            rules: Some(rules),
-            ..Rbac::default()
+    if admitted.identities.is_empty() {
+        return none();
+    }
+    match by_address {
+        None => only(names.collect()),
+        Some(clients) => {
+            let any = principal(Identifier::OrIds(Set { ids: names.collect() }));
+            only(vec![all_of(vec![any, clients])])
         }
-    } else {
-        Rbac {
-            shadow_rules: Some(rules),
-            ..Rbac::default()
-        }
-    };
-    RbacPerRoute { rbac: Some(rbac) }
+    }
 }
 
 /// A URI or, after `dns:`, a name. `*` stands for one character or more, but no `/`, and in a name no `:` either, so that

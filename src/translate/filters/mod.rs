@@ -7,6 +7,8 @@ mod authorization;
 pub(super) mod guard;
 mod jwt;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use envoy_types::pb::envoy::config::core::v3::{CidrRange, RuntimeFractionalPercent, TypedExtensionConfig};
 use envoy_types::pb::envoy::config::rbac::v3::permission::Rule;
 use envoy_types::pb::envoy::config::rbac::v3::principal::{Identifier, Set};
@@ -27,7 +29,7 @@ use envoy_types::pb::google::protobuf::{Any, UInt32Value};
 
 use self::jwt::Tokens;
 use super::any::{duration, pack};
-use crate::model::filters::{Compression, Filters, Range, RateLimit};
+use crate::model::filters::{Clients, Compression, Filters, Range, RateLimit};
 use crate::model::{Secret, Secrets};
 
 /// The operator's.
@@ -133,20 +135,64 @@ const fn principal(identifier: Identifier) -> Principal {
 }
 
 fn addresses(filters: &Filters) -> Option<Rules> {
-    let all = |ranges: &[Range]| {
-        let ids = ranges.iter().map(|range| {
-            principal(Identifier::RemoteIp(CidrRange {
-                address_prefix: range.address.to_string(),
-                prefix_len: Some(UInt32Value {
-                    value: range.bits.into(),
-                }),
-            }))
-        });
-        (!ranges.is_empty()).then(|| principal(Identifier::OrIds(Set { ids: ids.collect() })))
+    let deny = ranges(&filters.deny_ips, false).map(not);
+    let allow = ranges(&filters.allow_ips, false);
+    let ids: Vec<Principal> = allow.into_iter().chain(deny).collect();
+    (!ids.is_empty()).then(|| only(vec![all_of(ids)]))
+}
+
+/// One of these addresses; none: nothing is said. `direct`: of the connection itself.
+fn ranges(ranges: &[Range], direct: bool) -> Option<Principal> {
+    let ids = ranges.iter().map(|range| {
+        let range = CidrRange {
+            address_prefix: range.address.to_string(),
+            prefix_len: Some(UInt32Value {
+                value: range.bits.into(),
+            }),
+        };
+        principal(if direct {
+            Identifier::DirectRemoteIp(range)
+        } else {
+            Identifier::RemoteIp(range)
+        })
+    });
+    (!ranges.is_empty()).then(|| principal(Identifier::OrIds(Set { ids: ids.collect() })))
+}
+
+/// The clients of a route. One without an address is none of them, also where the route only says who is not.
+fn clients(clients: &Clients) -> Principal {
+    const ALL: [Range; 2] = [
+        Range {
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            bits: 0,
+        },
+        Range {
+            address: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            bits: 0,
+        },
+    ];
+    let allow = match &clients.allow[..] {
+        [] => &ALL[..],
+        allow => allow,
     };
-    let deny = all(&filters.deny_ips).map(|denied| principal(Identifier::NotId(Box::new(denied))));
-    let ids: Vec<Principal> = all(&filters.allow_ips).into_iter().chain(deny).collect();
-    (!ids.is_empty()).then(|| only(vec![principal(Identifier::AndIds(Set { ids }))]))
+    let by = if clients.connection {
+        &[false, true][..]
+    } else {
+        &[false]
+    };
+    let ids = by.iter().flat_map(|direct| {
+        let deny = ranges(&clients.deny, *direct).map(not);
+        ranges(allow, *direct).into_iter().chain(deny)
+    });
+    all_of(ids.collect())
+}
+
+fn not(other: Principal) -> Principal {
+    principal(Identifier::NotId(Box::new(other)))
+}
+
+const fn all_of(ids: Vec<Principal>) -> Principal {
+    principal(Identifier::AndIds(Set { ids }))
 }
 
 /// What is over the limit gets 429.
