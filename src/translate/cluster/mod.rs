@@ -33,22 +33,30 @@ pub(crate) const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpPr
 /// The cluster of a service.
 #[must_use]
 pub fn cluster(name: &Arc<str>, settings: &ClusterSettings) -> Draft {
+    draft(name, &served(name, settings))
+}
+
+/// The same as a message.
+fn served(name: &str, settings: &ClusterSettings) -> Cluster {
+    Cluster {
+        // gRPC's own clients report their load only where a cluster says so; Envoy ignores it.
+        lrs_server: Some(same_server()),
+        ..message(name, settings)
+    }
+}
+
+fn draft(name: &Arc<str>, cluster: &Cluster) -> Draft {
     Draft {
         kind: Kind::Cluster,
         name: name.clone(),
-        body: Cluster {
-            // gRPC's own clients report their load only where a cluster says so; Envoy ignores it.
-            lrs_server: Some(same_server()),
-            ..message(name, settings)
-        }
-        .encode_to_vec(),
+        body: cluster.encode_to_vec(),
         needs: vec![Arc::clone(name)],
         reach: Reach::All,
         local: None,
     }
 }
 
-/// The same as a message, for static resources.
+/// As it stands in Envoy's own file.
 #[must_use]
 pub fn message(name: &str, settings: &ClusterSettings) -> Cluster {
     let panic = match settings.all_unhealthy {

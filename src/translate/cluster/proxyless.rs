@@ -10,9 +10,8 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CertificateProviderPluginInstance, CertificateValidationContext, CommonTlsContext, UpstreamTlsContext,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
-use prost::Message as _;
 
-use super::{connection, message};
+use super::{connection, draft, served};
 use crate::model::ClusterSettings;
 use crate::model::cluster::Tls;
 use crate::translate::secret::{exact, is_uri, names_of, typed};
@@ -24,12 +23,9 @@ pub fn cluster(name: &Arc<str>, settings: &ClusterSettings) -> Draft {
     let socket = |tls: &Arc<Tls>| connection::socket("tls", &context(name, tls, settings.shows_certificate));
     let cluster = Cluster {
         transport_socket: settings.declared.tls.as_ref().map(socket),
-        ..message(name, settings)
+        ..served(name, settings)
     };
-    Draft {
-        body: cluster.encode_to_vec(),
-        ..super::cluster(name, settings)
-    }
+    draft(name, &cluster)
 }
 
 /// The CA is that of the client's bootstrap by the same name as in bridge.toml.
