@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -27,6 +27,9 @@ use crate::support::folder::Folder;
 use crate::support::http::Http;
 use crate::support::served::Served;
 use crate::support::wait;
+
+/// A connection on loopback that is not made by then waits.
+const FULL: Duration = Duration::from_millis(500);
 
 /// A server that answers when it is let.
 struct Held {
@@ -61,6 +64,32 @@ impl Held {
 
     fn answer(&self, answers: bool) {
         self.answers.send_replace(answers);
+    }
+}
+
+/// A server that is too busy to accept: further connections wait.
+struct Full {
+    address: SocketAddr,
+    _listener: TcpListener,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Full {
+    async fn start() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let listener = socket.listen(1).expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        let mut waiting = Vec::new();
+        // The kernel takes a few; then a connection is not made any more.
+        while let Ok(taken) = tokio::time::timeout(FULL, TcpStream::connect(address)).await {
+            waiting.push(taken.expect("a connection"));
+        }
+        Self {
+            address,
+            _listener: listener,
+            _waiting: waiting,
+        }
     }
 }
 
@@ -336,6 +365,66 @@ async fn a_removed_endpoint_is_in_no_report_while_its_calls_go_on() {
     scene.one.answer(true);
     scene.other.answer(true);
     calls.all_answered().await;
+}
+
+/// Nor is a request that waits for a connection: one that was sent to an endpoint just before it drains may begin there
+/// up to `connect_timeout` later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_waits_for_a_connection_is_in_no_report() {
+    let full = Full::start().await;
+    let served = Served::start(&[orders(&[(full.address, Health::Healthy)])]).await;
+    let _quick = served.loads().quicken();
+    let envoy = served.envoy_with(&["orders"]).await;
+    envoy.has_hosts("orders", &[full.address]).await;
+    let sure = release_of(&envoy).await >= (1, 40);
+    known(served.loads(), full.address, "a report", |found| {
+        found.certain.len() == usize::from(sure) && found.unknown.iter().all(|c| c.why == Why::Silent)
+    })
+    .await;
+    let _calls = Calls::start(&envoy, 1);
+    let began = clock::now();
+    let pending = async || envoy.stat("cluster.orders.upstream_rq_pending_active").await == 1;
+    wait::until(wait::PATIENCE, "a request waits", async || {
+        wait::holds(pending().await, || "none".to_owned())
+    })
+    .await;
+    let found = known(served.loads(), full.address, "a report after it", |found| {
+        let unknown = found.unknown.iter().filter_map(|client| client.at);
+        found.oldest().into_iter().chain(unknown).any(|at| at > began)
+    })
+    .await;
+    assert!(pending().await, "it waits still, and is tried again");
+    assert_eq!((found.open, found.unknown.is_empty()), (0, sure), "{found:?}");
+}
+
+/// Nor what goes on in a cluster that Envoy has replaced, since a setting of it changed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_in_a_cluster_that_was_replaced_are_in_no_report() {
+    let held = Held::start().await;
+    let folder = Folder::of(&[("orders", held.address, &[])]);
+    let bridge = Bridge::start(&folder.section()).await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    envoy.has_hosts("orders", &[held.address]).await;
+    let calls = answered_by(&held, &envoy).await;
+    let before = envoy.cluster("orders").await.dynamic;
+    folder.write(&[("orders", held.address, &[("connect-timeout", "2s")])]);
+    wait::until(wait::PATIENCE, "the cluster is replaced", async || {
+        let now = envoy.cluster("orders").await.dynamic;
+        wait::holds(now.is_some() && now != before, || format!("{now:?}"))
+    })
+    .await;
+    let reported = async || {
+        let text = bridge.text("/loads?service=orders&node=envoy-1").await?;
+        let view: Value = serde_json::from_str(&text).expect("JSON");
+        let client = &view["clients"][0];
+        wait::holds(client["clusters"] == 2, || text.clone())?;
+        Ok::<_, String>(client["endpoints"][0]["in_progress"].as_u64().unwrap_or(0))
+    };
+    let open = wait::until(wait::PATIENCE, "a report of the cluster", reported).await;
+    assert_eq!(open, 0);
+    held.answer(true);
+    calls.all_answered().await;
+    bridge.assert_no_nacks().await;
 }
 
 /// A bridge that has restarted knows what is in progress again, and an operator sees it.

@@ -157,7 +157,8 @@ impl Loads {
     /// them are left out; one that is connected and has reported nothing yet may have.
     ///
     /// A report counts what goes to the endpoints that the client has *now*: requests to an endpoint that was removed, or
-    /// whose cluster was replaced since, go on and are in no report.
+    /// whose cluster was replaced since, go on and are in no report. Nor is a request that waits for a connection: one that
+    /// was given to the endpoint before it drained begins up to `connect_timeout` later.
     #[must_use]
     pub fn in_flight(&self, clusters: &[Arc<str>], address: SocketAddr) -> InFlight {
         let flights = self.lock().in_flight(clusters, address);
