@@ -11,6 +11,7 @@ use xds_bridge::source::{self, Budget};
 use super::scene::{ROOT, TTL, Watched};
 use crate::support::agent::{Agent, MASTER};
 use crate::support::etcd::Etcd;
+use crate::support::wait;
 
 fn store(config: &SourceConfig) -> Store {
     source::store(config, ROOT, &Budget::default()).unwrap()
@@ -155,5 +156,5 @@ async fn etcd_names_what_the_role_lacks() {
     .unwrap();
     let permission = Permission::read_write(ROOT).with_prefix();
     root.role_grant_permission("none", permission).await.unwrap();
-    blind.until(&[("a", "3")]).await;
+    blind.until_for(wait::PATIENCE * 2, &[("a", "3")]).await;
 }

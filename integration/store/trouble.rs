@@ -3,11 +3,15 @@
 
 use std::time::Duration;
 
+use xds_bridge::config::{EtcdSource, SourceConfig};
 use xds_bridge::registry::store::{Held, If, Status, Store, StoreError};
 
-use super::scene::{Scene, TTL, Watched, consul_at, etcd_at};
+use xds_bridge::source::{self, Budget};
+
+use super::scene::{ROOT, Scene, TTL, Watched, consul_at, etcd_at};
 use crate::support::consul::Consul;
 use crate::support::etcd::Etcd;
+use crate::support::process;
 use crate::support::registry::Registry;
 use crate::support::tap::Tap;
 use crate::support::wait;
@@ -281,4 +285,32 @@ async fn etcd_is_frozen() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consul_is_frozen() {
     frozen(Scene::consul().await).await;
+}
+
+/// One of two members is dead, or belongs to another cluster: neither reads nor writes are lost to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_member_and_one_of_another_cluster_are_left_for_the_next() {
+    let (mut one, two) = (Etcd::start().await, Etcd::start().await);
+    let theirs = etcd_at(two.url());
+    put(&theirs, "theirs", "1").await;
+    let config = SourceConfig::Etcd(EtcdSource::new(vec![one.url(), two.url()], "/services/"));
+    let store = source::store(&config, ROOT, &Budget::default()).unwrap();
+    store.put("a", b"1", If::Absent).await.unwrap();
+    let mut watched = Watched::of(&store);
+    watched.until(&[("a", "1")]).await;
+    one.kill();
+    // The other one is not believed: it knows nothing of ours.
+    watched.until_away("another cluster", &[("a", "1")]).await;
+    one.restart().await;
+    watched.until(&[("a", "1")]).await;
+
+    let [nobody] = process::ports();
+    let dead = format!("http://127.0.0.1:{nobody}");
+    let config = SourceConfig::Etcd(EtcdSource::new(vec![dead, two.url()], "/services/"));
+    let store = source::store(&config, ROOT, &Budget::default()).unwrap();
+    store.put("b", b"2", If::Absent).await.unwrap();
+    let hold = store.hold("replicas/a", b"", TTL).await.unwrap();
+    hold.release().await.unwrap();
+    let mut watched = Watched::of(&store);
+    watched.until(&[("b", "2"), ("theirs", "1")]).await;
 }

@@ -195,7 +195,11 @@ impl InConsul {
                     }
                     Err(error) => {
                         outlet.away(error.to_string());
-                        sleep(pauses.next()).await;
+                        sleep(match error {
+                            StoreError::Denied { .. } => Pauses::denied(),
+                            _ => pauses.next(),
+                        })
+                        .await;
                         None
                     }
                 }

@@ -199,12 +199,18 @@ impl InEtcd {
         let mut renewed = false;
         loop {
             // A member that answers, and that knows who we are.
-            self.read(|connection| async move { connection.head(&self.root).await })
+            let head = self
+                .read(|connection| async move { connection.head(&self.root).await })
                 .await?;
             let member = match Box::pin(self.members.member()).await {
                 Ok(member) => member,
                 Err(Unreachable { endpoint, error }) => return Err(self.error(&endpoint, &error, false)),
             };
+            if let Err(known) = self.members.recognise(&member, head.origin.cluster_id).await {
+                let words = self.words(&Break::OtherCluster(known));
+                self.members.leave(&member).await;
+                return Err(StoreError::away(format!("{}: {words}", member.endpoint)));
+            }
             let error = match timeout(WRITE, Box::pin(ask(member.connection.clone()))).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => error,
@@ -297,8 +303,10 @@ impl InEtcd {
                         .attend(&member, outlet, &mut pauses, &mut failed, &mut at_once)
                         .await;
                     match &end {
+                        // Rights are looked up at each call; a login costs etcd much.
+                        Break::Etcd(Error::Denied { .. }) if self.members.user().is_some() => {}
+                        // A new certificate may name another user.
                         Break::Etcd(Error::Denied { .. } | Error::Expired { .. }) => {
-                            // Rights and users may have changed by the next login.
                             self.members.renew(&member).await;
                         }
                         Break::Etcd(error) if error.needs_listing() => {}
@@ -323,7 +331,11 @@ impl InEtcd {
             if failed >= self.members.endpoints() || !matches!(end, Break::Etcd(_)) {
                 outlet.away(format!("{endpoint}: {}", self.words(&end)));
             }
-            sleep(pauses.next()).await;
+            sleep(match end {
+                Break::Etcd(Error::Denied { .. }) => Pauses::denied(),
+                _ => pauses.next(),
+            })
+            .await;
         }
     }
 

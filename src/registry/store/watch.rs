@@ -1,8 +1,8 @@
 //! What is seen of all keys below the root: whole and consistent snapshots, the newest wins. Says when nothing can be
 //! seen, and keeps the last one.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
@@ -13,6 +13,11 @@ use super::entry::{Entry, MAX_BYTES, MAX_KEYS};
 
 /// The shortest and the longest pause between two tries; each is drawn evenly from zero on.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
+/// Reasons of one outage in the log.
+const SAID: usize = 8;
+/// See [`Pauses::denied`].
+const DENIED: Duration = Duration::from_secs(15);
 
 /// All keys below the root, at one moment.
 pub type Entries = BTreeMap<Arc<str>, Entry>;
@@ -55,7 +60,10 @@ impl Watching {
         F: Future<Output = ()> + Send + 'static,
     {
         let (outlet, seen) = watch::channel(View::default());
-        let task = tokio::spawn(follow(Outlet(outlet)));
+        let task = tokio::spawn(follow(Outlet {
+            views: outlet,
+            said: Mutex::default(),
+        }));
         Self {
             seen,
             _task: AbortOnDropHandle::new(task),
@@ -80,12 +88,17 @@ impl Watching {
 
 /// Where views are published. What changes nothing wakes nobody.
 #[derive(Debug)]
-pub(super) struct Outlet(watch::Sender<View>);
+pub(super) struct Outlet {
+    views: watch::Sender<View>,
+    /// Reasons in the log since it was live: members that fail in turn have one each.
+    said: Mutex<BTreeSet<String>>,
+}
 
 impl Outlet {
     /// These are the keys of now.
     pub(super) fn live(&self, entries: &Entries) {
-        self.0.send_if_modified(|view| {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.views.send_if_modified(|view| {
             let known = view.status == Status::Live && *view.entries == *entries;
             if !known {
                 view.status = Status::Live;
@@ -96,11 +109,15 @@ impl Outlet {
     }
 
     pub(super) fn away(&self, reason: String) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.len() < SAID && said.insert(reason.clone()) {
+            tracing::warn!("shared state is away: {reason}");
+        }
+        drop(said);
         let away = Status::Away { reason };
-        self.0.send_if_modified(|view| {
+        self.views.send_if_modified(|view| {
             let known = view.status == away;
             if !known {
-                tracing::warn!("shared state is away: {away}");
                 view.status = away;
             }
             !known
@@ -109,7 +126,7 @@ impl Outlet {
 
     /// Whether a key was there that is not among these.
     pub(super) fn lost_any(&self, entries: &Entries) -> bool {
-        let view = self.0.borrow();
+        let view = self.views.borrow();
         view.entries.keys().any(|key| !entries.contains_key(key))
     }
 }
@@ -157,6 +174,11 @@ impl Pauses {
 
     pub(super) fn reset(&mut self) {
         *self = Self::new();
+    }
+
+    /// Before another try without the rights: somebody has to grant them, and may never do.
+    pub(super) const fn denied() -> Duration {
+        DENIED
     }
 
     pub(super) fn next(&mut self) -> Duration {
