@@ -27,7 +27,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "source",
         &["clock", "config", "files", "import", "model", "registry", "text"],
     ),
-    ("state", &["clock", "config", "registry", "source", "text"]),
+    (
+        "state",
+        &["clock", "config", "files", "registry", "source", "text"],
+    ),
     ("fanout", &["clock", "xds"]),
     (
         "barrier",

@@ -44,6 +44,7 @@ impl Member {
             }
         };
         let file = scene.folder.path().join("bridge.toml");
+        let text = format!("[cache]\nfolder = \"cache\"\n{text}");
         let config = load_str(Path::new(&file), &text, None).unwrap();
         let state = State::new(&config, &Budget::default(), &random_id());
         let stop = CancellationToken::new();
@@ -215,7 +216,10 @@ pub(super) async fn drains_are_seen_by_all_bridges(scene: Scene) {
         wait::holds(seen == both, || format!("{seen:?}"))
     })
     .await;
-    other.state.delete_drain(&target).await.unwrap();
+    // Over, as whoever judged it knew it; another one by now.
+    assert!(!other.state.end_drain(&target, &drain("bob")).await.unwrap());
+    assert!(other.state.end_drain(&target, &drain("ann")).await.unwrap());
+    assert!(!other.state.end_drain(&target, &drain("ann")).await.unwrap());
     other.state.delete_drain(&target).await.unwrap();
     wait::until(wait::PATIENCE, "one drain", async || {
         let seen = one.state.drains();
@@ -227,4 +231,70 @@ pub(super) async fn drains_are_seen_by_all_bridges(scene: Scene) {
     let error = off.put_drain(&target, &drain("ann")).await.unwrap_err();
     assert_eq!(error, StateError::Off("by the test".to_owned()));
     assert!(matches!(off.ask(&question()).await, Err(StateError::Off(_))));
+}
+
+/// A bridge that starts while the registry is away knows what was drained, also the last that happened.
+async fn remembered(mut scene: Scene) {
+    let drain = Drain {
+        since: 1,
+        created: 7,
+        by: "ann".to_owned(),
+    };
+    let (node, zone) = (Target::Node("n1".into()), Target::Zone("a".into()));
+    let one = Member::join(&scene, never_answers);
+    one.sees(1).await;
+    for target in [&node, &zone] {
+        one.state.put_drain(target, &drain).await.unwrap();
+    }
+    let drained = async |member: &Member, wanted: &[&Target]| {
+        wait::until(wait::PATIENCE, &format!("drained: {wanted:?}"), async || {
+            let seen = member.state.drains();
+            let right = seen.keys().eq(wanted.iter().copied()) && seen.values().all(|seen| *seen == drain);
+            wait::holds(right, || format!("{seen:?}"))
+        })
+        .await;
+    };
+    drained(&one, &[&node, &zone]).await;
+    one.leave().await;
+    scene.registry.as_mut().unwrap().kill();
+
+    let two = Member::join(&scene, never_answers);
+    two.state.settled().await;
+    let snapshot = two.state.snapshot();
+    assert!(
+        matches!(snapshot.status, Status::Away { .. }),
+        "{:?}",
+        snapshot.status
+    );
+    assert_eq!(
+        snapshot.documents.drains,
+        [&node, &zone]
+            .map(|target| (target.clone(), drain.clone()))
+            .into()
+    );
+    assert!(snapshot.documents.replicas.is_empty(), "{snapshot:?}");
+    let failed = two.state.delete_drain(&zone).await;
+    assert!(matches!(failed, Err(StateError::Store(_))), "{failed:?}");
+    scene.registry.as_mut().unwrap().restart().await;
+    two.sees(1).await;
+    two.state.delete_drain(&zone).await.unwrap();
+    drained(&two, &[&node]).await;
+    two.leave().await;
+    scene.registry.as_mut().unwrap().kill();
+
+    let three = Member::join(&scene, never_answers);
+    three.state.settled().await;
+    drained(&three, &[&node]).await;
+    assert_ne!(three.state.snapshot().status, Status::Live);
+    three.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drains_are_remembered_while_etcd_is_away() {
+    remembered(Scene::etcd().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drains_are_remembered_while_consul_is_away() {
+    remembered(Scene::consul().await).await;
 }

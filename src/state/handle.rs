@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::document::{self, Documents, Drain, Replica};
 use super::path::{Path, Target};
+use super::recall::Recall;
 use crate::config::{Config, SharedState, SourceConfig};
 use crate::registry::store::{Entries, Held, Hold, If, MAX_KEYS, Revision, Status, Store, StoreError};
 use crate::source::{self, Budget};
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     store: ArcSwapOption<Store>,
     /// What says that we run, while it is there.
     pub(super) present: ArcSwapOption<Hold>,
+    /// Where it is remembered on disk.
+    pub(super) recall: Option<Recall>,
     snapshots: watch::Sender<Arc<Snapshot>>,
 }
 
@@ -102,22 +105,39 @@ impl State {
                 },
             },
         };
-        Self::at(place, replica)
+        let recall = match (&config.cache, &place) {
+            (Some(cache), Place::Registry { source, prefix, .. }) => {
+                let registry = match &**source {
+                    SourceConfig::Etcd(etcd) => {
+                        let mut members = etcd.endpoints.clone();
+                        members.sort();
+                        format!("etcd {}", members.join(","))
+                    }
+                    SourceConfig::Consul(consul) => consul.registry(),
+                    SourceConfig::File(file) => file.path.display().to_string(),
+                };
+                let (folder, registry) = (cache.folder.clone(), format!("{registry} {prefix}"));
+                Some(Recall::new(folder, cache.max_age, registry))
+            }
+            _ => None,
+        };
+        Self::at(place, replica, recall)
     }
 
     /// Nothing is shared.
     #[must_use]
     pub fn none(why: &str) -> Self {
         let why = why.to_owned();
-        Self::at(Place::Off { why }, "")
+        Self::at(Place::Off { why }, "", None)
     }
 
-    fn at(place: Place, replica: &str) -> Self {
+    fn at(place: Place, replica: &str, recall: Option<Recall>) -> Self {
         Self(Arc::new(Shared {
             replica: replica.into(),
             place,
             store: ArcSwapOption::empty(),
             present: ArcSwapOption::empty(),
+            recall,
             snapshots: watch::Sender::new(Arc::default()),
         }))
     }
@@ -232,6 +252,27 @@ impl State {
     pub async fn delete_drain(&self, target: &Target) -> Result<(), StateError> {
         let key = Path::Drain(target.clone()).to_string();
         Ok(self.store().await?.delete(&key, If::Always).await?)
+    }
+
+    /// Ends a drain that is still this one. False: it is another one by now, or none.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub async fn end_drain(&self, target: &Target, drain: &Drain) -> Result<bool, StateError> {
+        let key = Path::Drain(target.clone()).to_string();
+        let store = self.store().await?;
+        let Some(entry) = store.get(&key).await? else {
+            return Ok(false);
+        };
+        let entries = Entries::from([(entry.key.clone(), entry.clone())]);
+        if Documents::read(&entries).drains.get(target) != Some(drain) {
+            return Ok(false);
+        }
+        match store.delete(&key, If::Revision(entry.revision)).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::Changed { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Ends a drain that is still this one.

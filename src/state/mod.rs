@@ -10,6 +10,7 @@ mod kept;
 pub mod path;
 mod presence;
 mod questions;
+mod recall;
 mod task;
 
 pub use crate::registry::store::Status;

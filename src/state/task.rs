@@ -1,17 +1,22 @@
 //! The task that owns shared state: it follows the keys, and publishes what they say.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::document::{Documents, Unreadable};
 use super::handle::State;
 use super::presence;
+use super::recall::Kept;
+use crate::clock;
 use crate::registry::store::{Status, View, Watching};
 
 /// Between two tries to open the way to it, such as for a certificate that is not there yet.
 const PAUSE: Duration = Duration::from_secs(2);
+/// From a change until it is saved, with those that follow.
+const SAVING: Duration = Duration::from_secs(1);
 /// How long the end of our presence may take at the end of the program; it ends by its time otherwise.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -33,8 +38,12 @@ impl Task {
             stop.cancelled().await;
             return;
         }
-        let work = async { tokio::join!(follow(&state), presence::keep(&state)) };
+        let mut memory = Memory::default();
+        let work = async { tokio::join!(follow(&state, &mut memory), presence::keep(&state)) };
         stop.run_until_cancelled(Box::pin(work)).await;
+        if memory.due.is_some() {
+            memory.save(&state).await;
+        }
         if tokio::time::timeout(FAREWELL, presence::leave(&state))
             .await
             .is_err()
@@ -44,18 +53,72 @@ impl Task {
     }
 }
 
+/// What is on disk, and what is to be.
+#[derive(Debug, Default)]
+struct Memory {
+    saved: Kept,
+    wanted: Kept,
+    /// When it is written.
+    due: Option<Instant>,
+}
+
+impl Memory {
+    fn note(&mut self, view: &View) {
+        self.wanted = Kept::of(&view.entries);
+        if self.wanted == self.saved {
+            self.due = None;
+        } else {
+            self.due.get_or_insert_with(|| clock::now() + SAVING);
+        }
+    }
+
+    async fn save(&mut self, state: &State) {
+        if let Some(recall) = &state.0.recall {
+            recall.save(self.wanted.clone()).await;
+        }
+        self.saved.clone_from(&self.wanted);
+        self.due = None;
+    }
+}
+
 /// Without end.
-async fn follow(state: &State) {
+async fn follow(state: &State, memory: &mut Memory) {
+    if let Some(recall) = &state.0.recall {
+        let entries = recall.load().await;
+        memory.saved = Kept::of(&entries);
+        let documents = Documents::read(&entries);
+        state.change(|snapshot| {
+            snapshot.entries = Arc::new(entries);
+            snapshot.documents = documents;
+        });
+    }
     let mut watching = open(state).await;
     let mut reported = Vec::new();
+    let mut seen = false;
     loop {
-        let view = watching.next().await;
-        if view.status == Status::Live && state.snapshot().status != Status::Live {
+        let view = tokio::select! {
+            view = watching.next() => view,
+            () = clock::until(memory.due) => {
+                memory.save(state).await;
+                continue;
+            }
+        };
+        let is_live = view.status == Status::Live;
+        if is_live && state.snapshot().status != Status::Live {
             tracing::info!(
                 place = state.place(),
                 keys = view.entries.len(),
                 "shared state is live"
             );
+        }
+        seen |= is_live;
+        if !seen {
+            // What is remembered stays until something is seen.
+            state.change(|snapshot| snapshot.status = view.status);
+            continue;
+        }
+        if is_live && state.0.recall.is_some() {
+            memory.note(&view);
         }
         publish(state, view, &mut reported);
     }
