@@ -8,6 +8,7 @@ mod loads;
 mod preview;
 mod sources;
 mod streams;
+mod verdict;
 mod wait;
 
 use std::fmt::Write as _;
