@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use xds_bridge::config::{EtcdSource, SourceConfig};
 use xds_bridge::registry::store::{Held, If, Status, Store, StoreError};
 
@@ -313,4 +315,35 @@ async fn a_dead_member_and_one_of_another_cluster_are_left_for_the_next() {
     hold.release().await.unwrap();
     let mut watched = Watched::of(&store);
     watched.until(&[("b", "2"), ("theirs", "1")]).await;
+}
+
+/// The registry has applied it, and nobody knows: that must not look like a write that failed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_whose_answer_is_lost_is_uncertain() {
+    let consul = Consul::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let store = consul_at(format!("http://{}", listener.local_addr().unwrap()));
+    let target = consul.address();
+    // Passes on one request, and closes where its answer would follow.
+    let passing = tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut server = TcpStream::connect(target).await.unwrap();
+        let (mut request, mut answer) = (vec![0; 16 << 10], [0]);
+        while !request.ends_with(b"}}]") {
+            request.clear();
+            client.read_buf(&mut request).await.unwrap();
+            server.write_all(&request).await.unwrap();
+        }
+        server.read_exact(&mut answer).await.unwrap();
+    });
+    let lost = store.put("a", b"1", If::Absent).await;
+    assert!(
+        matches!(lost, Err(StoreError::Away { uncertain: true, .. })),
+        "{lost:?}"
+    );
+    let words = lost.unwrap_err().to_string();
+    assert!(words.ends_with("; whether it was written is unknown"), "{words}");
+    passing.await.unwrap();
+    let entry = consul_at(consul.url()).get("a").await.unwrap();
+    assert!(entry.is_some_and(|entry| *entry.value == *b"1"));
 }
