@@ -1,9 +1,11 @@
 //! Between shared state and the hub: what is drained reaches the hub, and drains that are over are deleted.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -11,7 +13,7 @@ use crate::hub::{Ended, Order};
 use crate::model::Drains;
 use crate::state::{Documents, State, Status, Target};
 
-/// Between two tries to delete what is over.
+/// How long a drain is over before it is deleted, and the time between two tries.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Works until `stop`. `applied` becomes true once the hub knows what is drained, or nobody can say it.
@@ -25,7 +27,7 @@ pub(super) async fn run(
     let work = async {
         state.settled().await;
         let mut snapshots = state.follow();
-        let mut known = Drains::default();
+        let (mut known, mut over) = (Drains::default(), Over::default());
         loop {
             let snapshot = snapshots.borrow_and_update().clone();
             let drains = drains(&snapshot.documents);
@@ -36,12 +38,11 @@ pub(super) async fn run(
                 }
             }
             applied.send_replace(true);
-            let over = ended.borrow_and_update().clone();
-            let mut left = false;
+            let is_over = ended.borrow_and_update().clone();
+            let mut again = None;
             if snapshot.status == Status::Live {
-                left = delete(&state, &over).await;
+                again = over.delete(&state, &is_over, clock::now()).await;
             }
-            let again = left.then(|| clock::now() + PAUSE);
             tokio::select! {
                 changed = snapshots.changed() => if changed.is_err() { return },
                 changed = ended.changed() => if changed.is_err() { return },
@@ -68,26 +69,37 @@ fn drains(documents: &Documents) -> Drains {
     all
 }
 
-/// Deletes drains that are over, unless they were written again. Returns whether some are left.
-async fn delete(state: &State, over: &Ended) -> bool {
-    let mut left = false;
-    for (service, id) in over {
-        let target = Target::Instance {
-            service: service.clone(),
-            id: id.clone(),
-        };
-        let Some(revision) = state.revision_of(&target) else {
-            continue;
-        };
-        match state.delete_drain_at(&target, revision).await {
-            Ok(()) => tracing::info!(%service, %id, "its drain is over: it left, or registered again"),
-            Err(error) => {
-                tracing::debug!(%service, %id, %error, "a drain that is over cannot be deleted");
-                left = true;
+/// Drains that are over, and since when.
+#[derive(Debug, Default)]
+struct Over(BTreeMap<(Arc<str>, Arc<str>, u64), Instant>);
+
+impl Over {
+    /// Deletes those that have been over for a while, unless they were written again: an instance that this bridge does
+    /// not know yet may have been drained by way of another one. Returns when there is more to do.
+    async fn delete(&mut self, state: &State, ended: &Ended, now: Instant) -> Option<Instant> {
+        self.0.retain(|key, _| ended.contains(key));
+        for key in ended {
+            self.0.entry(key.clone()).or_insert(now);
+        }
+        let drains = state.drains();
+        for ((service, id, created), _) in self.0.iter().filter(|(_, since)| **since + PAUSE <= now) {
+            let target = Target::Instance {
+                service: service.clone(),
+                id: id.clone(),
+            };
+            let Some(drain) = drains.get(&target).filter(|drain| drain.created == *created) else {
+                continue;
+            };
+            match state.end_drain(&target, drain).await {
+                Ok(true) => tracing::info!(%service, %id, "its drain is over: it left, or registered again"),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::debug!(%service, %id, %error, "a drain that is over cannot be deleted");
+                }
             }
         }
+        (!self.0.is_empty()).then(|| now + PAUSE)
     }
-    left
 }
 
 /// Until the hub serves what is drained as draining: streams are admitted after that.

@@ -56,12 +56,12 @@ impl Catalog {
     /// Drains of instances that are not there any more, or that have registered again since: they are over. Not while
     /// a source cannot say who is there.
     #[must_use]
-    pub fn ended_drains(&self) -> Vec<(Arc<str>, Arc<str>)> {
+    pub fn ended_drains(&self) -> BTreeSet<(Arc<str>, Arc<str>, u64)> {
         let sure = |state: &SourceState| matches!(state.condition(), Condition::Live | Condition::Empty);
         if self.drains.instances.is_empty()
             || !self.sources().all(|(_, state)| sure(state) && state.delivered())
         {
-            return Vec::new();
+            return BTreeSet::new();
         }
         let holds = |service: &str, id: &str, created: u64| {
             self.sources().any(|(_, state)| {
@@ -71,12 +71,12 @@ impl Catalog {
                 of_it.any(|instance| is_same_registration(created, instance.created))
             })
         };
-        let mut ended = Vec::new();
+        let mut ended = BTreeSet::new();
         for (service, drained) in &self.drains.instances {
             let over = drained
                 .iter()
                 .filter(|(id, created)| !holds(service, id, **created));
-            ended.extend(over.map(|(id, _)| (service.clone(), id.clone())));
+            ended.extend(over.map(|(id, created)| (service.clone(), id.clone(), *created)));
         }
         ended
     }

@@ -94,10 +94,10 @@ fn nodes_are_known_by_name_or_address_and_zones_by_name() {
 fn one_that_registers_again_serves_again() {
     let mut catalog = catalog(vec![instance("a", 1, 5), instance("b", 2, 6)]);
     catalog.set_drains(drained("a", 5));
-    assert_eq!(catalog.ended_drains(), []);
+    assert_eq!(catalog.ended_drains(), BTreeSet::new());
     delivers(&mut catalog, vec![instance("a", 1, 9), instance("b", 2, 6)]);
     assert_eq!(health(&catalog), [Healthy, Healthy]);
-    assert_eq!(catalog.ended_drains(), [("orders".into(), "a".into())]);
+    assert_eq!(catalog.ended_drains(), [("orders".into(), "a".into(), 5)].into());
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_drain_ends_with_its_instance_but_not_while_the_registry_is_away() {
         reason: "test".into(),
     };
     says(&mut catalog, What::Status(away));
-    assert_eq!(catalog.ended_drains(), []);
+    assert_eq!(catalog.ended_drains(), BTreeSet::new());
 }
 
 #[test]

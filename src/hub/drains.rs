@@ -9,8 +9,9 @@ use tokio::sync::{oneshot, watch};
 use super::Hub;
 use crate::model::{DrainRule, Drains, Health};
 
-/// A drain that is over: its instance left, or registered again.
-pub type Ended = BTreeSet<(Arc<str>, Arc<str>)>;
+/// Drains that are over, since their instances left or registered again: by service, id and the count of the
+/// registration that was drained.
+pub type Ended = BTreeSet<(Arc<str>, Arc<str>, u64)>;
 
 /// How an instance is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Hub {
 
     /// Tells which drains are over.
     pub(super) fn look_for_ended(&self) {
-        let ended: Ended = self.catalog.ended_drains().into_iter().collect();
+        let ended: Ended = self.catalog.ended_drains();
         self.draining
             .ended
             .send_if_modified(|known| std::mem::replace(known, ended) != *known);

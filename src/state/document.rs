@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_questions_are_answered_and_the_others_are_named() {
+    fn sixty_four_questions_are_answered_and_the_others_are_named() {
         let question = Question {
             kind: Wanted::Drained,
             service: "orders".into(),

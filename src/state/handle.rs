@@ -228,14 +228,6 @@ impl State {
         self.snapshot().documents.replicas.clone()
     }
 
-    /// When a drain was written, as far as it was seen.
-    #[must_use]
-    pub fn revision_of(&self, target: &Target) -> Option<Revision> {
-        let key = Path::Drain(target.clone()).to_string();
-        let snapshot = self.snapshot();
-        snapshot.entries.get(&*key).map(|entry| entry.revision)
-    }
-
     /// Drains something, on all bridges. One that was there is replaced.
     ///
     /// # Errors
@@ -273,16 +265,6 @@ impl State {
             Err(StoreError::Changed { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Ends a drain that is still this one.
-    ///
-    /// # Errors
-    /// [`StoreError::Changed`] when it is another one by now; any other.
-    pub async fn delete_drain_at(&self, target: &Target, revision: Revision) -> Result<(), StateError> {
-        let key = Path::Drain(target.clone()).to_string();
-        let when = If::Revision(revision);
-        Ok(self.store().await?.delete(&key, when).await?)
     }
 
     /// The keys themselves.
