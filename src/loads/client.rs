@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
-use super::ends::{End, EndId, Ends};
+use super::ends::{ById, End, EndId, Ends};
 use super::flight::{Flight, Why};
 use super::names::NameId;
 use super::report::Counts;
@@ -29,12 +29,19 @@ pub(super) struct Client {
     pub(super) seq: u32,
     /// Clusters in the last report, whether they had requests or not.
     pub(super) listed: RoaringBitmap,
-    pub(super) rows: HashMap<EndId, Row>,
+    /// The same in the order of the report: the next one most likely has the same, and nothing has to be looked up.
+    pub(super) order: Vec<NameId>,
+    /// As well the ends that it named.
+    pub(super) sequence: Vec<EndId>,
+    pub(super) rows: Rows,
     /// The last report exceeds a bound.
     pub(super) is_cut: bool,
     /// It has named a locality where requests were in progress and none had begun, as Envoys from 1.40 always do.
     pub(super) shows_open: bool,
 }
+
+/// What a client has in progress, by end.
+pub(super) type Rows = HashMap<EndId, Row, ById>;
 
 /// One end, as this client sees it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,14 +70,16 @@ impl Client {
             bytes: 0,
             seq: 0,
             listed: RoaringBitmap::new(),
-            rows: HashMap::new(),
+            order: Vec::new(),
+            sequence: Vec::new(),
+            rows: Rows::default(),
             is_cut: false,
             shows_open: false,
         }
     }
 
     /// What its reports leave out has no requests in progress.
-    fn is_sure(&self) -> bool {
+    pub(super) fn is_sure(&self) -> bool {
         self.who.is_sure() || (self.shows_open && self.who.has_endpoints())
     }
 

@@ -2,6 +2,7 @@
 //! once for all clients, with the sums of what they report. Pure.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,6 +12,32 @@ use super::who::Kind;
 
 /// An end by its number.
 pub(super) type EndId = u32;
+
+/// Numbers that are given here one after the other need no hash that withstands an attacker.
+pub(super) type ById = BuildHasherDefault<IdHasher>;
+
+/// For one `u32`.
+#[derive(Debug, Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32((*byte).into());
+        }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        // The table takes its place from the low bits, and a mark from the high ones.
+        self.0 = (self.0 ^ u64::from(id))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(32);
+    }
+}
 
 /// Named metrics that are kept of one end.
 const METRICS: usize = 16;
@@ -63,8 +90,19 @@ impl Ends {
         self.by.get(&(cluster, address)).map_or(&[], Vec::as_slice)
     }
 
-    /// The number of an end, which may be new; `None`: there is no room for it.
-    pub(super) fn take(&mut self, key: Key, most: usize, now: Duration) -> Option<EndId> {
+    /// The number of an end, which may be new, and most likely is `likely`; `None`: there is no room for it.
+    pub(super) fn take(
+        &mut self,
+        key: Key,
+        likely: Option<EndId>,
+        most: usize,
+        now: Duration,
+    ) -> Option<EndId> {
+        let as_likely = likely.and_then(|id| self.get_mut(id));
+        if let Some(end) = as_likely.filter(|end| end.key == key) {
+            end.seen = now;
+            return likely;
+        }
         let same = |id: &&EndId| self.get(**id).is_some_and(|end| end.key == key);
         if let Some(id) = self.find(key.cluster, key.address).iter().find(same).copied() {
             if let Some(end) = self.get_mut(id) {

@@ -10,7 +10,8 @@ pub enum Why {
     NoEndpoints,
     /// It is connected and has reported nothing yet.
     NoReport,
-    /// An Envoy before 1.40 that does not name the endpoint: it is left out while no request begins in its locality.
+    /// An Envoy before 1.40 that does not name the endpoint, and that has not shown that it would: others leave it out while
+    /// no request begins in its locality.
     Silent,
     /// The cluster was in a report before, and is not in the last one.
     NotListed,

@@ -18,6 +18,11 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// The number that a name most likely has, if it has it.
+    pub(super) fn confirm(&self, likely: Option<NameId>, name: &str) -> Option<NameId> {
+        likely.filter(|id| !name.is_empty() && self.get(*id) == name)
+    }
+
     pub(super) fn find(&self, name: &str) -> Option<NameId> {
         self.ids.get(name).copied()
     }

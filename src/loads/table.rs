@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
-use super::client::{Client, Present, Row};
+use super::client::{Client, Present, Row, Rows};
 use super::ends::{self, Ends, Key};
 use super::flight::Flight;
 use super::names::{NameId, Names};
@@ -89,8 +89,12 @@ pub(super) struct Drops {
 /// What a report is added to while it is taken in.
 struct Taking {
     client: Client,
-    listed: RoaringBitmap,
     present: Present,
+    /// The locality before.
+    place: Option<NameId>,
+    text: String,
+    /// Ends named so far.
+    named: usize,
     now: Duration,
 }
 
@@ -134,7 +138,9 @@ impl Table {
             return;
         };
         self.drop_rows(&mut client, |_| false);
-        client.rows = HashMap::new();
+        client.rows = Rows::default();
+        client.order = Vec::new();
+        client.sequence = Vec::new();
         client.left = Some(now);
         if client.last.is_some() {
             self.clients.insert(id, client);
@@ -167,23 +173,44 @@ impl Table {
             .unwrap_or_default();
         let mut taking = Taking {
             client,
-            listed: RoaringBitmap::new(),
             present: Present::new(),
+            place: None,
+            text: String::new(),
+            named: 0,
             now,
         };
+        let mut order = std::mem::take(&mut taking.client.order);
+        let (mut listed, mut is_same) = (0, true);
         for cluster in &report.clusters {
-            match self.name(cluster.name) {
-                Some(name) => self.cluster(&mut taking, name, cluster, report),
-                None => taking.client.is_cut = true,
-            }
+            let likely = order.get(listed).copied();
+            let name = match self.names.confirm(likely, cluster.name) {
+                Some(name) => name,
+                None => {
+                    is_same = false;
+                    let Some(name) = self.name(cluster.name) else {
+                        taking.client.is_cut = true;
+                        continue;
+                    };
+                    put(&mut order, listed, name);
+                    name
+                }
+            };
+            listed += 1;
+            self.cluster(&mut taking, name, cluster, report);
         }
+        is_same &= listed == order.len() && !taking.client.listed.is_empty();
+        order.truncate(listed);
         let Taking {
             mut client,
-            listed,
             present,
+            named,
             ..
         } = taking;
-        self.list(&mut client, listed);
+        client.sequence.truncate(named);
+        if !is_same {
+            self.list(&mut client, order.iter().copied().collect());
+        }
+        client.order = order;
         client.settle(present, &mut self.ends);
         let whole = !client.is_cut;
         self.clients.insert(id, client);
@@ -226,7 +253,6 @@ impl Table {
     }
 
     fn cluster(&mut self, taking: &mut Taking, name: NameId, cluster: &Cluster<'_>, report: &Report<'_>) {
-        taking.listed.insert(name);
         let categories = report.drops(cluster);
         if cluster.dropped > 0 || !categories.is_empty() {
             let drops = self.drops.entry(name).or_default();
@@ -240,13 +266,14 @@ impl Table {
                 }
             }
         }
-        let mut text = String::new();
         for locality in report.localities(cluster) {
-            text.clear();
+            taking.text.clear();
             for part in [locality.region, "/", locality.zone, "/", locality.sub_zone] {
-                text.push_str(part);
+                taking.text.push_str(part);
             }
-            match self.name(&text) {
+            let place = self.names.confirm(taking.place, &taking.text);
+            taking.place = place.or_else(|| self.name(&taking.text));
+            match taking.place {
                 Some(place) => self.locality(taking, (name, place), locality, report),
                 None => taking.client.is_cut = true,
             }
@@ -283,19 +310,24 @@ impl Table {
     }
 
     fn count(&mut self, taking: &mut Taking, key: Key, counts: Counts, metrics: &[Metric<'_>]) {
-        let Taking { client, now, .. } = taking;
-        let Some(id) = self.ends.take(key, self.limits.ends, *now) else {
+        let Taking {
+            client, named, now, ..
+        } = taking;
+        let likely = client.sequence.get(*named).copied();
+        let Some(id) = self.ends.take(key, likely, self.limits.ends, *now) else {
             client.is_cut = true;
             return;
         };
-        let named: Vec<(NameId, &Metric<'_>)> = metrics
+        put(&mut client.sequence, *named, id);
+        *named += 1;
+        let metrics: Vec<(NameId, &Metric<'_>)> = metrics
             .iter()
             .filter_map(|metric| Some((self.name(metric.name)?, metric)))
             .collect();
         let Some(end) = self.ends.get_mut(id) else { return };
         let tally = end.tally(client.who.kind);
         tally.add(counts);
-        for (name, metric) in named {
+        for (name, metric) in metrics {
             tally.add_metric(name, metric);
         }
         let full = client.rows.len() >= self.limits.rows_of_client || self.rows >= self.limits.rows;
@@ -387,5 +419,13 @@ impl Table {
         }
         self.names.retain(&used);
         self.drops.retain(|cluster, _| used.contains(*cluster));
+    }
+}
+
+/// What was at this place, or is the first beyond the end, is this now.
+fn put(list: &mut Vec<u32>, at: usize, id: u32) {
+    match list.get_mut(at) {
+        Some(place) => *place = id,
+        None => list.push(id),
     }
 }

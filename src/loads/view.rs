@@ -138,7 +138,7 @@ impl Table {
             agent: client.who.agent.clone(),
             release: client.who.release,
             kind: client.who.kind,
-            is_sure: client.who.is_sure(),
+            is_sure: client.is_sure(),
             since: client.since,
             left: client.left,
             last: client.last,
