@@ -7,9 +7,10 @@
 //! - `load agent`: changes behind a client agent of Consul, beside a plain watcher of the same agent;
 //! - `load registries`: what the bridge costs a registry of thousands of services;
 //! - `load hostile`: the memory that hostile clients and large dumps take, and what comes back; changes beside them;
+//! - `load reports`: load reports of many Envoys, one a second of each;
 //! - `load large`: one change in a service of ten thousands of instances.
 //!
-//! Without a word: all seven. `--quick`: a small part of each, in less than a minute.
+//! Without a word: all eight. `--quick`: a small part of each, in less than a minute.
 #![allow(clippy::print_stdout, reason = "its tables go to a person, or into a file")]
 #![allow(
     clippy::unwrap_used,
@@ -57,6 +58,8 @@ mod program;
 mod registries;
 #[path = "load/report.rs"]
 mod report;
+#[path = "load/reports.rs"]
+mod reports;
 #[path = "load/requests.rs"]
 mod requests;
 #[path = "load/server.rs"]
@@ -78,6 +81,7 @@ async fn main() {
         Some(What::Agent) => Box::pin(agent::measure(quick)).await,
         Some(What::Registries { only }) => Box::pin(registries::measure(only, quick)).await,
         Some(What::Large) => Box::pin(large::measure(quick)).await,
+        Some(What::Reports) => reports::measure(quick).await,
         Some(What::Hostile(wish)) => Box::pin(hostile::measure(&wish)).await,
         None => {
             program::measure(quick).await;
@@ -86,6 +90,7 @@ async fn main() {
             Box::pin(agent::measure(quick)).await;
             Box::pin(registries::measure(None, quick)).await;
             Box::pin(large::measure(quick)).await;
+            reports::measure(quick).await;
             if !quick {
                 Box::pin(hostile::measure(&options::HostileArgs::default())).await;
             }

@@ -40,6 +40,8 @@ pub(crate) enum What {
     Hostile(HostileArgs),
     /// One change in a service of ten thousands of instances
     Large,
+    /// Load reports of many Envoys, one a second of each
+    Reports,
 }
 
 /// Without any: both tables.
