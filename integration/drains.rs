@@ -83,7 +83,7 @@ async fn who_left_lingers_without_requests_while_another_one_serves() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wait_answers_when_each_client_has_it_and_names_those_that_have_not() {
-    let (etcd, bridge) = etcd_and_bridge("grace = \"1s\"\nin_flight = \"1s\"").await;
+    let (etcd, bridge) = etcd_and_bridge("grace = \"4s\"\nin_flight = \"1s\"").await;
     let (a, b) = (Server::http("a").await, Server::http("b").await);
     put(&etcd, &a, &[]).await;
     let mut envoy = bridge.envoy(Step::Listeners, &[]).await;
@@ -125,16 +125,32 @@ async fn wait_answers_when_each_client_has_it_and_names_those_that_have_not() {
     let answer = run(&bridge, "wait --serving orders/a").await;
     assert!(answer.status.success(), "{}", answer.stderr);
 
-    // One that has gone is unknown for a while.
+    // One that has gone may go on with what it had for a while, and is named.
     put(&etcd, &b, &[("state", "drain")]).await;
     assert!(run(&bridge, "wait --drained orders/b").await.status.success());
     drop(envoy);
     put(&etcd, &b, &[]).await;
     put(&etcd, &a, &[("state", "drain")]).await;
+    let answer = run(&bridge, "wait --drained orders/a --timeout 1s").await;
+    assert_eq!(answer.status.code(), Some(3), "{}", answer.stdout);
+    assert!(
+        answer.stderr.contains("1 client disconnected without it: envoy-"),
+        "{}",
+        answer.stderr
+    );
     let answer = run(&bridge, "wait --drained orders/a --json").await;
     assert!(answer.status.success(), "{}", answer.stderr);
     let view: serde_json::Value = serde_json::from_str(&answer.stdout).expect("JSON");
     assert_eq!(view["result"], json!("done"));
+    // Nobody else serves: whoever drains gets requests all the same.
+    etcd.delete(&instance_key("orders", "b")).await;
+    let answer = run(&bridge, "wait --drained orders/a --timeout 1s").await;
+    assert_eq!(answer.status.code(), Some(3), "{}", answer.stdout);
+    assert!(
+        answer.stderr.contains("nobody else of the service serves"),
+        "{}",
+        answer.stderr
+    );
     for (args, words) in [
         ("wait --serving orders/zz --timeout 100ms", "has no instance `zz`"),
         ("wait --drained nobody/a", "no service is called `nobody`"),
@@ -199,7 +215,7 @@ async fn an_operator_drains_on_all_bridges_and_knows_when_it_is_safe() {
     // The other bridge's Envoy is frozen: it is named here.
     let mut two = two;
     two.program().signal("STOP");
-    let answer = run(&bridge, "drain orders/a --wait --timeout 4s").await;
+    let answer = run(&bridge, "drain orders/a --wait --timeout 16s").await;
     assert_eq!(
         answer.status.code(),
         Some(3),

@@ -25,6 +25,7 @@ mod consul_peering;
 mod consul_restart;
 mod consul_tls;
 mod consul_watch;
+mod deploys;
 mod drains;
 mod edge;
 mod envoy_protocol;

@@ -5,6 +5,7 @@
 //! engine stays pure. A slow stream costs its set of names, not a queue of states.
 
 mod acks;
+mod changes;
 mod departed;
 mod fleets;
 mod forget;
@@ -32,6 +33,7 @@ pub use rejections::{Poll, Rejected};
 pub use status::{LastNack, StreamStatus, TypeStatus};
 pub use subscriber::{Pending, Registration, Subscriber};
 
+use changes::Changes;
 use departed::Departures;
 
 use crate::clock;
@@ -79,6 +81,7 @@ struct Shared {
     acks: Acks,
     /// Clients that disconnected a moment ago.
     departures: Departures,
+    changes: Changes,
     /// The streams of each fleet, and the fleet of each stream.
     fleets: HashMap<Arc<str>, RoaringBitmap>,
     fleet_of: HashMap<StreamId, Arc<str>>,
@@ -176,7 +179,9 @@ impl Fanout {
         if !shared.acks.is_empty() {
             shared.acks.published(&next, &changed);
         }
-        shared.departures.published(&changed, clock::now());
+        let now = clock::now();
+        shared.departures.published(&changed, now);
+        shared.changes.published(&changed, now);
         let old = std::mem::replace(&mut shared.generation, next.clone());
         // Stored before a stream is woken: one that takes its pending changes afterwards sees at least this.
         let current = self.current.swap(Some(next.clone()));

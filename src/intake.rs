@@ -70,6 +70,8 @@ pub struct InFlight {
 pub struct Certain {
     /// `node.id`
     pub node: Arc<str>,
+    /// `node.cluster`
+    pub fleet: Arc<str>,
     /// Its requests in progress.
     pub open: u64,
     /// When its last report came.
@@ -81,6 +83,8 @@ pub struct Certain {
 pub struct Unknown {
     /// `node.id`
     pub node: Arc<str>,
+    /// `node.cluster`
+    pub fleet: Arc<str>,
     /// Why not.
     pub why: Why,
     /// What it named last.
@@ -163,15 +167,28 @@ impl Loads {
     pub fn in_flight(&self, clusters: &[Arc<str>], address: SocketAddr) -> InFlight {
         let flights = self.lock().in_flight(clusters, address);
         let mut found = InFlight::default();
-        for Flight { node, open, why, at } in flights {
+        for Flight {
+            node,
+            fleet,
+            open,
+            why,
+            at,
+        } in flights
+        {
             let at = at.map(|at| self.instant(at));
             match (why, at) {
                 (None, Some(at)) => {
                     found.open = found.open.saturating_add(open);
-                    found.certain.push(Certain { node, open, at });
+                    found.certain.push(Certain {
+                        node,
+                        fleet,
+                        open,
+                        at,
+                    });
                 }
                 (why, at) => found.unknown.push(Unknown {
                     node,
+                    fleet,
                     why: why.unwrap_or(Why::NoReport),
                     open,
                     at,

@@ -70,7 +70,7 @@ async fn port(hosts: &[&str]) -> Port {
             orders: orders.clone(),
             overview: overview.clone(),
             state: State::none("test"),
-            began: watch::channel(clock::now()).1,
+            began: watch::channel(None).1,
             origin: clock::now(),
         },
         fanout,

@@ -66,6 +66,7 @@ pub(crate) const GROUPS: &[Group] = &[
         ALL,
         &[
             "configuration",
+            "deploys",
             "drains",
             "last_known",
             "localities",

@@ -14,8 +14,9 @@ use crate::support::tap::Tap;
 pub(super) const AWAY: Duration = Duration::from_secs(30);
 
 /// Pauses double up to half a minute: nine tries and no more. Each of Consul's is a request, which a
-/// client may send twice when its connection ends without a byte.
-const TRIES: usize = 30;
+/// client may send twice when its connection ends without a byte. As many again of shared state, which
+/// follows its keys, renews its presence and takes it again.
+const TRIES: usize = 70;
 
 pub(super) const UP: &str = "xds_bridge_source_up";
 

@@ -77,6 +77,7 @@ fn question() -> Question {
         kind: Wanted::Drained,
         service: "orders".into(),
         id: "orders/7".into(),
+        address: None,
         since: clock::unix_millis(),
     }
 }

@@ -115,7 +115,16 @@ pub(super) async fn undrain(
     let found = match find(&admin, &target).await {
         Ok(found) => found,
         Err(_) if matches!(target, Target::Node(_) | Target::Zone(_)) => Vec::new(),
-        Err(refused) => return refused,
+        // Also of one that is not there any more.
+        Err(refused) => match left(&admin, &target) {
+            Some(drained) => {
+                if let Err(error) = admin.state.delete_drain(&drained).await {
+                    return self::refused(&error);
+                }
+                return done("undrained", &[]);
+            }
+            None => return refused,
+        },
     };
     for (target, _) in kept(&target, &found) {
         if let Err(error) = admin.state.delete_drain(&target).await {
@@ -145,6 +154,23 @@ pub(super) async fn drains(extract::State(admin): extract::State<Admin>) -> Resp
     let drains: Vec<Value> = drains.iter().map(one).collect();
     let state = admin.state.words().or(admin.state.off().map(str::to_owned));
     answered(&json!({ "drains": drains, "state": state }))
+}
+
+/// The drain of an instance that is known by this name only.
+fn left(admin: &Admin, target: &Target) -> Option<state::Target> {
+    let is_meant = |service: &str, id: &str| match target {
+        Target::Named(name) => *name == format!("{service}/{id}"),
+        Target::Instance {
+            service: of,
+            id: which,
+        } => of == service && which == id,
+        Target::Node(_) | Target::Zone(_) => false,
+    };
+    let drains = admin.state.drains();
+    drains.into_keys().find(|drained| match drained {
+        state::Target::Instance { service, id } => is_meant(service, id),
+        state::Target::Node(_) | state::Target::Zone(_) => false,
+    })
 }
 
 /// How they are kept: instances one by one, a node or a zone as such, so that it holds for those that come.

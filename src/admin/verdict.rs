@@ -63,8 +63,7 @@ pub(super) fn view(found: &Found, wanted: Wanted, all: &Everywhere) -> Value {
             .others
             .iter()
             .flat_map(|(_, answer)| answer)
-            .map(|answer| answer.clients)
-            .sum();
+            .fold(0, |all, answer| all.saturating_add(answer.clients));
         let acked = all
             .here
             .acked
@@ -129,6 +128,10 @@ fn here(found: &Found, wanted: Wanted, answer: &Answer) -> Value {
             };
             ("not served", format!("it is {health}, not {wanted}"))
         }
+        Verdict::Alone => (
+            "not served",
+            "nobody else of the service serves: it still gets requests".to_owned(),
+        ),
         Verdict::NotAcked {
             lagging,
             unknown,
@@ -172,7 +175,7 @@ fn done(wanted: Wanted, acked: usize) -> String {
     match wanted {
         Wanted::Drained => {
             let know = if one { "knows" } else { "know" };
-            format!("safe to stop: {clients} {know} that it drains, and no request is under way")
+            format!("safe to stop: {clients} {know} that it drains, and their requests are over")
         }
         Wanted::Serving { .. } => format!("serving: {clients} {} it", if one { "has" } else { "have" }),
     }
@@ -213,7 +216,7 @@ fn unacked(
     }
     if let Some(until) = returning {
         parts.push(format!(
-            "a bridge started: its clients may come back within {}s",
+            "a bridge started or was lost: its clients may come back within {}s",
             round(until.saturating_sub(now))
         ));
     }

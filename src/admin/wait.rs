@@ -2,12 +2,14 @@
 //! over; with `Accept: text/event-stream`, what is waited for comes as it changes.
 
 use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use futures::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
@@ -22,6 +24,8 @@ use crate::clock;
 use crate::hub::Order;
 use crate::text::{parse_duration, show_duration};
 
+/// Instances of a node or zone that are waited for at once.
+const AT_ONCE: usize = 64;
 /// The longest wait: below what a connection to this port may take. Who wants to wait longer asks again.
 const LONGEST: Duration = Duration::from_secs(240);
 /// Without `timeout`.
@@ -148,6 +152,10 @@ async fn find_soon(
 
 /// The instances that are meant.
 pub(super) async fn find(admin: &Admin, target: &Target) -> Result<Vec<Found>, Response> {
+    if !admin.overview.borrow().ready {
+        let reason = "not all sources have delivered yet; try again in a moment\n";
+        return Err((StatusCode::SERVICE_UNAVAILABLE, reason).into_response());
+    }
     let (reply, answer) = oneshot::channel();
     let target = target.clone();
     let sent = admin.orders.send(Order::Find { target, reply }).await;
@@ -216,28 +224,42 @@ async fn report_all(
     }
 }
 
-/// `None`: the bridge is stopping.
+/// Waits for all of them at once. `None`: the bridge is stopping.
 async fn all(
     admin: &Admin,
     found: &[Found],
     wanted: Wanted,
     deadline: tokio::time::Instant,
-    mut report: impl FnMut(&Found, &Everywhere),
+    report: impl FnMut(&Found, &Everywhere) + Send,
 ) -> Option<Value> {
-    let mut last = json!({ "result": "done", "instances": [] });
+    let report = Mutex::new(report);
+    let mut waiting: Vec<BoxFuture<'_, Option<(bool, Value)>>> = Vec::new();
     for one in found {
-        let question = Question {
-            service: one.service.clone(),
-            id: one.id.clone(),
-            address: one.address,
-            wanted,
-        };
-        let answer = admin
-            .barrier
-            .everywhere(&question, deadline, |answer| report(one, answer))
-            .await?;
-        let view = view(one, wanted, &answer);
-        if !answer.is_done() {
+        let report = &report;
+        waiting.push(Box::pin(async move {
+            let question = Question {
+                service: one.service.clone(),
+                id: one.id.clone(),
+                address: one.address,
+                wanted,
+            };
+            let tell = |answer: &Everywhere| {
+                let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+                report(one, answer);
+            };
+            let answer = admin.barrier.everywhere(&question, deadline, tell).await?;
+            let mut view = view(one, wanted, &answer);
+            if admin.state.off().is_some() {
+                view["scope"] = json!("this bridge alone: shared state is off");
+            }
+            Some((answer.is_done(), view))
+        }));
+    }
+    let mut answers = futures::StreamExt::buffered(futures::stream::iter(waiting), AT_ONCE);
+    let mut last = json!({ "result": "done", "instances": [] });
+    while let Some(answer) = futures::StreamExt::next(&mut answers).await {
+        let (is_done, view) = answer?;
+        if !is_done {
             last["result"] = view["state"].clone();
         }
         if let Some(instances) = last["instances"].as_array_mut() {

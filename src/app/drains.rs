@@ -90,7 +90,8 @@ impl Over {
             let Some(drain) = drains.get(&target).filter(|drain| drain.created == *created) else {
                 continue;
             };
-            match state.end_drain(&target, drain).await {
+            let ending = tokio::time::timeout(PAUSE, state.end_drain(&target, drain));
+            match ending.await.unwrap_or(Ok(false)) {
                 Ok(true) => tracing::info!(%service, %id, "its drain is over: it left, or registered again"),
                 Ok(false) => {}
                 Err(error) => {
@@ -106,8 +107,12 @@ impl Over {
 pub(super) async fn served(orders: &mpsc::Sender<Order>, mut applied: watch::Receiver<bool>) {
     let _ = applied.wait_for(|applied| *applied).await;
     let (reply, answer) = oneshot::channel();
-    let (service, id): (Arc<str>, Arc<str>) = (Arc::default(), Arc::default());
-    if orders.send(Order::Served { service, id, reply }).await.is_ok() {
+    let order = Order::Served {
+        service: Arc::default(),
+        address: ([0, 0, 0, 0], 0).into(),
+        reply,
+    };
+    if orders.send(order).await.is_ok() {
         let _ = answer.await;
     }
 }

@@ -138,7 +138,9 @@ pub async fn run(
     sources.follow_secrets(&mut tasks, &config, &config);
     let (opened, listens) = watch::channel(false);
     let hub_orders = orders.clone();
-    let (lost, began) = watch::channel(clock::now());
+    let (lost, began) = watch::channel(None);
+    let lost = Arc::new(lost);
+    let open = lost.clone();
     let barrier = Barrier {
         fanout: fanout.clone(),
         loads: loads.clone(),
@@ -177,6 +179,7 @@ pub async fn run(
         drains::served(&hub_orders, drained).await;
         match xds.listen() {
             Ok(xds) => {
+                open.send_replace(Some(clock::now()));
                 opened.send_replace(true);
                 let serving = grpc::serve(xds, fanout, loads, metrics, port, stop);
                 report("discovery port", serving).await;

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::fanout::{AckWatch, Fanout, Wanted as Resource};
 use crate::hub::{Order, Overview, Served};
 use crate::intake::{InFlight, Loads, Quickened};
-use crate::model::DrainRule;
+use crate::model::{DrainRule, Health, OnAllUnhealthy};
 use crate::state::State;
 use crate::xds::Kind;
 use judge::Judge;
@@ -27,7 +27,10 @@ use judge::Judge;
 /// How often what has no signal is looked at.
 const TICK: Duration = Duration::from_millis(200);
 /// Looks are this far apart at least, however many clients acknowledge meanwhile.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// A connection to a server takes this time at least: a client acknowledges before all of its threads know.
+const CONNECTING: Duration = Duration::from_secs(1);
 
 /// Whom it asks.
 #[derive(Clone, Debug)]
@@ -42,8 +45,8 @@ pub struct Barrier {
     pub overview: watch::Receiver<Overview>,
     /// What bridges share.
     pub state: State,
-    /// When this bridge began, or last lost another one: clients of it may come back.
-    pub began: watch::Receiver<Instant>,
+    /// When the discovery port opened, or another bridge was lost last: clients may come back. `None`: not open yet.
+    pub began: watch::Receiver<Option<Instant>>,
     /// Where times begin.
     pub origin: Instant,
 }
@@ -148,31 +151,36 @@ impl<'a> Asking<'a> {
 
 impl Asking<'_> {
     async fn look(&mut self) -> Option<Answer> {
-        let Question {
-            service, id, address, ..
-        } = self.question;
+        let Question { service, address, .. } = self.question;
         let wanted = self.wanted;
         let (reply, answer) = oneshot::channel();
         let order = Order::Served {
             service: service.clone(),
-            id: id.clone(),
+            address: *address,
             reply,
         };
         self.barrier.orders.send(order).await.ok()?;
         let Served {
             health,
+            alone,
+            drops,
             longest,
+            connecting,
             rule,
         } = answer.await.ok()?;
         let patience = Patience {
             in_flight: rule.in_flight.or(longest).unwrap_or(DrainRule::IN_FLIGHT),
+            is_bounded: rule.in_flight.or(longest).is_some(),
+            connecting: connecting.max(CONNECTING),
             grace: rule.grace,
         };
         let origin = self.barrier.origin;
-        let now = clock::now();
+        // Before the port is open nobody can be connected.
+        let began = self.barrier.began.borrow().unwrap_or_else(clock::now);
         let mut seen = Seen {
             health,
-            returning: Some(self.barrier.began.borrow().saturating_duration_since(origin)),
+            alone: alone && drops == OnAllUnhealthy::Open,
+            returning: Some(began.saturating_duration_since(origin)),
             ..Seen::default()
         };
         if judge::is_served(wanted, health) {
@@ -182,7 +190,7 @@ impl Asking<'_> {
                     kind: Kind::Endpoints,
                     name: service.clone(),
                 };
-                self.barrier.fanout.watch_acks(&[resource], now)
+                self.barrier.fanout.watch_acks(&[resource], clock::now())
             });
             let progress = acks.progress();
             let since = |at: Instant| at.saturating_duration_since(origin);
@@ -198,12 +206,16 @@ impl Asking<'_> {
                     .barrier
                     .loads
                     .in_flight(std::slice::from_ref(service), *address);
-                seen.reports = flights(found, health.is_some(), origin);
+                // Who is off, or left out with all others, is in no cluster any more.
+                let is_there = health == Some(Health::Draining) && !(alone && drops == OnAllUnhealthy::Drop);
+                seen.reports = flights(found, is_there, origin);
+                let rebuilt = self.barrier.fanout.cluster_changed_at(service);
+                seen.rebuilt = rebuilt.map(since);
             }
         } else {
             self.acks = None;
         }
-        let now = now.saturating_duration_since(origin);
+        let now = clock::now().saturating_duration_since(origin);
         Some(Answer {
             verdict: self.judge.judge(wanted, &seen, patience, now),
             acked: seen.acked.len(),
@@ -231,12 +243,12 @@ impl Asking<'_> {
 /// to it go on.
 fn flights(found: InFlight, is_there: bool, origin: Instant) -> Vec<Flight> {
     let certain = found.certain.into_iter().map(|client| Flight {
-        node: client.node.to_string(),
+        client: (client.fleet.to_string(), client.node.to_string()),
         open: client.open,
         certain_at: is_there.then(|| client.at.saturating_duration_since(origin)),
     });
     let unknown = found.unknown.into_iter().map(|client| Flight {
-        node: client.node.to_string(),
+        client: (client.fleet.to_string(), client.node.to_string()),
         open: client.open,
         certain_at: None,
     });

@@ -8,11 +8,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Asking, Barrier, Question, Verdict, Wanted};
+use super::{Answer, Asking, Barrier, PAUSE, Question, TICK, Verdict, Wanted};
 use crate::catalog::find::Target;
 use crate::clock;
 use crate::hub::Order;
-use crate::state::{self, Asked, State};
+use crate::state::{self, Asked, State, Status};
 
 /// How often the others are looked at; a change of shared state is noticed at once.
 const LOOK: Duration = Duration::from_millis(500);
@@ -56,10 +56,14 @@ impl Barrier {
         loop {
             snapshots.mark_unchanged();
             let mut unasked = None;
-            if asked.is_none() && has_others(&self.state) {
-                match self.state.ask(&shared(question)).await {
-                    Ok(there) => asked = Some(there),
-                    Err(error) => unasked = Some(error.to_string()),
+            if !is_known(&self.state) {
+                unasked = Some(self.state.words().unwrap_or_default());
+            } else if asked.is_none() && has_others(&self.state) {
+                let shared = shared(question);
+                match tokio::time::timeout_at(until, self.state.ask(&shared)).await {
+                    Ok(Ok(there)) => asked = Some(there),
+                    Ok(Err(error)) => unasked = Some(error.to_string()),
+                    Err(_) => unasked = Some("not in time".to_owned()),
                 }
             }
             let others = asked
@@ -67,7 +71,10 @@ impl Barrier {
                 .map(|asked| answers(&self.state, asked))
                 .unwrap_or_default();
             if let Wanted::Serving { clients } = question.wanted {
-                let elsewhere: u64 = others.iter().flat_map(|(_, a)| a).map(|a| a.clients).sum();
+                let elsewhere: u64 = others
+                    .iter()
+                    .flat_map(|(_, a)| a)
+                    .fold(0, |all, a| all.saturating_add(a.clients));
                 let elsewhere = usize::try_from(elsewhere).unwrap_or(usize::MAX);
                 asking.wanted = Wanted::Serving {
                     clients: clients.saturating_sub(elsewhere),
@@ -91,12 +98,16 @@ impl Barrier {
                 })
                 .await?;
             all.here = here;
+            if let Some(asked) = &asked {
+                all.others = answers(&self.state, asked);
+            }
             let now = (all.others.clone(), all.unasked.clone());
             if said.as_ref() != Some(&now) {
                 report(&all);
                 said = Some(now);
             }
-            if all.is_done() && !(alone && has_others(&self.state)) || clock::now() >= until {
+            let alone = asked.is_none() && has_others(&self.state);
+            if all.is_done() && !alone && is_known(&self.state) || clock::now() >= until {
                 return Some(all);
             }
             if all.here.verdict == Verdict::Done {
@@ -108,6 +119,11 @@ impl Barrier {
             }
         }
     }
+}
+
+/// Whether it can be known which bridges run.
+fn is_known(state: &State) -> bool {
+    state.off().is_some() || state.snapshot().status == Status::Live
 }
 
 /// Whether another bridge runs.
@@ -137,6 +153,7 @@ fn shared(question: &Question) -> state::Question {
         },
         service: question.service.clone(),
         id: question.id.clone(),
+        address: Some(question.address),
         since: clock::unix_millis(),
     }
 }
@@ -148,12 +165,16 @@ pub async fn answer_others(barrier: Barrier, stop: CancellationToken) {
         let barrier = barrier.clone();
         async move {
             let question = barrier.question(asked).await;
-            let end = clock::now() + Duration::from_secs(24 * 3600);
-            barrier
-                .wait(&question, end, |answer| answering.say(&to_share(answer)))
-                .await;
-            // The answer stays for as long as it is asked for.
-            std::future::pending::<()>().await;
+            let mut asking = Asking::new(&barrier, &question);
+            // For as long as it is asked: who is done may lag again, as when clients come over from another bridge.
+            while let Some(answer) = asking.look().await {
+                answering.say(&to_share(&answer));
+                tokio::select! {
+                    () = asking.changed() => clock::until(Some(clock::now() + PAUSE)).await,
+                    () = clock::until(Some(clock::now() + TICK)) => {}
+                }
+            }
+            std::future::pending::<()>().await; // the bridge is stopping
         }
     };
     state.answer_all(answer, stop).await;
@@ -161,6 +182,23 @@ pub async fn answer_others(barrier: Barrier, stop: CancellationToken) {
 
 impl Barrier {
     async fn question(&self, asked: state::Question) -> Question {
+        let address = match asked.address {
+            Some(address) => address,
+            None => self.address(&asked).await,
+        };
+        Question {
+            service: asked.service,
+            id: asked.id,
+            address,
+            wanted: match asked.kind {
+                state::Wanted::Drained => Wanted::Drained,
+                state::Wanted::Serving => Wanted::Serving { clients: 0 },
+            },
+        }
+    }
+
+    /// Of an instance, where the question does not say it.
+    async fn address(&self, asked: &state::Question) -> SocketAddr {
         let (reply, found) = oneshot::channel();
         let target = Target::Instance {
             service: asked.service.to_string(),
@@ -170,15 +208,7 @@ impl Barrier {
         let found = found.await.ok().and_then(Result::ok).unwrap_or_default();
         // One that is not there has no address: no report can be about it.
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        Question {
-            service: asked.service,
-            id: asked.id,
-            address: found.first().map_or(nowhere, |found| found.address),
-            wanted: match asked.kind {
-                state::Wanted::Drained => Wanted::Drained,
-                state::Wanted::Serving => Wanted::Serving { clients: 0 },
-            },
-        }
+        found.first().map_or(nowhere, |found| found.address)
     }
 }
 
@@ -191,7 +221,7 @@ fn to_share(answer: &Answer) -> state::Answer {
     };
     let now = clock::now().saturating_duration_since(answer.origin);
     match &answer.verdict {
-        Verdict::Done | Verdict::NotServed(_) => {}
+        Verdict::Done | Verdict::NotServed(_) | Verdict::Alone => {}
         Verdict::NotAcked { lagging, unknown, .. } => {
             let laggard = |((fleet, node), since): &(super::Client, Duration)| state::Laggard {
                 node: node.clone(),
@@ -207,7 +237,11 @@ fn to_share(answer: &Answer) -> state::Answer {
 }
 
 /// Notes when another bridge was lost: its clients may be about without any.
-pub async fn follow_losses(state: State, began: watch::Sender<Instant>, stop: CancellationToken) {
+pub async fn follow_losses(
+    state: State,
+    began: Arc<watch::Sender<Option<Instant>>>,
+    stop: CancellationToken,
+) {
     let mut snapshots = state.follow();
     let mut known = state.replicas();
     let work = async {
@@ -217,7 +251,7 @@ pub async fn follow_losses(state: State, began: watch::Sender<Instant>, stop: Ca
                 .keys()
                 .any(|replica| replica != state.replica() && !now.contains_key(replica))
             {
-                began.send_replace(clock::now());
+                began.send_modify(|began| *began = began.map(|_| clock::now()));
             }
             known = now;
         }

@@ -54,9 +54,8 @@ impl Catalog {
     }
 
     /// Drains of instances that are not there any more, or that have registered again since: they are over. Not while
-    /// a source cannot say who is there.
-    #[must_use]
-    pub fn ended_drains(&self) -> BTreeSet<(Arc<str>, Arc<str>, u64)> {
+    /// a source cannot say who is there, and only where they were here: another bridge may see other services.
+    pub fn ended_drains(&mut self) -> BTreeSet<(Arc<str>, Arc<str>, u64)> {
         let sure = |state: &SourceState| matches!(state.condition(), Condition::Live | Condition::Empty);
         if self.drains.instances.is_empty()
             || !self.sources().all(|(_, state)| sure(state) && state.delivered())
@@ -71,13 +70,19 @@ impl Catalog {
                 of_it.any(|instance| is_same_registration(created, instance.created))
             })
         };
-        let mut ended = BTreeSet::new();
+        let (mut ended, mut here) = (BTreeSet::new(), BTreeSet::new());
         for (service, drained) in &self.drains.instances {
-            let over = drained
-                .iter()
-                .filter(|(id, created)| !holds(service, id, **created));
-            ended.extend(over.map(|(id, created)| (service.clone(), id.clone(), *created)));
+            for (id, created) in drained {
+                let key = (service.clone(), id.clone(), *created);
+                if holds(service, id, *created) {
+                    here.insert(key);
+                } else if self.drained.contains(&key) {
+                    ended.insert(key);
+                }
+            }
         }
+        here.extend(ended.iter().cloned());
+        self.drained = here;
         ended
     }
 }

@@ -104,6 +104,7 @@ fn one_that_registers_again_serves_again() {
 fn a_drain_ends_with_its_instance_but_not_while_the_registry_is_away() {
     let mut catalog = catalog(vec![instance("a", 1, 5), instance("b", 2, 6)]);
     catalog.set_drains(drained("a", 5));
+    assert!(catalog.ended_drains().is_empty());
     delivers(&mut catalog, vec![instance("b", 2, 6)]);
     assert_eq!(health(&catalog), [Draining, Healthy], "it lingers");
     assert_eq!(catalog.ended_drains().len(), 1);
@@ -131,4 +132,13 @@ fn who_left_lingers_until_its_time_is_over_also_one_that_drained() {
     assert_eq!(catalog.linger_due(), Some(Duration::from_secs(10)));
     assert_eq!(catalog.end_lingering(Duration::from_secs(10)).services.len(), 1);
     assert_eq!(health(&catalog), [Healthy]);
+}
+
+#[test]
+fn a_drain_of_an_instance_that_was_never_here_is_not_ours_to_end() {
+    let mut catalog = catalog(vec![instance("b", 2, 6)]);
+    catalog.set_drains(drained("a", 5));
+    assert!(catalog.ended_drains().is_empty());
+    delivers(&mut catalog, vec![]);
+    assert!(catalog.ended_drains().is_empty());
 }

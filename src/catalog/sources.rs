@@ -1,7 +1,7 @@
 //! All sources merged into one. Owned by one task, the hub; says which services
 //! an event really touched, so that everything behind it works for those only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub struct Catalog {
     lingering: Lingering,
     /// What an operator drains.
     pub(super) drains: Drains,
+    /// Of these drains the instances were here.
+    pub(super) drained: BTreeSet<(Arc<str>, Arc<str>, u64)>,
 }
 
 impl Catalog {

@@ -90,13 +90,13 @@ impl ClientError {
 /// Follows the events of a response until `take` (an event's name and data) returns something. `patience`: how long
 /// that may take by the request itself.
 pub(super) async fn follow<T>(
-    listen: SocketAddr,
+    admin: &Admin,
     path: &str,
     patience: Duration,
     mut take: impl FnMut(&str, &str) -> Option<T>,
 ) -> Result<T, ClientError> {
-    let address = reachable(listen);
-    let request = head(http::Method::GET, address, path)
+    let address = reachable(admin.listen);
+    let request = authorized(head(http::Method::GET, address, path), admin)?
         .header(http::header::ACCEPT, "text/event-stream")
         .body(Full::default())
         .map_err(|source| ClientError::Path(path.to_owned(), source))?;
@@ -179,14 +179,7 @@ async fn exchange(
     path: &str,
     body: String,
 ) -> Result<Bytes, ClientError> {
-    let mut head = head(method, address, path);
-    if let Some(file) = &admin.token_file {
-        let token = std::fs::read_to_string(file).map_err(|source| ClientError::Token {
-            file: file.clone(),
-            source,
-        })?;
-        head = head.header(http::header::AUTHORIZATION, format!("Bearer {}", token.trim()));
-    }
+    let head = authorized(head(method, address, path), admin)?;
     let request = head.body(Full::new(Bytes::from(body)));
     let request = request.map_err(|source| ClientError::Path(path.to_owned(), source))?;
     send(address, request, async |response| {
@@ -194,6 +187,18 @@ async fn exchange(
         Ok((status, response.into_body().collect().await?.to_bytes()))
     })
     .await
+}
+
+/// With the token of the port, where it has one.
+fn authorized(head: http::request::Builder, admin: &Admin) -> Result<http::request::Builder, ClientError> {
+    let Some(file) = &admin.token_file else {
+        return Ok(head);
+    };
+    let token = std::fs::read_to_string(file).map_err(|source| ClientError::Token {
+        file: file.clone(),
+        source,
+    })?;
+    Ok(head.header(http::header::AUTHORIZATION, format!("Bearer {}", token.trim())))
 }
 
 fn head(method: http::Method, address: SocketAddr, path: &str) -> http::request::Builder {

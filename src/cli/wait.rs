@@ -1,6 +1,5 @@
 //! `wait`: until an instance serves in each client, or is drained.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,7 +8,7 @@ use serde_json::Value;
 use super::output::{encode, print};
 use super::{Failure, Unfinished, client};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Admin, Config};
 use crate::text::parse_duration;
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -60,11 +59,11 @@ pub(super) fn wait(config: &Config, args: &WaitArgs) -> Result<(), Failure> {
 
 /// Asks until it is so, also across a restart of the bridge.
 pub(super) fn until(config: &Config, query: &str, timeout: Duration, json: bool) -> Result<(), Failure> {
-    let end = super::output::runtime()?.block_on(ask(config.admin.listen, query, timeout))?;
+    let end = super::output::runtime()?.block_on(ask(&config.admin, query, timeout))?;
     finish(&end, json)
 }
 
-async fn ask(listen: SocketAddr, query: &str, timeout: Duration) -> Result<Value, client::ClientError> {
+async fn ask(admin: &Admin, query: &str, timeout: Duration) -> Result<Value, client::ClientError> {
     let deadline = clock::now() + timeout;
     let mut shown = String::new();
     let mut show = |text: String| {
@@ -76,7 +75,7 @@ async fn ask(listen: SocketAddr, query: &str, timeout: Duration) -> Result<Value
     loop {
         let left = deadline.saturating_duration_since(clock::now());
         let path = format!("/wait?{query}&timeout={}ms", left.min(ONE).as_millis());
-        let followed = client::follow(listen, &path, left.min(ONE), |name, data| {
+        let followed = client::follow(admin, &path, left.min(ONE), |name, data| {
             let view: Value = serde_json::from_str(data).ok()?;
             if name == "end" {
                 return Some(view);

@@ -1,13 +1,14 @@
 //! Instances that are drained, and how they are served at present.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
 use super::Hub;
-use crate::model::{DrainRule, Drains, Health};
+use crate::model::{DrainRule, Drains, Health, OnAllUnhealthy};
 
 /// Drains that are over, since their instances left or registered again: by service, id and the count of the
 /// registration that was drained.
@@ -18,8 +19,14 @@ pub type Ended = BTreeSet<(Arc<str>, Arc<str>, u64)>;
 pub struct Served {
     /// `None`: it is not there.
     pub health: Option<Health>,
+    /// Nobody else of its service is healthy.
+    pub alone: bool,
+    /// What becomes of requests then.
+    pub drops: OnAllUnhealthy,
     /// How long a request to its service may take, as far as it is declared.
     pub longest: Option<Duration>,
+    /// How long a connection to one of its servers may take to be there.
+    pub connecting: Duration,
     /// What holds for servers that go down.
     pub rule: DrainRule,
 }
@@ -28,7 +35,7 @@ pub struct Served {
 #[derive(Debug, Default)]
 pub(super) struct Draining {
     /// Answered with the next generation.
-    waiting: Vec<(Arc<str>, Arc<str>, oneshot::Sender<Served>)>,
+    waiting: Vec<(Arc<str>, SocketAddr, oneshot::Sender<Served>)>,
     /// Drains of instances that are over.
     ended: watch::Sender<Ended>,
 }
@@ -48,7 +55,7 @@ impl Hub {
     }
 
     /// Tells which drains are over.
-    pub(super) fn look_for_ended(&self) {
+    pub(super) fn look_for_ended(&mut self) {
         let ended: Ended = self.catalog.ended_drains();
         self.draining
             .ended
@@ -56,8 +63,8 @@ impl Hub {
     }
 
     /// Answers at once where nothing is to be published.
-    pub(super) fn served(&mut self, service: Arc<str>, id: Arc<str>, reply: oneshot::Sender<Served>) {
-        self.draining.waiting.push((service, id, reply));
+    pub(super) fn served(&mut self, service: Arc<str>, address: SocketAddr, reply: oneshot::Sender<Served>) {
+        self.draining.waiting.push((service, address, reply));
         if self.settle.due().is_none() {
             self.answer_served();
         }
@@ -65,22 +72,34 @@ impl Hub {
 
     /// All that was known is published.
     pub(super) fn answer_served(&mut self) {
-        for (service, id, reply) in std::mem::take(&mut self.draining.waiting) {
+        for (service, address, reply) in std::mem::take(&mut self.draining.waiting) {
             let merged = self
                 .catalog
                 .service_after(&service, self.planner.elected(&service));
-            let instances = merged.iter().flat_map(|service| &service.instances);
-            // Of one id at two addresses the one that serves counts: it is the one to be waited for.
-            let health = instances.filter(|i| i.id == id).map(|i| i.health).min();
-            let longest = merged
-                .as_ref()
-                .and_then(|service| service.policy.longest_request());
-            let rule = self.planner.network().drain;
-            let _ = reply.send(Served {
-                health,
-                longest,
-                rule,
+            let network = self.planner.network();
+            let served = merged.as_ref().map(|service| Served {
+                health: service.health_at(address),
+                alone: service.is_alone(address),
+                drops: service
+                    .policy
+                    .all_unhealthy
+                    .unwrap_or(network.clusters.on_all_unhealthy),
+                longest: service.policy.longest_request(DrainRule::IN_FLIGHT),
+                connecting: service
+                    .policy
+                    .cluster
+                    .connect_timeout
+                    .unwrap_or(network.clusters.connect_timeout),
+                rule: network.drain,
             });
+            let _ = reply.send(served.unwrap_or(Served {
+                health: None,
+                alone: false,
+                drops: network.clusters.on_all_unhealthy,
+                longest: None,
+                connecting: network.clusters.connect_timeout,
+                rule: network.drain,
+            }));
         }
     }
 }

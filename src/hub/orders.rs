@@ -1,6 +1,7 @@
 //! What the hub is asked to do: by an operator (to believe removals, to end routes, to describe or explain), and by
 //! a new configuration (sources that come and go, another network).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -46,8 +47,8 @@ pub enum Order {
     Served {
         /// Its service.
         service: Arc<str>,
-        /// Its id.
-        id: Arc<str>,
+        /// Where it listens: whoever is registered there counts.
+        address: SocketAddr,
         /// How, and what its service is like.
         reply: oneshot::Sender<Served>,
     },
@@ -118,7 +119,11 @@ impl Hub {
             Order::Forget { service, reply } => drop(reply.send(self.forget(&service))),
             Order::Find { target, reply } => drop(reply.send(self.catalog.find(&target))),
             Order::Drains { drains } => self.set_drains(drains),
-            Order::Served { service, id, reply } => self.served(service, id, reply),
+            Order::Served {
+                service,
+                address,
+                reply,
+            } => self.served(service, address, reply),
             Order::Describe { reply } => drop(reply.send(self.detail())),
             Order::Explain { service, reply } => drop(reply.send(self.explain(&service).map(Box::new))),
             Order::AddSource { name, info, reply } => {

@@ -134,7 +134,10 @@ impl Client {
         };
         Some(Flight {
             node: self.node.clone(),
-            open: rows.iter().map(|(_, row)| row.counts.open).sum(),
+            fleet: self.who.fleet.as_str().into(),
+            open: rows
+                .iter()
+                .fold(0, |all, (_, row)| all.saturating_add(row.counts.open)),
             why,
             at: self.last,
         })

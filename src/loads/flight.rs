@@ -41,6 +41,8 @@ impl Why {
 pub struct Flight {
     /// `node.id`
     pub node: Arc<str>,
+    /// `node.cluster`
+    pub fleet: Arc<str>,
     /// Requests in progress as of its last report; where that is not certain, those that it named last.
     pub open: u64,
     /// `None`: it is certain.

@@ -25,7 +25,8 @@ impl DrainRule {
     pub const DEFAULT: Self = Self {
         linger: Duration::from_secs(10),
         in_flight: None,
-        grace: Duration::from_secs(10),
+        // Envoys try again after up to 30 s.
+        grace: Duration::from_secs(30),
     };
     /// For tests of other things: who left is gone.
     #[cfg(test)]

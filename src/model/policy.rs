@@ -55,22 +55,23 @@ pub struct Policy {
 
 impl Policy {
     /// How long a request may take, as far as that is declared: of each route the stream's own bound, else its
-    /// timeout; the longest of all.
+    /// timeout; the longest of all. `unbounded`: of one that has neither, where others have. `None`: nothing is declared.
     #[must_use]
-    pub fn longest_request(&self) -> Option<Duration> {
+    pub fn longest_request(&self, unbounded: Duration) -> Option<Duration> {
         let bound = |route: Option<&RouteRule>| {
             let stream = route
                 .and_then(|route| route.max_stream_duration)
                 .or(self.max_stream_duration);
             let timeout = route.and_then(|route| route.timeout).or(self.timeout);
-            [stream, timeout]
-                .into_iter()
-                .flatten()
-                .filter(|bound| !bound.is_zero())
-                .max()
+            let bounds = [stream, timeout].into_iter().flatten();
+            bounds.filter(|bound| !bound.is_zero()).max()
         };
+        // Where its own host has a route, that one has the bounds of the service.
         let routes = self.routes.values().map(|route| bound(Some(route)));
-        routes.chain([bound(None)]).flatten().max()
+        let all: Vec<Option<Duration>> = routes.chain([bound(None)]).collect();
+        let longest = all.iter().flatten().max().copied()?;
+        let open = all.iter().any(Option::is_none);
+        Some(if open { longest.max(unbounded) } else { longest })
     }
 }
 

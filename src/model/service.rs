@@ -80,6 +80,25 @@ impl Service {
         any(Health::Unhealthy) && !any(Health::Healthy)
     }
 
+    /// How whoever listens there is served; `None`: nobody is known there.
+    #[must_use]
+    pub fn health_at(&self, address: SocketAddr) -> Option<Health> {
+        let at = self
+            .instances
+            .binary_search_by_key(&address, |i| i.address)
+            .ok()?;
+        Some(self.instances[at].health)
+    }
+
+    /// Whether nobody but the one there is healthy.
+    #[must_use]
+    pub fn is_alone(&self, address: SocketAddr) -> bool {
+        !self
+            .instances
+            .iter()
+            .any(|i| i.address != address && i.health.serves())
+    }
+
     /// All of its instances ask for no traffic (`state = off`, weight 0): a state of its own.
     #[must_use]
     pub fn all_off(&self) -> bool {

@@ -2,6 +2,7 @@
 //! one may add some; a document of a later version is one that this bridge cannot understand, and is left alone. Pure.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -56,6 +57,9 @@ pub struct Question {
     pub service: Arc<str>,
     /// Its id.
     pub id: Arc<str>,
+    /// Where it listens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
     /// Unix time of the question, milliseconds.
     pub since: u64,
 }
@@ -359,6 +363,7 @@ mod tests {
             kind: Wanted::Drained,
             service: "orders".into(),
             id: "orders/7".into(),
+            address: None,
             since: 1,
         };
         let written = text(&question);

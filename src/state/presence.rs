@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::time::sleep;
 
 use super::document::{self, Replica};
@@ -14,8 +15,8 @@ use crate::registry::store::{Held, StoreError};
 
 /// How long others wait for one that does not answer any more.
 const TTL: Duration = Duration::from_secs(15);
-/// Between two tries while the store is away.
-const AWAY: Duration = Duration::from_secs(2);
+/// Between two tries while the store is away: the first, and the longest.
+const AWAY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(15));
 /// Between two tries without the right.
 const DENIED: Duration = Duration::from_secs(30);
 
@@ -38,6 +39,15 @@ pub(super) async fn keep(state: &State) {
         Path::Replica(state.replica().clone()).to_string(),
         document::text(&replica),
     );
+    let fresh = || {
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(AWAY.0)
+            .with_max_delay(AWAY.1)
+            .with_jitter()
+            .without_max_times();
+        pauses.build()
+    };
+    let mut pauses = fresh();
     loop {
         let taken = match state.store().await {
             Ok(store) => store
@@ -48,6 +58,7 @@ pub(super) async fn keep(state: &State) {
         };
         match taken {
             Ok(hold) => {
+                pauses = fresh();
                 missing(state, None);
                 let mut changes = hold.changes();
                 let hold = Arc::new(hold);
@@ -65,7 +76,7 @@ pub(super) async fn keep(state: &State) {
             // The keys are followed by another task, which says what is wrong.
             Err(error) => {
                 tracing::debug!(%error, "our presence is not shared yet");
-                sleep(AWAY).await;
+                sleep(pauses.next().unwrap_or(AWAY.1)).await;
             }
         }
     }

@@ -295,7 +295,9 @@ impl Stream {
         let sub = self.types.get(kind);
         let mut behind = sub.unsettled();
         behind.extend(sub.held.refused.keys().copied());
-        (sub.held.ids.clone(), behind)
+        // It may have had them by an earlier stream.
+        behind |= &sub.wanted.names - &sub.held.ids;
+        (&sub.held.ids | &sub.wanted.names, behind)
     }
 
     /// What the client gets depends on.

@@ -156,6 +156,7 @@ impl Drop for Hold {
 /// Renews it until it is lost.
 async fn keep(store: Backend, lease: Arc<Lease>, state: watch::Sender<Held>, mut since: Instant) {
     let mut pause = lease.ttl / 3;
+    let mut failed = false;
     loop {
         sleep(jittered(pause)).await;
         let began = clock::now();
@@ -170,6 +171,7 @@ async fn keep(store: Backend, lease: Arc<Lease>, state: watch::Sender<Held>, mut
             Ok(Ok(true)) => {
                 since = began;
                 pause = lease.ttl / 3;
+                failed = false;
                 set(&state, &lease, Held::Yes);
             }
             Ok(Ok(false)) => {
@@ -177,7 +179,14 @@ async fn keep(store: Backend, lease: Arc<Lease>, state: watch::Sender<Held>, mut
                 return;
             }
             Ok(Err(_)) | Err(_) => {
-                pause = (lease.ttl / 20).min(Duration::from_secs(1));
+                // Soon at first: it may be a moment only. Then ever longer, as all that cannot reach the store.
+                let first = (lease.ttl / 20).min(Duration::from_secs(1));
+                pause = if failed {
+                    (pause * 2).min(lease.ttl / 3)
+                } else {
+                    first
+                };
+                failed = true;
                 if clock::now() >= overdue {
                     set(&state, &lease, Held::Overdue);
                 }

@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::entry::{Entry, MAX_BYTES, MAX_KEYS};
 
 /// The shortest and the longest pause between two tries; each is drawn evenly from zero on.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
 
 /// Reasons of one outage in the log.
 const SAID: usize = 8;

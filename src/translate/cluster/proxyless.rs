@@ -60,7 +60,10 @@ fn context(service: &str, tls: &Tls, shows_certificate: bool) -> UpstreamTlsCont
 /// One of these is enough. Envoy takes a certificate of `*.example.com` for `api.example.com`, and so do Go, the C core
 /// and Node; Java compares letters.
 fn untyped(san: &str) -> Vec<StringMatcher> {
-    let above = san.split_once('.').filter(|_| !is_uri(san));
+    let is_name = !is_uri(san) && san.parse::<std::net::IpAddr>().is_err();
+    let above = san
+        .split_once('.')
+        .filter(|(_, above)| is_name && above.contains('.'));
     let wildcard = above.map(|(_, above)| format!("*.{above}"));
     [san.to_owned()].into_iter().chain(wildcard).map(exact).collect()
 }
