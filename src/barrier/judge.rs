@@ -126,13 +126,11 @@ impl Judge {
         now: Duration,
     ) -> Verdict {
         if !is_served(wanted, seen.health) {
-            self.known.clear();
-            self.open.clear();
+            *self = Self::default();
             return Verdict::NotServed(seen.health);
         }
         if wanted == Wanted::Drained && seen.alone && seen.health.is_some() {
-            self.known.clear();
-            self.open.clear();
+            *self = Self::default();
             return Verdict::Alone;
         }
         self.note(seen, now);

@@ -11,9 +11,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-pub use others::{Everywhere, answer_others, follow_losses};
-
 pub use judge::{Client, Flight, Patience, Seen, Verdict, Wanted};
+pub use others::{Everywhere, answer_others, follow_losses};
 
 use crate::clock;
 use crate::fanout::{AckWatch, Fanout, Wanted as Resource};
@@ -101,19 +100,6 @@ struct Asking<'a> {
     _quick: Option<Quickened>,
 }
 
-impl Barrier {
-    /// Waits until the answer is [`Verdict::Done`] by the clients of this bridge, or until then; `report` gets each
-    /// answer that differs from the one before. `None`: the bridge is stopping.
-    pub async fn wait(
-        &self,
-        question: &Question,
-        until: Instant,
-        report: impl FnMut(&Answer),
-    ) -> Option<Answer> {
-        Asking::new(self, question).until(until, report).await
-    }
-}
-
 impl<'a> Asking<'a> {
     fn new(barrier: &'a Barrier, question: &'a Question) -> Self {
         Self {
@@ -129,7 +115,8 @@ impl<'a> Asking<'a> {
         }
     }
 
-    /// See [`Barrier::wait`].
+    /// Waits until the answer is [`Verdict::Done`] by the clients of this bridge, or until then; `report` gets each answer
+    /// that differs from the one before. `None`: the bridge is stopping.
     async fn until(&mut self, until: Instant, mut report: impl FnMut(&Answer)) -> Option<Answer> {
         loop {
             let answer = self.look().await?;
@@ -140,16 +127,18 @@ impl<'a> Asking<'a> {
             if answer.verdict == Verdict::Done || clock::now() >= until {
                 return Some(answer);
             }
-            let tick = (clock::now() + TICK).min(until);
-            tokio::select! {
-                () = self.changed() => clock::until(Some((clock::now() + PAUSE).min(until))).await,
-                () = clock::until(Some(tick)) => {}
-            }
+            let _ = tokio::time::timeout_at(until, self.pause()).await;
         }
     }
-}
 
-impl Asking<'_> {
+    /// Until it is worth another look.
+    async fn pause(&mut self) {
+        tokio::select! {
+            () = self.changed() => clock::until(Some(clock::now() + PAUSE)).await,
+            () = clock::until(Some(clock::now() + TICK)) => {}
+        }
+    }
+
     async fn look(&mut self) -> Option<Answer> {
         let Question { service, address, .. } = self.question;
         let wanted = self.wanted;
@@ -163,7 +152,7 @@ impl Asking<'_> {
         let Served {
             health,
             alone,
-            drops,
+            all_unhealthy,
             longest,
             connecting,
             rule,
@@ -179,7 +168,7 @@ impl Asking<'_> {
         let began = self.barrier.began.borrow().unwrap_or_else(clock::now);
         let mut seen = Seen {
             health,
-            alone: alone && drops == OnAllUnhealthy::Open,
+            alone: alone && all_unhealthy == OnAllUnhealthy::Open,
             returning: Some(began.saturating_duration_since(origin)),
             ..Seen::default()
         };
@@ -207,7 +196,8 @@ impl Asking<'_> {
                     .loads
                     .in_flight(std::slice::from_ref(service), *address);
                 // Who is off, or left out with all others, is in no cluster any more.
-                let is_there = health == Some(Health::Draining) && !(alone && drops == OnAllUnhealthy::Drop);
+                let is_there =
+                    health == Some(Health::Draining) && !(alone && all_unhealthy == OnAllUnhealthy::Drop);
                 seen.reports = flights(found, is_there, origin);
                 let rebuilt = self.barrier.fanout.cluster_changed_at(service);
                 seen.rebuilt = rebuilt.map(since);

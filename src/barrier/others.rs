@@ -8,7 +8,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Asking, Barrier, PAUSE, Question, TICK, Verdict, Wanted};
+use super::{Answer, Asking, Barrier, Question, Verdict, Wanted};
 use crate::catalog::find::Target;
 use crate::clock;
 use crate::hub::Order;
@@ -169,10 +169,7 @@ pub async fn answer_others(barrier: Barrier, stop: CancellationToken) {
             // For as long as it is asked: who is done may lag again, as when clients come over from another bridge.
             while let Some(answer) = asking.look().await {
                 answering.say(&to_share(&answer));
-                tokio::select! {
-                    () = asking.changed() => clock::until(Some(clock::now() + PAUSE)).await,
-                    () = clock::until(Some(clock::now() + TICK)) => {}
-                }
+                asking.pause().await;
             }
             std::future::pending::<()>().await; // the bridge is stopping
         }

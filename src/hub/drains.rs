@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::Hub;
-use crate::model::{DrainRule, Drains, Health, OnAllUnhealthy};
+use crate::model::{DrainRule, Drains, Effective, Health, OnAllUnhealthy};
 
 /// Drains that are over, since their instances left or registered again: by service, id and the count of the
 /// registration that was drained.
@@ -22,7 +22,7 @@ pub struct Served {
     /// Nobody else of its service is healthy.
     pub alone: bool,
     /// What becomes of requests then.
-    pub drops: OnAllUnhealthy,
+    pub all_unhealthy: OnAllUnhealthy,
     /// How long a request to its service may take, as far as it is declared.
     pub longest: Option<Duration>,
     /// How long a connection to one of its servers may take to be there.
@@ -72,34 +72,19 @@ impl Hub {
 
     /// All that was known is published.
     pub(super) fn answer_served(&mut self) {
-        for (service, address, reply) in std::mem::take(&mut self.draining.waiting) {
-            let merged = self
-                .catalog
-                .service_after(&service, self.planner.elected(&service));
+        for (name, address, reply) in std::mem::take(&mut self.draining.waiting) {
+            let merged = self.catalog.service_after(&name, self.planner.elected(&name));
             let network = self.planner.network();
-            let served = merged.as_ref().map(|service| Served {
+            let service = network.overrides.apply(merged.unwrap_or_default());
+            let cluster = Effective::of(&service, &network.clusters).cluster;
+            let _ = reply.send(Served {
                 health: service.health_at(address),
                 alone: service.is_alone(address),
-                drops: service
-                    .policy
-                    .all_unhealthy
-                    .unwrap_or(network.clusters.on_all_unhealthy),
+                all_unhealthy: cluster.all_unhealthy,
                 longest: service.policy.longest_request(DrainRule::IN_FLIGHT),
-                connecting: service
-                    .policy
-                    .cluster
-                    .connect_timeout
-                    .unwrap_or(network.clusters.connect_timeout),
+                connecting: cluster.connect_timeout,
                 rule: network.drain,
             });
-            let _ = reply.send(served.unwrap_or(Served {
-                health: None,
-                alone: false,
-                drops: network.clusters.on_all_unhealthy,
-                longest: None,
-                connecting: network.clusters.connect_timeout,
-                rule: network.drain,
-            }));
         }
     }
 }

@@ -3,7 +3,9 @@
 use super::running_tests::Running;
 use super::*;
 use crate::model::change::What;
-use crate::model::{Bind, Change, Facts, Instance, Listener, RouteRule, ServiceRecord};
+use crate::model::{
+    Bind, Change, Facts, Health, Instance, Listener, OnAllUnhealthy, RouteRule, ServiceRecord,
+};
 
 fn record(route: &str) -> ServiceRecord {
     let policy = crate::model::Policy {
@@ -168,4 +170,44 @@ async fn what_was_kept_before_a_restart_is_counted_and_ends() {
         "the rest of its hour: {left:?}"
     );
     assert_eq!(hub.metrics.services_kept.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_an_instance_is_served_includes_what_the_operator_sets() {
+    let closed = crate::model::Policy {
+        all_unhealthy: Some(OnAllUnhealthy::Closed),
+        timeout: Some(Duration::from_secs(40)),
+        ..crate::model::Policy::default()
+    };
+    let network = Network {
+        overrides: [("car*".into(), closed)].into_iter().collect(),
+        ..Network::default()
+    };
+    let sources = BTreeMap::from([("s".into(), SourceInfo::new("etcd"))]);
+    let mut hub = Running::start(sources, network, Some(Decisions::default()));
+    hub.events
+        .send(event(&[
+            ("cart", Some("path=/cart timeout=2s")),
+            ("web", Some("path=/")),
+        ]))
+        .await
+        .unwrap();
+    hub.kept(0).await;
+    let served = async |service: &str| {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let order = Order::Served {
+            service: service.into(),
+            address: ([10, 0, 0, 7], 80).into(),
+            reply,
+        };
+        hub.orders.send(order).await.unwrap();
+        answer.await.unwrap()
+    };
+    let cart = served("cart").await;
+    assert_eq!((cart.health, cart.alone), (Some(Health::Healthy), true));
+    assert_eq!(cart.all_unhealthy, OnAllUnhealthy::Closed);
+    assert_eq!(cart.longest, Some(Duration::from_secs(40)));
+    let web = served("web").await;
+    assert_eq!((web.all_unhealthy, web.longest), (OnAllUnhealthy::Open, None));
+    assert_eq!(served("nobody").await.health, None);
 }
