@@ -33,7 +33,7 @@ pub use rejections::{Poll, Rejected};
 pub use status::{LastNack, StreamStatus, TypeStatus};
 pub use subscriber::{Pending, Registration, Subscriber};
 
-use changes::Changes;
+use changes::Clusters;
 use departed::Departures;
 
 use crate::clock;
@@ -81,7 +81,7 @@ struct Shared {
     acks: Acks,
     /// Clients that disconnected a moment ago.
     departures: Departures,
-    changes: Changes,
+    clusters: Clusters,
     /// The streams of each fleet, and the fleet of each stream.
     fleets: HashMap<Arc<str>, RoaringBitmap>,
     fleet_of: HashMap<StreamId, Arc<str>>,
@@ -181,7 +181,7 @@ impl Fanout {
         }
         let now = clock::now();
         shared.departures.published(&changed, now);
-        shared.changes.published(&changed, now);
+        shared.clusters.0.published(&changed, now);
         let old = std::mem::replace(&mut shared.generation, next.clone());
         // Stored before a stream is woken: one that takes its pending changes afterwards sees at least this.
         let current = self.current.swap(Some(next.clone()));

@@ -1,5 +1,4 @@
-//! When clusters were other ones last: an Envoy that replaces a cluster no longer reports what is under way in the one
-//! before.
+//! The latest changes of one type's resources, for who has to know what came after a moment.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,49 +8,99 @@ use tokio::time::Instant;
 
 use super::Fanout;
 use crate::clock;
-use crate::xds::{Changed, Kind};
+use crate::xds::{Changed, Kind, NameId};
 
-/// How long a change is remembered: no request is under way for longer.
-const REMEMBERED: Duration = Duration::from_secs(3_600);
-/// Times that are kept; of more, two become one, the later.
-const MAX: usize = 256;
+/// Publications that are kept; of more, two become one, the later.
+const MAX: usize = 4_096;
 
-/// The latest changes of clusters, the oldest first.
-#[derive(Debug, Default)]
-pub(super) struct Changes(VecDeque<(Instant, RoaringBitmap)>);
+/// No request is under way for longer in a cluster that was replaced.
+const LONGEST: Duration = Duration::from_secs(3_600);
+
+/// The latest publications that changed something of a type, the oldest first.
+#[derive(Debug)]
+pub(super) struct Changes {
+    kind: Kind,
+    /// For how long one is remembered.
+    pub(super) kept: Duration,
+    /// Publications so far.
+    number: u64,
+    latest: VecDeque<Change>,
+}
+
+#[derive(Debug)]
+struct Change {
+    number: u64,
+    at: Instant,
+    names: RoaringBitmap,
+}
 
 impl Changes {
+    pub(super) const fn of(kind: Kind, kept: Duration) -> Self {
+        Self {
+            kind,
+            kept,
+            number: 0,
+            latest: VecDeque::new(),
+        }
+    }
+
     pub(super) fn published(&mut self, changed: &Changed, now: Instant) {
-        let clusters = changed.get(Kind::Cluster);
-        if clusters.is_empty() {
+        self.number += 1;
+        while self
+            .latest
+            .front()
+            .is_some_and(|first| first.at + self.kept <= now)
+        {
+            self.latest.pop_front();
+        }
+        let names = changed.get(self.kind);
+        if names.is_empty() {
             return;
         }
-        while self.0.front().is_some_and(|(at, _)| *at + REMEMBERED <= now) {
-            self.0.pop_front();
-        }
-        if self.0.len() == MAX
-            && let Some((_, oldest)) = self.0.pop_front()
-            && let Some((_, next)) = self.0.front_mut()
+        if self.latest.len() == MAX
+            && let Some(oldest) = self.latest.pop_front()
+            && let Some(next) = self.latest.front_mut()
         {
-            *next |= oldest;
+            next.names |= oldest.names;
         }
-        let mut clusters = clusters.clone();
-        clusters.optimize();
-        self.0.push_back((now, clusters));
+        let mut names = names.clone();
+        names.optimize();
+        self.latest.push_back(Change {
+            number: self.number,
+            at: now,
+            names,
+        });
+    }
+
+    /// The number of the last publication.
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The last change of a resource: the number of that publication, and when it was.
+    pub(super) fn last(&self, id: NameId) -> Option<(u64, Instant)> {
+        let last = self.latest.iter().rev().find(|change| change.names.contains(id));
+        last.map(|change| (change.number, change.at))
+    }
+}
+
+/// Changes of clusters.
+#[derive(Debug)]
+pub(super) struct Clusters(pub(super) Changes);
+
+impl Default for Clusters {
+    fn default() -> Self {
+        Self(Changes::of(Kind::Cluster, LONGEST))
     }
 }
 
 impl Fanout {
-    /// When a cluster had another content before, as far as that is remembered (an hour).
+    /// When a cluster had another content before, as far as that is remembered (an hour): an Envoy that replaces a
+    /// cluster no longer reports what is under way in the one before.
     #[must_use]
     pub fn cluster_changed_at(&self, name: &str) -> Option<Instant> {
         let shared = self.shared.lock();
-        let id = shared.names.find(name)?;
-        let changes = shared.changes.0.iter().rev();
-        let last = changes
-            .filter(|(_, clusters)| clusters.contains(id))
-            .map(|(at, _)| *at)
-            .next();
-        last.filter(|at| *at + REMEMBERED > clock::now())
+        let (_, at) = shared.clusters.0.last(shared.names.find(name)?)?;
+        Some(at).filter(|at| *at + LONGEST > clock::now())
     }
 }

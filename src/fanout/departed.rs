@@ -8,6 +8,7 @@ use std::time::Duration;
 use roaring::RoaringBitmap;
 use tokio::time::Instant;
 
+use super::changes::Changes;
 use crate::xds::{Changed, Kind, NameId};
 
 /// Departed clients that are remembered at once; of more, the last ones.
@@ -19,9 +20,11 @@ struct Departed {
     node: Arc<str>,
     fleet: Arc<str>,
     at: Instant,
+    /// The last publication before it left.
+    number: u64,
     /// Assignments of endpoints that it had.
     held: RoaringBitmap,
-    /// Those whose present content it had not acknowledged.
+    /// Those whose content of then it had not acknowledged.
     behind: RoaringBitmap,
 }
 
@@ -37,41 +40,50 @@ pub struct Unknown {
 }
 
 /// All of them, the oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Departures {
-    /// How long one is remembered.
-    grace: Duration,
     all: VecDeque<Departed>,
+    /// Of endpoints, remembered for as long as a client that left is.
+    changes: Changes,
+}
+
+impl Default for Departures {
+    fn default() -> Self {
+        Self {
+            all: VecDeque::new(),
+            changes: Changes::of(Kind::Endpoints, Duration::ZERO),
+        }
+    }
 }
 
 impl Departures {
     /// For this long a client may go on with what it had.
     pub(super) const fn set_grace(&mut self, grace: Duration) {
-        self.grace = grace;
+        self.changes.kept = grace;
     }
 
     /// A client left. `held`: the endpoints that it had; `behind`: of those it may not have what is newest.
     pub(super) fn add(
         &mut self,
         (node, fleet): (&str, &str),
-        held: RoaringBitmap,
+        mut held: RoaringBitmap,
         mut behind: RoaringBitmap,
         now: Instant,
     ) {
         self.forget(now);
-        if held.is_empty() || self.grace.is_zero() {
+        if held.is_empty() || self.changes.kept.is_zero() {
             return;
         }
         if self.all.len() == MAX {
             self.all.pop_front();
         }
-        let mut held = held;
         held.optimize();
         behind &= &held;
         self.all.push_back(Departed {
             node: node.into(),
             fleet: fleet.into(),
             at: now,
+            number: self.changes.number(),
             held,
             behind,
         });
@@ -79,17 +91,16 @@ impl Departures {
 
     /// These names have another content now.
     pub(super) fn published(&mut self, changed: &Changed, now: Instant) {
+        self.changes.published(changed, now);
         self.forget(now);
-        let changed = changed.get(Kind::Endpoints);
-        for departed in self.all.iter_mut().filter(|_| !changed.is_empty()) {
-            departed.behind |= changed & &departed.held;
-        }
     }
 
     /// Who may have another content of these endpoints than the present one.
     pub(super) fn behind(&self, id: NameId, now: Instant) -> impl Iterator<Item = Unknown> {
-        let lately = self.all.iter().filter(move |d| d.at + self.grace > now);
-        lately.filter(move |d| d.behind.contains(id)).map(|d| Unknown {
+        let changed = self.changes.last(id).map_or(0, |(number, _)| number);
+        let lately = self.all.iter().filter(move |d| d.at + self.changes.kept > now);
+        let behind = move |d: &&Departed| d.behind.contains(id) || d.number < changed && d.held.contains(id);
+        lately.filter(behind).map(|d| Unknown {
             node: d.node.to_string(),
             fleet: d.fleet.to_string(),
             since: d.at,
@@ -97,7 +108,8 @@ impl Departures {
     }
 
     fn forget(&mut self, now: Instant) {
-        while self.all.front().is_some_and(|first| first.at + self.grace <= now) {
+        let kept = self.changes.kept;
+        while self.all.front().is_some_and(|first| first.at + kept <= now) {
             self.all.pop_front();
         }
     }
