@@ -39,7 +39,7 @@ impl Catalog {
         &self.drains
     }
 
-    /// Marks those of a service that are drained. One that asks for no traffic goes on without.
+    /// Marks those of a service that are drained. An instance that is off stays off.
     pub(super) fn drain(&self, service: &mut Service) {
         if self.drains.is_empty() {
             return;

@@ -6,22 +6,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::touched::{Left, Touched};
 use crate::model::{Health, Instance, Service};
-
-/// One that left, as it was last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Left {
-    /// Its service.
-    pub(super) service: Arc<str>,
-    /// What was known of it.
-    pub(super) instance: Instance,
-}
 
 /// Of all services.
 #[derive(Debug, Default)]
 pub(super) struct Lingering {
     /// For how long; zero: nobody.
     time: Duration,
+    /// When somebody may go, at the earliest.
+    due: Option<Duration>,
     by_service: BTreeMap<Arc<str>, BTreeMap<SocketAddr, Entry>>,
 }
 
@@ -53,30 +47,32 @@ impl Lingering {
         self.time = time;
     }
 
-    /// These left; `priority`: of their source.
-    pub(super) fn add(&mut self, left: Vec<Left>, priority: u32, now: Duration) {
+    /// Takes those that left by an event; `priority`: of their source.
+    pub(super) fn take(&mut self, touched: &mut Touched, priority: u32, now: Duration) {
+        let left = std::mem::take(&mut touched.left);
         if self.time.is_zero() {
             return;
         }
+        let until = now.saturating_add(self.time);
         for Left { service, instance } in left {
             // Only where requests may be under way.
             if !matches!(instance.health, Health::Healthy | Health::Draining) {
                 continue;
             }
             let entry = Entry {
-                priority,
-                until: now.saturating_add(self.time),
                 instance,
+                priority,
+                until,
             };
+            self.due = Some(self.due.map_or(until, |due| due.min(until)));
             let of_service = self.by_service.entry(service).or_default();
             of_service.insert(entry.instance.address, entry);
         }
     }
 
-    /// When the first one goes.
-    pub(super) fn due(&self) -> Option<Duration> {
-        let all = self.by_service.values().flat_map(BTreeMap::values);
-        all.map(|entry| entry.until).min()
+    /// When the first one goes, or somebody who registered again would have.
+    pub(super) const fn due(&self) -> Option<Duration> {
+        self.due
     }
 
     /// Lets those go whose time is over: their services.
@@ -90,6 +86,8 @@ impl Lingering {
             }
             !entries.is_empty()
         });
+        let left = self.by_service.values().flat_map(BTreeMap::values);
+        self.due = left.map(|entry| entry.until).min();
         touched
     }
 

@@ -20,14 +20,21 @@ fn service(instances: Vec<Instance>) -> Service {
     }
 }
 
-fn lingering(left: Vec<Instance>) -> Lingering {
-    let mut all = Lingering::default();
-    all.set_time(LINGER);
+fn touched(left: Vec<Instance>) -> Touched {
     let left = left.into_iter().map(|instance| Left {
         service: "orders".into(),
         instance,
     });
-    all.add(left.collect(), 0, Duration::ZERO);
+    Touched {
+        left: left.collect(),
+        ..Touched::default()
+    }
+}
+
+fn lingering(left: Vec<Instance>) -> Lingering {
+    let mut all = Lingering::default();
+    all.set_time(LINGER);
+    all.take(&mut touched(left), 0, Duration::ZERO);
     all
 }
 
@@ -110,11 +117,7 @@ fn only_those_that_had_requests_linger() {
 #[test]
 fn without_a_time_nobody_lingers() {
     let mut all = Lingering::default();
-    let left = Left {
-        service: "orders".into(),
-        instance: instance("a", 1),
-    };
-    all.add(vec![left], 0, Duration::ZERO);
+    all.take(&mut touched(vec![instance("a", 1)]), 0, Duration::ZERO);
     assert_eq!(all.due(), None);
 }
 
@@ -122,11 +125,7 @@ fn without_a_time_nobody_lingers() {
 fn one_of_a_source_behind_stays_behind() {
     let mut all = Lingering::default();
     all.set_time(LINGER);
-    let left = Left {
-        service: "orders".into(),
-        instance: instance("a", 1),
-    };
-    all.add(vec![left], 2, Duration::ZERO);
+    all.take(&mut touched(vec![instance("a", 1)]), 2, Duration::ZERO);
     let mut service = service(vec![instance("b", 2)]);
     all.join(&mut service);
     assert_eq!(service.rank(&service.instances[0]), (false, 2));

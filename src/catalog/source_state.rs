@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::guard::{Guard, Turn, Withheld, held_back, turn};
 use super::last_good::{self, Exposures, Place};
-use super::linger::{Left, left};
-use super::touched::Touched;
+use super::linger::left;
+use super::touched::{Left, Touched};
 use crate::model::GuardRule;
 use crate::model::change::{Change, Condition, Status};
 use crate::model::issue::Issue;

@@ -121,8 +121,7 @@ impl Catalog {
 
     /// What left this source lingers.
     fn follow(&mut self, source: &str, mut touched: Touched, now: Duration) -> Touched {
-        let left = std::mem::take(&mut touched.left);
-        self.lingering.add(left, self.priority(source), now);
+        self.lingering.take(&mut touched, self.priority(source), now);
         touched
     }
 
@@ -191,15 +190,15 @@ impl Catalog {
     pub fn release(&mut self, now: Duration) -> Touched {
         let mut all = Touched::default();
         for (name, state) in &mut self.sources {
-            let Some(nth) = state.ask(now) else {
-                let mut touched = state.release(Some(now));
-                let priority = self.priorities.get(name).copied().unwrap_or(0);
-                self.lingering
-                    .add(std::mem::take(&mut touched.left), priority, now);
-                all.merge(touched);
-                continue;
-            };
-            all.ask.push((name.clone(), nth));
+            match state.ask(now) {
+                Some(nth) => all.ask.push((name.clone(), nth)),
+                None => {
+                    let mut touched = state.release(Some(now));
+                    let priority = self.priorities.get(name).copied().unwrap_or(0);
+                    self.lingering.take(&mut touched, priority, now);
+                    all.merge(touched);
+                }
+            }
         }
         all.status |= !all.ask.is_empty();
         all

@@ -3,8 +3,17 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::linger::Left;
+use crate::model::Instance;
 use crate::model::issue::Issue;
+
+/// One that left, as it was last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    /// Its service.
+    pub(super) service: Arc<str>,
+    /// What was known of it.
+    pub(super) instance: Instance,
+}
 
 /// What an event changed.
 #[derive(Debug, Default, PartialEq, Eq)]
