@@ -3,11 +3,11 @@
 //! `intake`. It never decides what a client is sent.
 
 mod discovery;
-mod end;
 mod loads;
 mod pace;
 mod server;
 mod service;
+mod stream;
 mod turns;
 
 use std::sync::Arc;

@@ -6,9 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::stream;
 use http_body::Frame;
-use http_body_util::StreamBody;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -17,9 +15,9 @@ use tonic::{Code, Status};
 use super::admission::Slot;
 use super::peer::Peer;
 use crate::clock;
-use crate::grpc::end::end;
 use crate::grpc::pace::Pace;
 use crate::grpc::server::Inbox;
+use crate::grpc::stream::{Frames, end, response};
 use crate::metrics::Limit;
 use crate::xds::{DeltaRequest, Request, Response, SotwRequest, Variant};
 
@@ -78,8 +76,6 @@ struct Conversation {
     pace: Pace,
     first: First,
     sending: VecDeque<Bytes>,
-    /// When the last piece was handed out.
-    handed: Instant,
     over: bool,
 }
 
@@ -100,8 +96,8 @@ enum First {
 /// Requests come in bursts: an Envoy that starts asks for each type, and for names as it learns them.
 const BURST: u32 = 5;
 
-/// The body of one discovery stream, which begins at `turn`.
-pub(super) fn body(peer: Peer, turn: Instant, requests: Body) -> Body {
+/// One discovery stream, which begins at `turn`.
+pub(super) fn open(peer: Peer, turn: Instant, requests: Body) -> http::Response<Body> {
     let (max_request, rate) = {
         let options = &peer.shared().options;
         (options.max_request_bytes, options.max_requests_per_second)
@@ -111,27 +107,21 @@ pub(super) fn body(peer: Peer, turn: Instant, requests: Body) -> Body {
         Variant::Delta => Requests::Delta(Inbox::new(requests, max_request, caller)),
         Variant::Sotw => Requests::Sotw(Inbox::new(requests, max_request, caller)),
     };
-    let conversation = Conversation {
+    response(Conversation {
         peer,
         requests,
         pace: Pace::new(rate, rate.saturating_mul(BURST), clock::now()),
         first: First::Queued(turn),
         sending: VecDeque::new(),
-        handed: clock::now(),
         over: false,
-    };
-    Body::new(StreamBody::new(stream::unfold(
-        conversation,
-        |mut c| async move {
-            c.requests.excuse(clock::now() - c.handed);
-            let frame = c.frame().await?;
-            c.handed = clock::now();
-            Some((Ok::<_, Status>(frame), c))
-        },
-    )))
+    })
 }
 
-impl Conversation {
+impl Frames for Conversation {
+    fn excuse(&mut self, time: Duration) {
+        self.requests.excuse(time);
+    }
+
     async fn frame(&mut self) -> Option<Frame<Bytes>> {
         if self.over {
             return None;
@@ -197,7 +187,9 @@ impl Conversation {
             }
         }
     }
+}
 
+impl Conversation {
     /// The response to send now, if any. The first response of a stream waits for a place.
     async fn respond(&mut self) -> Result<Option<Response>, Stopped> {
         if !matches!(self.first, First::Waiting) {

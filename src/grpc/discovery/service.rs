@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -49,8 +49,7 @@ impl Discovery {
         Self { shared, stop }
     }
 
-    /// Headers go out at once, before the first request is read (rule 1) and before it is
-    /// the stream's turn.
+    /// Headers go out at once, also before it is the stream's turn.
     pub(in crate::grpc) fn open(&self, request: Request<Body>) -> Response<Body> {
         let Some((variant, only)) = route(request.uri().path()) else {
             return Status::new(Code::Unimplemented, "not a discovery stream of this server").into_http();
@@ -90,12 +89,7 @@ impl Discovery {
         if turn > now {
             shared.metrics.reached(Limit::NewStreams);
         }
-        let mut response = Response::new(body::body(peer, turn, request.into_body()));
-        response.headers_mut().insert(
-            http::header::CONTENT_TYPE,
-            HeaderValue::from_static("application/grpc"),
-        );
-        response
+        body::open(peer, turn, request.into_body())
     }
 }
 

@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures::stream;
+use http::Response;
 use http_body::Frame;
-use http_body_util::StreamBody;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,9 +14,9 @@ use tonic::{Code, Status};
 
 use super::client::{Client, Encoded};
 use crate::clock;
-use crate::grpc::end::end;
 use crate::grpc::pace::{self, jittered};
 use crate::grpc::server::Inbox;
+use crate::grpc::stream::{Frames, end, response};
 use crate::intake::Pace;
 use crate::loads::Say;
 
@@ -36,39 +35,31 @@ struct Conversation {
     turn: Option<Instant>,
     /// `xds.max_stream_age`
     ends: Option<Instant>,
-    /// When the last piece was handed out.
-    handed: Instant,
     stop: CancellationToken,
     over: bool,
 }
 
-/// The body of one stream, which begins at `turn`.
-pub(super) fn body(client: Client, turn: Instant, requests: Body, stop: CancellationToken) -> Body {
+/// One stream, which begins at `turn`.
+pub(super) fn open(client: Client, turn: Instant, requests: Body, stop: CancellationToken) -> Response<Body> {
     let (now, age) = (clock::now(), client.shared.options.max_stream_age);
-    let conversation = Conversation {
+    response(Conversation {
         inbox: Inbox::new(requests, client.shared.options.max_request_bytes, client.caller()),
         rate: pace::Pace::new(REPORTS, BURST, now),
         pace: client.shared.loads.pace(),
         published: client.shared.fanout.published(),
         turn: Some(turn),
         ends: (!age.is_zero()).then(|| now + jittered(age)),
-        handed: now,
         client,
         stop,
         over: false,
-    };
-    Body::new(StreamBody::new(stream::unfold(
-        conversation,
-        |mut c| async move {
-            c.inbox.excuse(clock::now() - c.handed);
-            let frame = c.frame().await?;
-            c.handed = clock::now();
-            Some((Ok::<_, Status>(frame), c))
-        },
-    )))
+    })
 }
 
-impl Conversation {
+impl Frames for Conversation {
+    fn excuse(&mut self, time: Duration) {
+        self.inbox.excuse(time);
+    }
+
     async fn frame(&mut self) -> Option<Frame<Bytes>> {
         if self.over {
             return None;
@@ -81,7 +72,9 @@ impl Conversation {
             }
         }
     }
+}
 
+impl Conversation {
     /// The next response, or the status that the stream ends with.
     async fn next(&mut self) -> Result<Bytes, Status> {
         let done = || Status::new(Code::Ok, "");

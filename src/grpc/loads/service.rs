@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -75,10 +74,6 @@ impl LoadReports {
             self.shared.metrics.reached(Limit::NewStreams);
         }
         let client = Client::new(self.shared.clone(), place, caller);
-        let body = body::body(client, turn, request.into_body(), self.stop.child_token());
-        let mut response = Response::new(body);
-        let grpc = HeaderValue::from_static("application/grpc");
-        response.headers_mut().insert(CONTENT_TYPE, grpc);
-        response
+        body::open(client, turn, request.into_body(), self.stop.child_token())
     }
 }
