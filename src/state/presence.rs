@@ -4,19 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::time::sleep;
 
 use super::document::{self, Replica};
 use super::handle::{State, StateError};
 use super::path::Path;
 use crate::clock;
-use crate::registry::store::{Held, StoreError};
+use crate::registry::store::{Held, Pauses, StoreError};
 
 /// How long others wait for one that does not answer any more.
 const TTL: Duration = Duration::from_secs(15);
-/// Between two tries while the store is away: the first, and the longest.
-const AWAY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(15));
 /// Between two tries without the right.
 const DENIED: Duration = Duration::from_secs(30);
 
@@ -39,15 +36,7 @@ pub(super) async fn keep(state: &State) {
         Path::Replica(state.replica().clone()).to_string(),
         document::text(&replica),
     );
-    let fresh = || {
-        let pauses = ExponentialBuilder::default()
-            .with_min_delay(AWAY.0)
-            .with_max_delay(AWAY.1)
-            .with_jitter()
-            .without_max_times();
-        pauses.build()
-    };
-    let mut pauses = fresh();
+    let mut pauses = Pauses::new();
     loop {
         let taken = match state.store().await {
             Ok(store) => store
@@ -58,7 +47,7 @@ pub(super) async fn keep(state: &State) {
         };
         match taken {
             Ok(hold) => {
-                pauses = fresh();
+                pauses.reset();
                 missing(state, None);
                 let mut changes = hold.changes();
                 let hold = Arc::new(hold);
@@ -76,7 +65,7 @@ pub(super) async fn keep(state: &State) {
             // The keys are followed by another task, which says what is wrong.
             Err(error) => {
                 tracing::debug!(%error, "our presence is not shared yet");
-                sleep(pauses.next().unwrap_or(AWAY.1)).await;
+                sleep(pauses.next_pause()).await;
             }
         }
     }

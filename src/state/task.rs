@@ -11,10 +11,8 @@ use super::handle::State;
 use super::presence;
 use super::recall::Kept;
 use crate::clock;
-use crate::registry::store::{Status, View, Watching};
+use crate::registry::store::{Pauses, Status, View, Watching};
 
-/// Between two tries to open the way to it, such as for a certificate that is not there yet.
-const PAUSE: Duration = Duration::from_secs(2);
 /// From a change until it is saved, with those that follow.
 const SAVING: Duration = Duration::from_secs(1);
 /// How long the end of our presence may take at the end of the program; it ends by its time otherwise.
@@ -124,8 +122,9 @@ async fn follow(state: &State, memory: &mut Memory) {
     }
 }
 
-/// Tries forever.
+/// Tries forever: a certificate may not be there yet.
 async fn open(state: &State) -> Watching {
+    let mut pauses = Pauses::new();
     loop {
         let reason = match state.store().await {
             Ok(store) => return store.watch(),
@@ -136,7 +135,7 @@ async fn open(state: &State) -> Watching {
             tracing::warn!("shared state is away: {away}");
             state.change(|snapshot| snapshot.status = away);
         }
-        sleep(PAUSE).await;
+        sleep(pauses.next_pause()).await;
     }
 }
 

@@ -197,7 +197,7 @@ impl InConsul {
                         outlet.away(error.to_string());
                         sleep(match error {
                             StoreError::Denied { .. } => Pauses::denied(),
-                            _ => pauses.next(),
+                            _ => pauses.next_pause(),
                         })
                         .await;
                         None

@@ -333,7 +333,7 @@ impl InEtcd {
             }
             sleep(match end {
                 Break::Etcd(Error::Denied { .. }) => Pauses::denied(),
-                _ => pauses.next(),
+                _ => pauses.next_pause(),
             })
             .await;
         }

@@ -172,7 +172,7 @@ impl InFile {
             let opened = self.opened(&mut *self.open.lock().await).await;
             if let Err(error) = opened {
                 outlet.away(error.to_string());
-                sleep(pauses.next()).await;
+                sleep(pauses.next_pause()).await;
                 continue;
             }
             changes.mark_unchanged();

@@ -28,4 +28,4 @@ pub use entry::{Entry, If, MAX_BYTES, MAX_KEY, MAX_KEYS, MAX_VALUE, Revision};
 pub use error::StoreError;
 pub use hold::{Held, Hold};
 pub use shared::Store;
-pub use watch::{Entries, Status, View, Watching};
+pub use watch::{Entries, Pauses, Status, View, Watching};

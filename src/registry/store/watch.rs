@@ -159,10 +159,18 @@ pub(super) fn bound(entries: &Entries) -> Result<(), String> {
 
 /// Pauses between tries: ever longer, without end.
 #[derive(Debug)]
-pub(super) struct Pauses(ExponentialBackoff);
+pub struct Pauses(ExponentialBackoff);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Pauses {
-    pub(super) fn new() -> Self {
+    /// From the first try after a success on.
+    #[must_use]
+    pub fn new() -> Self {
         let (first, longest) = PAUSES;
         let pauses = ExponentialBuilder::default()
             .with_min_delay(first)
@@ -172,7 +180,8 @@ impl Pauses {
         Self(pauses.build())
     }
 
-    pub(super) fn reset(&mut self) {
+    /// A try succeeded.
+    pub fn reset(&mut self) {
         *self = Self::new();
     }
 
@@ -181,7 +190,8 @@ impl Pauses {
         DENIED
     }
 
-    pub(super) fn next(&mut self) -> Duration {
+    /// Before the next try.
+    pub fn next_pause(&mut self) -> Duration {
         self.0.next().unwrap_or(PAUSES.1)
     }
 }
