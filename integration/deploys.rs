@@ -1,14 +1,12 @@
 //! Rolling deploys under load, each server killed as soon as the bridge says that it is safe. `DEPLOY_ROUNDS=20` is the
 //! long run of docs/deploys.md.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::spawn_blocking;
 
-use crate::support::bridge::{self, Bridge, Step};
+use crate::support::bridge::{Bridge, Step};
 use crate::support::client::Call;
 use crate::support::consul::{Check, Consul};
 use crate::support::envoy::Envoy;
@@ -102,34 +100,11 @@ fn rounds() -> usize {
     asked.map_or(2, |n| n.parse().expect("DEPLOY_ROUNDS is a number"))
 }
 
-/// Runs a command of the bridge, which must succeed.
-async fn done(bridge: &Bridge, args: Vec<String>) {
-    let file = bridge.file().display().to_string();
-    let shown = args.join(" ");
-    let running = spawn_blocking(move || {
-        let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
-        args.extend(["--timeout", "60s", "--config", &file]);
-        bridge::run(&args, Path::new("."))
-    });
-    let output = running.await.expect("a command that ends");
-    assert!(output.status.success(), "{shown}: {}", output.stderr);
-}
-
-async fn serving(bridge: &Bridge, service: Service, id: &str) {
-    done(bridge, args(&["wait", "--serving"], service, id)).await;
-}
-
-async fn drained(bridge: &Bridge, service: Service, id: &str) {
-    done(bridge, args(&["wait", "--drained"], service, id)).await;
-}
-
-fn args(words: &[&str], service: Service, id: &str) -> Vec<String> {
-    let name = format!("{}/{id}", service.name());
-    words
-        .iter()
-        .map(|word| (*word).to_owned())
-        .chain([name])
-        .collect()
+/// Runs a command about an instance, which must succeed.
+async fn done(bridge: &Bridge, command: &str, service: Service, id: &str) {
+    let args = format!("{command} {}/{id} --timeout 60s", service.name());
+    let output = bridge.command(&args).await;
+    assert!(output.status.success(), "{args}: {}", output.stderr);
 }
 
 fn load(envoy: &Envoy) -> Load {
@@ -169,7 +144,7 @@ impl InEtcd {
             .etcd
             .register(service.name(), mortal.server(), service.keys(), TTL)
             .await;
-        serving(&self.bridge, service, &id).await;
+        done(&self.bridge, "wait --serving", service, &id).await;
         (mortal, lease)
     }
 }
@@ -200,14 +175,14 @@ async fn rolling_with_etcd(way: Way) {
             let (mortal, lease) = std::mem::replace(before, next);
             let id = mortal.server().id.clone();
             match way {
-                Way::Command => done(&scene.bridge, args(&["drain", "--wait"], *service, &id)).await,
+                Way::Command => done(&scene.bridge, "drain --wait", *service, &id).await,
                 Way::Deregister => {
                     scene.etcd.delete(&instance_key(service.name(), &id)).await;
-                    drained(&scene.bridge, *service, &id).await;
+                    done(&scene.bridge, "wait --drained", *service, &id).await;
                 }
                 Way::Lease => {
                     lease.fall_silent();
-                    drained(&scene.bridge, *service, &id).await;
+                    done(&scene.bridge, "wait --drained", *service, &id).await;
                 }
             }
             drop(mortal);
@@ -242,7 +217,7 @@ async fn deploys_by_maintenance_in_consul_lose_nothing() {
         let registered = consul
             .register(service.name(), mortal.server(), service.keys(), Check::None)
             .await;
-        serving(&bridge, service, &id).await;
+        done(&bridge, "wait --serving", service, &id).await;
         (mortal, registered)
     };
     let mut old = Vec::new();
@@ -259,7 +234,7 @@ async fn deploys_by_maintenance_in_consul_lose_nothing() {
             let id = mortal.server().id.clone();
             let path = format!("/v1/agent/service/maintenance/{id}?enable=true&reason=deploy");
             consul.put(&path, &json!(null)).await;
-            drained(&bridge, *service, &id).await;
+            done(&bridge, "wait --drained", *service, &id).await;
             drop(mortal);
             drop(registered);
             load.goes_on(20).await;

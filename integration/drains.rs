@@ -1,12 +1,13 @@
 //! Servers that are let go: who left lingers without new requests, and `wait` answers when every client knows.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::task::spawn_blocking;
 
-use crate::support::bridge::{self, Bridge, Output, Step};
+use crate::support::bridge::{self, Bridge, Step};
 use crate::support::client::Call;
 use crate::support::envoy::Envoy;
 use crate::support::etcd::{Etcd, facts, instance_key};
@@ -21,6 +22,14 @@ async fn etcd_and_bridge(drain: &str) -> (Etcd, Bridge) {
     );
     let bridge = Bridge::start(&source).await;
     (etcd, bridge)
+}
+
+/// `a` and `b`, registered with these keys.
+async fn servers(etcd: &Etcd, keys: [&[(&str, &str)]; 2]) -> (Server, Server) {
+    let (a, b) = (Server::http("a").await, Server::http("b").await);
+    put(etcd, &a, keys[0]).await;
+    put(etcd, &b, keys[1]).await;
+    (a, b)
 }
 
 async fn put(etcd: &Etcd, server: &Server, keys: &[(&str, &str)]) {
@@ -40,24 +49,10 @@ async fn health_is(envoy: &Envoy, wanted: &[(&Server, &str)]) {
     .await;
 }
 
-/// Runs a command of the bridge's own, while everything else goes on.
-async fn run(bridge: &Bridge, args: &str) -> Output {
-    let file = bridge.file().display().to_string();
-    let args: Vec<String> = args.split(' ').map(str::to_owned).collect();
-    let running = spawn_blocking(move || {
-        let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
-        args.extend(["--config", &file]);
-        bridge::run(&args, std::path::Path::new("."))
-    });
-    running.await.expect("a command that ends")
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_left_lingers_without_requests_while_another_one_serves() {
     let (etcd, bridge) = etcd_and_bridge("linger = \"3s\"").await;
-    let (a, b) = (Server::http("a").await, Server::http("b").await);
-    put(&etcd, &a, &[]).await;
-    put(&etcd, &b, &[]).await;
+    let (a, b) = servers(&etcd, [&[], &[]]).await;
     let envoy = bridge.envoy(Step::Listeners, &[]).await;
     let client = envoy.client();
     client.reaches(&Call::http("orders"), &["a", "b"]).await;
@@ -92,12 +87,12 @@ async fn wait_answers_when_each_client_has_it_and_names_those_that_have_not() {
     let serving = async {
         put(&etcd, &b, &[]).await;
     };
-    let (answer, ()) = tokio::join!(run(&bridge, "wait --serving orders/b --clients 1"), serving);
+    let (answer, ()) = tokio::join!(bridge.command("wait --serving orders/b --clients 1"), serving);
     assert!(answer.status.success(), "{}", answer.stderr);
     assert_eq!(answer.stdout, "orders/b: serving: 1 client has it\n");
     envoy.client().reaches(&Call::http("orders"), &["a", "b"]).await;
 
-    let answer = run(&bridge, "wait --drained orders/a --timeout 300ms").await;
+    let answer = bridge.command("wait --drained orders/a --timeout 300ms").await;
     assert_eq!(answer.status.code(), Some(3), "{}", answer.stderr);
     assert!(
         answer.stderr.contains("it is healthy, not draining"),
@@ -105,7 +100,7 @@ async fn wait_answers_when_each_client_has_it_and_names_those_that_have_not() {
         answer.stderr
     );
     put(&etcd, &a, &[("state", "drain")]).await;
-    let answer = run(&bridge, "wait --drained orders/a").await;
+    let answer = bridge.command("wait --drained orders/a").await;
     assert!(answer.status.success(), "{}", answer.stderr);
     let before = a.requests();
     envoy.client().reaches(&Call::http("orders"), &["b"]).await;
@@ -114,7 +109,7 @@ async fn wait_answers_when_each_client_has_it_and_names_those_that_have_not() {
     // An Envoy that is frozen is named, and nobody lies about it.
     envoy.program().signal("STOP");
     put(&etcd, &a, &[]).await;
-    let answer = run(&bridge, "wait --serving orders/a --timeout 1s").await;
+    let answer = bridge.command("wait --serving orders/a --timeout 1s").await;
     assert_eq!(answer.status.code(), Some(3), "{}", answer.stdout);
     assert!(
         answer.stderr.contains("1 client has not acknowledged it: "),
@@ -122,29 +117,29 @@ async fn wait_answers_when_each_client_has_it_and_names_those_that_have_not() {
         answer.stderr
     );
     envoy.program().signal("CONT");
-    let answer = run(&bridge, "wait --serving orders/a").await;
+    let answer = bridge.command("wait --serving orders/a").await;
     assert!(answer.status.success(), "{}", answer.stderr);
 
     // One that has gone may go on with what it had for a while, and is named.
     put(&etcd, &b, &[("state", "drain")]).await;
-    assert!(run(&bridge, "wait --drained orders/b").await.status.success());
+    assert!(bridge.command("wait --drained orders/b").await.status.success());
     drop(envoy);
     put(&etcd, &b, &[]).await;
     put(&etcd, &a, &[("state", "drain")]).await;
-    let answer = run(&bridge, "wait --drained orders/a --timeout 1s").await;
+    let answer = bridge.command("wait --drained orders/a --timeout 1s").await;
     assert_eq!(answer.status.code(), Some(3), "{}", answer.stdout);
     assert!(
         answer.stderr.contains("1 client disconnected without it: envoy-"),
         "{}",
         answer.stderr
     );
-    let answer = run(&bridge, "wait --drained orders/a --json").await;
+    let answer = bridge.command("wait --drained orders/a --json").await;
     assert!(answer.status.success(), "{}", answer.stderr);
     let view: serde_json::Value = serde_json::from_str(&answer.stdout).expect("JSON");
     assert_eq!(view["result"], json!("done"));
     // Nobody else serves: whoever drains gets requests all the same.
     etcd.delete(&instance_key("orders", "b")).await;
-    let answer = run(&bridge, "wait --drained orders/a --timeout 1s").await;
+    let answer = bridge.command("wait --drained orders/a --timeout 1s").await;
     assert_eq!(answer.status.code(), Some(3), "{}", answer.stdout);
     assert!(
         answer.stderr.contains("nobody else of the service serves"),
@@ -156,7 +151,7 @@ async fn wait_answers_when_each_client_has_it_and_names_those_that_have_not() {
         ("wait --drained nobody/a", "no service is called `nobody`"),
         ("wait --drained orders", "write SERVICE/ID"),
     ] {
-        let answer = run(&bridge, args).await;
+        let answer = bridge.command(args).await;
         assert_eq!(answer.status.code(), Some(1), "{}", answer.stderr);
         assert!(answer.stderr.contains(words), "{args}: {}", answer.stderr);
     }
@@ -165,15 +160,13 @@ async fn wait_answers_when_each_client_has_it_and_names_those_that_have_not() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wait_goes_on_across_a_restart_of_the_bridge() {
     let (etcd, mut bridge) = etcd_and_bridge("grace = \"1s\"\nin_flight = \"1s\"").await;
-    let (a, b) = (Server::http("a").await, Server::http("b").await);
-    put(&etcd, &a, &[]).await;
-    put(&etcd, &b, &[]).await;
+    let (a, _b) = servers(&etcd, [&[], &[]]).await;
     let envoy = bridge.envoy(Step::Listeners, &[]).await;
     envoy.client().reaches(&Call::http("orders"), &["a", "b"]).await;
     let file = bridge.file().display().to_string();
     let waiting = spawn_blocking(move || {
         let args = ["wait", "--drained", "orders/a", "--config", &file];
-        bridge::run(&args, std::path::Path::new("."))
+        bridge::run(&args, Path::new("."))
     });
     bridge.terminate().await;
     bridge.restart().await;
@@ -197,9 +190,7 @@ async fn wait_goes_on_across_a_restart_of_the_bridge() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_drains_on_all_bridges_and_knows_when_it_is_safe() {
     let (etcd, bridge) = etcd_and_bridge("grace = \"1s\"").await;
-    let (a, b) = (Server::http("a").await, Server::http("b").await);
-    put(&etcd, &a, &[("zone", "z1")]).await;
-    put(&etcd, &b, &[("zone", "z2")]).await;
+    let (a, b) = servers(&etcd, [&[("zone", "z1")], &[("zone", "z2")]]).await;
     let other = Bridge::start(&format!(
         "[sources.etcd]\nkind = \"etcd\"\nendpoints = [\"{}\"]\n[drain]\ngrace = \"1s\"\n",
         etcd.url()
@@ -215,7 +206,7 @@ async fn an_operator_drains_on_all_bridges_and_knows_when_it_is_safe() {
     // The other bridge's Envoy is frozen: it is named here.
     let mut two = two;
     two.program().signal("STOP");
-    let answer = run(&bridge, "drain orders/a --wait --timeout 16s").await;
+    let answer = bridge.command("drain orders/a --wait --timeout 16s").await;
     assert_eq!(
         answer.status.code(),
         Some(3),
@@ -231,7 +222,7 @@ async fn an_operator_drains_on_all_bridges_and_knows_when_it_is_safe() {
         answer.stderr
     );
     two.program().signal("CONT");
-    let answer = run(&bridge, "drain orders/a --wait").await;
+    let answer = bridge.command("drain orders/a --wait").await;
     assert!(answer.status.success(), "{}", answer.stderr);
     assert!(
         answer.stdout.contains("safe to stop: 2 clients know"),
@@ -246,7 +237,7 @@ async fn an_operator_drains_on_all_bridges_and_knows_when_it_is_safe() {
     assert_eq!(a.requests(), before, "neither bridge's Envoy sends it any");
 
     // The last one that serves is not drained by accident.
-    let answer = run(&bridge, "drain --zone z2").await;
+    let answer = bridge.command("drain --zone z2").await;
     assert_eq!(answer.status.code(), Some(1), "{}", answer.stdout);
     assert!(
         answer
@@ -269,14 +260,14 @@ async fn an_operator_drains_on_all_bridges_and_knows_when_it_is_safe() {
     wait::until(wait::PATIENCE, "no drain is left", none).await;
 
     // So does a command, also for a zone; the drain survives a restart meanwhile.
-    let answer = run(&bridge, "drain --zone z1").await;
+    let answer = bridge.command("drain --zone z1").await;
     assert!(answer.status.success(), "{}", answer.stderr);
     health_is(&two, &[(&a, "DRAINING"), (&b, "HEALTHY")]).await;
     let mut bridge = bridge;
     bridge.kill_and_restart().await;
     let third = bridge.envoy(Step::Listeners, &[]).await;
     health_is(&third, &[(&a, "DRAINING"), (&b, "HEALTHY")]).await;
-    assert!(run(&bridge, "undrain --zone z1").await.status.success());
+    assert!(bridge.command("undrain --zone z1").await.status.success());
     for envoy in [&one, &two, &third] {
         health_is(envoy, &[(&a, "HEALTHY"), (&b, "HEALTHY")]).await;
     }
@@ -285,9 +276,7 @@ async fn an_operator_drains_on_all_bridges_and_knows_when_it_is_safe() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_under_way_are_waited_for() {
     let (etcd, bridge) = etcd_and_bridge("grace = \"1s\"").await;
-    let (a, b) = (Server::http("a").await, Server::http("b").await);
-    put(&etcd, &a, &[]).await;
-    put(&etcd, &b, &[]).await;
+    let (a, b) = servers(&etcd, [&[], &[]]).await;
     let envoy = bridge.envoy(Step::Listeners, &[]).await;
     let client = envoy.client();
     client.reaches(&Call::http("orders"), &["a", "b"]).await;
@@ -306,7 +295,7 @@ async fn requests_under_way_are_waited_for() {
         wait::holds(a.requests() > before, || "none".to_owned())
     })
     .await;
-    let answer = run(&bridge, "drain orders/a --wait --timeout 3s").await;
+    let answer = bridge.command("drain orders/a --wait --timeout 3s").await;
     assert_eq!(
         answer.status.code(),
         Some(4),
@@ -315,7 +304,7 @@ async fn requests_under_way_are_waited_for() {
         answer.stderr
     );
     assert!(answer.stderr.contains("under way"), "{}", answer.stderr);
-    let answer = run(&bridge, "drain orders/a --wait --timeout 60s").await;
+    let answer = bridge.command("drain orders/a --wait --timeout 60s").await;
     assert!(answer.status.success(), "{}", answer.stderr);
     // It said yes: nothing is lost now.
     drop(a);

@@ -163,14 +163,29 @@ impl Bridge {
 
     /// What `xds-bridge accept SOURCE` says.
     pub(crate) fn accept(&self, source: &str) -> Output {
-        let file = self.file().display().to_string();
-        run(&["accept", source, "--config", &file], self.dir.path())
+        self.run(&["accept", source])
     }
 
     /// What `xds-bridge forget SERVICE` says.
     pub(crate) fn forget(&self, service: &str) -> Output {
+        self.run(&["forget", service])
+    }
+
+    /// What a command of this bridge's own says.
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         let file = self.file().display().to_string();
-        run(&["forget", service, "--config", &file], self.dir.path())
+        let args = [args, &["--config", &file]].concat();
+        run(&args, self.dir.path())
+    }
+
+    /// The same, while everything else goes on.
+    pub(crate) async fn command(&self, args: &str) -> Output {
+        let args = format!("{args} --config {}", self.file().display());
+        let running = tokio::task::spawn_blocking(move || {
+            let args: Vec<&str> = args.split(' ').collect();
+            run(&args, Path::new("."))
+        });
+        running.await.expect("a command that ends")
     }
 
     /// The child, to be signalled.

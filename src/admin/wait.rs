@@ -166,7 +166,7 @@ pub(super) async fn find(admin: &Admin, target: &Target) -> Result<Vec<Found>, R
     }
 }
 
-/// Waits for all of them, one after the other: who is done stays done.
+/// Waits for all of them; with events where that is asked for.
 pub(super) async fn answer(
     admin: Admin,
     found: Vec<Found>,
