@@ -63,3 +63,4 @@ mod unhealthy;
 mod union;
 mod upstream;
 mod views;
+mod why;

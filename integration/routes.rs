@@ -17,6 +17,7 @@ use crate::support::bridge::{Bridge, Step};
 use crate::support::envoy::Envoy;
 use crate::support::folder::Folder;
 use crate::support::{raw, wait};
+use crate::why;
 
 /// A server that answers with its name and with the request as it got it: `NAME METHOD PATH HOST`, and each header
 /// that begins with `t-`.
@@ -379,6 +380,8 @@ async fn each_word_of_a_route_does_what_it_says() {
     }
     assert!(all.is_empty(), "{}\n{}", all.join("\n"), bridge.log());
     bridge.assert_no_nacks().await;
+    let cases = CASES.iter().map(|Case(routes, requests)| (*routes, *requests));
+    why::replayed(&bridge, cases).await;
 }
 
 const SHARED: &[Case] = &[

@@ -46,6 +46,7 @@ pub mod plan;
 pub mod prober;
 pub mod registry;
 pub mod render;
+pub mod replay;
 pub mod source;
 pub mod state;
 pub mod text;

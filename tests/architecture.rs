@@ -69,9 +69,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "admin",
         &[
             "barrier", "catalog", "clock", "config", "files", "hub", "fanout", "floods", "intake", "loads",
-            "metrics", "model", "places", "plan", "render", "state", "text", "xds",
+            "metrics", "model", "places", "plan", "render", "replay", "state", "text", "xds",
         ],
     ),
+    ("replay", &["text"]),
     ("bootstrap", &["config", "model", "plan", "translate", "render"]),
     (
         "adopt",

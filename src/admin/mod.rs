@@ -10,6 +10,7 @@ mod sources;
 mod streams;
 mod verdict;
 mod wait;
+mod why;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -110,6 +111,7 @@ pub async fn serve(
         .route("/sources", get(all_sources))
         .route("/streams", get(all_streams))
         .route("/wait", get(wait::wait))
+        .route("/why", get(why::why))
         .route("/loads", get(all_loads))
         .route("/drain", post(drains::drain))
         .route("/undrain", post(drains::undrain))
@@ -139,6 +141,7 @@ async fn index() -> &'static str {
      /sources                             all about each source: state, what is withheld, wrong entries\n\
      /metrics                             Prometheus\n\
      /wait?drained=SERVICE/ID             wait until nobody sends it requests any more; serving=: until each client has it\n\
+     /why?service=NAME[&instance=ID]      why it is served as it is; request=GET%20https://…[&client=NODE]: what becomes of it\n\
      /drains                              what is drained by operators\n\
      /drain?name=SERVICE/ID[&wait=60s]    POST with the header x-xds-bridge: 1; drain an instance (or node=, zone=)\n\
      /undrain?name=SERVICE/ID             the same; end that\n\

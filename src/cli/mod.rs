@@ -12,6 +12,7 @@ mod output;
 mod plan;
 mod run;
 mod wait;
+mod why;
 
 use std::path::PathBuf;
 
@@ -53,7 +54,7 @@ pub struct Cli {
     /// What to do; `run` when left out.
     #[command(subcommand)]
     command: Option<Command>,
-    /// The configuration; for `dump`, `accept`, `forget`, `plan`, `drain`, `wait` and `health`: that of the running bridge
+    /// The configuration; for `dump`, `accept`, `forget`, `plan`, `drain`, `wait`, `why` and `health`: that of the running bridge
     #[arg(
         long,
         short,
@@ -96,6 +97,9 @@ enum Command {
     /// Wait until an instance serves in each client, or until nobody calls it any more
     #[command(after_help = wait::EXAMPLES)]
     Wait(wait::WaitArgs),
+    /// Say why a service or an instance is served as it is, or what becomes of a request
+    #[command(after_help = why::EXAMPLES)]
+    Why(why::WhyArgs),
     /// Exit with 0 when a running bridge answers (for container health checks)
     Health,
 }
@@ -130,6 +134,7 @@ impl Cli {
             Command::Drain(args) => drain::drain(&config, &args),
             Command::Undrain(args) => drain::undrain(&config, &args),
             Command::Wait(args) => wait::wait(&config, &args),
+            Command::Why(args) => why::why(&config, &args),
             Command::Health => order::health(&config),
         }
     }

@@ -11,7 +11,8 @@ use super::{Detail, Explanation, Hub, Served, SourceInfo};
 use crate::catalog::SourceState;
 use crate::catalog::find::{Found, NotFound, Target};
 use crate::clock;
-use crate::model::{Drains, Network, Secrets};
+use crate::metrics::MAX_ENTRIES;
+use crate::model::{Drains, Issue, Network, Secrets};
 use crate::plan::preview::Scene;
 
 /// A request to the hub. Whoever sent it may be gone when the reply comes.
@@ -63,6 +64,13 @@ pub enum Order {
         service: String,
         /// `None`: it is unknown.
         reply: oneshot::Sender<Option<Box<Explanation>>>,
+    },
+    /// Who asks for requests of a host and does not get them.
+    Contested {
+        /// In lower case, without a port.
+        host: Arc<str>,
+        /// A sentence for each.
+        reply: oneshot::Sender<Vec<Issue>>,
     },
     /// A source begins to deliver: a new one, or another run of one that is there. Sent before that run begins; what
     /// is served of an earlier run stays until this one has delivered.
@@ -126,6 +134,10 @@ impl Hub {
             } => self.served(service, address, reply),
             Order::Describe { reply } => drop(reply.send(self.detail())),
             Order::Explain { service, reply } => drop(reply.send(self.explain(&service).map(Box::new))),
+            Order::Contested { host, reply } => {
+                let issues = self.planner.contested_on(&host).take(MAX_ENTRIES).cloned();
+                let _ = reply.send(issues.collect());
+            }
             Order::AddSource { name, info, reply } => {
                 self.add_source(name, info);
                 let _ = reply.send(());

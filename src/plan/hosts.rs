@@ -92,6 +92,14 @@ impl Hosts {
         contested.filter(move |issue| issue.entry == service)
     }
 
+    /// The sentences about claims on this host, and on patterns that hold it, of all exposures.
+    pub(super) fn issues_on<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Issue> {
+        let hosts = self.exposures.values().flatten();
+        let fits = hosts
+            .filter(move |(host, _)| ***host == *name || (host.starts_with('*') && is_below(host, name)));
+        fits.flat_map(|(_, host)| &host.contested)
+    }
+
     /// A sentence for each of these.
     pub(super) fn issues(&self) -> impl Iterator<Item = &Issue> {
         let hosts = self.exposures.values().flat_map(BTreeMap::values);

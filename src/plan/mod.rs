@@ -6,6 +6,7 @@
 pub mod callees;
 pub mod claims;
 mod conflicts;
+mod contested;
 mod detours;
 mod guards;
 mod hosts;

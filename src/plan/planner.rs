@@ -28,7 +28,7 @@ pub struct Planner {
     services: BTreeMap<Arc<str>, Known>,
     /// What services declared until now, and what stays of those that have gone.
     standing: Standing,
-    hosts: Hosts,
+    pub(super) hosts: Hosts,
     detours: Detours,
     /// Who sees them.
     views: Views,
