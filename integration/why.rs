@@ -284,3 +284,85 @@ pub(crate) async fn replayed<'a>(
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_write_to_a_registry_is_an_event() {
+    let etcd = Etcd::start().await;
+    let source = format!(
+        "[sources.registry]\nkind = \"etcd\"\nendpoints = [\"{}\"]\nguard_probe = false\n",
+        etcd.url()
+    );
+    let server = Server::http("orders-1").await;
+    let lease = etcd.register("orders", &server, &[], TTL).await;
+    let bridge = Bridge::start(&source).await;
+    let events = async |args: &str, words: &[&str]| {
+        wait::until(wait::PATIENCE, &format!("events {args}: {words:?}"), async || {
+            let output = bridge.command(format!("events {args}").trim_end()).await;
+            let text = format!("{}{}", output.stdout, output.stderr);
+            wait::holds(words.iter().all(|word| text.contains(word)), || text.clone())?;
+            Ok(text)
+        })
+        .await
+    };
+    events(
+        "",
+        &["registry: delivered for the first time: 1 services [generation 1]"],
+    )
+    .await;
+    let put = async |id: &str, value: serde_json::Value| {
+        etcd.put(&instance_key("orders", id), value.to_string()).await;
+    };
+    put("b", json!({ "address": "127.0.0.9", "port": 1, "version": "v1" })).await;
+    events(
+        "",
+        &["registry: orders/b registered, 127.0.0.9:1 healthy, version v1 [generation"],
+    )
+    .await;
+    put(
+        "b",
+        json!({ "address": "127.0.0.9", "port": 1, "version": "v2", "weight": 7, "timeout": "2s" }),
+    )
+    .await;
+    events(
+        "--service orders --since 10m",
+        &[
+            "orders/b version `v2` (was `v1`)",
+            "orders/b weight `7` (was `1`)",
+            "orders/b timeout `2s`",
+        ],
+    )
+    .await;
+    lease.revoke().await;
+    events("", &["orders/orders-1 left (127.0.0.1:"]).await;
+    assert!(bridge.command("drain orders/b --force").await.status.success());
+    events("", &["operator: orders/b drained by an operator"]).await;
+    let none = bridge.command("events --service nobody").await;
+    assert_eq!(none.stdout, "");
+
+    // A hundred writes, in their order, each once.
+    for n in 0..100 {
+        put("c", json!({ "address": "127.0.0.8", "port": 1000 + n })).await;
+        put(
+            "c",
+            json!({ "address": "127.0.0.8", "port": 1000 + n, "weight": 2 }),
+        )
+        .await;
+        let key = instance_key("orders", "c");
+        etcd.client().await.delete(key, None).await.expect("etcd deletes");
+    }
+    let text = events("--service orders", &["orders/c left (127.0.0.8:1099)"]).await;
+    let of_c = |word: &str| {
+        text.lines()
+            .filter(|line| line.contains("orders/c ") && line.contains(word))
+            .count()
+    };
+    assert!(
+        of_c("left") + of_c("registered") + of_c("weight") <= 300,
+        "{text}"
+    );
+    let log = bridge.log();
+    assert!(
+        log.contains("changed source=\"registry\" service=\"orders\" instance=\"b\""),
+        "{log}"
+    );
+}

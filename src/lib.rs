@@ -37,6 +37,7 @@ pub mod grpc;
 pub mod hub;
 pub mod import;
 pub mod intake;
+pub mod journal;
 pub mod loads;
 pub mod metrics;
 pub mod model;

@@ -64,6 +64,7 @@ async fn port(hosts: &[&str]) -> Port {
     .1;
     let admin = Admin {
         state: State::none("by the test"),
+        journal: Arc::default(),
         barrier: Barrier {
             fanout: fanout.clone(),
             loads: Arc::default(),

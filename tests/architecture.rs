@@ -40,6 +40,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("loads", &["text", "xds"]),
     ("intake", &["clock", "loads"]),
+    ("journal", &["model", "text"]),
     ("cache", &["clock", "files", "metrics", "model", "plan", "text"]),
     (
         "hub",
@@ -54,6 +55,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "fanout",
             "metrics",
             "clock",
+            "journal",
+            "text",
         ],
     ),
     (
@@ -68,8 +71,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "barrier", "catalog", "clock", "config", "files", "hub", "fanout", "floods", "intake", "loads",
-            "metrics", "model", "places", "plan", "render", "replay", "state", "text", "xds",
+            "barrier", "catalog", "clock", "config", "files", "hub", "fanout", "floods", "intake", "journal",
+            "loads", "metrics", "model", "places", "plan", "render", "replay", "state", "text", "xds",
         ],
     ),
     ("replay", &["text"]),

@@ -2,6 +2,7 @@
 
 mod drains;
 mod dump;
+mod events;
 mod guard;
 mod listen;
 mod loads;
@@ -34,6 +35,7 @@ use crate::fanout::Fanout;
 use crate::floods::Floods;
 use crate::hub::{Forgotten, Order, Overview};
 use crate::intake::Loads;
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::state::State;
 pub use guard::ORDER_HEADER;
@@ -59,6 +61,8 @@ pub struct Admin {
     pub listens: watch::Receiver<bool>,
     /// What bridges share.
     pub state: State,
+    /// What changed.
+    pub journal: Arc<Journal>,
 }
 
 /// Who may use the port, and how many at once.
@@ -112,6 +116,7 @@ pub async fn serve(
         .route("/streams", get(all_streams))
         .route("/wait", get(wait::wait))
         .route("/why", get(why::why))
+        .route("/events", get(events::events))
         .route("/loads", get(all_loads))
         .route("/drain", post(drains::drain))
         .route("/undrain", post(drains::undrain))
@@ -142,6 +147,7 @@ async fn index() -> &'static str {
      /metrics                             Prometheus\n\
      /wait?drained=SERVICE/ID             wait until nobody sends it requests any more; serving=: until each client has it\n\
      /why?service=NAME[&instance=ID]      why it is served as it is; request=GET%20https://…[&client=NODE]: what becomes of it\n\
+     /events[?service=NAME&since=10m]     what changed, when, and by which registry\n\
      /drains                              what is drained by operators\n\
      /drain?name=SERVICE/ID[&wait=60s]    POST with the header x-xds-bridge: 1; drain an instance (or node=, zone=)\n\
      /undrain?name=SERVICE/ID             the same; end that\n\

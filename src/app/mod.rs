@@ -123,6 +123,7 @@ pub async fn run(
     tasks.spawn("prober", |stop| prober::run(shell, stop));
     let (withheld, known) = (hub.withheld_in_all(), budget.known());
     tasks.spawn("withheld instances", |stop| weigh_withheld(withheld, known, stop));
+    let journal = hub.journal();
     let ended = hub.ended_drains();
     tasks.spawn("hub", |stop| hub.run(inbox, orders_in, asking, stop));
     let shared = State::new(&config, &budget, &state::random_id());
@@ -168,6 +169,7 @@ pub async fn run(
             .map_or_else(|| watch::channel(None).1, |tls| tls.note()),
         listens: listens.clone(),
         state: shared,
+        journal,
     };
     tasks.spawn("admin port", |stop| {
         report("admin port", admin::serve(admin_listener, admin, access, stop))

@@ -151,6 +151,11 @@ impl SourceState {
         services.flat_map(|(name, record)| record.stale.iter().map(move |(id, key)| (name, id, *key)))
     }
 
+    /// The services that are served of it.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.services.keys()
+    }
+
     /// What is served of one service.
     #[must_use]
     pub fn record(&self, name: &str) -> Option<&ServiceRecord> {

@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod drain;
 mod dump;
+mod events;
 mod keys;
 mod order;
 mod output;
@@ -54,7 +55,7 @@ pub struct Cli {
     /// What to do; `run` when left out.
     #[command(subcommand)]
     command: Option<Command>,
-    /// The configuration; for `dump`, `accept`, `forget`, `plan`, `drain`, `wait`, `why` and `health`: that of the running bridge
+    /// The configuration; for `dump`, `accept`, `forget`, `plan`, `drain`, `wait`, `why`, `events` and `health`: that of the running bridge
     #[arg(
         long,
         short,
@@ -100,6 +101,9 @@ enum Command {
     /// Say why a service or an instance is served as it is, or what becomes of a request
     #[command(after_help = why::EXAMPLES)]
     Why(why::WhyArgs),
+    /// Show what changed, when, and by whose word
+    #[command(after_help = events::EXAMPLES)]
+    Events(events::EventsArgs),
     /// Exit with 0 when a running bridge answers (for container health checks)
     Health,
 }
@@ -135,6 +139,7 @@ impl Cli {
             Command::Undrain(args) => drain::undrain(&config, &args),
             Command::Wait(args) => wait::wait(&config, &args),
             Command::Why(args) => why::why(&config, &args),
+            Command::Events(args) => events::events(&config, &args),
             Command::Health => order::health(&config),
         }
     }

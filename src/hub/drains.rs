@@ -49,6 +49,8 @@ impl Hub {
 
     /// Operators drain these, and nothing else.
     pub(super) fn set_drains(&mut self, drains: Drains) {
+        let before = self.catalog.drains().clone();
+        self.note_drains(&before, &drains);
         let touched = self.catalog.set_drains(drains);
         self.follow(touched);
         self.look_for_ended();

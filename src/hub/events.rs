@@ -35,6 +35,7 @@ impl Hub {
         if complete {
             self.compare_with_memory(&source);
         }
+        self.note_change(&event);
         let before = self.withheld(&source);
         let mut touched = self.catalog.apply(event, self.now());
         touched.status |= complete && was_stale;
@@ -50,6 +51,11 @@ impl Hub {
 
     fn apply_status(&mut self, away: bool, event: Event) {
         let source = event.source.clone();
+        let state = self.catalog.source(&source);
+        let (was, is) = (state.map(|state| state.status().clone()), &event.what);
+        if let What::Status(is) = is {
+            self.note_status(&source, was.as_ref(), is);
+        }
         let state = self.catalog.source(&source);
         if away && state.is_some_and(|state| *state.status() == Status::Live) {
             self.memory.changed(&Part::Source(source.clone())); // until now it was true

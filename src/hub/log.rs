@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::quota::Quota;
 use crate::catalog::Touched;
 use crate::clock;
+use crate::journal::Noted;
 use crate::model::{Issue, Severity};
 use crate::plan::News;
 
@@ -21,6 +22,7 @@ pub(super) struct Log {
     health: Quota,
     off: Quota,
     departures: Quota,
+    events: Quota,
     /// What is wrong with what services declare together.
     declared_issues: BTreeSet<Issue>,
 }
@@ -35,6 +37,7 @@ impl Log {
             &self.health,
             &self.off,
             &self.departures,
+            &self.events,
         ];
         all.into_iter().filter_map(Quota::due).min()
     }
@@ -56,6 +59,10 @@ impl Log {
                 "more of what services declare is wrong; see /metrics and /sources"
             ),
         }
+        match self.events.rest(now) {
+            0 => {}
+            more => tracing::info!(more, "more changes; see /events"),
+        }
         match self.departures.rest(now) {
             0 => {}
             more => tracing::warn!(more, "more services lost their last instance, or have some again"),
@@ -73,6 +80,19 @@ impl Log {
                 changed,
                 "more services lost their last healthy instance, or have one again"
             ),
+        }
+    }
+
+    /// A line for what changed.
+    pub(super) fn event(&mut self, noted: &Noted) {
+        let (lines, hidden) = self.events.lines(1, clock::now());
+        if lines > 0 {
+            let of = |name: &Option<Arc<str>>| name.as_deref().unwrap_or_default().to_owned();
+            let (source, service, instance) = (of(&noted.source), of(&noted.service), of(&noted.instance));
+            tracing::info!(source, service, instance, change = noted.what, "changed");
+        }
+        if hidden > 0 {
+            tracing::info!(more = hidden, "more changes; see /events");
         }
     }
 

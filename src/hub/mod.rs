@@ -10,6 +10,7 @@ mod drains;
 mod events;
 mod fleets;
 mod gauges;
+mod journal;
 mod log;
 mod memory;
 mod orders;
@@ -48,6 +49,7 @@ use crate::catalog::Catalog;
 use crate::catalog::probe::{Answered, Question};
 use crate::clock;
 use crate::fanout::Fanout;
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::model::{Event, Network};
 use crate::overlay::Overlays;
@@ -87,6 +89,7 @@ pub struct Hub {
     probes: Probes,
     draining: Draining,
     overview: watch::Sender<Overview>,
+    journal: Arc<Journal>,
 }
 
 /// What the hub does at a certain time.
@@ -157,10 +160,17 @@ impl Hub {
             probes: Probes::default(),
             draining: Draining::default(),
             overview,
+            journal: Arc::default(),
         };
         hub.report();
         hub.count_issues(); // each source's gauge is there from the start
         (hub, seen)
+    }
+
+    /// What changes from here on.
+    #[must_use]
+    pub fn journal(&self) -> Arc<Journal> {
+        self.journal.clone()
     }
 
     /// How many instances of all sources are withheld.

@@ -179,6 +179,7 @@ impl Hub {
                 services = touched.services.len(),
                 "the operator accepts what was withheld"
             );
+            self.note_order(None, format!("what {source} withholds is let go"));
             self.memory.changed(&Part::Source(source.into()));
             self.follow(touched);
         }
@@ -195,6 +196,7 @@ impl Hub {
                     service,
                     "the operator ends the routes of a service without instances"
                 );
+                self.note_order(Some(service), "its kept routes are ended".to_owned());
                 self.pending.insert(service.into());
                 self.settle.note(clock::now());
                 Forgotten::Ended

@@ -62,6 +62,7 @@ impl Hub {
         self.report();
         self.answer_served();
         if changed {
+            self.journal.published(generation.number);
             self.gauges
                 .published(&generation, &self.fanout.rejected_by_type());
             tracing::debug!(

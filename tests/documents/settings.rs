@@ -374,6 +374,11 @@ const FIXED: &[(&str, &str, &[&str])] = &[
         &["WINDOW: Duration = Duration::from_secs(60);"],
     ),
     ("names in metrics", "100", &["MAX_ENTRIES: usize = 100;"]),
+    (
+        "events kept for `xds-bridge events`; bytes of their words",
+        "10,000; 4 MiB",
+        &["EVENTS: usize = 10_000;", "BYTES: usize = 4 << 20;"],
+    ),
     ("streams listed", "1,000", &["LISTED: usize = 1_000;"]),
 ];
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::service::{LISTED, Row};
+use super::instances::{LISTED, Row};
 use crate::admin::Admin;
 use crate::clock;
 use crate::fanout::Wanted;

@@ -1,6 +1,7 @@
 //! `/why`: why a service or an instance is served as it is, and what becomes of a request. In words, or as JSON.
 
 mod clients;
+mod instances;
 mod request;
 mod service;
 

@@ -7,19 +7,17 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::clients::{Clients, Requests};
+use super::instances::{LISTED, Row, facts, health, row};
 use super::{Answer, Unanswered};
 use crate::admin::{Admin, STOPPING};
 use crate::clock;
 use crate::hub::{Delivered, Explanation, Order};
-use crate::model::{Condition, Expose, Health, Instance, Service, State};
+use crate::model::{Condition, Expose};
 use crate::plan::Claim;
-use crate::state::{Drain, Target};
 use crate::text::{clip, list};
 
 /// Maximum of instances that are listed; those that take no requests come first.
 const INSTANCES: usize = 200;
-/// Maximum of routes, warnings and clients that are listed.
-pub(super) const LISTED: usize = 50;
 
 pub(super) async fn why(admin: &Admin, name: &str, instance: Option<&str>) -> Result<Answer, Unanswered> {
     let explanation = explain(admin, name).await?;
@@ -79,15 +77,6 @@ fn unknown(admin: &Admin, name: &str) -> String {
         );
     }
     text
-}
-
-/// One instance, and why it is as it is.
-pub(super) struct Row<'a> {
-    pub(super) instance: &'a Instance,
-    sources: Vec<&'a str>,
-    why: String,
-    /// It gets requests.
-    takes: bool,
 }
 
 /// A service, or one of its instances.
@@ -278,123 +267,4 @@ fn source(of: &Delivered) -> String {
         );
     }
     text
-}
-
-const fn health(health: Health) -> &'static str {
-    match health {
-        Health::Healthy => "healthy",
-        Health::Draining => "draining",
-        Health::Unhealthy => "unhealthy",
-        Health::Off => "off",
-    }
-}
-
-fn facts(row: &Row<'_>) -> String {
-    let instance = row.instance;
-    let mut text = format!("{} {}", instance.id, instance.address);
-    for (name, value) in [("version", &instance.version), ("zone", &instance.zone)] {
-        if !value.is_empty() {
-            let _ = write!(text, " {name} {value}");
-        }
-    }
-    let _ = write!(text, " weight {} ({})", instance.weight, row.sources.join(", "));
-    text
-}
-
-fn row<'a>(
-    service: &'a Service,
-    instance: &'a Instance,
-    delivered: &'a [Delivered],
-    drains: &std::collections::BTreeMap<Target, Drain>,
-) -> Row<'a> {
-    let has = |of: &&'a Delivered| of.record.instances.iter().any(|i| i.address == instance.address);
-    let sources: Vec<&str> = delivered.iter().filter(has).map(|of| &*of.source).collect();
-    let others = service
-        .instances
-        .iter()
-        .any(|other| other.health == Health::Healthy && other.address != instance.address);
-    let withheld = delivered
-        .iter()
-        .any(|of| of.record.withheld.contains_key(&instance.address));
-    let (takes, mut why) = match instance.health {
-        Health::Healthy => {
-            let first = service.rank(instance) <= foremost(service);
-            let why = if first {
-                "healthy"
-            } else {
-                "healthy, and spare: another source has healthy instances of a higher priority"
-            };
-            (first, why.to_owned())
-        }
-        Health::Draining => {
-            let why = draining(service, instance, drains);
-            let why = if others {
-                why
-            } else {
-                format!("{why}; nobody else is healthy, so it gets requests all the same")
-            };
-            (!others, why)
-        }
-        Health::Unhealthy => (!others, unhealthy(others)),
-        Health::Off => {
-            let why = match instance.own.as_ref().map(|own| &own.declared) {
-                Some(keys) if keys.state == Some(State::Off) => "it declares state=off",
-                Some(keys) if keys.weight == Some(0) => "it declares weight=0",
-                _ => "its weight in the registry is 0, or it asks for no traffic",
-            };
-            (false, why.to_owned())
-        }
-    };
-    if withheld {
-        why += "; its registry no longer lists it, which is not believed yet";
-    }
-    if service.unsure.contains(&instance.address) {
-        why += "; it may be gone, and comes last";
-    }
-    Row {
-        instance,
-        sources,
-        why,
-        takes,
-    }
-}
-
-fn unhealthy(others: bool) -> String {
-    let checks =
-        "the registry says that it is not healthy (in Consul: a check of it, or of its node, is critical)";
-    if others {
-        checks.to_owned()
-    } else {
-        format!("{checks}; nobody else is healthy, so `all-unhealthy` decides whether it gets requests")
-    }
-}
-
-fn foremost(service: &Service) -> (bool, u32) {
-    let healthy = service.instances.iter().filter(|i| i.health == Health::Healthy);
-    healthy.map(|i| service.rank(i)).min().unwrap_or_default()
-}
-
-fn draining(
-    service: &Service,
-    instance: &Instance,
-    drains: &std::collections::BTreeMap<Target, Drain>,
-) -> String {
-    let by = |target: &Target| drains.get(target).map(|drain| drain.by.clone());
-    let of = Target::Instance {
-        service: service.name.clone(),
-        id: instance.id.clone(),
-    };
-    let node = Target::Node(instance.node.clone());
-    let zone = Target::Zone(instance.zone.clone());
-    let ordered = [(of, "it"), (node, "its node"), (zone, "its zone")];
-    let ordered = ordered
-        .iter()
-        .find_map(|(target, what)| Some(format!("{what} is drained by {}", clip(&by(target)?))));
-    let declared = instance.own.as_ref().and_then(|own| own.declared.state);
-    match (ordered, declared) {
-        (Some(ordered), _) => format!("{ordered} (xds-bridge undrain ends that)"),
-        (None, Some(State::Drain)) => "it declares state=drain".to_owned(),
-        _ => "draining: it left its registry a moment ago (`drain.linger`), or is in maintenance there"
-            .to_owned(),
-    }
 }

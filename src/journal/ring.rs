@@ -1,0 +1,193 @@
+//! The events themselves: at most a number of them, and of their bytes; the oldest go first. Pure.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::text::clip_to;
+
+/// Events that are kept.
+pub(super) const EVENTS: usize = 10_000;
+/// Bytes of their words.
+const BYTES: usize = 4 << 20;
+/// Bytes of the words of one.
+const WORDS: usize = 500;
+
+/// What is noted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// Unix time, milliseconds.
+    pub at: u64,
+    /// The source whose registry says so, or whoever else; `None`: the bridge itself.
+    pub source: Option<Arc<str>>,
+    /// Of which service.
+    pub service: Option<Arc<str>>,
+    /// Of which instance, by its id.
+    pub instance: Option<Arc<str>>,
+    /// In words.
+    pub what: String,
+}
+
+/// An event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// Counts up; starts from one with each start of the bridge.
+    pub id: u64,
+    /// Unix time, milliseconds.
+    pub at: u64,
+    /// See [`Noted::source`].
+    pub source: Option<Arc<str>>,
+    /// See [`Noted::service`].
+    pub service: Option<Arc<str>>,
+    /// See [`Noted::instance`].
+    pub instance: Option<Arc<str>>,
+    /// In words.
+    pub what: String,
+    /// The generation of resources that has it; `None`: none yet, or it changes nothing that is served.
+    pub generation: Option<u64>,
+}
+
+/// Which events are wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter<'a> {
+    /// With a greater number.
+    pub after: Option<u64>,
+    /// Not before this; Unix time, milliseconds.
+    pub since: Option<u64>,
+    /// Of this service alone.
+    pub service: Option<&'a str>,
+}
+
+impl Filter<'_> {
+    fn fits(&self, event: &Event) -> bool {
+        let is_of = |service: &str| event.service.as_deref() == Some(service);
+        self.after.is_none_or(|after| event.id > after)
+            && self.since.is_none_or(|since| event.at >= since)
+            && self.service.is_none_or(is_of)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Ring {
+    events: VecDeque<Event>,
+    bytes: usize,
+    last: u64,
+    /// Events of this number and later ones are in no generation yet.
+    unpublished: u64,
+}
+
+impl Ring {
+    /// Returns the event's number.
+    pub(super) fn push(&mut self, noted: Noted) -> u64 {
+        self.last += 1;
+        let event = Event {
+            id: self.last,
+            at: noted.at,
+            source: noted.source,
+            service: noted.service,
+            instance: noted.instance,
+            what: clip_to(&noted.what, WORDS),
+            generation: None,
+        };
+        self.bytes += event.what.len();
+        self.events.push_back(event);
+        while self.events.len() > EVENTS || self.bytes > BYTES {
+            let Some(oldest) = self.events.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.what.len();
+        }
+        self.last
+    }
+
+    /// Whether there was anything.
+    pub(super) fn published(&mut self, generation: u64) -> bool {
+        let waiting = self.events.iter_mut().rev();
+        let mut any = false;
+        for event in waiting.take_while(|event| event.id >= self.unpublished) {
+            event.generation = Some(generation);
+            any = true;
+        }
+        self.unpublished = self.last + 1;
+        any
+    }
+
+    pub(super) fn events(&self, filter: &Filter<'_>, most: usize) -> (Vec<Event>, usize) {
+        let after = filter.after.filter(|after| *after <= self.last); // of an earlier start
+        let filter = Filter { after, ..*filter };
+        let fitting = || self.events.iter().filter(|event| filter.fits(event));
+        let left = fitting().count().saturating_sub(most);
+        (fitting().skip(left).cloned().collect(), left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noted(at: u64, service: &str, what: &str) -> Noted {
+        Noted {
+            at,
+            service: Some(service.into()),
+            what: what.to_owned(),
+            ..Noted::default()
+        }
+    }
+
+    fn ids(ring: &Ring, filter: Filter<'_>, most: usize) -> (Vec<u64>, usize) {
+        let (events, left) = ring.events(&filter, most);
+        (events.into_iter().map(|event| event.id).collect(), left)
+    }
+
+    #[test]
+    fn the_newest_that_fit_are_shown_and_the_oldest_go() {
+        let mut ring = Ring::default();
+        for at in 0..EVENTS as u64 + 5 {
+            ring.push(noted(at, if at.is_multiple_of(2) { "a" } else { "b" }, "x"));
+        }
+        let last = EVENTS as u64 + 5;
+        assert_eq!(ring.events.len(), EVENTS);
+        assert_eq!(ring.events[0].id, 6);
+        assert_eq!(
+            ids(&ring, Filter::default(), 2),
+            (vec![last - 1, last], EVENTS - 2)
+        );
+        let of_b = Filter {
+            service: Some("b"),
+            since: Some(last - 5),
+            ..Filter::default()
+        };
+        assert_eq!(ids(&ring, of_b, 10), (vec![last - 3, last - 1], 0));
+        let after = Filter {
+            after: Some(last - 1),
+            ..Filter::default()
+        };
+        assert_eq!(ids(&ring, after, 10), (vec![last], 0));
+    }
+
+    #[test]
+    fn words_are_bounded_in_all() {
+        let mut ring = Ring::default();
+        let long = "x".repeat(10_000);
+        for at in 0..EVENTS as u64 {
+            ring.push(noted(at, "a", &long));
+        }
+        assert!(ring.bytes <= BYTES);
+        let counted: usize = ring.events.iter().map(|event| event.what.len()).sum();
+        assert_eq!(counted, ring.bytes);
+    }
+
+    #[test]
+    fn an_event_is_in_the_generation_that_came_after_it() {
+        let mut ring = Ring::default();
+        ring.push(noted(1, "a", "one"));
+        ring.push(noted(2, "a", "two"));
+        assert!(ring.published(7));
+        assert!(!ring.published(8));
+        ring.push(noted(3, "a", "three"));
+        assert!(ring.published(9));
+        let generations: Vec<_> = ring.events.iter().map(|event| event.generation).collect();
+        assert_eq!(generations, [Some(7), Some(7), Some(9)]);
+    }
+}
