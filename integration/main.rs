@@ -46,6 +46,7 @@ mod mixed_fleet;
 mod odd;
 mod overlay;
 mod owners;
+mod page;
 mod ports;
 mod readme;
 mod registrations;

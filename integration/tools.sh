@@ -231,6 +231,10 @@ java_client() {
 
 # The last lines of `make test`: silence, or what the run left out.
 untested() {
+    if ! find_chromium; then
+        printf '%s\n' '' "NOT TESTED: the page in a browser. There is no chromium on the PATH (Debian: apt-get install" \
+            'NOT TESTED: --no-install-recommends chromium), and CHROMIUM_BIN is not set. Everything else was tested.' >&2
+    fi
     if [ -n "${GRPC_JAVA_BIN:-}" ] || [ -x "$bin/grpc-java" ]; then return; fi
     printf '%s\n' '' "NOT TESTED: gRPC's client for Java. mvn and java are not both on the PATH (Debian: apt-get install" \
         'NOT TESTED: maven default-jdk-headless), and GRPC_JAVA_BIN is not set. Everything else was tested.' >&2
@@ -248,10 +252,24 @@ need_ip() {
         "Install it (Debian: apt-get install --no-install-recommends iproute2)."
 }
 
+find_chromium() {
+    [ -n "${CHROMIUM_BIN:-}" ] || command -v chromium >/dev/null || command -v chromium-browser >/dev/null
+}
+
+# The page is looked at with it; without it the test says so.
+need_chromium() {
+    if find_chromium; then return; fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing chromium, in which tests look at the page"
+        (install_packages chromium) || say "there is no chromium to be had: the page is not tested in a browser"
+    fi
+}
+
 fetch_clients() {
     local name variable
     prepare
     need_ip
+    need_chromium
     for name in $clients; do
         variable=$(variable_of "$name")
         if [ -n "${!variable:-}" ]; then

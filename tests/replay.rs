@@ -50,6 +50,11 @@ impl Served for All {
         all.map(|(_, name)| name.as_str().into()).collect()
     }
 
+    fn routes(&self) -> Vec<Arc<str>> {
+        let all = self.0.keys().filter(|(kind, _)| *kind == Kind::Route as u8);
+        all.map(|(_, name)| name.as_str().into()).collect()
+    }
+
     fn body(&self, kind: Kind, name: &str) -> Option<Bytes> {
         self.0.get(&(kind as u8, name.to_owned())).cloned()
     }
@@ -170,6 +175,12 @@ fn scene() -> All {
     all.put(Kind::Listener, "edge", &listener("edge", 443));
     all.put(Kind::Listener, "late", &listener("late", 444));
     all.put(Kind::Route, "edge", &routes);
+    let own = route("/own", ClusterSpecifier::Cluster("orders@old".to_owned()));
+    let of_a_file = RouteConfiguration {
+        virtual_hosts: vec![host("api.x", vec![own])],
+        ..routes
+    };
+    all.put(Kind::Route, "static", &of_a_file);
     cluster(&mut all, "orders@new", &[]);
     cluster(
         &mut all,
@@ -220,12 +231,31 @@ fn the_way_of_a_request_is_said_with_what_fails_on_it() {
     "#]],
     );
     shows(
+        "GET http://api.x/own",
+        &expect![[r#"
+        ! listener edge (10.0.0.1:443): 404: none of the 2 routes of the host `api.x` takes it
+            virtual host: api.x
+            not path=/old (orders@old): the path is not `/old`, and not below `/old/`
+            not path=/orders (orders@new, orders@old): the path is not `/orders`, and not below `/orders/`
+        ! listener late (10.0.0.1:444): 404: this client does not get the routes `late`
+        ✓ listener in Envoy's own file: it goes to `orders@old` (1 healthy of 2 endpoints)
+            note: where it is, and what stands in front of the routes `static`, says that file
+            virtual host: api.x
+            route: path=/own
+            cluster orders@old
+              10.0.0.1:1 healthy, weight 1
+              10.0.0.1:2 draining, weight 1
+    "#]],
+    );
+    shows(
         "GET https://other/",
         &expect![[r#"
         ! listener edge (10.0.0.1:443): 404: none of 2 hosts is `other`, and none is a pattern for it
             note: it does not speak TLS: an https:// request reaches it only where TLS ends in front of it
         ! listener late (10.0.0.1:444): 404: this client does not get the routes `late`
             note: it does not speak TLS: an https:// request reaches it only where TLS ends in front of it
+        ! listener in Envoy's own file: 404: none of 1 hosts is `other`, and none is a pattern for it
+            note: where it is, and what stands in front of the routes `static`, says that file
     "#]],
     );
 }

@@ -92,6 +92,7 @@ pub(crate) const GROUPS: &[Group] = &[
             "ports",
             "tls",
             "views",
+            "page",
             "why",
         ],
     ),

@@ -5,7 +5,9 @@ mod dump;
 mod events;
 mod guard;
 mod listen;
+mod lists;
 mod loads;
+mod page;
 mod preview;
 mod sources;
 mod streams;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{self, DefaultBodyLimit, Query};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -116,6 +118,9 @@ pub async fn serve(
         .route("/streams", get(all_streams))
         .route("/wait", get(wait::wait))
         .route("/why", get(why::why))
+        .route("/services", get(lists::services))
+        .route("/routes", get(lists::routes))
+        .route("/page/{file}", get(page::file))
         .route("/events", get(events::events))
         .route("/loads", get(all_loads))
         .route("/drain", post(drains::drain))
@@ -139,14 +144,23 @@ pub async fn serve(
     served
 }
 
-async fn index() -> &'static str {
-    "xds-bridge\n\n\
+/// A page for browsers, a list for programs.
+async fn index(headers: HeaderMap) -> Response {
+    if page::is_wanted(&headers) {
+        return page::index();
+    }
+    WAYS.into_response()
+}
+
+const WAYS: &str = "xds-bridge\n\n\
      /healthz                             the process answers\n\
      /readyz                              every source has delivered, and how each is\n\
      /sources                             all about each source: state, what is withheld, wrong entries\n\
      /metrics                             Prometheus\n\
      /wait?drained=SERVICE/ID             wait until nobody sends it requests any more; serving=: until each client has it\n\
      /why?service=NAME[&instance=ID]      why it is served as it is; request=GET%20https://…[&client=NODE]: what becomes of it\n\
+     /services[?search=PART]              services with their instances, versions, routes and warnings\n\
+     /routes[?host=PART]                  routes in the order in which they are tried\n\
      /events[?service=NAME&since=10m]     what changed, when, and by which registry\n\
      /drains                              what is drained by operators\n\
      /drain?name=SERVICE/ID[&wait=60s]    POST with the header x-xds-bridge: 1; drain an instance (or node=, zone=)\n\
@@ -156,8 +170,7 @@ async fn index() -> &'static str {
      /plan[?service=NAME]                 the same, with a declaration or a bridge.toml as body; what it would change\n\
      /streams[?node=ID]                   who is connected, what was refused, what fleets reject\n\
      /loads[?service=NAME][&node=ID]      requests in progress and their results, as Envoys and gRPC clients report them\n\
-     /config_dump[?type=cds][&name=NAME]  what is served, as Envoy prints it (type: cds, eds, lds, rds, sds)\n"
-}
+     /config_dump[?type=cds][&name=NAME]  what is served, as Envoy prints it (type: cds, eds, lds, rds, sds)\n";
 
 /// 200 once streams are admitted; the text says how each source is.
 async fn ready(extract::State(admin): extract::State<Admin>) -> Response {

@@ -8,6 +8,7 @@ mod drain;
 mod dump;
 mod events;
 mod keys;
+mod lists;
 mod order;
 mod output;
 mod plan;
@@ -55,7 +56,7 @@ pub struct Cli {
     /// What to do; `run` when left out.
     #[command(subcommand)]
     command: Option<Command>,
-    /// The configuration; for `dump`, `accept`, `forget`, `plan`, `drain`, `wait`, `why`, `events` and `health`: that of the running bridge
+    /// The configuration; for `dump`, `accept`, `forget`, `plan`, `drain`, `wait`, `why`, `events`, `services`, `routes` and `health`: that of the running bridge
     #[arg(
         long,
         short,
@@ -101,6 +102,10 @@ enum Command {
     /// Say why a service or an instance is served as it is, or what becomes of a request
     #[command(after_help = why::EXAMPLES)]
     Why(why::WhyArgs),
+    /// List services with their instances, versions, routes and warnings
+    Services(lists::ServicesArgs),
+    /// List routes in the order in which they are tried
+    Routes(lists::RoutesArgs),
     /// Show what changed, when, and by whose word
     #[command(after_help = events::EXAMPLES)]
     Events(events::EventsArgs),
@@ -139,6 +144,8 @@ impl Cli {
             Command::Undrain(args) => drain::undrain(&config, &args),
             Command::Wait(args) => wait::wait(&config, &args),
             Command::Why(args) => why::why(&config, &args),
+            Command::Services(args) => lists::services(&config, &args),
+            Command::Routes(args) => lists::routes(&config, &args),
             Command::Events(args) => events::events(&config, &args),
             Command::Health => order::health(&config),
         }

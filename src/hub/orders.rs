@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::list::{Listed, ServicePage};
 use super::memory::Part;
 use super::{Detail, Explanation, Hub, Served, SourceInfo};
 use crate::catalog::SourceState;
@@ -71,6 +72,13 @@ pub enum Order {
         host: Arc<str>,
         /// A sentence for each.
         reply: oneshot::Sender<Vec<Issue>>,
+    },
+    /// Services by name.
+    Services {
+        /// Which part of the list.
+        listed: Listed,
+        /// The part.
+        reply: oneshot::Sender<ServicePage>,
     },
     /// A source begins to deliver: a new one, or another run of one that is there. Sent before that run begins; what
     /// is served of an earlier run stays until this one has delivered.
@@ -138,6 +146,7 @@ impl Hub {
                 let issues = self.planner.contested_on(&host).take(MAX_ENTRIES).cloned();
                 let _ = reply.send(issues.collect());
             }
+            Order::Services { listed, reply } => drop(reply.send(self.list(&listed))),
             Order::AddSource { name, info, reply } => {
                 self.add_source(name, info);
                 let _ = reply.send(());

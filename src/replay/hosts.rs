@@ -56,6 +56,18 @@ pub(super) fn choose(body: bytes::Bytes, request: &Request) -> Result<(String, V
     Ok((domain, host))
 }
 
+/// Each host with this in one of its names, encoded.
+pub(super) fn named(body: bytes::Bytes, part: &str) -> Vec<bytes::Bytes> {
+    let configuration = Configuration::decode(body).unwrap_or_default();
+    let mut hosts = configuration.hosts;
+    hosts.retain(|encoded| {
+        part.is_empty()
+            || Names::decode(&**encoded)
+                .is_ok_and(|names| names.domains.iter().any(|name| name.contains(part)))
+    });
+    hosts
+}
+
 /// The later the better: `*`, a pattern that ends with a star, one that begins with it, each by its length, the host.
 type Rank = (u8, usize);
 

@@ -40,17 +40,7 @@ pub(super) fn through(
     let Ok(listener) = Listener::decode(body.clone()) else {
         return None;
     };
-    let mut way = Way {
-        listener: name.to_string(),
-        address: String::new(),
-        notes: Vec::new(),
-        filters: Vec::new(),
-        host: String::new(),
-        passed: Vec::new(),
-        more: 0,
-        route: String::new(),
-        ending: Ending::default(),
-    };
+    let mut way = new(name);
     // What gRPC's own clients dial has no address: the name is what they dial.
     if let Some(api) = listener
         .api_listener
@@ -61,6 +51,7 @@ pub(super) fn through(
             return None;
         }
         let manager = HttpConnectionManager::decode(&*api.value).ok()?;
+        way.listener = format!("xds:///{name}");
         requests(&manager, request, served, &mut way);
         return Some((true, way));
     }
@@ -86,6 +77,36 @@ pub(super) fn through(
         }
     }
     Some((there, way))
+}
+
+fn new(name: &str) -> Way {
+    Way {
+        listener: name.to_owned(),
+        address: String::new(),
+        notes: Vec::new(),
+        filters: Vec::new(),
+        routes: String::new(),
+        host: String::new(),
+        passed: Vec::new(),
+        more: 0,
+        route: String::new(),
+        ending: Ending::default(),
+    }
+}
+
+/// The way of a request through a listener that only Envoy's own file knows, to routes that the client gets.
+pub(super) fn of_envoys_file(name: &str, request: &Request, served: &dyn Served) -> Way {
+    let mut way = new("in Envoy's own file");
+    name.clone_into(&mut way.routes);
+    way.notes.push(format!(
+        "where it is, and what stands in front of the routes `{}`, says that file",
+        clip(name)
+    ));
+    match served.body(Kind::Route, name) {
+        Some(body) => choose(body, request, served, &mut way),
+        None => way.ending = Ending::fails("404: the routes are gone".to_owned()),
+    }
+    way
 }
 
 fn place(listener: &Listener) -> (String, Option<u16>, bool) {
@@ -180,7 +201,10 @@ fn requests(manager: &HttpConnectionManager, request: &Request, served: &dyn Ser
     }
     let body = match &manager.route_specifier {
         Some(RouteSpecifier::Rds(rds)) => match served.body(Kind::Route, &rds.route_config_name) {
-            Some(body) => body,
+            Some(body) => {
+                way.routes.clone_from(&rds.route_config_name);
+                body
+            }
             None => {
                 way.ending = Ending::fails(format!(
                     "404: this client does not get the routes `{}`",
@@ -195,6 +219,10 @@ fn requests(manager: &HttpConnectionManager, request: &Request, served: &dyn Ser
             return;
         }
     };
+    choose(body, request, served, way);
+}
+
+fn choose(body: Bytes, request: &Request, served: &dyn Served, way: &mut Way) {
     match hosts::choose(body, request) {
         Err(why) => way.ending = Ending::fails(why),
         Ok((domain, host)) => {

@@ -9,6 +9,7 @@ mod listeners;
 mod matching;
 mod outcome;
 mod request;
+mod table;
 mod target;
 mod words;
 
@@ -19,6 +20,7 @@ use serde::Serialize;
 
 pub use outcome::{End, Ending, Outcome, Target};
 pub use request::Request;
+pub use table::{RouteRow, table};
 pub use words::words;
 
 /// Maximum of routes that are named as passed over; all are counted.
@@ -41,6 +43,8 @@ pub enum Kind {
 pub trait Served {
     /// The names of its listeners.
     fn listeners(&self) -> Vec<Arc<str>>;
+    /// The names of its route configurations.
+    fn routes(&self) -> Vec<Arc<str>>;
     /// One resource, encoded. `None`: it does not get it.
     fn body(&self, kind: Kind, name: &str) -> Option<Bytes>;
 }
@@ -48,7 +52,7 @@ pub trait Served {
 /// The way of a request through one listener.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Way {
-    /// Its name.
+    /// Its name; `xds:///NAME`: what gRPC's own clients dial.
     pub listener: String,
     /// Where it listens; empty: inside of Envoy, or in a gRPC client.
     pub address: String,
@@ -56,6 +60,8 @@ pub struct Way {
     pub notes: Vec<String>,
     /// What stands in front of the routes, in its order: names of HTTP filters but for the router.
     pub filters: Vec<String>,
+    /// The route configuration; empty: it is written into the listener, or there is none.
+    pub routes: String,
     /// The virtual host that was chosen; empty: none.
     pub host: String,
     /// Routes of it that come first and do not take the request.
@@ -89,6 +95,16 @@ pub fn replay(request: &Request, served: &dyn Served) -> Vec<Way> {
             continue;
         };
         ways.extend(listeners::through(&name, &body, request, served));
+    }
+    let used: Vec<&str> = ways.iter().map(|(_, way)| way.routes.as_str()).collect();
+    let others: Vec<Arc<str>> = served
+        .routes()
+        .into_iter()
+        .filter(|name| !used.contains(&&**name))
+        .collect();
+    for name in others {
+        let way = listeners::of_envoys_file(&name, request, served);
+        ways.push((false, way));
     }
     // Whoever names a port means the listener there, if there is one; behind a balancer there is none.
     if request.port.is_some() && ways.iter().any(|(there, _)| *there) {

@@ -143,6 +143,15 @@ impl Seen {
         Self { generation, viewer }
     }
 
+    /// Of what the client gets.
+    fn names(&self, kind: Kind) -> Vec<Arc<str>> {
+        let all = self.generation.all(kind);
+        let mine = all.filter(|(id, _)| self.given(kind, *id).is_some());
+        let mut names: Vec<Arc<str>> = mine.map(|(_, resource)| resource.name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// As the client gets it.
     fn given(&self, kind: Kind, id: NameId) -> Option<&Arc<Resource>> {
         let Some(viewer) = &self.viewer else {
@@ -155,11 +164,11 @@ impl Seen {
 
 impl Served for Seen {
     fn listeners(&self) -> Vec<Arc<str>> {
-        let all = self.generation.all(Kind::Listener);
-        let mine = all.filter(|(id, _)| self.given(Kind::Listener, *id).is_some());
-        let mut names: Vec<Arc<str>> = mine.map(|(_, resource)| resource.name.clone()).collect();
-        names.sort_unstable();
-        names
+        self.names(Kind::Listener)
+    }
+
+    fn routes(&self) -> Vec<Arc<str>> {
+        self.names(Kind::Route)
     }
 
     fn body(&self, kind: replay::Kind, name: &str) -> Option<Bytes> {

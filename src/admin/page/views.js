@@ -1,0 +1,229 @@
+// The views of the page. Each asks the API of the admin port, and makes elements of the answer.
+import { api, el, table } from "./app.js";
+
+const PAGE = 100;
+const link = (to, text) => el("a", { href: to }, text);
+const service = (name) => link(`#/service/${encodeURIComponent(name)}`, name);
+const age = (seconds) => {
+  if (seconds === null || seconds === undefined) return "";
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  return `${Math.round(seconds / 3600)} h`;
+};
+const time = (millis) => el("time", { datetime: new Date(millis).toISOString() }, new Date(millis).toLocaleTimeString());
+const go = (to) => { location.hash = to; };
+const card = (to, number, text, kind) => el("a.card", { href: to }, el(`b${kind ? `.${kind}` : ""}`, null, number), text);
+
+/** A field that changes the address, and with it the view. */
+function search(id, label, value, make) {
+  const field = el("input", { id, type: "search", value, "aria-label": label, placeholder: label });
+  let timer;
+  field.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => go(make(field.value)), 250);
+  });
+  return el("form", { onsubmit: (event) => { event.preventDefault(); go(make(field.value)); } }, field);
+}
+
+function eventRows(events) {
+  return table([
+    ["time", (event) => time(event.at)],
+    ["by", (event) => event.source || "bridge"],
+    ["service", (event) => (event.service ? service(event.service) : "")],
+    ["instance", (event) => event.instance || ""],
+    ["what", (event) => event.what],
+    ["generation#", (event) => event.generation ?? ""],
+  ], [...events].reverse(), "Nothing has changed since the bridge began.");
+}
+
+async function overview() {
+  const [sources, streams, services, events, rollouts] = await Promise.all([
+    api("/sources"), api("/streams"), api("/services?limit=0"), api("/events"), api("/rollouts"),
+  ]);
+  const withheld = sources.sources.reduce((sum, source) => sum + source.withheld.instances, 0);
+  const wrong = sources.sources.reduce((sum, source) => sum + source.entries.rejected + source.entries.warnings, 0)
+    + sources.declared_together.issues;
+  const refused = streams.streams.filter((stream) => stream.last_nack).length;
+  const running = ((rollouts && rollouts.rollouts) || []).length;
+  return [
+    el("h1", null, "Overview"),
+    el("div.cards", null,
+      card("#/services", services.total, "services"),
+      card("#/clients", streams.total, "streams of clients"),
+      card("#/clients", refused, "refused something", refused ? "bad" : "good"),
+      card("#/services", sources.all_unhealthy.services, "services without a healthy instance", sources.all_unhealthy.services ? "bad" : "good"),
+      card("#/events", withheld, "instances withheld", withheld ? "warn" : "good"),
+      card("#/services", wrong, "warnings", wrong ? "warn" : "good"),
+      rollouts && card("#/rollouts", running, "rollouts")),
+    el("h2", null, "Sources"),
+    table([
+      ["source", (source) => source.name],
+      ["kind", (source) => source.kind],
+      ["state", (source) => el(source.state === "live" ? "span.good" : "span.bad", null, source.state)],
+      ["for", (source) => age(source.for_seconds)],
+      ["services#", (source) => source.services],
+      ["instances#", (source) => source.instances],
+      ["withheld#", (source) => source.withheld.instances],
+      ["wrong entries#", (source) => source.entries.rejected + source.entries.warnings],
+      ["what to know", (source) => [source.reason, source.note].filter(Boolean).join("; ")],
+    ], sources.sources, "No source is configured."),
+    sources.all_unhealthy.services > 0 && [
+      el("h2", null, "No healthy instance"),
+      el("p", null, sources.all_unhealthy.names.slice(0, 20).flatMap((name) => [service(name), " "])),
+    ],
+    el("h2", null, "Last changes"),
+    eventRows(events.events.slice(-12)),
+  ].flat();
+}
+
+async function services({ query }) {
+  const part = query.get("search") || "";
+  const offset = Number(query.get("offset")) || 0;
+  const to = (text, from) => `#/services?search=${encodeURIComponent(text)}&offset=${from}`;
+  const page = await api(`/services?search=${encodeURIComponent(part)}&offset=${offset}&limit=${PAGE}`);
+  const last = offset + page.services.length;
+  return [
+    el("h1", null, "Services"),
+    search("search", "Search by name", part, (text) => to(text, 0)),
+    table([
+      ["service", (row) => service(row.name)],
+      ["healthy#", (row) => el(row.healthy ? "span.good" : "span.bad", null, row.healthy)],
+      ["others", (row) => ["unhealthy", "draining", "off"].filter((name) => row[name]).map((name) => `${row[name]} ${name}`).join(", ")],
+      ["versions", (row) => Object.entries(row.versions).filter(([version]) => version).map(([version, n]) => `${version} (${n})`).join(", ")],
+      ["routes#", (row) => row.routes],
+      ["warnings#", (row) => (row.warnings ? el("span.warn", null, row.warnings) : 0)],
+      ["from", (row) => row.sources.join(", ")],
+    ], page.services, part ? "No service has that in its name." : "There are no services."),
+    el("div.pages", null,
+      offset > 0 && link(to(part, Math.max(0, offset - PAGE)), "← before"),
+      `${page.total ? offset + 1 : 0} to ${last} of ${page.total}`,
+      last < page.total && link(to(part, last), "next →")),
+  ];
+}
+
+async function one({ rest: [name] }) {
+  const encoded = encodeURIComponent(name);
+  const [why, loads, events] = await Promise.all([
+    api(`/why?service=${encoded}&json=true`), api(`/loads?service=${encoded}`), api(`/events?service=${encoded}`),
+  ]);
+  if (!why) return [el("h1", null, name), el("p", null, "No source knows this service."), eventRows(events.events)];
+  const requests = {};
+  for (const end of loads.clusters.flatMap((cluster) => cluster.endpoints)) {
+    for (const counts of Object.values(end.reported_by)) {
+      const sum = (requests[end.address] ||= { successes: 0, errors: 0, in_progress: 0 });
+      for (const key of Object.keys(sum)) sum[key] += counts[key];
+    }
+  }
+  const of = (instance, key) => requests[instance.address]?.[key] ?? "";
+  return [
+    el("h1", null, name),
+    el("p", null, why.summary),
+    el("h2", null, "Instances"),
+    table([
+      ["instance", (row) => row.id],
+      ["address", (row) => row.address],
+      ["version", (row) => row.version],
+      ["state", (row) => el(row.gets_requests ? "span.good" : "span.warn", null, row.health)],
+      ["weight#", (row) => row.weight],
+      ["zone", (row) => row.zone],
+      ["answered#", (row) => of(row, "successes")],
+      ["failed#", (row) => of(row, "errors")],
+      ["under way#", (row) => of(row, "in_progress")],
+      ["why", (row) => row.why],
+    ], why.instances, "It has no instances."),
+    why.instances_in_all > why.instances.length && el("p.dim", null, `${why.instances_in_all - why.instances.length} more`),
+    el("h2", null, "Routes that it asks for"),
+    table([
+      ["requests", (row) => row.requests],
+      ["by", (row) => (row.by_policy_document ? "policy document" : "declaration")],
+    ], why.routes, "None."),
+    why.warnings.length > 0 && [el("h2", null, "Warnings"), el("ul", null, why.warnings.map((text) => el("li.warn", null, text)))],
+    el("h2", null, "Clients"),
+    el("p", null, `${why.clients.have_it} have its present endpoints. `,
+      why.clients.left_without_it > 0 && `${why.clients.left_without_it} disconnected a moment ago without them.`),
+    why.clients.behind.length > 0 && table([
+      ["behind", (row) => row.client],
+      ["for", (row) => age(row.seconds)],
+      ["refused", (row) => row.refused || ""],
+    ], why.clients.behind),
+    el("h2", null, "What changed"),
+    eventRows(events.events.slice(-50)),
+  ].flat();
+}
+
+async function routes({ query }) {
+  const part = query.get("host") || "";
+  const asked = query.get("request") || "";
+  const to = (host, request) => `#/routes?host=${encodeURIComponent(host)}&request=${encodeURIComponent(request)}`;
+  const [answer, why] = await Promise.all([
+    api(`/routes?host=${encodeURIComponent(part)}`),
+    asked ? api(`/why?request=${encodeURIComponent(asked)}`).catch((error) => error.message) : null,
+  ]);
+  const field = el("input", { id: "request", type: "text", value: asked, "aria-label": "A request", placeholder: "GET https://api.example.com/orders/7 -H x-canary:1" });
+  return [
+    el("h1", null, "Routes"),
+    el("h2", null, "What becomes of a request?"),
+    el("form", { onsubmit: (event) => { event.preventDefault(); go(to(part, field.value)); } }, field, el("button", null, "Ask")),
+    why && el("pre", null, why),
+    el("h2", null, "In the order in which they are tried"),
+    search("host", "Search by host", part, (text) => to(text, asked)),
+    answer.listeners.map((listener) => [
+      el("h2", null, `Listener ${listener.listener} (${listener.total})`),
+      table([
+        ["host", (row) => row.host],
+        ["requests", (row) => row.requests],
+        ["to", (row) => row.to],
+      ], listener.routes, "No routes."),
+    ]),
+  ].flat(2);
+}
+
+async function clients({ query }) {
+  const part = query.get("search") || "";
+  const all = await api("/streams");
+  const fits = all.streams.filter((stream) => `${stream.node} ${stream.fleet} ${stream.agent}`.includes(part));
+  const types = (stream) => Object.entries(stream.types)
+    .map(([type, of]) => `${type}: ${of.wildcard ? "all" : of.names}, ${of.acks} accepted${of.nacks ? `, ${of.nacks} refused` : ""}`).join("; ");
+  return [
+    el("h1", null, "Clients"),
+    search("search", "Search by node, fleet or program", part, (text) => `#/clients?search=${encodeURIComponent(text)}`),
+    el("p.dim", null, `${fits.length} of ${all.total} streams`),
+    table([
+      ["node", (stream) => stream.node],
+      ["fleet", (stream) => stream.fleet],
+      ["program", (stream) => stream.agent],
+      ["protocol", (stream) => stream.variant],
+      ["for", (stream) => age(stream.age_seconds)],
+      ["what it has", types],
+      ["refused last", (stream) => stream.last_nack && el("span.bad", null, `${stream.last_nack.type} ${stream.last_nack.name || ""}: ${stream.last_nack.message}`)],
+    ], fits.slice(0, 300), "No client is connected."),
+    fits.length > 300 && el("p.dim", null, `${fits.length - 300} more: search narrows`),
+    all.rejected.length > 0 && [el("h2", null, "Rejected by fleets"), table([
+      ["fleet", (row) => row.fleet],
+      ["resource", (row) => `${row.type} ${row.name}`],
+      ["refused by#", (row) => row.refused_by],
+      ["accepted by#", (row) => row.accepted_by],
+      ["why", (row) => row.message],
+    ], all.rejected)],
+  ].flat();
+}
+
+async function events({ query }) {
+  const part = query.get("service") || "";
+  const answer = await api(`/events${part ? `?service=${encodeURIComponent(part)}` : ""}`);
+  return [
+    el("h1", null, "Events"),
+    search("service", "Of one service, by its whole name", part, (text) => `#/events?service=${encodeURIComponent(text)}`),
+    el("p.dim", null, `The newest first${answer.older ? `; ${answer.older} older ones are not shown` : ""}.`),
+    eventRows(answer.events.slice(-500)),
+  ];
+}
+
+export const views = [
+  { name: "overview", title: "Overview", show: overview },
+  { name: "services", title: "Services", show: services },
+  { name: "service", title: "Service", show: one, under: "services" },
+  { name: "routes", title: "Routes", show: routes },
+  { name: "clients", title: "Clients", show: clients },
+  { name: "events", title: "Events", show: events },
+];
