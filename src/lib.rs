@@ -17,7 +17,7 @@
 //!   until each source has delivered once.
 //! - A client is bounded before it is believed: who it may be and how much it may ask for is
 //!   judged in [`grpc`], and the engine handles only what was let through.
-//! - `model`, `catalog`, `plan`, `translate`, `xds` and `loads` do no I/O, read no clock and hold no lock.
+//! - `model`, `catalog`, `plan`, `translate`, `xds`, `loads` and `rollout` do no I/O, read no clock and hold no lock.
 //! - Imports go one way; `tests/architecture.rs` has the table and enforces it.
 
 pub mod admin;
@@ -48,6 +48,7 @@ pub mod prober;
 pub mod registry;
 pub mod render;
 pub mod replay;
+pub mod rollout;
 pub mod source;
 pub mod state;
 pub mod text;

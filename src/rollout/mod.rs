@@ -1,0 +1,26 @@
+//! Rollouts: which share of a service's requests a new version gets, decided by what clients report of it.
+//! [`decide`] takes what is remembered ([`Record`]), the policy ([`Settings`]) and what is seen ([`Facts`]), and gives
+//! the next record, with what happened ([`Event`]). Pure: no I/O, no clock, no locks; time is an argument.
+//!
+//! "No data" is neither good nor bad: a version that nothing is known of is never promoted and never rejected.
+
+mod beta;
+mod decide;
+mod event;
+mod evidence;
+mod facts;
+mod order;
+mod record;
+mod report;
+mod settings;
+mod verdict;
+
+pub use decide::{Decision, decide};
+pub use event::{Event, Happened, Severity};
+pub use evidence::{Evidence, Neighbour, Pair, Seen, Tally, Watched};
+pub use facts::{Answer, Clients, Count, Facts, Instances, Neighbours, Row, Run, Stratum, Sum};
+pub use order::{Order, order};
+pub use record::{Hold, Outcome, Past, Phase, Record, Rejected, Retired, Rollout, Waiting, Why};
+pub use report::{ErrorLine, Report};
+pub use settings::{Gate, OnNoData, Pass, Settings, Step};
+pub use verdict::{Affected, Load, Sample, Signal, SignalVerdict, StratumVerdict, Verdict};
