@@ -1,11 +1,21 @@
 //! The decision: what is remembered and what is seen → what is remembered next, and what happened. Pure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::advance;
+use super::bounds;
+use super::choose;
 use super::event::Event;
 use super::facts::Facts;
-use super::record::Record;
+use super::neighbours::Watched;
+use super::pass::Pass;
+use super::record::{Record, Rollout};
 use super::settings::Settings;
+use super::verdict::Load;
+
+/// Rounds until nothing more follows from the same facts: a start, a first step, an end.
+const ROUNDS: usize = 8;
 
 /// What follows.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,9 +35,67 @@ pub struct Decision {
 /// Decides. The same facts a second time change nothing.
 #[must_use]
 pub fn decide(record: &Record, settings: &Settings, facts: &Facts) -> Decision {
-    let _ = (settings, facts);
-    Decision {
-        record: record.clone(),
-        ..Decision::default()
+    let facts = bounds::admit(facts);
+    settle(record, record.clone(), Pass::new(settings, &facts))
+}
+
+/// Rounds until nothing more follows; `next` is what an order has made of `record`.
+pub(super) fn settle(record: &Record, mut next: Record, mut pass: Pass<'_>) -> Decision {
+    for _ in 0..ROUNDS {
+        let before = next.clone();
+        pass.gates.clear();
+        pass.next_at = None;
+        round(&mut next, &mut pass);
+        bounds::fit(&mut next);
+        if next == before {
+            break;
+        }
     }
+    let urgent = !pass.events.is_empty() || !is_same_but_for_counts(record, &next);
+    Decision {
+        record: next,
+        events: pass.events,
+        next_at: pass.next_at,
+        gates: pass.gates,
+        urgent,
+    }
+}
+
+fn round(record: &mut Record, pass: &mut Pass<'_>) {
+    choose::tidy(record, pass);
+    choose::stable(record, pass);
+    match record.rollout.as_deref() {
+        None => choose::candidate(record, pass),
+        Some(rollout) if rollout.is_running() => {
+            advance::advance(record, pass);
+            choose::forward(record, pass);
+        }
+        Some(rollout) => {
+            if rollout
+                .ended()
+                .is_none_or(|at| pass.is_over(at, pass.settings.grace))
+            {
+                record.rollout = None;
+            }
+        }
+    }
+    choose::waiting(record, pass);
+}
+
+fn is_same_but_for_counts(one: &Record, other: &Record) -> bool {
+    let plain = |record: &Record| Record {
+        rollout: record.rollout.as_deref().map(|rollout| {
+            Box::new(Rollout {
+                evidence: BTreeMap::new(),
+                totals: BTreeMap::new(),
+                in_step: BTreeMap::new(),
+                seen: BTreeMap::new(),
+                watched: Watched::default(),
+                load: Load::default(),
+                ..rollout.clone()
+            })
+        }),
+        ..record.clone()
+    };
+    plain(one) == plain(other)
 }

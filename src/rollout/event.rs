@@ -34,7 +34,10 @@ pub enum Happened {
     /// Something to know before the first step, such as that there is no way back.
     Warning,
     /// A rollout started.
-    Started,
+    Started {
+        /// The version that serves.
+        stable: Arc<str>,
+    },
     /// A step began.
     Step {
         /// Which.
@@ -90,7 +93,11 @@ impl Event {
     #[must_use]
     pub const fn severity(&self) -> Severity {
         match &self.what {
-            Happened::Alert | Happened::TakenBack { .. } => Severity::Alert,
+            Happened::Alert
+            | Happened::TakenBack { .. }
+            | Happened::Held {
+                hold: Hold::Deadline | Hold::RollForward { .. } | Hold::Alone,
+            } => Severity::Alert,
             Happened::Warning | Happened::Waiting | Happened::Held { .. } | Happened::Neighbour { .. } => {
                 Severity::Warning
             }

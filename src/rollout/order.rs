@@ -2,10 +2,18 @@
 
 use std::sync::Arc;
 
-use super::decide::{Decision, decide};
+use super::advance::following;
+use super::bounds::{self, MAX_TEXT, text};
+use super::choose;
+use super::data::can_read;
+use super::decide::{Decision, settle};
+use super::end;
+use super::event::Happened;
 use super::facts::Facts;
-use super::record::Record;
+use super::pass::Pass;
+use super::record::{Hold, Outcome, Phase, Record, Rollout, Why};
 use super::settings::Settings;
+use super::words;
 
 /// An order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,12 +30,12 @@ pub enum Order {
     },
     /// Go on; a deadline counts from now on.
     Resume,
-    /// Begin the next step now, or make the candidate the stable version.
+    /// Begin the next step now, whatever it waits for, or make the candidate the stable version.
     Promote {
         /// The latter.
         all: bool,
     },
-    /// Take the candidate back.
+    /// Take the candidate back, and reject it.
     Abort {
         /// Why.
         why: String,
@@ -50,6 +58,200 @@ pub fn order(
     order: &Order,
     by: &str,
 ) -> Result<Decision, String> {
-    let _ = (order, by);
-    Ok(decide(record, settings, facts))
+    let facts = bounds::admit(facts);
+    let mut pass = Pass::new(settings, &facts);
+    let mut next = record.clone();
+    let by = text(by, MAX_TEXT);
+    match order {
+        Order::Start { version } => start(&mut next, &mut pass, version.as_ref(), &by)?,
+        Order::Pause { why } => pause(&mut next, &mut pass, why, &by)?,
+        Order::Resume => resume(&mut next, &mut pass, &by)?,
+        Order::Promote { all } => promote(&mut next, &mut pass, *all, &by)?,
+        Order::Abort { why } => abort(&mut next, &mut pass, why, &by)?,
+        Order::Retry { version } => retry(&mut next, &mut pass, version.as_ref(), &by)?,
+    }
+    Ok(settle(record, next, pass))
+}
+
+fn say(pass: &mut Pass<'_>, version: &Arc<str>, by: &str, said: &str) {
+    let text = format!("{by} {said} {}", words::name(version));
+    pass.say(version, Happened::Ordered { by: by.to_owned() }, text);
+}
+
+fn running(record: &mut Record) -> Result<&mut Rollout, String> {
+    let rollout = record
+        .rollout
+        .as_deref_mut()
+        .filter(|rollout| rollout.is_running());
+    rollout.ok_or_else(|| "no rollout is under way; `rollout start` starts one".to_owned())
+}
+
+fn start(
+    record: &mut Record,
+    pass: &mut Pass<'_>,
+    version: Option<&Arc<str>>,
+    by: &str,
+) -> Result<(), String> {
+    let Some(stable) = record.stable.clone() else {
+        return Err("no version of the service is known yet; register an instance first".to_owned());
+    };
+    let version = match version {
+        Some(version) => version.clone(),
+        None => choose::newest(record, &stable, pass).ok_or(
+            "no version waits; name one that was rejected or replaced, or register a new one: `rollout start SERVICE \
+             VERSION`",
+        )?,
+    };
+    let name = words::name(&version);
+    if version == stable {
+        return Err(format!("{name} is the stable version already"));
+    }
+    let instances = pass.instances(&version);
+    if instances.healthy == 0 {
+        return Err(format!("{name} has no healthy instance; start one first"));
+    }
+    if !can_read(&version, pass.facts) {
+        return Err(format!(
+            "{name} reads data {}, and {} is stored; deploy a version that reads it",
+            super::data::reads(&instances),
+            pass.facts.data.unwrap_or_default()
+        ));
+    }
+    let stuck = match record.rollout.as_deref().filter(|rollout| rollout.is_running()) {
+        Some(other) if other.candidate == version => {
+            return Err(format!("{name} is rolled out already"));
+        }
+        Some(other) if !matches!(other.hold, Some(Hold::RollForward { .. })) => {
+            let other = words::name(&other.candidate);
+            return Err(format!(
+                "{other} is rolled out at present; abort or promote it first"
+            ));
+        }
+        stuck => stuck.is_some(),
+    };
+    record.rejected.retain(|past| past.version != version);
+    record.retired.retain(|retired| retired.version != version);
+    say(pass, &version, by, "starts");
+    if stuck {
+        choose::replace(record, pass, version, by);
+    } else {
+        choose::start(record, pass, version, by);
+    }
+    Ok(())
+}
+
+fn pause(record: &mut Record, pass: &mut Pass<'_>, why: &str, by: &str) -> Result<(), String> {
+    let rollout = running(record)?;
+    if matches!(rollout.phase, Phase::Paused { .. }) {
+        return Err(format!("{} is paused already", words::name(&rollout.candidate)));
+    }
+    rollout.phase = Phase::Paused {
+        since: pass.now(),
+        by: by.to_owned(),
+        why: text(why, MAX_TEXT),
+    };
+    say(pass, &rollout.candidate, by, "pauses");
+    Ok(())
+}
+
+fn resume(record: &mut Record, pass: &mut Pass<'_>, by: &str) -> Result<(), String> {
+    let rollout = running(record)?;
+    let is_late = rollout.hold == Some(Hold::Deadline);
+    if !is_late && !matches!(rollout.phase, Phase::Paused { .. }) {
+        return Err(format!("{} is not paused", words::name(&rollout.candidate)));
+    }
+    if !is_late {
+        rollout.phase = Phase::Running;
+    }
+    rollout.deadline_from = pass.now();
+    say(pass, &rollout.candidate, by, "resumes");
+    Ok(())
+}
+
+fn promote(record: &mut Record, pass: &mut Pass<'_>, all: bool, by: &str) -> Result<(), String> {
+    let rollout = running(record)?;
+    let name = words::name(&rollout.candidate).to_owned();
+    if rollout.dry_run {
+        return Err(format!(
+            "{name} is only judged (dry run): its requests are not decided here"
+        ));
+    }
+    if pass.instances(&rollout.candidate).healthy == 0 {
+        return Err(format!("{name} has no healthy instance; start one first"));
+    }
+    if !can_read(&rollout.candidate, pass.facts) {
+        return Err(format!(
+            "{name} cannot read the stored data; deploy a version that reads it"
+        ));
+    }
+    say(pass, &rollout.candidate, by, "promotes");
+    rollout.deadline_from = pass.now();
+    match following(rollout, &pass.settings.steps).filter(|_| !all) {
+        Some(step) => end::step(rollout, step, pass),
+        None => {
+            if let Some(rollout) = record.rollout.take() {
+                end::promote(record, rollout, &Outcome::Promoted, pass);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn abort(record: &mut Record, pass: &mut Pass<'_>, why: &str, by: &str) -> Result<(), String> {
+    let stable = record.stable.clone().unwrap_or_default();
+    let rollout = running(record)?;
+    if let Some(stored) = pass.facts.data
+        && !can_read(&stable, pass.facts)
+        && pass.instances(&rollout.candidate).healthy > 0
+    {
+        return Err(format!(
+            "there is no way back: {stored} is stored, and {} reads data {}. Roll forward: deploy a version that is \
+             right",
+            words::name(&stable),
+            super::data::reads(&pass.instances(&stable))
+        ));
+    }
+    say(pass, &rollout.candidate, by, "takes back");
+    let why = Why::Order {
+        by: by.to_owned(),
+        reason: text(why, MAX_TEXT),
+    };
+    if let Some(rollout) = record.rollout.take() {
+        end::take_back(record, rollout, why, pass);
+    }
+    Ok(())
+}
+
+fn retry(
+    record: &mut Record,
+    pass: &mut Pass<'_>,
+    version: Option<&Arc<str>>,
+    by: &str,
+) -> Result<(), String> {
+    let found = match version {
+        Some(version) => record.rejected.iter().find(|past| past.version == *version),
+        None => record.rejected.last(),
+    };
+    let Some(found) = found.map(|past| past.version.clone()) else {
+        return Err(match version {
+            Some(version) => format!(
+                "{} was not rejected; `rollout show` lists those that were",
+                words::name(version)
+            ),
+            None => "no version was rejected".to_owned(),
+        });
+    };
+    record.rejected.retain(|past| past.version != found);
+    record.history.retain(|past| {
+        past.candidate != found || !matches!(past.outcome, Outcome::TakenBack { why: Why::Gone })
+    });
+    let over = record
+        .rollout
+        .as_deref()
+        .is_some_and(|rollout| !rollout.is_running() && rollout.candidate == found);
+    if over {
+        record.rollout = None;
+    }
+    say(pass, &found, by, "allows");
+    Ok(())
 }

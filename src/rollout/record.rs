@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{Evidence, Pair, Seen, Watched};
+use super::evidence::Evidence;
 use super::facts::Stratum;
+use super::neighbours::Watched;
 use super::settings::Step;
-use super::verdict::{Signal, Verdict};
+use super::tally::{Pair, Seen};
+use super::verdict::{Load, Signal, Verdict};
 use crate::model::rollouts::{Shares, WHOLE};
 
 /// One service. Times are Unix times in milliseconds.
@@ -39,7 +41,10 @@ pub struct Record {
     /// The verdict of the rollout that ended last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<Box<Verdict>>,
-    /// During a dry run: what each version has without a rollout.
+    /// Since when no instance of the stable version is registered, while no rollout is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stable_gone: Option<u64>,
+    /// While the policy says to judge only: what each version has without a rollout.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub plain: BTreeMap<Arc<str>, u32>,
     /// Of the leader that wrote it, for the driver; a decision leaves it alone.
@@ -70,9 +75,6 @@ pub struct Rollout {
     pub hold: Option<Hold>,
     /// The deadline counts from here.
     pub deadline_from: u64,
-    /// A person has agreed to this step.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub approved: Option<Step>,
     /// Since when no instance of the candidate is healthy: it gets nothing meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<u64>,
@@ -90,7 +92,7 @@ pub struct Rollout {
     /// Other services.
     pub watched: Watched,
     /// Requests per second, as they were seen last.
-    pub load: super::verdict::Load,
+    pub load: Load,
 }
 
 /// How a rollout stands.
@@ -186,6 +188,13 @@ pub enum Why {
         /// The number of what is stored.
         stored: u32,
     },
+    /// It was bad and there was no way back: this version takes its place.
+    Replaced {
+        /// The next one.
+        by: Arc<str>,
+    },
+    /// It was judged only, and found good: nothing was taken back.
+    DryRun,
 }
 
 /// A version that waits.
@@ -268,19 +277,57 @@ impl Record {
     #[must_use]
     pub fn shares(&self) -> Option<Shares> {
         let stable = self.stable.clone()?;
-        let weights = [(stable.clone(), WHOLE)].into();
-        Some(Shares {
-            weights,
-            stable,
+        let rollout = self.rollout.as_deref().filter(|rollout| rollout.is_running());
+        let mut shares = Shares {
+            weights: [(stable.clone(), WHOLE)].into(),
+            stable: stable.clone(),
             mirror: None,
-            watched: self.is_running(),
-        })
+            watched: rollout.is_some(),
+        };
+        if !self.plain.is_empty() {
+            shares.weights.clone_from(&self.plain);
+            shares.weights.entry(stable).or_default();
+            return Some(shares);
+        }
+        let Some(rollout) = rollout else {
+            return Some(shares);
+        };
+        let candidate = rollout.candidate.clone();
+        let (Some(step), None) = (rollout.step, rollout.missing_since) else {
+            return Some(shares);
+        };
+        if rollout.alone_since.is_some() {
+            shares.weights = [(candidate, WHOLE)].into();
+            return Some(shares);
+        }
+        let share = step.share();
+        shares.weights = [(stable, WHOLE.saturating_sub(share)), (candidate.clone(), share)].into();
+        if let Step::Mirror(part) = step {
+            shares.mirror = Some((candidate, part));
+        }
+        Some(shares)
     }
 
     /// A rollout is under way: counts are needed.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.rollout.as_ref().is_some_and(|rollout| rollout.is_running())
+    }
+
+    /// This version does not start by itself any more.
+    pub(super) fn retire(&mut self, version: Arc<str>) {
+        if !self.retired.iter().any(|retired| retired.version == version) {
+            self.retired.push(Retired {
+                version,
+                absent_since: None,
+            });
+        }
+    }
+
+    /// The version must not start by itself, whatever the reason was before.
+    pub(super) fn reject(&mut self, rejected: Rejected) {
+        self.rejected.retain(|past| past.version != rejected.version);
+        self.rejected.push(rejected);
     }
 
     /// One word for lists: `idle`, `running`, `paused`, `gate`, `held`, `taken back`, `promoted`.
@@ -306,6 +353,15 @@ impl Rollout {
     #[must_use]
     pub const fn is_running(&self) -> bool {
         !matches!(self.phase, Phase::TakenBack { .. } | Phase::Promoted { .. })
+    }
+
+    /// When it ended.
+    #[must_use]
+    pub const fn ended(&self) -> Option<u64> {
+        match self.phase {
+            Phase::TakenBack { at, .. } | Phase::Promoted { at } => Some(at),
+            _ => None,
+        }
     }
 
     const fn phase(&self) -> &'static str {

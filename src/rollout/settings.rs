@@ -249,6 +249,11 @@ impl Step {
         }
     }
 
+    /// It comes before this one.
+    pub(super) fn is_before(self, other: Self) -> bool {
+        self.rank() < other.rank()
+    }
+
     /// Steps come in this order.
     const fn rank(self) -> (u8, u32) {
         match self {
