@@ -13,13 +13,18 @@ use super::pass::Pass;
 use super::record::{Hold, Outcome, Phase, Record, Rollout, Why};
 use super::settings::{OnNoData, Pass as Agree, Step};
 use super::tally::{self, Pair, Versions};
+use super::verdict::Signal;
 use super::words;
+use crate::model::rollouts::WHOLE;
 
 /// A load is measured over at least this time.
 const LOAD: Duration = Duration::from_secs(5);
 
 /// No report for three intervals and this time: nothing is known.
 const BLIND: u64 = 6_000;
+/// A candidate that had everything and fell back this number of times waits for a person.
+const FALLS: u32 = 2;
+
 /// Unless the facts say another one.
 const INTERVAL: u64 = 1_000;
 
@@ -31,6 +36,8 @@ enum Fate {
     Wait(Step),
     /// This step begins.
     Step(Step),
+    /// It has everything, and by this signal it does worse than was known before: it goes back to this step.
+    Fall(Step, Signal),
     /// The candidate becomes the stable version.
     Promote(Outcome),
     /// It is taken back.
@@ -49,6 +56,10 @@ pub(super) fn advance(record: &mut Record, pass: &mut Pass<'_>) {
         Fate::Promote(outcome) => end::promote(record, rollout, &outcome, pass),
         Fate::Step(step) => {
             end::step(&mut rollout, step, pass);
+            record.rollout = Some(rollout);
+        }
+        Fate::Fall(step, signal) => {
+            end::fall(&mut rollout, step, signal, pass);
             record.rollout = Some(rollout);
         }
         Fate::Wait(step) => {
@@ -185,6 +196,14 @@ fn fate(rollout: &mut Rollout, stable: &Arc<str>, pass: &mut Pass<'_>) -> Fate {
     {
         return Fate::Promote(Outcome::Left);
     }
+    if let Some(signal) = judge::suspicion(rollout, pass.settings) {
+        return match before(rollout, &pass.settings.steps) {
+            Some(step) if way_back => Fate::Fall(step, signal),
+            _ => Fate::Stay(Some(Hold::RollForward {
+                why: Why::Worse { signal },
+            })),
+        };
+    }
     if rollout.missing_since.is_some() {
         return Fate::Stay(Some(Hold::Missing));
     }
@@ -200,6 +219,9 @@ fn fate(rollout: &mut Rollout, stable: &Arc<str>, pass: &mut Pass<'_>) -> Fate {
     }
     if is_blind(pass) {
         return Fate::Stay(Some(Hold::NoReports));
+    }
+    if let Some(signal) = stays_below(rollout) {
+        return Fate::Stay(Some(Hold::FullLoad { signal }));
     }
     match ready(rollout, pass) {
         Ok(()) => next(rollout, pass),
@@ -250,6 +272,24 @@ pub(super) fn following(rollout: &Rollout, steps: &[Step]) -> Option<Step> {
         .iter()
         .copied()
         .find(|step| rollout.step.is_none_or(|present| present.is_before(*step)))
+}
+
+/// The step to compare again in: the one before the present one, or a half.
+fn before(rollout: &Rollout, steps: &[Step]) -> Option<Step> {
+    let present = rollout.step?;
+    let shares = steps
+        .iter()
+        .copied()
+        .filter(|step| matches!(step, Step::Share(_)) && step.is_before(present));
+    Some(shares.last().unwrap_or(Step::Share(WHOLE / 2)))
+}
+
+/// It had everything and fell too often.
+fn stays_below(rollout: &Rollout) -> Option<Signal> {
+    let is_below = rollout
+        .step
+        .is_some_and(|step| step.is_before(Step::Share(WHOLE)));
+    (is_below && rollout.falls >= FALLS).then(|| rollout.fell_by.unwrap_or(Signal::Errors))
 }
 
 fn next(rollout: &Rollout, pass: &mut Pass<'_>) -> Fate {

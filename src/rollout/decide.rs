@@ -1,6 +1,5 @@
 //! The decision: what is remembered and what is seen → what is remembered next, and what happened. Pure.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::advance;
@@ -8,11 +7,9 @@ use super::bounds;
 use super::choose;
 use super::event::Event;
 use super::facts::Facts;
-use super::neighbours::Watched;
 use super::pass::Pass;
 use super::record::{Record, Rollout};
 use super::settings::Settings;
-use super::verdict::Load;
 
 /// Rounds until nothing more follows from the same facts: a start, a first step, an end.
 const ROUNDS: usize = 8;
@@ -42,15 +39,16 @@ pub fn decide(record: &Record, settings: &Settings, facts: &Facts) -> Decision {
 /// Rounds until nothing more follows; `next` is what an order has made of `record`.
 pub(super) fn settle(record: &Record, mut next: Record, mut pass: Pass<'_>) -> Decision {
     for _ in 0..ROUNDS {
-        let before = next.clone();
+        let (said, under_way) = (pass.events.len(), next.rollout.is_some());
         pass.gates.clear();
         pass.next_at = None;
         round(&mut next, &mut pass);
-        bounds::fit(&mut next);
-        if next == before {
+        // What begins, goes on or ends is said; what else may follow is that a rollout is no longer there.
+        if pass.events.len() == said && next.rollout.is_some() == under_way {
             break;
         }
     }
+    bounds::fit(&mut next);
     let urgent = !pass.events.is_empty() || !is_same_but_for_counts(record, &next);
     Decision {
         record: next,
@@ -83,19 +81,31 @@ fn round(record: &mut Record, pass: &mut Pass<'_>) {
 }
 
 fn is_same_but_for_counts(one: &Record, other: &Record) -> bool {
-    let plain = |record: &Record| Record {
-        rollout: record.rollout.as_deref().map(|rollout| {
-            Box::new(Rollout {
-                evidence: BTreeMap::new(),
-                totals: BTreeMap::new(),
-                in_step: BTreeMap::new(),
-                seen: BTreeMap::new(),
-                watched: Watched::default(),
-                load: Load::default(),
-                ..rollout.clone()
-            })
-        }),
-        ..record.clone()
+    let state = |rollout: &Rollout| {
+        (
+            rollout.started,
+            rollout.step,
+            rollout.step_since,
+            rollout.deadline_from,
+            rollout.missing_since,
+            rollout.alone_since,
+        )
     };
-    plain(one) == plain(other)
+    let same = match (one.rollout.as_deref(), other.rollout.as_deref()) {
+        (Some(one), Some(other)) => {
+            one.candidate == other.candidate
+                && one.phase == other.phase
+                && one.hold == other.hold
+                && state(one) == state(other)
+        }
+        (None, None) => true,
+        _ => false,
+    };
+    same && one.stable == other.stable
+        && one.stable_gone == other.stable_gone
+        && one.plain == other.plain
+        && one.waiting == other.waiting
+        && one.rejected == other.rejected
+        && one.retired == other.retired
+        && one.history == other.history
 }

@@ -11,7 +11,7 @@ use super::neighbours::Watched;
 use super::pass::Pass;
 use super::record::{Outcome, Past, Phase, Record, Rejected, Rollout, Why};
 use super::settings::Step;
-use super::verdict::Verdict;
+use super::verdict::{Signal, Verdict};
 use super::words;
 
 /// The stable version has everything again.
@@ -143,6 +143,20 @@ fn close(record: &mut Record, mut rollout: Box<Rollout>) {
     record.rollout = Some(rollout);
 }
 
+/// It had everything and did worse than was known before: back a step, where it is compared again.
+pub(super) fn fall(rollout: &mut Rollout, to: Step, signal: Signal, pass: &mut Pass<'_>) {
+    let text = format!(
+        "{} does worse by {} with all requests than was known before: it goes back a step, to be compared again",
+        words::name(&rollout.candidate),
+        words::signal(signal)
+    );
+    let candidate = rollout.candidate.clone();
+    pass.say(&candidate, Happened::Warning, text);
+    rollout.falls = rollout.falls.saturating_add(1);
+    rollout.fell_by = Some(signal);
+    step(rollout, to, pass);
+}
+
 /// A step begins.
 pub(super) fn step(rollout: &mut Rollout, step: Step, pass: &mut Pass<'_>) {
     rollout.step = Some(step);
@@ -150,6 +164,7 @@ pub(super) fn step(rollout: &mut Rollout, step: Step, pass: &mut Pass<'_>) {
     rollout.phase = Phase::Running;
     rollout.hold = None;
     rollout.in_step = BTreeMap::new();
+    rollout.since_all = BTreeMap::new();
     rollout.watched.step(&pass.facts.neighbours);
     let would = if pass.settings.dry_run {
         "would get"

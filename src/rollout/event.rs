@@ -96,7 +96,7 @@ impl Event {
             Happened::Alert
             | Happened::TakenBack { .. }
             | Happened::Held {
-                hold: Hold::Deadline | Hold::RollForward { .. } | Hold::Alone,
+                hold: Hold::Deadline | Hold::FullLoad { .. } | Hold::RollForward { .. } | Hold::Alone,
             } => Severity::Alert,
             Happened::Warning | Happened::Waiting | Happened::Held { .. } | Happened::Neighbour { .. } => {
                 Severity::Warning

@@ -1,7 +1,9 @@
 //! What is found about a candidate: whether it is worse, and whether it is good enough for the next step. Pure.
 
+use std::collections::BTreeMap;
+
 use super::beta::{above, float};
-use super::evidence::{Block, With};
+use super::evidence::{Block, Evidence, With};
 use super::facts::{Stratum, Sum};
 use super::record::Rollout;
 use super::settings::{Settings, Step};
@@ -29,32 +31,29 @@ pub(super) fn signals(settings: &Settings) -> impl Iterator<Item = Signal> {
 
 /// The candidate has all requests: there is nothing at the same time to compare it with.
 fn has_all(rollout: &Rollout) -> bool {
-    !rollout.dry_run && (rollout.step == Some(Step::Share(WHOLE)) || rollout.alone_since.is_some())
+    !rollout.dry_run && rollout.step == Some(Step::Share(WHOLE))
 }
 
 /// Takes in what is new.
 pub(super) fn count(rollout: &mut Rollout, fresh: &[(Stratum, Pair)], settings: &Settings) {
-    let with = if has_all(rollout) {
-        With::Past {
-            margin: settings.margin,
-        }
-    } else {
-        With::Stable
-    };
+    let (all, margin) = (has_all(rollout), settings.margin);
     for (stratum, pair) in fresh {
         let total = rollout.totals.entry(*stratum).or_default();
-        for signal in Signal::ALL {
+        for signal in signals(settings) {
             let block = Block {
                 candidate: pair.candidate.of(signal),
                 stable: pair.stable.of(signal),
                 past: total.stable.of(signal),
             };
-            if block.candidate.n > 0 && (signals(settings).any(|judged| judged == signal)) {
-                rollout
-                    .evidence
-                    .entry(signal)
-                    .or_default()
-                    .add(*stratum, &block, with);
+            if block.candidate.n == 0 {
+                continue;
+            }
+            if all {
+                let evidence = rollout.since_all.entry(signal).or_default();
+                evidence.add(*stratum, &block, With::Past { margin });
+            } else {
+                let evidence = rollout.evidence.entry(signal).or_default();
+                evidence.add(*stratum, &block, With::Stable);
             }
         }
         total.add(pair);
@@ -64,20 +63,35 @@ pub(super) fn count(rollout: &mut Rollout, fresh: &[(Stratum, Pair)], settings: 
 
 /// The e-value of a signal.
 pub(super) fn value(rollout: &Rollout, signal: Signal) -> f64 {
-    rollout
-        .evidence
-        .get(&signal)
-        .map_or(1.0, super::evidence::Evidence::value)
+    of(&rollout.evidence, signal)
 }
 
-/// The signal that says most surely that the candidate is worse.
+fn of(evidence: &BTreeMap<Signal, Evidence>, signal: Signal) -> f64 {
+    evidence.get(&signal).map_or(1.0, Evidence::value)
+}
+
+/// The signal that says most surely that the candidate is worse than the stable version at the same time.
 pub(super) fn alarm(rollout: &Rollout, settings: &Settings) -> Option<Signal> {
-    let bad = all(&rollout.totals).candidate;
+    surest(&rollout.evidence, &rollout.totals, settings)
+}
+
+/// The same, of a candidate that has everything, by what the stable version had before. Times may have changed for both,
+/// so this is no reason to take it back: it is compared again.
+pub(super) fn suspicion(rollout: &Rollout, settings: &Settings) -> Option<Signal> {
+    surest(&rollout.since_all, &rollout.in_step, settings)
+}
+
+fn surest(
+    evidence: &BTreeMap<Signal, Evidence>,
+    counts: &BTreeMap<Stratum, Pair>,
+    settings: &Settings,
+) -> Option<Signal> {
+    let bad = all(counts).candidate;
     let sure =
-        signals(settings).filter(|signal| bad.of(*signal).k >= BAD && value(rollout, *signal) >= THRESHOLD);
+        signals(settings).filter(|signal| bad.of(*signal).k >= BAD && of(evidence, *signal) >= THRESHOLD);
     // The first one of equals.
     sure.fold(None, |best: Option<Signal>, signal| match best {
-        Some(best) if value(rollout, best) >= value(rollout, signal) => Some(best),
+        Some(best) if of(evidence, best) >= of(evidence, signal) => Some(best),
         _ => Some(signal),
     })
 }

@@ -41,10 +41,4 @@ pub use tally::{Mark, Pair, Seen, Tally};
 pub use verdict::{Affected, Load, Sample, Signal, SignalVerdict, StratumVerdict, Verdict};
 
 #[cfg(test)]
-mod decide_tests;
-#[cfg(test)]
-mod order_tests;
-#[cfg(test)]
 mod settings_tests;
-#[cfg(test)]
-mod transcript_tests;

@@ -52,12 +52,14 @@ impl Watched {
     pub(super) fn begin(seen: &Neighbours) -> Self {
         let mut watched = Self::default();
         watched.follow(seen);
+        watched.add(seen);
         watched
     }
 
     /// A step begins: what was since the last one is what was before this one.
     pub(super) fn step(&mut self, seen: &Neighbours) {
         self.follow(seen);
+        self.add(seen);
         for (name, service) in &mut self.services {
             if let Some(now) = seen.services.get(name) {
                 service.before = service.before.plus(now.minus(service.from));
@@ -92,7 +94,7 @@ impl Watched {
         found
     }
 
-    /// New services, a new observer, and counts that shrank.
+    /// A new observer, and counts that shrank.
     fn follow(&mut self, seen: &Neighbours) {
         if self.run != seen.run {
             self.run = seen.run.clone();
@@ -107,6 +109,10 @@ impl Watched {
                 service.from = *now;
             }
         }
+    }
+
+    /// Services that are not watched yet, as far as there is room.
+    fn add(&mut self, seen: &Neighbours) {
         let room = MAX_WATCHED.saturating_sub(self.services.len());
         if room == 0 {
             return;

@@ -83,6 +83,15 @@ pub struct Rollout {
     pub alone_since: Option<u64>,
     /// What speaks against the candidate, by signal.
     pub evidence: BTreeMap<Signal, Evidence>,
+    /// While it has everything: what speaks against it by what the stable version had before.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub since_all: BTreeMap<Signal, Evidence>,
+    /// How often it had everything, did worse than was known before, and went back a step to be compared again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub falls: u32,
+    /// By this signal, the last time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fell_by: Option<Signal>,
     /// Counted since the start.
     pub totals: BTreeMap<Stratum, Pair>,
     /// Counted since the present step began.
@@ -152,6 +161,12 @@ pub enum Hold {
     },
     /// It takes longer than the deadline; a person decides.
     Deadline,
+    /// With all requests it did worse than what was known before, and beside the stable version it does not; a person
+    /// decides.
+    FullLoad {
+        /// By this signal.
+        signal: Signal,
+    },
     /// It would be taken back, and the stable version cannot read what is stored.
     RollForward {
         /// Why it would be taken back.
@@ -270,6 +285,11 @@ pub enum Outcome {
         /// Why.
         why: Why,
     },
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 impl Record {

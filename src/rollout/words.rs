@@ -100,6 +100,11 @@ pub(super) fn hold(hold: &Hold) -> String {
             )
         }
         Hold::Deadline => "it takes longer than the deadline; resume, promote or abort it".to_owned(),
+        Hold::FullLoad { signal: by } => format!(
+            "with all requests it did worse by {} than was known before, twice, and beside the stable version it does \
+             not; promote or abort it",
+            signal(*by)
+        ),
         Hold::RollForward { why: reason } => format!(
             "it {}, and there is no way back: the stable version has no healthy instance or cannot read the stored \
              data. Roll forward: deploy a version that is right",
