@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::data::can_read;
 use super::end;
 use super::event::Happened;
-use super::facts::Stratum;
+use super::facts::{Facts, Stratum};
 use super::judge::{self, Finding};
 use super::load;
 use super::pass::Pass;
@@ -25,6 +25,9 @@ const BLIND: u64 = 6_000;
 /// A candidate that had everything and fell back this number of times waits for a person.
 const FALLS: u32 = 2;
 
+/// Clients have the candidate for an interval and this time before its first step, milliseconds.
+const ANNOUNCE: u64 = 500;
+
 /// Unless the facts say another one.
 const INTERVAL: u64 = 1_000;
 
@@ -34,6 +37,8 @@ enum Fate {
     Stay(Option<Hold>),
     /// What this step needs has to agree.
     Wait(Step),
+    /// Clients get the candidate, and send it nothing yet.
+    Announce,
     /// This step begins.
     Step(Step),
     /// It has everything, and by this signal it does worse than was known before: it goes back to this step.
@@ -56,6 +61,12 @@ pub(super) fn advance(record: &mut Record, pass: &mut Pass<'_>) {
         Fate::Promote(outcome) => end::promote(record, rollout, &outcome, pass),
         Fate::Step(step) => {
             end::step(&mut rollout, step, pass);
+            record.rollout = Some(rollout);
+        }
+        Fate::Announce => {
+            hold(&mut rollout, None, pass);
+            rollout.phase = Phase::Running;
+            rollout.announced.get_or_insert(pass.now());
             record.rollout = Some(rollout);
         }
         Fate::Fall(step, signal) => {
@@ -231,14 +242,8 @@ fn fate(rollout: &mut Rollout, stable: &Arc<str>, pass: &mut Pass<'_>) -> Fate {
 
 /// No client has reported for too long.
 fn is_blind(pass: &mut Pass<'_>) -> bool {
-    let clients = &pass.facts.clients;
-    let interval = if clients.interval == 0 {
-        INTERVAL
-    } else {
-        clients.interval
-    };
-    let patience = Duration::from_millis(interval.saturating_mul(3).saturating_add(BLIND));
-    let last = clients.last_report;
+    let patience = Duration::from_millis(interval(pass.facts).saturating_mul(3).saturating_add(BLIND));
+    let last = pass.facts.clients.last_report;
     last.is_none_or(|last| pass.is_over(last.saturating_add(1), patience))
 }
 
@@ -296,6 +301,14 @@ fn next(rollout: &Rollout, pass: &mut Pass<'_>) -> Fate {
     let Some(step) = following(rollout, &pass.settings.steps) else {
         return Fate::Promote(Outcome::Promoted);
     };
+    let is_first = rollout.step.is_none() && !rollout.dry_run;
+    if is_first && rollout.announced.is_some() {
+        return if is_announced(rollout, pass) {
+            Fate::Step(step)
+        } else {
+            Fate::Announce
+        };
+    }
     let is_waiting = match &rollout.phase {
         Phase::Gate { since, step: known } if *known == step => Some(*since),
         _ => None,
@@ -323,9 +336,28 @@ fn next(rollout: &Rollout, pass: &mut Pass<'_>) -> Fate {
             }
         }
     }
-    if is_open {
-        Fate::Step(step)
+    if !is_open {
+        return Fate::Wait(step);
+    }
+    if is_first {
+        Fate::Announce
     } else {
-        Fate::Wait(step)
+        Fate::Step(step)
+    }
+}
+
+/// Clients have had the candidate for a whole interval of their reports: Envoy loses what a cluster did before the first
+/// one that lists it.
+fn is_announced(rollout: &Rollout, pass: &mut Pass<'_>) -> bool {
+    let since = rollout.announced.unwrap_or(pass.now());
+    let time = Duration::from_millis(interval(pass.facts).saturating_add(ANNOUNCE));
+    pass.is_over(since, time)
+}
+
+/// Clients report this often, milliseconds.
+const fn interval(facts: &Facts) -> u64 {
+    match facts.clients.interval {
+        0 => INTERVAL,
+        known => known,
     }
 }

@@ -86,6 +86,7 @@ fn is_same_but_for_counts(one: &Record, other: &Record) -> bool {
             rollout.started,
             rollout.step,
             rollout.step_since,
+            rollout.announced,
             rollout.deadline_from,
             rollout.missing_since,
             rollout.alone_since,

@@ -7,6 +7,7 @@ use super::bounds::{MAX_SENTENCE, text};
 use super::data::can_read;
 use super::event::Happened;
 use super::find::verdict;
+use super::load;
 use super::neighbours::Watched;
 use super::pass::Pass;
 use super::record::{Outcome, Past, Phase, Record, Rejected, Rollout, Why};
@@ -166,6 +167,7 @@ pub(super) fn step(rollout: &mut Rollout, step: Step, pass: &mut Pass<'_>) {
     rollout.in_step = BTreeMap::new();
     rollout.since_all = BTreeMap::new();
     rollout.watched.step(&pass.facts.neighbours);
+    load::restart(rollout, pass.now());
     let would = if pass.settings.dry_run {
         "would get"
     } else {

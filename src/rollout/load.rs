@@ -46,3 +46,11 @@ pub(super) fn measure(rollout: &Rollout, stable: &Arc<str>, facts: &Facts) -> Lo
         stable: sample(stable, total.stable.begun(), rollout.load.stable),
     }
 }
+
+/// A step begins: requests of another one say nothing of its load.
+pub(super) fn restart(rollout: &mut Rollout, now: u64) {
+    let total = tally::all(&rollout.totals);
+    rollout.load.at = now;
+    rollout.load.candidate.issued = total.candidate.begun();
+    rollout.load.stable.issued = total.stable.begun();
+}

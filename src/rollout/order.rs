@@ -186,6 +186,12 @@ fn promote(record: &mut Record, pass: &mut Pass<'_>, all: bool, by: &str) -> Res
     }
     say(pass, &rollout.candidate, by, "promotes");
     rollout.deadline_from = pass.now();
+    if rollout.step.is_none() && rollout.announced.is_none() && !all {
+        // Its first step begins once clients have it.
+        rollout.announced = Some(pass.now());
+        rollout.phase = Phase::Running;
+        return Ok(());
+    }
     match following(rollout, &pass.settings.steps).filter(|_| !all) {
         Some(step) => end::step(rollout, step, pass),
         None => {

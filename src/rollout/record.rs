@@ -68,6 +68,9 @@ pub struct Rollout {
     pub step: Option<Step>,
     /// When the present step began.
     pub step_since: u64,
+    /// Since when clients have the candidate, without requests: they report of it only some time later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub announced: Option<u64>,
     /// How it stands.
     pub phase: Phase,
     /// Why the next step does not begin, beside time.
@@ -313,7 +316,13 @@ impl Record {
             return Some(shares);
         };
         let candidate = rollout.candidate.clone();
-        let (Some(step), None) = (rollout.step, rollout.missing_since) else {
+        if rollout.missing_since.is_some() {
+            return Some(shares);
+        }
+        let Some(step) = rollout.step else {
+            if rollout.announced.is_some() {
+                shares.weights.insert(candidate, 0);
+            }
             return Some(shares);
         };
         if rollout.alone_since.is_some() {

@@ -107,7 +107,7 @@ pub struct Gate {
 /// Who agrees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pass {
-    /// An address (`http://…`) that answers 200.
+    /// An address (`http://…`, `https://…`) that answers 200.
     Http(Arc<str>),
     /// A person, by the order `promote`.
     Person,
@@ -229,11 +229,12 @@ impl Step {
     /// # Errors
     /// A sentence that says what would be right.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let step = match text.split_once(':') {
+        let number = text.strip_suffix('%').unwrap_or(text);
+        let step = match number.split_once(':') {
             None if text == "header" => Some(Self::Header),
             Some(("mirror", share)) => percent(share, 10_000).map(Self::Mirror),
             Some(_) => None,
-            None => percent(text, 100).map(Self::Share),
+            None => percent(number, 100).map(Self::Share),
         };
         step.filter(|step| !matches!(step, Self::Share(0) | Self::Mirror(0))).ok_or_else(|| {
             format!("`{}` is not a step: `header`, `mirror:5` or a percentage above 0 and up to 100, such as 10", clip(text))
@@ -311,7 +312,7 @@ impl Gate {
     fn parse(text: &str, steps: &[Step]) -> Result<Self, String> {
         let bad = || {
             format!(
-                "`{}` is not a gate: STEP=person or STEP=http://…, such as 50=person",
+                "`{}` is not a gate: STEP=person or STEP=http(s)://…, such as 50=person",
                 clip(text)
             )
         };
@@ -333,7 +334,10 @@ impl Gate {
 }
 
 fn is_address(text: &str) -> bool {
-    let rest = text.strip_prefix("http://").unwrap_or_default();
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme))
+        .unwrap_or_default();
     let plain = rest.bytes().all(|byte| byte.is_ascii_graphic());
     plain && !rest.is_empty() && !rest.starts_with('/') && text.len() <= 512
 }

@@ -22,13 +22,13 @@ fn steps_are_shown_as_they_are_read() {
     ] {
         assert_eq!(steps(text), text);
     }
-    assert_eq!(steps(" 10 , 25.50, 100.00"), "10,25.5,100");
+    assert_eq!(steps(" 10% , 25.50, 100.00%"), "10,25.5,100");
     assert_eq!(
         Settings::parse_steps("10,25,50,100"),
         Ok(Settings::default().steps)
     );
     assert_eq!(
-        Settings::parse_steps("header,mirror:5,100"),
+        Settings::parse_steps("header,mirror:5%,100"),
         Ok(vec![Step::Header, Step::Mirror(50_000), Step::Share(10_000)])
     );
 }
@@ -45,6 +45,8 @@ fn steps_that_are_none_say_what_would_be_right() {
         ("10,1e1,100", "`1e1` is not a step"),
         ("10,+20,100", "`+20` is not a step"),
         ("10.,100", "`10.` is not a step"),
+        ("header%,100", "`header%` is not a step"),
+        ("10%%,100", "`10%%` is not a step"),
         ("0.001,100", "`0.001` is not a step"),
         ("mirror:0,100", "`mirror:0` is not a step"),
         ("copy:5,100", "`copy:5` is not a step"),
@@ -80,10 +82,10 @@ fn gates_are_of_steps_that_are_there() {
     for (text, part) in [
         (
             "person",
-            "`person` is not a gate: STEP=person or STEP=http://…, such as 50=person",
+            "`person` is not a gate: STEP=person or STEP=http(s)://…, such as 50=person",
         ),
         ("25=somebody", "is not a gate"),
-        ("25=https://a/", "is not a gate"),
+        ("25=ftp://a/", "is not a gate"),
         ("25=http:///x", "is not a gate"),
         ("25=http://a b", "is not a gate"),
         ("30=person", "there is no step 30; add it to the steps"),

@@ -73,6 +73,12 @@ fn a_version_starts_once_an_instance_of_it_is_healthy() {
     assert_eq!((world.phase(), world.share(NEW)), ("idle", 0));
     world.facts.versions.insert(NEW.into(), instances(1, 5));
     world.decide();
+    // Clients get it, and send it nothing for an interval of their reports.
+    assert_eq!(
+        (world.phase(), world.shares().weights.get(NEW)),
+        ("running", Some(&0))
+    );
+    world.begin();
     assert_eq!(
         (world.phase(), world.share(NEW), world.share(OLD)),
         ("running", 1_000, 9_000)
@@ -128,7 +134,7 @@ fn what_was_stable_before_does_not_start_again_by_itself() {
     world.facts.versions.remove(OLD);
     good(&mut world, 601);
     world.facts.versions.insert(OLD.into(), old);
-    good(&mut world, 1);
+    world.begin();
     assert_eq!((world.phase(), world.share(OLD)), ("running", 1_000));
 }
 
@@ -338,6 +344,7 @@ fn a_gate_is_waited_for_and_asked() {
         "ann",
     );
     world.record = order.unwrap().record;
+    world.begin();
     assert_eq!((world.phase(), world.share(NEW)), ("running", 1_000));
     // What it answered before it was asked does not count.
     let answer = |status, at| Answer {
@@ -523,7 +530,7 @@ fn a_dry_run_judges_and_leaves_requests_where_they_are() {
     assert_eq!(world.phase(), "idle");
     // In earnest it starts: that verdict was on paper.
     world.settings.dry_run = false;
-    world.decide();
+    world.begin();
     assert_eq!((world.phase(), world.share(NEW)), ("running", 1_000));
     // A declared share stays as it is, too; a good version is said once.
     let mut world = World::new(1, settings);
@@ -646,7 +653,7 @@ fn next_at_is_when_something_follows_from_time_alone() {
     let mut world = World::new(1, Settings::default()).deploy();
     let decision = world.decide();
     // The load is measured then; nothing would be known after 9 s, and the step is over after 60 s.
-    assert_eq!(decision.next_at, Some(1_005_000));
+    assert_eq!(decision.next_at, Some(1_006_500));
     assert!(!decision.urgent);
     world.pass(SECOND, FINE, FINE);
     let before = world.record.clone();

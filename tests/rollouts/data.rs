@@ -24,7 +24,7 @@ fn world(settings: Settings, old: (u32, (u32, u32)), new: (u32, (u32, u32))) -> 
         .versions
         .insert(NEW.into(), declares(2, 9, new.0, new.1));
     world.facts.data = Some(11);
-    world.decide();
+    world.begin();
     world
 }
 
@@ -43,7 +43,7 @@ fn who_cannot_read_what_is_stored_waits_until_it_can() {
         "it reads data 12 only, and 11 is stored"
     );
     world.facts.data = Some(12);
-    world.decide();
+    world.begin();
     assert_eq!((world.phase(), world.share(NEW)), ("running", 1_000));
     // What is stored goes back.
     world.facts.data = Some(11);
@@ -144,16 +144,14 @@ fn nothing_goes_back_to_who_cannot_read_what_is_stored() {
 #[test]
 fn where_the_stable_version_has_gone_a_bad_one_stays_until_the_next_has_proved_itself() {
     let mut world = World::new(1, Settings::default()).deploy();
-    world.pass(SECOND, errors(0.001), errors(0.0));
-    fail(&mut world, 2);
+    world.serve(20 * SECOND, errors(0.001), errors(0.5));
     world.facts.versions.remove(OLD);
     world.decide();
+    assert_eq!((world.phase(), world.share(NEW)), ("held", 10_000));
     fail(&mut world, 100);
-    world
-        .facts
-        .versions
-        .insert("fix".into(), instances(2, 99_000_000));
-    world.decide();
+    let fix = instances(2, 99_000_000);
+    world.facts.versions.insert("fix".into(), fix);
+    world.begin();
     let held = world
         .record
         .rollout

@@ -61,6 +61,7 @@ fn abort_rejects_and_retry_forgets_it() {
         "other was not rejected; `rollout show` lists those that were"
     );
     world.order(&retry(None)).unwrap();
+    world.begin();
     assert_eq!((world.phase(), world.share(NEW)), ("running", 1_000));
     assert_eq!(world.order(&retry(None)).unwrap_err(), "no version was rejected");
 }
@@ -169,6 +170,7 @@ fn start_is_for_what_does_not_start_by_itself() {
     world.order(&start(Some(OLD))).unwrap();
     world.order(&abort()).unwrap();
     world.order(&start(Some(""))).unwrap();
+    world.begin();
     assert_eq!(world.share(""), 1_000);
     let nothing = xds_bridge::rollout::Record::default();
     let unknown = order(&nothing, &world.settings, &world.facts, &start(None), "ann").unwrap_err();

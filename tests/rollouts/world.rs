@@ -137,8 +137,16 @@ impl World {
     pub fn deploy(mut self) -> Self {
         let now = self.facts.now;
         self.facts.versions.insert(NEW.into(), instances(2, now));
-        self.decide();
+        self.begin();
         self
+    }
+
+    /// What can start is announced to clients, and has its first step.
+    pub fn begin(&mut self) {
+        self.decide();
+        self.facts.now += 1_500;
+        self.facts.clients.last_report = Some(self.facts.now);
+        self.decide();
     }
 
     pub fn decide(&mut self) -> Decision {
