@@ -282,11 +282,11 @@ pub(super) fn following(rollout: &Rollout, steps: &[Step]) -> Option<Step> {
 /// The step to compare again in: the one before the present one, or a half.
 fn before(rollout: &Rollout, steps: &[Step]) -> Option<Step> {
     let present = rollout.step?;
-    let shares = steps
+    let mut shares = steps
         .iter()
         .copied()
         .filter(|step| matches!(step, Step::Share(_)) && step.is_before(present));
-    Some(shares.last().unwrap_or(Step::Share(WHOLE / 2)))
+    Some(shares.next_back().unwrap_or(Step::Share(WHOLE / 2)))
 }
 
 /// It had everything and fell too often.

@@ -361,8 +361,8 @@ mod tests {
     fn given_up_is_what_began_and_neither_ended_nor_goes_on() {
         let mut tally = Tally::default();
         let count = |issued, ok, open| Count {
-            issued,
             ok,
+            issued,
             open,
             ..Count::default()
         };

@@ -8,16 +8,16 @@ use xds_bridge::rollout::{
     Clients, Count, Decision, Event, Facts, Instances, Record, Run, Settings, Stratum, decide,
 };
 
-/// Numbers that look random, from a seed (SplitMix64).
+/// Numbers that look random, from a seed (`SplitMix64`).
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
-    pub const fn new(seed: u64) -> Self {
+    pub(super) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub const fn next(&mut self) -> u64 {
+    pub(super) const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,12 +26,12 @@ impl Dice {
     }
 
     /// From 0 up to 1, without both.
-    pub fn unit(&mut self) -> f64 {
+    pub(super) fn unit(&mut self) -> f64 {
         ((self.next() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
     }
 
     /// How many of `n` requests something happens to, that happens to this part of them.
-    pub fn of(&mut self, n: u64, part: f64) -> u64 {
+    pub(super) fn of(&mut self, n: u64, part: f64) -> u64 {
         if part <= 0.0 || n == 0 {
             return 0;
         }
@@ -62,15 +62,15 @@ impl Dice {
 
 /// How the requests of a version end.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Behaviour {
+pub(super) struct Behaviour {
     /// This part with an error.
-    pub errors: f64,
+    pub(super) errors: f64,
     /// This part of the others never, so that the client gives up.
-    pub hangs: f64,
+    pub(super) hangs: f64,
 }
 
 /// With this part of errors.
-pub const fn errors(part: f64) -> Behaviour {
+pub(super) const fn errors(part: f64) -> Behaviour {
     Behaviour {
         errors: part,
         hangs: 0.0,
@@ -79,24 +79,24 @@ pub const fn errors(part: f64) -> Behaviour {
 
 /// The service.
 #[derive(Clone, Debug)]
-pub struct World {
-    pub record: Record,
-    pub settings: Settings,
-    pub facts: Facts,
-    pub dice: Dice,
-    pub said: Vec<Event>,
+pub(super) struct World {
+    pub(super) record: Record,
+    pub(super) settings: Settings,
+    pub(super) facts: Facts,
+    pub(super) dice: Dice,
+    pub(super) said: Vec<Event>,
     /// Requests per second.
-    pub rate: f64,
+    pub(super) rate: f64,
     /// Kinds of clients; requests are shared among them equally.
-    pub kinds: Vec<Stratum>,
+    pub(super) kinds: Vec<Stratum>,
     /// Requests that the candidate has got.
-    pub tried: u64,
+    pub(super) tried: u64,
 }
 
-pub const OLD: &str = "old";
-pub const NEW: &str = "new";
+pub(super) const OLD: &str = "old";
+pub(super) const NEW: &str = "new";
 
-pub fn instances(healthy: u32, first_seen: u64) -> Instances {
+pub(super) fn instances(healthy: u32, first_seen: u64) -> Instances {
     Instances {
         healthy,
         total: healthy,
@@ -107,7 +107,7 @@ pub fn instances(healthy: u32, first_seen: u64) -> Instances {
 
 impl World {
     /// The stable version serves with ten instances; nothing else is there.
-    pub fn new(seed: u64, settings: Settings) -> Self {
+    pub(super) fn new(seed: u64, settings: Settings) -> Self {
         let mut world = Self {
             record: Record::default(),
             settings,
@@ -134,7 +134,7 @@ impl World {
     }
 
     /// A new version is deployed beside it.
-    pub fn deploy(mut self) -> Self {
+    pub(super) fn deploy(mut self) -> Self {
         let now = self.facts.now;
         self.facts.versions.insert(NEW.into(), instances(2, now));
         self.begin();
@@ -142,37 +142,37 @@ impl World {
     }
 
     /// What can start is announced to clients, and has its first step.
-    pub fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.decide();
         self.facts.now += 1_500;
         self.facts.clients.last_report = Some(self.facts.now);
         self.decide();
     }
 
-    pub fn decide(&mut self) -> Decision {
+    pub(super) fn decide(&mut self) -> Decision {
         let decision = decide(&self.record, &self.settings, &self.facts);
         self.record = decision.record.clone();
         self.said.extend(decision.events.iter().cloned());
         decision
     }
 
-    pub fn shares(&self) -> Shares {
+    pub(super) fn shares(&self) -> Shares {
         self.record.shares().expect("a version serves")
     }
 
-    pub fn share(&self, version: &str) -> u32 {
+    pub(super) fn share(&self, version: &str) -> u32 {
         self.shares().weights.get(version).copied().unwrap_or_default()
     }
 
     /// A time passes with requests; clients report, and it is decided.
-    pub fn pass(&mut self, time: Duration, old: Behaviour, new: Behaviour) {
+    pub(super) fn pass(&mut self, time: Duration, old: Behaviour, new: Behaviour) {
         self.serve(time, old, new);
         self.facts.clients.last_report = Some(self.facts.now);
         self.decide();
     }
 
     /// A time passes with requests that nobody reports yet.
-    pub fn serve(&mut self, time: Duration, old: Behaviour, new: Behaviour) {
+    pub(super) fn serve(&mut self, time: Duration, old: Behaviour, new: Behaviour) {
         let shares = self.shares();
         self.facts.now += time.as_millis() as u64;
         let expected = self.rate * time.as_secs_f64();
@@ -195,14 +195,14 @@ impl World {
     }
 
     /// These requests end, or do not.
-    pub fn count(&mut self, version: &str, kind: Stratum, n: u64, how: Behaviour) {
+    pub(super) fn count(&mut self, version: &str, kind: Stratum, n: u64, how: Behaviour) {
         let bad = self.dice.of(n, how.errors);
         let hung = self.dice.of(n - bad, how.hangs);
         self.add(version, kind, n - bad - hung, bad, hung);
     }
 
     /// These are counted.
-    pub fn add(&mut self, version: &str, kind: Stratum, ok: u64, errors: u64, hung: u64) {
+    pub(super) fn add(&mut self, version: &str, kind: Stratum, ok: u64, errors: u64, hung: u64) {
         let version: Arc<str> = version.into();
         let run = self.facts.runs.get_mut("run").unwrap();
         let count: &mut Count = run.counts.entry((version, kind)).or_default();
@@ -212,16 +212,16 @@ impl World {
     }
 
     /// `taken back`, `promoted`, `running` …
-    pub fn phase(&self) -> &'static str {
+    pub(super) fn phase(&self) -> &'static str {
         self.record.phase()
     }
 
-    pub fn is_taken_back(&self) -> bool {
+    pub(super) fn is_taken_back(&self) -> bool {
         self.phase() == "taken back"
     }
 
     /// What was said, a line each, with the seconds since the start.
-    pub fn transcript(&self) -> String {
+    pub(super) fn transcript(&self) -> String {
         let line = |event: &Event| {
             let seconds = event.at.saturating_sub(1_000_000) as f64 / 1_000.0;
             format!("{seconds:.1} {:?}: {}\n", event.severity(), event.text)
@@ -230,4 +230,14 @@ impl World {
     }
 }
 
-pub const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+
+/// One of a thousand requests fails.
+pub(super) const FINE: Behaviour = errors(0.001);
+
+/// Good for both.
+pub(super) fn good(world: &mut World, seconds: u64) {
+    for _ in 0..seconds {
+        world.pass(SECOND, FINE, FINE);
+    }
+}
