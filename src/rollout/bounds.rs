@@ -28,9 +28,26 @@ pub(super) const MAX_TEXT: usize = 160;
 /// Bytes of a sentence with figures.
 pub(super) const MAX_SENTENCE: usize = 480;
 
+/// Bytes of the name of a service beside it, and of a replica with its start.
+const MAX_SERVICE: usize = 256;
+/// Bytes of a zone with its region, and of an endpoint.
+const MAX_PLACE: usize = 400;
+
 /// A name that can be remembered.
-pub(super) fn is_name(version: &str) -> bool {
-    version.len() <= MAX_VERSION && !version.chars().any(char::is_control)
+fn is_name(name: &str, most: usize) -> bool {
+    name.len() <= most && !name.chars().any(char::is_control)
+}
+
+fn is_row(row: &Row) -> bool {
+    is_name(&row.version, MAX_VERSION) && is_name(&row.zone, MAX_PLACE) && is_name(&row.endpoint, MAX_PLACE)
+}
+
+fn is_version(name: &str, instances: &Instances) -> bool {
+    is_name(name, MAX_VERSION) && instances.total > 0
+}
+
+fn is_service(name: &str) -> bool {
+    is_name(name, MAX_SERVICE)
 }
 
 /// At most this number of bytes of a text, on one line.
@@ -51,18 +68,17 @@ pub(super) fn text(text: &str, most: usize) -> String {
 
 /// Only what can be remembered of the facts.
 pub(super) fn admit(facts: &Facts) -> Cow<'_, Facts> {
-    let is_row = |row: &Row| is_name(&row.version) && is_name(&row.zone) && is_name(&row.endpoint);
-    let is_version = |name: &str, instances: &Instances| is_name(name) && instances.total > 0;
+    let neighbours = &facts.neighbours;
+    let mut names = facts
+        .runs
+        .keys()
+        .chain(neighbours.services.keys())
+        .chain([&neighbours.run]);
     let is_clean = facts
         .versions
         .iter()
         .all(|(name, instances)| is_version(name, instances))
-        && facts
-            .runs
-            .keys()
-            .chain(facts.neighbours.services.keys())
-            .all(|name| is_name(name))
-        && is_name(&facts.neighbours.run)
+        && names.all(|name| is_service(name))
         && facts.rows.iter().all(is_row);
     if is_clean {
         return Cow::Borrowed(facts);
@@ -71,9 +87,9 @@ pub(super) fn admit(facts: &Facts) -> Cow<'_, Facts> {
     facts
         .versions
         .retain(|name, instances| is_version(name, instances));
-    facts.runs.retain(|name, _| is_name(name));
-    facts.neighbours.services.retain(|name, _| is_name(name));
-    if !is_name(&facts.neighbours.run) {
+    facts.runs.retain(|name, _| is_service(name));
+    facts.neighbours.services.retain(|name, _| is_service(name));
+    if !is_service(&facts.neighbours.run) {
         facts.neighbours = Neighbours::default();
     }
     facts.rows.retain(is_row);

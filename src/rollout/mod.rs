@@ -1,5 +1,5 @@
 //! Rollouts: which share of a service's requests a new version gets, decided by what clients report of it.
-//! [`decide`] takes what is remembered ([`Record`]), the policy ([`Settings`]) and what is seen ([`Facts`]), and gives
+//! [`decide()`] takes what is remembered ([`Record`]), the policy ([`Settings`]) and what is seen ([`Facts`]), and gives
 //! the next record, with what happened ([`Event`]). Pure: no I/O, no clock, no locks; time is an argument.
 //!
 //! "No data" is neither good nor bad: a version that nothing is known of is never promoted and never rejected.
