@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(known.keys().len(), 3);
         all.extend([
             ("colour", "red"),
-            ("share", "10%"),
+            ("flavour", "10%"),
             ("expose", "!"),
             ("route-4", "path=/b when=noon"),
         ]);

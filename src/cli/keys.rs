@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use crate::model::Key;
-use crate::model::keys::RESERVED;
 use crate::model::route::WORDS;
 
 /// All keys, then the words of a route.
@@ -23,10 +22,6 @@ pub(super) fn listing() -> String {
     let _ = writeln!(text, "\nWords of a route:");
     for word in &WORDS {
         let _ = writeln!(text, "{}=\n    {}", word.name, word.help);
-    }
-    let _ = writeln!(text, "\nReserved, without effect in this version:");
-    for reserved in &RESERVED {
-        let _ = writeln!(text, "{}\n    {}", reserved.name, reserved.help);
     }
     text
 }

@@ -257,6 +257,7 @@ fn clusters(mut s: Section<'_>) -> Clusters {
         idle_timeout,
         keep_routes,
         locality,
+        rollout: Clusters::DEFAULT.rollout,
         secrets: BTreeMap::new(),
     }
 }

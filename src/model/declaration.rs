@@ -11,7 +11,7 @@ use super::cluster::Tls;
 use super::issue::Issue;
 use super::key::Key;
 pub use super::keys::{MAX_LABEL, MAX_ROUTES, Spelling};
-use super::keys::{RESERVED, nearest, prefixed};
+use super::keys::{nearest, prefixed};
 use super::policy::{InstanceKeys, Policy};
 use crate::text::clip;
 
@@ -56,9 +56,6 @@ pub fn parse<'a>(
                         spelling.prefix(),
                         slip(key)
                     )
-                }
-                None if RESERVED.iter().any(|reserved| reserved.name == name) => {
-                    "reserved, has no effect in this version".to_owned()
                 }
                 None => "not a key of ours, ignored; `xds-bridge keys` lists all".to_owned(),
             });

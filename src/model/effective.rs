@@ -8,6 +8,8 @@ use super::cluster::ClusterKeys;
 use super::locality::LocalityRule;
 use super::network::Clusters;
 use super::policy::{Expose, OnAllUnhealthy, Protocol};
+use super::rollouts::{Mode, RolloutKeys, VersionHeader};
+use super::route::hash::HashKey;
 use super::route::instead::Respond;
 use super::route::retry::Retry;
 use super::route::{Extras, Matcher, RouteRule, Target};
@@ -32,11 +34,40 @@ pub struct Effective {
     pub routes: Vec<EffectiveRoute>,
     /// What becomes of requests that it gets by its name.
     pub by_name: Action,
+    /// How requests find one of its versions.
+    pub versions: VersionSettings,
+}
+
+/// How requests find a version, where a service is split by version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionSettings {
+    /// It is split even with one version: rollouts decide how much each gets.
+    pub rolled_out: bool,
+    /// A request asks for a version by this header.
+    pub header: Option<Arc<str>>,
+    /// What the version is chosen by; `None`: each request by itself.
+    pub sticky: Option<HashKey>,
+}
+
+impl VersionSettings {
+    fn of(keys: &RolloutKeys, defaults: &Clusters) -> Self {
+        Self {
+            rolled_out: keys.mode.unwrap_or(defaults.rollout) == Mode::Auto,
+            header: match &keys.header {
+                Some(VersionHeader::Off) => None,
+                Some(VersionHeader::Name(name)) => Some(name.clone()),
+                None => Some(VersionHeader::DEFAULT.into()),
+            },
+            sticky: keys.sticky.clone(),
+        }
+    }
 }
 
 /// What a cluster is made of, beside its name. Two that are equal are the same cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterSettings {
+    /// Whose cluster it is: that of one of its versions has another name.
+    pub service: Arc<str>,
     /// What its servers speak.
     pub protocol: Protocol,
     /// What happens when none of its instances is healthy.
@@ -49,6 +80,19 @@ pub struct ClusterSettings {
     pub shows_certificate: bool,
     /// What else it declares of its cluster, as far as it fits.
     pub declared: ClusterKeys,
+}
+
+impl ClusterSettings {
+    /// By what name the servers in a cluster are known: that of their service, also in the cluster of one version.
+    #[must_use]
+    pub fn servers<'a>(&'a self, cluster: &'a str) -> &'a str {
+        let version = cluster.strip_prefix(&*self.service);
+        if version.is_some_and(|version| version.starts_with('@')) {
+            &self.service
+        } else {
+            cluster
+        }
+    }
 }
 
 /// A declared route.
@@ -126,6 +170,7 @@ impl Effective {
             declared.tls = Some(Arc::default());
         }
         let cluster = ClusterSettings {
+            service: service.name.clone(),
             protocol,
             all_unhealthy: policy.all_unhealthy.unwrap_or(defaults.on_all_unhealthy),
             connect_timeout: declared
@@ -151,6 +196,7 @@ impl Effective {
             expose: expose.unwrap_or_else(|| Expose::On(vec![EXPOSURE.to_owned()])),
             routes: policy.routes.values().map(route).collect(),
             by_name: Action::of(service, protocol, None, defaults),
+            versions: VersionSettings::of(&policy.rollout, defaults),
         }
     }
 }
@@ -227,8 +273,10 @@ mod tests {
             expose,
             routes,
             by_name,
+            versions: _,
         } = Effective::of(&service, &Clusters::DEFAULT);
         let ClusterSettings {
+            service: _,
             protocol,
             all_unhealthy,
             connect_timeout,

@@ -64,6 +64,27 @@ impl Facts {
     }
 }
 
+impl Facts {
+    /// `share` of its version, as it declares it.
+    #[must_use]
+    pub fn declared_share(&self) -> Option<u32> {
+        self.own.as_ref().and_then(|own| own.declared.share)
+    }
+
+    /// The version of the stored data that it writes.
+    #[must_use]
+    pub fn data(&self) -> Option<u64> {
+        self.own.as_ref().and_then(|own| own.declared.data)
+    }
+
+    /// The versions of the stored data that it reads: the first and the last. What it writes, where it says no more.
+    #[must_use]
+    pub fn data_reads(&self) -> Option<(u64, u64)> {
+        let declared = self.own.as_ref().and_then(|own| own.declared.data_reads);
+        declared.or_else(|| self.data().map(|data| (data, data)))
+    }
+}
+
 impl Instance {
     /// A healthy one with one share of the traffic, of which nothing else is known.
     pub fn new(id: impl Into<Arc<str>>, address: SocketAddr) -> Self {

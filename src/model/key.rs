@@ -14,6 +14,12 @@ pub enum Key {
     Region,
     /// `state`
     State,
+    /// `share`
+    Share,
+    /// `data`
+    Data,
+    /// `data-reads`
+    DataReads,
     /// `protocol`
     Protocol,
     /// `expose`
@@ -68,6 +74,26 @@ pub enum Key {
     SlowStart,
     /// `tls`
     Tls,
+    /// `rollout`
+    Rollout,
+    /// `rollout-steps`
+    RolloutSteps,
+    /// `rollout-step-time`
+    RolloutStepTime,
+    /// `rollout-min-requests`
+    RolloutMinRequests,
+    /// `rollout-margin`
+    RolloutMargin,
+    /// `rollout-deadline`
+    RolloutDeadline,
+    /// `rollout-no-data`
+    RolloutNoData,
+    /// `rollout-gates`
+    RolloutGates,
+    /// `version-header`
+    VersionHeader,
+    /// `sticky`
+    Sticky,
 }
 
 impl Key {

@@ -49,7 +49,7 @@ pub use overlay::{Overlaid, Overlay};
 pub use overrides::Overrides;
 pub use path::Paths;
 pub use policy::{Expose, InstanceKeys, OnAllUnhealthy, Policy, Protocol, State};
-pub use rollouts::{Rollouts, Shares};
+pub use rollouts::{RolloutKeys, Rollouts, Shares};
 pub use route::{Criterion, Extras, GrpcMethod, Matcher, Place, RouteRule, Target};
 pub use secret::{Secret, Secrets};
 pub use service::{Conflict, Service, ServiceRecord};

@@ -13,6 +13,7 @@ use super::overlay::Overlay;
 use super::overrides::Overrides;
 use super::path::Paths;
 use super::policy::{OnAllUnhealthy, Policy};
+use super::rollouts::Mode;
 
 /// All that the operator defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +108,8 @@ pub struct Clusters {
     pub keep_routes: Duration,
     /// Whether clients that say where they are prefer near instances.
     pub locality: LocalityRule,
+    /// Whether new versions are rolled out step by step.
+    pub rollout: Mode,
 }
 
 impl Clusters {
@@ -121,6 +124,7 @@ impl Clusters {
         secrets: BTreeMap::new(),
         keep_routes: Duration::from_secs(3600),
         locality: LocalityRule::Off,
+        rollout: Mode::Off,
     };
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::cluster::ClusterKeys;
 use super::key::Key;
 use super::locality::LocalityRule;
+use super::rollouts::RolloutKeys;
 use super::route::RouteRule;
 use super::route::hash::HashKey;
 use super::route::retry::Retry;
@@ -49,6 +50,8 @@ pub struct Policy {
     pub locality: Option<LocalityRule>,
     /// `lb`, `health-check` and the others of its cluster.
     pub cluster: ClusterKeys,
+    /// `rollout` and the others of its versions.
+    pub rollout: RolloutKeys,
     /// Policy keys that are there and cannot be read.
     pub slips: BTreeSet<Key>,
 }
@@ -88,6 +91,12 @@ pub struct InstanceKeys {
     pub region: Option<Arc<str>>,
     /// `state`
     pub state: Option<State>,
+    /// `share`: of its version, in parts of [`super::rollouts::WHOLE`].
+    pub share: Option<u32>,
+    /// `data`: the version of the stored data that it writes.
+    pub data: Option<u64>,
+    /// `data-reads`: the first and the last that it reads.
+    pub data_reads: Option<(u64, u64)>,
     /// Instance keys that are there and cannot be read.
     pub slips: BTreeSet<Key>,
 }

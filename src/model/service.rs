@@ -64,6 +64,9 @@ pub struct Service {
 }
 
 impl Service {
+    /// In the cluster of one version, instances of another that stands in for it have a priority this far behind.
+    pub const SPARE: u32 = 1 << 24;
+
     /// Where an instance stands among the others, the first ones first: those that may be dead behind all
     /// others, then by the priority of its source.
     #[must_use]

@@ -7,12 +7,12 @@
 mod cluster_rows;
 mod field;
 mod precedence;
+mod rollout_rows;
 mod row;
 mod rows;
 mod spelling;
 mod values;
 
 pub use row::{Row, Scope};
-pub use rows::{RESERVED, Reserved};
 pub use spelling::{Spelling, nearest, prefixed};
 pub use values::{MAX_IMPORTED_ROUTES, MAX_LABEL, MAX_ROUTES};

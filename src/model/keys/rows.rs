@@ -2,6 +2,7 @@
 
 use super::cluster_rows;
 use super::field::{Field, Routes};
+use super::rollout_rows;
 use super::row::{Row, Value};
 use super::values::{callers, duration, expose, label, needs, show_exposures, show_needs, weight, word};
 use crate::model::key::Key;
@@ -104,6 +105,9 @@ rows! {
             show: |state| state.as_str().to_owned(),
         }),
     },
+    Share => rollout_rows::SHARE,
+    Data => rollout_rows::DATA,
+    DataReads => rollout_rows::DATA_READS,
     Protocol => Row {
         name: "protocol",
         numbered: false,
@@ -334,19 +338,14 @@ rows! {
     ProxyProtocol => cluster_rows::PROXY_PROTOCOL,
     SlowStart => cluster_rows::SLOW_START,
     Tls => cluster_rows::TLS,
+    Rollout => rollout_rows::ROLLOUT,
+    RolloutSteps => rollout_rows::STEPS,
+    RolloutStepTime => rollout_rows::STEP_TIME,
+    RolloutMinRequests => rollout_rows::MIN_REQUESTS,
+    RolloutMargin => rollout_rows::MARGIN,
+    RolloutDeadline => rollout_rows::DEADLINE,
+    RolloutNoData => rollout_rows::NO_DATA,
+    RolloutGates => rollout_rows::GATES,
+    VersionHeader => rollout_rows::VERSION_HEADER,
+    Sticky => rollout_rows::STICKY,
 }
-
-/// A name that a later version will give a meaning to.
-#[derive(Clone, Copy, Debug)]
-pub struct Reserved {
-    /// As it is written.
-    pub name: &'static str,
-    /// What it will mean.
-    pub help: &'static str,
-}
-
-/// Names that no other key may take.
-pub const RESERVED: [Reserved; 1] = [Reserved {
-    name: "share",
-    help: "the share of the traffic that a new version gets",
-}];

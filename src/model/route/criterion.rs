@@ -212,7 +212,7 @@ fn expression(word: &str, text: &str) -> Result<(bool, String), String> {
 }
 
 /// Whether it can be the name of a header.
-pub(super) fn is_token(declared: &str) -> bool {
+pub(in crate::model) fn is_token(declared: &str) -> bool {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     !declared.is_empty() && declared.len() <= 128 && declared.bytes().all(token)
 }
