@@ -92,6 +92,8 @@ struct Asking<'a> {
     judge: Judge,
     /// What the clients have acknowledged, once the instance is served as wanted.
     acks: Option<AckWatch>,
+    /// The clusters whose endpoints these are.
+    watched: Vec<Arc<str>>,
     reports: watch::Receiver<u64>,
     /// The last verdict that was reported.
     reported: Option<Verdict>,
@@ -108,6 +110,7 @@ impl<'a> Asking<'a> {
             wanted: question.wanted,
             judge: Judge::default(),
             acks: None,
+            watched: Vec::new(),
             reports: barrier.loads.reports(),
             reported: None,
             // Clients report each second for as long as somebody waits.
@@ -156,6 +159,7 @@ impl<'a> Asking<'a> {
             longest,
             connecting,
             rule,
+            clusters,
         } = answer.await.ok()?;
         let patience = Patience {
             in_flight: rule.in_flight.or(longest).unwrap_or(DrainRule::IN_FLIGHT),
@@ -174,13 +178,17 @@ impl<'a> Asking<'a> {
         };
         if judge::is_served(wanted, health) {
             // What is served now is what has to be acknowledged: it was published before the reply came.
-            let acks = self.acks.get_or_insert_with(|| {
-                let resource = Resource {
+            let names: Vec<Arc<str>> = clusters.iter().map(|(name, _)| name.clone()).collect();
+            if self.acks.is_none() || self.watched != names {
+                let resource = |name: &Arc<str>| Resource {
                     kind: Kind::Endpoints,
-                    name: service.clone(),
+                    name: name.clone(),
                 };
-                self.barrier.fanout.watch_acks(&[resource], clock::now())
-            });
+                let resources: Vec<Resource> = names.iter().map(resource).collect();
+                self.acks = Some(self.barrier.fanout.watch_acks(&resources, clock::now()));
+                self.watched = names;
+            }
+            let acks = self.acks.as_mut()?;
             let progress = acks.progress();
             let since = |at: Instant| at.saturating_duration_since(origin);
             seen.acked = progress.acked.into_iter().collect();
@@ -191,16 +199,15 @@ impl<'a> Asking<'a> {
             // After the acknowledgements: a report that came between the two is older than they are.
             if wanted == Wanted::Drained {
                 self.reports.mark_unchanged();
-                let found = self
-                    .barrier
-                    .loads
-                    .in_flight(std::slice::from_ref(service), *address);
+                let holding = clusters.iter().filter(|(_, holds)| *holds);
+                let holding: Vec<Arc<str>> = holding.map(|(name, _)| name.clone()).collect();
+                let found = self.barrier.loads.in_flight(&holding, *address);
                 // Who is off, or left out with all others, is in no cluster any more.
                 let is_there =
                     health == Some(Health::Draining) && !(alone && all_unhealthy == OnAllUnhealthy::Drop);
                 seen.reports = flights(found, is_there, origin);
-                let rebuilt = self.barrier.fanout.cluster_changed_at(service);
-                seen.rebuilt = rebuilt.map(since);
+                let changed_at = |name: &Arc<str>| self.barrier.fanout.cluster_changed_at(name);
+                seen.rebuilt = holding.iter().filter_map(changed_at).max().map(since);
             }
         } else {
             self.acks = None;

@@ -29,6 +29,8 @@ pub struct Served {
     pub connecting: Duration,
     /// What holds for servers that go down.
     pub rule: DrainRule,
+    /// The clusters of its service: its own and those of its versions; true: the instance is, or was, in it.
+    pub clusters: Vec<(Arc<str>, bool)>,
 }
 
 /// What is asked and not answered yet, and what is reported.
@@ -86,6 +88,7 @@ impl Hub {
                 longest: service.policy.longest_request(DrainRule::IN_FLIGHT),
                 connecting: cluster.connect_timeout,
                 rule: network.drain,
+                clusters: self.planner.clusters(&name, address),
             });
         }
     }

@@ -9,11 +9,11 @@ use tokio::sync::oneshot;
 use super::list::{Listed, ServicePage};
 use super::memory::Part;
 use super::{Detail, Explanation, Hub, Served, SourceInfo};
-use crate::catalog::SourceState;
 use crate::catalog::find::{Found, NotFound, Target};
+use crate::catalog::{SourceState, Touched};
 use crate::clock;
 use crate::metrics::MAX_ENTRIES;
-use crate::model::{Drains, Issue, Network, Secrets};
+use crate::model::{Drains, Issue, Network, Rollouts, Secrets};
 use crate::plan::preview::Scene;
 
 /// A request to the hub. Whoever sent it may be gone when the reply comes.
@@ -44,6 +44,11 @@ pub enum Order {
     Drains {
         /// All of it.
         drains: Drains,
+    },
+    /// How rollouts share out the requests of services.
+    Rollouts {
+        /// All of them.
+        rollouts: Rollouts,
     },
     /// How an instance is served. The reply comes once all that was known of it before the request is published.
     Served {
@@ -135,6 +140,7 @@ impl Hub {
             Order::Forget { service, reply } => drop(reply.send(self.forget(&service))),
             Order::Find { target, reply } => drop(reply.send(self.catalog.find(&target))),
             Order::Drains { drains } => self.set_drains(drains),
+            Order::Rollouts { rollouts } => self.set_rollouts(rollouts),
             Order::Served {
                 service,
                 address,
@@ -166,6 +172,13 @@ impl Hub {
         }
     }
 
+    /// Services of which rollouts say something new are planned again, and no others.
+    fn set_rollouts(&mut self, rollouts: Rollouts) {
+        let mut touched = Touched::default();
+        touched.services.extend(self.planner.set_rollouts(rollouts));
+        self.follow(touched);
+    }
+
     fn scene(&self) -> Scene {
         let source = |(name, state): (&Arc<str>, &SourceState)| {
             let priority = self.catalog.priority(name);
@@ -175,6 +188,7 @@ impl Hub {
             sources: self.catalog.sources().map(source).collect(),
             network: self.planner.network(),
             decisions: self.planner.decisions(self.now()),
+            rollouts: self.planner.rollouts().clone(),
         }
     }
 

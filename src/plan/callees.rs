@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::step::{Callees, Planned};
+use super::versions::Split;
 use crate::model::{
     ClusterSettings, Effective, Expose, Health, LocalityRule, OnAllUnhealthy, Protocol, Service,
 };
@@ -69,6 +70,7 @@ pub(super) fn clusters(name: &Arc<str>, settings: &ClusterSettings) -> Vec<Plann
 #[must_use]
 pub fn variants(
     service: &Arc<Service>,
+    split: Option<&Arc<Split>>,
     on_all_unhealthy: OnAllUnhealthy,
     locality: LocalityRule,
 ) -> Vec<Planned> {
@@ -88,7 +90,8 @@ pub fn variants(
             ]
         }
         Callees::Nobody(why) => {
-            let stopped = |client| Planned::Stopped(client, service.name.clone(), why.clone());
+            let stopped =
+                |client| Planned::Stopped(client, service.name.clone(), split.cloned(), why.clone());
             vec![
                 nobody(service, why.clone()),
                 stopped(Client::Tonic),
@@ -96,6 +99,17 @@ pub fn variants(
             ]
         }
     }
+}
+
+/// The same of the cluster of one version, which nobody dials by its name.
+pub(super) fn variants_of_version(
+    version: &Arc<Service>,
+    on_all_unhealthy: OnAllUnhealthy,
+    locality: LocalityRule,
+) -> Vec<Planned> {
+    let mut planned = variants(version, None, on_all_unhealthy, locality);
+    planned.retain(|planned| !matches!(planned, Planned::Stopped(..)));
+    planned
 }
 
 /// What stops clients that drop calls from calling a service which is there, and no longer for gRPC clients.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::guards;
+use super::versions::Split;
 use crate::model::filters::Clients;
 use crate::model::network::is_below;
 use crate::model::route::MAX_BYTES;
@@ -33,6 +34,8 @@ pub struct Claim {
     pub cluster: Arc<str>,
     /// What becomes of them.
     pub action: Action,
+    /// How they are shared out among the versions of the service.
+    pub split: Option<Arc<Split>>,
     /// Whose host it is: of equal claims the nearest is kept.
     pub relation: Relation,
     /// Claimed by a policy document.
@@ -46,8 +49,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// The clusters that what is claimed is sent to.
-    pub fn clusters(&self) -> impl Iterator<Item = Arc<str>> {
+    /// The services that what is claimed is sent to.
+    pub fn services(&self) -> impl Iterator<Item = Arc<str>> {
         let extras = self.action.extras.as_deref();
         let own = match extras.map(|extras| &extras.target) {
             None | Some(Target::Itself) => Some(self.cluster.clone()),
@@ -55,6 +58,28 @@ impl Claim {
         };
         let others = extras.into_iter().flat_map(Extras::services).map(Arc::from);
         own.into_iter().chain(others)
+    }
+
+    /// How its requests are shared out among versions, where they go to the service itself.
+    #[must_use]
+    pub fn shared_out(&self) -> Option<&Arc<Split>> {
+        let extras = self.action.extras.as_deref();
+        let itself = extras.is_none_or(|extras| extras.target == Target::Itself);
+        self.split
+            .as_ref()
+            .filter(|_| itself && !self.matcher.is_of_connections())
+    }
+
+    /// The clusters that what is claimed is sent to.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<Arc<str>> {
+        match self.shared_out() {
+            None => self.services().collect(),
+            Some(split) => {
+                let others = self.services().filter(|service| *service != self.cluster);
+                split.clusters().chain(others).collect()
+            }
+        }
     }
 }
 
@@ -292,6 +317,7 @@ fn claim(
         priority: rule.priority,
         cluster: service.name.clone(),
         action: guarded(service, (&**name, exposure), action),
+        split: None,
         documented: service.documented,
         imported: rule.imported,
         wider: false,

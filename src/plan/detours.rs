@@ -42,8 +42,8 @@ impl Detours {
         }
         for claim in claims {
             let concerned =
-                changed.contains(&claim.cluster) || claim.clusters().any(|c| changed.contains(&c));
-            if concerned && claim.clusters().any(|target| target != claim.cluster) {
+                changed.contains(&claim.cluster) || claim.services().any(|c| changed.contains(&c));
+            if concerned && claim.services().any(|target| target != claim.cluster) {
                 hosts.insert((claim.exposure.clone(), claim.host.as_str().into()));
             }
         }
@@ -58,7 +58,7 @@ impl Detours {
     ) -> (Vec<Claim>, bool) {
         let mut issues = Vec::new();
         for claim in claims.iter_mut().filter(|_| checked && !self.guarded.is_empty()) {
-            let Some(target) = claim.clusters().find(|target| self.is_past(claim, target)) else {
+            let Some(target) = claim.services().find(|target| self.is_past(claim, target)) else {
                 continue;
             };
             let reason = format!(

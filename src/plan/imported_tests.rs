@@ -17,6 +17,7 @@ pub(in crate::plan) fn claim(cluster: &str, route: &str) -> Claim {
         priority: rule.priority,
         cluster: cluster.trim_start_matches('~').into(),
         action,
+        split: None,
         relation: Relation::Other,
         documented: false,
         imported: rule.imported,

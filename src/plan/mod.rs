@@ -15,9 +15,11 @@ pub mod owners;
 mod planner;
 pub mod preview;
 mod remembered;
+mod resources;
 mod slips;
 mod standing;
 mod step;
+mod versions;
 pub mod views;
 
 pub use claims::{Claim, Claimed, claims};
@@ -25,3 +27,4 @@ pub use planner::{Explained, Planner};
 pub use remembered::{Decisions, Remembered};
 pub use standing::News;
 pub use step::{Callees, Key, Planned, Step};
+pub use versions::{Part, Split};

@@ -1,21 +1,23 @@
 //! The plan of all services, and what a change of some makes different in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::callees::{clusters, has_api_listener, stopped, variants};
 use super::claims::Relation;
 use super::conflicts::disagreement;
 use super::detours::Detours;
 use super::hosts::{Hosts, Touched};
+use super::resources::{ApiListener, resources};
 use super::slips::slips;
 use super::standing::{News, Standing};
 use super::step::{Key, Owned, Planned, Step};
+use super::versions::{Split, Versions};
 use super::views::Views;
 use super::{Claim, Claimed, Decisions, claims, guards};
 use crate::catalog::Catalog;
-use crate::model::{Conflict, Effective, External, Issue, Network, Policy, Service};
+use crate::model::{Conflict, Effective, External, Issue, Network, Policy, Rollouts, Service};
 
 /// Remembers what was derived from each service, to tell what changes.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct Planner {
     detours: Detours,
     /// Who sees them.
     views: Views,
+    /// How rollouts share out the requests of services.
+    rollouts: Rollouts,
     /// Services whose versions disagree, with a sentence about each key.
     conflicts: BTreeMap<Arc<str>, Vec<Issue>>,
     /// With failing instances and no healthy one.
@@ -53,6 +57,9 @@ struct Known {
     owned: Owned,
     claimed: Claimed,
     api_listener: ApiListener,
+    split: Option<Arc<Split>>,
+    /// What the clusters of its versions are made of.
+    versions: Vec<Arc<Service>>,
 }
 
 /// Services in some state.
@@ -83,62 +90,10 @@ pub struct Explained {
     pub claims: Vec<Claim>,
     /// The resources that it owns.
     pub resources: Vec<Key>,
+    /// How its requests are shared out among its versions, where it is split by version.
+    pub split: Option<Arc<Split>>,
     /// What is wrong with what it declares: refused and lost claims, conflicts between versions, slips.
     pub issues: Vec<Issue>,
-}
-
-/// Whether gRPC's own clients may dial a service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum ApiListener {
-    #[default]
-    Never,
-    Yes,
-    /// They could, and it is there but not for them now.
-    NoLonger,
-}
-
-/// The resources of a service, and what its owner should know of them.
-fn resources(
-    service: &Arc<Service>,
-    effective: &Effective,
-    network: &Network,
-    api_listener: &mut ApiListener,
-) -> (Vec<Planned>, Option<Issue>) {
-    let name = &service.name;
-    let wanted = has_api_listener(effective, &network.clusters.secrets);
-    let taken = wanted && network.has_listener(name);
-    *api_listener = match *api_listener {
-        _ if wanted && !taken => ApiListener::Yes,
-        ApiListener::Never => ApiListener::Never,
-        ApiListener::Yes | ApiListener::NoLonger => ApiListener::NoLonger,
-    };
-    let on_all_unhealthy = effective.cluster.all_unhealthy;
-    let endpoints = Planned::Endpoints {
-        service: service.clone(),
-        on_all_unhealthy,
-        api_listener: *api_listener == ApiListener::Yes,
-        locality: effective.locality,
-    };
-    let mut planned = vec![
-        Planned::Cluster(name.clone(), effective.cluster.clone()),
-        endpoints,
-    ];
-    match api_listener {
-        ApiListener::Never => {}
-        ApiListener::Yes => {
-            planned.push(Planned::ApiListener(name.clone()));
-            planned.extend(clusters(name, &effective.cluster));
-            planned.extend(variants(service, on_all_unhealthy, effective.locality));
-        }
-        ApiListener::NoLonger => planned.extend(stopped(service, &effective.cluster)),
-    }
-    let issue = taken.then(|| {
-        let reason = format!(
-            "gRPC clients cannot dial `xds:///{name}`: [listeners.{name}] has that name, and keeps it"
-        );
-        Issue::warning(&**name, reason)
-    });
-    (planned, issue)
 }
 
 impl Planner {
@@ -149,6 +104,7 @@ impl Planner {
             standing: Standing::new(network.clusters.keep_routes),
             views: Views::new(&network),
             network,
+            rollouts: Rollouts::default(),
             services: BTreeMap::new(),
             hosts: Hosts::default(),
             detours: Detours::default(),
@@ -177,6 +133,33 @@ impl Planner {
         }
         self.network = network;
         self.renewed = true;
+    }
+
+    /// What rollouts say from now on. The services of which they say something else are to be planned again.
+    pub fn set_rollouts(&mut self, rollouts: Rollouts) -> BTreeSet<Arc<str>> {
+        let before = std::mem::replace(&mut self.rollouts, rollouts);
+        let (old, new) = (&before.services, &self.rollouts.services);
+        let differs = |name: &&Arc<str>| old.get(*name) != new.get(*name);
+        old.keys().chain(new.keys()).filter(differs).cloned().collect()
+    }
+
+    /// What rollouts say.
+    pub const fn rollouts(&self) -> &Rollouts {
+        &self.rollouts
+    }
+
+    /// The clusters of a service: its own first, and those of its versions; with each, whether whoever listens there
+    /// is in it.
+    pub fn clusters(&self, service: &str, address: SocketAddr) -> Vec<(Arc<str>, bool)> {
+        let versions = self
+            .services
+            .get(service)
+            .map_or(&[][..], |known| &known.versions);
+        let of_versions = versions.iter().map(|version| {
+            let is_there = version.health_at(address).is_some();
+            (version.name.clone(), is_there)
+        });
+        [(service.into(), true)].into_iter().chain(of_versions).collect()
     }
 
     /// What was decided before the bridge began.
@@ -250,6 +233,7 @@ impl Planner {
         Some(Explained {
             claims: claims.clone(),
             resources: known.owned.keys().cloned().collect(),
+            split: known.split.clone(),
             issues: issues.chain(contested).cloned().collect(),
         })
     }
@@ -315,6 +299,15 @@ impl Planner {
         for name in touched.union(&others) {
             fresh.extend((!self.services.contains_key(name)).then_some(name));
             self.look_at(name, catalog, now, &mut steps, &mut hosts);
+        }
+        // Whether a version may have a cluster of its name depends on them.
+        let versions = touched
+            .union(&others)
+            .filter_map(|name| Some(name.rsplit_once('@')?.0));
+        let split = versions.filter(|name| self.services.contains_key(*name));
+        for name in split.map(Arc::from).collect::<BTreeSet<Arc<str>>>() {
+            self.look_at(&name, catalog, now, &mut steps, &mut hosts);
+            super::step::settle(&mut steps);
         }
         let mut seen = Vec::new();
         for (service, audience) in self.views.settle() {
@@ -382,19 +375,41 @@ impl Planner {
         self.all_unhealthy.note(name, is(Service::all_unhealthy));
         self.all_off.note(name, is(Service::all_off));
         match service {
-            Some(service) => self.follow(&service, steps, hosts),
+            Some(service) => self.follow(&service, catalog, steps, hosts),
             None => self.forgotten(name, steps, hosts),
         }
     }
 
-    fn follow(&mut self, service: &Arc<Service>, steps: &mut Vec<Step>, hosts: &mut Touched) {
+    fn follow(
+        &mut self,
+        service: &Arc<Service>,
+        catalog: &Catalog,
+        steps: &mut Vec<Step>,
+        hosts: &mut Touched,
+    ) {
         let name = &service.name;
         let known = self.services.entry(name.clone()).or_default();
         let effective = Effective::of(service, &self.network.clusters);
-        let (planned, grpc) = resources(service, &effective, &self.network, &mut known.api_listener);
+        let shares = self.rollouts.services.get(name);
+        let taken = |name: &Arc<str>| {
+            let kept = self.standing.elected(name).is_some() || self.network.externals.contains_key(name);
+            kept || catalog.service_after(name, None).is_some()
+        };
+        let versions = Versions::of(service, &effective, shares, &taken);
+        let (network, api_listener) = (&self.network, &mut known.api_listener);
+        let (planned, grpc) = resources(service, versions.as_ref(), &effective, network, api_listener);
         known.owned.replace(planned, steps);
         let mut claimed = claims(service, &effective, &self.network.exposures);
         claimed.issues.extend(grpc);
+        let (split, versions, issue) = match versions {
+            Some(versions) => (versions.split, versions.services, versions.issue),
+            None => Default::default(),
+        };
+        claimed.issues.extend(issue);
+        for claim in &mut claimed.claims {
+            claim.split.clone_from(&split);
+        }
+        (known.split, known.versions) = (split, versions);
         claimed.issues.extend(guards::passed_by(service, &self.network));
         claimed.issues.extend(slips(
             service,
@@ -461,6 +476,7 @@ impl Planner {
         self.views.note(name, &external.policy, &claimed.claims);
         self.detours.note(name, Some(&external.policy));
         let known = self.services.entry(name.clone()).or_default();
+        (known.split, known.versions) = (None, Vec::new());
         known.owned.replace(planned, steps);
         if known.claimed != claimed {
             self.hosts

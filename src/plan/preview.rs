@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Claim, Decisions, Key, Planned, Planner, Step};
 use crate::catalog::{Catalog, Settings};
 use crate::model::change::What;
-use crate::model::{Change, Event, Instance, Issue, Network, Policy, ServiceRecord};
+use crate::model::{Change, Event, Instance, Issue, Network, Policy, Rollouts, ServiceRecord};
 
 /// Services of one source, by name.
 pub type Records = Vec<(Arc<str>, Arc<ServiceRecord>)>;
@@ -22,6 +22,8 @@ pub struct Scene {
     pub network: Arc<Network>,
     /// Who has which requests.
     pub decisions: Decisions,
+    /// How rollouts share out the requests of services.
+    pub rollouts: Rollouts,
 }
 
 /// Something that is not registered yet.
@@ -147,6 +149,7 @@ impl Scene {
         }
         let mut planner = Planner::new(self.network.clone());
         planner.remember(self.decisions.clone());
+        planner.set_rollouts(self.rollouts.clone());
         let mut outcome = Outcome::default();
         for step in planner.plan(&catalog, &names, now) {
             match step {
@@ -187,7 +190,9 @@ pub fn difference(before: &Scene, after: &Scene) -> Difference {
     let routes = keys.into_iter().filter_map(|key| {
         let (was, will) = (old.routes.get(key), new.routes.get(key));
         let same = match (was, will) {
-            (Some(was), Some(will)) => was.cluster == will.cluster && was.action == will.action,
+            (Some(was), Some(will)) => {
+                was.cluster == will.cluster && was.action == will.action && was.split == will.split
+            }
             _ => false,
         };
         let (exposure, host, requests) = key.clone();

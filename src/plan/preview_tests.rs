@@ -35,6 +35,7 @@ fn scene() -> Scene {
         sources: [("etcd".into(), (0, records))].into(),
         network: Arc::default(),
         decisions: Decisions::default(),
+        rollouts: Rollouts::default(),
     }
 }
 

@@ -1,8 +1,10 @@
 //! The difference between two plans, as data.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::claims::Claim;
+use super::versions::Split;
 use crate::model::{ClusterSettings, External, LocalityRule, OnAllUnhealthy, Service};
 use crate::xds::{Audience, Client, Kind};
 
@@ -75,10 +77,10 @@ pub enum Planned {
     },
     /// Its instances as these clients of gRPC get them instead.
     EndpointsFor(Client, Arc<Service>, Callees, LocalityRule),
-    /// What gRPC's own clients dial.
-    ApiListener(Arc<str>),
+    /// What gRPC's own clients dial, with how its calls are shared out among versions.
+    ApiListener(Arc<str>, Option<Arc<Split>>),
     /// The same for these clients while there is nobody to call, because of this.
-    Stopped(Client, Arc<str>, String),
+    Stopped(Client, Arc<str>, Option<Arc<Split>>, String),
 }
 
 impl Planned {
@@ -90,8 +92,8 @@ impl Planned {
             Self::ClusterFor(client, name, _) => (Kind::Cluster, *client, name),
             Self::Endpoints { service, .. } => (Kind::Endpoints, Client::Envoy, &service.name),
             Self::EndpointsFor(client, service, ..) => (Kind::Endpoints, *client, &service.name),
-            Self::ApiListener(name) => (Kind::Listener, Client::Envoy, name),
-            Self::Stopped(client, name, _) => (Kind::Listener, *client, name),
+            Self::ApiListener(name, _) => (Kind::Listener, Client::Envoy, name),
+            Self::Stopped(client, name, ..) => (Kind::Listener, *client, name),
         };
         Key {
             kind,
@@ -99,6 +101,16 @@ impl Planned {
             name: name.clone(),
         }
     }
+}
+
+/// Of two services that a resource goes from one to the other of: what is put is not removed.
+pub(super) fn settle(steps: &mut Vec<Step>) {
+    let put = |step: &Step| match step {
+        Step::Put(planned) => Some(planned.key()),
+        _ => None,
+    };
+    let all: BTreeSet<Key> = steps.iter().filter_map(put).collect();
+    steps.retain(|step| !matches!(step, Step::Remove(key) if all.contains(key)));
 }
 
 /// The resources of one service in their order, each with what it was made of last, where that is small enough to
@@ -110,8 +122,8 @@ pub(super) struct Owned(Box<[(Key, Option<Inputs>)]>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Inputs {
     Cluster(ClusterSettings),
-    Name,
-    Reason(String),
+    Shares(Option<Arc<Split>>),
+    Reason(Option<Arc<Split>>, String),
 }
 
 impl Inputs {
@@ -120,8 +132,8 @@ impl Inputs {
             Planned::Cluster(_, settings) | Planned::ClusterFor(_, _, settings) => {
                 Self::Cluster(settings.clone())
             }
-            Planned::ApiListener(_) => Self::Name,
-            Planned::Stopped(_, _, why) => Self::Reason(why.clone()),
+            Planned::ApiListener(_, split) => Self::Shares(split.clone()),
+            Planned::Stopped(_, _, split, why) => Self::Reason(split.clone(), why.clone()),
             Planned::External(..) | Planned::Endpoints { .. } | Planned::EndpointsFor(..) => return None,
         })
     }

@@ -82,7 +82,7 @@ impl Views {
         if self.rules.is_empty() {
             return;
         }
-        let targets = claims.iter().flat_map(Claim::clusters);
+        let targets = claims.iter().flat_map(Claim::services);
         let calls = Calls {
             needs: policy.needs.iter().flatten().cloned().collect(),
             targets: targets.filter(|target| target != name).collect(),

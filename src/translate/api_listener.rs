@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::listener::v3::{ApiListener, Listener};
+use envoy_types::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
 use envoy_types::pb::envoy::config::route::v3::route::Action;
 use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::config::route::v3::{
-    Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+    HeaderMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
@@ -19,30 +20,35 @@ use prost::Message as _;
 
 use super::any::pack;
 use super::filters::router;
+use super::route::weighted;
+use crate::plan::Split;
 use crate::xds::{Draft, Kind, Reach};
 
 /// The listener of a service for gRPC clients. It depends on the name alone, so it is
-/// sent once and never again.
+/// sent once and never again, unless versions share the calls.
 #[must_use]
-pub fn api_listener(name: &Arc<str>) -> Draft {
+pub fn api_listener(name: &Arc<str>, split: Option<&Split>) -> Draft {
     let host = VirtualHost {
         name: name.to_string(),
         domains: vec!["*".to_owned()],
-        routes: followed(vec![to_cluster(name)]),
+        routes: followed(routes(name, split)),
         ..VirtualHost::default()
     };
-    draft(name, host, vec![name.clone()])
+    let mut needs = split.map_or_else(|| vec![name.clone()], |split| split.clusters().collect());
+    needs.sort_unstable();
+    needs.dedup();
+    draft(name, host, needs)
 }
 
 /// The same, while there is nobody to call: no host of it is the name that clients connect to. Each client of gRPC
 /// fails calls by that, and Go, Java, the C core and tonic-xds name the service that is missing. The route
 /// stays: tonic-xds never again follows a cluster that no route named for a while.
 #[must_use]
-pub fn stopped(name: &Arc<str>, why: &str) -> Draft {
+pub fn stopped(name: &Arc<str>, split: Option<&Split>, why: &str) -> Draft {
     let host = VirtualHost {
         name: why.to_owned(), // for who looks into what a client holds
         domains: vec![NOBODY.to_owned()],
-        routes: followed(vec![to_cluster(name)]),
+        routes: followed(routes(name, split)),
         ..VirtualHost::default()
     };
     draft(name, host, Vec::new())
@@ -83,6 +89,35 @@ fn followed(routes: Vec<Route>) -> Vec<Route> {
             && matches!(&route.action, Some(Action::Route(action)) if target(action))
     };
     routes.into_iter().filter(follows).collect()
+}
+
+/// Where calls go: those that ask for a version, then all others.
+fn routes(name: &str, split: Option<&Split>) -> Vec<Route> {
+    let Some(split) = split else {
+        return vec![to_cluster(name)];
+    };
+    let forced = split.forced().map(|(header, part)| {
+        let mut route = to_cluster(&part.cluster);
+        if let Some(wanted) = &mut route.r#match {
+            wanted.headers = vec![asks_for(header, &part.version)];
+        }
+        route
+    });
+    let mut shared = to_cluster(name);
+    if let Some(Action::Route(action)) = &mut shared.action {
+        // None of them chooses a cluster by a hash.
+        action.cluster_specifier = Some(weighted(split, false));
+    }
+    forced.chain([shared]).collect()
+}
+
+#[expect(deprecated, reason = "the newer form is not read by each of them")]
+fn asks_for(header: &str, version: &str) -> HeaderMatcher {
+    HeaderMatcher {
+        name: header.to_owned(),
+        header_match_specifier: Some(HeaderMatchSpecifier::ExactMatch(version.to_owned())),
+        ..HeaderMatcher::default()
+    }
 }
 
 /// Every call goes to the cluster of this name. A call's own deadline is its only one, and retries are the
@@ -132,7 +167,7 @@ mod tests {
     /// Section 8 of the protocol notes: what a gRPC client demands of a listener.
     #[test]
     fn the_listener_is_what_grpc_clients_demand() {
-        let draft = api_listener(&"orders".into());
+        let draft = api_listener(&"orders".into(), None);
         assert_eq!((draft.kind, &*draft.name), (Kind::Listener, "orders"));
         assert_eq!(draft.reach, Reach::ByName, "no wildcard of an Envoy holds it");
         assert_eq!(
@@ -195,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_stopped_service_has_no_host_and_keeps_its_cluster() {
-        let stopped = stopped(&"orders".into(), "all of them are off");
+        let stopped = stopped(&"orders".into(), None, "all of them are off");
         assert_eq!(stopped.reach, Reach::ByName);
         assert_eq!(stopped.needs, [""; 0].map(Arc::from), "it waits for nothing");
         let routes = routes_of(&stopped);
@@ -205,7 +240,7 @@ mod tests {
         assert_eq!(host.domains, [NOBODY]);
         assert_eq!(
             host.routes,
-            routes_of(&api_listener(&"orders".into())).virtual_hosts[0].routes,
+            routes_of(&api_listener(&"orders".into(), None)).virtual_hosts[0].routes,
             "tonic-xds goes on watching the cluster"
         );
     }
@@ -254,8 +289,8 @@ mod tests {
     #[test]
     fn equal_names_give_equal_bytes() {
         assert_eq!(
-            api_listener(&"orders".into()).body,
-            api_listener(&Arc::from(String::from("orders"))).body
+            api_listener(&"orders".into(), None).body,
+            api_listener(&Arc::from(String::from("orders")), None).body
         );
     }
 }

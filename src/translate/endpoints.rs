@@ -138,10 +138,12 @@ impl<'a> Groups<'a> {
     }
 
     /// Envoy sends a part of the requests to the next priority when less than 72 % (1 / 1.4) of the first one are
-    /// healthy. Not to instances that may be dead: while those come next, one healthy instance is enough.
+    /// healthy. Not to instances that may be dead, or of another version: while those come next, one healthy instance is
+    /// enough.
     pub(super) fn spilling_nothing(&self) -> Option<Spilling> {
-        let sure = self.priorities.keys().filter(|tier| !tier.rank.0).count();
-        (sure == 1 && self.priorities.len() > 1).then(|| Spilling {
+        let sure = self.priorities.keys().map(|tier| tier.rank);
+        let sure = sure.filter(|(unsure, priority)| !unsure && *priority < Service::SPARE);
+        (sure.count() == 1 && self.priorities.len() > 1).then(|| Spilling {
             overprovisioning_factor: Some(UInt32Value { value: ONE_IS_ENOUGH }),
             ..Spilling::default()
         })
@@ -197,12 +199,19 @@ fn place(Standing { tier, region, zone }: Standing<'_>) -> Locality {
         zone: zone.to_owned(),
         sub_zone: match tier.rank {
             (false, 0) => String::new(),
+            (false, Service::SPARE) => SPARE.to_owned(),
+            (true, Service::SPARE) => format!("{SPARE}-withheld"),
+            (false, priority @ Service::SPARE..) => format!("{SPARE}-priority-{}", priority - Service::SPARE),
+            (true, priority @ Service::SPARE..) => format!("{SPARE}-withheld-{}", priority - Service::SPARE),
             (false, priority) => format!("priority-{priority}"),
             (true, 0) => "withheld".to_owned(),
             (true, priority) => format!("withheld-{priority}"),
         },
     }
 }
+
+/// How the sub-zones begin of instances that stand behind those of another version.
+const SPARE: &str = "stable";
 
 /// A locality with one endpoint that seems healthy, and where nobody listens.
 pub(super) fn placeholder() -> LocalityLbEndpoints {

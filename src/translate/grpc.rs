@@ -60,8 +60,8 @@ pub fn gone(client: Client, kind: Kind, name: &str) -> Option<Vec<u8>> {
         (Client::Envoy, _) | (_, Kind::Cluster | Kind::Route | Kind::Secret) => None,
         // Their endpoints stop them ([`crate::plan::callees`]). Node's process ends when endpoints change behind a listener
         // without its host.
-        (Client::GrpcDrops, Kind::Listener) => Some(api_listener::api_listener(&Arc::from(name)).body),
-        (_, Kind::Listener) => Some(api_listener::stopped(&Arc::from(name), &why()).body),
+        (Client::GrpcDrops, Kind::Listener) => Some(api_listener::api_listener(&Arc::from(name), None).body),
+        (_, Kind::Listener) => Some(api_listener::stopped(&Arc::from(name), None, &why()).body),
         (_, Kind::Endpoints) => Some(dropping(name, &format!("{name} is not registered")).encode_to_vec()),
     }
 }
@@ -161,7 +161,7 @@ mod tests {
         let endpoint = |e: &LbEndpoint| e.health_status().as_str_name().to_lowercase();
         let mut text = String::new();
         let rule = Effective::of(service, &Clusters::DEFAULT).cluster.all_unhealthy;
-        for planned in variants(&Arc::new(service.clone()), rule, LocalityRule::Off) {
+        for planned in variants(&Arc::new(service.clone()), None, rule, LocalityRule::Off) {
             let (client, draft) = match planned {
                 Planned::EndpointsFor(client, service, callees, _) => {
                     (client, endpoints(&service, &callees, LocalityRule::Off))

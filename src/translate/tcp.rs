@@ -55,7 +55,7 @@ impl Connections {
     /// The clusters that a listener sends connections to.
     #[must_use]
     pub fn clusters(&self, listener: &Listener) -> Vec<Arc<str>> {
-        let claimed = self.of(listener).flat_map(|(_, claim)| claim.clusters());
+        let claimed = self.of(listener).flat_map(|(_, claim)| claim.services());
         let all: BTreeSet<Arc<str>> = claimed.chain(listener.services().cloned()).collect();
         all.into_iter().collect()
     }

@@ -220,7 +220,9 @@ impl Translator {
 
     /// The same, for those only who see the service.
     fn within_views(&self, service: &Arc<str>, update: Update) -> Update {
-        let Some(audience) = self.audiences.get(service) else {
+        // Of a version: whoever sees the service.
+        let of_version = || self.audiences.get(service.rsplit_once('@')?.0);
+        let Some(audience) = self.audiences.get(service).or_else(of_version) else {
             return update;
         };
         let within = |draft: Draft| Draft {
@@ -264,8 +266,10 @@ impl Translator {
             Planned::EndpointsFor(client, service, callees, locality) => {
                 for_one(client, grpc::endpoints(service, callees, *locality))
             }
-            Planned::ApiListener(name) => Update::Put(api_listener(name)),
-            Planned::Stopped(client, name, why) => for_one(client, stopped(name, why)),
+            Planned::ApiListener(name, split) => Update::Put(api_listener(name, split.as_deref())),
+            Planned::Stopped(client, name, split, why) => {
+                for_one(client, stopped(name, split.as_deref(), why))
+            }
         }
     }
 }

@@ -17,10 +17,10 @@ use crate::translate::any::duration;
 /// The longest that a server is ejected, unless the first time is longer: Envoy's own.
 const LONGEST_EJECTION: Duration = Duration::from_secs(300);
 
-/// An active health check.
-pub(super) fn check(check: &HealthCheck, protocol: Protocol) -> Message {
+/// An active health check; `host`: of requests that name none.
+pub(super) fn check(check: &HealthCheck, protocol: Protocol, host: &str) -> Message {
     let interval = duration(check.interval.unwrap_or(HealthCheck::INTERVAL));
-    let host = check.host.clone().unwrap_or_default();
+    let host = check.host.clone().unwrap_or_else(|| host.to_owned());
     let checker = match &check.probe {
         Probe::Http { path, status } => HealthChecker::HttpHealthCheck(HttpHealthCheck {
             host,

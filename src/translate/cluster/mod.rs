@@ -66,6 +66,9 @@ pub fn message(name: &str, settings: &ClusterSettings) -> Cluster {
     };
     let keys = &settings.declared;
     let check = keys.health_check.as_deref();
+    let servers = settings.servers(name);
+    // By itself Envoy takes the name of the cluster.
+    let host = if servers == name { "" } else { servers };
     let mut cluster = Cluster {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
@@ -80,7 +83,7 @@ pub fn message(name: &str, settings: &ClusterSettings) -> Cluster {
         }),
         circuit_breakers: Some(connection::breakers(keys.limits.as_deref())),
         health_checks: check
-            .map(|check| health::check(check, settings.protocol))
+            .map(|check| health::check(check, settings.protocol, host))
             .into_iter()
             .collect(),
         // Else a server that the registry no longer has stays as long as it passes.
@@ -90,7 +93,7 @@ pub fn message(name: &str, settings: &ClusterSettings) -> Cluster {
             Some(Outlier::Off) | None => None,
         },
         upstream_connection_options: keys.tcp_keepalive.as_deref().map(connection::options),
-        transport_socket: connection::socket_of(name, settings),
+        transport_socket: connection::socket_of(servers, settings),
         typed_extension_protocol_options: connection::http_options(settings),
         ..Cluster::default()
     };

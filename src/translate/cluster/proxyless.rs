@@ -20,7 +20,12 @@ use crate::xds::Draft;
 /// The cluster, for one kind of client.
 #[must_use]
 pub fn cluster(name: &Arc<str>, settings: &ClusterSettings) -> Draft {
-    let socket = |tls: &Arc<Tls>| connection::socket("tls", &context(name, tls, settings.shows_certificate));
+    let socket = |tls: &Arc<Tls>| {
+        connection::socket(
+            "tls",
+            &context(settings.servers(name), tls, settings.shows_certificate),
+        )
+    };
     let cluster = Cluster {
         transport_socket: settings.declared.tls.as_ref().map(socket),
         ..served(name, settings)

@@ -145,11 +145,16 @@ fn split(parts: &[Part]) -> WeightedCluster {
 }
 
 fn mirror(mirror: &Mirror) -> RequestMirrorPolicy {
+    copies(&mirror.service, mirror.millionths)
+}
+
+/// A cluster that gets copies of this many millionths of the requests.
+pub(super) fn copies(cluster: &str, millionths: u32) -> RequestMirrorPolicy {
     RequestMirrorPolicy {
-        cluster: mirror.service.clone(),
+        cluster: cluster.to_owned(),
         runtime_fraction: Some(RuntimeFractionalPercent {
             default_value: Some(FractionalPercent {
-                numerator: mirror.millionths,
+                numerator: millionths,
                 denominator: DenominatorType::Million as i32,
             }),
             ..RuntimeFractionalPercent::default()
@@ -159,7 +164,7 @@ fn mirror(mirror: &Mirror) -> RequestMirrorPolicy {
 }
 
 /// The first key that a request has decides alone.
-fn hash(key: &HashKey) -> HashPolicy {
+pub(super) fn hash(key: &HashKey) -> HashPolicy {
     let policy = match key {
         HashKey::Header(name) => PolicySpecifier::Header(Header {
             header_name: name.clone(),

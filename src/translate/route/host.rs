@@ -6,6 +6,7 @@ use prost::Message as _;
 use super::action::{action, retry_policy};
 use super::changes::{Changes, filters, served_by_http3};
 use super::matching::matching;
+use super::versions;
 use super::wire::{Route, VirtualHost};
 use crate::model::Extras;
 use crate::plan::Claim;
@@ -74,8 +75,17 @@ pub(super) fn virtual_host<'a>(host: &str, claims: impl IntoIterator<Item = &'a 
     VirtualHost {
         name: host.to_owned(),
         domains: vec![host.to_owned()],
-        routes: claims.map(|claim| one(claim, retries)).collect(),
+        routes: claims.flat_map(|claim| routes(claim, retries)).collect(),
         retry_policy: (retries > 0).then(|| retry_policy(retries, None, None)),
+    }
+}
+
+/// One, unless its requests are shared out among versions.
+fn routes(claim: &Claim, retries: u32) -> Vec<Route> {
+    let route = one(claim, retries);
+    match claim.shared_out() {
+        None => vec![route],
+        Some(split) => versions::routes(claim, split, &route),
     }
 }
 

@@ -5,6 +5,7 @@ mod changes;
 mod cut;
 mod host;
 mod matching;
+mod versions;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use prost::Message as _;
 
 use self::cut::{Cut, Encoded};
 use self::host::{field, head, is_guarded, refused, tail, virtual_host, without_hosts};
+pub(super) use self::versions::weighted;
 use crate::plan::Claim;
 use crate::xds::{Audience, Draft, Kind, Local, Reach};
 
