@@ -17,7 +17,7 @@ pub use flight::{Flight, Why};
 pub use report::{Bounds, Counts, Report};
 pub use table::{ClientId, Limits, Table};
 pub use talk::{SLOW, Say, Settings, Talk};
-pub use view::{ClientView, EndView, RowView, ServiceView, Totals, is_cluster_of};
+pub use view::{ClientView, EndView, RowView, ServiceView, Totals, is_cluster_of, is_spare};
 pub use who::{Kind, Who};
 pub use wire::Unreadable;
 

@@ -200,6 +200,15 @@ impl Table {
     }
 }
 
+/// Whether requests to a locality of the cluster of one version went to another version, which stands behind it for
+/// what fails: to the stable one. `locality`: region, zone and sub-zone, with slashes.
+#[must_use]
+pub fn is_spare(cluster: &str, locality: &str) -> bool {
+    let sub_zone = locality.rsplit('/').next().unwrap_or_default();
+    let rest = sub_zone.strip_prefix("stable");
+    cluster.contains('@') && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
 /// `orders` and its versions, such as `orders@9f31c2a`.
 #[must_use]
 pub fn is_cluster_of(cluster: &str, service: &str) -> bool {

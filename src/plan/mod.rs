@@ -18,6 +18,7 @@ mod remembered;
 mod resources;
 mod slips;
 mod standing;
+mod states;
 mod step;
 mod versions;
 pub mod views;

@@ -12,6 +12,7 @@ use super::hosts::{Hosts, Touched};
 use super::resources::{ApiListener, resources};
 use super::slips::slips;
 use super::standing::{News, Standing};
+use super::states::Services;
 use super::step::{Key, Owned, Planned, Step};
 use super::versions::{Split, Versions};
 use super::views::Views;
@@ -60,27 +61,6 @@ struct Known {
     split: Option<Arc<Split>>,
     /// What the clusters of its versions are made of.
     versions: Vec<Arc<Service>>,
-}
-
-/// Services in some state.
-#[derive(Debug, Default)]
-struct Services {
-    now: BTreeSet<Arc<str>>,
-    /// Those that came into it, or are in it no longer, since this was last asked.
-    news: Vec<(Arc<str>, bool)>,
-}
-
-impl Services {
-    fn note(&mut self, name: &Arc<str>, is: bool) {
-        let changed = if is {
-            self.now.insert(name.clone())
-        } else {
-            self.now.remove(name)
-        };
-        if changed {
-            self.news.push((name.clone(), is));
-        }
-    }
 }
 
 /// What one service is planned as.
@@ -395,16 +375,15 @@ impl Planner {
             let kept = self.standing.elected(name).is_some() || self.network.externals.contains_key(name);
             kept || catalog.service_after(name, None).is_some()
         };
-        let versions = Versions::of(service, &effective, shares, &taken);
+        let versions = Versions::of(service, &effective, shares, &taken, known.split.as_deref());
         let (network, api_listener) = (&self.network, &mut known.api_listener);
         let (planned, grpc) = resources(service, versions.as_ref(), &effective, network, api_listener);
         known.owned.replace(planned, steps);
         let mut claimed = claims(service, &effective, &self.network.exposures);
         claimed.issues.extend(grpc);
-        let (split, versions, issue) = match versions {
-            Some(versions) => (versions.split, versions.services, versions.issue),
-            None => Default::default(),
-        };
+        let (split, versions, issue) = versions.map_or((None, Vec::new(), None), |versions| {
+            (versions.split, versions.services, versions.issue)
+        });
         claimed.issues.extend(issue);
         for claim in &mut claimed.claims {
             claim.split.clone_from(&split);

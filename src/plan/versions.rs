@@ -107,13 +107,14 @@ struct Version<'a> {
 }
 
 impl Versions {
-    /// `shares`: what a rollout says. `taken`: whether something else has this name. `None`: it is not
+    /// `shares`: what a rollout says. `taken`: whether something else has this name. `before`: what it was until now. `None`: it is not
     /// split.
     pub(super) fn of(
         service: &Arc<Service>,
         effective: &Effective,
         shares: Option<&Shares>,
         taken: &dyn Fn(&Arc<str>) -> bool,
+        before: Option<&Split>,
     ) -> Option<Self> {
         let declares = || service.instances.iter().any(|i| i.declared_share().is_some());
         let is_split = effective.versions.rolled_out || shares.is_some() || declares();
@@ -149,7 +150,15 @@ impl Versions {
         });
         let (mut parts, mut services) = (Vec::new(), Vec::new());
         for version in &versions {
-            let spare = spares.filter(|stable| *stable != version.name && version.weight > 0);
+            // Endpoints change before routes: requests that still come are tried again elsewhere, too.
+            let had = |split: &Split| {
+                split
+                    .parts
+                    .iter()
+                    .any(|p| p.has_spare && p.version == *version.name)
+            };
+            let wanted = version.weight > 0 || before.is_some_and(had);
+            let spare = spares.filter(|stable| *stable != version.name && wanted);
             let part = Part {
                 version: version.name.clone(),
                 cluster: cluster(version.name),

@@ -73,7 +73,7 @@ fn shares(stable: &str, weights: &[(&str, u32)]) -> Shares {
 
 fn of(service: &Arc<Service>, shares: Option<&Shares>) -> Versions {
     let effective = Effective::of(service, &Clusters::DEFAULT);
-    Versions::of(service, &effective, shares, &|_| false).unwrap()
+    Versions::of(service, &effective, shares, &|_| false, None).unwrap()
 }
 
 /// `VERSION WEIGHT`, `+` with a spare, `-` for those that no request may ask for; then the weights of the plain cluster.
@@ -202,7 +202,7 @@ fn a_mirror_needs_somebody_to_answer() {
 fn a_name_that_is_taken_and_connections_leave_the_plain_cluster_alone() {
     let service = service(&["1:hhh", "2:h:1000"]);
     let effective = Effective::of(&service, &Clusters::DEFAULT);
-    let versions = Versions::of(&service, &effective, None, &|name| **name == *"orders@2").unwrap();
+    let versions = Versions::of(&service, &effective, None, &|name| **name == *"orders@2", None).unwrap();
     assert!(versions.split.is_none() && versions.services.is_empty());
     assert!(versions.issue.unwrap().reason.contains("`orders@2`"));
     let weights: Vec<u32> = versions.plain.instances.iter().map(|i| i.weight).collect();
@@ -215,14 +215,14 @@ fn who_declares_nothing_is_not_split() {
     plain.policy = Policy::default();
     let plain = Arc::new(plain);
     let effective = Effective::of(&plain, &Clusters::DEFAULT);
-    let of = |shares: Option<&Shares>| Versions::of(&plain, &effective, shares, &|_| false);
+    let of = |shares: Option<&Shares>| Versions::of(&plain, &effective, shares, &|_| false, None);
     assert!(of(None).is_none());
     assert!(of(Some(&shares("1", &[("1", 10_000)]))).is_some());
     let nobody = Arc::new(Service {
         instances: Vec::new(),
         ..(*service(&[])).clone()
     });
-    assert!(Versions::of(&nobody, &effective, None, &|_| false).is_none());
+    assert!(Versions::of(&nobody, &effective, None, &|_| false, None).is_none());
 }
 
 #[test]
