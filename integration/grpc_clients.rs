@@ -10,6 +10,7 @@ mod follow;
 mod near;
 mod reports;
 mod tls;
+mod versions;
 
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ in_each_language! {
     reports::load as reports_its_load_by_locality,
     declared::each_key_of_a_cluster as calls_a_service_with_each_key_of_a_cluster,
     encrypted::names_and_cas as calls_a_server_by_tls_only_with_the_right_certificate,
+    versions::shares as shares_calls_out_among_versions,
     encrypted::there_and_back as follows_a_service_into_tls_and_out_of_it,
 }
 

@@ -63,5 +63,6 @@ mod tls;
 mod unhealthy;
 mod union;
 mod upstream;
+mod versions;
 mod views;
 mod why;

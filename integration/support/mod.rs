@@ -38,4 +38,5 @@ pub(crate) mod servers;
 pub(crate) mod steady;
 pub(crate) mod tap;
 pub(crate) mod tls;
+pub(crate) mod versions;
 pub(crate) mod wait;

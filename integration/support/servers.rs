@@ -46,6 +46,7 @@ struct State {
     requests: AtomicU64,
     delay_ms: AtomicU64,
     well: AtomicBool,
+    fails: AtomicBool,
 }
 
 impl State {
@@ -67,7 +68,14 @@ impl Server {
             let well = state.clone();
             Router::new()
                 .route("/healthz", get(move || async move { health(&well) }))
-                .fallback(move || async move { state.serve().await })
+                .fallback(move || async move {
+                    let status = if state.fails.load(Ordering::Relaxed) {
+                        StatusCode::INTERNAL_SERVER_ERROR
+                    } else {
+                        StatusCode::OK
+                    };
+                    (status, state.serve().await)
+                })
         })
         .await
     }
@@ -96,6 +104,7 @@ impl Server {
             requests: AtomicU64::new(0),
             delay_ms: AtomicU64::new(0),
             well: AtomicBool::new(true),
+            fails: AtomicBool::new(false),
         });
         let stop = CancellationToken::new();
         let ended = tonic::transport::Server::builder()
@@ -137,6 +146,11 @@ impl Server {
     /// What `/healthz` says from now on: 200 or 503. Requests are answered all the same.
     pub(crate) fn set_well(&self, well: bool) {
         self.state.well.store(well, Ordering::Relaxed);
+    }
+
+    /// Whether each request fails from now on, with 500 (HTTP).
+    pub(crate) fn fail(&self, fails: bool) {
+        self.state.fails.store(fails, Ordering::Relaxed);
     }
 
     /// Takes no new connections, finishes its requests, ends.
