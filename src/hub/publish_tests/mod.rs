@@ -3,6 +3,7 @@
 mod externals;
 mod requests;
 mod resources;
+mod versions;
 mod views;
 
 use std::collections::BTreeSet;

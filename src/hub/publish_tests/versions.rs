@@ -1,0 +1,211 @@
+//! The versions of a service.
+
+use std::fmt::Write as _;
+
+use envoy_types::pb::envoy::config::route::v3::route::Action;
+use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
+use envoy_types::pb::envoy::config::route::v3::{Route, RouteConfiguration};
+use expect_test::expect;
+use prost::Message as _;
+
+use super::*;
+use crate::model::rollouts::{Mode, RolloutKeys};
+use crate::model::{Rollouts, Shares};
+use crate::xds::{Client, Kind};
+
+/// One source, with what is made of it.
+struct Scene {
+    catalog: Catalog,
+    builder: Builder,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self {
+            catalog: Catalog::new([("s".into(), None)]),
+            builder: Builder::new(network()),
+        }
+    }
+
+    /// A service of this protocol with an instance of each of these versions; none: it is gone.
+    fn register(&mut self, name: &str, protocol: Protocol, versions: &[&str]) -> Vec<Update> {
+        let policy = Arc::new(Policy {
+            protocol: Some(protocol),
+            rollout: RolloutKeys {
+                mode: Some(Mode::Auto),
+                ..RolloutKeys::default()
+            },
+            ..Policy::default()
+        });
+        let instance = |(version, port): (&&str, u16)| {
+            Instance::from(Facts {
+                version: (*version).into(),
+                policy: policy.clone(),
+                ..Facts::new(*version, ([127, 0, 0, 1], port).into())
+            })
+        };
+        let record = ServiceRecord {
+            instances: versions.iter().zip(1..).map(instance).collect(),
+            ..ServiceRecord::default()
+        };
+        let record = (!versions.is_empty()).then_some(record);
+        let what = What::Change(Change::new(vec![(name.into(), record)], false));
+        let source = "s".into();
+        let touched = self.catalog.apply(Event { source, what }, Duration::ZERO);
+        self.builder
+            .build(&self.catalog, &touched.services, Duration::ZERO)
+    }
+
+    fn roll_out(&mut self, weights: &[(&str, u32)]) -> Vec<Update> {
+        let shares = Shares {
+            weights: weights
+                .iter()
+                .map(|(version, weight)| ((*version).into(), *weight))
+                .collect(),
+            stable: weights
+                .first()
+                .map(|(version, _)| (*version).into())
+                .unwrap_or_default(),
+            ..Shares::default()
+        };
+        let rollouts = Rollouts {
+            services: [("a".into(), shares)].into(),
+        };
+        let touched = self.builder.planner.set_rollouts(rollouts);
+        self.builder.build(&self.catalog, &touched, Duration::ZERO)
+    }
+}
+
+#[test]
+fn a_share_that_changes_touches_no_cluster() {
+    let mut scene = Scene::new();
+    let _ = scene.register("b", Protocol::Http1, &["1", "2"]);
+    let first = scene.register("a", Protocol::Http1, &["1"]);
+    assert_eq!(
+        kinds(&first),
+        ["+cds a", "+eds a", "+cds a@1", "+eds a@1", "+rds internal"]
+    );
+    let second = scene.register("a", Protocol::Http1, &["1", "2"]);
+    assert_eq!(
+        kinds(&second),
+        ["+eds a", "+cds a@2", "+eds a@2", "+eds a@1", "+rds internal"]
+    );
+    let shared = scene.roll_out(&[("1", 9_000), ("2", 1_000)]);
+    assert_eq!(
+        kinds(&shared),
+        ["+eds a", "+eds a@2", "+eds a@1", "+rds internal"],
+        "and not b"
+    );
+    assert_eq!(kinds(&scene.roll_out(&[("1", 9_000), ("2", 1_000)])), [""; 0]);
+    let third = scene.register("a", Protocol::Http1, &["2"]);
+    assert_eq!(
+        kinds(&third),
+        ["+eds a", "+eds a@2", "-eds a@1", "-cds a@1", "+rds internal"]
+    );
+}
+
+#[test]
+fn grpc_clients_have_weighted_clusters_in_their_listener() {
+    let mut scene = Scene::new();
+    let first = scene.register("a", Protocol::Grpc, &["1", "2"]);
+    let listener = |updates: &[Update]| {
+        let draft = updates.iter().find_map(|update| match update {
+            Update::Put(draft) if draft.kind == Kind::Listener => Some(draft.needs.clone()),
+            _ => None,
+        });
+        draft.map(|needs| needs.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    assert_eq!(
+        listener(&first),
+        Some(vec!["a@1".to_owned(), "a@2".to_owned()]),
+        "clusters come first"
+    );
+    let shared = scene.roll_out(&[("1", 10_000), ("2", 0)]);
+    assert!(listener(&shared).is_some(), "one may still be asked for");
+    let other = |updates: &[Update]| {
+        let others = updates
+            .iter()
+            .filter(|update| matches!(update, Update::PutFor(Client::Tonic, _)));
+        others.count()
+    };
+    assert_eq!(
+        other(&scene.roll_out(&[("1", 5_000), ("2", 5_000)])),
+        1,
+        "tonic-xds knows no priorities"
+    );
+}
+
+#[test]
+fn a_service_of_the_name_of_a_version_keeps_it() {
+    let mut scene = Scene::new();
+    let _ = scene.register("a", Protocol::Http1, &["1", "2"]);
+    let before = kinds(&scene.register("a@1", Protocol::Http1, &[""]));
+    assert!(
+        before.contains(&"-cds a@2".to_owned()),
+        "no version has a cluster: {before:?}"
+    );
+    assert!(before.contains(&"+cds a@1".to_owned()) && !before.contains(&"-cds a@1".to_owned()));
+    let issues: Vec<String> = scene.builder.issues().map(|issue| issue.reason.clone()).collect();
+    assert!(
+        issues.iter().any(|reason| reason.starts_with("versions: `a@1`")),
+        "{issues:?}"
+    );
+    let after = kinds(&scene.register("a@1", Protocol::Http1, &[]));
+    assert!(after.contains(&"+cds a@2".to_owned()), "{after:?}");
+    assert!(
+        after.contains(&"+cds a@1".to_owned()) && !after.contains(&"-cds a@1".to_owned()),
+        "{after:?}"
+    );
+}
+
+/// `HEADERS -> CLUSTERS`
+fn seen(route: &Route) -> String {
+    let mut text = String::new();
+    for header in &route.r#match.as_ref().unwrap().headers {
+        let _ = write!(text, "{} ", header.name);
+    }
+    let Some(Action::Route(action)) = &route.action else {
+        panic!("{route:?}");
+    };
+    let target = match action.cluster_specifier.as_ref().unwrap() {
+        ClusterSpecifier::Cluster(name) => name.clone(),
+        ClusterSpecifier::WeightedClusters(clusters) => {
+            let one = |c: &envoy_types::pb::envoy::config::route::v3::weighted_cluster::ClusterWeight| {
+                format!("{}={}", c.name, c.weight.unwrap().value)
+            };
+            clusters.clusters.iter().map(one).collect::<Vec<_>>().join(" ")
+        }
+        other => panic!("{other:?}"),
+    };
+    let policy = action.retry_policy.as_ref();
+    let elsewhere = policy.is_some_and(|policy| policy.retry_priority.is_some());
+    format!(
+        "{text}-> {target}{}\n",
+        if elsewhere { ", retries elsewhere" } else { "" }
+    )
+}
+
+#[test]
+fn the_routes_of_a_service_that_is_split() {
+    let mut scene = Scene::new();
+    let _ = scene.register("a", Protocol::Http1, &["1", "2", "3"]);
+    let mut text = String::new();
+    for weights in [
+        &[("1", 9_000), ("2", 1_000)][..],
+        &[("1", 10_000), ("2", 0)],
+        &[("2", 10_000)],
+    ] {
+        let updates = scene.roll_out(weights);
+        let routes = updates.iter().find_map(|update| match update {
+            Update::Put(draft) if draft.kind == Kind::Route => Some(draft),
+            _ => None,
+        });
+        let routes = routes.unwrap();
+        let _ = writeln!(text, "needs {:?}", routes.needs);
+        let read = RouteConfiguration::decode(&*routes.body).unwrap();
+        for route in &read.virtual_hosts[0].routes {
+            text += &seen(route);
+        }
+    }
+    expect![[r#""#]].assert_eq(&text);
+}
