@@ -239,6 +239,11 @@ const FIXED: &[(&str, &str, &[&str])] = &[
         &["const MAX_ROUTE_BYTES: usize = 256 << 10;"],
     ),
     (
+        "versions of one service that share its requests",
+        "8",
+        &["pub(super) const MAX: usize = 8;"],
+    ),
+    (
         "names and claims in one request",
         "500,000, or twice `xds.max_names`",
         &["const ENTRIES: usize = 500_000;"],

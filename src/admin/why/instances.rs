@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crate::hub::Delivered;
 use crate::model::{Health, Instance, Service, State};
+use crate::plan::Split;
 use crate::state::{Drain, Target};
 use crate::text::clip;
 
@@ -44,6 +45,7 @@ pub(super) fn facts(row: &Row<'_>) -> String {
 pub(super) fn row<'a>(
     service: &'a Service,
     instance: &'a Instance,
+    split: Option<&Split>,
     delivered: &'a [Delivered],
     drains: &BTreeMap<Target, Drain>,
 ) -> Row<'a> {
@@ -64,7 +66,10 @@ pub(super) fn row<'a>(
             } else {
                 "healthy, and spare: another source has healthy instances of a higher priority"
             };
-            (first, why.to_owned())
+            match split {
+                Some(split) if first => of_version(split, &instance.version),
+                _ => (first, why.to_owned()),
+            }
         }
         Health::Draining => {
             let why = draining(service, instance, drains);
@@ -97,6 +102,34 @@ pub(super) fn row<'a>(
         why,
         takes,
     }
+}
+
+/// Whether a healthy instance gets requests by the share of its version, and why.
+fn of_version(split: &Split, version: &str) -> (bool, String) {
+    let Some(part) = split.parts.iter().find(|part| *part.version == *version) else {
+        return (false, "healthy, but too many versions are registered".to_owned());
+    };
+    if part.weight > 0 {
+        let (whole, rest) = (part.weight / 100, part.weight % 100);
+        let share = format!("{whole}.{rest:02}");
+        let share = share.trim_end_matches('0').trim_end_matches('.');
+        return (
+            true,
+            format!("healthy; its version has {share} % of the requests"),
+        );
+    }
+    let forced = split.forced().find(|(_, forced)| forced.version == part.version);
+    let why = match forced {
+        Some((header, _)) => format!(
+            "only requests with the header {header}: {} go there",
+            clip(version)
+        ),
+        None => "another version serves".to_owned(),
+    };
+    (
+        false,
+        format!("healthy, but its version has no share of the requests: {why}"),
+    )
 }
 
 fn unhealthy(others: bool) -> String {

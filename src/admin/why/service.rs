@@ -93,9 +93,11 @@ struct Subject<'a> {
 impl<'a> Subject<'a> {
     fn of(admin: &Admin, name: &'a str, alone: Option<&'a str>, explanation: &'a Explanation) -> Self {
         let drains = admin.state.drains();
+        let planned = explanation.planned.as_ref();
+        let split = planned.and_then(|planned| planned.split.as_deref());
         let all = explanation.merged.iter().flat_map(|service| {
             let rows = service.instances.iter();
-            rows.map(|instance| row(service, instance, &explanation.sources, &drains))
+            rows.map(|instance| row(service, instance, split, &explanation.sources, &drains))
         });
         let mut instances: Vec<Row<'a>> = all.collect();
         if let Some(id) = alone {

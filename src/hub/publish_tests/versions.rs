@@ -28,7 +28,7 @@ impl Scene {
     }
 
     /// A service of this protocol with an instance of each of these versions; none: it is gone.
-    fn register(&mut self, name: &str, protocol: Protocol, versions: &[&str]) -> Vec<Update> {
+    fn serve(&mut self, name: &str, protocol: Protocol, versions: &[&str]) -> Vec<Update> {
         let policy = Arc::new(Policy {
             protocol: Some(protocol),
             rollout: RolloutKeys {
@@ -79,13 +79,13 @@ impl Scene {
 #[test]
 fn a_share_that_changes_touches_no_cluster() {
     let mut scene = Scene::new();
-    let _ = scene.register("b", Protocol::Http1, &["1", "2"]);
-    let first = scene.register("a", Protocol::Http1, &["1"]);
+    let _ = scene.serve("b", Protocol::Http1, &["1", "2"]);
+    let first = scene.serve("a", Protocol::Http1, &["1"]);
     assert_eq!(
         kinds(&first),
         ["+cds a", "+eds a", "+cds a@1", "+eds a@1", "+rds internal"]
     );
-    let second = scene.register("a", Protocol::Http1, &["1", "2"]);
+    let second = scene.serve("a", Protocol::Http1, &["1", "2"]);
     assert_eq!(
         kinds(&second),
         ["+eds a", "+cds a@2", "+eds a@2", "+eds a@1", "+rds internal"]
@@ -97,7 +97,7 @@ fn a_share_that_changes_touches_no_cluster() {
         "and not b"
     );
     assert_eq!(kinds(&scene.roll_out(&[("1", 9_000), ("2", 1_000)])), [""; 0]);
-    let third = scene.register("a", Protocol::Http1, &["2"]);
+    let third = scene.serve("a", Protocol::Http1, &["2"]);
     assert_eq!(
         kinds(&third),
         ["+eds a", "+eds a@2", "-eds a@1", "-cds a@1", "+rds internal"]
@@ -107,7 +107,7 @@ fn a_share_that_changes_touches_no_cluster() {
 #[test]
 fn grpc_clients_have_weighted_clusters_in_their_listener() {
     let mut scene = Scene::new();
-    let first = scene.register("a", Protocol::Grpc, &["1", "2"]);
+    let first = scene.serve("a", Protocol::Grpc, &["1", "2"]);
     let listener = |updates: &[Update]| {
         let draft = updates.iter().find_map(|update| match update {
             Update::Put(draft) if draft.kind == Kind::Listener => Some(draft.needs.clone()),
@@ -138,8 +138,8 @@ fn grpc_clients_have_weighted_clusters_in_their_listener() {
 #[test]
 fn a_service_of_the_name_of_a_version_keeps_it() {
     let mut scene = Scene::new();
-    let _ = scene.register("a", Protocol::Http1, &["1", "2"]);
-    let before = kinds(&scene.register("a@1", Protocol::Http1, &[""]));
+    let _ = scene.serve("a", Protocol::Http1, &["1", "2"]);
+    let before = kinds(&scene.serve("a@1", Protocol::Http1, &[""]));
     assert!(
         before.contains(&"-cds a@2".to_owned()),
         "no version has a cluster: {before:?}"
@@ -150,7 +150,7 @@ fn a_service_of_the_name_of_a_version_keeps_it() {
         issues.iter().any(|reason| reason.starts_with("versions: `a@1`")),
         "{issues:?}"
     );
-    let after = kinds(&scene.register("a@1", Protocol::Http1, &[]));
+    let after = kinds(&scene.serve("a@1", Protocol::Http1, &[]));
     assert!(after.contains(&"+cds a@2".to_owned()), "{after:?}");
     assert!(
         after.contains(&"+cds a@1".to_owned()) && !after.contains(&"-cds a@1".to_owned()),
@@ -188,7 +188,7 @@ fn seen(route: &Route) -> String {
 #[test]
 fn the_routes_of_a_service_that_is_split() {
     let mut scene = Scene::new();
-    let _ = scene.register("a", Protocol::Http1, &["1", "2", "3"]);
+    let _ = scene.serve("a", Protocol::Http1, &["1", "2", "3"]);
     let mut text = String::new();
     for weights in [
         &[("1", 9_000), ("2", 1_000)][..],
@@ -207,5 +207,18 @@ fn the_routes_of_a_service_that_is_split() {
             text += &seen(route);
         }
     }
-    expect![[r#""#]].assert_eq(&text);
+    expect![[r#"
+        needs ["a@1", "a@2"]
+        x-version -> a@2
+        x-version -> a@1
+        -> a@2=1000 a@1=9000, retries elsewhere
+        needs ["a@1", "a@2"]
+        x-version -> a@2
+        x-version -> a@1
+        -> a@1=10000
+        needs ["a@2"]
+        x-version -> a@2
+        -> a@2=10000
+    "#]]
+    .assert_eq(&text);
 }

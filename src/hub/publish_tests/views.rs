@@ -128,3 +128,31 @@ fn without_fleets_everybody_sees_everything() {
     let local = |update: &Update| matches!(update, Update::Put(draft) if draft.local.is_some());
     assert!(!after.iter().any(local));
 }
+
+#[test]
+fn the_versions_of_a_service_are_for_whoever_sees_it() {
+    let mut catalog = Catalog::new([("s".into(), None)]);
+    let mut builder = Builder::new(with_fleets());
+    let mut apply = |event| {
+        let touched = catalog.apply(event, Duration::ZERO);
+        builder.build(&catalog, &touched.services, Duration::ZERO)
+    };
+    let mut split = Policy::default();
+    split.rollout.mode = Some(crate::model::rollouts::Mode::Auto);
+    assert!(seen(&apply(declared("orders", 1, split))).is_empty());
+    let needs = Policy {
+        needs: Some(vec!["orders".into()]),
+        ..Policy::default()
+    };
+    assert_eq!(
+        seen(&apply(declared("web", 2, needs))),
+        [
+            "+cds web",
+            "+eds web",
+            "+cds orders",
+            "+eds orders",
+            "+cds orders@",
+            "+eds orders@"
+        ]
+    );
+}
