@@ -1,4 +1,4 @@
-//! Versions of a service share the calls of clients without a proxy, and calls ask for a version by metadata.
+//! Versions of a service share the calls of clients without a proxy.
 
 use super::{call, servers};
 use crate::support::bridge::Bridge;
