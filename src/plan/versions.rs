@@ -144,7 +144,7 @@ impl Versions {
         }
         // The stable one last; before it in the order of their names.
         versions.sort_by_key(|v| (stable.as_ref() == Some(v.name), v.name.clone()));
-        let spares = stable.as_ref().filter(|stable| {
+        let stand_in = stable.as_ref().filter(|stable| {
             let of_it = versions.iter().filter(|v| v.name == *stable);
             of_it.flat_map(|v| &v.instances).any(|i| i.health != Health::Off)
         });
@@ -158,7 +158,7 @@ impl Versions {
                     .any(|p| p.has_spare && p.version == *version.name)
             };
             let wanted = version.weight > 0 || before.is_some_and(had);
-            let spare = spares.filter(|stable| *stable != version.name && wanted);
+            let spare = stand_in.filter(|stable| *stable != version.name && wanted);
             let part = Part {
                 version: version.name.clone(),
                 cluster: cluster(version.name),

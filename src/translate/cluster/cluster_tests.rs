@@ -117,3 +117,33 @@ fn a_cluster_asks_clients_of_grpc_for_their_load() {
         fixed
     );
 }
+
+#[test]
+fn the_servers_of_a_version_are_known_by_the_name_of_their_service() {
+    use envoy_types::pb::envoy::config::core::v3::health_check::HealthChecker;
+    let keys = [("protocol", "https"), ("health-check", "http:/healthz")];
+    let service = Service {
+        name: "orders".into(),
+        policy: declaration::parse("x", Spelling::Plain, keys, &mut Vec::new()).policy,
+        ..Service::default()
+    };
+    let settings = Effective::of(&service, &Clusters::DEFAULT).cluster;
+    let (plain, version) = (message("orders", &settings), message("orders@9f31c2a", &settings));
+    assert_eq!(plain.transport_socket, version.transport_socket, "by TLS, too");
+    assert!(plain.transport_socket.is_some());
+    let host = |cluster: &Cluster| match &cluster.health_checks[0].health_checker {
+        Some(HealthChecker::HttpHealthCheck(check)) => check.host.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((&*host(&plain), &*host(&version)), ("", "orders"));
+    let other = Service {
+        name: "orders@9f31c2a".into(),
+        ..Service::default()
+    };
+    let other = Effective::of(&other, &Clusters::DEFAULT).cluster;
+    assert_eq!(
+        other.servers("orders@9f31c2a"),
+        "orders@9f31c2a",
+        "a service of that name"
+    );
+}
