@@ -168,7 +168,11 @@ impl Client {
             stream.handle_changes(&pending.changed);
         }
         let generation = self.fanout.current().expect("a generation");
-        stream.poll_response(&generation, &*self.fanout, Duration::ZERO)
+        let response = stream.poll_response(&generation, &*self.fanout, Duration::ZERO);
+        if response.is_none() {
+            self.fanout.answered(&self.stream, &stream);
+        }
+        response
     }
 
     /// Accepts all that there is; returns how many resources that were.

@@ -14,6 +14,7 @@ mod rejections;
 mod status;
 mod subscriber;
 mod views;
+mod waves;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +31,7 @@ pub use departed::Unknown;
 pub use fleets::Unused;
 pub use large::Ready;
 pub use rejections::{Poll, Rejected};
-pub use status::{LastNack, StreamStatus, TypeStatus};
+pub use status::{LastNack, Standing, StreamStatus, TypeStatus};
 pub use subscriber::{Pending, Registration, Subscriber};
 
 use changes::Clusters;
@@ -70,6 +71,11 @@ pub struct Fanout {
     watching: AtomicBool,
     /// Sent when what is watched may have changed.
     acked: watch::Sender<()>,
+    /// Which clients have not acknowledged what was published. Its lock is taken inside the other one, or after a
+    /// stream, and before pending changes.
+    waves: Mutex<waves::Waves>,
+    /// There is something in it.
+    following: AtomicBool,
     /// Changes with each generation.
     published: watch::Sender<u64>,
     fleets: fleets::Fleets,
@@ -135,6 +141,8 @@ impl Fanout {
             has_refusals: AtomicBool::new(false),
             watching: AtomicBool::new(false),
             acked: watch::Sender::new(()),
+            waves: Mutex::default(),
+            following: AtomicBool::new(false),
             published: watch::Sender::new(0),
             fleets: fleets::Fleets::default(),
         }
@@ -192,7 +200,11 @@ impl Fanout {
             }
         }
         self.published.send_modify(|n| *n = n.wrapping_add(1));
-        shared.notify(&changed, since);
+        // Held until all are marked: who acknowledges meanwhile waits.
+        let mut waves = lock(&self.waves);
+        self.following.store(true, Ordering::Release);
+        shared.notify(&changed, since, &mut waves);
+        drop(waves);
         drop(guard);
         drop((old, current));
         self.wake_watches();
@@ -328,6 +340,7 @@ impl Fanout {
         shared.asked(id);
         shared.tidy();
         shared.acks.left(id);
+        lock(&self.waves).left(id);
         drop(stream);
         if let Some(fleet) = shared.fleet_of.remove(&id)
             && let Some(streams) = shared.fleets.get_mut(&fleet)
@@ -391,13 +404,15 @@ impl Shared {
     }
 
     /// Adds each changed name to the pending changes of the streams that subscribe to it.
-    fn notify(&self, changed: &Changed, since: Instant) {
+    fn notify(&self, changed: &Changed, since: Instant, waves: &mut waves::Waves) {
         for (kind, names) in changed.iter().filter(|(_, names)| !names.is_empty()) {
+            let mut streams = RoaringBitmap::new();
             let mut concerned = views::Concerned::new(self, kind, names);
             for stream in self.index.wildcards(kind) {
                 let mine = concerned.by(stream);
                 if let Some(subscriber) = self.subscriber(stream).filter(|_| !mine.is_empty()) {
                     subscriber.put(since, |changed| *changed.get_mut(kind) |= mine);
+                    streams.insert(stream);
                 }
             }
             for name in names {
@@ -409,9 +424,11 @@ impl Shared {
                         subscriber.put(since, |changed| {
                             changed.get_mut(kind).insert(name);
                         });
+                        streams.insert(stream);
                     }
                 }
             }
+            waves.begin(kind, since, streams);
         }
     }
 }

@@ -114,6 +114,8 @@ pub struct Metrics {
     pub rejected: Family<ByType, Gauge>,
     /// From a change's arrival at the hub until it is handed to one stream's connection, in seconds.
     pub change: Histogram,
+    /// From a change's arrival at the hub until the last client has acknowledged it, in seconds.
+    pub registry_to_ack: Family<ByType, Histogram>,
 }
 
 impl Default for Metrics {
@@ -165,6 +167,9 @@ impl Default for Metrics {
             nacks: Family::default(),
             rejected: Family::default(),
             change: Histogram::new(exponential_buckets(0.000_1, 2.0, 18)),
+            registry_to_ack: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.001, 2.0, 18))
+            }),
         };
         let m = &mut metrics;
         let r = &mut m.registry;
@@ -314,6 +319,8 @@ impl Default for Metrics {
             "From a change's arrival to its response, per stream",
             m.change.clone(),
         );
+        let text = "From a change's arrival from its registry to the last client's ACK or refusal";
+        r.register("registry_to_ack_seconds", text, m.registry_to_ack.clone());
         // There from the start, at 0: a rate over what appears with the first refusal misses that one.
         for r#type in ["cds", "eds", "lds", "rds"] {
             let by_type = ByType { r#type };
@@ -321,6 +328,7 @@ impl Default for Metrics {
                 drop(family.get_or_create(&by_type));
             }
             drop(m.rejected.get_or_create(&by_type));
+            drop(m.registry_to_ack.get_or_create(&by_type));
         }
         for variant in ["delta", "sotw"] {
             drop(m.streams.get_or_create(&ByVariant { variant }));

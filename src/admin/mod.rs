@@ -10,6 +10,7 @@ mod loads;
 mod page;
 mod preview;
 mod sources;
+mod status;
 mod streams;
 mod verdict;
 mod wait;
@@ -116,6 +117,7 @@ pub async fn serve(
         .route("/config_dump", get(dump))
         .route("/sources", get(all_sources))
         .route("/streams", get(all_streams))
+        .route("/status", get(status::status))
         .route("/wait", get(wait::wait))
         .route("/why", get(why::why))
         .route("/services", get(lists::services))
@@ -168,6 +170,7 @@ const WAYS: &str = "xds-bridge\n\n\
      /accept?source=NAME                  POST with the header x-xds-bridge: 1; let removals go that the guard withholds\n\
      /forget?service=NAME                 the same; end the routes of a service whose last instance left\n\
      /plan[?service=NAME]                 the same, with a declaration or a bridge.toml as body; what it would change\n\
+     /status[?client=ID]                  how far each client is with what is published, those that are behind first\n\
      /streams[?node=ID]                   who is connected, what was refused, what fleets reject\n\
      /loads[?service=NAME][&node=ID]      requests in progress and their results, as Envoys and gRPC clients report them\n\
      /config_dump[?type=cds][&name=NAME]  what is served, as Envoy prints it (type: cds, eds, lds, rds, sds)\n";

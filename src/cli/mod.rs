@@ -13,6 +13,7 @@ mod order;
 mod output;
 mod plan;
 mod run;
+mod status;
 mod wait;
 mod why;
 
@@ -56,7 +57,7 @@ pub struct Cli {
     /// What to do; `run` when left out.
     #[command(subcommand)]
     command: Option<Command>,
-    /// The configuration; for `dump`, `accept`, `forget`, `plan`, `drain`, `wait`, `why`, `events`, `services`, `routes` and `health`: that of the running bridge
+    /// The configuration; for `dump`, `accept`, `forget`, `plan`, `drain`, `wait`, `why`, `events`, `services`, `routes`, `status` and `health`: that of the running bridge
     #[arg(
         long,
         short,
@@ -109,6 +110,9 @@ enum Command {
     /// Show what changed, when, and by whose word
     #[command(after_help = events::EXAMPLES)]
     Events(events::EventsArgs),
+    /// Show how far each client is with what is published, those that are behind first
+    #[command(after_help = status::EXAMPLES)]
+    Status(status::StatusArgs),
     /// Exit with 0 when a running bridge answers (for container health checks)
     Health,
 }
@@ -147,6 +151,7 @@ impl Cli {
             Command::Services(args) => lists::services(&config, &args),
             Command::Routes(args) => lists::routes(&config, &args),
             Command::Events(args) => events::events(&config, &args),
+            Command::Status(args) => status::status(&config, &args),
             Command::Health => order::health(&config),
         }
     }

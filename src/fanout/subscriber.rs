@@ -33,6 +33,8 @@ pub struct Pending {
     pub since: Option<Instant>,
     /// What the fan-out wants to know.
     pub polls: Vec<Poll>,
+    /// When the oldest change reached the hub that the client has not acknowledged; it outlives what is taken out.
+    pub(super) behind: Option<Instant>,
 }
 
 /// A registered stream.
@@ -68,6 +70,7 @@ impl Subscriber {
         let mut pending = lock(&self.pending);
         put(&mut pending.changed);
         pending.since.get_or_insert(since);
+        pending.behind.get_or_insert(since);
         drop(pending);
         self.wake.notify_one();
     }
@@ -77,7 +80,14 @@ impl Subscriber {
     pub fn take(&self) -> Option<Pending> {
         let mut pending = lock(&self.pending);
         let any = pending.since.is_some() || !pending.polls.is_empty();
-        any.then(|| std::mem::take(&mut *pending))
+        let behind = pending.behind;
+        any.then(|| {
+            let rest = Pending {
+                behind,
+                ..Pending::default()
+            };
+            std::mem::replace(&mut *pending, rest)
+        })
     }
 
     /// Whether the client has acknowledged the content of a name in this generation, or newer content.

@@ -300,6 +300,27 @@ impl Stream {
         (&sub.held.ids | &sub.wanted.names, behind)
     }
 
+    /// Whether the client owes no answer about a type, and is to be sent nothing of it; a refusal is an answer. Counts
+    /// only what [`Self::handle_changes`] was given.
+    #[must_use]
+    pub fn is_settled(&self, kind: Kind) -> bool {
+        let sub = self.types.get(kind);
+        !sub.is_changing() && sub.waiting.flight.is_empty()
+    }
+
+    /// Resources of a type that the client has not acknowledged, or is still to be sent. Counts only what
+    /// [`Self::handle_changes`] was given.
+    #[must_use]
+    pub fn unsettled(&self, kind: Kind) -> RoaringBitmap {
+        self.types.get(kind).unsettled()
+    }
+
+    /// The number of resources of a type whose present content the client has refused.
+    #[must_use]
+    pub fn refused(&self, kind: Kind) -> u64 {
+        self.types.get(kind).held.refused.len() as u64
+    }
+
     /// What the client gets depends on.
     #[must_use]
     pub const fn viewer(&self) -> &Arc<Viewer> {

@@ -385,6 +385,12 @@ const FIXED: &[(&str, &str, &[&str])] = &[
         &["EVENTS: usize = 10_000;", "BYTES: usize = 4 << 20;"],
     ),
     ("streams listed", "1,000", &["LISTED: usize = 1_000;"]),
+    ("clients listed", "1,000", &["LISTED: usize = 1_000;"]),
+    (
+        "publications of one type",
+        "32",
+        &["OPEN: usize = 32;", "FINISHED: usize = 1_024;"],
+    ),
 ];
 
 #[test]

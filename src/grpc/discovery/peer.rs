@@ -132,8 +132,12 @@ impl Peer {
         let generation = self.shared.fanout.current()?;
         let response = stream.poll_response(&generation, &*self.shared.fanout, self.now());
         let outstanding = stream.outstanding() > 0;
+        if response.is_none() {
+            self.shared.fanout.answered(&self.registration, &stream);
+        }
         drop(stream);
         let Some(response) = response else {
+            self.shared.observe_acknowledged();
             self.since = self.since.filter(|_| outstanding);
             self.shared.fanout.settled();
             return None;
@@ -206,6 +210,7 @@ impl Peer {
             if shared.fanout.unregister(&registration) {
                 shared.metrics.count_rejected(&shared.fanout.rejected_by_type());
             }
+            shared.observe_acknowledged();
         };
         match Handle::try_current() {
             Ok(runtime) if Fanout::leaves_much(&self.registration) => {

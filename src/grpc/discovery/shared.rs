@@ -7,7 +7,7 @@ use super::admission::Admission;
 use crate::fanout::Fanout;
 use crate::floods::Floods;
 use crate::grpc::Options;
-use crate::metrics::Metrics;
+use crate::metrics::{ByType, Metrics};
 
 /// What all streams of the port share.
 #[derive(Debug)]
@@ -18,6 +18,17 @@ pub(super) struct Shared {
     pub(super) options: Options,
     pub(super) admission: Admission,
     pub(super) removed: Removed,
+}
+
+impl Shared {
+    /// Counts how long changes took until the last client had acknowledged them.
+    pub(super) fn observe_acknowledged(&self) {
+        for (kind, time) in self.fanout.acknowledged() {
+            let by_type = ByType { r#type: kind.short() };
+            let histogram = self.metrics.registry_to_ack.get_or_create(&by_type);
+            histogram.observe(time.as_secs_f64());
+        }
+    }
 }
 
 /// Listeners that were removed from Envoys, by fleet: what was logged already.

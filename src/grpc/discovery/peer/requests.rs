@@ -142,6 +142,8 @@ impl Peer {
                     status.node.clone_from(&node.id);
                     status.fleet.clone_from(&node.cluster);
                     status.agent.clone_from(&node.user_agent);
+                    status.release = node.release();
+                    status.address = self.caller.as_ref().map(Caller::address);
                     status.variant = by_variant(self.variant).variant;
                     status.since = Some(self.began);
                 });
