@@ -61,3 +61,31 @@ fn the_sample_is_right() {
     let output = run(&["check", "--config", "examples/bridge.toml"], root);
     assert!(output.status.success(), "{}", output.stderr);
 }
+
+#[test]
+fn a_token_that_cannot_be_used_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, token) = (dir.path().join("bridge.toml"), dir.path().join("token"));
+    let text = "[admin]\ntoken_file = \"token\"\n[sources.files]\nkind = \"file\"\npath = \".\"\n";
+    std::fs::write(&file, text).unwrap();
+    let check = || run(&["check", "--config", &file.display().to_string()], dir.path());
+    for (content, words) in [
+        (None, "No such file"),
+        (Some("\n"), "it is empty"),
+        (Some("two words\n"), "one word of visible ASCII"),
+    ] {
+        if let Some(content) = content {
+            std::fs::write(&token, content).unwrap();
+        }
+        let output = check();
+        let place = format!("admin.token_file: {}: ", token.display());
+        assert!(
+            output.stderr.contains(&place) && output.stderr.contains(words),
+            "{}",
+            output.stderr
+        );
+        assert!(output.stderr.contains("no order is taken until that is fixed"));
+    }
+    std::fs::write(&token, "of-the-test\n").unwrap();
+    assert!(!check().stderr.contains("token_file"));
+}

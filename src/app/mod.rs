@@ -32,7 +32,7 @@ use crate::state::{self, State};
 use crate::{grpc, prober};
 pub use ports::port;
 use ports::reserve;
-pub use secrets::unusable as unusable_secrets;
+pub use secrets::{unusable as unusable_secrets, unusable_token};
 use sources::{Sources, info};
 use tasks::{Ended, Tasks};
 

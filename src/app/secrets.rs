@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, SecretFiles};
-use crate::files::{PemError, PemFile, Steady, fingerprint, jwks, seen, usable_pair};
+use crate::files::{PemError, PemFile, Steady, fingerprint, jwks, read_small, seen, usable_pair};
 use crate::hub::Order;
 use crate::model::{Secret, Secrets};
 use crate::text::chain;
@@ -72,6 +72,22 @@ impl Contents {
 struct Followed {
     files: SecretFiles,
     steady: Steady,
+}
+
+/// Why the token of the admin port cannot be used now; `None`: it can, or there is none.
+#[must_use]
+pub fn unusable_token(config: &Config) -> Option<String> {
+    let file = config.admin.token_file.as_ref()?;
+    let problem = match read_small(file) {
+        Err(error) => error.to_string(),
+        Ok(bytes) if bytes.trim_ascii().is_empty() => "it is empty".to_owned(),
+        // A header carries nothing else, and commands read it as text.
+        Ok(bytes) if !bytes.trim_ascii().iter().all(u8::is_ascii_graphic) => {
+            "it must be one word of visible ASCII characters".to_owned()
+        }
+        Ok(_) => return None,
+    };
+    Some(format!("{}: {problem}", file.display()))
 }
 
 /// What of `[tls.NAME]`, and of the keys of issuers, cannot be used now, with the reason.

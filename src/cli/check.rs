@@ -20,6 +20,9 @@ pub(super) fn check(config: &Config, file: &Path) -> Result<(), Failure> {
     for (name, reason) in app::unusable_secrets(config) {
         eprintln!("xds-bridge: {name}: {reason}; `run` waits until that is fixed");
     }
+    if let Some(reason) = app::unusable_token(config) {
+        eprintln!("xds-bridge: admin.token_file: {reason}; no order is taken until that is fixed");
+    }
     if let SharedState::Off { why } = &config.state {
         eprintln!("xds-bridge: shared state is off, so nothing can be drained by command: {why}");
     }
