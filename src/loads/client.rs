@@ -36,6 +36,8 @@ pub(super) struct Client {
     pub(super) rows: Rows,
     /// The last report exceeds a bound.
     pub(super) is_cut: bool,
+    /// It took too much of the table: its reports are not taken in for now.
+    pub(super) left_out: bool,
     /// It has named a locality where requests were in progress and none had begun, as Envoys from 1.40 always do.
     pub(super) shows_open: bool,
 }
@@ -74,6 +76,7 @@ impl Client {
             sequence: Vec::new(),
             rows: Rows::default(),
             is_cut: false,
+            left_out: false,
             shows_open: false,
         }
     }
@@ -118,6 +121,7 @@ impl Client {
             _ if self.left.is_some() && is_concerned => Some(Why::Left),
             _ if self.left.is_some() => return None,
             None => Some(Why::NoReport),
+            Some(_) if self.left_out => Some(Why::Cut),
             Some(_) if !is_concerned => return None,
             Some(_) if !self.who.has_endpoints() => Some(Why::NoEndpoints),
             Some(_) => {

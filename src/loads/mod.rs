@@ -3,6 +3,7 @@
 //! locks; time is an argument. What is not known is never taken for zero.
 
 mod client;
+mod crowded;
 mod ends;
 mod flight;
 mod names;

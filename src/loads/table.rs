@@ -77,6 +77,8 @@ pub struct Table {
     rows: usize,
     listed: u64,
     swept: Duration,
+    /// When room was made last.
+    pub(super) relieved: Duration,
 }
 
 /// Requests that clients did not send.
@@ -112,6 +114,7 @@ impl Table {
             rows: 0,
             listed: 0,
             swept: Duration::ZERO,
+            relieved: Duration::ZERO,
         }
     }
 
@@ -160,6 +163,11 @@ impl Table {
             client.seq = 1;
             self.clients.insert(id, client);
             return true;
+        }
+        if client.left_out {
+            client.last = Some(now);
+            self.clients.insert(id, client);
+            return false;
         }
         client.seq = client.seq.wrapping_add(1);
         client.is_cut = report.is_cut;
@@ -214,6 +222,9 @@ impl Table {
         client.settle(present, &mut self.ends);
         let whole = !client.is_cut;
         self.clients.insert(id, client);
+        if !whole && !report.is_cut {
+            self.make_room(now);
+        }
         whole
     }
 
@@ -350,7 +361,7 @@ impl Table {
     }
 
     /// The clusters of the last report, in place of those of the one before.
-    fn list(&mut self, client: &mut Client, listed: RoaringBitmap) {
+    pub(super) fn list(&mut self, client: &mut Client, listed: RoaringBitmap) {
         self.listed -= client.listed.len();
         if self.listed + listed.len() > self.limits.listed {
             client.listed = RoaringBitmap::new();
@@ -362,7 +373,7 @@ impl Table {
     }
 
     /// Forgets the rows of which this is false.
-    fn drop_rows(&mut self, client: &mut Client, keep: impl Fn(&Row) -> bool) {
+    pub(super) fn drop_rows(&mut self, client: &mut Client, keep: impl Fn(&Row) -> bool) {
         let (kind, ends) = (client.who.kind, &mut self.ends);
         let before = client.rows.len();
         client.rows.retain(|id, row| {
@@ -398,7 +409,6 @@ impl Table {
             }
         }
         let old = u32::try_from(now.saturating_sub(FORGET).as_secs()).unwrap_or(u32::MAX);
-        let mut used = RoaringBitmap::new();
         let mut named = RoaringBitmap::new();
         for mut client in std::mem::take(&mut self.clients) {
             // Requests in progress are kept for as long as the client is there.
@@ -406,19 +416,12 @@ impl Table {
                 row.at >= old || (row.is_known && row.counts.open > 0)
             });
             named.extend(client.1.rows.keys());
-            used |= &client.1.listed;
+            client.1.left_out = false;
             self.clients.insert(client.0, client.1);
         }
         self.ends
             .retain(|id, end| named.contains(id) || end.seen + FORGET_SUMS > now);
-        for (_, end) in self.ends.iter() {
-            used.insert(end.key.cluster);
-            used.insert(end.key.place);
-            let metrics = end.tallies.iter().flat_map(|(_, tally)| &tally.metrics);
-            used.extend(metrics.map(|metric| metric.name));
-        }
-        self.names.retain(&used);
-        self.drops.retain(|cluster, _| used.contains(*cluster));
+        self.forget_names();
     }
 }
 

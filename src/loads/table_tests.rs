@@ -414,3 +414,42 @@ fn clients_that_left_are_bounded() {
         .count();
     assert_eq!(left, 3);
 }
+
+#[test]
+fn who_takes_all_the_room_is_left_out_for_a_while() {
+    let mut scene = Scene::with(Limits {
+        ends: 1_500,
+        ..Limits::default()
+    });
+    scene.now = Duration::from_secs(1);
+    let hostile = scene.envoy("hostile", 40);
+    let many: Vec<String> = (0..3_000).map(|n| format!("svc-{n}")).collect();
+    let zones: &[(&str, &[End<'_>])] = &[("a", &[(B, 1, 1, 0)])];
+    let said: Vec<_> = many.iter().map(|name| (&**name, zones)).collect();
+    assert!(!scene.report(hostile, &said));
+    scene.now += Duration::from_secs(10);
+    let honest = scene.envoy("honest", 40);
+    let few: Said<'_> = &[("orders", &[("a", &[(A, 2, 1, 0)])])];
+    assert!(!scene.report(honest, few), "there is no room yet");
+    scene.now += Duration::from_secs(1);
+    assert!(scene.report(honest, few), "there is now");
+    assert!(!scene.report(hostile, &said));
+    let of = |scene: &Scene, node: &str| {
+        scene
+            .flights(A)
+            .into_iter()
+            .find(|f| *f.node == *node)
+            .map(|f| (f.open, f.why))
+    };
+    assert_eq!(of(&scene, "honest"), Some((2, None)));
+    assert_eq!(
+        of(&scene, "hostile"),
+        Some((0, Some(Why::Cut))),
+        "unknown, never zero"
+    );
+    // Later it may try again.
+    scene.now += Duration::from_secs(61);
+    scene.report(honest, few);
+    assert!(scene.report(hostile, few));
+    assert_eq!(of(&scene, "hostile"), Some((2, None)));
+}

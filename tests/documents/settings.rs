@@ -387,6 +387,11 @@ const FIXED: &[(&str, &str, &[&str])] = &[
     ("streams listed", "1,000", &["LISTED: usize = 1_000;"]),
     ("clients listed", "1,000", &["LISTED: usize = 1_000;"]),
     (
+        "room in what is kept of load reports",
+        "10 s",
+        &["PAUSE: Duration = Duration::from_secs(10);"],
+    ),
+    (
         "publications of one type",
         "32",
         &["OPEN: usize = 32;", "FINISHED: usize = 1_024;"],
