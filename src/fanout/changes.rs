@@ -95,6 +95,15 @@ impl Default for Clusters {
 }
 
 impl Fanout {
+    /// Whether the endpoints of a service have changed since then; also where that is not known any more.
+    #[must_use]
+    pub fn endpoints_changed_since(&self, name: &str, at: Instant) -> bool {
+        let shared = self.shared.lock();
+        let changes = shared.departures.changes();
+        let last = shared.names.find(name).and_then(|id| changes.last(id));
+        clock::now() >= at + changes.kept || last.is_some_and(|(_, changed)| changed >= at)
+    }
+
     /// When a cluster had another content before, as far as that is remembered (an hour): an Envoy that replaces a
     /// cluster no longer reports what is under way in the one before.
     #[must_use]

@@ -392,6 +392,11 @@ const FIXED: &[(&str, &str, &[&str])] = &[
         &["PAUSE: Duration = Duration::from_secs(10);"],
     ),
     (
+        "clients that disconnected within",
+        "10,000",
+        &["MAX: usize = 10_000;"],
+    ),
+    (
         "publications of one type",
         "32",
         &["OPEN: usize = 32;", "FINISHED: usize = 1_024;"],
