@@ -106,6 +106,16 @@ async fn wait_answers_when_each_client_has_it_and_names_those_that_have_not() {
     envoy.client().reaches(&Call::http("orders"), &["b"]).await;
     assert_eq!(a.requests(), before);
 
+    let answer = bridge.command("status envoy-1").await;
+    assert!(answer.status.success(), "{} {}", answer.stdout, answer.stderr);
+    assert!(
+        answer
+            .stdout
+            .contains(" 1 client connected, 1 in sync\nin sync  envoy-1 (proof)  127.0.0.1:"),
+        "{}",
+        answer.stdout
+    );
+
     // An Envoy that is frozen is named, and nobody lies about it.
     envoy.program().signal("STOP");
     put(&etcd, &a, &[]).await;
@@ -116,9 +126,34 @@ async fn wait_answers_when_each_client_has_it_and_names_those_that_have_not() {
         "{}",
         answer.stderr
     );
+    let answer = bridge.command("status").await;
+    assert_eq!(
+        answer.status.code(),
+        Some(3),
+        "{} {}",
+        answer.stdout,
+        answer.stderr
+    );
+    assert!(
+        answer.stdout.contains("1 behind\nbehind  envoy-1 (proof)") && answer.stdout.contains("1 eds for "),
+        "{}",
+        answer.stdout
+    );
+    let answer = bridge.command("status envoy-9").await;
+    assert_eq!(
+        answer.status.code(),
+        Some(1),
+        "{} {}",
+        answer.stdout,
+        answer.stderr
+    );
     envoy.program().signal("CONT");
     let answer = bridge.command("wait --serving orders/a").await;
     assert!(answer.status.success(), "{}", answer.stderr);
+    let acknowledged = "xds_bridge_registry_to_ack_seconds_count";
+    bridge
+        .metric_is(acknowledged, &[("type", "eds")], |changes| changes > 0)
+        .await;
 
     // One that has gone may go on with what it had for a while, and is named.
     put(&etcd, &b, &[("state", "drain")]).await;
@@ -137,6 +172,8 @@ async fn wait_answers_when_each_client_has_it_and_names_those_that_have_not() {
     assert!(answer.status.success(), "{}", answer.stderr);
     let view: serde_json::Value = serde_json::from_str(&answer.stdout).expect("JSON");
     assert_eq!(view["result"], json!("done"));
+    let given_up = &view["instances"][0]["given_up"]["clients"][0];
+    assert_eq!(given_up["node"], json!("envoy-1"), "{view:#}");
     // Nobody else serves: whoever drains gets requests all the same.
     etcd.delete(&instance_key("orders", "b")).await;
     let answer = bridge.command("wait --drained orders/a --timeout 1s").await;
@@ -235,6 +272,10 @@ async fn an_operator_drains_on_all_bridges_and_knows_when_it_is_safe() {
         health_is(envoy, &[(&a, "DRAINING"), (&b, "HEALTHY")]).await;
     }
     assert_eq!(a.requests(), before, "neither bridge's Envoy sends it any");
+    let answer = other.command("wait --serving orders/a --timeout 100ms").await;
+    assert_eq!(answer.status.code(), Some(3), "{}", answer.stdout);
+    let words = "it is draining, not healthy (it is drained by command, which `undrain` ends)";
+    assert!(answer.stderr.contains(words), "{}", answer.stderr);
 
     // The last one that serves is not drained by accident.
     let answer = bridge.command("drain --zone z2").await;
@@ -311,4 +352,75 @@ async fn requests_under_way_are_waited_for() {
     for call in calls {
         call.await.expect("a call").expect("an answer");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_who_drain_the_last_two_at_once_do_not_both_succeed() {
+    let (etcd, bridge) = etcd_and_bridge("grace = \"1s\"").await;
+    let other = Bridge::start(&format!(
+        "[sources.etcd]\nkind = \"etcd\"\nendpoints = [\"{}\"]\n",
+        etcd.url()
+    ))
+    .await;
+    let (a, b) = servers(&etcd, [&[], &[]]).await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    envoy.client().reaches(&Call::http("orders"), &["a", "b"]).await;
+    for bridge in [&bridge, &other] {
+        assert!(bridge.command("wait --serving orders/a").await.status.success());
+        assert!(bridge.command("wait --serving orders/b").await.status.success());
+    }
+    for _ in 0..3 {
+        let (one, two) = tokio::join!(bridge.command("drain orders/a"), other.command("drain orders/b"));
+        let done = [&one, &two].into_iter().filter(|answer| answer.status.success());
+        assert!(done.count() < 2, "{} {}", one.stdout, two.stdout);
+        // Also when both are refused nobody is left drained.
+        for answer in [&one, &two].into_iter().filter(|answer| !answer.status.success()) {
+            assert!(
+                answer.stderr.contains("nobody else of the service serves"),
+                "{}",
+                answer.stderr
+            );
+        }
+        for name in ["orders/a", "orders/b"] {
+            let answer = bridge.command(&format!("undrain {name}")).await;
+            assert!(answer.status.success(), "{}", answer.stderr);
+        }
+        health_is(&envoy, &[(&a, "HEALTHY"), (&b, "HEALTHY")]).await;
+        let answer = other.command("wait --serving orders/a").await;
+        assert!(answer.status.success(), "{}", answer.stderr);
+        let answer = other.command("wait --serving orders/b").await;
+        assert!(answer.status.success(), "{}", answer.stderr);
+    }
+}
+
+/// A zone is waited for as a whole: also whoever joins it in the meantime.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_joins_a_zone_that_drains_is_waited_for() {
+    let (etcd, bridge) = etcd_and_bridge("grace = \"1s\"\nin_flight = \"2s\"").await;
+    let (a, b) = servers(&etcd, [&[("zone", "z1")], &[("zone", "z2")]]).await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    let client = envoy.client();
+    client.reaches(&Call::http("orders"), &["a", "b"]).await;
+    let slow = Duration::from_secs(4);
+    a.answer_after(slow);
+    b.answer_after(slow);
+    let call = Call::http("orders");
+    let calls = futures::future::join_all((0..4).map(|_| client.call(&call)));
+    let c = Server::http("c").await;
+    let joins = async {
+        put(&etcd, &c, &[("zone", "z1")]).await;
+    };
+    let drain = bridge.command("drain --zone z1 --wait --json");
+    let (answer, (), calls) = tokio::join!(drain, joins, calls);
+    assert!(answer.status.success(), "{}", answer.stderr);
+    let view: serde_json::Value = serde_json::from_str(&answer.stdout).expect("JSON");
+    let of = |instance: &serde_json::Value| instance["instance"].as_str().unwrap_or_default().to_owned();
+    let names: Vec<String> = view["instances"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(of)
+        .collect();
+    assert_eq!(names, ["orders/a", "orders/c"], "{view:#}");
+    assert!(calls.iter().all(Result::is_ok), "{calls:?}");
 }

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use xds_bridge::admin::{self, Access, Admin};
-use xds_bridge::barrier::Barrier;
+use xds_bridge::barrier::{Barrier, Left};
 use xds_bridge::clock;
 use xds_bridge::fanout::Fanout;
 use xds_bridge::hub::{Order, Overview};
@@ -66,6 +66,7 @@ async fn port(hosts: &[&str]) -> Port {
         state: State::none("by the test"),
         journal: Arc::default(),
         barrier: Barrier {
+            left: Left::default(),
             fanout: fanout.clone(),
             loads: Arc::default(),
             orders: orders.clone(),

@@ -1,6 +1,7 @@
 //! `/drain`, `/undrain` and `/drains`: what operators drain, in the state that bridges share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{self, Query};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -9,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Admin;
-use super::wait::{self, find};
+use super::wait::{self, Asked, find};
 use crate::barrier::Wanted;
 use crate::catalog::find::{Found, Target};
 use crate::clock;
@@ -90,15 +91,61 @@ pub(super) async fn drain(
             return refused(&error);
         }
     }
+    if !query.force
+        && let Some(alone) = applied(&admin, &target, &found).await
+    {
+        for (target, _) in kept(&target, &found) {
+            if let Err(error) = admin.state.delete_drain(&target).await {
+                return refused(&error);
+            }
+        }
+        let reason = format!(
+            "nobody else of the service serves by now, another one was drained at the same time: {alone}; its drain was \
+             ended again (force=true, or --force, drains it all the same)"
+        );
+        return bad(StatusCode::CONFLICT, &reason);
+    }
     tracing::warn!(
         instances = list(found.iter().map(name), 5, found.len()),
         "an operator drains"
     );
     match patience {
         Some(patience) => {
-            wait::answer(admin, found, Wanted::Drained, clock::now() + patience, &headers).await
+            let asked = Asked {
+                target,
+                wanted: Wanted::Drained,
+                deadline: clock::now() + patience,
+            };
+            wait::answer(admin, asked, found, &headers).await
         }
         None => done("drained", &found),
+    }
+}
+
+/// How long the hub may take to know of a drain.
+const APPLIED: Duration = Duration::from_secs(5);
+
+/// Waits until the hub has what was written. Two who drain the last two instances at once both find that the other one
+/// serves; whoever wrote later sees both drains. Returns those that nobody else of their service serves beside.
+async fn applied(admin: &Admin, target: &Target, before: &[Found]) -> Option<String> {
+    let served: Vec<&Found> = before.iter().filter(|found| found.health.serves()).collect();
+    let deadline = clock::now() + APPLIED;
+    loop {
+        let now = find(admin, target).await.ok()?;
+        let is_meant = |found: &&Found| {
+            served
+                .iter()
+                .any(|s| s.service == found.service && s.id == found.id)
+        };
+        let of_them: Vec<&Found> = now.iter().filter(is_meant).collect();
+        if of_them.iter().all(|found| !found.health.serves()) {
+            let alone: Vec<&&Found> = of_them.iter().filter(|found| !found.others).collect();
+            return (!alone.is_empty()).then(|| list(alone.iter().map(|found| name(found)), 5, alone.len()));
+        }
+        if clock::now() >= deadline {
+            return None;
+        }
+        clock::until(Some(clock::now() + Duration::from_millis(20))).await;
     }
 }
 

@@ -68,9 +68,19 @@ pub(super) fn view(found: &Found, wanted: Wanted, all: &Everywhere) -> Value {
             .here
             .acked
             .saturating_add(usize::try_from(elsewhere).unwrap_or(usize::MAX));
-        view["text"] = json!(done(wanted, acked));
+        let given_up = given_up(&all.here.given_up);
+        view["text"] = json!(format!("{}{given_up}", done(wanted, acked)));
     }
     view
+}
+
+/// Clients that are not waited for any more, as the end of a sentence.
+fn given_up(clients: &[Client]) -> String {
+    if clients.is_empty() {
+        return String::new();
+    }
+    let names = list(clients.iter().map(|(_, node)| node), 5, clients.len());
+    format!("; not counted, since disconnected for longer than drain.grace: {names}")
 }
 
 /// What another bridge waits for.
@@ -117,6 +127,11 @@ fn here(found: &Found, wanted: Wanted, answer: &Answer) -> Value {
     };
     let name = format!("{}/{}", found.service, found.id);
     let mut view = json!({ "instance": name, "acknowledged": answer.acked });
+    if !answer.given_up.is_empty() {
+        let one = |(fleet, node): &Client| json!({ "node": node, "fleet": fleet });
+        let named: Vec<Value> = answer.given_up.iter().take(NAMED).map(one).collect();
+        view["given_up"] = json!({ "count": answer.given_up.len(), "clients": named });
+    }
     let (state, text) = match &answer.verdict {
         Verdict::Done => ("done", done(wanted, answer.acked)),
         Verdict::NotServed(health) => {

@@ -1,11 +1,13 @@
 //! `/wait`: is an instance drained, or does it serve, in each client? The answer comes when it is so, or when the time is
 //! over; with `Accept: text/event-stream`, what is waited for comes as it changes.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::{self, Query};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +24,7 @@ use crate::barrier::{Everywhere, Question, Wanted};
 use crate::catalog::find::{Found, Target};
 use crate::clock;
 use crate::hub::Order;
+use crate::state;
 use crate::text::{parse_duration, show_duration};
 
 /// Instances of a node or zone that are waited for at once.
@@ -57,8 +60,13 @@ pub(super) struct WaitQuery {
     timeout: Option<String>,
 }
 
-/// What is asked for: who, what, and for how long.
-type Asked = (Target, Wanted, Duration);
+/// What is asked for: who, what, and until when.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) target: Target,
+    pub(super) wanted: Wanted,
+    pub(super) deadline: tokio::time::Instant,
+}
 
 impl WaitQuery {
     fn read(self) -> Result<Asked, String> {
@@ -91,7 +99,11 @@ impl WaitQuery {
                 );
             }
         };
-        Ok((target, wanted, timeout))
+        Ok(Asked {
+            target,
+            wanted,
+            deadline: clock::now() + timeout,
+        })
     }
 }
 
@@ -107,7 +119,7 @@ pub(super) fn patience(text: Option<&str>) -> Result<Option<Duration>, String> {
 }
 
 pub(super) async fn wait(
-    State(admin): State<Admin>,
+    extract::State(admin): extract::State<Admin>,
     Query(query): Query<WaitQuery>,
     headers: HeaderMap,
 ) -> Response {
@@ -115,34 +127,28 @@ pub(super) async fn wait(
         Ok(asked) => asked,
         Err(reason) => return (StatusCode::BAD_REQUEST, format!("{reason}\n")).into_response(),
     };
-    let (target, wanted, timeout) = asked;
-    let deadline = clock::now() + timeout;
-    let found = match find_soon(&admin, &target, wanted, deadline).await {
+    let found = match find_soon(&admin, &asked).await {
         Ok(found) => found,
         Err(refused) => return refused,
     };
-    answer(admin, found, wanted, deadline, &headers).await
+    answer(admin, asked, found, &headers).await
 }
 
 /// One that is to serve may not be registered yet.
-async fn find_soon(
-    admin: &Admin,
-    target: &Target,
-    wanted: Wanted,
-    deadline: tokio::time::Instant,
-) -> Result<Vec<Found>, Response> {
+async fn find_soon(admin: &Admin, asked: &Asked) -> Result<Vec<Found>, Response> {
     let mut overview = admin.overview.clone();
     loop {
         overview.mark_unchanged();
-        let refused = match find(admin, target).await {
+        let refused = match find(admin, &asked.target).await {
             Ok(found) => return Ok(found),
             Err(refused) => refused,
         };
-        let comes = matches!(wanted, Wanted::Serving { .. }) && refused.status() == StatusCode::NOT_FOUND;
-        if !comes || clock::now() >= deadline {
+        let comes =
+            matches!(asked.wanted, Wanted::Serving { .. }) && refused.status() == StatusCode::NOT_FOUND;
+        if !comes || clock::now() >= asked.deadline {
             return Err(refused);
         }
-        let soon = (clock::now() + Duration::from_millis(200)).min(deadline);
+        let soon = (clock::now() + Duration::from_millis(200)).min(asked.deadline);
         tokio::select! {
             _ = overview.changed() => {}
             () = clock::until(Some(soon)) => {}
@@ -167,13 +173,7 @@ pub(super) async fn find(admin: &Admin, target: &Target) -> Result<Vec<Found>, R
 }
 
 /// Waits for all of them; with events where that is asked for.
-pub(super) async fn answer(
-    admin: Admin,
-    found: Vec<Found>,
-    wanted: Wanted,
-    deadline: tokio::time::Instant,
-    headers: &HeaderMap,
-) -> Response {
+pub(super) async fn answer(admin: Admin, asked: Asked, found: Vec<Found>, headers: &HeaderMap) -> Response {
     let Ok(place) = PLACES.try_acquire() else {
         let busy = "64 others wait already; try again in a moment\n";
         return (StatusCode::SERVICE_UNAVAILABLE, busy).into_response();
@@ -182,7 +182,7 @@ pub(super) async fn answer(
         .get(header::ACCEPT)
         .is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"));
     if !streams {
-        let last = all(&admin, &found, wanted, deadline, |_, _| {}).await;
+        let last = all(&admin, &asked, found, |_| {}).await;
         drop(place);
         let Some(view) = last else {
             return (StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response();
@@ -196,7 +196,7 @@ pub(super) async fn answer(
         return (status, json, format!("{view:#}\n")).into_response();
     }
     let (reports, events) = mpsc::channel(16);
-    tokio::spawn(report_all(admin, found, wanted, deadline, reports, place));
+    tokio::spawn(report_all(admin, asked, found, reports, place));
     let events = ReceiverStream::new(events).map(Ok::<_, Infallible>);
     Sse::new(events).keep_alive(KeepAlive::default()).into_response()
 }
@@ -204,16 +204,15 @@ pub(super) async fn answer(
 /// Waits for whoever reads the events; ends with them.
 async fn report_all(
     admin: Admin,
+    asked: Asked,
     found: Vec<Found>,
-    wanted: Wanted,
-    deadline: tokio::time::Instant,
     reports: mpsc::Sender<Event>,
     _place: SemaphorePermit<'static>,
 ) {
     let event = |name: &str, view: &Value| Event::default().event(name).data(view.to_string());
-    let waiting = all(&admin, &found, wanted, deadline, |found, answer| {
+    let waiting = all(&admin, &asked, found, |view| {
         // A reader that is slow misses what was in between.
-        let _ = reports.try_send(event("progress", &view(found, wanted, answer)));
+        let _ = reports.try_send(event("progress", view));
     });
     let last = tokio::select! {
         last = waiting => last,
@@ -224,47 +223,119 @@ async fn report_all(
     }
 }
 
-/// Waits for all of them at once. `None`: the bridge is stopping.
+/// Waits for all that are meant, and for those that join them meanwhile, as to a zone. `None`: the bridge is stopping.
 async fn all(
     admin: &Admin,
-    found: &[Found],
-    wanted: Wanted,
-    deadline: tokio::time::Instant,
-    report: impl FnMut(&Found, &Everywhere) + Send,
+    asked: &Asked,
+    found: Vec<Found>,
+    report: impl FnMut(&Value) + Send,
 ) -> Option<Value> {
     let report = Mutex::new(report);
-    let mut waiting: Vec<BoxFuture<'_, Option<(bool, Value)>>> = Vec::new();
-    for one in found {
-        let report = &report;
-        waiting.push(Box::pin(async move {
-            let question = Question {
-                service: one.service.clone(),
-                id: one.id.clone(),
-                address: one.address,
-                wanted,
-            };
-            let tell = |answer: &Everywhere| {
-                let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
-                report(one, answer);
-            };
-            let answer = admin.barrier.everywhere(&question, deadline, tell).await?;
-            let mut view = view(one, wanted, &answer);
-            if admin.state.off().is_some() {
-                view["scope"] = json!("this bridge alone: shared state is off");
-            }
-            Some((answer.is_done(), view))
-        }));
-    }
-    let mut answers = futures::StreamExt::buffered(futures::stream::iter(waiting), AT_ONCE);
     let mut last = json!({ "result": "done", "instances": [] });
-    while let Some(answer) = futures::StreamExt::next(&mut answers).await {
-        let (is_done, view) = answer?;
-        if !is_done {
-            last["result"] = view["state"].clone();
+    let mut known: BTreeSet<(Arc<str>, Arc<str>, SocketAddr)> = BTreeSet::new();
+    let mut next = found;
+    while !next.is_empty() {
+        known.extend(
+            next.iter()
+                .map(|one| (one.service.clone(), one.id.clone(), one.address)),
+        );
+        let waiting = next
+            .into_iter()
+            .map(|found| -> BoxFuture<'_, Option<(bool, Value)>> {
+                Box::pin(one(admin, asked, found, &report))
+            });
+        let mut answers = futures::StreamExt::buffered(futures::stream::iter(waiting), AT_ONCE);
+        while let Some(answer) = futures::StreamExt::next(&mut answers).await {
+            let (is_done, view) = answer?;
+            if !is_done {
+                last["result"] = view["state"].clone();
+            }
+            if let Some(instances) = last["instances"].as_array_mut() {
+                instances.push(view);
+            }
         }
-        if let Some(instances) = last["instances"].as_array_mut() {
-            instances.push(view);
-        }
+        let is_group = matches!(asked.target, Target::Node(_) | Target::Zone(_));
+        next = match find(admin, &asked.target).await {
+            Ok(now) if is_group && last["result"] == "done" => now,
+            _ => Vec::new(),
+        };
+        next.retain(|one| !known.contains(&(one.service.clone(), one.id.clone(), one.address)));
     }
     Some(last)
+}
+
+/// Waits for one of them.
+async fn one(
+    admin: &Admin,
+    asked: &Asked,
+    mut found: Found,
+    report: &Mutex<impl FnMut(&Value) + Send>,
+) -> Option<(bool, Value)> {
+    loop {
+        let question = Question {
+            service: found.service.clone(),
+            id: found.id.clone(),
+            address: found.address,
+            wanted: asked.wanted,
+        };
+        let tell = |answer: &Everywhere| {
+            let view = described(admin, &found, asked.wanted, answer);
+            let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+            report(&view);
+        };
+        let answer = tokio::select! {
+            answer = admin.barrier.everywhere(&question, asked.deadline, tell) => answer?,
+            moved = moves(admin, &found, asked.wanted) => {
+                found = moved;
+                continue;
+            }
+        };
+        let view = described(admin, &found, asked.wanted, &answer);
+        return Some((answer.is_done(), view));
+    }
+}
+
+/// One that is to serve may register again at another address, as after a restart: that is the one then.
+async fn moves(admin: &Admin, found: &Found, wanted: Wanted) -> Found {
+    if wanted == Wanted::Drained {
+        return std::future::pending().await;
+    }
+    let target = Target::Instance {
+        service: found.service.to_string(),
+        id: found.id.to_string(),
+    };
+    let mut overview = admin.overview.clone();
+    loop {
+        overview.mark_unchanged();
+        if let Ok(now) = find(admin, &target).await
+            && now.iter().all(|one| one.address != found.address)
+            && let Some(moved) = now.into_iter().next()
+        {
+            return moved;
+        }
+        let soon = clock::now() + Duration::from_millis(500);
+        tokio::select! {
+            _ = overview.changed() => {}
+            () = clock::until(Some(soon)) => {}
+        }
+    }
+}
+
+/// The answer about one, and what else there is to know of it.
+fn described(admin: &Admin, found: &Found, wanted: Wanted, answer: &Everywhere) -> Value {
+    let mut view = view(found, wanted, answer);
+    if admin.state.off().is_some() {
+        view["scope"] = json!("this bridge alone: shared state is off");
+    }
+    let drained = state::Target::Instance {
+        service: found.service.clone(),
+        id: found.id.clone(),
+    };
+    let is_serving = matches!(wanted, Wanted::Serving { .. });
+    if is_serving && view["health"] == "draining" && admin.state.drains().contains_key(&drained) {
+        let text = view["text"].as_str().unwrap_or_default();
+        let why = "not healthy (it is drained by command, which `undrain` ends)";
+        view["text"] = json!(text.replacen("not healthy", why, 1));
+    }
+    view
 }

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Access, Admin};
-use crate::barrier::{self, Barrier};
+use crate::barrier::{self, Barrier, Left};
 use crate::cache::{self, LastKnown};
 use crate::clock;
 use crate::config::{Cache, Config};
@@ -143,6 +143,7 @@ pub async fn run(
     let lost = Arc::new(lost);
     let open = lost.clone();
     let barrier = Barrier {
+        left: Left::default(),
         fanout: fanout.clone(),
         loads: loads.clone(),
         orders: orders.clone(),

@@ -105,6 +105,8 @@ pub(super) struct Judge {
     known: BTreeMap<Client, Known>,
     /// Clients whose last certain report had requests under way.
     open: BTreeMap<Client, u64>,
+    /// Clients that disconnected without it.
+    absent: BTreeSet<Client>,
 }
 
 /// A client that has acknowledged it.
@@ -145,6 +147,8 @@ impl Judge {
             Wanted::Serving { clients } => clients.saturating_sub(seen.acked.len()),
             Wanted::Drained => 0,
         };
+        self.absent.extend(seen.unknown.keys().cloned());
+        self.absent.retain(|client| !seen.acked.contains(client));
         let in_grace = |since: &Duration| since.saturating_add(patience.grace) > now;
         let unknown: Vec<_> = seen
             .unknown
@@ -165,6 +169,11 @@ impl Judge {
             Wanted::Serving { .. } => Verdict::Done,
             Wanted::Drained => self.in_flight(seen, patience, now),
         }
+    }
+
+    /// Those that disconnected without it, and that are not waited for any more.
+    pub(super) const fn given_up(&self) -> &BTreeSet<Client> {
+        &self.absent
     }
 
     /// Who has acknowledged it by now, and who is gone.

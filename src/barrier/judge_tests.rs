@@ -75,6 +75,12 @@ fn who_disconnected_is_unknown_for_a_while() {
     };
     assert_eq!(unknown, [(client("b"), s(1))]);
     assert_eq!(drained(&mut judge, &seen, 6), Verdict::Done);
+    assert!(judge.given_up().contains(&client("b")), "it is named");
+    let mut back = draining(&["b"]);
+    assert!(matches!(drained(&mut judge, &back, 20), Verdict::Busy { .. }));
+    back.reports = vec![report("b", 0, Some(s(22)))];
+    assert_eq!(drained(&mut judge, &back, 22), Verdict::Done);
+    assert!(judge.given_up().is_empty());
 }
 
 #[test]

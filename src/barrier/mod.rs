@@ -2,6 +2,7 @@
 //! until no request to it is under way. `judge` decides; this file asks and waits.
 
 mod judge;
+mod left;
 mod others;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 pub use judge::{Client, Flight, Patience, Seen, Verdict, Wanted};
+pub use left::Left;
 pub use others::{Everywhere, answer_others, follow_losses};
 
 use crate::clock;
@@ -48,10 +50,12 @@ pub struct Barrier {
     pub began: watch::Receiver<Option<Instant>>,
     /// Where times begin.
     pub origin: Instant,
+    /// What was found by those that stopped asking a moment ago.
+    pub left: Left,
 }
 
 /// An instance, and what is waited for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// Its service.
     pub service: Arc<str>,
@@ -70,6 +74,8 @@ pub struct Answer {
     pub verdict: Verdict,
     /// Clients that have acknowledged it.
     pub acked: usize,
+    /// Clients that disconnected without it, and that are not waited for any more.
+    pub given_up: Vec<Client>,
     /// Where times begin.
     pub origin: Instant,
 }
@@ -80,8 +86,17 @@ impl Answer {
         Self {
             verdict: Verdict::NotServed(None),
             acked: 0,
+            given_up: Vec::new(),
             origin,
         }
+    }
+}
+
+impl Barrier {
+    /// What somebody who asked the same a moment ago had found, if nothing has changed since.
+    fn found_before(&self, question: &Question) -> Judge {
+        let has_changed = |at| self.fanout.endpoints_changed_since(&question.service, at);
+        self.left.take(question, clock::now(), has_changed)
     }
 }
 
@@ -108,7 +123,7 @@ impl<'a> Asking<'a> {
             barrier,
             question,
             wanted: question.wanted,
-            judge: Judge::default(),
+            judge: barrier.found_before(question),
             acks: None,
             watched: Vec::new(),
             reports: barrier.loads.reports(),
@@ -213,8 +228,13 @@ impl<'a> Asking<'a> {
             self.acks = None;
         }
         let now = clock::now().saturating_duration_since(origin);
+        let verdict = self.judge.judge(wanted, &seen, patience, now);
         Some(Answer {
-            verdict: self.judge.judge(wanted, &seen, patience, now),
+            given_up: match verdict {
+                Verdict::Done => self.judge.given_up().iter().cloned().collect(),
+                _ => Vec::new(),
+            },
+            verdict,
             acked: seen.acked.len(),
             origin,
         })
@@ -233,6 +253,14 @@ impl<'a> Asking<'a> {
                 let _ = overview.changed().await;
             }
         }
+    }
+}
+
+/// Also when the request is cut: whoever asks the same again at once goes on.
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let judge = std::mem::take(&mut self.judge);
+        self.barrier.left.put(self.question, judge, clock::now());
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Found {
     pub health: Health,
     /// It serves, and nobody else of its service would, were all that are meant to leave.
     pub last: bool,
+    /// Somebody else of its service serves, who is not meant.
+    pub others: bool,
 }
 
 /// Why nobody is found.
@@ -186,6 +188,7 @@ fn found(service: &Arc<str>, instances: &[Instance], meant: impl Fn(&Instance) -
             created: instance.created,
             health: instance.health,
             last: instance.health.serves() && !others,
+            others,
         })
         .collect()
 }

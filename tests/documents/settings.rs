@@ -401,6 +401,7 @@ const FIXED: &[(&str, &str, &[&str])] = &[
         "32",
         &["OPEN: usize = 32;", "FINISHED: usize = 1_024;"],
     ),
+    ("waits", "64", &["Semaphore::const_new(64);", "MOST: usize = 64;"]),
 ];
 
 #[test]
