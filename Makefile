@@ -10,7 +10,7 @@ UNIT_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) \
 
 .DEFAULT_GOAL := run
 .NOTPARALLEL:
-.PHONY: run test compat fuzz demo bench hostile-registries build lint deny fmt tools programs build-deps cargo cargo-lints \
+.PHONY: run test deploys compat fuzz demo bench hostile-registries build lint deny fmt tools programs build-deps cargo cargo-lints \
         clean-tools clean help
 
 run: build-deps ## build and start with the sample catalog, by examples/bridge.toml (the default)
@@ -21,6 +21,13 @@ test: lint tools ## what lint checks, and all tests, also against the real etcd,
 	$(CARGO) test --locked --doc
 	$(CARGO) test --locked --test integration -- --test-threads=3
 	@$(TOOLS) untested
+
+# A quarter of an hour, with room for little else on two cores. Its rows go into docs/deploys.md.
+DEPLOY_ROUNDS ?= 20
+
+deploys: tools ## rolling deploys under load in each way and with each trouble, 20 rounds each (DEPLOY_ROUNDS=...)
+	DEPLOY_ROUNDS=$(DEPLOY_ROUNDS) $(CARGO) test --locked --test integration -- --test-threads=3 --nocapture deploys:: \
+	    >target/deploys.log 2>&1; failed=$$?; grep -E '^(\||test .* \.\.\. |failures|thread )' target/deploys.log; exit $$failed
 
 # Each release in integration/tools, one program at a time, and a fleet of all Envoys. COMPAT="consul-1.8.7 fleet": only these.
 compat: build-deps tools ## the tests against each version of Consul, etcd and Envoy (COMPAT=...: some); fills docs/compatibility.md

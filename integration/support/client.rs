@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
+use http_body_util::BodyExt as _;
+use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
+use tower::Service as _;
 
 use super::http::Http;
 use super::wait;
@@ -21,14 +25,11 @@ const SAMPLE: usize = 24;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Call {
     /// GET with this `Host`.
-    Http {
-        host: String,
-        path: String,
-    },
-    Grpc {
-        service: String,
-        method: String,
-    },
+    Http { host: String, path: String },
+    /// The same by HTTP/2.
+    Http2 { host: String, path: String },
+    /// A method whose name begins with `Watch` answers with a stream.
+    Grpc { service: String, method: String },
 }
 
 impl Call {
@@ -53,6 +54,7 @@ impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http { host, path } => write!(f, "GET http://{host}{path}"),
+            Self::Http2 { host, path } => write!(f, "GET http://{host}{path} by HTTP/2"),
             Self::Grpc { service, method } => write!(f, "gRPC {service}/{method}"),
         }
     }
@@ -78,6 +80,8 @@ pub(crate) struct Client {
     address: SocketAddr,
     http: Http,
     channel: Channel,
+    /// HTTP/2, by host.
+    http2: Mutex<BTreeMap<String, Channel>>,
 }
 
 impl Client {
@@ -91,55 +95,82 @@ impl Client {
             address,
             http: Http::keeping(),
             channel,
+            http2: Mutex::default(),
         }
     }
 
     /// One request: the name of the server that answered.
     pub(crate) async fn call(&self, call: &Call) -> Result<String, Refusal> {
-        match call {
-            Call::Http { host, path } => self.get(host, path).await,
-            Call::Grpc { service, method } => {
-                let late = || Refusal {
-                    code: "no answer".into(),
-                    text: format!("in {DEADLINE:?}"),
-                };
-                let answer = tokio::time::timeout(DEADLINE, self.unary(service, method));
-                answer.await.unwrap_or_else(|_| Err(late()))
+        let answer = async {
+            match call {
+                Call::Http { host, path } => self.get(host, path).await,
+                Call::Http2 { host, path } => self.get_by_http2(host, path).await,
+                Call::Grpc { service, method } => self.rpc(service, method).await,
             }
-        }
+        };
+        let late = || no_answer(format!("in {DEADLINE:?}"));
+        let answer = tokio::time::timeout(DEADLINE, answer).await;
+        answer.unwrap_or_else(|_| Err(late()))
     }
 
     async fn get(&self, host: &str, path: &str) -> Result<String, Refusal> {
         let url = format!("http://{}{path}", self.address);
-        let none = |text| Refusal {
-            code: "no answer".into(),
-            text,
-        };
-        let reply = self.http.send("GET", &url, Some(host), "").await.map_err(none)?;
-        if reply.status == 200 {
-            return Ok(reply.body);
-        }
-        Err(Refusal {
-            code: format!("http {}", reply.status),
-            text: reply.body,
-        })
+        let reply = self.http.send("GET", &url, Some(host), "").await;
+        let reply = reply.map_err(no_answer)?;
+        answered(reply.status, &reply.body)
     }
 
-    async fn unary(&self, service: &str, method: &str) -> Result<String, Refusal> {
+    async fn get_by_http2(&self, host: &str, path: &str) -> Result<String, Refusal> {
+        let mut channel = self.channel_of(host);
+        let failed = |error: &dyn fmt::Debug| no_answer(format!("{error:?}"));
+        let ready = std::future::poll_fn(|context| channel.poll_ready(context)).await;
+        ready.map_err(|error| failed(&error))?;
+        let request = http::Request::get(path)
+            .body(Body::empty())
+            .expect("a plain path");
+        let response = channel.call(request).await.map_err(|error| failed(&error))?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await;
+        let body = body.map_err(|error| failed(&error))?.to_bytes();
+        answered(status, &String::from_utf8_lossy(&body))
+    }
+
+    /// Its connection for requests to this host.
+    fn channel_of(&self, host: &str) -> Channel {
+        let mut channels = self.http2.lock().expect("nobody panics");
+        let connect = || {
+            Endpoint::from_shared(format!("http://{}", self.address))
+                .expect("a plain address")
+                .origin(format!("http://{host}").parse().expect("a plain host"))
+                .tcp_nodelay(true)
+                .connect_lazy()
+        };
+        channels.entry(host.to_owned()).or_insert_with(connect).clone()
+    }
+
+    async fn rpc(&self, service: &str, method: &str) -> Result<String, Refusal> {
         let status = |s: &tonic::Status| Refusal {
             code: format!("grpc {:?}", s.code()),
             text: s.message().to_owned(),
         };
         let mut grpc = tonic::client::Grpc::new(self.channel.clone());
-        let none = |e: tonic::transport::Error| Refusal {
-            code: "no answer".into(),
-            text: format!("{e:?}"),
-        };
-        grpc.ready().await.map_err(none)?;
+        grpc.ready()
+            .await
+            .map_err(|error| no_answer(format!("{error:?}")))?;
         let path = PathAndQuery::try_from(format!("/{service}/{method}")).expect("a plain path");
         let codec = tonic_prost::ProstCodec::<String, String>::default();
-        let answer = grpc.unary(tonic::Request::new(String::new()), path, codec).await;
-        answer.map(tonic::Response::into_inner).map_err(|s| status(&s))
+        let request = tonic::Request::new(String::new());
+        if !method.starts_with("Watch") {
+            let answer = grpc.unary(request, path, codec).await;
+            return answer.map(tonic::Response::into_inner).map_err(|s| status(&s));
+        }
+        let answer = grpc.server_streaming(request, path, codec).await;
+        let mut messages = answer.map_err(|s| status(&s))?.into_inner();
+        let mut last = String::new();
+        while let Some(message) = messages.message().await.map_err(|s| status(&s))? {
+            last = message;
+        }
+        Ok(last)
     }
 
     /// Who answers a row of requests, and how often.
@@ -172,4 +203,22 @@ impl Client {
         })
         .await;
     }
+}
+
+fn no_answer(text: String) -> Refusal {
+    Refusal {
+        code: "no answer".into(),
+        text,
+    }
+}
+
+/// The name of the server, whatever came before it in the body.
+fn answered(status: u16, body: &str) -> Result<String, Refusal> {
+    if status == 200 {
+        return Ok(body.trim_start().to_owned());
+    }
+    Err(Refusal {
+        code: format!("http {status}"),
+        text: body.to_owned(),
+    })
 }

@@ -1,5 +1,7 @@
-//! Servers of services, in this process: one speaks HTTP/1.1, one gRPC. Each answers with
+//! Servers of services, in this process: one speaks HTTP (1.1 and 2), one gRPC. Each answers with
 //! its own name, counts its requests, and can be slow, feign illness, and stop in order.
+//! `/after/MS` (method `After-MS`) is answered so much later; the answer to `/stream/MS` (`Watch-MS`)
+//! comes in pieces for this time, the name last.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,9 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::body::{Body, Bytes};
+use axum::http::{StatusCode, Uri};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -41,6 +46,9 @@ impl Counter {
     }
 }
 
+/// Between two pieces of a stream.
+const PIECE: Duration = Duration::from_millis(100);
+
 struct State {
     id: String,
     requests: AtomicU64,
@@ -59,22 +67,70 @@ impl State {
         }
         self.id.clone()
     }
+
+    /// Takes a request that is answered in pieces, some milliseconds long.
+    fn stream(self: Arc<Self>, ms: u64) -> BoxStream<'static, String> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let pieces = Duration::from_millis(ms).as_millis() / PIECE.as_millis();
+        let piece = move |n: u128| {
+            let state = self.clone();
+            async move {
+                if n > pieces {
+                    return None;
+                }
+                tokio::time::sleep(PIECE).await; // this is its work
+                let text = if n == pieces {
+                    state.id.clone()
+                } else {
+                    " ".to_owned()
+                };
+                Some((text, n + 1))
+            }
+        };
+        futures::stream::unfold(0, piece).boxed()
+    }
+
+    /// Takes a request for this path.
+    async fn answer_to(self: Arc<Self>, uri: Uri) -> Body {
+        let path = uri.path();
+        if let Some(ms) = number_after(path, "/stream/") {
+            return Body::from_stream(
+                self.stream(ms)
+                    .map(|text| Ok::<_, std::convert::Infallible>(Bytes::from(text))),
+            );
+        }
+        work(number_after(path, "/after/")).await;
+        Body::from(self.serve().await)
+    }
+}
+
+/// This is what a request takes, in milliseconds.
+async fn work(ms: Option<u64>) {
+    if let Some(ms) = ms {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+}
+
+/// The number that stands behind this part of a path.
+fn number_after(path: &str, part: &str) -> Option<u64> {
+    let (_, number) = path.split_once(part)?;
+    number.parse().ok()
 }
 
 impl Server {
-    /// An HTTP/1.1 server: `/healthz` says how it is, every other path is a request.
+    /// A server of HTTP/1.1 and HTTP/2: `/healthz` says how it is, every other path is a request.
     pub(crate) async fn http(id: &str) -> Self {
         Self::start(id, true, |state| {
             let well = state.clone();
             Router::new()
                 .route("/healthz", get(move || async move { health(&well) }))
-                .fallback(move || async move {
+                .fallback(move |uri: Uri| async move {
                     let status = if state.fails.load(Ordering::Relaxed) {
                         StatusCode::INTERNAL_SERVER_ERROR
                     } else {
                         StatusCode::OK
                     };
-                    (status, state.serve().await)
+                    (status, state.answer_to(uri).await)
                 })
         })
         .await
@@ -86,7 +142,7 @@ impl Server {
         let path = format!("/{service}/{{method}}");
         Self::start(id, false, |state| {
             let well = state.clone();
-            let call = move |request: axum::extract::Request| unary(state.clone(), request);
+            let call = move |request: axum::extract::Request| rpc(state.clone(), request);
             let mut others = Routes::default(); // answers UNIMPLEMENTED to other services
             let router = std::mem::take(others.axum_router_mut());
             router
@@ -124,6 +180,26 @@ impl Server {
             task,
             stop,
             _guard: guard,
+        }
+    }
+
+    /// One that runs elsewhere, as it is registered; nobody counts its requests.
+    pub(crate) fn elsewhere(id: &str, address: SocketAddr, http: bool) -> Self {
+        let stop = CancellationToken::new();
+        let state = State {
+            id: id.to_owned(),
+            requests: AtomicU64::new(0),
+            delay_ms: AtomicU64::new(0),
+            well: AtomicBool::new(true),
+        };
+        Self {
+            id: id.to_owned(),
+            address,
+            http,
+            state: Arc::new(state),
+            task: tokio::spawn(std::future::ready(())),
+            _guard: stop.clone().drop_guard(),
+            stop,
         }
     }
 
@@ -168,17 +244,41 @@ fn health(state: &State) -> impl IntoResponse + use<> {
     }
 }
 
-/// One unary call, string to string (`google.protobuf.StringValue` on the wire).
-async fn unary(state: Arc<State>, request: axum::extract::Request) -> impl IntoResponse {
-    struct Named(Arc<State>);
+/// One call, string to string (`google.protobuf.StringValue` on the wire).
+async fn rpc(state: Arc<State>, request: axum::extract::Request) -> axum::response::Response {
+    struct Named(Arc<State>, Option<u64>);
     impl tonic::server::UnaryService<String> for Named {
         type Response = String;
         type Future = futures::future::BoxFuture<'static, Result<tonic::Response<String>, tonic::Status>>;
         fn call(&mut self, _: tonic::Request<String>) -> Self::Future {
-            let state = self.0.clone();
-            Box::pin(async move { Ok(tonic::Response::new(state.serve().await)) })
+            let (state, later) = (self.0.clone(), self.1);
+            Box::pin(async move {
+                work(later).await;
+                Ok(tonic::Response::new(state.serve().await))
+            })
         }
     }
-    let codec = tonic_prost::ProstCodec::<String, String>::default();
-    tonic::server::Grpc::new(codec).unary(Named(state), request).await
+    impl tonic::server::ServerStreamingService<String> for Named {
+        type Response = String;
+        type ResponseStream = BoxStream<'static, Result<String, tonic::Status>>;
+        type Future = std::future::Ready<Result<tonic::Response<Self::ResponseStream>, tonic::Status>>;
+        fn call(&mut self, _: tonic::Request<String>) -> Self::Future {
+            let messages = self.0.clone().stream(self.1.unwrap_or_default());
+            let messages = messages.map(Ok).boxed();
+            std::future::ready(Ok(tonic::Response::new(messages)))
+        }
+    }
+    let path = request.uri().path().to_owned();
+    let mut grpc = tonic::server::Grpc::new(tonic_prost::ProstCodec::<String, String>::default());
+    let response = match number_after(&path, "/Watch-") {
+        Some(ms) => {
+            let named = Named(state, Some(ms));
+            grpc.server_streaming(named, request).await
+        }
+        None => {
+            let later = number_after(&path, "/After-");
+            grpc.unary(Named(state, later), request).await
+        }
+    };
+    response.into_response()
 }

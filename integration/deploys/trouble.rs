@@ -1,0 +1,222 @@
+//! Rolling deploys while something else goes wrong: a bridge restarts or is lost, the registry is down, an Envoy is
+//! frozen or joins, and one of a thousand clients is late.
+
+use serde_json::Value;
+
+use super::crowd::Crowd;
+use super::scene::{Commands, Deployed, Scene, Service, clean, load, reached, rounds, sources};
+use crate::support::bridge::Bridge;
+use crate::support::gate::Gate;
+use crate::support::wait;
+
+/// Drains all of them, without waiting.
+async fn drain_all(commands: &Commands, all: &[Deployed]) {
+    for one in all {
+        let args = format!("drain {}/{}", one.service.name(), one.id());
+        let answer = commands.run(&args).await;
+        assert!(answer.status.success(), "{args}: {}", answer.stderr);
+    }
+}
+
+/// Waits until all of them are drained, and kills each as soon as it is.
+async fn kill_all(commands: &Commands, all: Vec<Deployed>) {
+    let kill = async |one: Deployed| {
+        commands.done("wait --drained", one.service, &one.id()).await;
+        one.mortal.kill();
+    };
+    futures::future::join_all(all.into_iter().map(kill)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bridge_that_is_killed_and_restarted_in_the_middle() {
+    let mut scene = Scene::start("grace = \"1s\"").await;
+    let mut old = scene.deploy_all(0).await;
+    let envoy = scene.envoy(&old).await;
+    let load = load(&envoy);
+    let rounds = rounds(1);
+    for n in 1..=rounds {
+        let next = scene.deploy_all(n).await;
+        let before = std::mem::replace(&mut old, next);
+        drain_all(&scene.commands, &before).await;
+        let commands = scene.commands.clone();
+        tokio::join!(kill_all(&commands, before), scene.bridge.kill_and_restart());
+        reached(&envoy, &old).await;
+    }
+    clean(
+        "the bridge is killed and started again in the middle",
+        rounds,
+        load,
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_two_bridges_that_is_killed_in_the_middle() {
+    let scene = Scene::start("grace = \"1s\"").await;
+    let mut other = scene.bridge.twin(&sources(&scene.etcd, "grace = \"1s\"")).await;
+    let gate = Gate::to(other.xds).await;
+    let mut old = scene.deploy_all(0).await;
+    let envoy = scene.bridge.envoy_by(gate.address).await;
+    reached(&envoy, &old).await;
+    let load = load(&envoy);
+    let rounds = rounds(1);
+    for n in 1..=rounds {
+        let next = scene.deploy_all(n).await;
+        let before = std::mem::replace(&mut old, next);
+        drain_all(&scene.commands, &before).await;
+        let lost = async {
+            other.kill();
+            gate.open(scene.bridge.xds);
+        };
+        tokio::join!(kill_all(&scene.commands, before), lost);
+        other.restart().await;
+        gate.open(other.xds);
+        streams(&other, 1).await;
+        reached(&envoy, &old).await;
+    }
+    clean("one of two bridges is killed in the middle", rounds, load).await;
+}
+
+async fn streams(bridge: &Bridge, wanted: i64) {
+    let enough = |streams| streams >= wanted;
+    bridge.metric_is("xds_bridge_streams", &[], enough).await;
+}
+
+/// While it is down the answer is no, whatever is drained; nothing is lost by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_is_down_in_the_middle() {
+    let mut scene = Scene::start("grace = \"1s\"").await;
+    let mut old = scene.deploy_all(0).await;
+    let envoy = scene.envoy(&old).await;
+    let load = load(&envoy);
+    let rounds = rounds(1);
+    for n in 1..=rounds {
+        let next = scene.deploy_all(n).await;
+        let before = std::mem::replace(&mut old, next);
+        drain_all(&scene.commands, &before).await;
+        scene.etcd.kill();
+        wait::until(wait::PATIENCE, "the bridge knows that etcd is away", async || {
+            let text = scene.bridge.text("/readyz").await?;
+            let state = text.lines().find(|line| line.starts_with("shared state"));
+            wait::holds(state.is_some_and(|line| line.contains("away")), || text.clone())
+        })
+        .await;
+        let one = &before[0];
+        let args = format!("wait --drained {}/{} --timeout 1s", one.service.name(), one.id());
+        let answer = scene.commands.run(&args).await;
+        let code = answer.status.code();
+        assert!(matches!(code, Some(3 | 4)), "{}{}", answer.stdout, answer.stderr);
+        let words = "other bridges cannot be asked";
+        assert!(answer.stderr.contains(words), "{}", answer.stderr);
+        scene.etcd.restart().await;
+        kill_all(&scene.commands, before).await;
+        load.goes_on(20).await;
+    }
+    clean("the registry is down in the middle", rounds, load).await;
+}
+
+/// It holds connections and has calls under way: the answer is no, and names it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_envoy_that_is_frozen_is_named_and_waited_for() {
+    let scene = Scene::start("grace = \"1s\"").await;
+    let mut old = scene.deploy_all(0).await;
+    let first = scene.envoy(&old).await;
+    let mut frozen = scene.further_envoy("envoy-2").await;
+    // Of both: the kernel spreads connections over them.
+    let load = load(&first);
+    let rounds = rounds(1);
+    for n in 1..=rounds {
+        let next = scene.deploy_all(n).await;
+        let before = std::mem::replace(&mut old, next);
+        frozen.program().signal("STOP");
+        drain_all(&scene.commands, &before).await;
+        for one in &before {
+            let args = format!(
+                "wait --drained {}/{} --timeout 300ms",
+                one.service.name(),
+                one.id()
+            );
+            let answer = scene.commands.run(&args).await;
+            assert_eq!(
+                answer.status.code(),
+                Some(3),
+                "{}{}",
+                answer.stdout,
+                answer.stderr
+            );
+            let words = "1 client has not acknowledged it: envoy-2 (proof)";
+            assert!(answer.stderr.contains(words), "{}", answer.stderr);
+        }
+        frozen.program().signal("CONT");
+        kill_all(&scene.commands, before).await;
+        load.goes_on(20).await;
+    }
+    assert!(frozen.stat("http.internal.downstream_rq_total").await > 0);
+    clean("an Envoy is frozen in the middle", rounds, load).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_envoy_that_joins_in_the_middle() {
+    let scene = Scene::start("grace = \"1s\"").await;
+    let mut old = scene.deploy_all(0).await;
+    let envoy = scene.envoy(&old).await;
+    let first = load(&envoy);
+    let rounds = rounds(1);
+    for n in 1..=rounds {
+        let next = scene.deploy_all(n).await;
+        let before = std::mem::replace(&mut old, next);
+        let joins = async {
+            let joined = scene.further_envoy(&format!("envoy-{}", n + 1)).await;
+            let load = load(&joined);
+            load.goes_on(100).await;
+            (joined, load)
+        };
+        let rolls = async {
+            drain_all(&scene.commands, &before).await;
+            kill_all(&scene.commands, before).await;
+        };
+        let ((joined, second), ()) = tokio::join!(joins, rolls);
+        second.goes_on(100).await;
+        second.finish().await.assert_clean(200);
+        assert!(joined.stat("http.internal.downstream_rq_total").await > 0);
+    }
+    clean("an Envoy joins in the middle", rounds, first).await;
+}
+
+/// A thousand clients, of which one is late: it is named, and nothing is safe before it knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_a_thousand_clients_is_late() {
+    let scene = Scene::start("grace = \"1s\"\nin_flight = \"3s\"").await;
+    let mut old = scene.deploy_all(0).await;
+    let envoy = scene.envoy(&old).await;
+    let names = Service::ALL.map(Service::name);
+    let crowd = Crowd::start(scene.bridge.xds, 1_000, &names).await;
+    streams(&scene.bridge, 1_001).await;
+    let load = load(&envoy);
+    let rounds = rounds(1);
+    for n in 1..=rounds {
+        let next = scene.deploy_all(n).await;
+        let before = std::mem::replace(&mut old, next);
+        crowd.hold("client-617");
+        drain_all(&scene.commands, &before).await;
+        for one in &before {
+            let name = format!("{}/{}", one.service.name(), one.id());
+            let args = format!("wait --drained {name} --timeout 300ms --json");
+            // The others take their time on a busy machine.
+            wait::until(wait::PATIENCE, "one client is late", async || {
+                let answer = scene.commands.run(&args).await;
+                assert_eq!(answer.status.code(), Some(3), "{}", answer.stderr);
+                let view: Value = serde_json::from_str(&answer.stdout).expect("JSON");
+                let lagging = &view["instances"][0]["lagging"];
+                let is_it = lagging["clients"][0]["node"] == "client-617";
+                wait::holds(lagging["count"] == 1 && is_it, || format!("{view:#}"))
+            })
+            .await;
+        }
+        crowd.release();
+        kill_all(&scene.commands, before).await;
+        load.goes_on(20).await;
+    }
+    clean("one of 1,000 clients acknowledges late", rounds, load).await;
+    scene.bridge.assert_no_nacks().await;
+}
