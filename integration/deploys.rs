@@ -3,6 +3,7 @@
 
 mod crowd;
 mod direct;
+mod hooks;
 mod killed;
 mod rolling;
 mod scene;
