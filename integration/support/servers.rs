@@ -191,6 +191,7 @@ impl Server {
             requests: AtomicU64::new(0),
             delay_ms: AtomicU64::new(0),
             well: AtomicBool::new(true),
+            fails: AtomicBool::new(false),
         };
         Self {
             id: id.to_owned(),
