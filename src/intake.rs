@@ -1,6 +1,7 @@
 //! Where the load reports of all streams come together: one table behind a lock, whoever waits for reports, and whoever
 //! wants them sooner. Between the discovery port, which takes reports in, and whoever needs to know what is in progress.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +11,8 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::loads::{
-    Bounds, ClientId, ClientView, Flight, Limits, Report, SLOW, ServiceView, Table, Unreadable, Who, Why,
+    Bounds, ClientId, ClientView, Flight, Limits, Report, SLOW, ServiceView, Sums, Table, Unreadable, Who,
+    Why,
 };
 
 /// How often clients report while somebody waits for it.
@@ -231,6 +233,22 @@ impl Loads {
     #[must_use]
     pub fn services(&self, service: Option<&str>, most: usize) -> Vec<ServiceView> {
         self.lock().services(service, most)
+    }
+
+    /// What is counted of these clusters, which is looked up and costs no search. Who has not reported for three times
+    /// as long as it should counts as silent.
+    #[must_use]
+    pub fn sums(&self, clusters: &[Arc<str>]) -> Sums {
+        let (interval, _) = self.pace.borrow().interval(clock::now());
+        let late = self.now().saturating_sub(3 * interval);
+        self.lock().sums(clusters, late)
+    }
+
+    /// Requests of services some of whose requests failed: all that ended, and those that failed. Looks at all that is
+    /// known.
+    #[must_use]
+    pub fn failing(&self) -> BTreeMap<Arc<str>, (u64, u64)> {
+        self.lock().failing()
     }
 
     /// The clients of this node, or the first of all of them and how many there are.

@@ -80,6 +80,7 @@ pub(super) struct Named {
 #[derive(Debug, Default)]
 pub(super) struct Ends {
     by: HashMap<(NameId, Option<SocketAddr>), Vec<EndId>>,
+    of: HashMap<NameId, Vec<EndId>, ById>,
     slots: Vec<Option<End>>,
     free: Vec<EndId>,
 }
@@ -88,6 +89,17 @@ impl Ends {
     /// In each locality and priority.
     pub(super) fn find(&self, cluster: NameId, address: Option<SocketAddr>) -> &[EndId] {
         self.by.get(&(cluster, address)).map_or(&[], Vec::as_slice)
+    }
+
+    /// All clusters that have ends.
+    pub(super) fn clusters(&self) -> impl Iterator<Item = NameId> {
+        self.of.keys().copied()
+    }
+
+    /// All ends of a cluster.
+    pub(super) fn of(&self, cluster: NameId) -> impl Iterator<Item = &End> {
+        let ids = self.of.get(&cluster).into_iter().flatten();
+        ids.filter_map(|id| self.get(*id))
     }
 
     /// The number of an end, which may be new, and most likely is `likely`; `None`: there is no room for it.
@@ -126,6 +138,7 @@ impl Ends {
             tallies: Vec::new(),
         });
         self.by.entry((key.cluster, key.address)).or_default().push(id);
+        self.of.entry(key.cluster).or_default().push(id);
         Some(id)
     }
 
@@ -142,6 +155,12 @@ impl Ends {
                 ids.retain(|other| *other != number);
                 if ids.is_empty() {
                     self.by.remove(&place);
+                }
+            }
+            if let Some(ids) = self.of.get_mut(&end.key.cluster) {
+                ids.retain(|other| *other != number);
+                if ids.is_empty() {
+                    self.of.remove(&end.key.cluster);
                 }
             }
         }

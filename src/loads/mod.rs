@@ -8,6 +8,7 @@ mod ends;
 mod flight;
 mod names;
 mod report;
+mod sums;
 mod table;
 mod talk;
 mod view;
@@ -16,6 +17,7 @@ mod wire;
 
 pub use flight::{Flight, Why};
 pub use report::{Bounds, Counts, Report};
+pub use sums::{Sum, Sums};
 pub use table::{ClientId, Limits, Table};
 pub use talk::{SLOW, Say, Settings, Talk};
 pub use view::{ClientView, EndView, RowView, ServiceView, Totals, is_cluster_of, is_spare};

@@ -308,6 +308,43 @@ fn sums_only_grow_and_each_kind_has_its_own() {
 }
 
 #[test]
+fn sums_of_a_few_clusters_are_looked_up() {
+    let mut scene = Scene::new();
+    let (one, two) = (scene.envoy("e", 40), scene.envoy("f", 36));
+    let plain: Said<'_> = &[("orders", &[("a", &[(A, 2, 5, 3)])])];
+    let split: Said<'_> = &[("orders@v2", &[("a", &[(B, 1, 4, 3)])]), ("users", &[])];
+    scene.report(one, plain);
+    scene.now += Duration::from_secs(1);
+    scene.report(two, split);
+    let clusters = ["orders", "orders@v2", "nobody"].map(Arc::from);
+    let sums = scene.table.sums(&clusters, scene.now);
+    assert_eq!((sums.clients, sums.reporting, sums.last), (2, 1, Some(scene.now)));
+    let mut seen: Vec<_> = sums
+        .sums
+        .iter()
+        .map(|s| (s.cluster, s.kind, s.counts.issued))
+        .collect();
+    seen.sort_unstable();
+    assert_eq!(seen, [(0, Kind::Envoy, 5), (1, Kind::OldEnvoy, 4)]);
+    assert_eq!(
+        (sums.sums[0].address, &*sums.sums[0].locality),
+        (Some(A.parse().unwrap()), "/a/")
+    );
+    // Who has left says nothing any more; what it counted stays.
+    scene.table.leave(two, scene.now);
+    let sums = scene.table.sums(&clusters[1..], scene.now);
+    assert_eq!((sums.clients, sums.last, sums.sums.len()), (0, None, 1));
+    // Until nobody has named it for long.
+    scene.now += Duration::from_secs(4_000);
+    scene.report(one, plain);
+    assert_eq!(scene.table.sums(&clusters[1..], scene.now).sums, []);
+    assert_eq!(
+        scene.table.sums(&clusters[..1], scene.now).sums[0].counts.issued,
+        10
+    );
+}
+
+#[test]
 fn an_address_that_a_report_names_twice_counts_once_for_each() {
     let mut scene = Scene::new();
     let id = scene.envoy("e", 40);
