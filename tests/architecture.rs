@@ -19,7 +19,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("floods", &["clock"]),
     ("places", &["clock"]),
     ("metrics", &["xds"]),
-    ("config", &["model", "text"]),
+    ("config", &["model", "rollout", "text"]),
     ("import", &["config", "model", "text"]),
     ("plan", &["catalog", "model", "xds"]),
     ("translate", &["model", "plan", "xds"]),
@@ -29,7 +29,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     (
         "state",
-        &["clock", "config", "files", "registry", "source", "text"],
+        &[
+            "clock", "config", "files", "registry", "rollout", "source", "text",
+        ],
+    ),
+    (
+        "pilot",
+        &[
+            "clock", "config", "hub", "intake", "loads", "model", "registry", "rollout", "state", "text",
+        ],
     ),
     ("fanout", &["clock", "xds"]),
     (
@@ -73,7 +81,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "admin",
         &[
             "barrier", "catalog", "clock", "config", "files", "hub", "fanout", "floods", "intake", "journal",
-            "loads", "metrics", "model", "places", "plan", "render", "replay", "state", "text", "xds",
+            "loads", "metrics", "model", "pilot", "places", "plan", "render", "replay", "rollout", "state",
+            "text", "xds",
         ],
     ),
     ("replay", &["text"]),
@@ -108,7 +117,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "app",
         &[
             "admin", "barrier", "cache", "clock", "config", "fanout", "files", "grpc", "hub", "intake",
-            "metrics", "model", "prober", "render", "source", "state", "text", "xds",
+            "metrics", "model", "pilot", "prober", "render", "source", "state", "text", "xds",
         ],
     ),
     ("lib", &["*"]),

@@ -263,7 +263,7 @@ fn bad(status: StatusCode, reason: &str) -> Response {
 
 fn refused(error: &StateError) -> Response {
     let status = match error {
-        StateError::Off(_) => StatusCode::CONFLICT,
+        StateError::Off(_) | StateError::Unreadable(_) => StatusCode::CONFLICT,
         StateError::Store(_) | StateError::Full => StatusCode::SERVICE_UNAVAILABLE,
     };
     bad(status, &error.to_string())

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::counted::{Counted, Data, Leader};
 use super::path::{Path, Target};
-use crate::registry::store::{Entries, Entry, MAX_VALUE};
+use crate::registry::store::{Entries, Entry, MAX_VALUE, Revision};
+use crate::rollout::Record;
 use crate::text::clip_to;
 
 /// Of all documents that this bridge writes, and the latest that it reads.
@@ -116,7 +118,7 @@ pub struct Unreadable {
 }
 
 /// All documents, as they are read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Documents {
     /// What is drained.
     pub drains: BTreeMap<Target, Drain>,
@@ -126,6 +128,14 @@ pub struct Documents {
     pub questions: BTreeMap<Arc<str>, Question>,
     /// By question, then by bridge.
     pub answers: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Answer>>,
+    /// How each service stands that is rolled out, with the revision of its record.
+    pub rollouts: BTreeMap<Arc<str>, (Arc<Record>, Revision)>,
+    /// What each bridge has counted, in parts.
+    pub counts: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Counted>>,
+    /// The bridge that decides.
+    pub leader: Option<Leader>,
+    /// Which schemas are stored, by the names of data.
+    pub data: BTreeMap<Arc<str>, Data>,
     /// What could not be read, and stays as it is.
     pub unreadable: Vec<Unreadable>,
 }
@@ -134,12 +144,24 @@ impl Documents {
     /// Of keys that this bridge knows; it passes over all others.
     #[must_use]
     pub fn read(entries: &Entries) -> Self {
+        Self::read_after(entries, &Self::default())
+    }
+
+    /// The same; records that are still those of `before` are not read again.
+    #[must_use]
+    pub fn read_after(entries: &Entries, before: &Self) -> Self {
         let mut all = Self::default();
         for entry in entries.values() {
             let Some(path) = Path::parse(&entry.key) else {
                 continue;
             };
-            if let Err(why) = all.take(path, entry) {
+            if let Err(why) = all.take(path.clone(), entry, before) {
+                // A bridge of a later version decides now: requests stay shared as they were.
+                if let Path::Rollout(service) = path
+                    && let Some(known) = before.rollouts.get(&service)
+                {
+                    all.rollouts.insert(service, known.clone());
+                }
                 let key = entry.key.clone();
                 all.unreadable.push(Unreadable { key, why });
             }
@@ -147,7 +169,7 @@ impl Documents {
         all
     }
 
-    fn take(&mut self, path: Path, entry: &Entry) -> Result<(), String> {
+    fn take(&mut self, path: Path, entry: &Entry, before: &Self) -> Result<(), String> {
         match path {
             Path::Drain(target) => {
                 let drain: Drain = parse(entry)?;
@@ -178,6 +200,29 @@ impl Documents {
                     .entry(id)
                     .or_default()
                     .insert(replica, listed(&answer, MAX_LISTED));
+            }
+            Path::Rollout(service) => {
+                let known = before.rollouts.get(&service);
+                let known = known.filter(|(_, revision)| *revision == entry.revision);
+                let record = match known {
+                    Some((record, _)) => record.clone(),
+                    None => Arc::new(parse(entry)?),
+                };
+                self.rollouts.insert(service, (record, entry.revision));
+            }
+            Path::Counts(replica, part) => {
+                let counted = parse(entry)?;
+                self.counts.entry(replica).or_default().insert(part, counted);
+            }
+            Path::Leader => {
+                let leader: Leader = parse(entry)?;
+                let host = clip_to(&leader.host, TEXT);
+                self.leader = Some(Leader { host, ..leader });
+            }
+            Path::Data(name) => {
+                let data: Data = parse(entry)?;
+                let by = clip_to(&data.by, TEXT);
+                self.data.insert(name, Data { by, ..data });
             }
         }
         Ok(())
@@ -302,7 +347,8 @@ mod tests {
             ("drains/node/e", r#"{"version":1,"since":"yesterday"}"#),
             ("drains/node/f", &long),
             ("drains/pod/a", "of others"),
-            ("rollouts/a", "of a later version"),
+            ("plans/a", "of a later version"),
+            ("rollouts/a", r#"{"version":2}"#),
         ]));
         let drained: Vec<&Target> = read.drains.keys().collect();
         assert_eq!(drained, [&Target::Node("a".into()), &Target::Node("f".into())]);
@@ -317,6 +363,7 @@ mod tests {
             "drains/node/c is no document: missing field `version`",
             "drains/node/d is no document: expected value",
             "drains/node/e cannot be read: invalid type",
+            "rollouts/a is of version 2, and this bridge knows up to 1; update it",
         ];
         for (said, expected) in said.iter().zip(expected) {
             assert!(said.starts_with(expected), "{said}");
@@ -355,6 +402,21 @@ mod tests {
         };
         let read = Documents::read(&entries(&[("answers/q/r", &answer_text(&short))]));
         assert_eq!(read.answers["q"]["r"], short);
+    }
+
+    #[test]
+    fn a_record_of_a_later_version_leaves_what_was_known_in_force() {
+        let record = Record {
+            stable: Some("1".into()),
+            ..Record::default()
+        };
+        let before = Documents::read(&entries(&[("rollouts/a", &text(&record))]));
+        let later = entries(&[("rollouts/a", r#"{"version":2}"#)]);
+        let read = Documents::read_after(&later, &before);
+        assert_eq!(*read.rollouts["a"].0, record);
+        assert_eq!(read.unreadable.len(), 1);
+        assert_eq!(Documents::read_after(&entries(&[]), &read).rollouts.len(), 0);
+        assert_eq!(Documents::read(&later).rollouts.len(), 0);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
-use super::document::{self, Documents, Drain, Replica};
+use super::document::{self, Documents, Drain, Replica, Unreadable};
 use super::path::{Path, Target};
 use super::recall::Recall;
 use crate::config::{Config, SharedState, SourceConfig};
@@ -80,6 +80,9 @@ pub enum StateError {
     /// The registry's, or the file's.
     #[error("shared state: {0}")]
     Store(#[from] StoreError),
+    /// The document is one that this bridge must leave alone.
+    #[error("shared state: {} {}", .0.key, .0.why)]
+    Unreadable(Unreadable),
     /// The bound on keys is reached.
     #[error("there are {MAX_KEYS} keys in shared state already; nothing was written")]
     Full,
@@ -301,7 +304,7 @@ impl State {
         Ok((*used).clone())
     }
 
-    async fn put(&self, key: &str, text: &str, when: If) -> Result<Revision, StateError> {
+    pub(super) async fn put(&self, key: &str, text: &str, when: If) -> Result<Revision, StateError> {
         let store = self.store().await?;
         let entries = self.snapshot().entries.clone();
         if entries.len() >= MAX_KEYS && !entries.contains_key(key) {

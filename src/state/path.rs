@@ -38,6 +38,14 @@ pub enum Path {
     Question(Arc<str>),
     /// `answers/ID/REPLICA`
     Answer(Arc<str>, Arc<str>),
+    /// `rollouts/SERVICE`
+    Rollout(Arc<str>),
+    /// `counts/REPLICA/PART`
+    Counts(Arc<str>, Arc<str>),
+    /// `leader`
+    Leader,
+    /// `data/NAME`
+    Data(Arc<str>),
 }
 
 impl Path {
@@ -55,6 +63,10 @@ impl Path {
             ["replicas", replica] => Self::Replica(decode(replica)?),
             ["questions", id] => Self::Question(decode(id)?),
             ["answers", id, replica] => Self::Answer(decode(id)?, decode(replica)?),
+            ["rollouts", service] => Self::Rollout(decode(service)?),
+            ["counts", replica, part] => Self::Counts(decode(replica)?, decode(part)?),
+            ["leader"] => Self::Leader,
+            ["data", name] => Self::Data(decode(name)?),
             _ => return None,
         };
         (path.to_string() == key).then_some(path)
@@ -72,6 +84,10 @@ impl std::fmt::Display for Path {
             Self::Replica(replica) => write!(f, "replicas/{}", encode(replica)),
             Self::Question(id) => write!(f, "questions/{}", encode(id)),
             Self::Answer(id, replica) => write!(f, "answers/{}/{}", encode(id), encode(replica)),
+            Self::Rollout(service) => write!(f, "rollouts/{}", encode(service)),
+            Self::Counts(replica, part) => write!(f, "counts/{}/{}", encode(replica), encode(part)),
+            Self::Leader => f.write_str("leader"),
+            Self::Data(name) => write!(f, "data/{}", encode(name)),
         }
     }
 }
@@ -107,6 +123,10 @@ mod tests {
                 Path::Replica(name.clone()),
                 Path::Question(name.clone()),
                 Path::Answer(name.clone(), name.clone()),
+                Path::Rollout(name.clone()),
+                Path::Counts(name.clone(), name.clone()),
+                Path::Leader,
+                Path::Data(name.clone()),
             ] {
                 let key = path.to_string();
                 assert!(
@@ -127,7 +147,10 @@ mod tests {
             "drains/service/orders/1/2",
             "drains/service//1",
             "drains/pod/a",
-            "rollouts/orders",
+            "rollouts/orders/2",
+            "leader/1",
+            "counts/1",
+            "data",
             "drains/node/a b",
             "drains/node/%61",
             "drains/node/%ff",

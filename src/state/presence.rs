@@ -88,6 +88,6 @@ fn missing(state: &State, denied: Option<(&str, String)>) {
 }
 
 /// The machine's name.
-fn host() -> String {
+pub(super) fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

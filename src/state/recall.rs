@@ -20,7 +20,7 @@ const VERSION: u32 = 1;
 /// The longest file, bytes.
 const LONGEST: u64 = 64 << 20;
 /// Keys that end with who wrote them.
-const PASSING: [&str; 3] = ["replicas/", "questions/", "answers/"];
+const PASSING: [&str; 5] = ["replicas/", "questions/", "answers/", "counts/", "leader"];
 
 /// Where it is kept.
 #[derive(Clone, Debug)]
@@ -139,6 +139,8 @@ mod tests {
             "answers/1/2",
             "questions/1",
             "replicas/1",
+            "counts/1/0",
+            "leader",
             "rollouts/a",
         ]
         .map(|key| (key.into(), Entry::of(key, b"{}", 7)))

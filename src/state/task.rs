@@ -141,7 +141,7 @@ async fn open(state: &State) -> Watching {
 
 /// `reported`: what was logged already.
 fn publish(state: &State, view: View, reported: &mut Vec<Unreadable>) {
-    let documents = Documents::read(&view.entries);
+    let documents = Documents::read_after(&view.entries, &state.snapshot().documents);
     if documents.unreadable != *reported {
         for new in documents.unreadable.iter().filter(|new| !reported.contains(new)) {
             tracing::warn!(key = &*new.key, "a shared document is left alone: {}", new.why);
