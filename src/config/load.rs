@@ -21,6 +21,7 @@ use super::formats::Formats;
 use super::layers::opened;
 use super::overlay;
 use super::reader::{Mistake, Section, named};
+use super::rollouts;
 use super::{
     Admin, Cache, Clusters, Config, Exposure, Limits, Log, LogFormat, OnAllUnhealthy, Overrides, Owner,
     listeners, parse, sources, state, tls, xds,
@@ -190,6 +191,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
     let fleets = fleets::read(&mut root);
     let overlays = overlay::read(&mut root);
     let drain = drain::read(root.section("drain"));
+    let rollouts = rollouts::read(root.section("rollouts"));
     if let Some(listeners) = &listeners {
         filters::fit(&root, listeners, &mut exposures);
     }
@@ -222,6 +224,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         fleets,
         overlays,
         drain,
+        rollouts,
         jwks,
     })
 }

@@ -14,6 +14,7 @@ mod load;
 mod overlay;
 mod parse;
 mod reader;
+mod rollouts;
 mod sources;
 mod state;
 mod tls;
@@ -35,6 +36,7 @@ pub use crate::model::policy::OnAllUnhealthy;
 pub use formats::{Condition, Field, Format, Named, PRESETS, Pattern, Scheme, Value};
 pub use load::{ConfigError, load, load_str};
 pub use reader::Mistake;
+pub use rollouts::Rollouts;
 pub use sources::{
     Check, ClientTls, ConsulSelection, ConsulSource, EtcdLogin, EtcdPrefix, EtcdSource, FabioImport,
     FabioMatcher, FileSource, Import, KeysOf, NAMES, SourceConfig, TraefikImport,
@@ -78,6 +80,8 @@ pub struct Config {
     pub overlays: Vec<Overlay>,
     /// `[drain]`
     pub drain: DrainRule,
+    /// `[rollouts]`
+    pub rollouts: Rollouts,
     /// Files with the keys of issuers of tokens, by [`crate::model::Secret::jwks_name`].
     pub jwks: BTreeMap<Arc<str>, PathBuf>,
 }
