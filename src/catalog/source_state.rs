@@ -163,7 +163,7 @@ impl SourceState {
     }
 
     /// All that is served of it.
-    pub(super) fn records(&self) -> impl Iterator<Item = (&Arc<str>, &ServiceRecord)> {
+    pub fn records(&self) -> impl Iterator<Item = (&Arc<str>, &ServiceRecord)> {
         self.services.iter().map(|(name, record)| (name, &**record))
     }
 

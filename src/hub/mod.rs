@@ -22,6 +22,7 @@ mod recall;
 mod saving;
 mod settle;
 mod sources;
+mod versions;
 mod view;
 mod views;
 
@@ -44,6 +45,8 @@ pub use orders::{Forgotten, Order};
 use probes::Probes;
 use settle::Settle;
 pub use sources::SourceInfo;
+use versions::Rolled;
+pub use versions::{Version, Versioned, Versions};
 pub use view::{Delivered, Detail, Explanation, Held, Kept, LastGood, Overview, SourceDetail, SourceView};
 
 use crate::cache::{LastKnown, Writer};
@@ -90,6 +93,7 @@ pub struct Hub {
     views: Arc<ViewRules>,
     probes: Probes,
     draining: Draining,
+    rolled: Rolled,
     overview: watch::Sender<Overview>,
     journal: Arc<Journal>,
 }
@@ -161,6 +165,7 @@ impl Hub {
             fleets,
             probes: Probes::default(),
             draining: Draining::default(),
+            rolled: Rolled::default(),
             overview,
             journal: Arc::default(),
         };

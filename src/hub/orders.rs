@@ -1,6 +1,7 @@
 //! What the hub is asked to do: by an operator (to believe removals, to end routes, to describe or explain), and by
 //! a new configuration (sources that come and go, another network).
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::list::{Listed, ServicePage};
 use super::memory::Part;
-use super::{Detail, Explanation, Hub, Served, SourceInfo};
+use super::{Detail, Explanation, Hub, Served, SourceInfo, Versioned};
 use crate::catalog::find::{Found, NotFound, Target};
 use crate::catalog::{SourceState, Touched};
 use crate::clock;
@@ -58,6 +59,18 @@ pub enum Order {
         address: SocketAddr,
         /// How, and what its service is like.
         reply: oneshot::Sender<Served>,
+    },
+    /// Whose versions are followed beside those of services that want rollouts ([`Hub::versions`]).
+    WatchVersions {
+        /// All of them.
+        services: BTreeSet<Arc<str>>,
+    },
+    /// The versions of one service, also of one that is not rolled out.
+    Versions {
+        /// The service.
+        service: Arc<str>,
+        /// `None`: it is unknown.
+        reply: oneshot::Sender<Option<Versioned>>,
     },
     /// Describe everything.
     Describe {
@@ -146,6 +159,8 @@ impl Hub {
                 address,
                 reply,
             } => self.served(service, address, reply),
+            Order::WatchVersions { services } => self.watch_versions(services),
+            Order::Versions { service, reply } => drop(reply.send(self.versioned(&service))),
             Order::Describe { reply } => drop(reply.send(self.detail())),
             Order::Explain { service, reply } => drop(reply.send(self.explain(&service).map(Box::new))),
             Order::Contested { host, reply } => {

@@ -39,6 +39,7 @@ impl Hub {
         let since = self.settle.take().unwrap_or_else(clock::now);
         let touched = std::mem::take(&mut self.pending);
         let steps = self.planner.plan(&self.catalog, &touched, self.now());
+        self.look_at_versions(&touched);
         // One by one: at the start a second copy of all services would be the peak of memory.
         let mut encoded = Encoded::with_capacity(steps.len());
         let overlays = &mut self.overlays;

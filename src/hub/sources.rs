@@ -117,6 +117,7 @@ impl Hub {
         self.fanout.set_grace(network.drain.grace);
         self.views = Arc::new(rules(&network));
         self.planner.set_network(network.clone());
+        self.rolled.look_at_all = true;
         self.overlays = Overlays::new(&network.overlays);
         self.translator.set_network(network);
         self.uncounted |= touched.issues;

@@ -23,14 +23,19 @@ impl FromIterator<(Arc<str>, Policy)> for Overrides {
 }
 
 impl Overrides {
+    /// What is set for this name, the strongest first.
+    pub fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Policy> {
+        self.0
+            .iter()
+            .filter(move |(pattern, _)| fits(pattern, name))
+            .map(|(_, policy)| policy)
+    }
+
     /// The service as it is with what the operator sets.
     #[must_use]
     pub fn apply(&self, mut service: Service) -> Service {
-        let mut fitting = self
-            .0
-            .iter()
-            .filter(|(pattern, _)| fits(pattern, &service.name))
-            .map(|(_, policy)| policy);
+        let name = service.name.clone();
+        let mut fitting = self.of(&name);
         let Some(first) = fitting.next() else {
             return service;
         };
