@@ -42,6 +42,7 @@ pub mod loads;
 pub mod metrics;
 pub mod model;
 pub mod overlay;
+pub mod pilot;
 pub mod places;
 pub mod plan;
 pub mod prober;

@@ -6,6 +6,7 @@ mod memory;
 mod ports;
 pub mod reload;
 mod restart;
+mod rollouts;
 mod secrets;
 mod sources;
 mod tasks;
@@ -22,11 +23,12 @@ use crate::admin::{self, Access, Admin};
 use crate::barrier::{self, Barrier, Left};
 use crate::cache::{self, LastKnown};
 use crate::clock;
-use crate::config::{Cache, Config};
+use crate::config::{Cache, Config, Rollouts};
 use crate::fanout::Fanout;
 use crate::hub::{Hub, INBOX, Overview, SourceInfo};
 use crate::intake::Loads;
 use crate::metrics::Metrics;
+use crate::pilot::{Desk, Pilot};
 use crate::source::{Budget, Known};
 use crate::state::{self, State};
 use crate::{grpc, prober};
@@ -124,7 +126,7 @@ pub async fn run(
     let (withheld, known) = (hub.withheld_in_all(), budget.known());
     tasks.spawn("withheld instances", |stop| weigh_withheld(withheld, known, stop));
     let journal = hub.journal();
-    let ended = hub.ended_drains();
+    let (ended, versions) = (hub.ended_drains(), hub.versions());
     tasks.spawn("hub", |stop| hub.run(inbox, orders_in, asking, stop));
     let shared = State::new(&config, &budget, &state::random_id());
     let task = state::Task::new(shared.clone());
@@ -132,6 +134,16 @@ pub async fn run(
     let (known, drained) = watch::channel(false);
     let follow = drains::run(shared.clone(), orders.clone(), ended, known, stop.child_token());
     tasks.spawn("drains", |_| follow);
+    let (policy, policies) = watch::channel(Arc::new(config.rollouts.clone()));
+    let desk = Desk::new(shared.clone(), orders.clone(), policies);
+    let pilot = Pilot {
+        desk: desk.clone(),
+        loads: loads.clone(),
+        versions: versions.clone(),
+        orders: orders.clone(),
+    };
+    let (shared_out, rolled) = watch::channel(false);
+    tasks.spawn("rollouts", |stop| pilot.run(shared_out, stop));
     let mut sources = Sources::new(events, orders.clone(), overview.clone(), budget);
     for (name, info) in infos {
         sources.start(&mut tasks, &config, &name, info);
@@ -171,6 +183,7 @@ pub async fn run(
         listens: listens.clone(),
         state: shared,
         journal,
+        rollouts: desk,
     };
     tasks.spawn("admin port", |stop| {
         report("admin port", admin::serve(admin_listener, admin, access, stop))
@@ -179,6 +192,7 @@ pub async fn run(
         if stop.run_until_cancelled(until_ready(overview)).await != Some(true) {
             return;
         }
+        rollouts::known(&versions, rolled).await;
         drains::served(&hub_orders, drained).await;
         match xds.listen() {
             Ok(xds) => {
@@ -194,7 +208,7 @@ pub async fn run(
 
     let outcome = tokio::select! {
         () = stop.cancelled() => Ok(()),
-        outcome = supervise(&mut tasks, &mut sources, config, &mut reloads) => outcome,
+        outcome = supervise(&mut tasks, &mut sources, config, &mut reloads, &policy) => outcome,
     };
     stop.cancel();
     tasks.finish().await;
@@ -211,6 +225,7 @@ async fn supervise(
     sources: &mut Sources,
     mut config: Config,
     reloads: &mut mpsc::Receiver<Config>,
+    policy: &watch::Sender<Arc<Rollouts>>,
 ) -> Result<(), AppError> {
     loop {
         tokio::select! {
@@ -224,6 +239,7 @@ async fn supervise(
             },
             Some(new) = reloads.recv() => {
                 sources.apply(tasks, &config, &new).await;
+                policy.send_replace(Arc::new(new.rollouts.clone()));
                 // What takes a restart is in force as it was.
                 config = Config {
                     xds: config.xds,

@@ -9,6 +9,8 @@ use crate::config::{Config, ConsulSource, EtcdSource, SharedState, SourceConfig}
 pub enum Step {
     /// Other exposures, listeners or defaults of clusters. First: sources that come may name them.
     Network,
+    /// Other `[rollouts]`: those that are under way go on by it.
+    Rollouts,
     /// Other files in `[tls.NAME]`, or with keys of issuers of tokens.
     Secrets,
     /// A source that was not there.
@@ -27,6 +29,9 @@ pub fn steps(old: &Config, new: &Config) -> Vec<Step> {
     let mut steps = Vec::new();
     if old.network() != new.network() {
         steps.push(Step::Network);
+    }
+    if old.rollouts != new.rollouts {
+        steps.push(Step::Rollouts);
     }
     if old.secrets() != new.secrets() {
         steps.push(Step::Secrets);

@@ -133,6 +133,8 @@ impl Sources {
                     let network = Box::new(new.network());
                     self.request(|reply| Order::Network { network, reply }).await;
                 }
+                // Whoever decides about them has it by another way.
+                Step::Rollouts => {}
                 Step::Secrets => {
                     tasks.stop(SECRETS).await;
                     self.follow_secrets(tasks, old, new);
