@@ -16,6 +16,7 @@ use xds_bridge::clock;
 use xds_bridge::fanout::Fanout;
 use xds_bridge::hub::{Order, Overview};
 use xds_bridge::metrics::Metrics;
+use xds_bridge::pilot::Desk;
 use xds_bridge::state::State;
 
 /// A busy machine gets so long.
@@ -62,9 +63,11 @@ async fn port(hosts: &[&str]) -> Port {
         ..Overview::default()
     })
     .1;
+    let policy = watch::channel(Arc::default()).1;
     let admin = Admin {
         state: State::none("by the test"),
         journal: Arc::default(),
+        rollouts: Desk::new(State::none("by the test"), orders.clone(), policy),
         barrier: Barrier {
             left: Left::default(),
             fanout: fanout.clone(),

@@ -66,8 +66,7 @@ pub(super) async fn guard(State(guarded): State<Guarded>, request: Request, next
     }
     let authority = request.uri().authority().map(Authority::as_str);
     let mut checked = check(&guarded.hosts, request.method(), authority, request.headers());
-    // A wait holds a place for minutes, and has all Envoys report each second.
-    let is_order = !is_read(request.method()) || request.uri().path() == "/wait";
+    let is_order = !is_read(request.method()) || holds_a_place(request.uri().path());
     if checked.is_ok() && is_order {
         let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
         checked = authorized(guarded.token.as_deref(), peer, request.headers()).await;
@@ -80,6 +79,11 @@ pub(super) async fn guard(State(guarded): State<Guarded>, request: Request, next
         tracing::warn!(path = clipped(request.uri().path()), reason = %refusal, "a request to the admin port is refused");
     }
     (StatusCode::FORBIDDEN, format!("{refusal}\n")).into_response()
+}
+
+/// Some reads do so for minutes; `/wait` has all Envoys report each second, too.
+fn holds_a_place(path: &str) -> bool {
+    path == "/wait" || (path.starts_with("/rollouts/") && path.ends_with("/events"))
 }
 
 fn check(

@@ -9,6 +9,7 @@ mod lists;
 mod loads;
 mod page;
 mod preview;
+mod rollouts;
 mod sources;
 mod status;
 mod streams;
@@ -40,6 +41,7 @@ use crate::hub::{Forgotten, Order, Overview};
 use crate::intake::Loads;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::pilot::Desk;
 use crate::state::State;
 pub use guard::ORDER_HEADER;
 
@@ -66,6 +68,8 @@ pub struct Admin {
     pub state: State,
     /// What changed.
     pub journal: Arc<Journal>,
+    /// What is rolled out.
+    pub rollouts: Desk,
 }
 
 /// Who may use the port, and how many at once.
@@ -128,6 +132,12 @@ pub async fn serve(
         .route("/drain", post(drains::drain))
         .route("/undrain", post(drains::undrain))
         .route("/drains", get(drains::drains))
+        .route("/rollouts", get(rollouts::list))
+        .route("/rollouts/{service}", get(rollouts::show))
+        .route("/rollouts/{service}/history", get(rollouts::history))
+        .route("/rollouts/{service}/events", get(rollouts::events))
+        .route("/rollouts/{service}/{verb}", post(rollouts::order))
+        .route("/data/{name}", get(rollouts::data).put(rollouts::set_data))
         .route("/accept", post(accept))
         .route("/forget", post(forget))
         .route("/plan", post(preview::plan).layer(DefaultBodyLimit::max(PLAN)))
@@ -167,6 +177,9 @@ const WAYS: &str = "xds-bridge\n\n\
      /drains                              what is drained by operators\n\
      /drain?name=SERVICE/ID[&wait=60s]    POST with the header x-xds-bridge: 1; drain an instance (or node=, zone=)\n\
      /undrain?name=SERVICE/ID             the same; end that\n\
+     /rollouts[/SERVICE[/history|/events]]  what is rolled out, how it stands, what happened\n\
+     /rollouts/SERVICE/ORDER              POST with the header x-xds-bridge: 1; start, pause, resume, promote, abort, retry\n\
+     /data/SERVICE[?number=N]             which schema is stored; the same with PUT: from now on\n\
      /accept?source=NAME                  POST with the header x-xds-bridge: 1; let removals go that the guard withholds\n\
      /forget?service=NAME                 the same; end the routes of a service whose last instance left\n\
      /plan[?service=NAME]                 the same, with a declaration or a bridge.toml as body; what it would change\n\

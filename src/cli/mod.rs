@@ -12,6 +12,7 @@ mod lists;
 mod order;
 mod output;
 mod plan;
+mod rollout;
 mod run;
 mod status;
 mod wait;
@@ -57,7 +58,7 @@ pub struct Cli {
     /// What to do; `run` when left out.
     #[command(subcommand)]
     command: Option<Command>,
-    /// The configuration; for `dump`, `accept`, `forget`, `plan`, `drain`, `wait`, `why`, `events`, `services`, `routes`, `status` and `health`: that of the running bridge
+    /// The configuration; for `dump`, `accept`, `forget`, `plan`, `drain`, `wait`, `rollout`, `data`, `why`, `events`, `services`, `routes`, `status` and `health`: that of the running bridge
     #[arg(
         long,
         short,
@@ -97,6 +98,11 @@ enum Command {
     Drain(drain::DrainArgs),
     /// End a drain
     Undrain(drain::UndrainArgs),
+    /// What is rolled out and how it stands; start, pause, promote or abort it
+    #[command(after_help = rollout::EXAMPLES)]
+    Rollout(rollout::RolloutArgs),
+    /// Print, or set, the number of the schema that a service's versions find stored
+    Data(rollout::DataArgs),
     /// Wait until an instance serves in each client, or until nobody calls it any more
     #[command(after_help = wait::EXAMPLES)]
     Wait(wait::WaitArgs),
@@ -146,6 +152,8 @@ impl Cli {
             Command::Plan(args) => plan::plan(&config, args),
             Command::Drain(args) => drain::drain(&config, &args),
             Command::Undrain(args) => drain::undrain(&config, &args),
+            Command::Rollout(args) => rollout::rollout(&config, args),
+            Command::Data(args) => rollout::data(&config, &args),
             Command::Wait(args) => wait::wait(&config, &args),
             Command::Why(args) => why::why(&config, &args),
             Command::Services(args) => lists::services(&config, &args),

@@ -384,6 +384,24 @@ const FIXED: &[(&str, &str, &[&str])] = &[
         "10,000; 4 MiB",
         &["EVENTS: usize = 10_000;", "BYTES: usize = 4 << 20;"],
     ),
+    (
+        "what a bridge counts for rollouts",
+        "8 values",
+        &["MAX_PARTS: usize = 8;"],
+    ),
+    (
+        "an answer of a gate",
+        "5 s; 4 KiB",
+        &[
+            "const TIMEOUT: Duration = Duration::from_secs(5);",
+            "const BODY: usize = 4 << 10;",
+        ],
+    ),
+    (
+        "events of rollouts that are kept",
+        "200; 32",
+        &["const PAST: usize = 200;", "Semaphore::const_new(32)"],
+    ),
     ("streams listed", "1,000", &["LISTED: usize = 1_000;"]),
     ("clients listed", "1,000", &["LISTED: usize = 1_000;"]),
     (

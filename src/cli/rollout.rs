@@ -1,0 +1,170 @@
+//! `rollout`: what is rolled out, how it stands, and what a person decides of it; `data`: the number of the schema that a
+//! service's versions find.
+
+use clap::{Args, Subcommand};
+use http::Method;
+
+use super::Failure;
+use super::output::{encode, print, request};
+use crate::config::Config;
+
+pub(super) const EXAMPLES: &str = "Examples:
+  xds-bridge rollout list                       every service that is rolled out, and how it stands
+  xds-bridge rollout show orders                verdict, shares, counts, errors
+  xds-bridge rollout start orders --dry-run     judge the new version, and leave its share to a person
+  xds-bridge rollout promote orders             open the gate `person`, or go to the next step
+  xds-bridge rollout promote orders --all       all requests to the new version now
+  xds-bridge rollout abort orders               all requests back to the version before; the new one is rejected
+  xds-bridge rollout retry orders               try a version again that was taken back
+
+The exit code is 0 when it is done, and 1 when it is not: the message says why. Any bridge takes these commands; the one
+that leads acts on them within a second.";
+
+/// What to do with rollouts.
+#[derive(Debug, Args)]
+pub(super) struct RolloutArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Print every service that is rolled out, and how it stands
+    List {
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print how one service stands: verdict, shares, counts, errors
+    Show {
+        #[command(flatten)]
+        whose: Whose,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Begin to roll a version out
+    Start {
+        #[command(flatten)]
+        whose: Whose,
+        /// Which one, where there are several new ones
+        #[arg(long, value_name = "VERSION")]
+        version: Option<String>,
+        /// Judge, and say what would be done, but change no share
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Stay at the present share; a bad version is still taken back
+    Pause(Whose),
+    /// Go on after `pause`, or after a hold that a person has to end
+    Resume(Whose),
+    /// Go to the next step, also where a gate waits for a person
+    Promote {
+        #[command(flatten)]
+        whose: Whose,
+        /// All requests to the new version now, without the steps that are left
+        #[arg(long)]
+        all: bool,
+    },
+    /// All requests back to the version before; the new one is rejected
+    Abort(Whose),
+    /// Try a rejected version again
+    Retry {
+        #[command(flatten)]
+        whose: Whose,
+        /// Which one, where there are several
+        #[arg(long, value_name = "VERSION")]
+        version: Option<String>,
+    },
+    /// Print what happened to a service, the last of it last
+    History(Whose),
+}
+
+/// Which service.
+#[derive(Debug, Args)]
+struct Whose {
+    /// Its registered name
+    service: String,
+}
+
+/// The number of the stored schema.
+#[derive(Debug, Args)]
+pub(super) struct DataArgs {
+    /// The service's registered name, or the name in its key `data`
+    service: String,
+    /// The number that is stored from now on; without it the present one is printed
+    number: Option<u64>,
+}
+
+pub(super) fn rollout(config: &Config, args: RolloutArgs) -> Result<(), Failure> {
+    match args.what {
+        What::List { json } => get(config, "/rollouts", json),
+        What::Show { whose, json } => get(config, &whose.path(), json),
+        What::History(whose) => get(config, &format!("{}/history", whose.path()), false),
+        What::Start {
+            whose,
+            version,
+            dry_run,
+        } => {
+            let dry_run = dry_run.then(|| "true".to_owned());
+            order(
+                config,
+                &whose,
+                "start",
+                &[("version", version), ("dry-run", dry_run)],
+            )
+        }
+        What::Pause(whose) => order(config, &whose, "pause", &[]),
+        What::Resume(whose) => order(config, &whose, "resume", &[]),
+        What::Promote { whose, all } => order(
+            config,
+            &whose,
+            "promote",
+            &[("all", all.then(|| "true".to_owned()))],
+        ),
+        What::Abort(whose) => order(config, &whose, "abort", &[]),
+        What::Retry { whose, version } => order(config, &whose, "retry", &[("version", version)]),
+    }
+}
+
+pub(super) fn data(config: &Config, args: &DataArgs) -> Result<(), Failure> {
+    let path = format!("/data/{}", encode(&args.service));
+    let body = match args.number {
+        None => request(config, Method::GET, &path)?,
+        Some(number) => {
+            let query = query(&[("number", Some(number.to_string()))]);
+            request(config, Method::PUT, &format!("{path}?{query}"))?
+        }
+    };
+    print(&String::from_utf8_lossy(&body))
+}
+
+impl Whose {
+    fn path(&self) -> String {
+        format!("/rollouts/{}", encode(&self.service))
+    }
+}
+
+fn get(config: &Config, path: &str, json: bool) -> Result<(), Failure> {
+    let format = if json { "json" } else { "text" };
+    let body = request(config, Method::GET, &format!("{path}?format={format}"))?;
+    print(&String::from_utf8_lossy(&body))
+}
+
+fn order(
+    config: &Config,
+    whose: &Whose,
+    verb: &str,
+    words: &[(&str, Option<String>)],
+) -> Result<(), Failure> {
+    let path = format!("{}/{verb}?{}", whose.path(), query(words));
+    print(&String::from_utf8_lossy(&request(config, Method::POST, &path)?))
+}
+
+/// With who asks for it.
+fn query(words: &[(&str, Option<String>)]) -> String {
+    let by = std::env::var("USER").ok();
+    let all = words.iter().cloned().chain([("by", by)]);
+    let pairs = all.filter_map(|(key, value)| Some(format!("{key}={}", encode(&value?))));
+    pairs.collect::<Vec<_>>().join("&")
+}
