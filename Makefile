@@ -51,9 +51,9 @@ fuzz: build-deps ## each fuzz target (or FUZZ_TARGETS) for FUZZ_SECONDS (600); w
 	        || exit 1; \
 	done
 
-demo: build-deps programs ## a real Envoy follows the real registries, step by step
+demo: build-deps programs ## a real Envoy follows the real registries, step by step (DEMO=rollout: commits that are rolled out)
 	$(CARGO) build --locked --bin xds-bridge --example demo
-	$(CARGO) run --locked --example demo
+	DEMO=$(DEMO) $(CARGO) run --locked --example demo
 
 # The binary is built by itself: with the example it would share features that only tests turn on.
 bench: build-deps programs ## memory, latency, streams, load on registries, of a release build (BENCH=--quick: less; BENCH=registries: one)

@@ -1,13 +1,15 @@
 //! `make demo`: proof 1 for a person. Starts etcd, Consul, the bridge and Envoy on
 //! loopback, lets servers register themselves, and says in plain words what happens. Stops
 //! by itself; ends with 0 only when each step was seen. `DEMO_PAUSE=20 make demo` leaves so
-//! many seconds after each step, to try the commands it prints.
+//! many seconds after each step, to try the commands it prints. `DEMO=rollout`: a good and a bad commit, rolled out.
 #![allow(clippy::print_stdout, reason = "it talks to a person")]
 #![allow(
     clippy::expect_used,
     reason = "what fails here ends the demo, with a sentence"
 )]
 
+#[path = "demo/rollout.rs"]
+mod rollout;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -36,11 +38,24 @@ async fn main() -> ExitCode {
     }));
     // Whatever ends it, the children end with it: they are dropped with the future.
     tokio::select! {
-        () = demo() => ExitCode::SUCCESS,
+        () = chosen() => ExitCode::SUCCESS,
         _ = tokio::signal::ctrl_c() => {
             println!("\nStopped; everything that was started has ended.");
             ExitCode::from(130)
         }
+    }
+}
+
+/// By `DEMO`.
+async fn chosen() {
+    match std::env::var("DEMO").as_deref() {
+        Ok("rollout") => {
+            let began = now();
+            rollout::demo().await;
+            let seconds = now().duration_since(began).as_secs_f64();
+            println!("\nEach step was seen, in {seconds:.1} s. Everything that was started ends now.");
+        }
+        _ => demo().await,
     }
 }
 

@@ -52,6 +52,7 @@ mod readme;
 mod registrations;
 mod registry_restart;
 mod removals;
+mod rollouts;
 mod routes;
 mod scale;
 mod slips;

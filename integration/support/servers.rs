@@ -53,19 +53,24 @@ struct State {
     id: String,
     requests: AtomicU64,
     delay_ms: AtomicU64,
+    /// Of a thousand requests.
+    fails: AtomicU64,
     well: AtomicBool,
-    fails: AtomicBool,
 }
 
 impl State {
-    /// Takes one request.
-    async fn serve(&self) -> String {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+    /// Takes one request; `Err`: it fails.
+    async fn serve(&self) -> Result<String, String> {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let delay = self.delay_ms.load(Ordering::Relaxed);
         if delay > 0 {
             tokio::time::sleep(Duration::from_millis(delay)).await; // this is its work
         }
-        self.id.clone()
+        // Spread evenly, the same in each run: 617 has no divisor in common with 1,000.
+        if (number * 617) % 1_000 < self.fails.load(Ordering::Relaxed) {
+            return Err(format!("{} fails", self.id));
+        }
+        Ok(self.id.clone())
     }
 
     /// Takes a request that is answered in pieces, some milliseconds long.
@@ -91,16 +96,16 @@ impl State {
     }
 
     /// Takes a request for this path.
-    async fn answer_to(self: Arc<Self>, uri: Uri) -> Body {
+    async fn answer_to(self: Arc<Self>, uri: Uri) -> Result<Body, String> {
         let path = uri.path();
         if let Some(ms) = number_after(path, "/stream/") {
-            return Body::from_stream(
-                self.stream(ms)
-                    .map(|text| Ok::<_, std::convert::Infallible>(Bytes::from(text))),
-            );
+            let pieces = self.stream(ms);
+            return Ok(Body::from_stream(
+                pieces.map(|text| Ok::<_, std::convert::Infallible>(Bytes::from(text))),
+            ));
         }
         work(number_after(path, "/after/")).await;
-        Body::from(self.serve().await)
+        self.serve().await.map(Body::from)
     }
 }
 
@@ -125,12 +130,8 @@ impl Server {
             Router::new()
                 .route("/healthz", get(move || async move { health(&well) }))
                 .fallback(move |uri: Uri| async move {
-                    let status = if state.fails.load(Ordering::Relaxed) {
-                        StatusCode::INTERNAL_SERVER_ERROR
-                    } else {
-                        StatusCode::OK
-                    };
-                    (status, state.answer_to(uri).await)
+                    let answer = state.answer_to(uri).await;
+                    answer.map_err(|text| (StatusCode::INTERNAL_SERVER_ERROR, text))
                 })
         })
         .await
@@ -159,8 +160,8 @@ impl Server {
             id: id.to_owned(),
             requests: AtomicU64::new(0),
             delay_ms: AtomicU64::new(0),
+            fails: AtomicU64::new(0),
             well: AtomicBool::new(true),
-            fails: AtomicBool::new(false),
         });
         let stop = CancellationToken::new();
         let ended = tonic::transport::Server::builder()
@@ -191,7 +192,7 @@ impl Server {
             requests: AtomicU64::new(0),
             delay_ms: AtomicU64::new(0),
             well: AtomicBool::new(true),
-            fails: AtomicBool::new(false),
+            fails: AtomicU64::new(0),
         };
         Self {
             id: id.to_owned(),
@@ -220,6 +221,11 @@ impl Server {
         self.state.delay_ms.store(ms, Ordering::Relaxed);
     }
 
+    /// Of a thousand requests this number fails from now on: with 500, or INTERNAL.
+    pub(crate) fn fail_of(&self, of_thousand: u64) {
+        self.state.fails.store(of_thousand, Ordering::Relaxed);
+    }
+
     /// What `/healthz` says from now on: 200 or 503. Requests are answered all the same.
     pub(crate) fn set_well(&self, well: bool) {
         self.state.well.store(well, Ordering::Relaxed);
@@ -227,7 +233,7 @@ impl Server {
 
     /// Whether each request fails from now on, with 500 (HTTP).
     pub(crate) fn fail(&self, fails: bool) {
-        self.state.fails.store(fails, Ordering::Relaxed);
+        self.fail_of(if fails { 1_000 } else { 0 });
     }
 
     /// Takes no new connections, finishes its requests, ends.
@@ -255,7 +261,8 @@ async fn rpc(state: Arc<State>, request: axum::extract::Request) -> axum::respon
             let (state, later) = (self.0.clone(), self.1);
             Box::pin(async move {
                 work(later).await;
-                Ok(tonic::Response::new(state.serve().await))
+                let answer = state.serve().await;
+                answer.map(tonic::Response::new).map_err(tonic::Status::internal)
             })
         }
     }

@@ -73,10 +73,10 @@ impl Counts {
             let seen = versions.get(service);
             let named = seen.iter().flat_map(|seen| seen.versions.keys());
             let rolled = record.rollout.iter().map(|rollout| &rollout.candidate);
-            let mut names: Vec<Arc<str>> = named.chain(rolled).chain(&record.stable).cloned().collect();
-            names.sort_unstable();
-            names.dedup();
-            let mut places = Places::of(service, names.into_iter());
+            let mut all: Vec<Arc<str>> = named.chain(rolled).chain(&record.stable).cloned().collect();
+            all.sort_unstable();
+            all.dedup();
+            let mut places = Places::of(service, all.into_iter());
             places.addresses = std::mem::take(&mut counted.places.addresses);
             if let Some(seen) = seen {
                 let known = seen.addresses.iter();

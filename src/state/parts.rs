@@ -34,8 +34,6 @@ pub(super) fn parts(counted: &Counted) -> (Vec<String>, usize) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::rollout::{Count, Stratum};
     use crate::state::counted::Service;

@@ -1,0 +1,201 @@
+//! Rollouts go on, or stay as they are, when the bridge, the one that leads, or the registry goes away; and Envoys that come
+//! get what the others have.
+
+use std::time::Duration;
+
+use crate::support::bridge::{Bridge, Step};
+use crate::support::client::Call;
+use crate::support::load::Load;
+use crate::support::registry::{Kind, Registry};
+use crate::support::wait;
+
+use super::scene::{RATE, Scene, Version, config, is, taken_back, until, view};
+
+/// Long enough to be met in the middle.
+const SLOW: &str = "steps = \"10,50,100\"\nstep_time = \"3s\"\nmin_sample = 20\nmargin = \"10%\"\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bridge_that_is_killed_in_a_step_goes_on_with_it() {
+    let mut scene = Scene::start(Kind::Etcd, SLOW).await;
+    let load = scene.load();
+    let _good = scene.version("2").await;
+    for step in ["10", "50"] {
+        scene
+            .until(&format!("step {step}"), |view| {
+                view["text"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .contains(&format!("step {step} since"))
+            })
+            .await;
+        let started = scene.view().await["record"]["rollout"]["started"].clone();
+        scene.bridge.kill_and_restart().await;
+        let record = scene.view().await["record"].clone();
+        assert_eq!(
+            record["rollout"]["started"], started,
+            "the same rollout: {record:#}"
+        );
+        assert_eq!(record["stable"], "1");
+    }
+    scene.stable_is("2").await;
+    scene
+        .envoy
+        .client()
+        .reaches(&Call::http("orders"), &["2-0"])
+        .await;
+    load.finish().await.assert_clean(500);
+    scene.bridge.assert_no_nacks().await;
+}
+
+async fn another_bridge_leads_on(kind: Kind) {
+    let registry = Registry::start(kind).await;
+    let settings = "steps = \"10,50,100\"\nstep_time = \"1h\"\n";
+    let sources = config(&registry, settings);
+    let mut one = Bridge::start(&sources).await;
+    let _first = Version::start(&registry, "1-0", &[("version", "1")]).await;
+    until(&one, "one leads", |view| view["leads"] == true).await;
+    let two = one.twin(&sources).await;
+    until(&two, "both know", |view| view["record"]["stable"] == "1").await;
+    // It reports to the one that does not lead.
+    let envoy = two.envoy(Step::Listeners, &[]).await;
+    envoy.client().reaches(&Call::http("orders"), &["1-0"]).await;
+    let load = Load::start(envoy.listener(), &[Call::http("orders")], RATE, 8);
+    let other = Version::start(&registry, "2-0", &[("version", "2")]).await;
+    until(&one, "the leader knows what the other one counts", |view| {
+        view["counts"]["2"]["envoy"]["ok"].as_u64() > Some(20)
+    })
+    .await;
+    let started = view(&two).await.expect("a view")["record"]["rollout"]["started"].clone();
+    assert!(load.report().failures.is_empty(), "{:?}", load.report().reasons());
+    one.kill();
+    until(&two, "two leads", |view| view["leads"] == true).await;
+    let now = view(&two).await.expect("a view")["record"].clone();
+    assert_eq!(now["rollout"]["started"], started, "{now:#}");
+    other.server.fail_of(1_000);
+    taken_back(&two, "2").await;
+    envoy.client().reaches(&Call::http("orders"), &["1-0"]).await;
+    let report = load.finish().await;
+    assert!(
+        report
+            .failures
+            .iter()
+            .all(|failure| failure.text.contains("2-0 fails")),
+        "{:?}",
+        report.reasons()
+    );
+    println!(
+        "{kind:?}: {} requests failed under the new leader",
+        report.failures.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_bridge_leads_on_with_etcd() {
+    another_bridge_leads_on(Kind::Etcd).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_bridge_leads_on_with_consul() {
+    another_bridge_leads_on(Kind::Consul).await;
+}
+
+async fn nothing_moves_while_the_registry_is_away(kind: Kind) {
+    let mut scene = Scene::start(kind, "steps = \"50,100\"\nstep_time = \"1h\"\n").await;
+    let load = scene.load();
+    let other = scene.version("2").await;
+    scene.is_under_way().await;
+    scene
+        .envoy
+        .client()
+        .reaches(&Call::http("orders"), &["1-0", "2-0"])
+        .await;
+    scene.registry.kill();
+    wait::until(wait::PATIENCE, "the log says that nothing moves", async || {
+        let log = scene.bridge.log();
+        wait::holds(log.contains("rollouts stay as they are"), || log.clone())
+    })
+    .await;
+    other.server.fail_of(1_000);
+    let before = load.report();
+    wait::until(wait::PATIENCE, "the load goes on", async || {
+        let now = load.report();
+        wait::holds(now.sent > before.sent + 600, || format!("{}", now.sent))
+    })
+    .await;
+    let now = load.report();
+    assert!(
+        now.failures.len() > before.failures.len() + 100,
+        "both get their shares: {:?}",
+        now.answers
+    );
+    let current = scene.view().await;
+    assert!(is(&current, "running") || is(&current, "held"), "{current:#}");
+    scene.registry.restart().await;
+    scene.taken_back("2").await;
+    let log = scene.bridge.log();
+    assert_eq!(log.matches("rollouts stay as they are").count(), 1, "{log}");
+    assert!(log.contains("rollouts go on"), "{log}");
+    load.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_moves_while_etcd_is_away() {
+    nothing_moves_while_the_registry_is_away(Kind::Etcd).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_moves_while_consul_is_away() {
+    nothing_moves_while_the_registry_is_away(Kind::Consul).await;
+}
+
+/// From what is remembered on disk: the shares are there before the first Envoy is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bridge_that_starts_without_its_registry_has_the_shares() {
+    let registry = Registry::start(Kind::Etcd).await;
+    let settings = "steps = \"header,100\"\nstep_time = \"1h\"\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let sources = format!(
+        "{}[cache]\nfolder = \"{}\"\n",
+        config(&registry, settings),
+        folder.path().display()
+    );
+    let mut bridge = Bridge::start(&sources).await;
+    let _first = Version::start(&registry, "1-0", &[("version", "1")]).await;
+    until(&bridge, "1 is stable", |view| view["record"]["stable"] == "1").await;
+    let second = Version::start(&registry, "2-0", &[("version", "2")]).await;
+    until(&bridge, "a rollout is under way", |view| {
+        is(view, "running") || is(view, "held")
+    })
+    .await;
+    assert!(bridge.terminate().await.success());
+    let mut registry = registry;
+    registry.kill();
+    bridge.restart().await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    envoy.client().reaches(&Call::http("orders"), &["1-0"]).await;
+    assert_eq!(
+        second.server.requests(),
+        0,
+        "only who asks for it by header gets it"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_envoy_that_joins_gets_the_shares_and_is_counted() {
+    let scene = Scene::start(Kind::Etcd, "steps = \"50,100\"\nstep_time = \"1h\"\n").await;
+    let load = scene.load();
+    let _other = scene.version("2").await;
+    scene.is_under_way().await;
+    let twin = scene.bridge.envoy(Step::Listeners, &[]).await;
+    let wait = Duration::from_secs(60);
+    wait::until(wait, "it has both versions", async || {
+        let (one, two) = (twin.hosts("orders@1").await, twin.hosts("orders@2").await);
+        wait::holds(!one.is_empty() && !two.is_empty(), || format!("{one:?} {two:?}"))
+    })
+    .await;
+    scene
+        .until("two clients report", |view| view["clients"]["reporting"] == 2)
+        .await;
+    load.finish().await.assert_clean(100);
+    scene.bridge.assert_no_nacks().await;
+}
