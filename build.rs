@@ -20,6 +20,7 @@ const NEEDED: &[&str] = &[
     "envoy/config/route/v3/route.proto",
     "envoy/config/trace/v3/opentelemetry.proto",
     "envoy/extensions/access_loggers/file/",
+    "envoy/extensions/access_loggers/filters/cel/",
     "envoy/extensions/access_loggers/grpc/",
     "envoy/extensions/access_loggers/stream/",
     "envoy/extensions/bootstrap/internal_listener/",

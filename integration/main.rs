@@ -29,6 +29,7 @@ mod deploys;
 mod drains;
 mod edge;
 mod envoy_protocol;
+mod errors;
 mod etcd_formats;
 mod etcd_watch;
 mod filters;

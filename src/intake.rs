@@ -1,5 +1,8 @@
-//! Where the load reports of all streams come together: one table behind a lock, whoever waits for reports, and whoever
-//! wants them sooner. Between the discovery port, which takes reports in, and whoever needs to know what is in progress.
+//! Where what all clients report comes together: load reports in one table behind a lock, whoever waits for reports, and
+//! whoever wants them sooner; beside it the errors of access logs ([`Errors`]). Between the discovery port,
+//! which takes reports in, and whoever needs to know what is in progress.
+
+mod errors;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,10 +12,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub use errors::Errors;
+
 use crate::clock;
+use crate::fields::Unreadable;
 use crate::loads::{
-    Bounds, ClientId, ClientView, Flight, Limits, Report, SLOW, ServiceView, Sums, Table, Unreadable, Who,
-    Why,
+    Bounds, ClientId, ClientView, Flight, Limits, Report, SLOW, ServiceView, Sums, Table, Who, Why,
 };
 
 /// How often clients report while somebody waits for it.
@@ -34,6 +39,7 @@ pub struct Loads {
     table: Mutex<Table>,
     reports: watch::Sender<u64>,
     pace: watch::Sender<Pace>,
+    errors: Errors,
 }
 
 /// How often clients report.
@@ -121,6 +127,7 @@ impl Default for Loads {
                 quick: QUICK,
                 until: None,
             }),
+            errors: Errors::default(),
         }
     }
 }
@@ -157,6 +164,12 @@ impl Loads {
     /// [`Unreadable`]
     pub fn read<'a>(&self, bytes: &'a [u8]) -> Result<Report<'a>, Unreadable> {
         Report::read(bytes, &self.bounds)
+    }
+
+    /// Which errors access logs name.
+    #[must_use]
+    pub const fn errors(&self) -> &Errors {
+        &self.errors
     }
 
     /// What is known of the requests in progress to an endpoint of these clusters. Clients that have nothing to do with

@@ -8,7 +8,8 @@
 //! 5. each stream (the pure engine, [`xds`]) compares what its client holds, and decides what to send;
 //! 6. the gRPC shell ([`grpc`]) passes on bytes that were encoded once for all streams.
 //!
-//! What clients report of their requests comes back by the same port: read in [`loads`], kept in [`intake`].
+//! What clients report of their requests comes back by the same port: read in [`loads`] and [`errors`], kept in
+//! [`intake`].
 //!
 //! Invariants
 //! - No queue of messages to slow clients: the newest generation wins, and what a stream
@@ -17,7 +18,8 @@
 //!   until each source has delivered once.
 //! - A client is bounded before it is believed: who it may be and how much it may ask for is
 //!   judged in [`grpc`], and the engine handles only what was let through.
-//! - `model`, `catalog`, `plan`, `translate`, `xds`, `loads` and `rollout` do no I/O, read no clock and hold no lock.
+//! - `model`, `catalog`, `plan`, `translate`, `xds`, `loads`, `errors` and `rollout` do no I/O, read no clock and hold no
+//!   lock.
 //! - Imports go one way; `tests/architecture.rs` has the table and enforces it.
 
 pub mod admin;
@@ -30,7 +32,9 @@ pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod errors;
 pub mod fanout;
+pub mod fields;
 pub mod files;
 pub mod floods;
 pub mod grpc;

@@ -90,6 +90,12 @@ pub struct Metrics {
     pub load_reports: Counter,
     /// Streams of load reports that were refused, or ended by us with an error.
     pub load_streams_refused: Family<ByReason, Counter>,
+    /// Open streams of access logs.
+    pub log_streams: Gauge,
+    /// Errors of requests that access logs named.
+    pub request_errors: Counter,
+    /// Streams of access logs that were refused, or ended by us with an error.
+    pub log_streams_refused: Family<ByReason, Counter>,
     /// Times that a bound of the port was met.
     pub limits_reached: Family<ByLimit, Counter>,
     /// Open connections of the discovery port.
@@ -155,6 +161,9 @@ impl Default for Metrics {
             load_streams: Gauge::default(),
             load_reports: Counter::default(),
             load_streams_refused: Family::default(),
+            log_streams: Gauge::default(),
+            request_errors: Counter::default(),
+            log_streams_refused: Family::default(),
             limits_reached: Family::default(),
             connections: Gauge::default(),
             tls_handshake_failures: Counter::default(),
@@ -268,6 +277,12 @@ impl Default for Metrics {
         r.register("load_reports", text, m.load_reports.clone());
         let text = "Streams of load reports refused";
         r.register("load_streams_refused", text, m.load_streams_refused.clone());
+        let text = "Open streams of access logs";
+        r.register("log_streams", text, m.log_streams.clone());
+        let text = "Errors of requests that access logs of Envoys named";
+        r.register("request_errors", text, m.request_errors.clone());
+        let text = "Streams of access logs refused";
+        r.register("log_streams_refused", text, m.log_streams_refused.clone());
         r.register(
             "limits_reached",
             "Times that a bound of the discovery port was met by delay or by closing a connection",
@@ -299,6 +314,7 @@ impl Default for Metrics {
         }
         for reason in Reason::OF_REPORTS {
             drop(m.load_streams_refused.get_or_create(&reason.label()));
+            drop(m.log_streams_refused.get_or_create(&reason.label()));
         }
         for limit in Limit::ALL {
             drop(m.limits_reached.get_or_create(&limit.label()));
@@ -377,6 +393,11 @@ impl Metrics {
     /// A stream of load reports is refused, or ended by us with an error.
     pub fn report_refused(&self, reason: Reason) {
         self.load_streams_refused.get_or_create(&reason.label()).inc();
+    }
+
+    /// A stream of access logs is refused, or ended by us with an error.
+    pub fn log_refused(&self, reason: Reason) {
+        self.log_streams_refused.get_or_create(&reason.label()).inc();
     }
 
     /// A bound of the port was met.

@@ -10,7 +10,8 @@ use std::path::Path;
 
 type Play = fn(&[u8]);
 
-const PARSERS: [(&str, Play); 9] = [
+const PARSERS: [(&str, Play); 10] = [
+    ("access_log", parsers::access_log),
     ("bridge_toml", parsers::bridge_toml),
     ("consul_catalog", parsers::consul_catalog),
     ("consul_health", parsers::consul_health),

@@ -113,6 +113,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group::new("load reports", &[Part::Envoy], &["load_reports"]),
     Group::new("versions of a service", &[Part::Envoy], &["versions"]),
     Group::new("rollouts", ALL, &["rollouts"]),
+    Group::new("errors of rollouts", &[Part::Envoy], &["errors::"]),
     Group::new(
         "clusters: balancing, checks, limits",
         &[Part::Envoy],

@@ -83,6 +83,11 @@ impl Served {
         Counted::new(self.metrics.text())
     }
 
+    /// What it serves.
+    pub(crate) const fn fanout(&self) -> &Arc<Fanout> {
+        &self.fanout
+    }
+
     /// What its clients report.
     pub(crate) const fn loads(&self) -> &Arc<Loads> {
         &self.loads
@@ -91,7 +96,11 @@ impl Served {
     /// An Envoy whose clusters and listeners come from here.
     pub(crate) async fn envoy(&self) -> Envoy {
         let [port] = process::ports();
-        let listener = SocketAddr::from(([127, 0, 0, 1], port));
+        self.envoy_at(SocketAddr::from(([127, 0, 0, 1], port))).await
+    }
+
+    /// The same; it is asked at the address of a listener that comes from here.
+    pub(crate) async fn envoy_at(&self, listener: SocketAddr) -> Envoy {
         let file: PathBuf = self.dir.path().join("bridge.toml");
         let text = "[sources.none]\nkind = \"file\"\npath = \".\"\n";
         std::fs::write(&file, text).expect("writing bridge.toml");

@@ -2,6 +2,7 @@
 
 mod drains;
 mod dump;
+mod errors;
 mod events;
 mod guard;
 mod listen;
@@ -129,6 +130,7 @@ pub async fn serve(
         .route("/page/{file}", get(page::file))
         .route("/events", get(events::events))
         .route("/loads", get(all_loads))
+        .route("/errors", get(all_errors))
         .route("/drain", post(drains::drain))
         .route("/undrain", post(drains::undrain))
         .route("/drains", get(drains::drains))
@@ -186,6 +188,7 @@ const WAYS: &str = "xds-bridge\n\n\
      /status[?client=ID]                  how far each client is with what is published, those that are behind first\n\
      /streams[?node=ID]                   who is connected, what was refused, what fleets reject\n\
      /loads[?service=NAME][&node=ID]      requests in progress and their results, as Envoys and gRPC clients report them\n\
+     /errors[?service=NAME]               which errors there are, while a rollout is judged: method, status, message, server\n\
      /config_dump[?type=cds][&name=NAME]  what is served, as Envoy prints it (type: cds, eds, lds, rds, sds)\n";
 
 /// 200 once streams are admitted; the text says how each source is.
@@ -241,6 +244,23 @@ async fn all_loads(
     Query(query): Query<LoadsQuery>,
 ) -> Response {
     let view = loads::view(&admin.loads, query.service.as_deref(), query.node.as_deref());
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        format!("{view:#}\n"),
+    )
+        .into_response()
+}
+
+#[derive(Debug, Deserialize)]
+struct ErrorsQuery {
+    service: Option<String>,
+}
+
+async fn all_errors(
+    extract::State(admin): extract::State<Admin>,
+    Query(query): Query<ErrorsQuery>,
+) -> Response {
+    let view = errors::view(admin.loads.errors(), query.service.as_deref());
     (
         [(header::CONTENT_TYPE, "application/json")],
         format!("{view:#}\n"),

@@ -16,6 +16,7 @@ pub(super) fn read(
     root: &mut Section<'_>,
     exposures: &BTreeMap<Arc<str>, Exposure>,
     secrets: &BTreeMap<Arc<str>, SecretFiles>,
+    errors: Option<&Arc<str>>,
 ) -> Option<BTreeMap<Arc<str>, Listener>> {
     let mut listeners: BTreeMap<Arc<str>, Listener> = BTreeMap::new();
     let mut whole = true;
@@ -93,6 +94,7 @@ pub(super) fn read(
                     proxy_protocol,
                     trusted_hops: u32::try_from(trusted_hops).unwrap_or(0),
                     max_connection_duration: max_connection_duration.filter(|time| !time.is_zero()),
+                    errors: errors.filter(|_| traffic == Traffic::Http).cloned(),
                     traffic,
                     ..default
                 };

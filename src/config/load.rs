@@ -14,6 +14,7 @@ use crate::model::service::check_name;
 use crate::model::{LocalityRule, Policy};
 
 use super::drain;
+use super::errors;
 use super::external;
 use super::filters;
 use super::fleets;
@@ -183,7 +184,8 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
     clusters.secrets = trusting
         .map(|(name, files)| (name.clone(), files.identity.is_some()))
         .collect();
-    let listeners = listeners::read(&mut root, &exposures, &tls);
+    let errors = errors::read(root.section("errors"));
+    let listeners = listeners::read(&mut root, &exposures, &tls, errors.as_ref());
     for listener in listeners.iter().flat_map(BTreeMap::values) {
         listeners::serves(listener, &mut exposures);
     }

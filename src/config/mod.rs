@@ -4,6 +4,7 @@
 //! Layers, weakest first: defaults, the file, `XDS_BRIDGE__SECTION__KEY` variables.
 
 mod drain;
+mod errors;
 mod external;
 mod filters;
 mod fleets;

@@ -1,8 +1,9 @@
 //! The discovery port: `server` is connections and who is at their other end, HTTP/2 and gRPC framing, for any
-//! service on it; `discovery` is xDS, a thin shell around the engine in `xds`, and `loads` takes load reports in, for
-//! `intake`. It never decides what a client is sent.
+//! service on it; `discovery` is xDS, a thin shell around the engine in `xds`, and `loads` and `errors` take in load
+//! reports and access logs, for `intake`. It never decides what a client is sent.
 
 mod discovery;
+mod errors;
 mod loads;
 mod pace;
 mod server;
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use discovery::Discovery;
+use errors::AccessLogs;
 use loads::LoadReports;
 pub use server::{Files, Rule, Tls, TlsError};
 
@@ -73,7 +75,7 @@ impl Default for Options {
     }
 }
 
-/// Serves discovery, and takes load reports in, until `stop`; streams then end with OK.
+/// Serves discovery, and takes load reports and access logs in, until `stop`; streams then end with OK.
 ///
 /// # Errors
 /// What the transport says when it cannot go on.
@@ -96,6 +98,13 @@ pub async fn serve(
         metrics: metrics.clone(),
         floods: floods.clone(),
     };
+    let logs = AccessLogs::new(
+        loads.clone(),
+        metrics.clone(),
+        floods.clone(),
+        options.clone(),
+        stop.clone(),
+    );
     let reports = LoadReports::new(
         loads,
         fanout.clone(),
@@ -105,6 +114,10 @@ pub async fn serve(
         stop.clone(),
     );
     let discovery = Discovery::new(fanout, metrics, floods, options, stop.clone());
-    let services = service::Services { discovery, reports };
+    let services = service::Services {
+        discovery,
+        reports,
+        logs,
+    };
     server::serve(listener, services, door, stop).await
 }

@@ -9,6 +9,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::discovery::Discovery;
+use super::errors::{self, AccessLogs};
 use super::loads::{self, LoadReports};
 
 /// All of them.
@@ -16,6 +17,7 @@ use super::loads::{self, LoadReports};
 pub(super) struct Services {
     pub(super) discovery: Discovery,
     pub(super) reports: LoadReports,
+    pub(super) logs: AccessLogs,
 }
 
 impl Service<Request<Body>> for Services {
@@ -28,10 +30,10 @@ impl Service<Request<Body>> for Services {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let response = if request.uri().path() == loads::PATH {
-            self.reports.open(request)
-        } else {
-            self.discovery.open(request)
+        let response = match request.uri().path() {
+            loads::PATH => self.reports.open(request),
+            errors::PATH => self.logs.open(request),
+            _ => self.discovery.open(request),
         };
         ready(Ok(response))
     }

@@ -13,7 +13,6 @@ mod table;
 mod talk;
 mod view;
 mod who;
-mod wire;
 
 pub use flight::{Flight, Why};
 pub use report::{Bounds, Counts, Report};
@@ -22,7 +21,6 @@ pub use table::{ClientId, Limits, Table};
 pub use talk::{SLOW, Say, Settings, Talk};
 pub use view::{ClientView, EndView, RowView, ServiceView, Totals, is_cluster_of, is_spare};
 pub use who::{Kind, Who};
-pub use wire::Unreadable;
 
 #[cfg(test)]
 mod table_tests;

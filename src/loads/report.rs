@@ -3,11 +3,11 @@
 //!
 //! Field numbers: `envoy/service/load_stats/v3/lrs.proto`, `envoy/config/endpoint/v3/load_report.proto`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::wire::{self, Unreadable, Value, text};
+use crate::fields::{self, Unreadable, Value, text};
 
 /// How much of one report is read.
 #[derive(Clone, Copy, Debug)]
@@ -124,7 +124,7 @@ impl<'a> Report<'a> {
             ..Self::default()
         };
         let mut rest = bytes;
-        while let Some((field, value)) = wire::next(&mut rest)? {
+        while let Some((field, value)) = fields::next(&mut rest)? {
             match (field, value) {
                 (1, Value::Bytes(node)) => report.node = Some(node),
                 (2, Value::Bytes(cluster)) => {
@@ -163,7 +163,7 @@ impl<'a> Report<'a> {
     fn cluster(&mut self, mut rest: &'a [u8], bounds: &Bounds) -> Result<(), Unreadable> {
         let (localities, drops) = (self.localities.len(), self.drops.len());
         let (mut name, mut endpoints, mut dropped, mut interval) = ("", "", 0, Duration::ZERO);
-        while let Some((field, value)) = wire::next(&mut rest)? {
+        while let Some((field, value)) = fields::next(&mut rest)? {
             match (field, value) {
                 (1, Value::Bytes(bytes)) => name = text(bytes)?,
                 (2, Value::Bytes(locality)) => {
@@ -174,7 +174,7 @@ impl<'a> Report<'a> {
                     }
                 }
                 (3, Value::Number(number)) => dropped = number,
-                (4, Value::Bytes(bytes)) => interval = duration(bytes)?,
+                (4, Value::Bytes(bytes)) => interval = fields::duration(bytes)?,
                 (5, Value::Bytes(bytes)) if self.drops.len() < bounds.named => {
                     let drop = category(bytes)?;
                     self.drops.push(drop);
@@ -197,7 +197,7 @@ impl<'a> Report<'a> {
         let (endpoints, sums) = (self.endpoints.len(), self.sums.len());
         let mut counts = Counts::default();
         let (mut place, mut priority) = (["", "", ""], 0);
-        while let Some((field, value)) = wire::next(&mut rest)? {
+        while let Some((field, value)) = fields::next(&mut rest)? {
             match (field, value) {
                 (1, Value::Bytes(bytes)) => place = self::place(bytes)?,
                 (2, Value::Number(number)) => counts.successes = number,
@@ -235,9 +235,9 @@ impl<'a> Report<'a> {
     fn endpoint(&mut self, mut rest: &'a [u8], bounds: &Bounds) -> Result<(), Unreadable> {
         let metrics = self.metrics.len();
         let (mut counts, mut address) = (Counts::default(), None);
-        while let Some((field, value)) = wire::next(&mut rest)? {
+        while let Some((field, value)) = fields::next(&mut rest)? {
             match (field, value) {
-                (1, Value::Bytes(bytes)) => address = self::address(bytes)?,
+                (1, Value::Bytes(bytes)) => address = fields::address(bytes)?,
                 (2, Value::Number(number)) => counts.successes = number,
                 (3, Value::Number(number)) => counts.open = number,
                 (4, Value::Number(number)) => counts.errors = number,
@@ -264,7 +264,7 @@ impl<'a> Report<'a> {
 /// Region, zone and sub-zone.
 fn place(mut rest: &[u8]) -> Result<[&str; 3], Unreadable> {
     let mut place = ["", "", ""];
-    while let Some((field, value)) = wire::next(&mut rest)? {
+    while let Some((field, value)) = fields::next(&mut rest)? {
         if let (1..=3, Value::Bytes(bytes)) = (field, value) {
             place[field as usize - 1] = text(bytes)?;
         }
@@ -274,7 +274,7 @@ fn place(mut rest: &[u8]) -> Result<[&str; 3], Unreadable> {
 
 fn metric(mut rest: &[u8]) -> Result<Metric<'_>, Unreadable> {
     let mut metric = Metric::default();
-    while let Some((field, value)) = wire::next(&mut rest)? {
+    while let Some((field, value)) = fields::next(&mut rest)? {
         match (field, value) {
             (1, Value::Bytes(bytes)) => metric.name = text(bytes)?,
             (2, Value::Number(number)) => metric.finished = number,
@@ -287,7 +287,7 @@ fn metric(mut rest: &[u8]) -> Result<Metric<'_>, Unreadable> {
 
 fn category(mut rest: &[u8]) -> Result<(&str, u64), Unreadable> {
     let mut drop = ("", 0);
-    while let Some((field, value)) = wire::next(&mut rest)? {
+    while let Some((field, value)) = fields::next(&mut rest)? {
         match (field, value) {
             (1, Value::Bytes(bytes)) => drop.0 = text(bytes)?,
             (2, Value::Number(number)) => drop.1 = number,
@@ -295,45 +295,6 @@ fn category(mut rest: &[u8]) -> Result<(&str, u64), Unreadable> {
         }
     }
     Ok(drop)
-}
-
-/// Whole milliseconds do.
-fn duration(mut rest: &[u8]) -> Result<Duration, Unreadable> {
-    let (mut seconds, mut nanos) = (0, 0);
-    while let Some((field, value)) = wire::next(&mut rest)? {
-        match (field, value) {
-            (1, Value::Number(number)) => seconds = number,
-            (2, Value::Number(number)) => nanos = number,
-            _ => {}
-        }
-    }
-    // What is negative, or longer than a day, is nonsense.
-    let seconds = Some(seconds).filter(|s| *s < 86_400).unwrap_or_default();
-    Ok(Duration::from_secs(seconds) + Duration::from_nanos(nanos.min(999_999_999)))
-}
-
-/// The IP address and port of an `Address`; `None`: it is of another sort.
-fn address(mut rest: &[u8]) -> Result<Option<SocketAddr>, Unreadable> {
-    let mut found = None;
-    while let Some((field, value)) = wire::next(&mut rest)? {
-        let (1, Value::Bytes(mut socket)) = (field, value) else {
-            continue;
-        };
-        let (mut ip, mut port) = ("", 0);
-        while let Some((field, value)) = wire::next(&mut socket)? {
-            match (field, value) {
-                (2, Value::Bytes(bytes)) => ip = text(bytes)?,
-                (3, Value::Number(number)) => port = number,
-                _ => {}
-            }
-        }
-        let ip = ip.parse::<IpAddr>().ok();
-        let port = u16::try_from(port).ok();
-        found = ip
-            .zip(port)
-            .map(|(ip, port)| SocketAddr::new(ip.to_canonical(), port));
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Who reports, from the node of the first request, and what its reports can say. Pure.
 
-use super::wire::{self, Unreadable, Value};
+use crate::fields::{self, Unreadable, Value, text};
 use crate::text::head;
 use crate::xds::{Client, Release};
 
@@ -68,12 +68,12 @@ impl Who {
     pub fn read(mut node: &[u8]) -> Result<Self, Unreadable> {
         let (mut id, mut fleet, mut agent) = ("", "", "");
         let (mut release, mut sends_all) = (None, false);
-        while let Some((field, value)) = wire::next(&mut node)? {
+        while let Some((field, value)) = fields::next(&mut node)? {
             let Value::Bytes(bytes) = value else { continue };
             match field {
-                1 => id = wire::text(bytes)?,
-                2 => fleet = wire::text(bytes)?,
-                6 => agent = wire::text(bytes)?,
+                1 => id = text(bytes)?,
+                2 => fleet = text(bytes)?,
+                6 => agent = text(bytes)?,
                 8 => release = self::release(bytes)?,
                 10 => sends_all |= bytes == SENDS_ALL.as_bytes(),
                 _ => {}
@@ -114,12 +114,12 @@ fn is_from(release: Option<Release>, first: (u32, u32)) -> bool {
 /// Of a `BuildVersion`.
 fn release(mut build: &[u8]) -> Result<Option<Release>, Unreadable> {
     let mut found = None;
-    while let Some((field, value)) = wire::next(&mut build)? {
+    while let Some((field, value)) = fields::next(&mut build)? {
         let (1, Value::Bytes(mut version)) = (field, value) else {
             continue;
         };
         let mut release = Release::default();
-        while let Some((field, value)) = wire::next(&mut version)? {
+        while let Some((field, value)) = fields::next(&mut version)? {
             let Value::Number(number) = value else { continue };
             let number = u32::try_from(number).unwrap_or(u32::MAX);
             match field {

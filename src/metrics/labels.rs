@@ -103,6 +103,8 @@ pub enum Limit {
     Places,
     /// Load reports: read later, or not in full.
     LoadReports,
+    /// Errors of access logs: read later, or not shown by kind.
+    RequestErrors,
 }
 
 impl Reason {
@@ -118,7 +120,7 @@ impl Reason {
         Self::Protocol,
     ];
 
-    /// Those that a stream of load reports can have.
+    /// Those that a stream of load reports, or of access logs, can have.
     pub(super) const OF_REPORTS: [Self; 7] = [
         Self::Streams,
         Self::Queue,
@@ -146,7 +148,7 @@ impl Reason {
 }
 
 impl Limit {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Connections,
         Self::Handshakes,
         Self::StreamsPerConnection,
@@ -156,6 +158,7 @@ impl Limit {
         Self::RequestMemory,
         Self::Places,
         Self::LoadReports,
+        Self::RequestErrors,
     ];
 
     pub(super) const fn label(self) -> ByLimit {
@@ -169,6 +172,7 @@ impl Limit {
             Self::RequestMemory => "request_memory",
             Self::Places => "places",
             Self::LoadReports => "load_reports",
+            Self::RequestErrors => "request_errors",
         };
         ByLimit { limit }
     }

@@ -33,6 +33,8 @@ pub struct Listener {
     pub max_connection_duration: Option<Duration>,
     /// What comes by it.
     pub traffic: Traffic,
+    /// The cluster by which Envoys send errors to the bridge, while a rollout is judged; `None`: they do not.
+    pub errors: Option<Arc<str>>,
 }
 
 /// What comes by the connections of a listener.
@@ -144,6 +146,7 @@ impl Listener {
             trusted_hops: 0,
             max_connection_duration: None,
             traffic: Traffic::Http,
+            errors: None,
         }
     }
 }

@@ -146,7 +146,7 @@ fn message(name: &str, host: VirtualHost) -> Listener {
     let manager = HttpConnectionManager {
         stat_prefix: name.to_owned(),
         route_specifier: Some(RouteSpecifier::RouteConfig(routes)),
-        http_filters: vec![router()],
+        http_filters: vec![router(None)],
         ..HttpConnectionManager::default()
     };
     Listener {

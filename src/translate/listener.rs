@@ -32,6 +32,7 @@ use prost::Message as _;
 use super::any::{duration, pack};
 use super::cluster::ads;
 use super::endpoints::socket;
+use super::errors;
 use super::filters::chain;
 use super::log::{access_log, tracing};
 use super::secret::{by_quic, downstream};
@@ -248,12 +249,18 @@ fn manager(name: &str, listener: &Listener, front: &Front<'_>, routes: Routes) -
         }),
         Routes::Inline(configuration) => RouteSpecifier::RouteConfig(*configuration),
     };
+    let of_attempts = listener.errors.as_deref().map(errors::of_attempts);
     HttpConnectionManager {
         stat_prefix: name.to_owned(),
         route_specifier: Some(route_specifier),
         http_filters: match front.filters {
-            Some(filters) => chain(&listener.exposure, filters, front.secrets),
-            None => chain(&listener.exposure, &Filters::default(), front.secrets),
+            Some(filters) => chain(&listener.exposure, filters, front.secrets, of_attempts),
+            None => chain(
+                &listener.exposure,
+                &Filters::default(),
+                front.secrets,
+                of_attempts,
+            ),
         },
         // At the edge the caller is whoever connects, not whoever a header names. An internal listener is called by
         // one in the same Envoy, which has seen to that. Lists of addresses are never of what callers say of themselves.
@@ -275,6 +282,7 @@ fn manager(name: &str, listener: &Listener, front: &Front<'_>, routes: Routes) -
             .access_log
             .iter()
             .map(|log| access_log(name, &listener.traffic, log))
+            .chain(listener.errors.as_deref().map(errors::of_the_router))
             .collect(),
         tracing: listener.tracing.as_ref().map(tracing),
         xff_num_trusted_hops: listener.trusted_hops,
@@ -307,6 +315,9 @@ fn around(name: &str, listener: &Listener, filter_chains: Vec<FilterChain>) -> E
 
 #[cfg(test)]
 mod tests {
+    use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
+    use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter;
+
     use super::*;
 
     #[test]
@@ -321,7 +332,7 @@ mod tests {
 
     #[test]
     fn what_an_operator_turns_off_is_not_there() {
-        let manager = |listener: &Listener| {
+        let made = |listener: &Listener| {
             let mut message = message(
                 "edge",
                 listener,
@@ -332,7 +343,19 @@ mod tests {
             let Some(FilterConfig::TypedConfig(any)) = filter.config_type else {
                 panic!("no manager")
             };
-            let manager = HttpConnectionManager::decode(&*any.value).unwrap();
+            HttpConnectionManager::decode(&*any.value).unwrap()
+        };
+        let logs = |listener: &Listener| {
+            let manager = made(listener);
+            let router = manager.http_filters.last().and_then(|f| f.config_type.clone());
+            let Some(http_filter::ConfigType::TypedConfig(any)) = router else {
+                panic!("no router")
+            };
+            let router = Router::decode(&*any.value).unwrap();
+            (manager.access_log.len(), router.upstream_log.len())
+        };
+        let manager = |listener: &Listener| {
+            let manager = made(listener);
             (
                 manager.http_protocol_options.is_some(),
                 manager.upgrade_configs.len(),
@@ -340,6 +363,11 @@ mod tests {
         };
         let listener = Listener::new(Bind::Internal, "internal".into());
         assert_eq!(manager(&listener), (true, 1));
+        let reporting = Listener {
+            errors: Some("xds-bridge".into()),
+            ..listener.clone()
+        };
+        assert_eq!((logs(&listener), logs(&reporting)), ((0, 0), (1, 1)));
         let strict = Listener {
             http10: false,
             upgrades: Vec::new(),

@@ -7,6 +7,7 @@ pub mod api_listener;
 pub mod cluster;
 mod endpoint_wire;
 pub mod endpoints;
+mod errors;
 pub mod external;
 mod filters;
 pub mod grpc;

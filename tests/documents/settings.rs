@@ -207,6 +207,33 @@ const FIXED: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "streams of access logs (errors of rollouts)",
+        "a quarter of `xds.max_connections`",
+        &["const PART: usize = 4;"],
+    ),
+    (
+        "access logs of one stream",
+        "50; 100; 1 MiB; 2,000; 60 s",
+        &[
+            "const MESSAGES: u32 = 50;",
+            "const BURST: u32 = 100;",
+            "const LONGEST: usize = 1 << 20;",
+            "const MOST_ENTRIES: usize = 2_000;",
+            "const IDLE: Duration = Duration::from_secs(60);",
+        ],
+    ),
+    (
+        "kept of errors",
+        "2,000; 200; 16 MiB; 6 h; 300",
+        &[
+            "clusters: 2_000,",
+            "lines: 200,",
+            "bytes: 16 << 20,",
+            "age: Duration::from_secs(6 * 3_600),",
+            "const MOST: u32 = 300;",
+        ],
+    ),
+    (
         "bytes of all quick load reports together",
         "128 MiB a second",
         &["const BYTES: usize = 128 << 20;"],

@@ -3,8 +3,14 @@
 
 #[path = "../../../src/config/mod.rs"]
 pub mod config;
+#[path = "../../../src/errors/mod.rs"]
+pub mod errors;
+#[path = "../../../src/fields.rs"]
+pub mod fields;
 #[path = "../../../src/import/mod.rs"]
 pub mod import;
+#[path = "../../../src/loads/mod.rs"]
+pub mod loads;
 #[path = "../../../src/model/mod.rs"]
 pub mod model;
 pub mod cache;

@@ -110,7 +110,7 @@ impl Client {
     /// The first request names the node. A client may report only as the node that it may be.
     fn join(&mut self, bytes: &[u8]) -> Result<Arc<Joined>, Status> {
         let unreadable =
-            |e: crate::loads::Unreadable| (Reason::Protocol, Status::invalid_argument(e.to_string()));
+            |e: crate::fields::Unreadable| (Reason::Protocol, Status::invalid_argument(e.to_string()));
         let who = self
             .shared
             .loads

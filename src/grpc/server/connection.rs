@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -52,6 +52,8 @@ struct Inner {
     account: Account,
     /// Closes the connection.
     close: CancellationToken,
+    /// It is closed because it has nothing to do.
+    retired: AtomicBool,
     /// Until the first stream opens.
     place: Mutex<Option<Place>>,
 }
@@ -63,6 +65,7 @@ impl Caller {
             address,
             account: budget.account(close.clone()),
             close,
+            retired: AtomicBool::new(false),
             sans,
             streams: AtomicUsize::new(0),
             first: Arc::new(Semaphore::new(FIRST_RESPONSES)),
@@ -105,6 +108,14 @@ impl Caller {
 
     pub(in crate::grpc) fn leave(&self) {
         self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Closes the connection, unless it has another stream than the one that asks.
+    pub(in crate::grpc) fn retire(&self) {
+        if self.0.streams.load(Ordering::Relaxed) <= 1 {
+            self.0.retired.store(true, Ordering::Relaxed);
+            self.0.close.cancel();
+        }
     }
 
     fn speaks(&self) {
@@ -178,7 +189,8 @@ impl Connection {
 
     /// Its place is another's, or its requests take too much memory.
     fn closed_by_us(&mut self) {
-        if std::mem::replace(&mut self.ended, true) || self.caller.is_newcomer() {
+        let was_ended = std::mem::replace(&mut self.ended, true);
+        if was_ended || self.caller.is_newcomer() || self.caller.0.retired.load(Ordering::Relaxed) {
             return; // whoever took the place has logged that
         }
         self.metrics.reached(Limit::RequestMemory);

@@ -29,7 +29,7 @@ fn issuer(keys: Keys, require: bool) -> Jwt {
 
 /// Each filter in a line, without its type.
 fn seen(filters: &Filters, secrets: &Secrets) -> String {
-    let all = chain("edge", filters, secrets);
+    let all = chain("edge", filters, secrets, None);
     let lines = all.iter().map(|filter| {
         let json = render::json(&HttpFilter::full_name(), &filter.encode_to_vec()).unwrap();
         let mut config = json["typed_config"].clone();
@@ -108,7 +108,7 @@ fn each_filter_of_the_operators_is_one_of_its_own() {
     "#]].assert_eq(&seen(&filters, &secrets));
     // The same bytes each time.
     let bytes = || -> Vec<Vec<u8>> {
-        let all = chain("edge", &filters, &secrets);
+        let all = chain("edge", &filters, &secrets, None);
         all.iter().map(prost::Message::encode_to_vec).collect()
     };
     let first = bytes();

@@ -9,6 +9,7 @@ mod jwt;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use envoy_types::pb::envoy::config::accesslog::v3::AccessLog;
 use envoy_types::pb::envoy::config::core::v3::{CidrRange, RuntimeFractionalPercent, TypedExtensionConfig};
 use envoy_types::pb::envoy::config::rbac::v3::permission::Rule;
 use envoy_types::pb::envoy::config::rbac::v3::principal::{Identifier, Set};
@@ -59,13 +60,22 @@ fn filter(name: &str, config: Any) -> HttpFilter {
     }
 }
 
-/// The filter that each chain ends with.
-pub(super) fn router() -> HttpFilter {
-    filter("envoy.filters.http.router", pack(&Router::default()))
+/// The filter that each chain ends with, with a log of attempts.
+pub(super) fn router(log: Option<AccessLog>) -> HttpFilter {
+    let router = Router {
+        upstream_log: log.into_iter().collect(),
+        ..Router::default()
+    };
+    filter("envoy.filters.http.router", pack(&router))
 }
 
 /// All filters of a listener of this exposure. What costs least, and what needs nobody else, comes first.
-pub(super) fn chain(exposure: &str, filters: &Filters, secrets: &Secrets) -> Vec<HttpFilter> {
+pub(super) fn chain(
+    exposure: &str,
+    filters: &Filters,
+    secrets: &Secrets,
+    log: Option<AccessLog>,
+) -> Vec<HttpFilter> {
     let keys = |issuer: &str| secrets.get(&*Secret::jwks_name(exposure, issuer))?.jwks.clone();
     // Without keys no token can be good: what must have one is closed.
     let (tokens, addresses) = match jwt::filter(&filters.jwt, keys) {
@@ -103,7 +113,7 @@ pub(super) fn chain(exposure: &str, filters: &Filters, secrets: &Secrets) -> Vec
     checked
         .chain([filter(ROUTE_LIMIT, pack(&route_limit))])
         .chain(compressors)
-        .chain([router()])
+        .chain([router(log)])
         .collect()
 }
 

@@ -5,6 +5,7 @@ use prost::Message as _;
 
 use super::action::{action, retry_policy};
 use super::changes::{Changes, filters, served_by_http3};
+use super::mark::mark;
 use super::matching::matching;
 use super::versions;
 use super::wire::{Route, VirtualHost};
@@ -95,6 +96,7 @@ fn one(claim: &Claim, retries: u32) -> Route {
     Route {
         r#match: Some(matching(claim)),
         action: Some(action(claim, retries)),
+        metadata: claim.shared_out().and_then(|split| mark(split)),
         request_headers_to_add: changes.request.added,
         request_headers_to_remove: changes.request.removed,
         response_headers_to_add: changes.response.added,

@@ -4,6 +4,7 @@ mod action;
 mod changes;
 mod cut;
 mod host;
+mod mark;
 mod matching;
 mod versions;
 mod wire;

@@ -9,6 +9,8 @@ use envoy_types::pb::envoy::config::route::v3::{RetryPolicy, RouteMatch};
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 
+use super::mark::Metadata;
+
 /// `envoy.config.route.v3.VirtualHost`
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct VirtualHost {
@@ -29,6 +31,8 @@ pub(super) struct Route {
     pub(super) r#match: Option<RouteMatch>,
     #[prost(oneof = "Action", tags = "2, 3, 7, 17, 18")]
     pub(super) action: Option<Action>,
+    #[prost(message, optional, tag = "4")]
+    pub(super) metadata: Option<Metadata>,
     #[prost(message, repeated, tag = "9")]
     pub(super) request_headers_to_add: Vec<HeaderValueOption>,
     #[prost(message, repeated, tag = "10")]

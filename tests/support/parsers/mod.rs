@@ -3,6 +3,7 @@
 //! and the order of entries does not matter. Played by `tests/parsers.rs` and by the fuzz targets.
 
 mod consul;
+mod errors;
 mod etcd;
 mod local;
 
@@ -12,6 +13,7 @@ use xds_bridge::model::service::{address, check_name};
 use xds_bridge::model::{Health, Instance, Issue, MAX_WEIGHT, ServiceRecord};
 
 pub(crate) use consul::{consul_catalog, consul_health, consul_keys, consul_policy};
+pub(crate) use errors::access_log;
 pub(crate) use etcd::etcd_value;
 pub(crate) use local::{bridge_toml, declaration, file_document, last_known};
 

@@ -1,0 +1,285 @@
+//! What all access logs add up to: errors by cluster and kind. What finds no room is counted nevertheless. Pure.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+
+use super::entry::Entry;
+use super::line::{ClusterErrors, Line, TOOK, Took};
+use super::status::{Flags, Status};
+use super::template::method;
+use crate::loads::is_cluster_of;
+use crate::text::{clip_to, head};
+
+/// Characters that are kept of a message.
+const MESSAGE: usize = 200;
+
+/// Bytes of a message that are looked at.
+const LOOKED_AT: usize = 2_000;
+
+/// The longest name of a cluster, bytes.
+const NAME: usize = 512;
+
+/// What a line takes beside its texts, bytes.
+const LINE: usize = 256;
+
+/// How often old lines are looked for.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Clusters with errors.
+    pub clusters: usize,
+    /// Lines of each.
+    pub lines: usize,
+    /// Bytes of all.
+    pub bytes: usize,
+    /// Lines that have not changed for this time go.
+    pub age: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            clusters: 2_000,
+            lines: 200,
+            bytes: 16 << 20,
+            age: Duration::from_secs(6 * 3_600),
+        }
+    }
+}
+
+/// Lines that one stream may begin: a few hundred at once, and then one a second. Whoever invents methods must not fill
+/// the room of all.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    left: u32,
+    at: Duration,
+}
+
+impl Allowance {
+    const MOST: u32 = 300;
+
+    /// Of a stream that begins.
+    #[must_use]
+    pub const fn new(now: Duration) -> Self {
+        Self {
+            left: Self::MOST,
+            at: now,
+        }
+    }
+
+    fn take(&mut self, now: Duration) -> bool {
+        let seconds = now.saturating_sub(self.at).as_secs();
+        self.at += Duration::from_secs(seconds);
+        let more = u32::try_from(seconds).unwrap_or(u32::MAX);
+        self.left = self.left.saturating_add(more).min(Self::MOST);
+        let has = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        has
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key {
+    method: Box<str>,
+    status: Status,
+    flags: Flags,
+    upstream: Option<std::net::SocketAddr>,
+}
+
+#[derive(Debug)]
+struct Row {
+    message: Box<str>,
+    count: u64,
+    first: Duration,
+    last: Duration,
+    took: Took,
+}
+
+#[derive(Debug)]
+struct Cluster {
+    rows: HashMap<Key, Row>,
+    total: u64,
+    other: u64,
+    first: Duration,
+    last: Duration,
+}
+
+/// All errors.
+#[derive(Debug)]
+pub struct Table {
+    limits: Limits,
+    clusters: HashMap<Arc<str>, Cluster>,
+    bytes: usize,
+    /// Of clusters without a place.
+    lost: u64,
+    swept: Duration,
+}
+
+impl Table {
+    /// An empty one.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            clusters: HashMap::new(),
+            bytes: 0,
+            lost: 0,
+            swept: Duration::ZERO,
+        }
+    }
+
+    /// One more error, that a stream reports. Returns false when it found no line of its own.
+    pub fn record(&mut self, allowance: &mut Allowance, entry: &Entry<'_>, now: Duration) -> bool {
+        self.sweep(now);
+        if !self.clusters.contains_key(entry.cluster) {
+            let cost = entry.cluster.len() + LINE;
+            let has_room = entry.cluster.len() <= NAME
+                && self.clusters.len() < self.limits.clusters
+                && self.bytes + cost <= self.limits.bytes;
+            if !has_room || !allowance.take(now) {
+                self.lost = self.lost.saturating_add(1);
+                return false;
+            }
+            self.bytes += cost;
+        }
+        let cluster = self
+            .clusters
+            .entry(entry.cluster.into())
+            .or_insert_with(|| Cluster {
+                rows: HashMap::new(),
+                total: 0,
+                other: 0,
+                first: now,
+                last: now,
+            });
+        cluster.total = cluster.total.saturating_add(1);
+        cluster.last = now;
+        let key = Key {
+            method: method(entry.verb, entry.path, entry.is_grpc()).into(),
+            status: entry.status,
+            flags: entry.flags,
+            upstream: entry.upstream,
+        };
+        let full = cluster.rows.len() >= self.limits.lines;
+        match cluster.rows.get_mut(&key) {
+            Some(row) => {
+                row.count = row.count.saturating_add(1);
+                row.last = now;
+                row.add(entry.took);
+                return true;
+            }
+            None if full => {}
+            None => {
+                let message = said(entry.message);
+                let cost = cost(&key, &message);
+                if self.bytes + cost <= self.limits.bytes && allowance.take(now) {
+                    let mut row = Row {
+                        message,
+                        count: 1,
+                        first: now,
+                        last: now,
+                        took: Took::default(),
+                    };
+                    row.add(entry.took);
+                    cluster.rows.insert(key, row);
+                    self.bytes += cost;
+                    return true;
+                }
+            }
+        }
+        cluster.other = cluster.other.saturating_add(1);
+        false
+    }
+
+    /// Forgets what is old.
+    fn sweep(&mut self, now: Duration) {
+        if now.saturating_sub(self.swept) < SWEEP {
+            return;
+        }
+        self.swept = now;
+        let age = self.limits.age;
+        let bytes = &mut self.bytes;
+        self.clusters.retain(|name, cluster| {
+            cluster.rows.retain(|key, row| {
+                let stays = now.saturating_sub(row.last) < age;
+                if !stays {
+                    *bytes = bytes.saturating_sub(cost(key, &row.message));
+                }
+                stays
+            });
+            let stays = now.saturating_sub(cluster.last) < age;
+            if !stays {
+                *bytes = bytes.saturating_sub(name.len() + LINE);
+            }
+            stays
+        });
+    }
+
+    /// The clusters of a service, one for each version, or all; of each at most `most` lines.
+    #[must_use]
+    pub fn errors(&self, service: Option<&str>, most: usize) -> Vec<ClusterErrors> {
+        let is_of = |cluster: &str| service.is_none_or(|service| is_cluster_of(cluster, service));
+        let all = self.clusters.iter().filter(|(name, _)| is_of(name));
+        let mut views: Vec<ClusterErrors> = all.map(|(name, cluster)| cluster.view(name, most)).collect();
+        views.sort_by(|a, b| a.cluster.cmp(&b.cluster));
+        views
+    }
+
+    /// Errors of clusters that found no place.
+    #[must_use]
+    pub const fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+impl Cluster {
+    fn view(&self, name: &Arc<str>, most: usize) -> ClusterErrors {
+        let line = |(key, row): (&Key, &Row)| Line {
+            method: key.method.clone(),
+            status: key.status,
+            flags: key.flags,
+            upstream: key.upstream,
+            message: row.message.clone(),
+            count: row.count,
+            first: row.first,
+            last: row.last,
+            took: row.took,
+        };
+        let mut lines: Vec<Line> = self.rows.iter().map(line).collect();
+        let place = |line: &Line| (line.method.clone(), line.status, line.flags, line.upstream);
+        lines.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| place(a).cmp(&place(b))));
+        lines.truncate(most);
+        ClusterErrors {
+            cluster: name.clone(),
+            total: self.total,
+            other: self.other,
+            first: self.first,
+            last: self.last,
+            lines,
+        }
+    }
+}
+
+impl Row {
+    fn add(&mut self, took: Duration) {
+        let millis = took.as_millis();
+        let at = TOOK.iter().position(|most| millis <= u128::from(*most));
+        let bucket = &mut self.took[at.unwrap_or(TOOK.len())];
+        *bucket = bucket.saturating_add(1);
+    }
+}
+
+fn cost(key: &Key, message: &str) -> usize {
+    LINE + key.method.len() + message.len()
+}
+
+/// A message as a person reads it.
+fn said(message: &str) -> Box<str> {
+    let decoded = percent_decode_str(head(message, LOOKED_AT)).decode_utf8_lossy();
+    clip_to(decoded.trim(), MESSAGE).into()
+}

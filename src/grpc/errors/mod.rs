@@ -1,0 +1,9 @@
+//! Access logs on the port: which streams are admitted (`service`), and the bytes of one (`body`). What entries mean is
+//! decided in `errors`; they come together in `intake`.
+
+mod body;
+mod client;
+mod service;
+mod shared;
+
+pub(super) use service::{AccessLogs, PATH};
