@@ -58,4 +58,5 @@ pub mod source;
 pub mod state;
 pub mod text;
 pub mod translate;
+pub mod webhook;
 pub mod xds;

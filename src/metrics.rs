@@ -12,7 +12,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 pub use labels::{
-    ByEntry, ByLimit, ByReason, ByService, BySource, ByState, ByType, ByVariant, Limit, Reason, SourceKind,
+    ByEntry, ByLimit, ByOutcome, ByReason, ByService, BySource, ByState, ByType, ByVariant, Limit, Reason,
+    Sent, SourceKind,
 };
 
 use crate::xds::PerKind;
@@ -96,6 +97,8 @@ pub struct Metrics {
     pub request_errors: Counter,
     /// Streams of access logs that were refused, or ended by us with an error.
     pub log_streams_refused: Family<ByReason, Counter>,
+    /// Events for webhooks of rollouts.
+    pub webhooks: Family<ByOutcome, Counter>,
     /// Times that a bound of the port was met.
     pub limits_reached: Family<ByLimit, Counter>,
     /// Open connections of the discovery port.
@@ -164,6 +167,7 @@ impl Default for Metrics {
             log_streams: Gauge::default(),
             request_errors: Counter::default(),
             log_streams_refused: Family::default(),
+            webhooks: Family::default(),
             limits_reached: Family::default(),
             connections: Gauge::default(),
             tls_handshake_failures: Counter::default(),
@@ -283,6 +287,8 @@ impl Default for Metrics {
         r.register("request_errors", text, m.request_errors.clone());
         let text = "Streams of access logs refused";
         r.register("log_streams_refused", text, m.log_streams_refused.clone());
+        let text = "Events for webhooks of rollouts";
+        r.register("webhooks", text, m.webhooks.clone());
         r.register(
             "limits_reached",
             "Times that a bound of the discovery port was met by delay or by closing a connection",
@@ -315,6 +321,9 @@ impl Default for Metrics {
         for reason in Reason::OF_REPORTS {
             drop(m.load_streams_refused.get_or_create(&reason.label()));
             drop(m.log_streams_refused.get_or_create(&reason.label()));
+        }
+        for sent in Sent::ALL {
+            drop(m.webhooks.get_or_create(&sent.label()));
         }
         for limit in Limit::ALL {
             drop(m.limits_reached.get_or_create(&limit.label()));
@@ -398,6 +407,11 @@ impl Metrics {
     /// A stream of access logs is refused, or ended by us with an error.
     pub fn log_refused(&self, reason: Reason) {
         self.log_streams_refused.get_or_create(&reason.label()).inc();
+    }
+
+    /// What became of an event on its way to a webhook.
+    pub fn webhook(&self, sent: Sent) {
+        self.webhooks.get_or_create(&sent.label()).inc();
     }
 
     /// A bound of the port was met.

@@ -103,6 +103,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "webhook",
+        &["clock", "config", "files", "metrics", "rollout", "text"],
+    ),
+    (
         "cli",
         &[
             "admin",

@@ -248,6 +248,7 @@ async fn supervise(
                     cache: config.cache,
                     limits: config.limits,
                     state: config.state,
+                    webhooks: config.webhooks,
                     ..new
                 };
             }

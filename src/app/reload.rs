@@ -53,6 +53,7 @@ pub fn steps(old: &Config, new: &Config) -> Vec<Step> {
         ("cache", old.cache != new.cache),
         ("limits", old.limits != new.limits),
         ("state", !shares_alike(old, new)),
+        ("rollouts.webhook", old.webhooks != new.webhooks),
     ];
     steps.extend(
         fixed

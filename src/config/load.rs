@@ -25,7 +25,7 @@ use super::reader::{Mistake, Section, named};
 use super::rollouts;
 use super::{
     Admin, Cache, Clusters, Config, Exposure, Limits, Log, LogFormat, OnAllUnhealthy, Overrides, Owner,
-    listeners, parse, sources, state, tls, xds,
+    listeners, parse, sources, state, tls, webhooks, xds,
 };
 
 /// Why there is no configuration.
@@ -193,7 +193,9 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
     let fleets = fleets::read(&mut root);
     let overlays = overlay::read(&mut root);
     let drain = drain::read(root.section("drain"));
-    let rollouts = rollouts::read(root.section("rollouts"));
+    let mut rollouts = root.section("rollouts");
+    let webhooks = webhooks::read(&mut rollouts, base);
+    let rollouts = rollouts::read(rollouts);
     if let Some(listeners) = &listeners {
         filters::fit(&root, listeners, &mut exposures);
     }
@@ -225,6 +227,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
         externals,
         fleets,
         overlays,
+        webhooks,
         drain,
         rollouts,
         jwks,

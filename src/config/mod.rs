@@ -19,6 +19,7 @@ mod rollouts;
 mod sources;
 mod state;
 mod tls;
+mod webhooks;
 mod xds;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ pub use sources::{
     FabioMatcher, FileSource, Import, KeysOf, NAMES, SourceConfig, TraefikImport,
 };
 pub use state::SharedState;
+pub use webhooks::{EVENTS as WEBHOOK_EVENTS, Webhook, WebhookKind};
 
 /// The whole configuration, valid as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +81,8 @@ pub struct Config {
     pub fleets: BTreeMap<Arc<str>, Fleet>,
     /// `[[overlay]]`
     pub overlays: Vec<Overlay>,
+    /// `[[rollouts.webhook]]`
+    pub webhooks: Vec<Webhook>,
     /// `[drain]`
     pub drain: DrainRule,
     /// `[rollouts]`

@@ -147,6 +147,36 @@ impl Reason {
     }
 }
 
+/// What became of an event on its way to a webhook.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub enum Sent {
+    /// The receiver has it.
+    Arrived,
+    /// After all attempts, or at once where the same would fail again.
+    GivenUp,
+    /// Too many waited already.
+    Lost,
+}
+
+impl Sent {
+    pub(super) const ALL: [Self; 3] = [Self::Arrived, Self::GivenUp, Self::Lost];
+
+    pub(super) const fn label(self) -> ByOutcome {
+        let outcome = match self {
+            Self::Arrived => "arrived",
+            Self::GivenUp => "given_up",
+            Self::Lost => "lost",
+        };
+        ByOutcome { outcome }
+    }
+}
+
+/// Label of [`Sent`].
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByOutcome {
+    outcome: &'static str,
+}
+
 impl Limit {
     pub(super) const ALL: [Self; 10] = [
         Self::Connections,

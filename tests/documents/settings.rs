@@ -234,6 +234,16 @@ const FIXED: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "webhooks; events that wait for one",
+        "16; 256; 8; 10 s",
+        &[
+            "const MOST: usize = 16;",
+            "const WAITING: usize = 256;",
+            "attempts: 8,",
+            "deadline: Duration::from_secs(10),",
+        ],
+    ),
+    (
         "bytes of all quick load reports together",
         "128 MiB a second",
         &["const BYTES: usize = 128 << 20;"],
