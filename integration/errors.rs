@@ -316,6 +316,61 @@ async fn an_attempt_that_is_tried_again_is_an_error_nevertheless() {
     scene.has(&[line]).await;
 }
 
+/// A server judges its answers itself: in a header, and in the trailers of a call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn figures_of_the_servers_come_with_load_reports() {
+    let (web, calls) = (Failing::http().await, Failing::grpc().await);
+    let mut measured = policy();
+    measured.rollout.metric = Some("bad".into());
+    let grpc = Policy {
+        protocol: Some(Protocol::Grpc),
+        routes: [(1, RouteRule::parse("grpc=shop.Calls").expect("a route"))].into(),
+        ..measured.clone()
+    };
+    let services = [
+        Registered {
+            name: "calls",
+            policy: grpc,
+            servers: vec![("a", calls.address)],
+        },
+        Registered {
+            name: "web",
+            policy: measured,
+            servers: vec![("a", web.address)],
+        },
+    ];
+    let scene = Scene::start(&services, "").await;
+    let _quick = scene.served.loads().quicken();
+    // What comes before the first report of a cluster is in none.
+    wait::until(wait::PATIENCE, "reports of all clusters", async || {
+        let (_, clients) = scene.served.loads().clients(None, 10);
+        let listed = clients.first().map_or(0, |client| client.clusters);
+        wait::holds(listed >= 4, || format!("{clients:?}"))
+    })
+    .await;
+    for path in ["/bad", "/good", "/bad", "/bad"] {
+        assert_eq!(scene.get("web", "a", path).await, 200);
+    }
+    for (method, code) in [("Nothing", 5), ("Fine", 0), ("Fine", 0)] {
+        assert_eq!(call(scene.envoy.listener(), method).await, code);
+    }
+    for (service, wanted) in [("web", (4, 3.0)), ("calls", (3, 1.0))] {
+        wait::until(wait::PATIENCE, "the figures of all answers", async || {
+            let clusters = scene.served.loads().services(Some(service), 10);
+            let totals = clusters
+                .iter()
+                .flat_map(|of| &of.ends)
+                .flat_map(|end| &end.totals);
+            let bad = totals
+                .flat_map(|totals| &totals.metrics)
+                .filter(|(name, ..)| name == "bad");
+            let sums = bad.fold((0, 0.0), |all, (_, n, sum)| (all.0 + n, all.1 + sum));
+            wait::holds(sums == wanted, || format!("{service}: {clusters:?}"))
+        })
+        .await;
+    }
+}
+
 /// Whoever's bootstrap calls the bridge otherwise gets the listener all the same, and its errors go nowhere.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_envoy_that_does_not_have_the_cluster_takes_the_listener() {

@@ -34,7 +34,7 @@ struct Ways {
 }
 
 impl Failing {
-    /// `/code/503` is answered with that, `/hang` never, all else with 200.
+    /// `/code/503` is answered with that, `/hang` never, all else with 200, and with its figures.
     pub(crate) async fn http() -> Self {
         Self::start(|router| router.fallback(answer)).await
     }
@@ -96,6 +96,9 @@ impl Failing {
     }
 }
 
+/// The figure that a server gives of itself (ORCA), in a header.
+pub(crate) const FIGURES: &str = "endpoint-load-metrics";
+
 async fn answer(State(ways): State<Arc<Ways>>, request: Request) -> Response<axum::body::Body> {
     ways.requests.fetch_add(1, Ordering::Relaxed);
     let path = request.uri().path().to_owned();
@@ -107,7 +110,9 @@ async fn answer(State(ways): State<Arc<Ways>>, request: Request) -> Response<axu
         status => Some(status),
     };
     let status = StatusCode::from_u16(wanted.unwrap_or(200)).expect("a status");
-    status.into_response()
+    let bad = if path == "/bad" { "1" } else { "0" };
+    let figures = format!("TEXT named_metrics.bad={bad}");
+    (status, [(FIGURES, figures)], String::new()).into_response()
 }
 
 async fn rpc(request: Request) -> Response<tonic::body::Body> {
@@ -120,6 +125,12 @@ async fn rpc(request: Request) -> Response<tonic::body::Body> {
     let mut status = HeaderMap::new();
     status.insert("grpc-status", HeaderValue::from_static(code));
     status.insert("grpc-message", HeaderValue::from_static(message));
+    let figures = if code == "0" {
+        "TEXT named_metrics.bad=0"
+    } else {
+        "TEXT named_metrics.bad=1"
+    };
+    status.insert(FIGURES, HeaderValue::from_static(figures));
     let mut response = if code == "14" {
         // Without a body the status stands in the headers.
         let mut response = Response::new(tonic::body::Body::empty());

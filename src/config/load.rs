@@ -266,6 +266,7 @@ fn clusters(mut s: Section<'_>) -> Clusters {
         keep_routes,
         locality,
         rollout: Clusters::DEFAULT.rollout,
+        metric: None,
         secrets: BTreeMap::new(),
     }
 }

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use crate::fields::{self, Unreadable, Value, text};
 
+/// How clients call a figure that its servers have a name for.
+const NAMED: &str = "named_metrics.";
+
 /// How much of one report is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -276,7 +279,10 @@ fn metric(mut rest: &[u8]) -> Result<Metric<'_>, Unreadable> {
     let mut metric = Metric::default();
     while let Some((field, value)) = fields::next(&mut rest)? {
         match (field, value) {
-            (1, Value::Bytes(bytes)) => metric.name = text(bytes)?,
+            (1, Value::Bytes(bytes)) => {
+                let name = text(bytes)?;
+                metric.name = name.strip_prefix(NAMED).unwrap_or(name);
+            }
             (2, Value::Number(number)) => metric.finished = number,
             (3, Value::Double(sum)) if sum.is_finite() => metric.sum = sum,
             _ => {}

@@ -129,7 +129,7 @@ fn all_that_is_needed_is_read() {
         (counts(7, 2, 3, 4), counts(8, 2, 3, 4))
     );
     let metric = Metric {
-        name: "named_metrics.bad",
+        name: "bad",
         finished: 5,
         sum: 0.5,
     };

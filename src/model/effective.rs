@@ -78,6 +78,8 @@ pub struct ClusterSettings {
     pub idle_timeout: Option<Duration>,
     /// Envoy shows its servers the certificate of the `[tls.NAME]` that it names.
     pub shows_certificate: bool,
+    /// A figure of its servers that clients report with their load.
+    pub metric: Option<Arc<str>>,
     /// What else it declares of its cluster, as far as it fits.
     pub declared: ClusterKeys,
 }
@@ -188,6 +190,7 @@ impl Effective {
                 .as_ref()
                 .and_then(|tls| defaults.secrets.get(tls.name.as_ref()?))
                 .is_some_and(|identity| *identity),
+            metric: policy.rollout.metric.clone().or_else(|| defaults.metric.clone()),
             declared,
         };
         Self {
@@ -282,6 +285,7 @@ mod tests {
             connect_timeout,
             idle_timeout,
             shows_certificate: _,
+            metric: _,
             declared: _,
         } = cluster;
         let action = |a: &Action| {

@@ -90,6 +90,8 @@ pub enum Key {
     RolloutNoData,
     /// `rollout-gates`
     RolloutGates,
+    /// `rollout-metric`
+    RolloutMetric,
     /// `version-header`
     VersionHeader,
     /// `sticky`

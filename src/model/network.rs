@@ -110,6 +110,8 @@ pub struct Clusters {
     pub locality: LocalityRule,
     /// Whether new versions are rolled out step by step.
     pub rollout: Mode,
+    /// The figure of servers that is reported where nothing is declared: `rollout-metric`.
+    pub metric: Option<Arc<str>>,
 }
 
 impl Clusters {
@@ -125,6 +127,7 @@ impl Clusters {
         keep_routes: Duration::from_secs(3600),
         locality: LocalityRule::Off,
         rollout: Mode::Off,
+        metric: None,
     };
 }
 

@@ -58,6 +58,8 @@ pub struct RolloutKeys {
     pub no_data: Option<Arc<str>>,
     /// `rollout-gates`: addresses and `person`, separated by commas
     pub gates: Option<Arc<str>>,
+    /// `rollout-metric`: the name of a figure that servers give of themselves (ORCA)
+    pub metric: Option<Arc<str>>,
     /// `version-header`
     pub header: Option<VersionHeader>,
     /// `sticky`

@@ -18,6 +18,8 @@ use crate::text::clip;
 const MAX_STEPS: usize = 16;
 /// The longest list of steps or gates, bytes.
 const MAX_TEXT: usize = 1_024;
+/// The longest name of a figure, bytes.
+const MAX_METRIC: usize = 64;
 /// What stands for a person in `rollout-gates`.
 const PERSON: &str = "person";
 
@@ -201,6 +203,22 @@ pub(super) const GATES: Row = Row {
     }),
 };
 
+pub(super) const METRIC: Row = Row {
+    name: "rollout-metric",
+    numbered: false,
+    since: "0.1",
+    help: "a figure that its servers give of each request (ORCA, `named_metrics`): 1 for a bad one and 0 for a good one; \
+           versions are judged by it, too",
+    default: "none",
+    fallback: "is judged by errors alone",
+    value: Value::Service(&Field {
+        get: |policy: &Policy| &policy.rollout.metric,
+        set: |policy| &mut policy.rollout.metric,
+        read: |text| metric(text).map(Some),
+        show: ToString::to_string,
+    }),
+};
+
 pub(super) const VERSION_HEADER: Row = Row {
     name: "version-header",
     numbered: false,
@@ -234,6 +252,18 @@ pub(super) const STICKY: Row = Row {
 };
 
 /// `10%`, `0.5%`: in parts of [`WHOLE`].
+/// A name that clients can report by.
+fn metric(text: &str) -> Result<Arc<str>, String> {
+    let may = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if text.is_empty() || text.len() > MAX_METRIC || !text.bytes().all(may) {
+        return Err(format!(
+            "`{}` must be a name such as `bad`: up to {MAX_METRIC} letters, digits and `-`, `_`, `.`",
+            clip(text)
+        ));
+    }
+    Ok(text.strip_prefix("named_metrics.").unwrap_or(text).into())
+}
+
 fn percent(text: &str) -> Result<u32, String> {
     let bad = || {
         format!(

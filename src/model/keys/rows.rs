@@ -346,6 +346,7 @@ rows! {
     RolloutDeadline => rollout_rows::DEADLINE,
     RolloutNoData => rollout_rows::NO_DATA,
     RolloutGates => rollout_rows::GATES,
+    RolloutMetric => rollout_rows::METRIC,
     VersionHeader => rollout_rows::VERSION_HEADER,
     Sticky => rollout_rows::STICKY,
 }

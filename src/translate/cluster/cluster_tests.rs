@@ -44,6 +44,25 @@ fn envoy_closes_idle_connections_to_http1_servers_first() {
 
 /// What one of gRPC's own clients refuses, all others do without: the cluster is shared with them.
 #[test]
+fn a_figure_of_the_servers_is_reported_where_it_is_declared() {
+    let reported = |keys: &[(&str, &str)]| {
+        let mut issues = Vec::new();
+        let declared = declaration::parse("x", Spelling::Plain, keys.iter().copied(), &mut issues);
+        let service = Service {
+            policy: declared.policy,
+            ..Service::default()
+        };
+        let cluster = message("orders", &Effective::of(&service, &Clusters::DEFAULT).cluster);
+        (cluster.lrs_report_endpoint_metrics, issues.len())
+    };
+    let bad = || vec!["named_metrics.bad".to_owned()];
+    assert_eq!(reported(&[]), (Vec::new(), 0));
+    assert_eq!(reported(&[("rollout-metric", "bad")]), (bad(), 0));
+    assert_eq!(reported(&[("rollout-metric", "named_metrics.bad")]), (bad(), 0));
+    assert_eq!(reported(&[("rollout-metric", "so bad")]), (Vec::new(), 1));
+}
+
+#[test]
 fn the_cluster_is_what_each_grpc_client_accepts() {
     for (key, value) in [
         ("timeout", "1s"),

@@ -92,6 +92,12 @@ pub fn message(name: &str, settings: &ClusterSettings) -> Cluster {
             Some(Outlier::On(ejection)) => Some(health::ejection(ejection)),
             Some(Outlier::Off) | None => None,
         },
+        // Always there: a cluster that changes is built again.
+        lrs_report_endpoint_metrics: settings
+            .metric
+            .iter()
+            .map(|name| format!("named_metrics.{name}"))
+            .collect(),
         upstream_connection_options: keys.tcp_keepalive.as_deref().map(connection::options),
         transport_socket: connection::socket_of(servers, settings),
         typed_extension_protocol_options: connection::http_options(settings),
