@@ -124,7 +124,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "app",
         &[
             "admin", "barrier", "cache", "clock", "config", "fanout", "files", "grpc", "hub", "intake",
-            "metrics", "model", "pilot", "prober", "render", "source", "state", "text", "xds",
+            "metrics", "model", "pilot", "prober", "render", "rollout", "source", "state", "text", "webhook",
+            "xds",
         ],
     ),
     ("lib", &["*"]),

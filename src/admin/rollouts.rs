@@ -70,8 +70,8 @@ pub(super) async fn show(
     };
     let service: Arc<str> = service.into();
     match is_text(&query) {
-        Ok(true) => view::one_text(&admin.rollouts, &service, &seen).into_response(),
-        Ok(false) => answered(&view::one(&admin.rollouts, &service, &seen)),
+        Ok(true) => view::one_text(&admin.rollouts, &admin.loads, &service, &seen).into_response(),
+        Ok(false) => answered(&view::one(&admin.rollouts, &admin.loads, &service, &seen)),
         Err(reason) => bad(StatusCode::BAD_REQUEST, reason),
     }
 }

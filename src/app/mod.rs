@@ -10,6 +10,7 @@ mod rollouts;
 mod secrets;
 mod sources;
 mod tasks;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -31,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::pilot::{Desk, Pilot};
 use crate::source::{Budget, Known};
 use crate::state::{self, State};
+use crate::webhook::{self, Hooks, Patience};
 use crate::{grpc, prober};
 pub use ports::port;
 use ports::reserve;
@@ -144,6 +146,15 @@ pub async fn run(
     };
     let (shared_out, rolled) = watch::channel(false);
     tasks.spawn("rollouts", |stop| pilot.run(shared_out, stop));
+    let (hooks, sending) = Hooks::new(&config.webhooks, Patience::default(), metrics.clone());
+    tasks.spawn("webhooks", |stop| webhook::run(sending, stop));
+    let handed_on = webhooks::Source {
+        desk: desk.clone(),
+        loads: loads.clone(),
+        metrics: metrics.clone(),
+        hooks,
+    };
+    tasks.spawn("events for webhooks", |stop| handed_on.run(stop));
     let mut sources = Sources::new(events, orders.clone(), overview.clone(), budget);
     for (name, info) in infos {
         sources.start(&mut tasks, &config, &name, info);

@@ -196,6 +196,7 @@ fn read(mut root: Section<'_>, base: &Path) -> Option<Config> {
     let mut rollouts = root.section("rollouts");
     let webhooks = webhooks::read(&mut rollouts, base);
     let rollouts = rollouts::read(rollouts);
+    clusters.metric.clone_from(&rollouts.defaults.metric);
     if let Some(listeners) = &listeners {
         filters::fit(&root, listeners, &mut exposures);
     }

@@ -2,6 +2,7 @@
 //! record with a compare, so that any bridge takes them; the one that leads goes on from there.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -11,13 +12,16 @@ use super::{facts, settings};
 use crate::clock;
 use crate::config::Rollouts;
 use crate::hub::{self, Versioned};
-use crate::rollout::{self, Decision, Event, Facts, Order, Record, Settings};
+use crate::intake::Loads;
+use crate::rollout::{self, Decision, Event, Facts, Order, Record, Report, Settings};
 use crate::state::{Data, If, Leader, State, StateError, StoreError};
 
 /// What has happened lately, for whoever begins to look.
 const PAST: usize = 200;
 /// What a listener may be behind; it misses the oldest then.
 const BEHIND: usize = 256;
+/// Kinds of errors that a report has.
+const ERRORS: usize = 50;
 /// Tries against others that write the same record.
 const TRIES: usize = 8;
 
@@ -47,6 +51,18 @@ pub struct Sight {
     pub settings: Arc<Settings>,
     /// What is wrong with what the service declares about it.
     pub wrong: Arc<[String]>,
+    /// Its versions and their addresses.
+    pub versioned: Arc<Versioned>,
+}
+
+impl Sight {
+    /// The report, with the errors that this bridge's own clients name; `None`: there was no rollout.
+    #[must_use]
+    pub fn report(&self, service: &Arc<str>, loads: &Loads) -> Option<Report> {
+        let version_of = |at: SocketAddr| self.versioned.addresses.get(&at).cloned();
+        let errors = loads.errors().lines(service, version_of, ERRORS);
+        Report::of(service, &self.record, &self.settings, &self.facts, errors)
+    }
 }
 
 /// Something that happened, by a decision or an order of this bridge.
@@ -250,6 +266,7 @@ impl Desk {
             facts: Arc::new(facts),
             settings: Arc::new(settings),
             wrong: wrong.into(),
+            versioned: Arc::new(versioned),
         })
     }
 

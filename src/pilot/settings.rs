@@ -48,6 +48,10 @@ pub(super) fn of(config: &Rollouts, service: &str, versioned: &Versioned) -> (Se
         };
         Ok(())
     });
+    read("metric", &keys.metric, &mut |text| {
+        settings.metric = Some(text.into());
+        Ok(())
+    });
     read("gates", &keys.gates, &mut |text| {
         settings.gates = gates(text, &settings.steps)?;
         Ok(())

@@ -258,6 +258,7 @@ impl Work {
             facts: Arc::new(facts),
             settings: Arc::new(settings),
             wrong: wrong.into(),
+            versioned,
         })
     }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::clock;
+use crate::intake::Loads;
 use crate::pilot::{Desk, Sight};
-use crate::rollout::{Record, Report, Settings};
+use crate::rollout::{Record, Settings};
 use crate::text::show_duration;
 
 /// All of them, in short.
@@ -47,9 +48,9 @@ pub(super) fn list_text(desk: &Desk) -> String {
 }
 
 /// All that is known of one.
-pub(super) fn one(desk: &Desk, service: &Arc<str>, seen: &Sight) -> Value {
+pub(super) fn one(desk: &Desk, loads: &Loads, service: &Arc<str>, seen: &Sight) -> Value {
     let record = &seen.record;
-    let report = report(service, seen);
+    let report = seen.report(service, loads);
     let mut view = json!({
         "service": service,
         "phase": record.phase(),
@@ -70,7 +71,7 @@ pub(super) fn one(desk: &Desk, service: &Arc<str>, seen: &Sight) -> Value {
 }
 
 /// The same for a person.
-pub(super) fn one_text(desk: &Desk, service: &Arc<str>, seen: &Sight) -> String {
+pub(super) fn one_text(desk: &Desk, loads: &Loads, service: &Arc<str>, seen: &Sight) -> String {
     let record = &seen.record;
     let mut text = format!("{service}: {}\n", line(record));
     // Writing into a String does not fail.
@@ -94,7 +95,7 @@ pub(super) fn one_text(desk: &Desk, service: &Arc<str>, seen: &Sight) -> String 
         )
     });
     let _ = writeln!(text, "instances: {}", versions.collect::<Vec<_>>().join(", "));
-    if let Some(report) = report(service, seen) {
+    if let Some(report) = seen.report(service, loads) {
         let _ = writeln!(text, "\n{}\n", report.text().trim_end());
     }
     for waiting in &record.waiting {
@@ -172,10 +173,6 @@ fn around(desk: &Desk, view: &mut Value) {
     view["leader"] = json!(desk.leader());
     view["leads"] = desk.leads().into();
     view["state"] = json!(desk.state().words().or(desk.state().off().map(str::to_owned)));
-}
-
-fn report(service: &Arc<str>, seen: &Sight) -> Option<Report> {
-    Report::of(service, &seen.record, &seen.settings, &seen.facts, Vec::new())
 }
 
 fn shares(record: &Record) -> Value {
