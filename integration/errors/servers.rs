@@ -64,11 +64,11 @@ impl Failing {
         }
     }
 
-    async fn start(routes: impl FnOnce(Router<Arc<Ways>>) -> Router<Arc<Ways>>) -> Self {
+    async fn start(add: impl FnOnce(Router<Arc<Ways>>) -> Router<Arc<Ways>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its address");
         let state: Arc<Ways> = Arc::default();
-        let router = routes(Router::new()).with_state(state.clone());
+        let router = add(Router::new()).with_state(state.clone());
         let stop = CancellationToken::new();
         let ended = tonic::transport::Server::builder()
             .accept_http1(true)

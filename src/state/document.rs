@@ -411,7 +411,8 @@ mod tests {
             ..Record::default()
         };
         let before = Documents::read(&entries(&[("rollouts/a", &text(&record))]));
-        let later = entries(&[("rollouts/a", r#"{"version":2}"#)]);
+        let entry = Entry::of("rollouts/a", br#"{"version":2}"#, 2);
+        let later = Entries::from([(entry.key.clone(), entry)]);
         let read = Documents::read_after(&later, &before);
         assert_eq!(*read.rollouts["a"].0, record);
         assert_eq!(read.unreadable.len(), 1);

@@ -60,7 +60,7 @@ impl Post {
     }
 
     pub(super) fn wants(&self, notice: &Notice) -> bool {
-        self.hook.events.iter().any(|word| *word == notice.word)
+        self.hook.events.contains(&notice.word)
     }
 
     /// Sends it once. No answer in this time is an error.
@@ -109,7 +109,7 @@ impl Post {
             Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
         });
         let text = Limited::new(answer.into_body(), ANSWER).collect().await;
-        let text = text.map(|body| body.to_bytes()).unwrap_or_default();
+        let text = text.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let text = clip_to(String::from_utf8_lossy(&text).trim(), SHOWN);
         Err(judged(status, wait, &text))
     }
