@@ -219,11 +219,90 @@ async function events({ query }) {
   ];
 }
 
+/** How much has spoken against each candidate while this page was open: time and e-value. */
+const curves = new Map();
+
+/** The e-value over time, each factor of ten as high as the next, with the line at which a version is taken back. */
+function curve(points, threshold) {
+  if (points.length < 2) return el("p.dim", null, "The curve begins when this page is open.");
+  const [from, to] = [points[0][0], points[points.length - 1][0]];
+  const top = Math.max(3, Math.log10(threshold) + 1);
+  const y = (e) => 160 - (160 * Math.min(top, Math.max(-2, Math.log10(Math.max(e, 1e-9))) + 2)) / (top + 2);
+  const x = (at) => (640 * (at - from)) / Math.max(1, to - from);
+  const space = "http://www.w3.org/2000/svg";
+  const make = (name, attributes) => {
+    const made = document.createElementNS(space, name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    return made;
+  };
+  const picture = make("svg", { class: "curve", viewBox: "0 0 640 160", preserveAspectRatio: "none", role: "img" });
+  picture.setAttribute("aria-label", `E is ${points[points.length - 1][1].toPrecision(3)}, taken back at ${threshold}`);
+  picture.append(
+    make("line", { x1: 0, x2: 640, y1: y(threshold), y2: y(threshold) }),
+    make("path", { d: points.map(([at, e], n) => `${n ? "L" : "M"}${x(at).toFixed(1)} ${y(e).toFixed(1)}`).join(" ") }));
+  return picture;
+}
+
+async function rollouts() {
+  const all = await api("/rollouts");
+  const rows = (all && all.rollouts) || [];
+  return [
+    el("h1", null, "Rollouts"),
+    all && all.state && el("p.dim", null, `Shared state: ${all.state}`),
+    table([
+      ["service", (row) => link(`#/rollout/${encodeURIComponent(row.service)}`, row.service)],
+      ["how it stands", (row) => row.text],
+      ["stable", (row) => row.stable ?? ""],
+      ["candidate", (row) => row.candidate ?? ""],
+      ["step", (row) => row.step ?? ""],
+    ], rows, "No service is rolled out: declare rollout = auto, or start one with xds-bridge rollout start SERVICE."),
+  ];
+}
+
+async function rollout({ rest: [name] }) {
+  const encoded = encodeURIComponent(name);
+  const [seen, text] = await Promise.all([api(`/rollouts/${encoded}`), api(`/rollouts/${encoded}?format=text`)]);
+  if (!seen) return [el("h1", null, name), el("p", null, "This service is not rolled out.")];
+  const verdict = seen.report && seen.report.verdict;
+  const signals = (verdict && verdict.signals) || [];
+  for (const signal of signals) {
+    const key = `${name} ${verdict.candidate} ${signal.signal}`;
+    const points = curves.get(key) || [];
+    points.push([Date.now(), signal.e]);
+    curves.set(key, points.slice(-1000));
+  }
+  const weights = Object.entries((seen.shares && seen.shares.weights) || {});
+  return [
+    el("h1", null, `Rollout of ${name}`),
+    el("p", null, seen.text, " ", service(name)),
+    table([
+      ["version", ([version]) => version || "(none)"],
+      ["share", ([version, weight]) => {
+        const bar = el("i");
+        bar.style.width = `${(100 * weight) / seen.shares.of}%`;
+        return [el("span.bar", null, bar), ` ${(100 * weight) / seen.shares.of} %`, version === seen.shares.stable ? " stable" : ""];
+      }],
+      ["instances", ([version]) => {
+        const of = seen.instances[version];
+        return of ? `${of.healthy} of ${of.total} healthy` : "none";
+      }],
+    ], weights, "No version has a share yet."),
+    signals.map((signal) => [
+      el("h2", null, `Judged by ${signal.signal}: E is ${Number(signal.e).toPrecision(3)}, taken back at ${signal.threshold}`),
+      curve(curves.get(`${name} ${verdict.candidate} ${signal.signal}`), signal.threshold),
+    ]),
+    el("h2", null, "Report"),
+    el("pre", null, text),
+  ];
+}
+
 export const views = [
   { name: "overview", title: "Overview", show: overview },
   { name: "services", title: "Services", show: services },
   { name: "service", title: "Service", show: one, under: "services" },
   { name: "routes", title: "Routes", show: routes },
   { name: "clients", title: "Clients", show: clients },
+  { name: "rollouts", title: "Rollouts", show: rollouts },
+  { name: "rollout", title: "Rollout", show: rollout, under: "rollouts" },
   { name: "events", title: "Events", show: events },
 ];
