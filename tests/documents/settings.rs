@@ -422,6 +422,31 @@ const FIXED: &[(&str, &str, &[&str])] = &[
         &["EVENTS: usize = 10_000;", "BYTES: usize = 4 << 20;"],
     ),
     (
+        "a record of rollouts of one service",
+        "47 KiB",
+        &["MAX_BYTES: usize = 47 << 10;"],
+    ),
+    (
+        "of one service: rejected versions; replaced ones; waiting ones; rollouts that have ended",
+        "40; 24; 8; 20",
+        &[
+            "MAX_REJECTED: usize = 40;",
+            "MAX_RETIRED: usize = 24;",
+            "MAX_WAITING: usize = 8;",
+            "MAX_HISTORY: usize = 20;",
+        ],
+    ),
+    (
+        "replicas whose counts are remembered during a rollout, with their starts; services watched beside it",
+        "16; 64",
+        &["MAX_RUNS: usize = 16;", "MAX_WATCHED: usize = 64;"],
+    ),
+    (
+        "steps of a rollout; rows of endpoints and zones in a verdict",
+        "20; 12",
+        &["MAX_STEPS: usize = 20;", "MAX_ROWS: usize = 12;"],
+    ),
+    (
         "what a bridge counts for rollouts",
         "8 values",
         &["MAX_PARTS: usize = 8;"],
