@@ -209,6 +209,7 @@ async fn a_person_pauses_promotes_and_aborts() {
         "{}",
         refused.stderr
     );
+    load.goes_on(100).await;
     load.finish().await.assert_clean(100);
 }
 

@@ -262,7 +262,7 @@ async fn a_failed_request_is_tried_again_with_the_stable_version() {
         .send_with("GET", &url, &headers, "")
         .await
         .expect("an answer");
-    assert_eq!((reply.status, &*reply.body), (500, "new"));
+    assert_eq!((reply.status, &*reply.body), (500, "new fails"));
     bridge.assert_no_nacks().await;
 }
 
