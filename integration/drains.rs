@@ -415,12 +415,13 @@ async fn whoever_joins_a_zone_that_drains_is_waited_for() {
     assert!(answer.status.success(), "{}", answer.stderr);
     let view: serde_json::Value = serde_json::from_str(&answer.stdout).expect("JSON");
     let of = |instance: &serde_json::Value| instance["instance"].as_str().unwrap_or_default().to_owned();
-    let names: Vec<String> = view["instances"]
+    let mut names: Vec<String> = view["instances"]
         .as_array()
         .into_iter()
         .flatten()
         .map(of)
         .collect();
+    names.sort();
     assert_eq!(names, ["orders/a", "orders/c"], "{view:#}");
     assert!(calls.iter().all(Result::is_ok), "{calls:?}");
 }

@@ -153,5 +153,6 @@ async fn the_page_shows_what_the_api_says() {
     .await;
     shows(&bridge, "/clients", &["|proof|envoy|delta|", "cds: all"]).await;
     shows(&bridge, "/events", &["delivered for the first time"]).await;
+    shows(&bridge, "/service/%", &["No source knows this service."]).await;
     shows(&bridge, "/service/nobody", &["No source knows this service."]).await;
 }

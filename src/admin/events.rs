@@ -55,22 +55,24 @@ pub(super) async fn events(State(admin): State<Admin>, Query(query): Query<Event
         service: query.service.as_deref(),
     };
     let mut follow = admin.journal.follow();
-    let (mut events, mut left) = admin.journal.events(&filter, MOST);
-    if let Some(wait) = wait.filter(|_| events.is_empty()) {
+    let mut found = admin.journal.events(&filter, MOST);
+    if let Some(wait) = wait.filter(|_| found.events.is_empty()) {
         let Ok(_place) = PLACES.try_acquire() else {
             let busy = "32 others wait for events already; ask without wait=\n";
             return (StatusCode::SERVICE_UNAVAILABLE, busy).into_response();
         };
         let deadline = clock::now() + wait;
-        while events.is_empty() {
+        while found.events.is_empty() {
             tokio::select! {
                 changed = follow.changed() => if changed.is_err() { break },
                 () = clock::until(Some(deadline)) => break,
             }
-            (events, left) = admin.journal.events(&filter, MOST);
+            // What was looked at before does not fit.
+            let after = Some(found.newest);
+            found = admin.journal.events(&Filter { after, ..filter }, MOST);
         }
     }
-    let view = json!({ "events": events, "older": left, "newest": *follow.borrow() });
+    let view = json!({ "events": found.events, "older": found.older, "newest": found.newest });
     (
         [(header::CONTENT_TYPE, "application/json")],
         format!("{view:#}\n"),

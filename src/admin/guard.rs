@@ -8,7 +8,7 @@ use std::path::Path;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, AsHeaderName, HOST, HeaderMap, HeaderValue, ORIGIN};
 use axum::http::uri::Authority;
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -66,7 +66,7 @@ pub(super) async fn guard(State(guarded): State<Guarded>, request: Request, next
     }
     let authority = request.uri().authority().map(Authority::as_str);
     let mut checked = check(&guarded.hosts, request.method(), authority, request.headers());
-    let is_order = !is_read(request.method()) || holds_a_place(request.uri().path());
+    let is_order = !is_read(request.method()) || holds_a_place(request.uri());
     if checked.is_ok() && is_order {
         let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
         checked = authorized(guarded.token.as_deref(), peer, request.headers()).await;
@@ -82,7 +82,14 @@ pub(super) async fn guard(State(guarded): State<Guarded>, request: Request, next
 }
 
 /// Some reads do so for minutes; `/wait` has all Envoys report each second, too.
-fn holds_a_place(path: &str) -> bool {
+fn holds_a_place(uri: &Uri) -> bool {
+    let path = uri.path();
+    let waits = uri
+        .query()
+        .is_some_and(|query| query.split('&').any(|pair| pair.starts_with("wait=")));
+    if path == "/events" && waits {
+        return true;
+    }
     path == "/wait" || (path.starts_with("/rollouts/") && path.ends_with("/events"))
 }
 

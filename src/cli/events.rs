@@ -81,10 +81,7 @@ pub(super) fn events(config: &Config, args: &EventsArgs) -> Result<(), Failure> 
                 }
                 Err(error) => return Err(error.into()),
             };
-            if let Some(older) = answer["older"]
-                .as_u64()
-                .filter(|older| *older > 0 && after.is_none())
-            {
+            if let Some(older) = answer["older"].as_u64().filter(|older| *older > 0) {
                 eprintln!("{older} older ones are left out; --since or --service narrows");
             }
             for event in answer["events"].as_array().into_iter().flatten() {

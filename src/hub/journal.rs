@@ -54,9 +54,9 @@ impl Hub {
                 break;
             }
         }
-        for (service, lines) in all {
-            self.note(Some(&event.source), Some(&service), lines);
-        }
+        let of = |(service, lines): (Arc<str>, _)| noted(Some(&event.source), Some(&service), lines);
+        let noted = all.into_iter().flat_map(of).collect();
+        self.write_down(noted);
     }
 
     /// A source is reachable again, or no longer.
@@ -99,24 +99,22 @@ impl Hub {
                 .map(|name| format!("{kind} {} no longer drained", clip(name)));
             lines.extend(drained.chain(ended).map(|what| (None, None, what)));
         }
-        for (service, id, what) in lines.into_iter().take(DRAINS) {
-            self.write_down(Noted {
-                at: clock::unix_millis(),
-                source: Some(crate::journal::OPERATOR.into()),
-                service,
-                instance: id,
-                what,
-            });
-        }
+        let noted = lines.into_iter().take(DRAINS).map(|(service, id, what)| Noted {
+            at: clock::unix_millis(),
+            source: Some(crate::journal::OPERATOR.into()),
+            service,
+            instance: id,
+            what,
+        });
+        let noted = noted.collect();
+        self.write_down(noted);
     }
 
     /// What an operator ordered.
     pub(super) fn note_order(&mut self, service: Option<&str>, what: String) {
-        self.write_down(Noted::by_operator(
-            clock::unix_millis(),
-            service.map(Arc::from),
-            what,
-        ));
+        let at = clock::unix_millis();
+        let noted = Noted::by_operator(at, service.map(Arc::from), what);
+        self.write_down(vec![noted]);
     }
 
     fn note(
@@ -125,20 +123,30 @@ impl Hub {
         service: Option<&Arc<str>>,
         lines: Vec<crate::journal::Line>,
     ) {
-        let at = clock::unix_millis();
-        for (instance, what) in lines {
-            self.write_down(Noted {
-                at,
-                source: source.cloned(),
-                service: service.cloned(),
-                instance,
-                what,
-            });
-        }
+        let noted = noted(source, service, lines);
+        self.write_down(noted);
     }
 
-    fn write_down(&mut self, noted: Noted) {
-        self.log.event(&noted);
-        self.journal.note(noted);
+    fn write_down(&mut self, all: Vec<Noted>) {
+        for noted in &all {
+            self.log.event(noted);
+        }
+        self.journal.note(all);
     }
+}
+
+fn noted(
+    source: Option<&Arc<str>>,
+    service: Option<&Arc<str>>,
+    lines: Vec<crate::journal::Line>,
+) -> Vec<Noted> {
+    let at = clock::unix_millis();
+    let of = |(instance, what)| Noted {
+        at,
+        source: source.cloned(),
+        service: service.cloned(),
+        instance,
+        what,
+    };
+    lines.into_iter().map(of).collect()
 }

@@ -62,8 +62,9 @@ impl Hub {
         self.recount();
         self.report();
         self.answer_served();
+        self.journal
+            .published(changed.then_some(generation.number), &touched);
         if changed {
-            self.journal.published(generation.number);
             self.gauges
                 .published(&generation, &self.fanout.rejected_by_type());
             tracing::debug!(

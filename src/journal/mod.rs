@@ -4,12 +4,13 @@
 mod difference;
 mod ring;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 pub use difference::{Line, differences};
-pub use ring::{Event, Filter, Noted};
+pub use ring::{Event, Events, Filter, Noted};
 
 use ring::Ring;
 
@@ -21,22 +22,29 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Something has changed.
-    pub fn note(&self, noted: Noted) {
-        let newest = self.lock().push(noted);
+    /// Something has changed: all of it at once, so that whoever follows is woken once.
+    pub fn note(&self, all: Vec<Noted>) {
+        if all.is_empty() {
+            return;
+        }
+        let mut ring = self.lock();
+        for noted in all {
+            ring.push(noted);
+        }
+        let newest = ring.last();
+        drop(ring);
         self.newest.send_replace(newest);
     }
 
-    /// All that was noted and not published yet is in this generation.
-    pub fn published(&self, generation: u64) {
-        if self.lock().published(generation) {
-            self.newest.send_modify(|_| {});
-        }
+    /// What was noted until now is published: in this generation where it is of these services; the rest changes nothing
+    /// that is served.
+    pub fn published(&self, generation: Option<u64>, touched: &BTreeSet<Arc<str>>) {
+        self.lock().published(generation, touched);
     }
 
-    /// The newest events that fit, the oldest first, and how many older ones are left out.
+    /// The newest events that fit, the oldest first.
     #[must_use]
-    pub fn events(&self, filter: &Filter<'_>, most: usize) -> (Vec<Event>, usize) {
+    pub fn events(&self, filter: &Filter<'_>, most: usize) -> Events {
         self.lock().events(filter, most)
     }
 

@@ -1,6 +1,6 @@
 //! The events themselves: at most a number of them, and of their bytes; the oldest go first. Pure.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -68,6 +68,17 @@ impl Filter<'_> {
     }
 }
 
+/// An answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Events {
+    /// The oldest first.
+    pub events: Vec<Event>,
+    /// How many older ones are left out.
+    pub older: usize,
+    /// The number of the newest of all.
+    pub newest: u64,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Ring {
     events: VecDeque<Event>,
@@ -101,24 +112,44 @@ impl Ring {
         self.last
     }
 
-    /// Whether there was anything.
-    pub(super) fn published(&mut self, generation: u64) -> bool {
-        let waiting = self.events.iter_mut().rev();
-        let mut any = false;
-        for event in waiting.take_while(|event| event.id >= self.unpublished) {
-            event.generation = Some(generation);
-            any = true;
-        }
-        self.unpublished = self.last + 1;
-        any
+    /// Of the newest.
+    pub(super) const fn last(&self) -> u64 {
+        self.last
     }
 
-    pub(super) fn events(&self, filter: &Filter<'_>, most: usize) -> (Vec<Event>, usize) {
+    /// `None`: nothing that is served has changed.
+    pub(super) fn published(&mut self, generation: Option<u64>, touched: &BTreeSet<Arc<str>>) {
+        let waiting = self.events.iter_mut().rev();
+        for event in waiting.take_while(|event| event.id >= self.unpublished) {
+            let is_in = event
+                .service
+                .as_ref()
+                .is_some_and(|service| touched.contains(service));
+            event.generation = generation.filter(|_| is_in);
+        }
+        self.unpublished = self.last + 1;
+    }
+
+    pub(super) fn events(&self, filter: &Filter<'_>, most: usize) -> Events {
         let after = filter.after.filter(|after| *after <= self.last); // of an earlier start
         let filter = Filter { after, ..*filter };
-        let fitting = || self.events.iter().filter(|event| filter.fits(event));
-        let left = fitting().count().saturating_sub(most);
-        (fitting().skip(left).cloned().collect(), left)
+        let begin = after.map_or(0, |after| self.events.partition_point(|event| event.id <= after));
+        let mut found: VecDeque<&Event> = VecDeque::new();
+        let mut older = 0;
+        for event in self.events.range(begin..).filter(|event| filter.fits(event)) {
+            if found.len() >= most {
+                found.pop_front();
+                older += 1;
+            }
+            if most > 0 {
+                found.push_back(event);
+            }
+        }
+        Events {
+            events: found.into_iter().cloned().collect(),
+            older,
+            newest: self.last,
+        }
     }
 }
 
@@ -136,8 +167,11 @@ mod tests {
     }
 
     fn ids(ring: &Ring, filter: Filter<'_>, most: usize) -> (Vec<u64>, usize) {
-        let (events, left) = ring.events(&filter, most);
-        (events.into_iter().map(|event| event.id).collect(), left)
+        let found = ring.events(&filter, most);
+        (
+            found.events.into_iter().map(|event| event.id).collect(),
+            found.older,
+        )
     }
 
     #[test]
@@ -183,11 +217,15 @@ mod tests {
         let mut ring = Ring::default();
         ring.push(noted(1, "a", "one"));
         ring.push(noted(2, "a", "two"));
-        assert!(ring.published(7));
-        assert!(!ring.published(8));
-        ring.push(noted(3, "a", "three"));
-        assert!(ring.published(9));
+        ring.push(noted(2, "b", "withheld"));
+        let touched: BTreeSet<Arc<str>> = ["a".into()].into();
+        ring.published(Some(7), &touched);
+        ring.published(Some(8), &touched);
+        ring.push(noted(3, "a", "nothing follows"));
+        ring.published(None, &touched);
+        ring.push(noted(4, "a", "three"));
+        ring.published(Some(9), &touched);
         let generations: Vec<_> = ring.events.iter().map(|event| event.generation).collect();
-        assert_eq!(generations, [Some(7), Some(7), Some(9)]);
+        assert_eq!(generations, [Some(7), Some(7), None, None, Some(9)]);
     }
 }

@@ -220,7 +220,14 @@ fn versions<'a>(service: &'a Service, shares: Option<&Shares>) -> (Vec<Version<'
         return (versions, None);
     }
     let number = versions.len();
-    versions.sort_by_key(|v| (Reverse(v.wanted), Reverse(v.serving), v.name.clone()));
+    // The stable one is never among those that are left out; who declares a share of 0 is asked for by header alone.
+    let stable = stable(&versions, shares);
+    versions.sort_by_key(|v| {
+        let is_other = stable.as_ref() != Some(v.name);
+        let share = Reverse(v.wanted.unwrap_or(0));
+        let is_asked_for = v.wanted == Some(0);
+        (is_other, share, is_asked_for, Reverse(v.serving), v.name.clone())
+    });
     versions.truncate(MAX);
     let reason = format!(
         "versions: its instances are of {number} versions, and {MAX} at most share its requests: the others get none until \
@@ -229,16 +236,19 @@ fn versions<'a>(service: &'a Service, shares: Option<&Shares>) -> (Vec<Version<'
     (versions, Some(Issue::warning(&*service.name, reason)))
 }
 
+/// Where requests go that the version of their turn cannot take.
+fn stable(versions: &[Version<'_>], shares: Option<&Shares>) -> Option<Arc<str>> {
+    if let Some(shares) = shares {
+        return Some(shares.stable.clone());
+    }
+    let rest = versions.iter().filter(|v| v.wanted.is_none());
+    let most = rest.max_by_key(|v| (v.serving, Reverse(v.name)));
+    most.map(|v| v.name.clone())
+}
+
 /// Gives each version its weight, [`WHOLE`] in all. Answers which is stable.
 fn share_out(versions: &mut [Version<'_>], shares: Option<&Shares>) -> Option<Arc<str>> {
-    let stable = match shares {
-        Some(shares) => Some(shares.stable.clone()),
-        None => {
-            let rest = versions.iter().filter(|v| v.wanted.is_none());
-            let most = rest.max_by_key(|v| (v.serving, Reverse(v.name)));
-            most.map(|v| v.name.clone())
-        }
-    };
+    let stable = stable(versions, shares);
     let wanted = match shares {
         Some(shares) => by_rollout(versions, shares),
         None => by_declaration(versions),
@@ -337,8 +347,17 @@ fn plain(service: &Arc<Service>, versions: &[Version<'_>]) -> Arc<Service> {
             let Some(version) = shared.iter().find(|v| *v.name == instance.version) else {
                 continue;
             };
-            let weight = u64::from(instance.weight.max(1)) * u64::from(version.weight) * FINE;
-            let weight = (weight / version.serving.max(1)).clamp(1, u64::from(WHOLE) * FINE);
+            // One that does not serve counts no more than one that does: thousands of them would be more than fits.
+            let serving = version.instances.iter().filter(|i| i.health.serves());
+            let most = serving.map(|i| i.weight).max().unwrap_or(u32::MAX);
+            let own = instance.weight.min(most).max(1);
+            let weight = u64::from(own) * u64::from(version.weight) * FINE;
+            let all = if instance.health.serves() {
+                version.serving
+            } else {
+                version.serving.max(version.instances.len() as u64)
+            };
+            let weight = (weight / all.max(1)).clamp(1, u64::from(WHOLE) * FINE);
             instance.weight = u32::try_from(weight).unwrap_or(u32::MAX);
         }
     }

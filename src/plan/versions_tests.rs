@@ -239,6 +239,21 @@ fn more_versions_than_there_is_room_for_get_nothing() {
     assert!(versions.issue.is_some());
 }
 
+#[test]
+fn the_stable_version_is_never_among_those_that_find_no_room() {
+    let previews: Vec<String> = (0..MAX).map(|n| format!("p{n}:h:0")).collect();
+    let names: Vec<&str> = previews.iter().map(String::as_str).chain(["old:hhh"]).collect();
+    let versions = of(&service(&names), None);
+    let weights: Vec<(String, u32)> = versions
+        .split
+        .unwrap()
+        .shared()
+        .map(|part| (part.version.to_string(), part.weight))
+        .collect();
+    assert_eq!(weights, [("old".to_owned(), WHOLE)]);
+    assert_eq!(versions.plain.instances.len(), 3);
+}
+
 proptest! {
     /// The weights add up, and nobody is sent to a version without anybody who serves while another one has somebody; in
     /// routes and in the plain cluster.

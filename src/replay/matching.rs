@@ -69,6 +69,7 @@ fn named(header: &str) -> String {
     }
 }
 
+#[expect(deprecated, reason = "what gRPC's own clients are sent")]
 fn bad_header(matcher: &HeaderMatcher, request: &Request) -> Option<String> {
     let name = named(&matcher.name);
     let value = request.header(&matcher.name);
@@ -78,6 +79,9 @@ fn bad_header(matcher: &HeaderMatcher, request: &Request) -> Option<String> {
         Some(HeaderMatchSpecifier::PresentMatch(wanted)) => {
             let is = value.is_some() == *wanted;
             (is, if *wanted { "there" } else { "missing" }.to_owned())
+        }
+        Some(HeaderMatchSpecifier::ExactMatch(text)) => {
+            (value.as_ref() == Some(text), format!("`{}`", clip(text)))
         }
         Some(HeaderMatchSpecifier::StringMatch(matcher)) => {
             let wanted = describe(matcher);
@@ -107,7 +111,10 @@ fn bad_parameter(matcher: &QueryParameterMatcher, request: &Request) -> Option<S
     let name = format!("the parameter `{}`", clip(&matcher.name));
     let (fits, wanted) = match (&matcher.query_parameter_match_specifier, value) {
         (Some(QueryParameterMatchSpecifier::StringMatch(matcher)), Some(value)) => {
-            (compare(matcher, value)?, describe(matcher))
+            match compare(matcher, value) {
+                Some(fits) => (fits, describe(matcher)),
+                None => return Some(format!("{name}: {}", unknown(&describe(matcher)))),
+            }
         }
         (Some(QueryParameterMatchSpecifier::StringMatch(matcher)), None) => (false, describe(matcher)),
         (_, value) => (value.is_some(), "there".to_owned()),
@@ -155,6 +162,7 @@ fn describe(matcher: &StringMatcher) -> String {
 }
 
 /// A route in words that are close to those of a declaration.
+#[expect(deprecated, reason = "what gRPC's own clients are sent")]
 pub(super) fn in_words(route: &RouteMatch) -> String {
     let path = match &route.path_specifier {
         None => "path=/".to_owned(),
@@ -170,6 +178,7 @@ pub(super) fn in_words(route: &RouteMatch) -> String {
         let not = if header.invert_match { "!" } else { "" };
         let (how, value) = match &header.header_match_specifier {
             Some(HeaderMatchSpecifier::StringMatch(matcher)) => word(matcher),
+            Some(HeaderMatchSpecifier::ExactMatch(text)) => ("", Some(text.clone())),
             _ => ("", None),
         };
         let value = value.unwrap_or_default();

@@ -46,7 +46,14 @@ export function table(columns, rows, empty) {
 function route() {
   const [path, query] = (location.hash.slice(1) || "/").split("?");
   const [name, ...rest] = path.split("/").slice(1);
-  return { name: name || "overview", rest: rest.map(decodeURIComponent), query: new URLSearchParams(query || "") };
+  const decoded = (text) => {
+    try {
+      return decodeURIComponent(text);
+    } catch {
+      return text;
+    }
+  };
+  return { name: name || "overview", rest: rest.map(decoded), query: new URLSearchParams(query || "") };
 }
 
 async function show(fresh) {
@@ -66,15 +73,15 @@ async function show(fresh) {
     const made = await view.show(at);
     if (number !== shown) return;
     // Whoever types or reads must not lose the place.
-    const focused = document.activeElement && document.activeElement.id;
-    const typed = focused && main.contains(document.activeElement) ? document.activeElement : null;
-    const kept = typed ? { value: typed.value, from: typed.selectionStart, to: typed.selectionEnd } : null;
+    const active = document.activeElement;
+    const typed = active instanceof HTMLInputElement && active.id && main.contains(active) ? active : null;
+    const kept = typed && { id: typed.id, value: typed.value, from: typed.selectionStart, to: typed.selectionEnd };
     main.replaceChildren(...[made].flat(Infinity).filter((part) => part instanceof Node));
-    const again = kept && document.getElementById(focused);
+    const again = kept && document.getElementById(kept.id);
     if (again) {
       again.value = kept.value;
       again.focus();
-      if (kept.from !== null) again.setSelectionRange(kept.from, kept.to);
+      if (typeof kept.from === "number") again.setSelectionRange(kept.from, kept.to);
     }
     state.textContent = "live";
     state.className = "good";
@@ -97,9 +104,15 @@ async function show(fresh) {
 for (const view of views) {
   if (!view.under) nav.append(el("a", { href: `#/${view.name === "overview" ? "" : view.name}`, "data-name": view.name }, view.title));
 }
+let last = route().name;
 addEventListener("hashchange", () => {
+  const { name } = route();
+  // Who searches stays in the field.
+  if (name !== last) {
+    main.focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }
+  last = name;
   show(true);
-  main.focus({ preventScroll: true });
-  scrollTo(0, 0);
 });
 show(true);

@@ -1,7 +1,8 @@
 //! Why an instance gets requests, or none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use crate::hub::Delivered;
 use crate::model::{Health, Instance, Service, State};
@@ -42,25 +43,78 @@ pub(super) fn facts(row: &Row<'_>) -> String {
     text
 }
 
-pub(super) fn row<'a>(
+/// What the rows of a service have in common: looked at once.
+pub(super) struct Around<'a, 'd> {
     service: &'a Service,
-    instance: &'a Instance,
-    split: Option<&Split>,
+    split: Option<&'a Split>,
     delivered: &'a [Delivered],
-    drains: &BTreeMap<Target, Drain>,
-) -> Row<'a> {
-    let has = |of: &&'a Delivered| of.record.instances.iter().any(|i| i.address == instance.address);
-    let sources: Vec<&str> = delivered.iter().filter(has).map(|of| &*of.source).collect();
-    let others = service
-        .instances
-        .iter()
-        .any(|other| other.health == Health::Healthy && other.address != instance.address);
+    drains: &'d BTreeMap<Target, Drain>,
+    /// Where each source has instances.
+    sources: Vec<(&'a str, HashSet<SocketAddr>)>,
+    /// Where healthy ones are, two at most.
+    healthy: Vec<SocketAddr>,
+    /// The rank of the first that take requests: of each version, where these have clusters of their own.
+    foremost: HashMap<&'a str, (bool, u32)>,
+}
+
+impl<'a, 'd> Around<'a, 'd> {
+    pub(super) fn of(
+        service: &'a Service,
+        split: Option<&'a Split>,
+        delivered: &'a [Delivered],
+        drains: &'d BTreeMap<Target, Drain>,
+    ) -> Self {
+        let sources = delivered.iter().map(|of| {
+            let addresses = of.record.instances.iter().map(|i| i.address);
+            (&*of.source, addresses.collect())
+        });
+        let healthy = || service.instances.iter().filter(|i| i.health == Health::Healthy);
+        let mut foremost: HashMap<&str, (bool, u32)> = HashMap::new();
+        for instance in healthy() {
+            let rank = service.rank(instance);
+            let group = if split.is_some() { &*instance.version } else { "" };
+            let first = foremost.entry(group).or_insert(rank);
+            *first = rank.min(*first);
+        }
+        Self {
+            service,
+            split,
+            delivered,
+            drains,
+            sources: sources.collect(),
+            healthy: healthy().take(2).map(|i| i.address).collect(),
+            foremost,
+        }
+    }
+
+    fn is_first(&self, instance: &Instance) -> bool {
+        let group = if self.split.is_some() {
+            &*instance.version
+        } else {
+            ""
+        };
+        let first = self.foremost.get(group);
+        first.is_none_or(|first| self.service.rank(instance) <= *first)
+    }
+}
+
+pub(super) fn row<'a>(around: &Around<'a, '_>, instance: &'a Instance) -> Row<'a> {
+    let Around {
+        service,
+        split,
+        delivered,
+        drains,
+        ..
+    } = *around;
+    let has = |(_, addresses): &&(&'a str, HashSet<SocketAddr>)| addresses.contains(&instance.address);
+    let sources: Vec<&str> = around.sources.iter().filter(has).map(|(name, _)| *name).collect();
+    let others = around.healthy.iter().any(|address| *address != instance.address);
     let withheld = delivered
         .iter()
         .any(|of| of.record.withheld.contains_key(&instance.address));
     let (takes, mut why) = match instance.health {
         Health::Healthy => {
-            let first = service.rank(instance) <= foremost(service);
+            let first = around.is_first(instance);
             let why = if first {
                 "healthy"
             } else {
@@ -140,11 +194,6 @@ fn unhealthy(others: bool) -> String {
     } else {
         format!("{checks}; nobody else is healthy, so `all-unhealthy` decides whether it gets requests")
     }
-}
-
-fn foremost(service: &Service) -> (bool, u32) {
-    let healthy = service.instances.iter().filter(|i| i.health == Health::Healthy);
-    healthy.map(|i| service.rank(i)).min().unwrap_or_default()
 }
 
 fn draining(service: &Service, instance: &Instance, drains: &BTreeMap<Target, Drain>) -> String {

@@ -1,12 +1,12 @@
 //! What becomes of a request: replayed on what is served, for one client or for all listeners.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::service::explain;
 use super::{Answer, Unanswered};
@@ -15,6 +15,9 @@ use crate::hub::Order;
 use crate::replay::{self, Outcome, Request, Served, Way, replay};
 use crate::text::clip;
 use crate::xds::{Client, Generation, Kind, NameId, Resource, Viewer};
+
+/// Replays at once; others wait.
+static PLACES: Semaphore = Semaphore::const_new(2);
 
 /// Services about which something is said, and sentences about each.
 const SERVICES: usize = 4;
@@ -27,6 +30,9 @@ pub(super) async fn why(admin: &Admin, text: &str, client: Option<&str>) -> Resu
     };
     let viewer = client.map(|node| viewer(admin, &generation, node)).transpose()?;
     let who = viewer.as_ref().map(|viewer| viewer.fleet.clone());
+    let Ok(_place) = PLACES.acquire().await else {
+        return Err(Unanswered::NotNow(STOPPING));
+    };
     // Thousands of resources may be looked at: not on a thread that serves streams.
     let replayed = tokio::task::spawn_blocking({
         let request = request.clone();
@@ -136,11 +142,23 @@ async fn about(
 struct Seen {
     generation: Arc<Generation>,
     viewer: Option<Viewer>,
+    ids: HashMap<(Kind, Arc<str>), NameId>,
 }
 
 impl Seen {
-    const fn new(generation: Arc<Generation>, viewer: Option<Viewer>) -> Self {
-        Self { generation, viewer }
+    fn new(generation: Arc<Generation>, viewer: Option<Viewer>) -> Self {
+        let kinds = [Kind::Listener, Kind::Route, Kind::Cluster, Kind::Endpoints];
+        let of = |kind| {
+            generation
+                .all(kind)
+                .map(move |(id, resource)| ((kind, resource.name.clone()), id))
+        };
+        let ids = kinds.into_iter().flat_map(of).collect();
+        Self {
+            generation,
+            viewer,
+            ids,
+        }
     }
 
     /// Of what the client gets.
@@ -178,7 +196,7 @@ impl Served for Seen {
             replay::Kind::Cluster => Kind::Cluster,
             replay::Kind::Endpoints => Kind::Endpoints,
         };
-        let (id, _) = self.generation.all(kind).find(|(_, r)| &*r.name == name)?;
-        self.given(kind, id)?.body().ok()
+        let id = self.ids.get(&(kind, name.into()))?;
+        self.given(kind, *id)?.body().ok()
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::clients::{Clients, Requests};
-use super::instances::{LISTED, Row, facts, health, row};
+use super::instances::{Around, LISTED, Row, facts, health, row};
 use super::{Answer, Unanswered};
 use crate::admin::{Admin, STOPPING};
 use crate::clock;
@@ -96,8 +96,9 @@ impl<'a> Subject<'a> {
         let planned = explanation.planned.as_ref();
         let split = planned.and_then(|planned| planned.split.as_deref());
         let all = explanation.merged.iter().flat_map(|service| {
+            let around = Around::of(service, split, &explanation.sources, &drains);
             let rows = service.instances.iter();
-            rows.map(|instance| row(service, instance, split, &explanation.sources, &drains))
+            rows.map(move |instance| row(&around, instance))
         });
         let mut instances: Vec<Row<'a>> = all.collect();
         if let Some(id) = alone {
