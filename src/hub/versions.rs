@@ -56,6 +56,8 @@ pub struct Version {
     pub data: Option<u64>,
     /// Those that it reads: what all of its instances do.
     pub reads: Option<(u64, u64)>,
+    /// What it declares about rollouts by itself, where a policy document says nothing else.
+    pub keys: RolloutKeys,
 }
 
 /// What is followed.
@@ -79,6 +81,9 @@ impl Versioned {
         };
         for instance in &service.instances {
             let version = all.versions.entry(instance.version.clone()).or_default();
+            if version.total == 0 {
+                version.keys = own(service, &instance.policy.rollout);
+            }
             version.total += 1;
             version.healthy += u32::from(instance.health.serves());
             all.addresses.insert(instance.address, instance.version.clone());
@@ -90,6 +95,60 @@ impl Versioned {
             };
         }
         all
+    }
+}
+
+/// What an instance declares about rollouts, but for what stands above that for all of them.
+fn own(service: &Service, declared: &RolloutKeys) -> RolloutKeys {
+    fn one<T: Clone + PartialEq>(in_force: Option<&T>, elected: Option<&T>, own: Option<&T>) -> Option<T> {
+        let counts = if in_force == elected { own } else { in_force };
+        counts.cloned()
+    }
+    let (policy, elected) = (&service.policy.rollout, &service.elected.rollout);
+    RolloutKeys {
+        mode: policy.mode,
+        steps: one(
+            policy.steps.as_ref(),
+            elected.steps.as_ref(),
+            declared.steps.as_ref(),
+        ),
+        step_time: one(
+            policy.step_time.as_ref(),
+            elected.step_time.as_ref(),
+            declared.step_time.as_ref(),
+        ),
+        min_requests: one(
+            policy.min_requests.as_ref(),
+            elected.min_requests.as_ref(),
+            declared.min_requests.as_ref(),
+        ),
+        margin: one(
+            policy.margin.as_ref(),
+            elected.margin.as_ref(),
+            declared.margin.as_ref(),
+        ),
+        deadline: one(
+            policy.deadline.as_ref(),
+            elected.deadline.as_ref(),
+            declared.deadline.as_ref(),
+        ),
+        no_data: one(
+            policy.no_data.as_ref(),
+            elected.no_data.as_ref(),
+            declared.no_data.as_ref(),
+        ),
+        gates: one(
+            policy.gates.as_ref(),
+            elected.gates.as_ref(),
+            declared.gates.as_ref(),
+        ),
+        metric: one(
+            policy.metric.as_ref(),
+            elected.metric.as_ref(),
+            declared.metric.as_ref(),
+        ),
+        header: policy.header.clone(),
+        sticky: policy.sticky.clone(),
     }
 }
 

@@ -252,7 +252,7 @@ impl Desk {
         let Some(versioned) = found.filter(|found| !found.versions.is_empty()) else {
             return Err(Refused::Unknown(service.clone()));
         };
-        let (settings, wrong) = settings::of(&self.config(), service, &versioned);
+        let (settings, wrong) = settings::of(&self.config(), service, &versioned, None);
         let now = clock::unix_millis();
         let data = self.data().get(service).map(|data| data.number);
         let facts = Facts {

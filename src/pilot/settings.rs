@@ -7,12 +7,19 @@ use crate::hub::Versioned;
 use crate::rollout::{Gate, OnNoData, Pass, Record, Settings, Step};
 use crate::text::parse_duration;
 
-/// The policy, and what is wrong with what is declared; that is as configured then.
-pub(super) fn of(config: &Rollouts, service: &str, versioned: &Versioned) -> (Settings, Vec<String>) {
+/// The policy, and what is wrong with what is declared; that is as configured then. What the stable version declares
+/// counts, where one is known: a candidate does not set the rules that it is judged by.
+pub(super) fn of(
+    config: &Rollouts,
+    service: &str,
+    versioned: &Versioned,
+    stable: Option<&Arc<str>>,
+) -> (Settings, Vec<String>) {
     let mut settings = config.of(service).clone();
     let mut wrong = Vec::new();
     settings.auto &= versioned.auto;
-    let keys = &versioned.keys;
+    let stable = stable.and_then(|stable| versioned.versions.get(stable));
+    let keys = stable.map_or(&versioned.keys, |version| &version.keys);
     let mut read = |name: &str, text: &Option<Arc<str>>, set: &mut dyn FnMut(&str) -> Result<(), String>| {
         if let Some(text) = text
             && let Err(why) = set(text)
@@ -127,7 +134,7 @@ mod tests {
             gates: text("5=person,https://ci.example.com/ok"),
             ..RolloutKeys::default()
         };
-        let (settings, wrong) = of(&config, "orders", &versioned(keys));
+        let (settings, wrong) = of(&config, "orders", &versioned(keys), None);
         assert_eq!(wrong, [] as [&str; 0]);
         let shown: Vec<String> = settings.steps.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["header", "mirror:10", "5", "100"]);
@@ -155,7 +162,7 @@ mod tests {
             deadline: text("1h"),
             ..RolloutKeys::default()
         };
-        let (settings, wrong) = of(&config, "orders", &versioned(keys));
+        let (settings, wrong) = of(&config, "orders", &versioned(keys), None);
         assert_eq!(wrong.len(), 2, "{wrong:?}");
         assert!(wrong[0].starts_with("rollout-steps: "), "{wrong:?}");
         assert_eq!(settings.steps, Settings::default().steps);
@@ -167,19 +174,45 @@ mod tests {
         let mut config = Rollouts::default();
         config.defaults.gates = Settings::parse_gates("25=person", &config.defaults.steps).unwrap();
         assert_eq!(
-            of(&config, "a", &versioned(RolloutKeys::default())).0.gates.len(),
+            of(&config, "a", &versioned(RolloutKeys::default()), None)
+                .0
+                .gates
+                .len(),
             1
         );
         let keys = RolloutKeys {
             steps: Some("100".into()),
             ..RolloutKeys::default()
         };
-        let (settings, _) = of(&config, "a", &versioned(keys));
+        let (settings, _) = of(&config, "a", &versioned(keys), None);
         assert_eq!(
             (settings.gates, settings.steps),
             (Vec::new(), vec![Step::Share(WHOLE)])
         );
-        let (settings, _) = of(&config, "a", &Versioned::default());
+        let (settings, _) = of(&config, "a", &Versioned::default(), None);
         assert!(!settings.auto, "a person starts it");
+    }
+
+    #[test]
+    fn a_candidate_does_not_set_the_rules_that_it_is_judged_by() {
+        let config = Rollouts::default();
+        let steps = |text: &str| RolloutKeys {
+            steps: Some(text.into()),
+            ..RolloutKeys::default()
+        };
+        let mut seen = versioned(steps("100"));
+        for (name, keys) in [("old", steps("10,100")), ("new", steps("100"))] {
+            let version = crate::hub::Version {
+                keys,
+                ..crate::hub::Version::default()
+            };
+            seen.versions.insert(name.into(), version);
+        }
+        let number = |stable: Option<&str>| {
+            let stable = stable.map(Arc::from);
+            of(&config, "orders", &seen, stable.as_ref()).0.steps.len()
+        };
+        assert_eq!((number(Some("old")), number(None)), (2, 1));
+        assert_eq!(number(Some("gone")), 1, "by what is in force");
     }
 }

@@ -232,7 +232,8 @@ impl Work {
             return None;
         }
         let versioned = versioned.unwrap_or_default();
-        let (settings, wrong) = settings::of(config, service, &versioned);
+        let stable = kept.and_then(|(record, _)| record.stable.as_ref());
+        let (settings, wrong) = settings::of(config, service, &versioned, stable);
         let now = clock::unix_millis();
         let first_seen = self.first_seen.entry(service.clone()).or_default();
         let versions = facts::versions(&versioned, first_seen, now);

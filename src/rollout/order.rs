@@ -99,7 +99,7 @@ fn start(
         Some(version) => version.clone(),
         None => choose::newest(record, &stable, pass).ok_or(
             "no version waits; name one that was rejected or replaced, or register a new one: `rollout start SERVICE \
-             VERSION`",
+             --version VERSION`",
         )?,
     };
     let name = words::name(&version);

@@ -255,7 +255,9 @@ fn taken_back(service: &str, candidate: &str, why: &Why, dry_run: bool) -> Strin
         Why::Gone | Why::Data { .. } => format!("{done}; it is not rejected"),
         _ if candidate.is_empty() => done.to_owned(),
         _ => {
-            format!("{done} and does not start again before `xds-bridge rollout retry {service} {candidate}`")
+            format!(
+                "{done} and does not start again before `xds-bridge rollout retry {service} --version {candidate}`"
+            )
         }
     }
 }

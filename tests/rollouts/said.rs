@@ -151,7 +151,7 @@ fn a_report_has_the_figures_the_places_and_the_errors() {
     for part in [
         "orders: new beside old, taken back\n",
         "new is worse than old by errors: ",
-        "does not start again before `xds-bridge rollout retry orders new`\n",
+        "does not start again before `xds-bridge rollout retry orders --version new`\n",
         "  errors by envoy: ",
         "load: ",
         "clients: 1 report, 0 do not\n",

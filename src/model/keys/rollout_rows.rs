@@ -128,7 +128,7 @@ pub(super) const MIN_REQUESTS: Row = Row {
     numbered: false,
     since: "0.1",
     help: "how many requests of a step are judged at least before the next one",
-    default: "by the margin: 300 for `1%`",
+    default: "`300`",
     fallback: "is judged by the default number of requests",
     value: Value::Service(&Field {
         get: |policy: &Policy| &policy.rollout.min_requests,
@@ -158,8 +158,8 @@ pub(super) const DEADLINE: Row = Row {
     numbered: false,
     since: "0.1",
     help: "when a rollout must be through; `0s`: it may take any time",
-    default: "`0s`",
-    fallback: "has rollouts without a deadline",
+    default: "`24h`",
+    fallback: "has the default deadline",
     value: Value::Service(&Field {
         get: |policy: &Policy| &policy.rollout.deadline,
         set: |policy| &mut policy.rollout.deadline,
