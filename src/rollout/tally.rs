@@ -218,13 +218,16 @@ fn advance(
             if old.count == new {
                 continue;
             }
-            seen.at = now;
-            marks.insert(stratum, step(old, new, stratum, tally));
+            let next = step(old, new, stratum, tally);
+            if next != old {
+                seen.at = now;
+                marks.insert(stratum, next);
+            }
         }
     }
 }
 
-/// Adds what is new. A count that shrank lost something: it counts from where it is now.
+/// Adds what is new. Counts of a run only grow: what is less was seen late, and counts again once it is more.
 fn step(old: Mark, new: Count, stratum: Stratum, tally: &mut Tally) -> Mark {
     let grew = |of: fn(&Count) -> u64| of(&new).checked_sub(of(&old.count));
     let (Some(ok), Some(errors), Some(issued), Some(measured), Some(bad)) = (
@@ -234,7 +237,7 @@ fn step(old: Mark, new: Count, stratum: Stratum, tally: &mut Tally) -> Mark {
         grew(|c| c.measured),
         grew(|c| c.bad),
     ) else {
-        return mark(new);
+        return old;
     };
     // An older Envoy loses the results of slow calls: they would look like these.
     let can_say = stratum != Stratum::OldEnvoy;
@@ -338,9 +341,15 @@ mod tests {
         let mut more = later.clone();
         more.runs
             .insert("2".into(), run(900, &[("a", ok(502, 50)), ("b", ok(1, 0))]));
-        // What shrank lost something.
+        // What is less was seen late.
         more.runs.insert("3".into(), run(1_500, &[("b", ok(2, 1))]));
         assert_eq!(errors(&take(&mut seen, 1_000, versions, &more)), [(1, 0), (2, 0)]);
+        let stays = seen.clone();
+        more.now = 9_000;
+        assert_eq!(errors(&take(&mut seen, 1_000, versions, &more)), [(0, 0), (0, 0)]);
+        assert_eq!(seen, stays);
+        more.runs.insert("3".into(), run(1_500, &[("b", ok(4, 1))]));
+        assert_eq!(errors(&take(&mut seen, 1_000, versions, &more)), [(1, 0), (0, 0)]);
     }
 
     #[test]
