@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -18,13 +18,7 @@ use super::sign::{SIGNATURE, TIMESTAMP, signature};
 use crate::clock;
 use crate::config::{Webhook, WebhookKind};
 use crate::files::PemFile;
-use crate::text::{chain, clip_to};
-
-/// Bytes of an answer that are read.
-const ANSWER: usize = 4 << 10;
-
-/// Characters of an answer that are logged.
-const SHOWN: usize = 200;
+use crate::text::chain;
 
 /// The longest time that a receiver can ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -108,16 +102,14 @@ impl Post {
             let seconds = value.to_str().ok()?.trim().parse().ok()?;
             Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
         });
-        let text = Limited::new(answer.into_body(), ANSWER).collect().await;
-        let text = text.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        let text = clip_to(String::from_utf8_lossy(&text).trim(), SHOWN);
-        Err(judged(status, wait, &text))
+        // The body may repeat the path of the address, which is a secret, and this goes into the log.
+        Err(judged(status, wait))
     }
 }
 
 /// What an answer other than a success means.
-fn judged(status: StatusCode, wait: Option<Duration>, text: &str) -> Failure {
-    let said = format!("it answers {status}: {text}");
+fn judged(status: StatusCode, wait: Option<Duration>) -> Failure {
+    let said = format!("it answers {status}");
     match status {
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Failure::Later(said, wait),
         status if status.is_server_error() => Failure::Later(said, wait),
@@ -179,7 +171,7 @@ mod tests {
     fn what_may_pass_is_tried_again() {
         let later = |code| {
             let status = StatusCode::from_u16(code).unwrap();
-            matches!(judged(status, None, ""), Failure::Later(..))
+            matches!(judged(status, None), Failure::Later(..))
         };
         let tried: Vec<u16> = (300..=599).filter(|code| later(*code)).collect();
         let mut wanted = vec![408, 429];
