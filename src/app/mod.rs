@@ -203,7 +203,7 @@ pub async fn run(
         if stop.run_until_cancelled(until_ready(overview)).await != Some(true) {
             return;
         }
-        rollouts::known(&versions, rolled).await;
+        rollouts::known(rolled).await;
         drains::served(&hub_orders, drained).await;
         match xds.listen() {
             Ok(xds) => {
