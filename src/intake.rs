@@ -4,7 +4,6 @@
 
 mod errors;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -257,11 +256,11 @@ impl Loads {
         self.lock().sums(clusters, late)
     }
 
-    /// Requests of services some of whose requests failed: all that ended, and those that failed. Looks at all that is
-    /// known.
+    /// Services that had requests, those with the most first: all requests that ended, and those that failed. Looks at all
+    /// that is known.
     #[must_use]
-    pub fn failing(&self) -> BTreeMap<Arc<str>, (u64, u64)> {
-        self.lock().failing()
+    pub fn busiest(&self) -> Vec<(Arc<str>, (u64, u64))> {
+        self.lock().busiest()
     }
 
     /// The clients of this node, or the first of all of them and how many there are.

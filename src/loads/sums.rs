@@ -44,10 +44,10 @@ pub struct Sums {
 }
 
 impl Table {
-    /// Requests of services some of whose requests failed: all that ended, and those that failed. A cluster of a version
-    /// belongs to its service.
+    /// Services that had requests, those with the most first: all requests that ended, and those that failed. A cluster of a
+    /// version belongs to its service.
     #[must_use]
-    pub fn failing(&self) -> BTreeMap<Arc<str>, (u64, u64)> {
+    pub fn busiest(&self) -> Vec<(Arc<str>, (u64, u64))> {
         let mut all: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
         for cluster in self.ends.clusters() {
             let name = self.names.get(cluster);
@@ -58,8 +58,11 @@ impl Table {
                 *ended = ended.saturating_add(tally.counts.errors.saturating_add(tally.counts.successes));
             }
         }
-        let failing = all.into_iter().filter(|(_, (_, failed))| *failed > 0);
-        failing.map(|(name, counts)| (name.into(), counts)).collect()
+        let had = all.into_iter().filter(|(_, (ended, _))| *ended > 0);
+        let mut busiest: Vec<_> = had.map(|(name, counts)| (name.into(), counts)).collect();
+        // Of equals the first by name.
+        busiest.sort_by_key(|(_, (ended, _))| std::cmp::Reverse(*ended));
+        busiest
     }
 
     /// What is counted of these clusters. `late`: reports that are older are missing.

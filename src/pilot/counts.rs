@@ -16,7 +16,7 @@ use crate::state::{self, Counted, State};
 
 /// Other services are looked at this often: that looks at all that is known.
 const BESIDE: Duration = Duration::from_secs(1);
-/// Other services, at most: those that failed first.
+/// Other services, at most: those that have the most requests when they are looked at first.
 const NEIGHBOURS: usize = 200;
 
 /// All that is counted here.
@@ -168,7 +168,7 @@ impl Counts {
         if self.looked.is_none_or(|looked| looked + BESIDE <= now) {
             self.looked = Some(now);
             self.beside.run = self.run.clone();
-            for (name, (n, k)) in self.loads.failing() {
+            for (name, (n, k)) in self.loads.busiest() {
                 let known = self.beside.services.contains_key(&name);
                 if known || self.beside.services.len() < NEIGHBOURS {
                     self.beside.services.insert(name, Sum { n, k });
