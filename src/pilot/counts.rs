@@ -122,6 +122,7 @@ impl Counts {
 
     /// Of one service; nothing where none is counted.
     pub(super) fn here(&self, service: &str) -> Here {
+            stamp: sums.last.map_or(0, facts::stamp),
         self.services
             .get(service)
             .map_or_else(Here::default, |service| service.here.clone())

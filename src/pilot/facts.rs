@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::hub::Versioned;
 use crate::loads::Sums;
@@ -16,6 +17,8 @@ pub(super) struct Here {
     pub(super) run: Run,
     /// Who reports here, and when the youngest report came.
     pub(super) clients: Clients,
+    /// Another one with each report, and with nothing else: see [`stamp`].
+    pub(super) stamp: u64,
 }
 
 /// When something of another bridge was new here last: clocks of machines differ.
@@ -98,11 +101,18 @@ pub(super) fn shared(here: &Here) -> Service {
     }
     Service {
         since: here.run.since,
-        at: here.clients.last_report.unwrap_or(0),
+        at: here.stamp,
         reporting: here.clients.reporting,
         silent: here.clients.silent,
         versions,
     }
+}
+
+/// Of the youngest report, by when it came. Only a new one changes it: the time of day that is computed of it differs by a
+/// millisecond from one look to the next. 0 is none.
+pub(super) fn stamp(last: Duration) -> u64 {
+    let millis = u64::try_from(last.as_millis()).unwrap_or(u64::MAX);
+    millis.saturating_add(1)
 }
 
 /// Who reports to this bridge. `ago`: how long ago the youngest report came, milliseconds.
@@ -172,6 +182,7 @@ mod tests {
                 interval: 1_000,
                 ..Clients::default()
             },
+            stamp: last.unwrap_or(0),
         }
     }
 
@@ -206,6 +217,12 @@ mod tests {
         assert_eq!(clients.last_report, Some(100_000));
         let (_, clients) = counted(&orders, (&me, &mine), &seen, &mut arrivals, 105_000);
         assert_eq!(clients.last_report, Some(100_000), "nothing new since then");
+        // The same report, at another time of its day.
+        let mut again = theirs.clone();
+        again.clients.last_report = Some(3);
+        let same = documents(&[("me", &mine), ("other", &again)]);
+        let (_, clients) = counted(&orders, (&me, &mine), &same, &mut arrivals, 106_000);
+        assert_eq!(clients.last_report, Some(100_000), "it is no new one");
         let later = documents(&[("other", &here(7, 21, Some(2)))]);
         let (_, clients) = counted(&orders, (&me, &mine), &later, &mut arrivals, 107_000);
         assert_eq!(clients.last_report, Some(107_000));
