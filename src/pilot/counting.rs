@@ -28,6 +28,8 @@ pub(super) struct Counting {
     /// When it began, Unix time in milliseconds.
     pub(super) since: u64,
     has_begun: bool,
+    /// The figure that was read last.
+    metric: Option<Arc<str>>,
     ends: HashMap<Key, End>,
     added: BTreeMap<Whose, Added>,
 }
@@ -44,7 +46,8 @@ struct Key {
 /// As it was reported last.
 #[derive(Clone, Debug, Default)]
 struct End {
-    version: Arc<str>,
+    /// `None`: nobody knows yet whose it is.
+    version: Option<Arc<str>>,
     counts: Counts,
     figure: (u64, f64),
 }
@@ -88,8 +91,13 @@ impl Counting {
     }
 
     /// Takes in what is known now: `sums` of the clusters of `places`, in their order. What was there at the first time
-    /// counts for nothing. `metric`: which figure is judged.
+    /// counts for nothing, and nothing counts twice when a version is known only later. `metric`: which figure is judged;
+    /// another one begins where it is.
     pub(super) fn note(&mut self, places: &Places, sums: &Sums, metric: Option<&str>) {
+        let is_renamed = self.metric.as_deref() != metric;
+        if is_renamed {
+            self.metric = metric.map(Arc::from);
+        }
         for sum in &sums.sums {
             let Some((cluster, version)) = places.clusters.get(sum.cluster) else {
                 continue;
@@ -97,9 +105,7 @@ impl Counting {
             let at = || places.addresses.get(&sum.address?).cloned();
             // In the cluster of one version those of another may stand in. Requests to the plain cluster of clients that
             // name no endpoint are of nobody.
-            let Some(version) = at().or_else(|| version.clone()) else {
-                continue;
-            };
+            let version = at().or_else(|| version.clone());
             let key = Key {
                 cluster: cluster.clone(),
                 address: sum.address,
@@ -111,21 +117,25 @@ impl Counting {
             }
             let figure = sum.metrics.iter().find(|(name, ..)| Some(&**name) == metric);
             let figure = figure.map_or((0, 0.0), |(_, requests, sum)| (*requests, *sum));
-            let whose = Whose {
-                version: version.clone(),
-                locality: sum.locality.clone(),
-                address: sum.address,
-                stratum: stratum(sum.kind),
-            };
             let now = End {
-                version,
+                version: version.clone(),
                 counts: sum.counts,
                 figure,
             };
-            let before = match self.ends.insert(key, now.clone()) {
+            let mut before = match self.ends.insert(key, now.clone()) {
                 Some(before) => before,
                 None if self.has_begun => End::default(),
                 None => now.clone(),
+            };
+            if is_renamed {
+                before.figure = now.figure;
+            }
+            let Some(version) = version else { continue };
+            let whose = Whose {
+                version,
+                locality: sum.locality.clone(),
+                address: sum.address,
+                stratum: stratum(sum.kind),
             };
             self.added.entry(whose).or_default().take(&before, &now);
         }
@@ -144,7 +154,8 @@ impl Counting {
             *bad += added.figure.1;
         }
         for (key, end) in &self.ends {
-            let (count, _) = all.entry((end.version.clone(), stratum(key.kind))).or_default();
+            let Some(version) = &end.version else { continue };
+            let (count, _) = all.entry((version.clone(), stratum(key.kind))).or_default();
             count.open = count.open.saturating_add(end.counts.open);
         }
         let whole = |(key, (count, bad)): (_, (Count, f64))| {
@@ -158,9 +169,9 @@ impl Counting {
     pub(super) fn rows(&self) -> Vec<Row> {
         let mut open: HashMap<Spot<'_>, u64> = HashMap::new();
         for (key, end) in &self.ends {
-            *open
-                .entry((&end.version, &key.locality, key.address))
-                .or_default() += end.counts.open;
+            let Some(version) = &end.version else { continue };
+            let open = open.entry((version, &key.locality, key.address)).or_default();
+            *open = open.saturating_add(end.counts.open);
         }
         let mut all: BTreeMap<Spot<'_>, Row> = BTreeMap::new();
         for (whose, added) in &self.added {
@@ -194,13 +205,16 @@ impl Counting {
 impl Added {
     fn take(&mut self, before: &End, now: &End) {
         // What has fallen was forgotten, and began at zero again.
-        let added = |before: u64, now: u64| now.checked_sub(before).unwrap_or(now);
-        self.counts.successes += added(before.counts.successes, now.counts.successes);
-        self.counts.errors += added(before.counts.errors, now.counts.errors);
-        self.counts.issued += added(before.counts.issued, now.counts.issued);
+        let add = |sum: &mut u64, before: u64, now: u64| {
+            *sum = sum.saturating_add(now.checked_sub(before).unwrap_or(now));
+        };
+        let (sum, old, new) = (&mut self.counts, &before.counts, &now.counts);
+        add(&mut sum.successes, old.successes, new.successes);
+        add(&mut sum.errors, old.errors, new.errors);
+        add(&mut sum.issued, old.issued, new.issued);
         let fell = now.figure.0 < before.figure.0;
         let from = if fell { (0, 0.0) } else { before.figure };
-        self.figure.0 += now.figure.0 - from.0;
+        self.figure.0 = self.figure.0.saturating_add(now.figure.0.saturating_sub(from.0));
         self.figure.1 += (now.figure.1 - from.1).max(0.0);
     }
 }
@@ -317,6 +331,43 @@ mod tests {
             rows.iter()
                 .any(|row| row.endpoint.is_empty() && *row.version == *"1")
         );
+    }
+
+    #[test]
+    fn what_was_there_before_its_version_was_known_counts_for_nothing() {
+        let (known, mut counting) = (places(), Counting::new(7));
+        let at = |ok, errors| {
+            seen(vec![
+                sum(0, Some(OLD), Kind::Envoy, (ok, errors, 1)),
+                sum(0, Some(NEW), Kind::Envoy, (ok, errors, 1)),
+            ])
+        };
+        let unknown = Places::of(&"orders".into(), ["1", "2"].map(Arc::from).into_iter());
+        counting.note(&unknown, &at(9_000, 700), None);
+        assert!(counting.counts().is_empty() && counting.rows().is_empty());
+        counting.note(&known, &at(9_000, 700), None);
+        assert_eq!(count(&counting, "1", Stratum::Envoy), (0, 0, 0, 1));
+        counting.note(&known, &at(9_004, 701), None);
+        assert_eq!(count(&counting, "1", Stratum::Envoy), (4, 1, 5, 1));
+        assert_eq!(count(&counting, "2", Stratum::Envoy), (4, 1, 5, 1));
+    }
+
+    #[test]
+    fn a_figure_that_is_named_later_begins_where_it_is() {
+        let (places, mut counting) = (places(), Counting::new(7));
+        let at = |ok, errors| seen(vec![sum(2, Some(NEW), Kind::Envoy, (ok, errors, 0))]);
+        let measured = |counting: &Counting| {
+            let count = counting.counts()[&("2".into(), Stratum::Envoy)];
+            (count.measured, count.bad)
+        };
+        counting.note(&places, &at(900, 90), None);
+        counting.note(&places, &at(910, 91), Some("bad"));
+        assert_eq!(measured(&counting), (0, 0));
+        counting.note(&places, &at(914, 93), Some("bad"));
+        assert_eq!(measured(&counting), (6, 2));
+        counting.note(&places, &at(920, 93), Some("other"));
+        counting.note(&places, &at(930, 95), Some("bad"));
+        assert_eq!(measured(&counting), (6, 2), "it only grows");
     }
 
     #[test]

@@ -66,11 +66,16 @@ impl Counts {
         let now = clock::unix_millis();
         let mut before = std::mem::take(&mut self.services);
         for (service, record) in running {
-            let mut counted = before.remove(service).unwrap_or_else(|| Service {
-                counting: Counting::new(now),
-                ..Service::default()
-            });
             let seen = versions.get(service);
+            let mut counted = match before.remove(service) {
+                Some(counted) => counted,
+                // Nobody can say yet whose requests these are.
+                None if seen.is_none() => continue,
+                None => Service {
+                    counting: Counting::new(now),
+                    ..Service::default()
+                },
+            };
             let named = seen.iter().flat_map(|seen| seen.versions.keys());
             let rolled = record.rollout.iter().map(|rollout| &rollout.candidate);
             let mut all: Vec<Arc<str>> = named.chain(rolled).chain(&record.stable).cloned().collect();
@@ -117,12 +122,12 @@ impl Counts {
                 counts: service.counting.counts(),
             },
             clients: facts::clients(&sums, ago, interval, now),
+            stamp: sums.last.map_or(0, facts::stamp),
         };
     }
 
     /// Of one service; nothing where none is counted.
     pub(super) fn here(&self, service: &str) -> Here {
-            stamp: sums.last.map_or(0, facts::stamp),
         self.services
             .get(service)
             .map_or_else(Here::default, |service| service.here.clone())
