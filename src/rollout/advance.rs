@@ -93,7 +93,7 @@ fn count(rollout: &mut Rollout, stable: &Arc<str>, pass: &mut Pass<'_>) {
     };
     let fresh = tally::take(&mut rollout.seen, rollout.started, versions, pass.facts);
     let fresh: Vec<(Stratum, Pair)> = fresh.into_iter().collect();
-    judge::count(rollout, &fresh, pass.settings);
+    judge::count(rollout, &fresh, pass.settings, pass.now());
     if pass.is_over(rollout.load.at, LOAD) {
         rollout.load = load::measure(rollout, stable, pass.facts);
     }

@@ -4,6 +4,10 @@
 //! Turner, Ly and Grünwald, "Generic E-variables for exact sequential k-sample tests": under the hypothesis that both
 //! versions fail equally often, at whatever rate and also when that rate moves, the expected value stays at 1, so it
 //! reaches 100 in one of a hundred rollouts at most, however often it is looked at.
+//!
+//! A candidate may turn bad after hours. So the bet is not one from the start on: a small part of the stake is kept for each
+//! second of a day, and begins then. The sum is an e-process like each of its parts, and what was good for long cannot make
+//! up for more than the smallness of such a part.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +28,13 @@ const RATES: [f64; 4] = [0.05, 0.2, 0.5, 0.9];
 /// is not lost among the others.
 const TOGETHER: f64 = 0.75;
 
+/// Of the stake, for starts after the first one.
+const LATER: f64 = 0.2;
+/// They are spread over this time, milliseconds.
+const STARTS: u64 = 86_400_000;
+/// Time that is paid at once, at least: logarithms are kept with six digits.
+const SECOND: u64 = 1_000;
+
 /// The largest value that is shown.
 const MOST: f64 = 1e9;
 
@@ -38,6 +49,10 @@ pub struct Evidence {
     pub all: [f64; ALTERNATIVES],
     /// Each kind alone.
     pub by: BTreeMap<Stratum, [f64; ALTERNATIVES]>,
+    /// Until when the stakes of starts were added, Unix time in milliseconds; 0: nothing is known yet.
+    pub at: u64,
+    /// The time whose stakes were added, milliseconds.
+    pub paid: u64,
 }
 
 /// What one kind of clients counted in one time.
@@ -61,18 +76,49 @@ pub(super) enum With {
 }
 
 impl Evidence {
-    /// Adds what one kind of clients counted.
-    pub(super) fn add(&mut self, stratum: Stratum, block: &Block, with: With) {
+    /// Adds what one kind of clients counted until now.
+    pub(super) fn add(&mut self, stratum: Stratum, block: &Block, with: With, now: u64) {
         let ratios = match with {
             With::Stable => beside(block),
             With::Past { margin } => after(block, margin),
         };
         let Some(ratios) = ratios else { return };
-        let by = self.by.entry(stratum).or_default();
+        self.begin(now);
+        let late = self.late();
+        let by = self.by.entry(stratum).or_insert([late; ALTERNATIVES]);
         for (at, ratio) in ratios.iter().enumerate() {
             self.all[at] = rounded(self.all[at] + ratio);
             by[at] = rounded(by[at] + ratio);
         }
+    }
+
+    /// Bets that begin now: with what is kept for the time since the last ones. It depends on time alone.
+    fn begin(&mut self, now: u64) {
+        let time = now.saturating_sub(self.at);
+        if self.at > 0 && now >= self.at && time < SECOND {
+            return;
+        }
+        let time = if self.at == 0 { 0 } else { time };
+        self.at = now;
+        let time = time.min(STARTS.saturating_sub(self.paid));
+        if time == 0 {
+            return;
+        }
+        self.paid = self.paid.saturating_add(time);
+        let stake = (part(time) / (1.0 - LATER)).ln();
+        for logarithm in self.all.iter_mut().chain(self.by.values_mut().flatten()) {
+            *logarithm = rounded(sum_of(*logarithm, stake));
+        }
+    }
+
+    /// The logarithm of a kind of clients of which nothing is known yet.
+    fn late(&self) -> f64 {
+        rounded((part(self.paid) / (1.0 - LATER)).ln_1p())
+    }
+
+    /// The e-value: what was won, and what is not at stake yet.
+    fn won(&self, logarithms: &[f64; ALTERNATIVES]) -> f64 {
+        (1.0 - LATER) * mean(logarithms) + (LATER - part(self.paid))
     }
 
     /// The e-value.
@@ -80,9 +126,19 @@ impl Evidence {
         let each = (1.0 - TOGETHER) / float(Stratum::ALL.len() as u64);
         let kinds = Stratum::ALL
             .iter()
-            .map(|kind| each * self.by.get(kind).map_or(1.0, mean));
-        (TOGETHER * mean(&self.all) + kinds.sum::<f64>()).min(MOST)
+            .map(|kind| each * self.by.get(kind).map_or(1.0, |by| self.won(by)));
+        (TOGETHER * self.won(&self.all) + kinds.sum::<f64>()).min(MOST)
     }
+}
+
+/// Of the stake, for starts within this time.
+fn part(time: u64) -> f64 {
+    LATER * float(time) / float(STARTS)
+}
+
+/// The logarithm of the sum of what these are logarithms of.
+fn sum_of(one: f64, other: f64) -> f64 {
+    one.max(other) + (-(one - other).abs()).exp().ln_1p()
 }
 
 fn mean(logarithms: &[f64; ALTERNATIVES]) -> f64 {
@@ -168,10 +224,11 @@ mod tests {
                 Stratum::Envoy,
                 &block(candidate, stable, sum(100, 0)),
                 With::Stable,
+                5,
             );
         }
         let full = With::Past { margin: 0.01 };
-        evidence.add(Stratum::Envoy, &block(sum(9, 9), sum(0, 0), sum(99, 0)), full);
+        evidence.add(Stratum::Envoy, &block(sum(9, 9), sum(0, 0), sum(99, 0)), full, 5);
         assert_eq!(evidence, Evidence::default());
     }
 
@@ -182,6 +239,7 @@ mod tests {
             Stratum::Envoy,
             &block(sum(100, 50), sum(900, 450), sum(1_000, 500)),
             With::Stable,
+            5,
         );
         assert!(equal.value() < 1.0, "{}", equal.value());
         let mut worse = Evidence::default();
@@ -189,6 +247,7 @@ mod tests {
             Stratum::Envoy,
             &block(sum(100, 10), sum(900, 1), sum(1_000, 1)),
             With::Stable,
+            5,
         );
         assert!(worse.value() > 1e6, "{}", worse.value());
         let mut better = Evidence::default();
@@ -196,8 +255,41 @@ mod tests {
             Stratum::Envoy,
             &block(sum(100, 0), sum(900, 90), sum(1_000, 100)),
             With::Stable,
+            5,
         );
         assert!(better.value() < 1.0, "{}", better.value());
+    }
+
+    #[test]
+    fn an_hour_of_good_requests_makes_up_for_little() {
+        let mut evidence = Evidence::default();
+        let mut add = |second: u64, bad: u64| {
+            let block = block(sum(50, bad), sum(450, 4), sum(9_000, 90));
+            evidence.add(Stratum::Envoy, &block, With::Stable, 1_000_000 + second * 1_000);
+            let value = evidence.value();
+            assert!(value.is_finite() && value >= 0.0);
+            (value, evidence.paid)
+        };
+        for second in 0..3_600 {
+            assert!(add(second, 0).0 < 1.1);
+        }
+        assert!(add(3_600, 50).0 > 100.0, "all bad, for a second");
+        // No more than the stake of a day is ever added.
+        assert_eq!(add(1_000_000_000, 0).1, STARTS);
+        assert_eq!(add(2_000_000_000, 0).1, STARTS);
+    }
+
+    /// A document of a bridge that knew no later starts.
+    #[test]
+    fn older_evidence_is_read() {
+        let text = r#"{"all":[0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5],"by":{}}"#;
+        let mut evidence: Evidence = serde_json::from_str(text).unwrap();
+        assert_eq!((evidence.at, evidence.paid), (0, 0));
+        let block = block(sum(9, 0), sum(90, 0), sum(900, 0));
+        evidence.add(Stratum::Grpc, &block, With::Stable, 5_000);
+        assert_eq!((evidence.at, evidence.paid), (5_000, 0));
+        let text = serde_json::to_string(&evidence).unwrap();
+        assert_eq!(serde_json::from_str::<Evidence>(&text).unwrap(), evidence);
     }
 
     #[test]
@@ -208,11 +300,13 @@ mod tests {
                 Stratum::Envoy,
                 &block(sum(1_000, 0), sum(9_000, 0), sum(90_000, 9)),
                 With::Stable,
+                5,
             );
             evidence.add(
                 Stratum::Grpc,
                 &block(sum(10, 2), sum(90, 0), sum(900, 0)),
                 With::Stable,
+                5,
             );
         }
         assert!(evidence.value() > 1e3, "{}", evidence.value());
@@ -224,7 +318,7 @@ mod tests {
         let past = sum(5_000, 5);
         let value = |k| {
             let mut evidence = Evidence::default();
-            evidence.add(Stratum::Envoy, &block(sum(1_000, k), sum(0, 0), past), full);
+            evidence.add(Stratum::Envoy, &block(sum(1_000, k), sum(0, 0), past), full, 5);
             evidence.value()
         };
         assert!(value(1) < 1.0 && value(11) < 2.0, "{} {}", value(1), value(11));
@@ -249,6 +343,7 @@ mod tests {
                         Stratum::Grpc,
                         &block(sum(nc, kc), sum(nb, kb), past),
                         With::Stable,
+                        5,
                     );
                     expected += chance(nc, kc, rate) * chance(nb, kb, rate) * evidence.value();
                 }

@@ -35,7 +35,7 @@ fn has_all(rollout: &Rollout) -> bool {
 }
 
 /// Takes in what is new.
-pub(super) fn count(rollout: &mut Rollout, fresh: &[(Stratum, Pair)], settings: &Settings) {
+pub(super) fn count(rollout: &mut Rollout, fresh: &[(Stratum, Pair)], settings: &Settings, now: u64) {
     let (all, margin) = (has_all(rollout), settings.margin);
     for (stratum, pair) in fresh {
         let total = rollout.totals.entry(*stratum).or_default();
@@ -50,10 +50,10 @@ pub(super) fn count(rollout: &mut Rollout, fresh: &[(Stratum, Pair)], settings: 
             }
             if all {
                 let evidence = rollout.since_all.entry(signal).or_default();
-                evidence.add(*stratum, &block, With::Past { margin });
+                evidence.add(*stratum, &block, With::Past { margin }, now);
             } else {
                 let evidence = rollout.evidence.entry(signal).or_default();
-                evidence.add(*stratum, &block, With::Stable);
+                evidence.add(*stratum, &block, With::Stable, now);
             }
         }
         total.add(pair);

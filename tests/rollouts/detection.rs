@@ -69,6 +69,51 @@ fn a_bad_version_is_found_after_a_few_requests() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// Requests of a candidate that was good for an hour, from then on until it is taken back.
+fn turned(old: Behaviour, new: Behaviour, histories: u64) -> (u64, u64) {
+    let mut all: Vec<u64> = (0..histories)
+        .map(|seed| {
+            let mut world = World::new(seed, at_ten_percent()).deploy();
+            for _ in 0..1_200 {
+                world.pass(3 * SECOND, old, old);
+                if world.is_taken_back() {
+                    return 0;
+                }
+            }
+            let before = world.tried;
+            for _ in 0..4_000 {
+                world.pass(SECOND, old, new);
+                if world.is_taken_back() {
+                    return world.tried - before;
+                }
+            }
+            u64::MAX
+        })
+        .collect();
+    all.sort_unstable();
+    (all[all.len() / 2], all[all.len() * 95 / 100])
+}
+
+#[test]
+fn an_hour_of_good_requests_is_no_credit() {
+    let mut lines = Vec::new();
+    let mut wrong = Vec::new();
+    for (old, new, most) in [
+        (0.001, 0.05, 700),
+        (0.001, 1.0, 25),
+        (0.01, 0.05, 1_500),
+        (0.01, 1.0, 35),
+    ] {
+        let (found, late) = turned(errors(old), errors(new), 60);
+        lines.push(format!("{old} {new}: {found} ({late})"));
+        if late > most {
+            wrong.push(lines.last().cloned());
+        }
+    }
+    println!("{}", lines.join("\n"));
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// The part of 100 versions that are taken back within this time, and not promoted.
 fn taken_back(
     seconds: u64,
