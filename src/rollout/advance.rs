@@ -228,7 +228,8 @@ fn fate(rollout: &mut Rollout, stable: &Arc<str>, pass: &mut Pass<'_>) -> Fate {
     if !deadline.is_zero() && pass.is_over(rollout.deadline_from, deadline) {
         return Fate::Stay(Some(Hold::Deadline));
     }
-    if is_blind(pass) {
+    // Who reports is only looked at once a rollout is there: it starts by what was seen before that.
+    if rollout.started != now && is_blind(pass) {
         return Fate::Stay(Some(Hold::NoReports));
     }
     if let Some(signal) = stays_below(rollout) {

@@ -9,6 +9,28 @@ use xds_bridge::rollout::{
 use super::world::{FINE, NEW, OLD, SECOND, World, errors, good};
 
 #[test]
+fn a_start_does_not_say_that_nobody_reports() {
+    let mut world = World::new(1, Settings::default());
+    // Reports are only looked at while a rollout is there.
+    world.facts.clients.last_report = None;
+    let now = world.facts.now;
+    world
+        .facts
+        .versions
+        .insert(NEW.into(), super::world::instances(2, now));
+    let started = world.decide();
+    let is_held = |event: &Event| matches!(event.what, Happened::Held { .. });
+    assert!(world.record.is_running() && !started.events.is_empty());
+    assert!(!started.events.iter().any(is_held), "{}", world.transcript());
+    // Where nobody does report it stays before its first step.
+    world.facts.now += 1_500;
+    assert!(world.decide().events.iter().any(is_held));
+    world.facts.now += 60_000;
+    world.decide();
+    assert_eq!(world.share(NEW), 0);
+}
+
+#[test]
 fn a_gate_is_waited_for_and_asked() {
     let steps = Settings::default().steps;
     let gates = Settings::parse_gates("10=person,25=http://gate/ok,25=http://other/ok", &steps).unwrap();
