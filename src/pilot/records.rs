@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::hub::{Versioned, Versions};
+use crate::hub::{Version, Versioned, Versions};
 use crate::model::Rollouts;
-use crate::rollout::Record;
+use crate::rollout::{Outcome, Record};
 use crate::state::{Documents, Revision};
 
 /// One record, and when it was written last.
@@ -48,10 +48,18 @@ impl Records {
 }
 
 /// What the hub is given.
-pub(super) fn rollouts(records: &BTreeMap<Arc<str>, Kept>, versions: &Versions) -> Rollouts {
+pub(super) fn rollouts(
+    records: &BTreeMap<Arc<str>, Kept>,
+    versions: &Versions,
+    documents: &Documents,
+) -> Rollouts {
+    let is_in_force = |service: &Arc<str>, record: &Record| {
+        let stored = documents.data.get(service).map(|data| data.number);
+        is_in_force(record, versions.get(service).map(|seen| &**seen), stored)
+    };
     let shares = records
         .iter()
-        .filter(|(service, (record, _))| is_in_force(record, versions.get(service).map(|seen| &**seen)))
+        .filter(|(service, (record, _))| is_in_force(service, record))
         .filter_map(|(service, (record, _))| Some((service.clone(), record.shares()?)));
     Rollouts {
         services: shares.collect(),
@@ -59,26 +67,38 @@ pub(super) fn rollouts(records: &BTreeMap<Arc<str>, Kept>, versions: &Versions) 
 }
 
 /// Whether a record says how requests are shared. Of a service that wants no rollouts, and that a person rolled out once, it
-/// does so for as long as that needs it: a version that came since then is not kept from its requests.
-fn is_in_force(record: &Record, seen: Option<&Versioned>) -> bool {
-    if record.is_running() || seen.is_some_and(|seen| seen.auto) {
+/// does so for as long as that needs it: a version that came since then is not kept from its requests, unless it cannot read
+/// what is stored.
+fn is_in_force(record: &Record, seen: Option<&Versioned>, stored: Option<u32>) -> bool {
+    let has_just_ended = record.rollout.as_ref().is_some_and(|rollout| !rollout.dry_run);
+    if record.is_running() || has_just_ended || seen.is_some_and(|seen| seen.auto) {
         return true;
     }
     // The hub does not know it yet, or it has no instances.
     let Some(seen) = seen else { return true };
-    let is_rejected = |version: &Arc<str>| record.is_rejected(version, false);
+    let was_taken_back = |version: &Arc<str>| {
+        let mut past = record.history.iter().rev();
+        let last = past.find(|past| past.candidate == *version && !past.dry_run);
+        last.is_some_and(|last| matches!(last.outcome, Outcome::TakenBack { .. }))
+    };
+    let is_kept_out = |(version, of): (&Arc<str>, &Version)| {
+        let is_other = record.stable.as_ref() != Some(version);
+        let reads = of.reads.or(of.data.map(|data| (data, data)));
+        let cannot_read = stored
+            .zip(reads)
+            .is_some_and(|(stored, (from, to))| !(from..=to).contains(&u64::from(stored)));
+        record.is_rejected(version, false) || (is_other && (was_taken_back(version) || cannot_read))
+    };
     let is_retired = |version: &Arc<str>| record.retired.iter().any(|retired| retired.version == *version);
     let is_known = |version: &Arc<str>| record.stable.as_ref() == Some(version) || is_retired(version);
-    let mut present = seen.versions.keys();
-    present.any(is_rejected) || (seen.versions.len() > 1 && seen.versions.keys().all(is_known))
+    seen.versions.iter().any(is_kept_out) || (seen.versions.len() > 1 && seen.versions.keys().all(is_known))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::Version;
     use crate::registry::store::{Entries, Entry};
-    use crate::rollout::{Rejected, Retired, Why};
+    use crate::rollout::{Past, Phase, Rejected, Retired, Rollout, Why};
     use crate::state::document;
 
     fn record(stable: &str) -> Arc<Record> {
@@ -115,6 +135,7 @@ mod tests {
                     services: [("orders".into(), Arc::new(auto))].into(),
                     ..Versions::default()
                 },
+                documents,
             );
             all.get("orders").map(|(record, _)| {
                 assert_eq!(shares.services["orders"].stable, record.stable.clone().unwrap());
@@ -156,14 +177,17 @@ mod tests {
             }],
             ..Record::default()
         };
-        assert!(is_in_force(&record, Some(&seen(&["1", "2"]))), "1 is still there");
-        assert!(!is_in_force(&record, Some(&seen(&["2"]))));
         assert!(
-            is_in_force(&record, None),
+            is_in_force(&record, Some(&seen(&["1", "2"])), None),
+            "1 is still there"
+        );
+        assert!(!is_in_force(&record, Some(&seen(&["2"])), None));
+        assert!(
+            is_in_force(&record, None, None),
             "right after a start nothing is known yet"
         );
         assert!(
-            !is_in_force(&record, Some(&seen(&["2", "3"]))),
+            !is_in_force(&record, Some(&seen(&["2", "3"])), None),
             "3 is deployed as ever"
         );
         record.rejected.push(Rejected {
@@ -173,8 +197,51 @@ mod tests {
             text: String::new(),
             dry_run: false,
         });
-        assert!(is_in_force(&record, Some(&seen(&["2", "3"]))));
+        assert!(is_in_force(&record, Some(&seen(&["2", "3"])), None));
         record.rollout = Some(Box::default());
-        assert!(is_in_force(&record, None), "a rollout runs");
+        assert!(is_in_force(&record, None, None), "a rollout runs");
+    }
+
+    #[test]
+    fn what_was_taken_back_gets_nothing_although_it_is_not_rejected() {
+        let version = |reads| Version {
+            reads,
+            ..Version::default()
+        };
+        let seen = Versioned {
+            versions: [("1".into(), version(None)), ("2".into(), version(Some((11, 12))))].into(),
+            ..Versioned::default()
+        };
+        let is_bound = |record: &Record, stored| is_in_force(record, Some(&seen), stored);
+        let mut record = Record {
+            stable: Some("1".into()),
+            ..Record::default()
+        };
+        assert!(!is_bound(&record, None) && !is_bound(&record, Some(12)));
+        assert!(is_bound(&record, Some(13)), "2 cannot read it");
+        for why in [Why::Gone, Why::Data { stored: 13 }] {
+            record.history = vec![Past {
+                candidate: "2".into(),
+                stable: "1".into(),
+                started: 1,
+                ended: 2,
+                step: None,
+                outcome: Outcome::TakenBack { why },
+                text: String::new(),
+                dry_run: false,
+            }];
+            assert!(is_bound(&record, None));
+        }
+        record.history[0].outcome = Outcome::Promoted;
+        assert!(!is_bound(&record, None));
+        let over = Rollout {
+            phase: Phase::TakenBack {
+                at: 2,
+                why: Why::Gone,
+            },
+            ..Rollout::default()
+        };
+        record.rollout = Some(Box::new(over));
+        assert!(is_bound(&record, None), "it has just ended");
     }
 }

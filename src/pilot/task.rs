@@ -129,7 +129,7 @@ impl Work {
     async fn pass(&mut self, snapshot: &Arc<Snapshot>, versions: &Arc<Versions>, mut cause: Cause) -> bool {
         let config = self.pilot.desk.config();
         let records = self.records_of(snapshot, &config);
-        if !self.give(&records, versions).await {
+        if !self.give(&records, versions, &snapshot.documents).await {
             return false;
         }
         let running: Vec<(&Arc<str>, &Record)> = records
@@ -206,6 +206,6 @@ impl Work {
             }
         }
         let records = self.records_of(snapshot, &config);
-        self.give(&records, versions).await
+        self.give(&records, versions, &snapshot.documents).await
     }
 }

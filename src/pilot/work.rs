@@ -21,7 +21,7 @@ use crate::hub::{Order, Versioned, Versions};
 use crate::intake::Loads;
 use crate::model::Rollouts;
 use crate::rollout::{Decision, Facts, Record, decide};
-use crate::state::{Path, Revision, Snapshot, Status};
+use crate::state::{Documents, Path, Revision, Snapshot, Status};
 
 /// Follows, counts and decides.
 #[derive(Debug)]
@@ -123,7 +123,12 @@ impl Work {
     }
 
     /// Gives the hub its shares, if they are others. False: it has ended.
-    pub(super) async fn give(&mut self, records: &All, versions: &Arc<Versions>) -> bool {
+    pub(super) async fn give(
+        &mut self,
+        records: &All,
+        versions: &Arc<Versions>,
+        documents: &Documents,
+    ) -> bool {
         if let Some((of, seen, _)) = &self.given
             && Arc::ptr_eq(of, records)
             && Arc::ptr_eq(seen, versions)
@@ -138,7 +143,7 @@ impl Work {
                 return false;
             }
         }
-        let rollouts = rollouts(records, versions);
+        let rollouts = rollouts(records, versions, documents);
         let given = (records.clone(), versions.clone(), rollouts.clone());
         let before = self.given.replace(given);
         if before.is_some_and(|(.., before)| before == rollouts) {
