@@ -15,6 +15,7 @@ mod leading;
 mod records;
 mod settings;
 mod task;
+mod unsaid;
 mod work;
 
 pub use desk::{Desk, Notice, Refused, Sight};

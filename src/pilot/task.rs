@@ -129,6 +129,7 @@ impl Work {
     async fn pass(&mut self, snapshot: &Arc<Snapshot>, versions: &Arc<Versions>, mut cause: Cause) -> bool {
         let config = self.pilot.desk.config();
         let records = self.records_of(snapshot, &config);
+        self.say_what_was_written(&records);
         if !self.give(&records, versions, &snapshot.documents).await {
             return false;
         }

@@ -15,6 +15,7 @@ use super::gates::Gates;
 use super::leading::Leading;
 use super::records::{Kept, Records, rollouts};
 use super::settings;
+use super::unsaid::Unsaid;
 use crate::clock;
 use crate::config;
 use crate::hub::{Order, Versioned, Versions};
@@ -79,6 +80,7 @@ pub(super) struct Work {
     pub(super) looked: BTreeMap<Arc<str>, Looked>,
     pub(super) gates: Gates,
     pub(super) leading: Leading,
+    pub(super) unsaid: Unsaid,
     /// Services with a record: the hub shows their versions.
     pub(super) watched: BTreeSet<Arc<str>>,
     /// It was logged that nothing moves.
@@ -101,6 +103,7 @@ impl Work {
             looked: BTreeMap::new(),
             gates: Gates::default(),
             leading: Leading::new(state),
+            unsaid: Unsaid::default(),
             watched: BTreeSet::new(),
             is_halted: false,
             pilot,
@@ -295,12 +298,22 @@ impl Work {
         if record == before {
             self.show(service, seen, before);
         } else if urgent || !events.is_empty() {
-            if self.write(service, revision, record).await {
+            if self.write(service, revision, record.clone()).await {
+                self.unsaid.forget(service);
                 self.pilot.desk.note(service, events);
+            } else {
+                self.unsaid.keep(service, revision, record, events);
             }
         } else {
             self.leading.remember(service, revision, record.clone());
             self.show(service, seen, record);
+        }
+    }
+
+    /// Says what a write has done whose answer was lost: the watch shows its record.
+    pub(super) fn say_what_was_written(&mut self, records: &All) {
+        for (service, events) in self.unsaid.applied(records) {
+            self.pilot.desk.note(&service, events);
         }
     }
 
