@@ -29,7 +29,7 @@ fn a_good_one() {
         61.5 Info: new gets 25 % of the requests
         121.5 Info: new gets 50 % of the requests
         181.5 Info: new gets 100 % of the requests
-        241.5 Info: new is the stable version, instead of old; new beside old, by errors: 0 of 22200 (0.00 %) against 36 of 25800 (0.14 %) before, E = 0.17 (bad from 100), with 100 % of the requests, at 200.0 requests per second on 2 instances
+        241.5 Info: new is the stable version, instead of old; new beside old, by errors: 0 of 22200 (0.00 %) against 36 of 25800 (0.14 %) before, E = 0.33 (bad from 100), with 100 % of the requests, at 200.0 requests per second on 2 instances
     "#]].assert_eq(&run(0, 300).transcript());
 }
 
@@ -39,7 +39,7 @@ fn a_bad_one() {
         0.0 Info: old is the stable version: it serves now
         0.0 Info: new is rolled out beside old; the way back exists, as far as is declared
         1.5 Info: new gets 10 % of the requests
-        3.5 Alert: new is worse than old by errors: 4 of 40 (10.00 %) against 1 of 360 (0.28 %), E = 215 (bad from 100), with 10 % of the requests, at 20.0 requests per second on 2 instances: it is taken back, and old has all requests
+        3.5 Alert: new is worse than old by errors: 4 of 40 (10.00 %) against 1 of 360 (0.28 %), E = 172 (bad from 100), with 10 % of the requests, at 20.0 requests per second on 2 instances: it is taken back, and old has all requests
     "#]].assert_eq(&run(1, 60).transcript());
 }
 
