@@ -306,7 +306,7 @@ async fn each_write_to_a_registry_is_an_event() {
     };
     events(
         "",
-        &["registry: delivered for the first time: 1 services [generation 1]"],
+        &["registry: delivered for the first time: 1 services"],
     )
     .await;
     let put = async |id: &str, value: serde_json::Value| {
