@@ -304,11 +304,7 @@ async fn each_write_to_a_registry_is_an_event() {
         })
         .await
     };
-    events(
-        "",
-        &["registry: delivered for the first time: 1 services"],
-    )
-    .await;
+    events("", &["registry: delivered for the first time: 1 services"]).await;
     let put = async |id: &str, value: serde_json::Value| {
         etcd.put(&instance_key("orders", id), value.to_string()).await;
     };

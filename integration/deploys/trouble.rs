@@ -162,6 +162,8 @@ async fn an_envoy_that_joins_in_the_middle() {
     let envoy = scene.envoy(&old).await;
     let first = load(&envoy);
     let rounds = rounds(1);
+    // Both listen on the same port: connections of the first load go to either, and end with it.
+    let mut stay = Vec::new();
     for n in 1..=rounds {
         let next = scene.deploy_all(n).await;
         let before = std::mem::replace(&mut old, next);
@@ -179,6 +181,7 @@ async fn an_envoy_that_joins_in_the_middle() {
         second.goes_on(100).await;
         second.finish().await.assert_clean(200);
         assert!(joined.stat("http.internal.downstream_rq_total").await > 0);
+        stay.push(joined);
     }
     clean("an Envoy joins in the middle", rounds, first).await;
 }
