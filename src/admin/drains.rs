@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{self, Query};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Admin;
+use super::answer::bad;
 use super::wait::{self, Asked, find};
+use super::{Admin, answer};
 use crate::barrier::Wanted;
 use crate::catalog::find::{Found, Target};
 use crate::clock;
@@ -200,7 +201,7 @@ pub(super) async fn drains(extract::State(admin): extract::State<Admin>) -> Resp
     };
     let drains: Vec<Value> = drains.iter().map(one).collect();
     let state = admin.state.words().or(admin.state.off().map(str::to_owned));
-    answered(&json!({ "drains": drains, "state": state }))
+    answer::json(&json!({ "drains": drains, "state": state }))
 }
 
 /// The drain of an instance that is known by this name only.
@@ -249,16 +250,7 @@ fn name(found: &Found) -> Arc<str> {
 
 fn done(what: &str, found: &[Found]) -> Response {
     let names: Vec<Arc<str>> = found.iter().map(name).collect();
-    answered(&json!({ what: names }))
-}
-
-fn answered(view: &Value) -> Response {
-    let json = [(header::CONTENT_TYPE, "application/json")];
-    (json, format!("{view:#}\n")).into_response()
-}
-
-fn bad(status: StatusCode, reason: &str) -> Response {
-    (status, format!("{reason}\n")).into_response()
+    answer::json(&json!({ what: names }))
 }
 
 fn refused(error: &StateError) -> Response {

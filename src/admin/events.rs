@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::Admin;
 use super::wait::patience;
+use super::{Admin, answer};
 use crate::clock;
 use crate::journal::Filter;
 use crate::text::parse_duration;
@@ -73,9 +73,5 @@ pub(super) async fn events(State(admin): State<Admin>, Query(query): Query<Event
         }
     }
     let view = json!({ "events": found.events, "older": found.older, "newest": found.newest });
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        format!("{view:#}\n"),
-    )
-        .into_response()
+    answer::json(&view)
 }

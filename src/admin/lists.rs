@@ -1,13 +1,13 @@
 //! `/services` and `/routes`: what there is, a part at a time. JSON.
 
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
-use super::{Admin, STOPPING};
+use super::{Admin, STOPPING, answer};
 use crate::hub::{Listed, Order, ServiceRow};
 use crate::replay::table;
 use crate::xds::Kind;
@@ -37,7 +37,7 @@ pub(super) async fn services(State(admin): State<Admin>, Query(query): Query<Ser
         return (StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response();
     };
     let rows: Vec<Value> = page.rows.iter().map(row).collect();
-    answered(&json!({ "total": page.total, "services": rows }))
+    answer::json(&json!({ "total": page.total, "services": rows }))
 }
 
 fn row(row: &ServiceRow) -> Value {
@@ -79,15 +79,7 @@ pub(super) async fn routes(State(admin): State<Admin>, Query(query): Query<Route
         all.collect::<Vec<Value>>()
     });
     match listed.await {
-        Ok(listed) => answered(&json!({ "listeners": listed })),
+        Ok(listed) => answer::json(&json!({ "listeners": listed })),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response(),
     }
-}
-
-fn answered(view: &Value) -> Response {
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        format!("{view:#}\n"),
-    )
-        .into_response()
 }

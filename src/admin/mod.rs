@@ -1,5 +1,6 @@
 //! The operator's port: health, readiness, metrics, dumps, and two orders: `/accept` and `/forget`.
 
+mod answer;
 mod drains;
 mod dump;
 mod errors;
@@ -226,11 +227,7 @@ async fn all_streams(
     Query(query): Query<StreamsQuery>,
 ) -> Response {
     let view = streams::view(&admin.fanout, query.node.as_deref());
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        format!("{view:#}\n"),
-    )
-        .into_response()
+    answer::json(&view)
 }
 
 #[derive(Debug, Deserialize)]
@@ -244,11 +241,7 @@ async fn all_loads(
     Query(query): Query<LoadsQuery>,
 ) -> Response {
     let view = loads::view(&admin.loads, query.service.as_deref(), query.node.as_deref());
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        format!("{view:#}\n"),
-    )
-        .into_response()
+    answer::json(&view)
 }
 
 #[derive(Debug, Deserialize)]
@@ -261,11 +254,7 @@ async fn all_errors(
     Query(query): Query<ErrorsQuery>,
 ) -> Response {
     let view = errors::view(admin.loads.errors(), query.service.as_deref());
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        format!("{view:#}\n"),
-    )
-        .into_response()
+    answer::json(&view)
 }
 
 /// Requested from the hub: nothing of it is kept ready.
@@ -277,11 +266,7 @@ async fn all_sources(extract::State(admin): extract::State<Admin>) -> Response {
     };
     let mut view = sources::json(&detail, clock::now());
     view["discovery_port"] = json!({ "note": *admin.certificate.borrow() });
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        format!("{view:#}\n"),
-    )
-        .into_response()
+    answer::json(&view)
 }
 
 /// The longest body of a request for a plan, bytes.

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::{Admin, STOPPING};
+use super::{Admin, STOPPING, answer};
 use crate::config::load_str;
 use crate::hub::Order;
 use crate::model::declaration::{self, Spelling};
@@ -52,11 +52,7 @@ pub(super) async fn plan(
         Ok::<_, String>(found)
     });
     match planned.await {
-        Ok(Ok(found)) => (
-            [(header::CONTENT_TYPE, "application/json")],
-            format!("{:#}\n", view(&found)),
-        )
-            .into_response(),
+        Ok(Ok(found)) => answer::json(&view(&found)),
         Ok(Err(reason)) => (StatusCode::BAD_REQUEST, format!("{reason}\n")).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, STOPPING).into_response(),
     }

@@ -6,12 +6,13 @@ mod view;
 use std::sync::Arc;
 
 use axum::extract::{self, Path, Query};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::Admin;
+use super::answer::bad;
+use super::{Admin, answer};
 use crate::pilot::Refused;
 use crate::rollout::Order;
 use crate::state::StateError;
@@ -54,7 +55,7 @@ pub(super) async fn list(
 ) -> Response {
     match is_text(&query) {
         Ok(true) => view::list_text(&admin.rollouts).into_response(),
-        Ok(false) => answered(&view::list(&admin.rollouts)),
+        Ok(false) => answer::json(&view::list(&admin.rollouts)),
         Err(reason) => bad(StatusCode::BAD_REQUEST, reason),
     }
 }
@@ -71,7 +72,7 @@ pub(super) async fn show(
     let service: Arc<str> = service.into();
     match is_text(&query) {
         Ok(true) => view::one_text(&admin.rollouts, &admin.loads, &service, &seen).into_response(),
-        Ok(false) => answered(&view::one(&admin.rollouts, &admin.loads, &service, &seen)),
+        Ok(false) => answer::json(&view::one(&admin.rollouts, &admin.loads, &service, &seen)),
         Err(reason) => bad(StatusCode::BAD_REQUEST, reason),
     }
 }
@@ -87,7 +88,7 @@ pub(super) async fn history(
     };
     match is_text(&query) {
         Ok(true) => view::history_text(&service, &seen).into_response(),
-        Ok(false) => answered(&json!({ "service": service, "history": seen.record.history })),
+        Ok(false) => answer::json(&json!({ "service": service, "history": seen.record.history })),
         Err(reason) => bad(StatusCode::BAD_REQUEST, reason),
     }
 }
@@ -188,13 +189,4 @@ fn unknown(service: &str) -> Response {
         clip_to(service, TEXT)
     );
     bad(StatusCode::NOT_FOUND, &reason)
-}
-
-fn answered(view: &Value) -> Response {
-    let json = [(header::CONTENT_TYPE, "application/json")];
-    (json, format!("{view:#}\n")).into_response()
-}
-
-fn bad(status: StatusCode, reason: &str) -> Response {
-    (status, format!("{reason}\n")).into_response()
 }

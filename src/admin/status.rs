@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use axum::extract::{self, Query};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::Admin;
+use super::{Admin, answer};
 use crate::clock;
 use crate::fanout::{Fanout, LastNack, Standing};
 use crate::text::{clip, clip_to};
@@ -67,8 +67,7 @@ pub(super) async fn status(
         return (StatusCode::NOT_FOUND, reason).into_response();
     }
     let view = view(&admin.fanout, &clients, clock::now());
-    let json = [(header::CONTENT_TYPE, "application/json")];
-    (json, format!("{view:#}\n")).into_response()
+    answer::json(&view)
 }
 
 /// Those that are behind first, the longest first.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{Health, Instance, Key, Policy, ServiceRecord};
+use crate::model::{Instance, Key, Policy, ServiceRecord};
 use crate::text::{clip, clip_to};
 
 /// Differences that are named of one change; the rest is counted.
@@ -84,17 +84,8 @@ pub fn differences(old: Option<&ServiceRecord>, new: Option<&ServiceRecord>) -> 
     lines
 }
 
-const fn health(health: Health) -> &'static str {
-    match health {
-        Health::Healthy => "healthy",
-        Health::Draining => "draining",
-        Health::Unhealthy => "unhealthy",
-        Health::Off => "off",
-    }
-}
-
 fn facts(instance: &Instance) -> String {
-    let mut text = format!("{} {}", instance.address, health(instance.health));
+    let mut text = format!("{} {}", instance.address, instance.health.as_str());
     if !instance.version.is_empty() {
         text.push_str(", version ");
         text.push_str(&clip(&instance.version));
@@ -108,7 +99,11 @@ fn changed(old: &Instance, new: &Instance) -> Vec<String> {
         words.push(format!("registered again, {}", facts(new)));
     }
     if old.health != new.health {
-        words.push(format!("is {} (was {})", health(new.health), health(old.health)));
+        words.push(format!(
+            "is {} (was {})",
+            new.health.as_str(),
+            old.health.as_str()
+        ));
     }
     let texts = [
         ("address", old.address.to_string(), new.address.to_string()),
@@ -162,7 +157,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::model::Facts;
+    use crate::model::{Facts, Health};
 
     fn instance(id: &str, port: u16, change: impl FnOnce(&mut Facts)) -> Instance {
         let mut facts = Facts::new(id, ([10, 0, 0, 1], port).into());

@@ -70,6 +70,16 @@ impl Claim {
             .filter(|_| itself && !self.matcher.is_of_connections())
     }
 
+    /// Which requests, as they are declared: `path=/orders header=x-canary:1`.
+    #[must_use]
+    pub fn requests(&self) -> String {
+        let criteria = self.criteria.iter().map(|criterion| {
+            let (name, value) = criterion.word();
+            format!(" {name}={value}")
+        });
+        criteria.fold(self.matcher.describe(), |text, word| text + &word)
+    }
+
     /// The clusters that what is claimed is sent to.
     #[must_use]
     pub fn clusters(&self) -> Vec<Arc<str>> {

@@ -162,7 +162,7 @@ impl Scene {
                     host,
                     claims,
                 } => outcome.routes.extend(claims.into_iter().map(|claim| {
-                    let requests = requests(&claim);
+                    let requests = claim.requests();
                     ((exposure.clone(), host.clone(), requests), claim)
                 })),
             }
@@ -171,15 +171,6 @@ impl Scene {
         outcome.issues = planner.issues().chain(entries).cloned().collect();
         outcome
     }
-}
-
-/// As they are declared.
-fn requests(claim: &Claim) -> String {
-    let criteria = claim.criteria.iter().map(|criterion| {
-        let (name, value) = criterion.word();
-        format!(" {name}={value}")
-    });
-    criteria.fold(claim.matcher.describe(), |text, word| text + &word)
 }
 
 /// What is different between two scenes of the same moment.

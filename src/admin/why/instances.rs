@@ -22,15 +22,6 @@ pub(super) struct Row<'a> {
     pub(super) takes: bool,
 }
 
-pub(super) const fn health(health: Health) -> &'static str {
-    match health {
-        Health::Healthy => "healthy",
-        Health::Draining => "draining",
-        Health::Unhealthy => "unhealthy",
-        Health::Off => "off",
-    }
-}
-
 pub(super) fn facts(row: &Row<'_>) -> String {
     let instance = row.instance;
     let mut text = format!("{} {}", instance.id, instance.address);

@@ -6,12 +6,13 @@ mod request;
 mod service;
 
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Admin;
+use super::answer::json;
 
 /// What is asked.
 #[derive(Debug, Deserialize)]
@@ -52,11 +53,7 @@ pub(super) async fn why(State(admin): State<Admin>, Query(query): Query<WhyQuery
         _ => return (StatusCode::BAD_REQUEST, HOW).into_response(),
     };
     match answer {
-        Ok(answer) if query.json => (
-            [(header::CONTENT_TYPE, "application/json")],
-            format!("{:#}\n", answer.json),
-        )
-            .into_response(),
+        Ok(answer) if query.json => json(&answer.json),
         Ok(answer) => answer.words.into_response(),
         Err(Unanswered::Unknown(why)) => (StatusCode::NOT_FOUND, why).into_response(),
         Err(Unanswered::Wrong(why)) => (StatusCode::BAD_REQUEST, why).into_response(),

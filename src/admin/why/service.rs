@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::clients::{Clients, Requests};
-use super::instances::{Around, LISTED, Row, facts, health, row};
+use super::instances::{Around, LISTED, Row, facts, row};
 use super::{Answer, Unanswered};
 use crate::admin::{Admin, STOPPING};
 use crate::clock;
@@ -207,7 +207,7 @@ impl<'a> Subject<'a> {
             json!({
                 "id": &*row.instance.id,
                 "address": row.instance.address,
-                "health": health(row.instance.health),
+                "health": row.instance.health.as_str(),
                 "gets_requests": row.takes,
                 "weight": row.instance.weight,
                 "version": &*row.instance.version,
@@ -241,12 +241,12 @@ impl<'a> Subject<'a> {
 
 /// Requests in the words of a declaration.
 fn asked(claim: &Claim) -> String {
-    let criteria = claim.criteria.iter().map(|criterion| {
-        let (name, value) = criterion.word();
-        format!(" {name}={value}")
-    });
-    let words = criteria.fold(claim.matcher.describe(), |text, word| text + &word);
-    format!("{words} of host {} on exposure {}", claim.host, claim.exposure)
+    format!(
+        "{} of host {} on exposure {}",
+        claim.requests(),
+        claim.host,
+        claim.exposure
+    )
 }
 
 fn source(of: &Delivered) -> String {
