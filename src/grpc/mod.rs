@@ -10,6 +10,7 @@ mod server;
 mod service;
 mod stream;
 mod turns;
+mod visitor;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use super::client::{Client, Encoded};
+use super::client::Client;
 use crate::clock;
 use crate::grpc::pace::{Pace, jittered};
 use crate::grpc::server::Inbox;
 use crate::grpc::stream::{Frames, end, response};
+use crate::grpc::visitor::{Encoded, receive};
 
 /// Messages that one stream is read per second, and at once after quiet. An Envoy sends one a second, and one for each
 /// 16 KiB.
@@ -55,10 +56,10 @@ enum Over {
 
 /// One stream, which begins at `turn`.
 pub(super) fn open(client: Client, turn: Instant, requests: Body, stop: CancellationToken) -> Response<Body> {
-    let (now, age) = (clock::now(), client.shared.options.max_stream_age);
-    let most = client.shared.options.max_request_bytes.min(LONGEST);
+    let (now, age) = (clock::now(), client.visitor.door().options.max_stream_age);
+    let most = client.visitor.door().options.max_request_bytes.min(LONGEST);
     response(Conversation {
-        inbox: Inbox::new(requests, most, client.caller()),
+        inbox: Inbox::new(requests, most, client.visitor.caller().cloned()),
         rate: Pace::new(MESSAGES, BURST, now),
         turn: Some(turn),
         ends: (!age.is_zero()).then(|| now + jittered(age)),
@@ -116,7 +117,7 @@ impl Conversation {
                 }
                 received = receive(&mut self.inbox, wait) => received,
             };
-            let message = received.map_err(|status| self.client.unread(status))?;
+            let message = received.map_err(|status| self.client.visitor.unread(status))?;
             let Some(message) = message else { return Ok(()) };
             let now = clock::now();
             self.rate.take(now);
@@ -128,15 +129,4 @@ impl Conversation {
             taken?;
         }
     }
-}
-
-/// The next message, not before `wait` is over.
-async fn receive(inbox: &mut Inbox<Encoded>, wait: Duration) -> Result<Option<Encoded>, Status> {
-    if !wait.is_zero() {
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            status = inbox.overflow() => return Err(status),
-        }
-    }
-    inbox.message().await
 }

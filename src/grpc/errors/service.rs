@@ -1,31 +1,39 @@
 //! Admits streams of access logs: a bounded number of them, at a bounded rate.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use tonic::body::Body;
 
 use super::body;
 use super::client::Client;
-use super::shared::{Place, Shared};
-use crate::clock;
-use crate::floods::Floods;
+use crate::floods::{Floods, Kind as Lines};
 use crate::grpc::Options;
-use crate::grpc::server::Caller;
-use crate::grpc::turns::{Turns, too_many};
+use crate::grpc::visitor::{Door, Words};
 use crate::intake::Loads;
-use crate::metrics::{Limit, Metrics, Reason};
+use crate::metrics::Metrics;
 
 /// The one method of the service.
 pub(in crate::grpc) const PATH: &str = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";
 
+/// Each thread of an Envoy that has something to log does so on a connection of its own: together they take no more than
+/// this part of all connections.
+const PART: usize = 4;
+
+static WORDS: Words = Words {
+    what: "access logs",
+    identity: Lines::new("identity of an access log refused"),
+    refused: Lines::new("access logs refused"),
+    count: Metrics::log_refused,
+    open: |metrics| &metrics.log_streams,
+};
+
 /// The service.
 #[derive(Clone, Debug)]
 pub(in crate::grpc) struct AccessLogs {
-    shared: Arc<Shared>,
+    door: Arc<Door>,
+    loads: Arc<Loads>,
     stop: CancellationToken,
 }
 
@@ -37,40 +45,18 @@ impl AccessLogs {
         options: Options,
         stop: CancellationToken,
     ) -> Self {
-        let shared = Arc::new(Shared {
-            loads,
-            metrics,
-            floods,
-            turns: Turns::new(options.new_streams_per_second),
-            options,
-            open: AtomicUsize::new(0),
-        });
-        Self { shared, stop }
+        let most = (options.max_connections / PART).max(1);
+        let door = Arc::new(Door::new(&WORDS, most, metrics, floods, options));
+        Self { door, loads, stop }
     }
 
     pub(in crate::grpc) fn open(&self, request: Request<Body>) -> Response<Body> {
-        let caller = request.extensions().get::<Caller>().cloned();
-        if let Some(caller) = &caller {
-            caller.opens();
-        }
-        let Some(place) = Place::take(&self.shared) else {
-            self.shared.metrics.log_refused(Reason::Streams);
-            let most = self.shared.most();
-            return Status::unavailable(format!("there are {most} streams of access logs already"))
-                .into_http();
-        };
-        let now = clock::now();
-        let turn = match self.shared.turns.turn(now) {
-            Ok(turn) => turn,
-            Err(wait) => {
-                self.shared.metrics.log_refused(Reason::Queue);
-                return too_many("streams of access logs", wait);
+        match self.door.admit(&request) {
+            Ok((visitor, turn)) => {
+                let client = Client::new(visitor, self.loads.clone());
+                body::open(client, turn, request.into_body(), self.stop.child_token())
             }
-        };
-        if turn > now {
-            self.shared.metrics.reached(Limit::NewStreams);
+            Err(refused) => *refused,
         }
-        let client = Client::new(self.shared.clone(), place, caller);
-        body::open(client, turn, request.into_body(), self.stop.child_token())
     }
 }

@@ -12,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use super::client::{Client, Encoded};
+use super::client::Client;
 use crate::clock;
 use crate::grpc::pace::{self, jittered};
 use crate::grpc::server::Inbox;
 use crate::grpc::stream::{Frames, end, response};
+use crate::grpc::visitor::{Encoded, receive};
 use crate::intake::Pace;
 use crate::loads::Say;
 
@@ -41,12 +42,16 @@ struct Conversation {
 
 /// One stream, which begins at `turn`.
 pub(super) fn open(client: Client, turn: Instant, requests: Body, stop: CancellationToken) -> Response<Body> {
-    let (now, age) = (clock::now(), client.shared.options.max_stream_age);
+    let (now, age) = (clock::now(), client.visitor.door().options.max_stream_age);
     response(Conversation {
-        inbox: Inbox::new(requests, client.shared.options.max_request_bytes, client.caller()),
+        inbox: Inbox::new(
+            requests,
+            client.visitor.door().options.max_request_bytes,
+            client.visitor.caller().cloned(),
+        ),
         rate: pace::Pace::new(REPORTS, BURST, now),
-        pace: client.shared.loads.pace(),
-        published: client.shared.fanout.published(),
+        pace: client.loads.pace(),
+        published: client.fanout.published(),
         turn: Some(turn),
         ends: (!age.is_zero()).then(|| now + jittered(age)),
         client,
@@ -103,7 +108,7 @@ impl Conversation {
                 Ok(()) = self.published.changed(), if names => continue,
                 received = receive(&mut self.inbox, wait) => received,
             };
-            let report = received.map_err(|status| self.client.unread(status))?;
+            let report = received.map_err(|status| self.client.visitor.unread(status))?;
             let Some(report) = report else { return Err(done()) };
             let now = clock::now();
             self.rate.take(now);
@@ -116,17 +121,6 @@ impl Conversation {
             reported?;
         }
     }
-}
-
-/// The next report, not before `wait` is over.
-async fn receive(inbox: &mut Inbox<Encoded>, wait: Duration) -> Result<Option<Encoded>, Status> {
-    if !wait.is_zero() {
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            status = inbox.overflow() => return Err(status),
-        }
-    }
-    inbox.message().await
 }
 
 /// With gRPC's prefix: not compressed, and a length.

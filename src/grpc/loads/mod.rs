@@ -4,6 +4,5 @@
 mod body;
 mod client;
 mod service;
-mod shared;
 
 pub(super) use service::{LoadReports, PATH};

@@ -1,32 +1,37 @@
 //! Admits streams of load reports: a bounded number of them, at a bounded rate.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use tonic::body::Body;
 
 use super::body;
 use super::client::Client;
-use super::shared::{Place, Shared};
-use crate::clock;
 use crate::fanout::Fanout;
-use crate::floods::Floods;
+use crate::floods::{Floods, Kind as Lines};
 use crate::grpc::Options;
-use crate::grpc::server::Caller;
-use crate::grpc::turns::{Turns, too_many};
+use crate::grpc::visitor::{Door, Words};
 use crate::intake::Loads;
-use crate::metrics::{Limit, Metrics, Reason};
+use crate::metrics::Metrics;
 
 /// The one method of the service.
 pub(in crate::grpc) const PATH: &str = "/envoy.service.load_stats.v3.LoadReportingService/StreamLoadStats";
 
+static WORDS: Words = Words {
+    what: "load reports",
+    identity: Lines::new("identity of a load report refused"),
+    refused: Lines::new("load reports refused"),
+    count: Metrics::report_refused,
+    open: |metrics| &metrics.load_streams,
+};
+
 /// The service.
 #[derive(Clone, Debug)]
 pub(in crate::grpc) struct LoadReports {
-    shared: Arc<Shared>,
+    door: Arc<Door>,
+    loads: Arc<Loads>,
+    fanout: Arc<Fanout>,
     stop: CancellationToken,
 }
 
@@ -39,41 +44,24 @@ impl LoadReports {
         options: Options,
         stop: CancellationToken,
     ) -> Self {
-        let shared = Arc::new(Shared {
+        // A client needs one stream, so there are as many as connections.
+        let most = options.max_connections;
+        let door = Arc::new(Door::new(&WORDS, most, metrics, floods, options));
+        Self {
+            door,
             loads,
             fanout,
-            metrics,
-            floods,
-            turns: Turns::new(options.new_streams_per_second),
-            options,
-            open: AtomicUsize::new(0),
-        });
-        Self { shared, stop }
+            stop,
+        }
     }
 
     pub(in crate::grpc) fn open(&self, request: Request<Body>) -> Response<Body> {
-        let caller = request.extensions().get::<Caller>().cloned();
-        if let Some(caller) = &caller {
-            caller.opens();
-        }
-        let Some(place) = Place::take(&self.shared) else {
-            self.shared.metrics.report_refused(Reason::Streams);
-            let most = self.shared.options.max_connections;
-            return Status::unavailable(format!("there are {most} streams of load reports already"))
-                .into_http();
-        };
-        let now = clock::now();
-        let turn = match self.shared.turns.turn(now) {
-            Ok(turn) => turn,
-            Err(wait) => {
-                self.shared.metrics.report_refused(Reason::Queue);
-                return too_many("streams of load reports", wait);
+        match self.door.admit(&request) {
+            Ok((visitor, turn)) => {
+                let client = Client::new(visitor, self.loads.clone(), self.fanout.clone());
+                body::open(client, turn, request.into_body(), self.stop.child_token())
             }
-        };
-        if turn > now {
-            self.shared.metrics.reached(Limit::NewStreams);
+            Err(refused) => *refused,
         }
-        let client = Client::new(self.shared.clone(), place, caller);
-        body::open(client, turn, request.into_body(), self.stop.child_token())
     }
 }
