@@ -51,11 +51,7 @@ impl Hub {
 
     fn apply_status(&mut self, away: bool, event: Event) {
         let source = event.source.clone();
-        let state = self.catalog.source(&source);
-        let (was, is) = (state.map(|state| state.status().clone()), &event.what);
-        if let What::Status(is) = is {
-            self.note_status(&source, was.as_ref(), is);
-        }
+        self.note_status(&event);
         let state = self.catalog.source(&source);
         if away && state.is_some_and(|state| *state.status() == Status::Live) {
             self.memory.changed(&Part::Source(source.clone())); // until now it was true

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Hub;
+use crate::catalog::SourceState;
 use crate::clock;
 use crate::journal::{Noted, differences};
 use crate::model::change::What;
@@ -31,12 +32,16 @@ impl Hub {
             let what = format!("delivered for the first time: {} services", change.services.len());
             return self.note(Some(&event.source), None, vec![(None, what)]);
         }
-        // What is not listed any more is gone.
-        let listed: BTreeSet<&Arc<str>> = change.services.iter().map(|(name, _)| name).collect();
-        let known = state
-            .names()
-            .filter(|name| change.complete && !listed.contains(name));
-        let gone = known.map(|name| (name, None));
+        // What a whole listing does not name is gone. Most changes name a service or two: all others are not looked at.
+        let listed: BTreeSet<&Arc<str>> = if change.complete {
+            change.services.iter().map(|(name, _)| name).collect()
+        } else {
+            BTreeSet::new()
+        };
+        let known = change.complete.then(|| state.names()).into_iter().flatten();
+        let gone = known
+            .filter(|name| !listed.contains(name))
+            .map(|name| (name, None));
         let named = change
             .services
             .iter()
@@ -59,8 +64,12 @@ impl Hub {
         self.write_down(noted);
     }
 
-    /// A source is reachable again, or no longer.
-    pub(super) fn note_status(&mut self, source: &Arc<str>, was: Option<&Status>, is: &Status) {
+    /// A source is reachable again, or no longer; before it is applied.
+    pub(super) fn note_status(&mut self, event: &Event) {
+        let What::Status(is) = &event.what else {
+            return;
+        };
+        let was = self.catalog.source(&event.source).map(SourceState::status);
         let same = was.is_some_and(|was| std::mem::discriminant(was) == std::mem::discriminant(is));
         if same {
             return;
@@ -70,7 +79,7 @@ impl Hub {
             Status::Live => "is live".to_owned(),
             Status::Away { reason } => format!("is away: {}; what it delivered stays", clip(reason)),
         };
-        self.note(Some(source), None, vec![(None, what)]);
+        self.note(Some(&event.source), None, vec![(None, what)]);
     }
 
     /// Operators drain other instances than before.
