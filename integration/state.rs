@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use xds_bridge::registry::store::Store;
 
-use crate::store::scene::{consul_at, etcd_at};
+use crate::store::scene::of as store;
 use crate::support::agent::{Agent, MASTER};
 use crate::support::bridge::Bridge;
 use crate::support::registry::{Kind, Registry};
@@ -19,13 +19,6 @@ fn section(registry: &Registry) -> String {
     match registry {
         Registry::Etcd(_) => format!("{}prefix = \"/services/\"\n", registry.source("registry")),
         Registry::Consul(_) => registry.source("registry"),
-    }
-}
-
-fn store(registry: &Registry) -> Store {
-    match registry {
-        Registry::Etcd(etcd) => etcd_at(etcd.url()),
-        Registry::Consul(consul) => consul_at(consul.url()),
     }
 }
 

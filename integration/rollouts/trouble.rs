@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use xds_bridge::registry::store::If;
+
+use crate::store::scene::of as store;
 use crate::support::bridge::{Bridge, Step};
 use crate::support::client::Call;
 use crate::support::load::Load;
@@ -45,6 +48,66 @@ async fn a_bridge_that_is_killed_in_a_step_goes_on_with_it() {
         .await;
     load.finish().await.assert_clean(500);
     scene.bridge.assert_no_nacks().await;
+}
+
+/// A later bridge writes what this one cannot read, and this one, or one without memory, starts beside it.
+async fn what_was_taken_back_gets_nothing_although_its_record_is_unreadable(kind: Kind) {
+    let mut scene = Scene::start(kind, "steps = \"50,100\"\nstep_time = \"1h\"\n").await;
+    let load = scene.load();
+    let bad = scene.version("2").await;
+    bad.server.fail_of(1_000);
+    scene.taken_back("2").await;
+    load.finish().await;
+    let store = store(&scene.registry);
+    let later = br#"{"version":2,"stable":"1","arms":[{"of":"2","part":0.5}]}"#;
+    let written = store.put("rollouts/orders", later, If::Always).await;
+    written.expect("another record");
+    let says_so = async |bridge: &Bridge| {
+        wait::until(wait::PATIENCE, "it is named", async || {
+            let shown = bridge.command("rollout show orders").await;
+            let words = format!("{}{}", shown.stdout, shown.stderr);
+            let is_named = words.contains("rollouts/orders is of version 2") && !shown.status.success();
+            wait::holds(is_named, || words.clone())
+        })
+        .await;
+        let list = bridge.command("rollout list").await;
+        assert!(list.stdout.contains("orders  unreadable: "), "{}", list.stdout);
+        let refused = bridge.command("rollout retry orders").await;
+        assert!(
+            !refused.status.success() && refused.stderr.contains("is of version 2"),
+            "{}",
+            refused.stderr
+        );
+    };
+    says_so(&scene.bridge).await;
+    let before = bad.server.requests();
+    scene.bridge.kill_and_restart().await;
+    says_so(&scene.bridge).await;
+    let two = scene
+        .bridge
+        .twin(&config(&scene.registry, "steps = \"50,100\"\n"))
+        .await;
+    says_so(&two).await;
+    let fresh = two.envoy(Step::Listeners, &[]).await;
+    for envoy in [&scene.envoy, &fresh] {
+        envoy.client().reaches(&Call::http("orders"), &["1-0"]).await;
+        for _ in 0..50 {
+            let answer = envoy.client().call(&Call::http("orders")).await;
+            assert!(answer.is_ok(), "{answer:?}");
+        }
+    }
+    assert_eq!(bad.server.requests(), before, "what was taken back gets nothing");
+    scene.bridge.assert_no_nacks().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_taken_back_gets_nothing_although_its_record_is_unreadable_with_etcd() {
+    what_was_taken_back_gets_nothing_although_its_record_is_unreadable(Kind::Etcd).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_taken_back_gets_nothing_although_its_record_is_unreadable_with_consul() {
+    what_was_taken_back_gets_nothing_although_its_record_is_unreadable(Kind::Consul).await;
 }
 
 async fn another_bridge_leads_on(kind: Kind) {

@@ -25,14 +25,22 @@ pub(super) struct Scene {
 /// What a watch shows.
 pub(super) struct Watched(Watching);
 
-pub(crate) fn etcd_at(url: String) -> Store {
+pub(super) fn etcd_at(url: String) -> Store {
     let config = SourceConfig::Etcd(EtcdSource::new(vec![url], "/services/"));
     source::store(&config, ROOT, &Budget::default()).unwrap()
 }
 
-pub(crate) fn consul_at(url: String) -> Store {
+pub(super) fn consul_at(url: String) -> Store {
     let config = SourceConfig::Consul(Box::new(ConsulSource::new(url)));
     source::store(&config, ROOT, &Budget::default()).unwrap()
+}
+
+/// What a bridge shares in this registry.
+pub(crate) fn of(registry: &Registry) -> Store {
+    match registry {
+        Registry::Etcd(etcd) => etcd_at(etcd.url()),
+        Registry::Consul(consul) => consul_at(consul.url()),
+    }
 }
 
 impl Scene {
@@ -81,8 +89,7 @@ impl Scene {
     /// A store of its own connections.
     pub(super) fn store(&self) -> Store {
         match &self.registry {
-            Some(Registry::Etcd(etcd)) => etcd_at(etcd.url()),
-            Some(Registry::Consul(consul)) => consul_at(consul.url()),
+            Some(registry) => of(registry),
             None => self.file.clone().unwrap(),
         }
     }

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::answer::bad;
 use super::{Admin, answer};
-use crate::pilot::Refused;
+use crate::pilot::{Desk, Refused, Sight};
 use crate::rollout::Order;
 use crate::state::StateError;
 use crate::text::clip_to;
@@ -66,8 +66,9 @@ pub(super) async fn show(
     Path(service): Path<String>,
     Query(query): Query<Format>,
 ) -> Response {
-    let Some(seen) = admin.rollouts.one(&service) else {
-        return unknown(&service);
+    let seen = match seen(&admin.rollouts, &service) {
+        Ok(seen) => seen,
+        Err(answer) => return answer,
     };
     let service: Arc<str> = service.into();
     match is_text(&query) {
@@ -83,8 +84,9 @@ pub(super) async fn history(
     Path(service): Path<String>,
     Query(query): Query<Format>,
 ) -> Response {
-    let Some(seen) = admin.rollouts.one(&service) else {
-        return unknown(&service);
+    let seen = match seen(&admin.rollouts, &service) {
+        Ok(seen) => seen,
+        Err(answer) => return answer,
     };
     match is_text(&query) {
         Ok(true) => view::history_text(&service, &seen).into_response(),
@@ -181,6 +183,15 @@ const fn status(refused: &Refused) -> StatusCode {
             StatusCode::SERVICE_UNAVAILABLE
         }
     }
+}
+
+/// A service that is rolled out, and whose record this bridge can read.
+fn seen(rollouts: &Desk, service: &str) -> Result<Sight, Response> {
+    if let Some(unreadable) = rollouts.unreadable(service) {
+        let refused = Refused::State(StateError::Unreadable(unreadable));
+        return Err(bad(status(&refused), &refused.to_string()));
+    }
+    rollouts.one(service).ok_or_else(|| unknown(service))
 }
 
 fn unknown(service: &str) -> Response {

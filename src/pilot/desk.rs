@@ -14,7 +14,7 @@ use crate::config::Rollouts;
 use crate::hub::{self, Versioned};
 use crate::intake::Loads;
 use crate::rollout::{self, Decision, Event, Facts, Order, Record, Report, Settings};
-use crate::state::{Data, If, Leader, State, StateError, StoreError};
+use crate::state::{Data, If, Leader, Path, State, StateError, StoreError, Unreadable};
 
 /// What has happened lately, for whoever begins to look.
 const PAST: usize = 200;
@@ -140,6 +140,29 @@ impl Desk {
     #[must_use]
     pub fn one(&self, service: &str) -> Option<Sight> {
         self.board().get(service).cloned()
+    }
+
+    /// Why nothing moves of a service: its record cannot be read.
+    #[must_use]
+    pub fn unreadable(&self, service: &str) -> Option<Unreadable> {
+        self.state()
+            .snapshot()
+            .documents
+            .unreadable_rollout(service)
+            .cloned()
+    }
+
+    /// Services of which nothing moves because their records cannot be read, and why.
+    #[must_use]
+    pub fn all_unreadable(&self) -> BTreeMap<Arc<str>, String> {
+        let snapshot = self.state().snapshot();
+        let services = snapshot.documents.unreadable.iter().filter_map(|document| {
+            let Some(Path::Rollout(service)) = Path::parse(&document.key) else {
+                return None;
+            };
+            Some((service, format!("{} {}", document.key, document.why)))
+        });
+        services.collect()
     }
 
     /// Which schema each service's data have.

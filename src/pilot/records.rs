@@ -55,7 +55,9 @@ pub(super) fn rollouts(
 ) -> Rollouts {
     let is_in_force = |service: &Arc<str>, record: &Record| {
         let stored = documents.data.get(service).map(|data| data.number);
-        is_in_force(record, versions.get(service).map(|seen| &**seen), stored)
+        // Why it would not be in force is not known of one that cannot be read.
+        documents.unreadable_rollout(service).is_some()
+            || is_in_force(record, versions.get(service).map(|seen| &**seen), stored)
     };
     let shares = records
         .iter()

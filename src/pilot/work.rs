@@ -22,7 +22,7 @@ use crate::hub::{Order, Versioned, Versions};
 use crate::intake::Loads;
 use crate::model::Rollouts;
 use crate::rollout::{Decision, Facts, Record, decide};
-use crate::state::{Documents, Path, Revision, Snapshot, Status};
+use crate::state::{Documents, Revision, Snapshot, Status};
 
 /// Follows, counts and decides.
 #[derive(Debug)]
@@ -230,13 +230,8 @@ impl Work {
             due: None,
         };
         self.looked.insert(service.clone(), looked);
-        let key = Path::Rollout(service.clone()).to_string();
         let documents = &snapshot.documents;
-        if documents
-            .unreadable
-            .iter()
-            .any(|unreadable| *unreadable.key == *key)
-        {
+        if documents.unreadable_rollout(service).is_some() {
             return None;
         }
         let versioned = versioned.unwrap_or_default();

@@ -1,12 +1,13 @@
 //! Shared documents: JSON objects with a `version`. Fields that this bridge does not know are passed over, so that a later
 //! one may add some; a document of a later version is one that this bridge cannot understand, and is left alone. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::counted::{Counted, Data, Leader};
 use super::path::{Path, Target};
@@ -113,7 +114,7 @@ pub struct Laggard {
 pub struct Unreadable {
     /// Below the root.
     pub key: Arc<str>,
-    /// What is wrong with it.
+    /// What is wrong with it, and what holds instead.
     pub why: String,
 }
 
@@ -136,6 +137,8 @@ pub struct Documents {
     pub leader: Option<Leader>,
     /// Which schemas are stored, by the names of data.
     pub data: BTreeMap<Arc<str>, Data>,
+    /// Services whose record here has a stable version and nothing else, because no more of it could be read.
+    pub guessed: BTreeSet<Arc<str>>,
     /// What could not be read, and stays as it is.
     pub unreadable: Vec<Unreadable>,
 }
@@ -156,14 +159,7 @@ impl Documents {
                 continue;
             };
             if let Err(why) = all.take(path.clone(), entry, before) {
-                // A bridge of a later version decides now: requests stay shared as they were.
-                if let Path::Rollout(service) = path
-                    && let Some(known) = before.rollouts.get(&service)
-                {
-                    all.rollouts.insert(service, known.clone());
-                }
-                let key = entry.key.clone();
-                all.unreadable.push(Unreadable { key, why });
+                all.do_without(path, entry, &why, before);
             }
         }
         all
@@ -203,7 +199,8 @@ impl Documents {
             }
             Path::Rollout(service) => {
                 let known = before.rollouts.get(&service);
-                let known = known.filter(|(_, revision)| *revision == entry.revision);
+                let is_same = |revision| revision == entry.revision && !before.guessed.contains(&service);
+                let known = known.filter(|(_, revision)| is_same(*revision));
                 let record = match known {
                     Some((record, _)) => record.clone(),
                     None => Arc::new(parse(entry)?),
@@ -296,7 +293,28 @@ fn parse<T: DeserializeOwned>(entry: &Entry) -> Result<T, String> {
             "is of version {version}, and this bridge knows up to {VERSION}; update it"
         ));
     }
-    serde_json::from_slice(&entry.value).map_err(|error| format!("cannot be read: {error}"))
+    printable(&entry.value)
+        .and_then(serde_json::from_value)
+        .map_err(|error| format!("cannot be read: {error}"))
+}
+
+/// A document whose texts can be shown on a terminal: whoever may write here is not to move the cursor of who reads.
+fn printable(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    fn clean(value: Value) -> Value {
+        let text = |text: String| text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
+        match value {
+            Value::String(odd) => Value::String(text(odd)),
+            Value::Array(all) => all.into_iter().map(clean).collect(),
+            Value::Object(all) => all
+                .into_iter()
+                .map(|(name, value)| (text(name), clean(value)))
+                .collect(),
+            other => other,
+        }
+    }
+    let value: Value = serde_json::from_slice(bytes)?;
+    let is_odd = bytes.windows(2).any(|two| two == b"\\u") || !bytes.is_ascii();
+    Ok(if is_odd { clean(value) } else { value })
 }
 
 #[cfg(test)]
@@ -351,7 +369,8 @@ mod tests {
             ("rollouts/a", r#"{"version":2}"#),
         ]));
         let drained: Vec<&Target> = read.drains.keys().collect();
-        assert_eq!(drained, [&Target::Node("a".into()), &Target::Node("f".into())]);
+        let expected = ["a", "b", "f"].map(|node| Target::Node(node.into()));
+        assert_eq!(drained, expected.iter().collect::<Vec<_>>());
         assert!(read.drains[&Target::Node("f".into())].by.len() < 1_000);
         let said: Vec<String> = read
             .unreadable
@@ -405,19 +424,13 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_a_later_version_leaves_what_was_known_in_force() {
-        let record = Record {
-            stable: Some("1".into()),
-            ..Record::default()
-        };
-        let before = Documents::read(&entries(&[("rollouts/a", &text(&record))]));
-        let entry = Entry::of("rollouts/a", br#"{"version":2}"#, 2);
-        let later = Entries::from([(entry.key.clone(), entry)]);
-        let read = Documents::read_after(&later, &before);
-        assert_eq!(*read.rollouts["a"].0, record);
-        assert_eq!(read.unreadable.len(), 1);
-        assert_eq!(Documents::read_after(&entries(&[]), &read).rollouts.len(), 0);
-        assert_eq!(Documents::read(&later).rollouts.len(), 0);
+    fn texts_of_others_do_not_reach_a_terminal_as_commands() {
+        let odd = r#"{"version":1,"stable":"a\u001b[2J","plain":{"b\u009bc":7},"waiting":[{"version":"c","why":"d\n\u0007ä"}]}"#;
+        let read = Documents::read(&entries(&[("rollouts/orders", odd)]));
+        let record = &read.rollouts["orders"].0;
+        assert_eq!(record.stable.as_deref(), Some("a\u{fffd}[2J"));
+        assert_eq!(record.plain["b\u{fffd}c"], 7);
+        assert_eq!(record.waiting[0].why, "d\n\u{fffd}ä");
     }
 
     #[test]

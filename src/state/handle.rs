@@ -13,7 +13,10 @@ use super::recall::Recall;
 use crate::config::{Config, SharedState, SourceConfig};
 use crate::registry::store::{Entries, Held, Hold, If, MAX_KEYS, Revision, Status, Store, StoreError};
 use crate::source::{self, Budget};
+use crate::text::list;
 
+/// Documents that are named among those that cannot be read.
+const NAMED: usize = 5;
 /// File descriptors of its connections: a blocked read, a write, a renewal, and one more while they are replaced.
 pub const DESCRIPTORS: usize = 8;
 
@@ -209,9 +212,14 @@ impl State {
             status => format!("{status} ({place})"),
         };
         let unreadable = &snapshot.documents.unreadable;
-        let odd = unreadable.first().map(|first| {
-            let (n, key, why) = (unreadable.len(), &first.key, &first.why);
-            format!("{n} documents cannot be read, {key} {why}")
+        let odd = (!unreadable.is_empty()).then(|| {
+            let all = unreadable
+                .iter()
+                .map(|document| format!("{} {}", document.key, document.why));
+            format!(
+                "documents that cannot be read: {}",
+                list(all, NAMED, unreadable.len())
+            )
         });
         let missing = snapshot.missing.as_ref();
         let missing = missing.map(|grant| format!("it cannot be written, what is missing: {grant}"));

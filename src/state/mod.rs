@@ -16,6 +16,7 @@ mod questions;
 mod recall;
 mod share;
 mod task;
+mod unreadable;
 
 pub use crate::registry::store::{If, Revision, Status, StoreError};
 pub use counted::{Counted, Data, Leader};

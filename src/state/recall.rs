@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::document::Unreadable;
 use crate::clock;
 use crate::files;
 use crate::registry::store::{Entries, Entry};
@@ -113,11 +114,17 @@ fn write(folder: &Path, saved: &Saved) -> Result<(), String> {
 pub(super) struct Kept(BTreeMap<Arc<str>, String>);
 
 impl Kept {
-    pub(super) fn of(entries: &Entries) -> Self {
+    /// Of documents that cannot be read, what was kept `before` of them: a restart must not forget what is in force.
+    pub(super) fn of(entries: &Entries, unreadable: &[Unreadable], before: &Self) -> Self {
         let lasting = |key: &str| !PASSING.iter().any(|passing| key.starts_with(passing));
         let kept = entries.values().filter(|entry| lasting(&entry.key));
         let texts = kept.filter_map(|entry| {
-            let text = std::str::from_utf8(&entry.value).ok()?;
+            let is_unreadable = unreadable.iter().any(|document| document.key == entry.key);
+            let known = before.0.get(&entry.key).filter(|_| is_unreadable);
+            let text = match known {
+                Some(known) => known,
+                None => std::str::from_utf8(&entry.value).ok()?,
+            };
             Some((entry.key.clone(), text.to_owned()))
         });
         Self(texts.collect())
@@ -145,9 +152,22 @@ mod tests {
         ]
         .map(|key| (key.into(), Entry::of(key, b"{}", 7)))
         .into();
-        recall.save(Kept::of(&entries)).await;
+        let kept = Kept::of(&entries, &[], &Kept::default());
+        recall.save(kept.clone()).await;
         let keys: Vec<Arc<str>> = recall.load().await.into_keys().collect();
         assert_eq!(keys, ["drains/node/a".into(), "rollouts/a".into()]);
+
+        let later: Entries = ["rollouts/a", "rollouts/b"]
+            .map(|key| (key.into(), Entry::of(key, b"later", 8)))
+            .into();
+        let unreadable = ["rollouts/a", "rollouts/b"].map(|key| Unreadable {
+            key: key.into(),
+            why: String::new(),
+        });
+        let after = Kept::of(&later, &unreadable, &kept);
+        assert_eq!(after.0["rollouts/a"], "{}", "what is in force is kept");
+        assert_eq!(after.0["rollouts/b"], "later", "nothing is known of it");
+        assert_eq!(Kept::of(&later, &[], &kept).0["rollouts/a"], "later");
 
         let now = clock::unix_seconds();
         let later = recall.read(now + 86_500).unwrap_err();

@@ -47,7 +47,7 @@ impl State {
             return Ok(None);
         };
         let entries = Entries::from([(entry.key.clone(), entry)]);
-        let mut read = Documents::read(&entries);
+        let mut read = Documents::read_after(&entries, &self.snapshot().documents);
         if let Some(unreadable) = read.unreadable.pop() {
             return Err(StateError::Unreadable(unreadable));
         }

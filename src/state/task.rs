@@ -61,8 +61,8 @@ struct Memory {
 }
 
 impl Memory {
-    fn note(&mut self, view: &View) {
-        self.wanted = Kept::of(&view.entries);
+    fn note(&mut self, view: &View, unreadable: &[Unreadable]) {
+        self.wanted = Kept::of(&view.entries, unreadable, &self.wanted);
         if self.wanted == self.saved {
             self.due = None;
         } else {
@@ -83,8 +83,9 @@ impl Memory {
 async fn follow(state: &State, memory: &mut Memory) {
     if let Some(recall) = &state.0.recall {
         let entries = recall.load().await;
-        memory.saved = Kept::of(&entries);
         let documents = Documents::read(&entries);
+        memory.saved = Kept::of(&entries, &[], &Kept::default());
+        memory.wanted = memory.saved.clone();
         state.change(|snapshot| {
             snapshot.entries = Arc::new(entries);
             snapshot.documents = documents;
@@ -115,10 +116,11 @@ async fn follow(state: &State, memory: &mut Memory) {
             state.change(|snapshot| snapshot.status = view.status);
             continue;
         }
-        if is_live && state.0.recall.is_some() {
-            memory.note(&view);
-        }
+        let live = (is_live && state.0.recall.is_some()).then(|| view.clone());
         publish(state, view, &mut reported);
+        if let Some(view) = live {
+            memory.note(&view, &state.snapshot().documents.unreadable);
+        }
     }
 }
 

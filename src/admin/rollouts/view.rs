@@ -28,7 +28,16 @@ pub(super) fn list(desk: &Desk) -> Value {
             "text": line(record),
         })
     };
-    let mut view = json!({ "rollouts": desk.all().iter().map(one).collect::<Vec<_>>() });
+    let unreadable = desk.all_unreadable();
+    let all = desk.all();
+    let known = all
+        .iter()
+        .filter(|(service, _)| !unreadable.contains_key(*service))
+        .map(one);
+    let others = unreadable.iter().map(|(service, why)| {
+        json!({ "service": service, "phase": "unreadable", "text": format!("unreadable: {why}") })
+    });
+    let mut view = json!({ "rollouts": known.chain(others).collect::<Vec<_>>() });
     around(desk, &mut view);
     view
 }
@@ -36,6 +45,12 @@ pub(super) fn list(desk: &Desk) -> Value {
 /// A line for each.
 pub(super) fn list_text(desk: &Desk) -> String {
     let all = desk.all();
+    let known = all.iter().map(|(service, seen)| (service, line(&seen.record)));
+    let unreadable = desk.all_unreadable();
+    let unreadable = unreadable
+        .iter()
+        .map(|(service, why)| (service, format!("unreadable: {why}")));
+    let all: BTreeMap<&Arc<str>, String> = known.chain(unreadable).collect();
     if all.is_empty() {
         return "no service is rolled out: declare rollout = auto, or start one with `xds-bridge rollout start SERVICE`\n"
             .to_owned();
@@ -43,7 +58,7 @@ pub(super) fn list_text(desk: &Desk) -> String {
     let width = all.keys().map(|service| service.len()).max().unwrap_or(0);
     let lines = all
         .iter()
-        .map(|(service, seen)| format!("{service:width$}  {}\n", line(&seen.record)));
+        .map(|(service, line)| format!("{service:width$}  {line}\n"));
     lines.collect()
 }
 
