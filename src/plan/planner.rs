@@ -1,11 +1,12 @@
 //! The plan of all services, and what a change of some makes different in it.
 
+mod names;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::claims::Relation;
 use super::conflicts::disagreement;
 use super::detours::Detours;
 use super::hosts::{Hosts, Touched};
@@ -13,12 +14,12 @@ use super::resources::{ApiListener, resources};
 use super::slips::slips;
 use super::standing::{News, Standing};
 use super::states::Services;
-use super::step::{Key, Owned, Planned, Step};
+use super::step::{Key, Owned, Step};
 use super::versions::{Split, Versions};
 use super::views::Views;
 use super::{Claim, Claimed, Decisions, claims, guards};
 use crate::catalog::Catalog;
-use crate::model::{Conflict, Effective, External, Issue, Network, Policy, Rollouts, Service};
+use crate::model::{Conflict, Effective, Issue, Network, Policy, Rollouts, Service};
 
 /// Remembers what was derived from each service, to tell what changes.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct Planner {
     all_unhealthy: Services,
     /// All of whose instances are off.
     all_off: Services,
+    /// Clusters of versions that have come or gone: services of these names are to be looked at.
+    renamed: BTreeSet<Arc<str>>,
     started: bool,
     /// The network is another one than at the last plan: each service and each host is to be looked at.
     renewed: bool,
@@ -91,6 +94,7 @@ impl Planner {
             conflicts: BTreeMap::new(),
             all_unhealthy: Services::default(),
             all_off: Services::default(),
+            renamed: BTreeSet::new(),
             started: false,
             renewed: false,
             news: false,
@@ -280,14 +284,13 @@ impl Planner {
             fresh.extend((!self.services.contains_key(name)).then_some(name));
             self.look_at(name, catalog, now, &mut steps, &mut hosts);
         }
-        // Whether a version may have a cluster of its name depends on them.
-        let versions = touched
-            .union(&others)
-            .filter_map(|name| Some(name.rsplit_once('@')?.0));
-        let split = versions.filter(|name| self.services.contains_key(*name));
-        for name in split.map(Arc::from).collect::<BTreeSet<Arc<str>>>() {
-            self.look_at(&name, catalog, now, &mut steps, &mut hosts);
+        let mut namesakes = self.namesakes(touched.union(&others));
+        while !namesakes.is_empty() {
+            for name in std::mem::take(&mut namesakes) {
+                self.look_at(&name, catalog, now, &mut steps, &mut hosts);
+            }
             super::step::settle(&mut steps);
+            namesakes.append(&mut self.renamed);
         }
         let mut seen = Vec::new();
         for (service, audience) in self.views.settle() {
@@ -355,6 +358,7 @@ impl Planner {
         self.all_unhealthy.note(name, is(Service::all_unhealthy));
         self.all_off.note(name, is(Service::all_off));
         match service {
+            Some(_) if let Some(other) = self.version_called(name) => self.refuse(name, &other, steps, hosts),
             Some(service) => self.follow(&service, catalog, steps, hosts),
             None => self.forgotten(name, steps, hosts),
         }
@@ -368,14 +372,12 @@ impl Planner {
         hosts: &mut Touched,
     ) {
         let name = &service.name;
-        let known = self.services.entry(name.clone()).or_default();
         let effective = Effective::of(service, &self.network.clusters);
         let shares = self.rollouts.services.get(name);
-        let taken = |name: &Arc<str>| {
-            let kept = self.standing.elected(name).is_some() || self.network.externals.contains_key(name);
-            kept || catalog.service_after(name, None).is_some()
-        };
-        let versions = Versions::of(service, &effective, shares, &taken, known.split.as_deref());
+        let taken = |cluster: &Arc<str>| self.is_taken(cluster, name, catalog);
+        let split = self.services.get(name).and_then(|known| known.split.as_deref());
+        let versions = Versions::of(service, &effective, shares, &taken, split);
+        let known = self.services.entry(name.clone()).or_default();
         let (network, api_listener) = (&self.network, &mut known.api_listener);
         let (planned, grpc) = resources(service, versions.as_ref(), &effective, network, api_listener);
         known.owned.replace(planned, steps);
@@ -387,6 +389,16 @@ impl Planner {
         claimed.issues.extend(issue);
         for claim in &mut claimed.claims {
             claim.split.clone_from(&split);
+        }
+        let names = |split: &Option<Arc<Split>>| -> BTreeSet<Arc<str>> {
+            let parts = split.iter().flat_map(|split| &split.parts);
+            parts.map(|part| part.cluster.clone()).collect()
+        };
+        if known.split != split {
+            let (before, after) = (names(&known.split), names(&split));
+            let names = before.symmetric_difference(&after);
+            let exist = names.filter(|name| catalog.service_after(name, None).is_some());
+            self.renamed.extend(exist.cloned());
         }
         (known.split, known.versions) = (split, versions);
         claimed.issues.extend(guards::passed_by(service, &self.network));
@@ -409,57 +421,6 @@ impl Planner {
             self.hosts
                 .replace(name, &known.claimed.claims, &claimed.claims, hosts);
             claimed.claims.shrink_to_fit(); // most services have one, and room for four was made
-            known.claimed = claimed;
-            self.news = true;
-        }
-    }
-
-    /// What the operator defines comes before what is registered by the same name.
-    fn external(
-        &mut self,
-        name: &Arc<str>,
-        external: &External,
-        registered: bool,
-        steps: &mut Vec<Step>,
-        hosts: &mut Touched,
-    ) {
-        let service = Service {
-            name: name.clone(),
-            policy: external.policy.clone(),
-            documented: true,
-            ..Service::default()
-        };
-        let effective = Effective::of(&service, &self.network.clusters);
-        let mut claimed = claims(&service, &effective, &self.network.exposures);
-        let mut planned = Vec::new();
-        if external.addresses.is_empty() {
-            // Without servers it is nobody to be called by its name.
-            claimed
-                .claims
-                .retain(|claim| claim.relation > Relation::Namesake || claim.relation < Relation::Own);
-            claimed
-                .issues
-                .retain(|issue| !issue.reason.starts_with("the name is no host name"));
-        } else {
-            planned.push(Planned::External(
-                name.clone(),
-                effective.cluster,
-                Arc::new(external.clone()),
-            ));
-        }
-        if registered {
-            let reason =
-                "the name is that of a section [external] in bridge.toml: its instances get no requests";
-            claimed.issues.push(Issue::warning(&**name, reason));
-        }
-        self.views.note(name, &external.policy, &claimed.claims);
-        self.detours.note(name, Some(&external.policy));
-        let known = self.services.entry(name.clone()).or_default();
-        (known.split, known.versions) = (None, Vec::new());
-        known.owned.replace(planned, steps);
-        if known.claimed != claimed {
-            self.hosts
-                .replace(name, &known.claimed.claims, &claimed.claims, hosts);
             known.claimed = claimed;
             self.news = true;
         }

@@ -136,26 +136,37 @@ fn grpc_clients_have_weighted_clusters_in_their_listener() {
 }
 
 #[test]
-fn a_service_of_the_name_of_a_version_keeps_it() {
+fn a_service_of_the_name_of_a_version_keeps_it_and_a_newcomer_does_not_take_it() {
     let mut scene = Scene::new();
-    let _ = scene.serve("a", Protocol::Http1, &["1", "2"]);
-    let before = kinds(&scene.serve("a@1", Protocol::Http1, &[""]));
+    let _ = scene.serve("a@1", Protocol::Http1, &[""]);
+    let first = kinds(&scene.serve("a", Protocol::Http1, &["1", "2"]));
+    assert!(first.contains(&"+cds a".to_owned()), "{first:?}");
     assert!(
-        before.contains(&"-cds a@2".to_owned()),
-        "no version has a cluster: {before:?}"
+        !first.iter().any(|one| one.contains("cds a@")),
+        "no version has a cluster: {first:?}"
     );
-    assert!(before.contains(&"+cds a@1".to_owned()) && !before.contains(&"-cds a@1".to_owned()));
-    let issues: Vec<String> = scene.builder.issues().map(|issue| issue.reason.clone()).collect();
-    assert!(
-        issues.iter().any(|reason| reason.starts_with("versions: `a@1`")),
-        "{issues:?}"
-    );
+    let said = |scene: &Scene, words: &str| {
+        let issues: Vec<String> = scene.builder.issues().map(|issue| issue.reason.clone()).collect();
+        assert!(
+            issues.iter().any(|reason| reason.starts_with(words)),
+            "{issues:?}"
+        );
+    };
+    said(&scene, "versions: `a@1` is a service of its own");
+    // It leaves: its cluster becomes that of the version, without being removed in between.
     let after = kinds(&scene.serve("a@1", Protocol::Http1, &[]));
-    assert!(after.contains(&"+cds a@2".to_owned()), "{after:?}");
-    assert!(
-        after.contains(&"+cds a@1".to_owned()) && !after.contains(&"-cds a@1".to_owned()),
-        "{after:?}"
-    );
+    for cluster in ["a@1", "a@2"] {
+        assert!(after.contains(&format!("+cds {cluster}")), "{after:?}");
+        assert!(!after.contains(&format!("-cds {cluster}")), "{after:?}");
+    }
+    // It comes back, and the version has the cluster.
+    let back = kinds(&scene.serve("a@1", Protocol::Http1, &[""]));
+    assert!(!back.iter().any(|one| one.contains("cds")), "{back:?}");
+    said(&scene, "is the name of the cluster of a version of `a`");
+    // The version leaves: the cluster becomes that of the service.
+    let gone = kinds(&scene.serve("a", Protocol::Http1, &["2"]));
+    assert!(gone.contains(&"+cds a@1".to_owned()), "{gone:?}");
+    assert!(!gone.contains(&"-cds a@1".to_owned()), "{gone:?}");
 }
 
 /// `HEADERS -> CLUSTERS`

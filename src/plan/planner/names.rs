@@ -1,0 +1,289 @@
+//! What else has the name of a service: a section `[external]` of bridge.toml, or the cluster of a version of another
+//! service. Who has a name keeps it; a newcomer never takes it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Planner;
+use crate::catalog::Catalog;
+use crate::model::{Effective, External, Issue, Service};
+use crate::plan::claims::{Claimed, Relation, claims};
+use crate::plan::hosts::Touched;
+use crate::plan::step::{Planned, Step};
+
+/// What the name of a cluster may be a version of: `a` and `a@b` for `a@b@c`.
+fn services(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices('@').map(|(at, _)| &name[..at])
+}
+
+impl Planner {
+    /// What the operator defines comes before what is registered by the same name.
+    pub(super) fn external(
+        &mut self,
+        name: &Arc<str>,
+        external: &External,
+        registered: bool,
+        steps: &mut Vec<Step>,
+        hosts: &mut Touched,
+    ) {
+        let service = Service {
+            name: name.clone(),
+            policy: external.policy.clone(),
+            documented: true,
+            ..Service::default()
+        };
+        let effective = Effective::of(&service, &self.network.clusters);
+        let mut claimed = claims(&service, &effective, &self.network.exposures);
+        let mut planned = Vec::new();
+        if external.addresses.is_empty() {
+            // Without servers it is nobody to be called by its name.
+            claimed
+                .claims
+                .retain(|claim| claim.relation > Relation::Namesake || claim.relation < Relation::Own);
+            claimed
+                .issues
+                .retain(|issue| !issue.reason.starts_with("the name is no host name"));
+        } else {
+            planned.push(Planned::External(
+                name.clone(),
+                effective.cluster,
+                Arc::new(external.clone()),
+            ));
+        }
+        if registered {
+            let reason =
+                "the name is that of a section [external] in bridge.toml: its instances get no requests";
+            claimed.issues.push(Issue::warning(&**name, reason));
+        }
+        self.views.note(name, &external.policy, &claimed.claims);
+        self.detours.note(name, Some(&external.policy));
+        let known = self.services.entry(name.clone()).or_default();
+        (known.split, known.versions) = (None, Vec::new());
+        known.owned.replace(planned, steps);
+        if known.claimed != claimed {
+            self.hosts
+                .replace(name, &known.claimed.claims, &claimed.claims, hosts);
+            known.claimed = claimed;
+            self.news = true;
+        }
+    }
+
+    /// The services that have to be looked at, too, after these: those whose versions may have clusters of such names, and
+    /// those whose names versions had or have.
+    pub(super) fn namesakes<'a>(
+        &mut self,
+        looked_at: impl Iterator<Item = &'a Arc<str>>,
+    ) -> BTreeSet<Arc<str>> {
+        let split = looked_at
+            .flat_map(|name| services(name))
+            .filter(|name| self.services.contains_key(*name))
+            .map(Arc::from);
+        let mut all: BTreeSet<Arc<str>> = split.collect();
+        all.append(&mut self.renamed);
+        all
+    }
+
+    /// The service a version of which has a cluster of this name.
+    pub(super) fn version_called(&self, name: &str) -> Option<Arc<str>> {
+        let has_it = |service: &&str| {
+            let split = self.services.get(*service).and_then(|known| known.split.as_ref());
+            split.is_some_and(|split| split.parts.iter().any(|part| *part.cluster == *name))
+        };
+        services(name).find(has_it).map(Arc::from)
+    }
+
+    /// Whether a version of a service cannot have this cluster: something else has it, or was there first.
+    pub(super) fn is_taken(&self, cluster: &Arc<str>, service: &str, catalog: &Catalog) -> bool {
+        if self.network.externals.contains_key(cluster) {
+            return true;
+        }
+        let exists =
+            || self.standing.elected(cluster).is_some() || catalog.service_after(cluster, None).is_some();
+        if self.version_called(cluster).as_deref() == Some(service) || !exists() {
+            return false;
+        }
+        let is_served = self
+            .services
+            .get(cluster)
+            .is_some_and(|known| known.owned.keys().next().is_some());
+        is_served || catalog.seniority(cluster) < catalog.seniority(service)
+    }
+
+    /// A service has the name that a version of another one has already.
+    pub(super) fn refuse(
+        &mut self,
+        name: &Arc<str>,
+        other: &str,
+        steps: &mut Vec<Step>,
+        hosts: &mut Touched,
+    ) {
+        self.views.remove(name);
+        self.detours.note(name, None);
+        let reason = format!(
+            "is the name of the cluster of a version of `{other}`, which had it first: its instances get no requests; \
+             register it under another name"
+        );
+        let claimed = Claimed {
+            issues: vec![Issue::warning(&**name, reason)],
+            ..Claimed::default()
+        };
+        let known = self.services.entry(name.clone()).or_default();
+        (known.split, known.versions) = (None, Vec::new());
+        known.owned.replace(Vec::new(), steps);
+        if known.claimed != claimed {
+            self.hosts.replace(name, &known.claimed.claims, &[], hosts);
+            known.claimed = claimed;
+            self.news = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::change::What;
+    use crate::model::{Change, Event, Facts, Instance, Network, Rollouts, ServiceRecord, Shares};
+
+    struct Scene {
+        catalog: Catalog,
+        planner: Planner,
+    }
+
+    impl Scene {
+        /// `orders` is rolled out, from the beginning.
+        fn new() -> Self {
+            let shares = Shares {
+                stable: "1".into(),
+                weights: BTreeMap::from([("1".into(), 1_000_000)]),
+                mirror: None,
+                watched: false,
+            };
+            let mut planner = Planner::new(Arc::new(Network::default()));
+            planner.set_rollouts(Rollouts {
+                services: [("orders".into(), shares)].into(),
+            });
+            let mut scene = Self {
+                catalog: Catalog::new([("s".into(), None)]),
+                planner,
+            };
+            scene.plan(BTreeSet::new());
+            scene
+        }
+
+        fn plan(&mut self, touched: BTreeSet<Arc<str>>) {
+            self.planner.plan(&self.catalog, &touched, Duration::ZERO);
+        }
+
+        /// Registrations: name, and each instance's version and create index; none: it is gone. All are planned at once.
+        fn register(&mut self, all: &[(&str, &[(&str, u64)])]) -> &mut Self {
+            let mut touched = BTreeSet::new();
+            for (name, instances) in all {
+                let instance = |(version, created): &(&str, u64)| {
+                    let port = 1_000 + u16::try_from(*created).unwrap();
+                    Instance::from(Facts {
+                        version: (*version).into(),
+                        created: *created,
+                        ..Facts::new(*version, ([127, 0, 0, 1], port).into())
+                    })
+                };
+                let record = (!instances.is_empty()).then(|| ServiceRecord {
+                    instances: instances.iter().map(instance).collect(),
+                    ..ServiceRecord::default()
+                });
+                let event = Event {
+                    source: "s".into(),
+                    what: What::Change(Change::new(vec![((*name).into(), record)], false)),
+                };
+                touched.extend(self.catalog.apply(event, Duration::ZERO).services);
+            }
+            self.plan(touched);
+            self
+        }
+
+        /// Whether versions have their clusters, and whether the service `orders@2` has its own.
+        fn have(&self) -> (bool, bool) {
+            let has_split = self
+                .planner
+                .explain("orders")
+                .is_some_and(|known| known.split.is_some());
+            let other = self.planner.explain("orders@2");
+            let is_served = other.as_ref().is_some_and(|known| !known.resources.is_empty());
+            let told = other.is_some_and(|known| {
+                known
+                    .issues
+                    .iter()
+                    .any(|issue| issue.reason.contains("`orders`, which had it first"))
+            });
+            assert!(
+                !(is_served && told),
+                "either it is served or somebody is told why not"
+            );
+            (has_split, is_served)
+        }
+    }
+
+    const BOTH: (&str, &[(&str, u64)]) = ("orders", &[("1", 10), ("2", 20)]);
+
+    #[test]
+    fn a_version_that_has_its_cluster_keeps_it_against_a_service_of_that_name() {
+        let mut scene = Scene::new();
+        assert_eq!(scene.register(&[BOTH]).have(), (true, false));
+        // Also one that says that it was there first.
+        for created in [5, 30] {
+            assert_eq!(
+                scene.register(&[("orders@2", &[("", created)])]).have(),
+                (true, false)
+            );
+            assert!(
+                scene.planner.explain("orders@2").unwrap().issues[0]
+                    .reason
+                    .contains("register it under another name")
+            );
+        }
+        // The version is gone: the name is free.
+        assert_eq!(scene.register(&[("orders", &[("1", 10)])]).have(), (true, true));
+        // It comes back, and the service has the name.
+        assert_eq!(scene.register(&[BOTH]).have(), (false, true));
+        // Its routes are kept for a while after it has gone.
+        assert_eq!(scene.register(&[("orders@2", &[])]).have(), (false, true));
+        scene.planner.forget("orders@2");
+        scene.plan(BTreeSet::from(["orders@2".into()]));
+        assert_eq!(scene.have(), (true, false));
+    }
+
+    #[test]
+    fn a_service_that_has_its_name_keeps_it_against_a_version() {
+        let mut scene = Scene::new();
+        scene.register(&[("orders", &[("1", 10)]), ("orders@2", &[("", 30)])]);
+        assert_eq!(scene.have(), (true, true));
+        assert_eq!(scene.register(&[BOTH]).have(), (false, true));
+    }
+
+    #[test]
+    fn of_two_that_come_at_once_the_one_that_registered_first_has_the_name() {
+        for (created, expected) in [(5, (false, true)), (30, (true, false))] {
+            for turned in [false, true] {
+                let mut scene = Scene::new();
+                let other: [(&str, u64); 1] = [("", created)];
+                let mut all = [BOTH, ("orders@2", &other[..])];
+                if turned {
+                    all.reverse();
+                }
+                assert_eq!(scene.register(&all).have(), expected, "{created} {turned}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_version_may_have_the_sign_in_its_name() {
+        assert_eq!(services("a@b@c").collect::<Vec<_>>(), ["a", "a@b"]);
+        let mut scene = Scene::new();
+        scene.register(&[("orders", &[("1", 10), ("2@x", 20)])]);
+        scene.register(&[("orders@2@x", &[("", 30)])]);
+        assert!(scene.planner.explain("orders").unwrap().split.is_some());
+        assert!(scene.planner.explain("orders@2@x").unwrap().resources.is_empty());
+    }
+}
