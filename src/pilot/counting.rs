@@ -12,6 +12,8 @@ use crate::rollout::{Count, Row, Stratum};
 const ROWS: usize = 200;
 /// Ends that are counted of one service.
 const ENDS: usize = 20_000;
+/// Those of them that came before anybody had registered there.
+const UNKNOWN: usize = 2_000;
 
 /// Where requests of a service go, and whose they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub(super) struct Counting {
     /// The figure that was read last.
     metric: Option<Arc<str>>,
     ends: HashMap<Key, End>,
+    /// Ends that nobody had registered when they came.
+    unknown: usize,
     added: BTreeMap<Whose, Added>,
 }
 
@@ -112,8 +116,15 @@ impl Counting {
                 locality: sum.locality.clone(),
                 kind: sum.kind,
             };
-            if self.ends.len() >= ENDS && !self.ends.contains_key(&key) {
-                continue;
+            if !self.ends.contains_key(&key) {
+                // Who invents addresses must not take the room of those that are there.
+                let is_known = key
+                    .address
+                    .is_none_or(|address| places.addresses.contains_key(&address));
+                if self.ends.len() >= ENDS || (!is_known && self.unknown >= UNKNOWN) {
+                    continue;
+                }
+                self.unknown += usize::from(!is_known);
             }
             let figure = sum.metrics.iter().find(|(name, ..)| Some(&**name) == metric);
             let figure = figure.map_or((0, 0.0), |(_, requests, sum)| (*requests, *sum));
@@ -293,6 +304,24 @@ mod tests {
             .copied()
             .unwrap_or_default();
         (count.ok, count.errors, count.issued, count.open)
+    }
+
+    #[test]
+    fn invented_addresses_do_not_take_the_room_of_known_ones() {
+        let places = places();
+        let mut counting = Counting::new(7);
+        counting.note(&places, &seen(Vec::new()), None);
+        let invented = (1..=u16::MAX).map(|port| format!("10.9.9.9:{port}"));
+        let invented: Vec<String> = invented.take(ENDS + 1).collect();
+        let flood = invented.iter().map(|at| sum(0, Some(at), Kind::Envoy, (1, 1, 1)));
+        counting.note(&places, &seen(flood.collect()), None);
+        assert_eq!(counting.ends.len(), UNKNOWN);
+        counting.note(
+            &places,
+            &seen(vec![sum(0, Some(NEW), Kind::Envoy, (5, 2, 0))]),
+            None,
+        );
+        assert_eq!(count(&counting, "2", Stratum::Envoy), (5, 2, 7, 0));
     }
 
     #[test]
