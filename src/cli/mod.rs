@@ -153,7 +153,7 @@ impl Cli {
             Command::Drain(args) => drain::drain(&config, &args),
             Command::Undrain(args) => drain::undrain(&config, &args),
             Command::Rollout(args) => rollout::rollout(&config, args),
-            Command::Data(args) => rollout::data(&config, &args),
+            Command::Data(args) => rollout::data(&config, args),
             Command::Wait(args) => wait::wait(&config, &args),
             Command::Why(args) => why::why(&config, &args),
             Command::Services(args) => lists::services(&config, &args),

@@ -47,6 +47,8 @@ enum What {
     Start {
         #[command(flatten)]
         whose: Whose,
+        #[command(flatten)]
+        who: Who,
         /// Which one, where there are several new ones
         #[arg(long, value_name = "VERSION")]
         version: Option<String>,
@@ -55,23 +57,46 @@ enum What {
         dry_run: bool,
     },
     /// Stay at the present share; a bad version is still taken back
-    Pause(Whose),
+    Pause {
+        #[command(flatten)]
+        whose: Whose,
+        #[command(flatten)]
+        who: Who,
+        #[command(flatten)]
+        why: Why,
+    },
     /// Go on after `pause`, or after a hold that a person has to end
-    Resume(Whose),
+    Resume {
+        #[command(flatten)]
+        whose: Whose,
+        #[command(flatten)]
+        who: Who,
+    },
     /// Go to the next step, also where a gate waits for a person
     Promote {
         #[command(flatten)]
         whose: Whose,
+        #[command(flatten)]
+        who: Who,
         /// All requests to the new version now, without the steps that are left
         #[arg(long)]
         all: bool,
     },
     /// All requests back to the version before; the new one is rejected
-    Abort(Whose),
+    Abort {
+        #[command(flatten)]
+        whose: Whose,
+        #[command(flatten)]
+        who: Who,
+        #[command(flatten)]
+        why: Why,
+    },
     /// Try a rejected version again
     Retry {
         #[command(flatten)]
         whose: Whose,
+        #[command(flatten)]
+        who: Who,
         /// Which one, where there are several
         #[arg(long, value_name = "VERSION")]
         version: Option<String>,
@@ -87,6 +112,22 @@ struct Whose {
     service: String,
 }
 
+/// Who gives the order.
+#[derive(Debug, Args)]
+struct Who {
+    /// Whose order it is, for those who look later [default: who is logged in]
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+}
+
+/// What for.
+#[derive(Debug, Args)]
+struct Why {
+    /// The reason, for those who look later
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
 /// The number of the stored schema.
 #[derive(Debug, Args)]
 pub(super) struct DataArgs {
@@ -94,6 +135,8 @@ pub(super) struct DataArgs {
     service: String,
     /// The number that is stored from now on; without it the present one is printed
     number: Option<u64>,
+    #[command(flatten)]
+    who: Who,
 }
 
 pub(super) fn rollout(config: &Config, args: RolloutArgs) -> Result<(), Failure> {
@@ -103,36 +146,31 @@ pub(super) fn rollout(config: &Config, args: RolloutArgs) -> Result<(), Failure>
         What::History(whose) => get(config, &format!("{}/history", whose.path()), false),
         What::Start {
             whose,
+            who,
             version,
             dry_run,
         } => {
             let dry_run = dry_run.then(|| "true".to_owned());
-            order(
-                config,
-                &whose,
-                "start",
-                &[("version", version), ("dry-run", dry_run)],
-            )
+            let words = [("version", version), ("dry-run", dry_run)];
+            order(config, &whose, who, "start", &words)
         }
-        What::Pause(whose) => order(config, &whose, "pause", &[]),
-        What::Resume(whose) => order(config, &whose, "resume", &[]),
-        What::Promote { whose, all } => order(
-            config,
-            &whose,
-            "promote",
-            &[("all", all.then(|| "true".to_owned()))],
-        ),
-        What::Abort(whose) => order(config, &whose, "abort", &[]),
-        What::Retry { whose, version } => order(config, &whose, "retry", &[("version", version)]),
+        What::Pause { whose, who, why } => order(config, &whose, who, "pause", &[("reason", why.reason)]),
+        What::Resume { whose, who } => order(config, &whose, who, "resume", &[]),
+        What::Promote { whose, who, all } => {
+            let all = all.then(|| "true".to_owned());
+            order(config, &whose, who, "promote", &[("all", all)])
+        }
+        What::Abort { whose, who, why } => order(config, &whose, who, "abort", &[("reason", why.reason)]),
+        What::Retry { whose, who, version } => order(config, &whose, who, "retry", &[("version", version)]),
     }
 }
 
-pub(super) fn data(config: &Config, args: &DataArgs) -> Result<(), Failure> {
+pub(super) fn data(config: &Config, args: DataArgs) -> Result<(), Failure> {
     let path = format!("/data/{}", encode(&args.service));
     let body = match args.number {
         None => request(config, Method::GET, &path)?,
         Some(number) => {
-            let query = query(&[("number", Some(number.to_string()))]);
+            let query = query(args.who, &[("number", Some(number.to_string()))]);
             request(config, Method::PUT, &format!("{path}?{query}"))?
         }
     };
@@ -154,16 +192,17 @@ fn get(config: &Config, path: &str, json: bool) -> Result<(), Failure> {
 fn order(
     config: &Config,
     whose: &Whose,
+    who: Who,
     verb: &str,
     words: &[(&str, Option<String>)],
 ) -> Result<(), Failure> {
-    let path = format!("{}/{verb}?{}", whose.path(), query(words));
+    let path = format!("{}/{verb}?{}", whose.path(), query(who, words));
     print(&String::from_utf8_lossy(&request(config, Method::POST, &path)?))
 }
 
 /// With who asks for it.
-fn query(words: &[(&str, Option<String>)]) -> String {
-    let by = std::env::var("USER").ok();
+fn query(who: Who, words: &[(&str, Option<String>)]) -> String {
+    let by = who.by.or_else(|| std::env::var("USER").ok());
     let all = words.iter().cloned().chain([("by", by)]);
     let pairs = all.filter_map(|(key, value)| Some(format!("{key}={}", encode(&value?))));
     pairs.collect::<Vec<_>>().join("&")
