@@ -10,6 +10,7 @@ use crate::support::bridge::{Bridge, Step};
 use crate::support::client::Call;
 use crate::support::load::Load;
 use crate::support::registry::{Kind, Registry};
+use crate::support::tap::Tap;
 use crate::support::wait;
 
 use super::scene::{RATE, Scene, Version, config, is, taken_back, until, view};
@@ -241,6 +242,69 @@ async fn a_bridge_that_starts_without_its_registry_has_the_shares() {
         0,
         "only who asks for it by header gets it"
     );
+}
+
+/// The others decide; the one that is cut off goes on as it was, is named, and follows when it is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_envoy_of_three_is_cut_off() {
+    let scene = Scene::start(Kind::Etcd, "steps = \"50,100\"\nstep_time = \"1h\"\n").await;
+    let tap = Tap::before(scene.bridge.xds).await;
+    let cut = scene.bridge.envoy_by(tap.address).await;
+    let third = scene.bridge.envoy(Step::Listeners, &[]).await;
+    let orders = Call::http("orders");
+    let loads = [&scene.envoy, &cut, &third]
+        .map(|envoy| Load::start(envoy.listener(), std::slice::from_ref(&orders), RATE / 2, 4));
+    let other = scene.version("2").await;
+    scene
+        .until("three clients report", |view| view["clients"]["reporting"] == 3)
+        .await;
+    for envoy in [&scene.envoy, &cut, &third] {
+        envoy.client().reaches(&orders, &["1-0", "2-0"]).await;
+    }
+    tap.shut();
+    scene
+        .until("two clients report, and the rollout goes on", |view| {
+            view["clients"]["reporting"] == 2 && (is(view, "running") || is(view, "held"))
+        })
+        .await;
+    other.server.fail_of(1_000);
+    scene.taken_back("2").await;
+    for envoy in [&scene.envoy, &third] {
+        envoy.client().reaches(&orders, &["1-0"]).await;
+    }
+    // It has what it had.
+    let before = other.server.requests();
+    wait::until(wait::PATIENCE, "nobody can tell it", async || {
+        let now = other.server.requests();
+        wait::holds(now > before + 20, || format!("{now} of {before}"))
+    })
+    .await;
+    tap.open();
+    wait::until(Duration::from_secs(60), "it follows", async || {
+        let before = other.server.requests();
+        let client = cut.client();
+        for _ in 0..20 {
+            // Those of the bad version fail.
+            drop(client.call(&orders).await);
+        }
+        wait::holds(other.server.requests() == before, || {
+            "it still sends to 2".to_owned()
+        })
+    })
+    .await;
+    let [one, _, three] = loads;
+    for load in [one, three] {
+        let report = load.finish().await;
+        assert!(
+            report
+                .failures
+                .iter()
+                .all(|failure| failure.text.contains("2-0 fails")),
+            "{:?}",
+            report.reasons()
+        );
+    }
+    scene.bridge.assert_no_nacks().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -190,19 +190,20 @@ fn load(out: &mut String, load: &Load) -> std::fmt::Result {
 }
 
 fn place(out: &mut String, row: &Row) -> std::fmt::Result {
-    let place = if row.endpoint.is_empty() {
-        &row.zone
+    // REGION/ZONE/SUBZONE; clients and servers that name none are in `//`.
+    let zone = if row.zone.bytes().all(|byte| byte == b'/') {
+        "no zone"
     } else {
-        &row.endpoint
+        &*row.zone
     };
-    let zone = if row.endpoint.is_empty() {
-        String::new()
+    let place = if row.endpoint.is_empty() {
+        zone.to_owned()
     } else {
-        format!(" in {}", row.zone)
+        format!("{} in {zone}", row.endpoint)
     };
     writeln!(
         out,
-        "  {} {place}{zone}: errors {}, given up on {}",
+        "  {} {place}: errors {}, given up on {}",
         words::name(&row.version),
         words::part(row.errors),
         row.abandoned
@@ -223,12 +224,11 @@ fn error(out: &mut String, line: &ErrorLine) -> std::fmt::Result {
     if !line.upstream.is_empty() {
         write!(out, " from {}", clip_to(&line.upstream, MESSAGE))?;
     }
-    writeln!(
-        out,
-        " ({}): {}",
-        words::name(&line.version),
-        clip_to(&line.message, MESSAGE)
-    )
+    write!(out, " ({})", words::name(&line.version))?;
+    if !line.message.is_empty() {
+        write!(out, ": {}", clip_to(&line.message, MESSAGE))?;
+    }
+    writeln!(out)
 }
 
 fn under_way(record: &Record) -> String {
