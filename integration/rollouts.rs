@@ -90,6 +90,22 @@ async fn a_version_that_only_fails_is_taken_back_with_consul() {
     a_version_that_only_fails_is_taken_back(Kind::Consul).await;
 }
 
+/// What the bad version answers is tried again at the stable one: users notice nothing, and the bad one is judged by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_retries_a_version_that_only_fails_costs_users_nothing() {
+    const RETRY: (&str, &str) = ("retry", "5xx:1");
+    for _ in 0..runs() {
+        let scene = Scene::start_with(Kind::Etcd, STAY, &[RETRY]).await;
+        let load = scene.load();
+        let bad = scene.version_with("2", &[("version", "2"), RETRY]).await;
+        bad.server.fail_of(1_000);
+        scene.taken_back("2").await;
+        assert!(bad.server.requests() > 0, "it was tried");
+        load.goes_on(100).await;
+        load.finish().await.assert_clean(100);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_that_fails_now_and_then_is_taken_back() {
     let scene = Scene::start(Kind::Etcd, HALF).await;

@@ -43,6 +43,23 @@ fn wrong(text: &str, variables: &[(&str, &str)], wanted: Expect) {
 const SAMPLE: &str = "[sources.sample]\nkind = \"file\"\npath = \"catalog\"\n";
 
 #[test]
+fn a_number_that_no_integer_holds_hides_no_other_mistake() {
+    wrong(
+        "[xds]\nmax_connections = 99_999_999_999_999_999_999\nmax_streams = 0x1_ffff_ffff_ffff_ffff\nmax_names = \
+         -99999999999999999999\nlistem = \"a\"\n",
+        &[],
+        expect![[r#"
+            5 mistakes in the configuration
+              etc/bridge.toml:2: xds.max_connections: `9223372036854775807` must be a whole number from 1 to 1000000
+              etc/bridge.toml:3: xds.max_streams: `9223372036854775807` must be a whole number from 1 to 10000000
+              etc/bridge.toml:4: xds.max_names: `-9223372036854775808` must be a whole number from 1 to 10000000
+              etc/bridge.toml:5: xds.listem: is not a known key; did you mean `listen`?
+              etc/bridge.toml: sources: at least one is needed: [sources.consul] with kind = "consul" and address, or [sources.etcd] with kind = "etcd", endpoints and prefix
+        "#]],
+    );
+}
+
+#[test]
 fn the_sample_is_right() {
     let config = read(include_str!("../examples/bridge.toml"), &[]).unwrap();
     assert_eq!(config.listeners.len(), 2);

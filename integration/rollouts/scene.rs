@@ -99,9 +99,15 @@ impl Version {
 impl Scene {
     /// The first version serves, and is known to be the stable one.
     pub(super) async fn start(kind: Kind, rollouts: &str) -> Self {
+        Self::start_with(kind, rollouts, &[]).await
+    }
+
+    /// The same, and its servers declare this, too.
+    pub(super) async fn start_with(kind: Kind, rollouts: &str, keys: &[(&str, &str)]) -> Self {
         let registry = Registry::start(kind).await;
         let bridge = Bridge::start(&config(&registry, rollouts)).await;
-        let first = Version::start(&registry, "1-0", &[("version", "1")]).await;
+        let keys = [&[("version", "1")], keys].concat();
+        let first = Version::start(&registry, "1-0", &keys).await;
         let envoy = bridge.envoy(Step::Listeners, &[]).await;
         let scene = Self {
             registry,

@@ -1,9 +1,12 @@
 //! The layers that a configuration is read from, the text of a file and the environment, as one section.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::rc::Rc;
 
 use config::{Environment, File, FileFormat, Source as _};
-use toml::de::DeTable;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::reader::{Lines, Mistake, Section, Shared};
 use crate::text::clip;
@@ -51,7 +54,12 @@ pub(super) fn opened(
         };
         return Err(errors.iter().map(say).collect());
     }
-    let mut builder = config::Config::builder().add_source(File::from_str(text, FileFormat::Toml));
+    let mut numbers = Vec::new();
+    for value in lines.table.values() {
+        too_large(value, &mut numbers);
+    }
+    let bounded = saturated(text, numbers);
+    let mut builder = config::Config::builder().add_source(File::from_str(&bounded, FileFormat::Toml));
     if let Some(environment) = environment {
         builder = builder.add_source(environment);
     }
@@ -64,4 +72,31 @@ pub(super) fn opened(
         mistakes: std::cell::RefCell::default(),
     });
     Ok((Section::root(values, shared.clone()), shared))
+}
+
+/// Where numbers stand that no integer holds, which the parser of values refuses without a place and with all else.
+fn too_large(value: &Spanned<DeValue<'_>>, found: &mut Vec<Range<usize>>) {
+    match value.get_ref() {
+        DeValue::Integer(number) if i64::from_str_radix(number.as_str(), number.radix()).is_err() => {
+            found.push(value.span());
+        }
+        DeValue::Array(all) => all.iter().for_each(|value| too_large(value, found)),
+        DeValue::Table(all) => all.values().for_each(|value| too_large(value, found)),
+        _ => {}
+    }
+}
+
+/// The text with the largest (or smallest) integer in these places: the key's own bounds refuse it, in their words.
+fn saturated(text: &str, mut places: Vec<Range<usize>>) -> Cow<'_, str> {
+    if places.is_empty() {
+        return text.into();
+    }
+    places.sort_by_key(|place| std::cmp::Reverse(place.start));
+    let mut bounded = text.to_owned();
+    for place in places {
+        let is_negative = text.get(place.clone()).is_some_and(|number| number.starts_with('-'));
+        let bound = if is_negative { i64::MIN } else { i64::MAX };
+        bounded.replace_range(place, &bound.to_string());
+    }
+    bounded.into()
 }
