@@ -101,8 +101,13 @@ impl Scene {
 
 /// A client of `xds:///orders` by this bridge.
 fn call(language: Language, bridge: &Bridge) -> Caller {
+    call_by(&[], language, bridge)
+}
+
+/// The same; `before`: variables (`A=b`).
+fn call_by(before: &[String], language: Language, bridge: &Bridge) -> Caller {
     let bootstrap = bridge.grpc_bootstrap("client-1");
-    Caller::start(language, &bootstrap, "xds:///orders", "/shop.Orders/Get")
+    Caller::start_by(before, language, &bootstrap, "xds:///orders", "/shop.Orders/Get")
 }
 
 /// Servers of `shop.Orders`, not registered yet.

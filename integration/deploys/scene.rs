@@ -94,6 +94,15 @@ pub(super) fn rounds(few: usize) -> usize {
     asked.map_or(few, |n| n.parse().expect("DEPLOY_ROUNDS is a number"))
 }
 
+/// The numbers of rounds, each with the way in which servers go: all ways, one after the other, and few of them.
+pub(super) fn ways() -> impl Iterator<Item = (usize, Way)> {
+    let ways = [Way::Command, Way::Deregister, Way::Lease];
+    let all = ways
+        .into_iter()
+        .flat_map(|way| std::iter::repeat_n(way, rounds(1)));
+    (1..).zip(all)
+}
+
 /// Whether the long run was asked for.
 pub(super) fn is_long() -> bool {
     std::env::var_os("DEPLOY_ROUNDS").is_some()
@@ -236,18 +245,35 @@ impl Scene {
     /// It leaves by this way, and is killed as soon as that is safe.
     pub(super) async fn retire(&self, old: Deployed, way: Way) {
         let (service, id) = (old.service, old.id());
-        match way {
-            Way::Command => self.commands.done("drain --wait", service, &id).await,
-            Way::Deregister => {
-                self.etcd.delete(&instance_key(service.name(), &id)).await;
-                self.commands.done("wait --drained", service, &id).await;
-            }
-            Way::Lease => {
-                old.lease.fall_silent();
-                self.commands.done("wait --drained", service, &id).await;
-            }
+        if way == Way::Command {
+            self.commands.done("drain --wait", service, &id).await;
+        } else {
+            self.leave(&old, way).await;
+            self.commands.done("wait --drained", service, &id).await;
         }
         old.mortal.kill();
+    }
+
+    /// Says that it goes; not waited for.
+    async fn leave(&self, old: &Deployed, way: Way) {
+        let (service, id) = (old.service.name(), old.id());
+        match way {
+            Way::Command => {
+                let args = format!("drain {service}/{id}");
+                let answer = self.commands.run(&args).await;
+                assert!(answer.status.success(), "{args}: {}", answer.stderr);
+            }
+            Way::Deregister => {
+                old.lease.fall_silent();
+                self.etcd.delete(&instance_key(service, &id)).await;
+            }
+            Way::Lease => old.lease.fall_silent(),
+        }
+    }
+
+    /// All of them say so.
+    pub(super) async fn leave_all(&self, all: &[Deployed], way: Way) {
+        futures::future::join_all(all.iter().map(|one| self.leave(one, way))).await;
     }
 
     /// The next version of all of them, and none before.
@@ -260,7 +286,7 @@ impl Scene {
 }
 
 /// How an old server goes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     /// `drain --wait`, then kill.
     Command,

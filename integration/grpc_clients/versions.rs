@@ -1,6 +1,6 @@
 //! Versions of a service share the calls of clients without a proxy.
 
-use super::{call, servers};
+use super::{call, call_by, servers};
 use crate::support::bridge::Bridge;
 use crate::support::grpc::Language;
 use crate::support::versions::Versions;
@@ -16,6 +16,8 @@ pub(super) async fn shares(language: Language) {
     let bridge = Bridge::start(&versions.section()).await;
     let client = call(language, &bridge);
     client.reaches(&["old", "new"]).await;
+    let asked = call_by(&["CALL_VERSION=2".to_owned()], language, &bridge);
+    asked.reaches(&["new"]).await;
     let from = client.calls().answers.len();
     client.goes_on(MANY).await;
     let answers = client.calls().answers;
@@ -25,6 +27,9 @@ pub(super) async fn shares(language: Language) {
 
     versions.write(&[(old, "1", &[]), (new, "2", &[("share", "0%")])]);
     client.reaches(&["old"]).await;
+    // Who asks for it gets it nevertheless.
+    asked.goes_on(24).await;
+    asked.reaches(&["new"]).await;
     versions.write(&[(old, "1", &[]), (new, "2", &[("share", "100%")])]);
     client.reaches(&["new"]).await;
     versions.write(&[(new, "2", &[]), (newer, "3", &[("share", "50%")])]);
@@ -32,5 +37,6 @@ pub(super) async fn shares(language: Language) {
     versions.write(&[(newer, "3", &[])]);
     client.reaches(&["newer"]).await;
     client.assert_clean();
+    asked.assert_clean();
     bridge.assert_no_nacks().await;
 }

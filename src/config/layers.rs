@@ -94,7 +94,9 @@ fn saturated(text: &str, mut places: Vec<Range<usize>>) -> Cow<'_, str> {
     places.sort_by_key(|place| std::cmp::Reverse(place.start));
     let mut bounded = text.to_owned();
     for place in places {
-        let is_negative = text.get(place.clone()).is_some_and(|number| number.starts_with('-'));
+        let is_negative = text
+            .get(place.clone())
+            .is_some_and(|number| number.starts_with('-'));
         let bound = if is_negative { i64::MIN } else { i64::MAX };
         bounded.replace_range(place, &bound.to_string());
     }

@@ -1,7 +1,8 @@
 // Grpc-go dials TARGET (xds:///orders) and calls METHOD (/shop.Orders/Get) again and again on one
 // channel: a line for each call, `ok NAME` of the instance that answered or `failed CODE WORDS`.
 // Ends when it is killed. The bootstrap's file is named by GRPC_XDS_BOOTSTRAP. With the word xds at the end, it connects
-// as the cluster says (TLS), else always without TLS.
+// as the cluster says (TLS), else always without TLS. With CALL_VERSION, each call asks for that version by the metadata
+// x-version.
 package main
 
 import (
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/credentials/xds"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -55,6 +57,9 @@ func main() {
 func call(channel *grpc.ClientConn, method string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
+	if version := os.Getenv("CALL_VERSION"); version != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "x-version", version)
+	}
 	var name wrapperspb.StringValue
 	if err := channel.Invoke(ctx, method, &emptypb.Empty{}, &name); err != nil {
 		words := strings.ReplaceAll(status.Convert(err).Message(), "\n", " ")

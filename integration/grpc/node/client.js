@@ -1,7 +1,8 @@
 // Dials TARGET (xds:///orders) and calls METHOD (/shop.Orders/Get) again and again: a line for
 // each call, `ok NAME` of the instance that answered or `failed CODE WORDS`. Ends when it is
 // killed. The bootstrap's file is named by GRPC_XDS_BOOTSTRAP. With the word xds at the end, it
-// connects as the cluster says (TLS), else always without TLS.
+// connects as the cluster says (TLS), else always without TLS. With CALL_VERSION, each call asks
+// for that version by the metadata x-version.
 'use strict';
 
 const grpc = require('@grpc/grpc-js');
@@ -18,9 +19,12 @@ const client = new grpc.Client(target, credentials === 'xds' ? new xds.XdsChanne
 // The text of a google.protobuf.StringValue (field 1) that is shorter than 128 bytes.
 const name = (message) => message.subarray(2).toString();
 
+const metadata = new grpc.Metadata();
+if (process.env.CALL_VERSION) metadata.set('x-version', process.env.CALL_VERSION);
+
 function call() {
   const options = { deadline: Date.now() + DEADLINE };
-  client.makeUnaryRequest(method, (request) => request, name, Buffer.alloc(0), options, (error, answer) => {
+  client.makeUnaryRequest(method, (request) => request, name, Buffer.alloc(0), metadata, options, (error, answer) => {
     const line = error
       ? `failed ${grpc.status[error.code]} ${error.details.replaceAll('\n', ' ')}`
       : `ok ${answer}`;

@@ -1,12 +1,14 @@
 //! Dials TARGET (`xds:///orders`) and calls METHOD (`/shop.Orders/Get`) again and again: a
 //! line for each call, `ok NAME` of the instance that answered or `failed CODE WORDS`. Ends
-//! when it is killed. The bootstrap's file is named by `GRPC_XDS_BOOTSTRAP`.
+//! when it is killed. The bootstrap's file is named by `GRPC_XDS_BOOTSTRAP`. With `CALL_VERSION`, each call asks for that
+//! version by the metadata `x-version`.
 
 use std::error::Error;
 use std::io::Write as _;
 use std::time::Duration;
 
 use tonic::codegen::http::uri::PathAndQuery;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 use tonic_xds::{XdsChannelBuilder, XdsChannelConfig, XdsUri};
@@ -26,6 +28,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let path = PathAndQuery::try_from(method)?;
     let channel =
         XdsChannelBuilder::new(XdsChannelConfig::new(XdsUri::parse(&target)?)).build_grpc_channel()?;
+    let version = match std::env::var("CALL_VERSION") {
+        Ok(version) => Some(version.parse::<MetadataValue<_>>()?),
+        Err(_) => None,
+    };
     let mut out = std::io::stdout();
     loop {
         let mut grpc = tonic::client::Grpc::new(channel.clone());
@@ -35,7 +41,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 .await
                 .map_err(|e| Status::unavailable(format!("{e:?}")))?;
             let codec = ProstCodec::<String, String>::default();
-            grpc.unary(Request::new(String::new()), path, codec).await
+            let mut request = Request::new(String::new());
+            if let Some(version) = &version {
+                request.metadata_mut().insert("x-version", version.clone());
+            }
+            grpc.unary(request, path, codec).await
         };
         let line = match tokio::time::timeout(DEADLINE, call).await {
             Ok(Ok(answer)) => format!("ok {}", answer.into_inner()),

@@ -1,12 +1,15 @@
 import io.grpc.CallOptions;
 import io.grpc.Channel;
 import io.grpc.ChannelCredentials;
+import io.grpc.ClientInterceptors;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
+import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.stub.ClientCalls;
+import io.grpc.stub.MetadataUtils;
 import io.grpc.xds.XdsChannelCredentials;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
@@ -19,7 +22,7 @@ import java.util.concurrent.TimeUnit;
  * Dials TARGET (xds:///orders) and calls METHOD (/shop.Orders/Get) again and again on one channel: a
  * line for each call, `ok NAME` of the instance that answered or `failed CODE WORDS`. Ends when it is
  * killed. The bootstrap's file is named by GRPC_XDS_BOOTSTRAP. With the word xds at the end, it connects as the cluster
- * says (TLS), else always without TLS.
+ * says (TLS), else always without TLS. With CALL_VERSION, each call asks for that version by the metadata x-version.
  */
 final class Client {
   private static final long PACE = 20; // milliseconds between two calls
@@ -32,7 +35,15 @@ final class Client {
     }
     ChannelCredentials insecure = InsecureChannelCredentials.create();
     ChannelCredentials credentials = args.length > 2 ? XdsChannelCredentials.create(insecure) : insecure;
-    Channel channel = Grpc.newChannelBuilder(args[0], credentials).build();
+    Metadata metadata = new Metadata();
+    if (System.getenv("CALL_VERSION") != null) {
+      metadata.put(
+          Metadata.Key.of("x-version", Metadata.ASCII_STRING_MARSHALLER), System.getenv("CALL_VERSION"));
+    }
+    Channel channel =
+        ClientInterceptors.intercept(
+            Grpc.newChannelBuilder(args[0], credentials).build(),
+            MetadataUtils.newAttachHeadersInterceptor(metadata));
     MethodDescriptor<String, String> method =
         MethodDescriptor.<String, String>newBuilder()
             .setType(MethodDescriptor.MethodType.UNARY)
