@@ -153,7 +153,12 @@ impl Commands {
 
     /// Runs one about an instance, which must succeed.
     pub(super) async fn done(&self, command: &str, service: Service, id: &str) {
-        let args = format!("{command} {}/{id} --timeout 90s", service.name());
+        self.until(&format!("{command} {}/{id}", service.name())).await;
+    }
+
+    /// Runs one that waits, which must succeed.
+    pub(super) async fn until(&self, command: &str) {
+        let args = format!("{command} --timeout 90s");
         let output = self.run(&args).await;
         assert!(output.status.success(), "{args}: {}", output.stderr);
     }

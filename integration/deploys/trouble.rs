@@ -12,7 +12,13 @@ use crate::support::wait;
 /// Waits until all of them are drained, and kills each as soon as it is.
 async fn kill_all(commands: &Commands, all: Vec<Deployed>) {
     let kill = async |one: Deployed| {
-        commands.done("wait --drained", one.service, &one.id()).await;
+        // A bridge that starts in between does not know who was deregistered before.
+        let (server, service) = (one.mortal.server(), one.service.name());
+        let args = format!(
+            "wait --drained {service}/{} --address {}",
+            server.id, server.address
+        );
+        commands.until(&args).await;
         one.mortal.kill();
     };
     futures::future::join_all(all.into_iter().map(kill)).await;

@@ -115,6 +115,7 @@ pub(super) async fn drain(
             let asked = Asked {
                 target,
                 wanted: Wanted::Drained,
+                address: None,
                 deadline: clock::now() + patience,
             };
             wait::answer(admin, asked, found, &headers).await

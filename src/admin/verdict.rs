@@ -126,7 +126,7 @@ fn here(found: &Found, wanted: Wanted, answer: &Answer) -> Value {
         all.iter().take(NAMED).map(one).collect()
     };
     let name = format!("{}/{}", found.service, found.id);
-    let mut view = json!({ "instance": name, "acknowledged": answer.acked });
+    let mut view = json!({ "instance": name, "address": found.address, "acknowledged": answer.acked });
     if !answer.given_up.is_empty() {
         let one = |(fleet, node): &Client| json!({ "node": node, "fleet": fleet });
         let named: Vec<Value> = answer.given_up.iter().take(NAMED).map(one).collect();

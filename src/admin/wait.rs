@@ -24,6 +24,7 @@ use crate::barrier::{Everywhere, Question, Wanted};
 use crate::catalog::find::{Found, Target};
 use crate::clock;
 use crate::hub::Order;
+use crate::model::Health;
 use crate::state;
 use crate::text::{parse_duration, show_duration};
 
@@ -56,6 +57,8 @@ pub(super) struct WaitQuery {
     until: Option<String>,
     /// This number of clients at least.
     clients: Option<usize>,
+    /// Where an instance listened that has left since then, and that this bridge may not know any more.
+    address: Option<SocketAddr>,
     /// Such as `60s`.
     timeout: Option<String>,
 }
@@ -65,6 +68,8 @@ pub(super) struct WaitQuery {
 pub(super) struct Asked {
     pub(super) target: Target,
     pub(super) wanted: Wanted,
+    /// Where it listened, if whoever asks knows that.
+    pub(super) address: Option<SocketAddr>,
     pub(super) deadline: tokio::time::Instant,
 }
 
@@ -99,10 +104,35 @@ impl WaitQuery {
                 );
             }
         };
+        let is_one = matches!(target, Target::Named(_) | Target::Instance { .. });
+        if self.address.is_some() && !(is_one && wanted == Wanted::Drained) {
+            return Err("address= goes with one instance that is to be drained".to_owned());
+        }
         Ok(Asked {
             target,
             wanted,
+            address: self.address,
             deadline: clock::now() + timeout,
+        })
+    }
+}
+
+impl Asked {
+    /// The instance as one that is registered no more: where it listened, clients may still have requests under way.
+    fn gone(&self) -> Option<Found> {
+        let (service, id) = match &self.target {
+            Target::Named(name) => name.split_once('/')?,
+            Target::Instance { service, id } => (service.as_str(), id.as_str()),
+            Target::Node(_) | Target::Zone(_) => return None,
+        };
+        Some(Found {
+            service: service.into(),
+            id: id.into(),
+            address: self.address?,
+            created: 0,
+            health: Health::Off,
+            last: false,
+            others: true,
         })
     }
 }
@@ -143,6 +173,11 @@ async fn find_soon(admin: &Admin, asked: &Asked) -> Result<Vec<Found>, Response>
             Ok(found) => return Ok(found),
             Err(refused) => refused,
         };
+        if refused.status() == StatusCode::NOT_FOUND
+            && let Some(gone) = asked.gone()
+        {
+            return Ok(vec![gone]);
+        }
         let comes =
             matches!(asked.wanted, Wanted::Serving { .. }) && refused.status() == StatusCode::NOT_FOUND;
         if !comes || clock::now() >= asked.deadline {

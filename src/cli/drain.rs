@@ -90,7 +90,7 @@ pub(super) fn drain(config: &Config, args: &DrainArgs) -> Result<(), Failure> {
         return print(&String::from_utf8_lossy(&answer));
     }
     let query = format!("{}&until=drained", args.whom.query());
-    wait::until(config, &query, args.timeout, args.json)
+    wait::until(config, &query, None, args.timeout, args.json)
 }
 
 pub(super) fn undrain(config: &Config, args: &UndrainArgs) -> Result<(), Failure> {

@@ -1,5 +1,6 @@
 //! `wait`: until an instance serves in each client, or is drained.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
@@ -37,6 +38,9 @@ pub(super) struct WaitArgs {
     /// The same; it drains by its registry, or has left
     #[arg(long, value_name = "SERVICE/ID")]
     drained: Option<String>,
+    /// Where it listened, if it was deregistered, so that a bridge that has forgotten it can still tell
+    #[arg(long, value_name = "IP:PORT", requires = "drained")]
+    address: Option<SocketAddr>,
     /// The least number of clients that must have it
     #[arg(long, value_name = "N", default_value = "0", requires = "serving")]
     clients: usize,
@@ -54,16 +58,34 @@ pub(super) fn wait(config: &Config, args: &WaitArgs) -> Result<(), Failure> {
         (None, Some(name)) => format!("drained={}", encode(name)),
         (None, None) => return Err("say --serving or --drained".into()),
     };
-    until(config, &query, args.timeout, args.json)
+    let address = args.address.map(|address| address.to_string());
+    until(config, &query, address, args.timeout, args.json)
 }
 
-/// Asks until it is so, also across a restart of the bridge.
-pub(super) fn until(config: &Config, query: &str, timeout: Duration, json: bool) -> Result<(), Failure> {
-    let end = super::output::runtime()?.block_on(ask(&config.admin, query, timeout))?;
+/// Asks until it is so, also across a restart of the bridge. `address`: where an instance listened that is to be drained.
+pub(super) fn until(
+    config: &Config,
+    query: &str,
+    address: Option<String>,
+    timeout: Duration,
+    json: bool,
+) -> Result<(), Failure> {
+    let end = super::output::runtime()?.block_on(ask(&config.admin, query, address, timeout))?;
     finish(&end, json)
 }
 
-async fn ask(admin: &Admin, query: &str, timeout: Duration) -> Result<Value, client::ClientError> {
+/// Whether it is about one instance that goes.
+fn is_one_that_goes(query: &str) -> bool {
+    let has = |key: &str| query.split('&').any(|pair| pair.starts_with(key));
+    has("drained=") || (has("until=drained") && (has("name=") || has("instance=")))
+}
+
+async fn ask(
+    admin: &Admin,
+    query: &str,
+    mut address: Option<String>,
+    timeout: Duration,
+) -> Result<Value, client::ClientError> {
     let deadline = clock::now() + timeout;
     let mut shown = String::new();
     let mut show = |text: String| {
@@ -74,11 +96,18 @@ async fn ask(admin: &Admin, query: &str, timeout: Duration) -> Result<Value, cli
     };
     loop {
         let left = deadline.saturating_duration_since(clock::now());
-        let path = format!("/wait?{query}&timeout={}ms", left.min(ONE).as_millis());
+        let mut path = format!("/wait?{query}&timeout={}ms", left.min(ONE).as_millis());
+        if let Some(address) = &address {
+            path += &format!("&address={}", encode(address));
+        }
         let followed = client::follow(admin, &path, left.min(ONE), |name, data| {
             let view: Value = serde_json::from_str(data).ok()?;
             if name == "end" {
                 return Some(view);
+            }
+            // A bridge that starts in the meantime does not know an instance that has left.
+            if address.is_none() && is_one_that_goes(query) {
+                address = view["address"].as_str().map(str::to_owned);
             }
             show(format!("{}: {}", word(&view, "instance"), word(&view, "text")));
             None
@@ -116,4 +145,28 @@ fn finish(end: &Value, json: bool) -> Result<(), Failure> {
 
 fn word<'a>(view: &'a Value, key: &str) -> &'a str {
     view[key].as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_instance_that_goes_is_asked_for_by_its_address() {
+        for query in [
+            "drained=a%2Fb",
+            "name=a%2Fb&until=drained",
+            "service=a&instance=b&until=drained",
+        ] {
+            assert!(is_one_that_goes(query), "{query}");
+        }
+        for query in [
+            "serving=a&clients=0",
+            "node=a&until=drained",
+            "zone=a&until=drained",
+            "name=a&until=serving",
+        ] {
+            assert!(!is_one_that_goes(query), "{query}");
+        }
+    }
 }
