@@ -8,6 +8,7 @@ mod trouble;
 use std::time::Duration;
 
 use crate::support::client::Call;
+use crate::support::http::Http;
 use crate::support::registry::Kind;
 use crate::support::wait;
 use scene::{Scene, is, runs};
@@ -258,4 +259,45 @@ async fn a_version_that_cannot_read_what_is_stored_gets_nothing() {
     assert!(output.stdout.starts_with("orders: 12 (by "), "{}", output.stdout);
     scene.stable_is("2").await;
     load.finish().await.assert_clean(200);
+}
+
+/// Not by its share, not by a header, and not when nobody else is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stable_version_that_cannot_read_what_is_stored_gets_nothing_any_more() {
+    let scene = Scene::start_with(Kind::Etcd, STAY, &[("data", "11")]).await;
+    scene.say_data(11).await;
+    let load = scene.load();
+    let keys = [("version", "2"), ("data", "12"), ("data-reads", "11..12")];
+    let two = scene.version_with("2", &keys).await;
+    scene.is_under_way().await;
+    scene.say_data(12).await;
+    let client = scene.envoy.client();
+    client.reaches(&Call::http("orders"), &["2-0"]).await;
+    let before = scene.first.server.requests();
+    let url = format!("http://{}/", scene.envoy.listener());
+    let headers = [("host", "orders"), ("x-version", "1")];
+    let asked = Http::fresh()
+        .send_with("GET", &url, &headers, "")
+        .await
+        .expect("an answer");
+    assert_eq!(asked.body, "2-0", "nobody gets it by asking");
+    load.goes_on(100).await;
+    load.finish().await.assert_clean(100);
+    assert_eq!(scene.first.server.requests(), before);
+    // Nobody reads this: it is a slip, most of the time.
+    let slip = scene.bridge.command("data orders 99").await;
+    assert_eq!(slip.status.code(), Some(1), "{}", slip.stdout);
+    assert!(
+        slip.stderr.contains("no version of `orders` reads data 99"),
+        "{}",
+        slip.stderr
+    );
+    two.leave().await;
+    client.is_refused(&Call::http("orders"), "http 503").await;
+    assert_eq!(
+        scene.first.server.requests(),
+        before,
+        "it would not understand what it finds"
+    );
+    scene.bridge.assert_no_nacks().await;
 }

@@ -78,6 +78,11 @@ impl Version {
         }
     }
 
+    /// It deregisters.
+    pub(super) async fn leave(self) {
+        self.registered.remove().await;
+    }
+
     /// It deregisters and registers again, and is there again.
     pub(super) async fn again(self, scene: &Scene) {
         let keys: Vec<(&str, &str)> = self.keys.iter().map(|(k, v)| (&**k, &**v)).collect();

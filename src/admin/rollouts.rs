@@ -46,6 +46,8 @@ pub(super) struct OrderQuery {
 pub(super) struct DataQuery {
     number: u32,
     by: Option<String>,
+    #[serde(default)]
+    force: bool,
 }
 
 /// All of them.
@@ -153,9 +155,17 @@ pub(super) async fn set_data(
     Query(query): Query<DataQuery>,
 ) -> Response {
     let (name, by): (Arc<str>, String) = (name.into(), by(query.by.as_deref()));
-    match admin.rollouts.set_data(&name, query.number, &by).await {
-        Ok(()) => format!("{name}: {}\n", query.number).into_response(),
-        Err(error) => bad(status(&Refused::State(error.clone())), &error.to_string()),
+    match admin
+        .rollouts
+        .set_data(&name, query.number, &by, query.force)
+        .await
+    {
+        Ok(true) => format!("{name}: {}\n", query.number).into_response(),
+        Ok(false) => {
+            let note = "no service is registered under this name now; it holds for one that comes";
+            format!("{name}: {} ({note})\n", query.number).into_response()
+        }
+        Err(refused) => bad(status(&refused), &refused.to_string()),
     }
 }
 

@@ -131,10 +131,13 @@ struct Why {
 /// The number of the stored schema.
 #[derive(Debug, Args)]
 pub(super) struct DataArgs {
-    /// The service's registered name, or the name in its key `data`
+    /// The service's registered name
     service: String,
     /// The number that is stored from now on; without it the present one is printed
     number: Option<u64>,
+    /// Also when no version of the service can read that, so that nobody gets its requests
+    #[arg(long, requires = "number")]
+    force: bool,
     #[command(flatten)]
     who: Who,
 }
@@ -170,7 +173,13 @@ pub(super) fn data(config: &Config, args: DataArgs) -> Result<(), Failure> {
     let body = match args.number {
         None => request(config, Method::GET, &path)?,
         Some(number) => {
-            let query = query(args.who, &[("number", Some(number.to_string()))]);
+            let query = query(
+                args.who,
+                &[
+                    ("number", Some(number.to_string())),
+                    ("force", args.force.then(|| "true".to_owned())),
+                ],
+            );
             request(config, Method::PUT, &format!("{path}?{query}"))?
         }
     };

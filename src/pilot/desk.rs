@@ -171,11 +171,36 @@ impl Desk {
         self.state().snapshot().documents.data.clone()
     }
 
-    /// Says which schema is stored.
+    /// Says which schema is stored; answers whether a service has this name. `force`: also when no version of it can read
+    /// that, and nobody would get its requests any more.
     ///
     /// # Errors
-    /// [`StateError`]
-    pub async fn set_data(&self, name: &Arc<str>, number: u32, by: &str) -> Result<(), StateError> {
+    /// [`Refused`]
+    pub async fn set_data(
+        &self,
+        name: &Arc<str>,
+        number: u32,
+        by: &str,
+        force: bool,
+    ) -> Result<bool, Refused> {
+        let seen = match self.one(name) {
+            Some(seen) => Some(seen),
+            None => self.look(name).await.ok(),
+        };
+        if let Some(seen) = &seen
+            && !force
+            && !seen.facts.versions.is_empty()
+            && !seen
+                .facts
+                .versions
+                .values()
+                .any(|version| version.can_read(number))
+        {
+            return Err(Refused::Not(format!(
+                "no version of `{name}` reads data {number}, so nobody would get its requests: deploy one that does, or \
+                 say it nevertheless with --force (force=true)"
+            )));
+        }
         let data = Data {
             number,
             since: clock::unix_millis(),
@@ -183,7 +208,7 @@ impl Desk {
         };
         self.state().put_data(name, &data).await?;
         tracing::warn!(%name, number, by, "the stored data have another number now");
-        Ok(())
+        Ok(seen.is_some())
     }
 
     /// The bridge that decides.

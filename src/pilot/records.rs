@@ -62,7 +62,18 @@ pub(super) fn rollouts(
     let shares = records
         .iter()
         .filter(|(service, (record, _))| is_in_force(service, record))
-        .filter_map(|(service, (record, _))| Some((service.clone(), record.shares()?)));
+        .filter_map(|(service, (record, _))| {
+            let mut shares = record.shares()?;
+            // A policy that only judges changes nothing.
+            if record.plain.is_empty()
+                && let Some(seen) = versions.get(service)
+                && let Some(data) = documents.data.get(service)
+            {
+                let barred = seen.versions.iter().filter(|(_, of)| !can_read(of, data.number));
+                shares.barred = barred.map(|(version, _)| version.clone()).collect();
+            }
+            Some((service.clone(), shares))
+        });
     Rollouts {
         services: shares.collect(),
     }
@@ -85,15 +96,18 @@ fn is_in_force(record: &Record, seen: Option<&Versioned>, stored: Option<u32>) -
     };
     let is_kept_out = |(version, of): (&Arc<str>, &Version)| {
         let is_other = record.stable.as_ref() != Some(version);
-        let reads = of.reads.or(of.data.map(|data| (data, data)));
-        let cannot_read = stored
-            .zip(reads)
-            .is_some_and(|(stored, (from, to))| !(from..=to).contains(&u64::from(stored)));
-        record.is_rejected(version, false) || (is_other && (was_taken_back(version) || cannot_read))
+        let cannot_read = stored.is_some_and(|stored| !can_read(of, stored));
+        record.is_rejected(version, false) || cannot_read || (is_other && was_taken_back(version))
     };
     let is_retired = |version: &Arc<str>| record.retired.iter().any(|retired| retired.version == *version);
     let is_known = |version: &Arc<str>| record.stable.as_ref() == Some(version) || is_retired(version);
     seen.versions.iter().any(is_kept_out) || (seen.versions.len() > 1 && seen.versions.keys().all(is_known))
+}
+
+/// Who declares nothing reads everything.
+fn can_read(version: &Version, stored: u32) -> bool {
+    let reads = version.reads.or(version.data.map(|data| (data, data)));
+    reads.is_none_or(|(from, to)| (from..=to).contains(&u64::from(stored)))
 }
 
 #[cfg(test)]
@@ -101,7 +115,7 @@ mod tests {
     use super::*;
     use crate::registry::store::{Entries, Entry};
     use crate::rollout::{Past, Phase, Rejected, Retired, Rollout, Why};
-    use crate::state::document;
+    use crate::state::{Data, document};
 
     fn record(stable: &str) -> Arc<Record> {
         Arc::new(Record {
@@ -221,6 +235,9 @@ mod tests {
         };
         assert!(!is_bound(&record, None) && !is_bound(&record, Some(12)));
         assert!(is_bound(&record, Some(13)), "2 cannot read it");
+        record.stable = Some("2".into());
+        assert!(is_bound(&record, Some(13)), "nor if it is the stable one");
+        record.stable = Some("1".into());
         for why in [Why::Gone, Why::Data { stored: 13 }] {
             record.history = vec![Past {
                 candidate: "2".into(),
@@ -245,5 +262,73 @@ mod tests {
         };
         record.rollout = Some(Box::new(over));
         assert!(is_bound(&record, None), "it has just ended");
+    }
+
+    #[test]
+    fn who_cannot_read_what_is_stored_is_barred_whatever_its_share_is() {
+        let version = |reads| {
+            Arc::new(Versioned {
+                auto: true,
+                versions: [
+                    (
+                        "1".into(),
+                        Version {
+                            reads,
+                            ..Version::default()
+                        },
+                    ),
+                    (
+                        "2".into(),
+                        Version {
+                            data: Some(12),
+                            ..Version::default()
+                        },
+                    ),
+                    ("3".into(), Version::default()),
+                ]
+                .into(),
+                ..Versioned::default()
+            })
+        };
+        let barred = |reads, record: Record, stored: Option<u32>| {
+            let versions = Versions {
+                services: [("orders".into(), version(reads))].into(),
+                ..Versions::default()
+            };
+            let mut documents = Documents::default();
+            if let Some(number) = stored {
+                let data = Data {
+                    number,
+                    since: 1,
+                    by: String::new(),
+                };
+                documents.data.insert("orders".into(), data);
+            }
+            let records = [("orders".into(), (Arc::new(record), revision(1)))].into();
+            let all = rollouts(&records, &versions, &documents);
+            all.services["orders"]
+                .barred
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(",")
+        };
+        let record = || Record {
+            stable: Some("1".into()),
+            ..Record::default()
+        };
+        assert_eq!(barred(Some((11, 12)), record(), None), "");
+        assert_eq!(barred(Some((11, 12)), record(), Some(12)), "");
+        assert_eq!(barred(Some((11, 11)), record(), Some(12)), "1");
+        assert_eq!(barred(Some((11, 12)), record(), Some(13)), "1,2");
+        let judged = Record {
+            plain: [("1".into(), 7)].into(),
+            ..record()
+        };
+        assert_eq!(
+            barred(Some((11, 11)), judged, Some(12)),
+            "",
+            "a dry run changes nothing"
+        );
     }
 }

@@ -121,6 +121,17 @@ impl Versions {
         if !is_split || service.instances.is_empty() {
             return None;
         }
+        let service = &readers(service, shares);
+        if service.instances.is_empty() {
+            let reason = "versions: none of its versions can read the stored data, so nobody gets its requests: deploy one \
+                          that can, or say what is stored by `xds-bridge data`";
+            return Some(Self {
+                plain: service.clone(),
+                split: None,
+                services: Vec::new(),
+                issue: Some(Issue::warning(&*service.name, reason)),
+            });
+        }
         let (mut versions, mut issue) = versions(service, shares);
         let stable = share_out(&mut versions, shares);
         let name = &service.name;
@@ -190,6 +201,18 @@ impl Versions {
             issue,
         })
     }
+}
+
+/// The service without the instances that get nothing whatever happens.
+fn readers(service: &Arc<Service>, shares: Option<&Shares>) -> Arc<Service> {
+    let is_barred =
+        |instance: &Instance| shares.is_some_and(|shares| shares.barred.contains(&instance.version));
+    if !service.instances.iter().any(is_barred) {
+        return service.clone();
+    }
+    let mut readers = (**service).clone();
+    readers.instances.retain(|instance| !is_barred(instance));
+    Arc::new(readers)
 }
 
 /// The versions with instances, [`MAX`] at most: those with a share first, then those with the most instances.

@@ -91,6 +91,48 @@ fn seen(service: &Arc<Service>, shares: Option<&Shares>) -> String {
 }
 
 #[test]
+fn who_is_barred_gets_nothing_also_when_nobody_else_serves() {
+    let mut text = String::new();
+    for (versions, barred) in [
+        (&["1:hh", "2:h"][..], &["2"][..]),
+        (&["1:hh", "2:h"], &["1"]),
+        (&["1:u", "2:h"], &["2"]),
+        (&["1:hh", "2:h", "3:h"], &["1", "3"]),
+    ] {
+        let shares = Shares {
+            barred: barred.iter().map(|version| Arc::from(*version)).collect(),
+            ..shares("1", &[("1", 5_000), ("2", 5_000)])
+        };
+        let _ = write!(
+            text,
+            "{versions:?} without {barred:?}: {}",
+            seen(&service(versions), Some(&shares))
+        );
+    }
+    expect![[r#"
+        ["1:hh", "2:h"] without ["2"]: 1=10000 | 1:1 1:1
+        ["1:hh", "2:h"] without ["1"]: 2=10000 | 2:1
+        ["1:u", "2:h"] without ["2"]: 1=10000 | 1:1
+        ["1:hh", "2:h", "3:h"] without ["1", "3"]: 2=10000 | 2:1
+    "#]]
+    .assert_eq(&text);
+    // Nobody is left: nobody gets requests, and somebody is told why.
+    let shares = Shares {
+        barred: ["1".into(), "2".into()].into(),
+        ..shares("1", &[("1", WHOLE)])
+    };
+    let versions = of(&service(&["1:h", "2:h"]), Some(&shares));
+    assert!(versions.plain.instances.is_empty() && versions.split.is_none());
+    assert!(
+        versions
+            .issue
+            .unwrap()
+            .reason
+            .contains("none of its versions can read")
+    );
+}
+
+#[test]
 fn declared_shares_hold_while_somebody_serves() {
     let mut text = String::new();
     for versions in [

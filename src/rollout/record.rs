@@ -306,6 +306,7 @@ impl Record {
             stable: stable.clone(),
             mirror: None,
             watched: rollout.is_some(),
+            ..Shares::default()
         };
         if !self.plain.is_empty() {
             shares.weights.clone_from(&self.plain);

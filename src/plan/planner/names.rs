@@ -158,8 +158,7 @@ mod tests {
             let shares = Shares {
                 stable: "1".into(),
                 weights: BTreeMap::from([("1".into(), 1_000_000)]),
-                mirror: None,
-                watched: false,
+                ..Shares::default()
             };
             let mut planner = Planner::new(Arc::new(Network::default()));
             planner.set_rollouts(Rollouts {
