@@ -362,3 +362,38 @@ async fn each_write_to_a_registry_is_an_event() {
         "{log}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_that_no_request_reaches_is_marked() {
+    let server = Server::http("web-1").await;
+    let keys: &[_] = &[
+        ("route", "host=api.x path=/shop priority=10"),
+        ("route-2", "host=api.x path=/shop/never respond=410"),
+        ("route-3", "host=api.x path=/other respond=418"),
+    ];
+    let folder = Folder::of(&[("web", server.address, keys)]);
+    let bridge = Bridge::start(&folder.section()).await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    let at = envoy.listener();
+    wait::until(wait::PATIENCE, "Envoy has the routes", async || {
+        let (status, text) = raw::get(at, "api.x", "/other").await?;
+        wait::holds(status == 418, || format!("{status} {text}"))
+    })
+    .await;
+    let status = async |path| raw::get(at, "api.x", path).await.expect("an answer").0;
+    assert_eq!((status("/shop").await, status("/shop/never").await), (200, 200));
+    let listed = bridge.command("routes --host api.x").await;
+    let marked: Vec<&str> = listed
+        .stdout
+        .lines()
+        .filter(|line| line.contains(" ! "))
+        .collect();
+    let [marked] = marked[..] else {
+        panic!("one is marked: {}", listed.stdout)
+    };
+    assert!(
+        marked.contains("path=/shop/never")
+            && marked.ends_with("! no request reaches it: path=/shop (web) takes all before it"),
+        "{marked}"
+    );
+}

@@ -104,10 +104,15 @@ pub(super) fn routes(config: &Config, args: &RoutesArgs) -> Result<(), Failure> 
             "listener {name}: {total} routes, in the order in which they are tried\n"
         ))?;
         let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
-        let lines: Vec<[String; 3]> = rows
-            .iter()
-            .map(|row| ["host", "requests", "to"].map(|name| text(row, name)))
-            .collect();
+        let shadow = |row: &Value| match row["shadowed_by"].as_str() {
+            Some(earlier) => format!("! no request reaches it: {earlier} takes all before it"),
+            None => String::new(),
+        };
+        let line = |row| {
+            let [host, requests, to] = ["host", "requests", "to"].map(|name| text(row, name));
+            [host, requests, to, shadow(row)]
+        };
+        let lines: Vec<[String; 4]> = rows.iter().map(line).collect();
         print(&columns(&lines))?;
         if (rows.len() as u64) < total {
             print(&format!(

@@ -9,6 +9,7 @@ mod listeners;
 mod matching;
 mod outcome;
 mod request;
+mod shadow;
 mod table;
 mod target;
 mod words;
@@ -20,7 +21,7 @@ use serde::Serialize;
 
 pub use outcome::{End, Ending, Outcome, Target};
 pub use request::Request;
-pub use table::{RouteRow, table};
+pub use table::{RouteRow, shadowed, table};
 pub use words::words;
 
 /// Maximum of routes that are named as passed over; all are counted.

@@ -173,6 +173,7 @@ async function routes({ query }) {
         ["host", (row) => row.host],
         ["requests", (row) => row.requests],
         ["to", (row) => row.to],
+        ["what to know", (row) => row.shadowed_by && el("span.warn", null, `no request reaches it: ${row.shadowed_by} takes all before it`)],
       ], listener.routes, "No routes."),
     ]),
   ].flat(2);
