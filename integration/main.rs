@@ -12,6 +12,7 @@ mod support;
 mod adopt;
 mod adoption_between;
 mod adoption_steps;
+mod analyze;
 mod bridge_restart;
 mod chaos;
 mod clusters;

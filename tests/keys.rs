@@ -8,9 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use xds_bridge::model::Key;
 use xds_bridge::model::keys::Row;
 use xds_bridge::model::route::WORDS;
+use xds_bridge::model::{CODES, Key};
 
 /// The page with a table between `<!-- NAME -->` and `<!-- /NAME -->`, and where that is in it.
 fn table(name: &str) -> (PathBuf, String, std::ops::Range<usize>) {
@@ -46,6 +46,16 @@ fn hold(name: &str, wanted: &str) {
 
 fn rows() -> impl Iterator<Item = &'static Row> {
     Key::ALL.iter().map(|key| key.row())
+}
+
+#[test]
+fn the_table_of_codes_is_the_programs_own() {
+    let mut wanted = String::from("| code | level | it means | what to do |\n|---|---|---|---|\n");
+    for row in CODES {
+        let (name, level) = (row.name, row.level.as_str());
+        writeln!(wanted, "| `{name}` | {level} | {} | {} |", row.means, row.fix).unwrap();
+    }
+    hold("codes", &wanted);
 }
 
 #[test]

@@ -65,6 +65,7 @@ pub(crate) const GROUPS: &[Group] = &[
         "guards: wrong, missing and unhealthy entries, last known state",
         ALL,
         &[
+            "analyze",
             "configuration",
             "deploys",
             "drains",

@@ -1,5 +1,6 @@
 //! The operator's port: health, readiness, metrics, dumps, and two orders: `/accept` and `/forget`.
 
+mod analyze;
 mod answer;
 mod drains;
 mod dump;
@@ -42,7 +43,7 @@ use crate::floods::Floods;
 use crate::hub::{Forgotten, Order, Overview};
 use crate::intake::Loads;
 use crate::journal::Journal;
-use crate::metrics::Metrics;
+use crate::metrics::{MAX_ENTRIES, Metrics};
 use crate::pilot::Desk;
 use crate::state::State;
 pub use guard::ORDER_HEADER;
@@ -133,6 +134,7 @@ pub async fn serve(
         .route("/loads", get(all_loads))
         .route("/errors", get(all_errors))
         .route("/drain", post(drains::drain))
+        .route("/analyze", get(analyze::analyze))
         .route("/undrain", post(drains::undrain))
         .route("/drains", get(drains::drains))
         .route("/rollouts", get(rollouts::list))
@@ -181,6 +183,7 @@ const WAYS: &str = "xds-bridge\n\n\
      /drain?name=SERVICE/ID[&wait=60s]    POST with the header x-xds-bridge: 1; drain an instance (or node=, zone=)\n\
      /undrain?name=SERVICE/ID             the same; end that\n\
      /rollouts[/SERVICE[/history|/events]]  what is rolled out, how it stands, what happened\n\
+     /analyze                             what is wrong with what is registered, declared and served, with codes\n\
      /rollouts/SERVICE/ORDER              POST with the header x-xds-bridge: 1; start, pause, resume, promote, abort, retry\n\
      /data/SERVICE[?number=N]             which schema is stored; the same with PUT: from now on\n\
      /accept?source=NAME                  POST with the header x-xds-bridge: 1; let removals go that the guard withholds\n\
@@ -260,7 +263,11 @@ async fn all_errors(
 /// Requested from the hub: nothing of it is kept ready.
 async fn all_sources(extract::State(admin): extract::State<Admin>) -> Response {
     let (reply, answer) = oneshot::channel();
-    let sent = admin.orders.send(Order::Describe { reply }).await;
+    let order = Order::Describe {
+        most: MAX_ENTRIES,
+        reply,
+    };
+    let sent = admin.orders.send(order).await;
     let Some(detail) = answer.await.ok().filter(|_| sent.is_ok()) else {
         return (StatusCode::SERVICE_UNAVAILABLE, STOPPING).into_response();
     };

@@ -227,7 +227,14 @@ fn last_good(kept: &LastGood) -> Value {
 }
 
 fn issues(issues: &[Issue]) -> Vec<Value> {
-    let one = |i: &Issue| json!({ "entry": i.entry, "severity": i.severity.as_str(), "reason": i.reason });
+    let one = |i: &Issue| {
+        json!({
+            "entry": i.entry,
+            "severity": i.severity.as_str(),
+            "code": i.code.as_str(),
+            "reason": i.reason,
+        })
+    };
     issues.iter().map(one).collect()
 }
 

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::model::code::Code;
 use crate::model::instance::Instance;
 use crate::model::issue::Issue;
 use crate::model::key::Key;
@@ -90,7 +91,7 @@ impl Place<'_> {
     /// `id`: of the instance, `""` for the policy document.
     fn sentence(self, id: &str, reason: impl Into<String>) -> Issue {
         let id = if id.is_empty() { "policy" } else { id };
-        Issue::warning(format!("{}/{id}", self.service), reason)
+        Issue::warning(format!("{}/{id}", self.service), reason).of_kind(Code::ValueKept)
     }
 
     /// The names in `expose` that the operator does not define.

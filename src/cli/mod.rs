@@ -1,6 +1,7 @@
 //! The command line: what can be asked of the program. Each command has its file.
 
 mod adopt;
+mod analyze;
 mod bootstrap;
 mod check;
 mod client;
@@ -121,6 +122,9 @@ enum Command {
     Status(status::StatusArgs),
     /// Exit with 0 when a running bridge answers (for container health checks)
     Health,
+    /// Look for what is wrong with what is registered, declared and served
+    #[command(after_help = analyze::EXAMPLES)]
+    Analyze(analyze::AnalyzeArgs),
 }
 
 impl Cli {
@@ -164,3 +168,4 @@ impl Cli {
         }
     }
 }
+            Command::Analyze(args) => analyze::analyze(&config, &args),

@@ -74,6 +74,8 @@ pub enum Order {
     },
     /// Describe everything.
     Describe {
+        /// So many of each kind.
+        most: usize,
         /// Where.
         reply: oneshot::Sender<Detail>,
     },
@@ -161,7 +163,7 @@ impl Hub {
             } => self.served(service, address, reply),
             Order::WatchVersions { services } => self.watch_versions(services),
             Order::Versions { service, reply } => drop(reply.send(self.versioned(&service))),
-            Order::Describe { reply } => drop(reply.send(self.detail())),
+            Order::Describe { most, reply } => drop(reply.send(self.detail(most))),
             Order::Explain { service, reply } => drop(reply.send(self.explain(&service).map(Box::new))),
             Order::Contested { host, reply } => {
                 let issues = self.planner.contested_on(&host).take(MAX_ENTRIES).cloned();

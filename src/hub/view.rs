@@ -83,7 +83,7 @@ pub struct Detail {
     pub overview: Overview,
     /// Each source.
     pub sources: Vec<SourceDetail>,
-    /// What is wrong with what services declare together: how many, and the first hundred.
+    /// What is wrong with what services declare together: how many, and the first of them.
     pub declared: (usize, Vec<Issue>),
 }
 
@@ -94,16 +94,16 @@ pub struct SourceDetail {
     pub view: SourceView,
     /// When facts came from it last.
     pub last_delivery: Option<Instant>,
-    /// What is withheld: how many services, and the first hundred.
+    /// What is withheld: how many services, and the first of them.
     pub held: (usize, Vec<Held>),
     /// Entries that are not served.
     pub rejected: usize,
     /// Entries that are served with a default.
     pub warnings: usize,
-    /// The first hundred of both.
+    /// The first of both.
     pub issues: Vec<Issue>,
     /// Values kept from an earlier declaration, since the present one cannot be read: how many, and the first
-    /// hundred.
+    /// of them.
     pub last_good: (usize, Vec<LastGood>),
 }
 

@@ -82,8 +82,8 @@ impl Hub {
         self.began + at
     }
 
-    /// Everything; costs a look at each service, so only when somebody asks.
-    pub(super) fn detail(&self) -> Detail {
+    /// Everything, of each kind so many at most; costs a look at each service, so only when somebody asks.
+    pub(super) fn detail(&self, most: usize) -> Detail {
         let source = |(name, state): (&Arc<str>, &SourceState)| {
             let held = |(service, w): (&Arc<str>, &Withheld)| Held {
                 service: service.clone(),
@@ -103,14 +103,14 @@ impl Hub {
                 last_delivery: state.last_delivery().map(|at| self.instant(at)),
                 held: (
                     state.withheld().count(),
-                    state.withheld().take(MAX_ENTRIES).map(held).collect(),
+                    state.withheld().take(most).map(held).collect(),
                 ),
                 rejected,
                 warnings: state.issues().count() - rejected,
-                issues: state.issues().take(MAX_ENTRIES).cloned().collect(),
+                issues: state.issues().take(most).cloned().collect(),
                 last_good: (
                     state.last_good().count(),
-                    state.last_good().take(MAX_ENTRIES).map(last_good).collect(),
+                    state.last_good().take(most).map(last_good).collect(),
                 ),
             }
         };
@@ -119,12 +119,7 @@ impl Hub {
             sources: self.catalog.sources().map(source).collect(),
             declared: (
                 self.log.declared_issues().len(),
-                self.log
-                    .declared_issues()
-                    .iter()
-                    .take(MAX_ENTRIES)
-                    .cloned()
-                    .collect(),
+                self.log.declared_issues().iter().take(most).cloned().collect(),
             ),
         }
     }

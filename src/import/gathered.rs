@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::entry::{Entry, Imported};
 use crate::model::declaration::{self, Spelling};
 use crate::model::keys::{MAX_IMPORTED_ROUTES, MAX_ROUTES};
-use crate::model::{Health, Issue, Matcher, RouteRule, Target};
+use crate::model::{Code, Health, Issue, Matcher, RouteRule, Target};
 use crate::text::clip;
 
 /// The most routes of one entry, with those that only refuse.
@@ -53,7 +53,8 @@ impl<'a> Gathered<'a> {
     /// Something about a tag; of that only what stands before its value.
     pub(super) fn note(&mut self, tag: &str, why: impl AsRef<str>) {
         let reason = format!("{} `{}`: {}", self.what, clip(tag), why.as_ref());
-        self.issues.push(Issue::warning(self.label, reason));
+        self.issues
+            .push(Issue::warning(self.label, reason).of_kind(Code::ImportNotUnderstood));
     }
 
     /// A route by a name that stays the same whatever else the entry declares, so that instances that differ in one
@@ -114,14 +115,16 @@ impl<'a> Gathered<'a> {
                 "{}s: more than {MAX_ROUTES} routes are made of them; the requests of {} are answered with 503",
                 self.what, self.refused
             );
-            self.issues.push(Issue::warning(self.label, reason));
+            self.issues
+                .push(Issue::warning(self.label, reason).of_kind(Code::ImportNotUnderstood));
         }
         if !self.closed.is_empty() {
             let reason = format!(
                 "{}s: more than {MAX_REFUSING} routes refuse requests; all requests of their hosts get 503",
                 self.what
             );
-            self.issues.push(Issue::warning(self.label, reason));
+            self.issues
+                .push(Issue::warning(self.label, reason).of_kind(Code::ImportNotUnderstood));
         }
         self.close();
         if self.routes.is_empty() {

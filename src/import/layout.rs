@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::fabio::{self, Commands};
 use super::traefik;
 use crate::config::KeysOf;
-use crate::model::{Change, Issue, ServiceRecord};
+use crate::model::{Change, Code, Issue, ServiceRecord};
 
 /// The longest value of a key of Traefik that is read, bytes.
 const MAX_VALUE: usize = 16 * 1024;
@@ -136,7 +136,9 @@ impl Layout {
                 let why =
                     format!("it is longer than {MAX_COMMANDS} bytes, or no text; nothing of it is read");
                 let unread = self.unread.iter().map(|name| format!("{}{name}", self.of.root()));
-                issues.extend(unread.map(|key| Issue::rejected(key, why.clone())));
+                issues.extend(
+                    unread.map(|key| Issue::rejected(key, why.clone()).of_kind(Code::ImportNotUnderstood)),
+                );
                 (services, issues)
             }
         };

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::Code;
 use super::cluster::Tls;
 use super::issue::Issue;
 use super::key::Key;
@@ -43,12 +44,13 @@ pub fn parse<'a>(
     let mut declared = Declared::default();
     let mut misspelt = BTreeSet::new();
     for (name, value) in pairs {
-        let mut warn = |reason: String| {
+        let mut warn = |code: Code, reason: String| {
             let prefix = spelling.prefix();
-            issues.push(Issue::warning(entry, format!("{prefix}{}: {reason}", clip(name))));
+            let issue = Issue::warning(entry, format!("{prefix}{}: {reason}", clip(name)));
+            issues.push(issue.of_kind(code));
         };
         let Some(key) = Key::parse(name) else {
-            warn(match nearest(name).or_else(|| prefixed(name)) {
+            let reason = match nearest(name).or_else(|| prefixed(name)) {
                 Some(key) => {
                     misspelt.insert(key);
                     format!(
@@ -58,21 +60,22 @@ pub fn parse<'a>(
                     )
                 }
                 None => "not a key of ours, ignored; `xds-bridge keys` lists all".to_owned(),
-            });
+            };
+            warn(Code::KeyUnknown, reason);
             continue;
         };
         match declared.read(key, value.trim()) {
             Ok(_) if spelling != Spelling::Saved && declared.drop_imported(key) => {
                 declared.slip(key);
-                warn(format!(
-                    "`imported=` is a word of the bridge's own; {}",
-                    slip(key)
-                ));
+                let reason = format!("`imported=` is a word of the bridge's own; {}", slip(key));
+                warn(Code::ValueUnreadable, reason);
             }
-            Ok(warnings) => warnings.into_iter().for_each(warn),
+            Ok(warnings) => warnings
+                .into_iter()
+                .for_each(|reason| warn(Code::EntryWarning, reason)),
             Err(reason) => {
                 declared.slip(key);
-                warn(format!("{reason}; {}", slip(key)));
+                warn(Code::ValueUnreadable, format!("{reason}; {}", slip(key)));
             }
         }
     }
@@ -103,7 +106,7 @@ pub fn near_misses<'a>(
             clip(other),
             slip(key)
         );
-        issues.push(Issue::warning(entry, reason));
+        issues.push(Issue::warning(entry, reason).of_kind(Code::KeyUnknown));
         declared.slip_unless_declared(key);
     }
 }

@@ -1,5 +1,7 @@
 //! What is wrong with one registry entry, for its owner to fix. Pure.
 
+use super::code::Code;
+
 /// Something about one registry entry that its owner should fix.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Issue {
@@ -9,6 +11,8 @@ pub struct Issue {
     pub severity: Severity,
     /// What is wrong and what would be right, one sentence. Never holds a whole value.
     pub reason: String,
+    /// What kind of thing it is.
+    pub code: Code,
 }
 
 /// How bad an [`Issue`] is.
@@ -27,6 +31,7 @@ impl Issue {
             entry: entry.into(),
             severity: Severity::Rejected,
             reason: reason.into(),
+            code: Code::EntryRejected,
         }
     }
 
@@ -36,7 +41,15 @@ impl Issue {
             entry: entry.into(),
             severity: Severity::Warning,
             reason: reason.into(),
+            code: Code::EntryWarning,
         }
+    }
+
+    /// Of this kind; an issue that says nothing is of the kind of its severity.
+    #[must_use]
+    pub fn of_kind(mut self, code: Code) -> Self {
+        self.code = code;
+        self
     }
 }
 

@@ -6,6 +6,7 @@
 pub(crate) mod absent;
 pub mod change;
 pub mod cluster;
+pub mod code;
 pub mod declaration;
 pub mod drain;
 pub mod effective;
@@ -33,6 +34,7 @@ pub mod withheld;
 
 pub use change::{Change, Condition, Event, Measured, Status};
 pub use cluster::ClusterKeys;
+pub use code::{CODES, Code, Level};
 pub use declaration::Declared;
 pub use drain::{DrainRule, Drains};
 pub use effective::{Action, ClusterSettings, Effective, EffectiveRoute};

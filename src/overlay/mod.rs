@@ -13,7 +13,7 @@ use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageD
 use serde_json::Value;
 
 use crate::model::overrides::fits;
-use crate::model::{Issue, Overlaid, Overlay};
+use crate::model::{Code, Issue, Overlaid, Overlay};
 use crate::render;
 use crate::text::clip;
 use crate::xds::{Draft, Kind, Update};
@@ -98,14 +98,17 @@ impl Overlays {
                         draft.body = body.unwrap_or(draft.body);
                         None
                     }
-                    Err(reason) => Some(Issue::warning(
-                        &*draft.name,
-                        format!(
-                            "overlay of {} `{}` in bridge.toml: {reason}; it is served without",
-                            draft.kind.short(),
-                            clip(&draft.name)
-                        ),
-                    )),
+                    Err(reason) => Some(
+                        Issue::warning(
+                            &*draft.name,
+                            format!(
+                                "overlay of {} `{}` in bridge.toml: {reason}; it is served without",
+                                draft.kind.short(),
+                                clip(&draft.name)
+                            ),
+                        )
+                        .of_kind(Code::OverlayRefused),
+                    ),
                 };
                 self.note((draft.kind, draft.name.clone()), issue);
                 Update::Put(draft)

@@ -13,7 +13,7 @@ use crate::model::route::MAX_BYTES;
 use crate::model::route::extras::Admitted;
 use crate::model::route::is_host;
 use crate::model::{
-    Action, Criterion, Effective, EffectiveRoute, Expose, Exposure, Extras, GrpcMethod, Issue, Matcher,
+    Action, Code, Criterion, Effective, EffectiveRoute, Expose, Exposure, Extras, GrpcMethod, Issue, Matcher,
     Paths, Place, Protocol, RouteRule, Service, Target,
 };
 
@@ -134,7 +134,9 @@ pub fn claims(service: &Service, effective: &Effective, exposures: &BTreeMap<Arc
             "protocol: `{}` cannot carry its route `grpc=`; declare grpc, or leave protocol out",
             effective.cluster.protocol.as_str()
         );
-        claimed.issues.push(Issue::warning(&*service.name, reason));
+        claimed
+            .issues
+            .push(Issue::warning(&*service.name, reason).of_kind(Code::NoEffect));
     }
     if effective.expose == Expose::Nothing {
         return claimed;
@@ -144,7 +146,9 @@ pub fn claims(service: &Service, effective: &Effective, exposures: &BTreeMap<Arc
     for name in routes.keys().filter(|name| !exposures.contains_key(**name)) {
         let known = exposures.keys().map(|k| &**k).collect::<Vec<_>>().join(", ");
         let reason = format!("expose: `{name}` is not an exposure here (there are: {known})");
-        claimed.issues.push(Issue::warning(&*service.name, reason));
+        claimed
+            .issues
+            .push(Issue::warning(&*service.name, reason).of_kind(Code::ExposureUnknown));
     }
     let mut room = room(&routes, exposures);
     // What protects is not left out for what does not.
@@ -185,7 +189,9 @@ pub fn claims(service: &Service, effective: &Effective, exposures: &BTreeMap<Arc
     if nameless {
         let reason = "the name is no host name (letters, digits, -, _ and dots between them): it has no route by its \
                       name, only those it declares with host=";
-        claimed.issues.push(Issue::warning(&*service.name, reason));
+        claimed
+            .issues
+            .push(Issue::warning(&*service.name, reason).of_kind(Code::NoEffect));
     }
     claimed
         .issues
@@ -243,7 +249,9 @@ fn declared(
                  policy document of `{}` with this route; {end}",
                 service.name
             );
-            claimed.issues.push(Issue::warning(&*service.name, reason));
+            claimed
+                .issues
+                .push(Issue::warning(&*service.name, reason).of_kind(Code::RouteRefused));
             if !protects {
                 continue;
             }
@@ -266,7 +274,9 @@ fn declared(
             }
             Err(why) => {
                 let reason = format!("route: {why} on exposure `{name}`; this route is left out");
-                claimed.issues.push(Issue::warning(&*service.name, reason));
+                claimed
+                    .issues
+                    .push(Issue::warning(&*service.name, reason).of_kind(Code::RouteRefused));
             }
         }
     }

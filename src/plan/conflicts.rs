@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Conflict, Issue};
+use crate::model::{Code, Conflict, Issue};
 
 /// The sentence about a key that instances declare differently.
 pub(super) fn disagreement(service: &str, conflict: &Conflict) -> Issue {
@@ -24,5 +24,5 @@ pub(super) fn disagreement(service: &str, conflict: &Conflict) -> Issue {
             losers.join(", ")
         )
     };
-    Issue::warning(service, reason)
+    Issue::warning(service, reason).of_kind(Code::ValuesDisagree)
 }

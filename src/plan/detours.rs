@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::claims::Claim;
 use super::hosts::Touched;
-use crate::model::{Issue, Policy};
+use crate::model::{Code, Issue, Policy};
 
 /// Services that say who may call them, and the routes that lead past that.
 #[derive(Debug, Default)]
@@ -67,7 +67,7 @@ impl Detours {
                 claim.matcher.describe(),
                 claim.host
             );
-            issues.push(Issue::warning(&*claim.cluster, reason));
+            issues.push(Issue::warning(&*claim.cluster, reason).of_kind(Code::TargetMissing));
             claim.action = claim.action.refused();
         }
         let place = (place.0.clone(), place.1.clone());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Claim;
 use crate::model::policy::AllowMode;
-use crate::model::{Exposure, Issue, Listener, Network, RouteRule, Service, Traffic};
+use crate::model::{Code, Exposure, Issue, Listener, Network, RouteRule, Service, Traffic};
 
 /// A token of an issuer that the exposure does not know.
 pub(super) fn tokens(service: &Service, rule: &RouteRule, name: &str, exposure: &Exposure) -> Option<Issue> {
@@ -19,7 +19,7 @@ pub(super) fn tokens(service: &Service, rule: &RouteRule, name: &str, exposure: 
              on exposure `{name}` get 403",
             known.join(", ")
         );
-        Issue::warning(&*service.name, reason)
+        Issue::warning(&*service.name, reason).of_kind(Code::TokenUnknown)
     })
 }
 
@@ -38,7 +38,7 @@ pub(super) fn passed_by(service: &Service, network: &Network) -> Option<Issue> {
          or set exposures.{}.any_caller = true if that is meant",
         listener.exposure
     );
-    Some(Issue::warning(&*service.name, reason))
+    Some(Issue::warning(&*service.name, reason).of_kind(Code::CallerUnchecked))
 }
 
 /// Callers that nobody knows, and listeners that cannot know any.
@@ -83,7 +83,7 @@ pub(super) fn callers(
     }
     reasons
         .into_iter()
-        .map(|reason| Issue::warning(&*service.name, reason))
+        .map(|reason| Issue::warning(&*service.name, reason).of_kind(Code::CallerUnknown))
         .collect()
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::claims::{Claim, Relation};
 use super::owners::{Contest, decide};
 use crate::model::network::is_below;
-use crate::model::{Holders, Issue, Place as Connections, Seniority};
+use crate::model::{Code, Holders, Issue, Place as Connections, Seniority};
 
 /// All hosts of all exposures.
 #[derive(Debug, Default)]
@@ -266,7 +266,7 @@ fn barred_by(claim: &Claim, other: &str) -> Issue {
          ([exposures.{}.owners] in bridge.toml can give the name to `{}`)",
         claim.host, claim.exposure, claim.cluster
     );
-    Issue::warning(&*claim.cluster, reason)
+    Issue::warning(&*claim.cluster, reason).of_kind(Code::RouteContested)
 }
 
 /// The imported claims of wider hosts that hold this one: Envoy chooses the host first, and nothing falls through.

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::claims::Claim;
-use crate::model::{Issue, Paths};
+use crate::model::{Code, Issue, Paths};
 
 /// Of claims on the same requests, some of them imported, which are those between which it is decided.
 pub(super) fn foremost(rivals: &[&Claim]) -> Vec<bool> {
@@ -92,7 +92,7 @@ pub(super) fn ties(host: &str, claims: &[&Claim]) -> Vec<Issue> {
             other.matcher.describe(),
             other.cluster
         );
-        issues.push(Issue::warning(&*claim.cluster, reason));
+        issues.push(Issue::warning(&*claim.cluster, reason).of_kind(Code::RouteContested));
     }
     issues
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::claims::{Claim, Relation};
 use super::imported;
-use crate::model::{Criterion, Holder, Holders, Issue, Paths, Requests, Seniority};
+use crate::model::{Code, Criterion, Holder, Holders, Issue, Paths, Requests, Seniority};
 
 /// What decides beside the claims themselves.
 pub struct Contest<'a> {
@@ -131,7 +131,7 @@ fn not_the_owner(host: &str, claim: &Claim, owner: &str) -> Issue {
             claim.exposure
         )
     };
-    Issue::warning(&*claim.cluster, reason)
+    Issue::warning(&*claim.cluster, reason).of_kind(Code::HostOwned)
 }
 
 fn specificity<'a>(wish: &'a Wish<'_>) -> impl Ord + use<'a> {
@@ -203,7 +203,9 @@ fn by_priority(host: &str, decided: &mut Decided<'_>, begin: usize) {
             claim.cluster,
             claim.exposure
         );
-        decided.issues.push(Issue::warning(&*claim.cluster, reason));
+        decided
+            .issues
+            .push(Issue::warning(&*claim.cluster, reason).of_kind(Code::PriorityIgnored));
     }
     if !has_imported {
         claims.sort_by_key(|claim| Reverse(if counts(claim) { claim.priority } else { 0 }));
@@ -367,7 +369,7 @@ fn lost(host: &str, claim: &Claim, winner: &Claim) -> Issue {
         "route: {what} on host `{host}` is that of `{has}`, {why}; this route is left out (what gives it to \
          `{name}` at once: {how})"
     );
-    Issue::warning(&**name, reason)
+    Issue::warning(&**name, reason).of_kind(Code::RouteContested)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::callees::{clusters, has_api_listener, stopped, variants, variants_of_version};
 use super::step::Planned;
 use super::versions::Versions;
-use crate::model::{Effective, Issue, Network, Service};
+use crate::model::{Code, Effective, Issue, Network, Service};
 
 /// Whether gRPC's own clients may dial a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub(super) fn resources(
         let reason = format!(
             "gRPC clients cannot dial `xds:///{name}`: [listeners.{name}] has that name, and keeps it"
         );
-        Issue::warning(&**name, reason)
+        Issue::warning(&**name, reason).of_kind(Code::NameTaken)
     });
     (planned, issue)
 }

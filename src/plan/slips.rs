@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::network::is_below;
-use crate::model::{Expose, Exposure, Issue, Protocol, Service};
+use crate::model::{Code, Expose, Exposure, Issue, Protocol, Service};
 
 /// The slips of one service that nothing else names. A service whose routes are only kept has none.
 #[must_use]
@@ -23,14 +23,16 @@ pub(super) fn slips(
         no_http(service),
         overridden(service),
         overruled(service),
-        untrusted(service, secrets),
     ];
-    let issue = |reason| Issue::warning(&*service.name, reason);
+    let issue = |reason| Issue::warning(&*service.name, reason).of_kind(Code::NoEffect);
     let misfits = service.policy.cluster.misfits(service.protocol());
     let misfits = misfits
         .into_iter()
         .map(|(key, reason)| format!("{key}: {reason}"));
-    all.into_iter().flatten().chain(misfits).map(issue).collect()
+    let untrusted = untrusted(service, secrets)
+        .map(|reason| Issue::warning(&*service.name, reason).of_kind(Code::TlsUnknown));
+    let without_effect = all.into_iter().flatten().chain(misfits).map(issue);
+    without_effect.chain(untrusted).collect()
 }
 
 /// A CA that the operator does not have.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::model::rollouts::WHOLE;
 use crate::model::route::hash::HashKey;
-use crate::model::{Effective, Health, Instance, Issue, Protocol, Service, Shares};
+use crate::model::{Code, Effective, Health, Instance, Issue, Protocol, Service, Shares};
 
 /// The most versions of one service that have a cluster, a header and a share.
 pub(super) const MAX: usize = 8;
@@ -143,7 +143,7 @@ impl Versions {
                 "versions: `{other}` is a service of its own, so no version of `{name}` has a cluster: requests are shared \
                  out by the weights of instances alone, and none can ask for a version; rename `{other}`"
             );
-            issue = Some(Issue::warning(&**name, reason));
+            issue = Some(Issue::warning(&**name, reason).of_kind(Code::NameTaken));
         }
         if other.is_some() || effective.cluster.protocol == Protocol::Tcp {
             return Some(Self {
@@ -256,7 +256,8 @@ fn versions<'a>(service: &'a Service, shares: Option<&Shares>) -> (Vec<Version<'
         "versions: its instances are of {number} versions, and {MAX} at most share its requests: the others get none until \
          some of these are gone"
     );
-    (versions, Some(Issue::warning(&*service.name, reason)))
+    let issue = Issue::warning(&*service.name, reason).of_kind(Code::TooManyVersions);
+    (versions, Some(issue))
 }
 
 /// Where requests go that the version of their turn cannot take.

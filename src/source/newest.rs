@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
-use crate::model::{Instance, Issue};
+use crate::model::{Code, Instance, Issue};
 use crate::text::clip;
 
 /// What has an address.
@@ -70,7 +70,7 @@ pub(super) fn newest<I: Place>(
         let newer = clip(&newer.unwrap_or_default());
         let reason =
             format!("{address} was registered again as `{newer}`, which counts; remove this registration");
-        Issue::warning(entry(one), reason)
+        Issue::warning(entry(one), reason).of_kind(Code::RegisteredTwice)
     };
     let issues = older.iter().map(issue).collect();
     let keep = |(at, one): (usize, Registered<I>)| {

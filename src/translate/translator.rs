@@ -13,7 +13,7 @@ use super::route::Hosts;
 use super::secret;
 use super::tcp::Connections;
 use super::{grpc, grpc::too_large};
-use crate::model::{Issue, Network, Place, Secret, Secrets, Traffic};
+use crate::model::{Code, Issue, Network, Place, Secret, Secrets, Traffic};
 use crate::plan::{Key, Planned, Step};
 use crate::xds::{Audience, Client, Draft, Kind, Reach, Update};
 
@@ -202,7 +202,7 @@ impl Translator {
 
     /// gRPC's clients cannot receive the endpoints of a service because of this; `None`: they can.
     fn note_size(&mut self, service: &Arc<str>, reason: Option<String>) {
-        let issue = reason.map(|reason| Issue::warning(&**service, reason));
+        let issue = reason.map(|reason| Issue::warning(&**service, reason).of_kind(Code::TooLarge));
         if self.oversized.get(service) == issue.as_ref() {
             return;
         }

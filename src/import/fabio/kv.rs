@@ -17,7 +17,7 @@ use crate::import::gathered::{self, Gathered};
 use crate::import::url;
 use crate::model::declaration::Declared;
 use crate::model::service::{Registered, address, assemble, check_name};
-use crate::model::{Health, Instance, Issue, ServiceRecord};
+use crate::model::{Code, Health, Instance, Issue, ServiceRecord};
 use crate::text::clip;
 
 /// Services by their names, what is wrong with lines, and what commands say of the tags of others.
@@ -53,7 +53,9 @@ pub(in crate::import) fn read<'a>(
     pairs: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Read {
     let (commands, wrong) = commands::read(pairs);
-    let issue = |(line, why): (String, String)| Issue::warning(root, format!("line `{line}`: {why}"));
+    let issue = |(line, why): (String, String)| {
+        Issue::warning(root, format!("line `{line}`: {why}")).of_kind(Code::ImportNotUnderstood)
+    };
     let mut issues: Vec<Issue> = wrong.into_iter().map(issue).collect();
     let mut table: BTreeMap<&str, Targets<'_>> = BTreeMap::new();
     let mut own = BTreeSet::new();

@@ -8,7 +8,7 @@ use super::commands::{Command, Order};
 use super::place::{Place, obey};
 use super::share::shares;
 use crate::import::entry::Placed;
-use crate::model::{Health, Issue, ServiceRecord};
+use crate::model::{Code, Health, Issue, ServiceRecord};
 use crate::text::clip;
 
 /// `route del` and `route weight`, by the services that they are about.
@@ -109,7 +109,7 @@ impl Commands {
         let notes = outcome.notes.into_iter();
         record
             .issues
-            .extend(notes.map(|why| Issue::warning(&*self.root, why)));
+            .extend(notes.map(|why| Issue::warning(&*self.root, why).of_kind(Code::ImportNotUnderstood)));
     }
 
     /// What no service fits.
@@ -126,7 +126,7 @@ impl Commands {
             let command = self.all.get(n)?;
             let is_weight = matches!(command.order, Order::Weight { .. });
             let why = format!("line `{}`: no route fits it", command.line);
-            is_weight.then(|| Issue::warning(&*self.root, why))
+            is_weight.then(|| Issue::warning(&*self.root, why).of_kind(Code::ImportNotUnderstood))
         };
         idle.into_iter().filter_map(issue).collect()
     }

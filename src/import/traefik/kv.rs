@@ -13,7 +13,7 @@ use crate::import::gathered::Gathered;
 use crate::import::url::place;
 use crate::model::declaration::Declared;
 use crate::model::service::{Registered, address, assemble, check_name};
-use crate::model::{Health, Instance, Issue, MAX_WEIGHT, ServiceRecord};
+use crate::model::{Code, Health, Instance, Issue, MAX_WEIGHT, ServiceRecord};
 use crate::text::clip;
 
 /// How routers and middlewares of keys are named, and who they may be of.
@@ -56,10 +56,13 @@ pub(in crate::import) fn read<'a>(
             }
             // There it is left out, too.
             (Err(why), _) => {
-                issues.push(Issue::warning(
-                    format!("{root}http/routers/{}", clip(name)),
-                    format!("{why}; this router is left out"),
-                ));
+                issues.push(
+                    Issue::warning(
+                        format!("{root}http/routers/{}", clip(name)),
+                        format!("{why}; this router is left out"),
+                    )
+                    .of_kind(Code::ImportNotUnderstood),
+                );
                 continue;
             }
         };
@@ -128,10 +131,10 @@ impl Keys {
             _ => self.tags.one(&parts, value),
         };
         let Err(why) = read else { return };
-        issues.push(Issue::warning(
-            format!("{root}{}", clip(path)),
-            format!("key: {why}"),
-        ));
+        issues.push(
+            Issue::warning(format!("{root}{}", clip(path)), format!("key: {why}"))
+                .of_kind(Code::ImportNotUnderstood),
+        );
         if let ["http", "routers", name, option, ..] = parts[..]
             && option != "tls"
         {

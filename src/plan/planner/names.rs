@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Planner;
 use crate::catalog::Catalog;
-use crate::model::{Effective, External, Issue, Service};
+use crate::model::{Code, Effective, External, Issue, Service};
 use crate::plan::claims::{Claimed, Relation, claims};
 use crate::plan::hosts::Touched;
 use crate::plan::step::{Planned, Step};
@@ -53,7 +53,9 @@ impl Planner {
         if registered {
             let reason =
                 "the name is that of a section [external] in bridge.toml: its instances get no requests";
-            claimed.issues.push(Issue::warning(&**name, reason));
+            claimed
+                .issues
+                .push(Issue::warning(&**name, reason).of_kind(Code::NameTaken));
         }
         self.views.note(name, &external.policy, &claimed.claims);
         self.detours.note(name, Some(&external.policy));
@@ -124,7 +126,7 @@ impl Planner {
              register it under another name"
         );
         let claimed = Claimed {
-            issues: vec![Issue::warning(&**name, reason)],
+            issues: vec![Issue::warning(&**name, reason).of_kind(Code::NameTaken)],
             ..Claimed::default()
         };
         let known = self.services.entry(name.clone()).or_default();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::decode::Pairs;
 use crate::config::KeysOf;
 use crate::import::{Commands, Layout};
-use crate::model::{Issue, ServiceRecord};
+use crate::model::{Code, Issue, ServiceRecord};
 
 /// What is known of those of one program.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Keys {
                 "the keys take {weight} bytes, and {most} are left of limits.source_memory; what is known of them \
                  stays in force"
             );
-            self.full = Some(Issue::rejected("(keys)", reason));
+            self.full = Some(Issue::rejected("(keys)", reason).of_kind(Code::NoRoom));
             return Vec::new();
         }
         self.full = None;

@@ -18,7 +18,7 @@ use super::news::{Finding, Hidden};
 use crate::config::KeysOf;
 use crate::import::Commands;
 use crate::model::withheld::kept;
-use crate::model::{Change, Issue, ServiceRecord};
+use crate::model::{Change, Code, Issue, ServiceRecord};
 
 /// The number of entries that cannot be read and are named one by one.
 const MAX_STRAY: usize = 1_000;
@@ -136,7 +136,8 @@ impl Ledger {
         }
         if self.left_out > 0 {
             let reason = format!("{} services are left out: {NO_ROOM_FOR_SERVICES}", self.left_out);
-            self.stray.push(Issue::rejected("(all)", reason));
+            self.stray
+                .push(Issue::rejected("(all)", reason).of_kind(Code::NoRoom));
         }
         let unread = self.entries.iter();
         let unread = unread.filter(|(_, entry)| entry.listed && entry.epoch != epoch);

@@ -9,7 +9,7 @@ use super::fields::{Issues, Scope, Served};
 use super::items::{Item, items};
 use super::value::table;
 use crate::config::{Format, Value};
-use crate::model::{Instance, Issue};
+use crate::model::{Code, Instance, Issue};
 use crate::registry::etcd::Kv;
 use crate::source::entry::{self, Decoded};
 use crate::text::clip;
@@ -114,7 +114,7 @@ pub(super) fn read(format: &Format, entry: &str, id: &str, kv: &Kv) -> Result<Re
             Ok(instance) if twice(&instance) => format!("another instance is called `{}` already", clip(&id)),
             Ok(instance) if !addresses.insert(instance.address) => {
                 let reason = format!("{}: stands there twice; counted once", instance.address);
-                issues.insert(Issue::warning(entry, reason));
+                issues.insert(Issue::warning(entry, reason).of_kind(Code::RegisteredTwice));
                 continue;
             }
             Ok(instance) => {

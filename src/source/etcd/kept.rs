@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::foreign::Bad;
-use crate::model::{Instance, Issue};
+use crate::model::{Code, Instance, Issue};
 use crate::registry::etcd::Kv;
 use crate::registry::weight::INSTANCE;
 use crate::source::entry::{self, Decoded};
@@ -221,5 +221,5 @@ impl<T: Clone> Entry<T> {
 }
 
 fn stale(name: impl Into<String>, reason: &str) -> Issue {
-    Issue::warning(name, format!("{reason}; the last good value is still served"))
+    Issue::warning(name, format!("{reason}; the last good value is still served")).of_kind(Code::ValueKept)
 }

@@ -16,7 +16,7 @@ use super::room::{LeftOut, NoRoom, Room};
 use super::value;
 use crate::config::EtcdPrefix;
 use crate::import::Layout;
-use crate::model::{Change, Issue, ServiceRecord};
+use crate::model::{Change, Code, Issue, ServiceRecord};
 use crate::registry::etcd::{Event, Kv};
 use crate::registry::weight::SERVICE;
 
@@ -282,16 +282,14 @@ impl State {
             .map(|key| {
                 let reason = self.keys.read(key).err();
                 let reason = reason.unwrap_or_else(|| "the key is too long; ignored".to_owned());
-                Issue::warning(keys::shown(key), reason)
+                Issue::warning(keys::shown(key), reason).of_kind(Code::KeyMisplaced)
             })
             .collect();
         if let Some(rest) = self.stray.len().checked_sub(MAX_STRAY).filter(|rest| *rest > 0) {
             // To the power of ten: an exact count would be a new issue, and a log line, at each key.
             let at_least = 10_usize.pow(rest.ilog10());
-            issues.push(Issue::warning(
-                self.keys.prefix(),
-                format!("{at_least} or more further keys fit no pattern"),
-            ));
+            let reason = format!("{at_least} or more further keys fit no pattern");
+            issues.push(Issue::warning(self.keys.prefix(), reason).of_kind(Code::KeyMisplaced));
         }
         issues.extend(self.left_out());
         issues
@@ -299,14 +297,15 @@ impl State {
 
     fn left_out(&self) -> Option<Issue> {
         let digits = self.left_out.count().checked_ilog10()?;
-        Some(Issue::rejected(
+        let issue = Issue::rejected(
             self.keys.prefix(),
             format!(
                 "{} or more values are left out: they are {}",
                 10_usize.pow(digits),
                 self.room
             ),
-        ))
+        );
+        Some(issue.of_kind(Code::NoRoom))
     }
 }
 

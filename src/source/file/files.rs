@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
 use super::document::Document;
-use crate::model::{Change, Issue, Policy, ServiceRecord};
+use crate::model::{Change, Code, Issue, Policy, ServiceRecord};
 
 /// What is known of the files, by name: as the system has it, two names may look the same to people.
 #[derive(Debug, Default)]
@@ -167,10 +167,13 @@ impl Files {
             issues.extend(match (&known.bad, &known.good) {
                 (None, _) => None,
                 (Some(reason), None) => Some(Issue::rejected(shown(name), reason)),
-                (Some(reason), Some(_)) => Some(Issue::warning(
-                    shown(name),
-                    format!("{reason}; its last good content is still served"),
-                )),
+                (Some(reason), Some(_)) => Some(
+                    Issue::warning(
+                        shown(name),
+                        format!("{reason}; its last good content is still served"),
+                    )
+                    .of_kind(Code::ValueKept),
+                ),
             });
         }
         issues

@@ -15,7 +15,7 @@ use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use super::body::Unreadable;
 use super::wire::Pair;
 use crate::model::service::check_name;
-use crate::model::{Issue, Policy};
+use crate::model::{Code, Issue, Policy};
 use crate::source::entry;
 use crate::text::clip;
 
@@ -114,7 +114,7 @@ impl Document {
             policy: None,
             unread: true,
             refused: false,
-            issues: vec![Issue::warning(key_of(service), reason)],
+            issues: vec![Issue::warning(key_of(service), reason).of_kind(Code::ValueKept)],
         }
     }
 
