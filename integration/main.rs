@@ -34,6 +34,7 @@ mod errors;
 mod etcd_formats;
 mod etcd_watch;
 mod filters;
+mod events;
 mod fleets;
 mod grpc_clients;
 mod grpc_nobody;

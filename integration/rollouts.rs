@@ -27,6 +27,17 @@ async fn all_bad(kind: Kind) -> usize {
     let bad = scene.version("2").await;
     bad.server.fail_of(1_000);
     scene.taken_back("2").await;
+    // What was decided stands among what changed.
+    wait::until(wait::PATIENCE, "the decision is an event", async || {
+        let events = scene.bridge.command("events --service orders").await.stdout;
+        let mut decisions = events
+            .lines()
+            .filter(|line| line.contains("rollouts: orders rollout: "));
+        wait::holds(decisions.any(|line| line.contains("it is taken back")), || {
+            events.clone()
+        })
+    })
+    .await;
     // It gets nothing any more.
     scene
         .envoy

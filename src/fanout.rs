@@ -35,6 +35,7 @@ pub use status::{LastNack, Standing, StreamStatus, TypeStatus};
 pub use subscriber::{Pending, Registration, Subscriber};
 
 use changes::Clusters;
+pub use waves::Settled;
 use departed::Departures;
 
 use crate::clock;
@@ -76,6 +77,8 @@ pub struct Fanout {
     waves: Mutex<waves::Waves>,
     /// There is something in it.
     following: AtomicBool,
+    /// The last client has acknowledged something.
+    settled: watch::Sender<()>,
     /// Changes with each generation.
     published: watch::Sender<u64>,
     fleets: fleets::Fleets,
@@ -144,6 +147,7 @@ impl Fanout {
             waves: Mutex::default(),
             following: AtomicBool::new(false),
             published: watch::Sender::new(0),
+            settled: watch::Sender::default(),
             fleets: fleets::Fleets::default(),
         }
     }
@@ -203,7 +207,7 @@ impl Fanout {
         // Held until all are marked: who acknowledges meanwhile waits.
         let mut waves = lock(&self.waves);
         self.following.store(true, Ordering::Release);
-        shared.notify(&changed, since, &mut waves);
+        shared.notify(&changed, (next.number, since), &mut waves);
         drop(waves);
         drop(guard);
         drop((old, current));
@@ -340,7 +344,10 @@ impl Fanout {
         shared.asked(id);
         shared.tidy();
         shared.acks.left(id);
-        lock(&self.waves).left(id);
+        let is_over = lock(&self.waves).left(id);
+        if is_over {
+            self.settled.send_replace(());
+        }
         drop(stream);
         if let Some(fleet) = shared.fleet_of.remove(&id)
             && let Some(streams) = shared.fleets.get_mut(&fleet)
@@ -404,7 +411,7 @@ impl Shared {
     }
 
     /// Adds each changed name to the pending changes of the streams that subscribe to it.
-    fn notify(&self, changed: &Changed, since: Instant, waves: &mut waves::Waves) {
+    fn notify(&self, changed: &Changed, (number, since): (u64, Instant), waves: &mut waves::Waves) {
         for (kind, names) in changed.iter().filter(|(_, names)| !names.is_empty()) {
             let mut streams = RoaringBitmap::new();
             let mut concerned = views::Concerned::new(self, kind, names);
@@ -428,7 +435,7 @@ impl Shared {
                     }
                 }
             }
-            waves.begin(kind, since, streams);
+            waves.begin(kind, (number, since), streams);
         }
     }
 }

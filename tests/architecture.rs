@@ -124,8 +124,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "app",
         &[
             "admin", "barrier", "cache", "clock", "config", "fanout", "files", "grpc", "hub", "intake",
-            "metrics", "model", "pilot", "prober", "render", "rollout", "source", "state", "text", "webhook",
-            "xds",
+            "journal", "metrics", "model", "pilot", "prober", "render", "rollout", "source", "state", "text",
+            "webhook", "xds",
         ],
     ),
     ("lib", &["*"]),

@@ -90,6 +90,8 @@ pub(crate) const GROUPS: &[Group] = &[
             "bridge_restart",
             "fleets",
             "odd",
+            "doctor",
+            "events",
             "ports",
             "tls",
             "views",

@@ -72,6 +72,11 @@ pub(super) async fn events(State(admin): State<Admin>, Query(query): Query<Event
             found = admin.journal.events(&Filter { after, ..filter }, MOST);
         }
     }
-    let view = json!({ "events": found.events, "older": found.older, "newest": found.newest });
+    let view = json!({
+        "events": found.events,
+        "older": found.older,
+        "newest": found.newest,
+        "start": admin.journal.start(),
+    });
     answer::json(&view)
 }

@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod drains;
+mod events;
 mod memory;
 mod ports;
 pub mod reload;
@@ -105,7 +106,7 @@ pub async fn run(
     let settle = (config.xds.settle, config.xds.settle_max);
     let network = config.network();
     let (mut hub, overview) = Hub::new(infos.clone(), network, settle, fanout.clone(), metrics.clone());
-    let (events, inbox) = mpsc::channel(INBOX);
+    let (changes, inbox) = mpsc::channel(INBOX);
     let (orders, orders_in) = mpsc::channel(1);
 
     let mut tasks = Tasks::new(stop.clone(), config.xds.shutdown_timeout);
@@ -128,6 +129,8 @@ pub async fn run(
     let (withheld, known) = (hub.withheld_in_all(), budget.known());
     tasks.spawn("withheld instances", |stop| weigh_withheld(withheld, known, stop));
     let journal = hub.journal();
+    let events_folder = config.cache.as_ref().map(|cache| cache.folder.clone());
+    events::begin(&journal, events_folder.clone()).await;
     let (ended, versions) = (hub.ended_drains(), hub.versions());
     tasks.spawn("hub", |stop| hub.run(inbox, orders_in, asking, stop));
     let shared = State::new(&config, &budget, &state::random_id());
@@ -155,7 +158,15 @@ pub async fn run(
         hooks,
     };
     tasks.spawn("events for webhooks", |stop| handed_on.run(stop));
-    let mut sources = Sources::new(events, orders.clone(), overview.clone(), budget);
+    let keeper = events::Keeper {
+        journal: journal.clone(),
+        fanout: fanout.clone(),
+        desk: desk.clone(),
+        metrics: metrics.clone(),
+        folder: events_folder,
+    };
+    tasks.spawn("events", |stop| keeper.run(stop));
+    let mut sources = Sources::new(changes, orders.clone(), overview.clone(), budget);
     for (name, info) in infos {
         sources.start(&mut tasks, &config, &name, info);
     }

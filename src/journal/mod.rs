@@ -2,15 +2,17 @@
 //! 14:03?". Between the hub, which notes them, and the admin port, which shows them.
 
 mod difference;
+mod file;
 mod ring;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 pub use difference::{Line, differences};
-pub use ring::{Event, Events, Filter, Noted};
+pub use ring::{Acked, Event, Events, Filter, Noted};
 
 use ring::Ring;
 
@@ -19,6 +21,8 @@ use ring::Ring;
 pub struct Journal {
     ring: Mutex<Ring>,
     newest: watch::Sender<u64>,
+    /// When the numbers of events began; Unix time, milliseconds.
+    start: AtomicU64,
 }
 
 impl Journal {
@@ -40,6 +44,35 @@ impl Journal {
     /// that is served.
     pub fn published(&self, generation: Option<u64>, touched: &BTreeSet<Arc<str>>) {
         self.lock().published(generation, touched);
+    }
+
+    /// The last client has acknowledged these generations.
+    pub fn acked(&self, all: &[Acked]) {
+        let mut ring = self.lock();
+        for acked in all {
+            ring.acked(acked);
+        }
+    }
+
+    /// The first event gets its number now (Unix time, milliseconds), or goes on after those that were kept.
+    pub fn begin(&self, now: u64, kept: Option<&str>) {
+        let kept = kept.and_then(file::decode);
+        let (start, events) = kept.unwrap_or_else(|| (now, Vec::new()));
+        self.start.store(start, Ordering::Relaxed);
+        self.lock().restore(events);
+    }
+
+    /// All that is kept, as a file of it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let all = self.lock().all();
+        file::encode(self.start(), &all)
+    }
+
+    /// Since when the numbers of events count; another start without a file of them begins again.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.start.load(Ordering::Relaxed)
     }
 
     /// The newest events that fit, the oldest first.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::text::clip_to;
 
@@ -30,9 +30,9 @@ pub struct Noted {
 }
 
 /// An event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Counts up; starts from one with each start of the bridge.
+    /// Counts up; goes on from what was kept of the start before.
     pub id: u64,
     /// Unix time, milliseconds.
     pub at: u64,
@@ -46,6 +46,40 @@ pub struct Event {
     pub what: String,
     /// The generation of resources that has it; `None`: none yet, or it changes nothing that is served.
     pub generation: Option<u64>,
+    /// When the last client had acknowledged that generation; Unix time, milliseconds. `None`: not all have, or it
+    /// concerns none.
+    #[serde(default)]
+    pub acked_at: Option<u64>,
+    /// How many clients these were.
+    #[serde(default)]
+    pub clients: Option<u64>,
+}
+
+/// A generation, or several, that the last client it concerns has acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acked {
+    /// The first.
+    pub from: u64,
+    /// The last.
+    pub to: u64,
+    /// Unix time, milliseconds.
+    pub at: u64,
+    /// How many clients had something to acknowledge.
+    pub clients: u64,
+}
+
+impl Event {
+    /// The last client has these generations.
+    fn note(&mut self, acked: &Acked) {
+        let (from, to) = (acked.from, acked.to);
+        if self
+            .generation
+            .is_some_and(|generation| (from..=to).contains(&generation))
+        {
+            self.acked_at = self.acked_at.max(Some(acked.at));
+            self.clients = self.clients.max(Some(acked.clients));
+        }
+    }
 }
 
 /// Which events are wanted.
@@ -86,7 +120,14 @@ pub(super) struct Ring {
     last: u64,
     /// Events of this number and later ones are in no generation yet.
     unpublished: u64,
+    /// Events of this number and earlier ones are of an earlier start, whose generations were others.
+    earlier: u64,
+    /// The last clients may have it before the hub says which generation has what.
+    acked: VecDeque<Acked>,
 }
+
+/// Generations that are remembered for that.
+const ACKED: usize = 64;
 
 impl Ring {
     /// Returns the event's number.
@@ -100,7 +141,14 @@ impl Ring {
             instance: noted.instance,
             what: clip_to(&noted.what, WORDS),
             generation: None,
+            acked_at: None,
+            clients: None,
         };
+        self.append(event);
+        self.last
+    }
+
+    fn append(&mut self, event: Event) {
         self.bytes += event.what.len();
         self.events.push_back(event);
         while self.events.len() > EVENTS || self.bytes > BYTES {
@@ -109,7 +157,40 @@ impl Ring {
             };
             self.bytes -= oldest.what.len();
         }
-        self.last
+    }
+
+    /// What was kept of an earlier start, the oldest first; before anything is noted.
+    pub(super) fn restore(&mut self, kept: Vec<Event>) {
+        for mut event in kept {
+            if event.id > self.last {
+                self.last = event.id;
+                event.what = clip_to(&event.what, WORDS);
+                self.append(event);
+            }
+        }
+        // A bridge that was killed may have given more numbers than it kept.
+        self.last += if self.last > 0 { EVENTS as u64 } else { 0 };
+        (self.earlier, self.unpublished) = (self.last, self.last + 1);
+    }
+
+    pub(super) fn all(&self) -> Vec<Event> {
+        self.events.iter().cloned().collect()
+    }
+
+    /// The last client has these generations.
+    pub(super) fn acked(&mut self, acked: &Acked) {
+        if self.acked.len() >= ACKED {
+            self.acked.pop_front();
+        }
+        self.acked.push_back(*acked);
+        let of_this_start = self.events.iter_mut().rev();
+        for event in of_this_start.take_while(|event| event.id > self.earlier) {
+            // They grow with the numbers of events.
+            if event.generation.is_some_and(|generation| generation < acked.from) {
+                break;
+            }
+            event.note(acked);
+        }
     }
 
     /// Of the newest.
@@ -126,6 +207,9 @@ impl Ring {
                 .as_ref()
                 .is_some_and(|service| touched.contains(service));
             event.generation = generation.filter(|_| is_in);
+            for acked in &self.acked {
+                event.note(acked);
+            }
         }
         self.unpublished = self.last + 1;
     }
@@ -210,6 +294,42 @@ mod tests {
         assert!(ring.bytes <= BYTES);
         let counted: usize = ring.events.iter().map(|event| event.what.len()).sum();
         assert_eq!(counted, ring.bytes);
+    }
+
+    #[test]
+    fn what_was_kept_is_there_and_nothing_of_this_start_changes_it() {
+        let mut before = Ring::default();
+        before.push(noted(1, "a", "one"));
+        before.published(Some(7), &["a".into()].into());
+        let mut ring = Ring::default();
+        ring.restore(before.all());
+        assert_eq!(ring.push(noted(2, "a", "two")), EVENTS as u64 + 2);
+        ring.published(Some(7), &["a".into()].into());
+        ring.push(noted(3, "a", "three"));
+        ring.published(Some(8), &["a".into()].into());
+        let acked = |at, from, to, clients| Acked {
+            from,
+            to,
+            at,
+            clients,
+        };
+        ring.acked(&acked(50, 7, 7, 2));
+        ring.acked(&acked(60, 7, 7, 1));
+        let all: Vec<_> = ring
+            .all()
+            .iter()
+            .map(|event| (event.acked_at, event.clients))
+            .collect();
+        assert_eq!(all, [(None, None), (Some(60), Some(2)), (None, None)]);
+        ring.acked(&acked(70, 8, 9, 1));
+        assert_eq!(ring.all()[2].acked_at, Some(70));
+        // A client may be faster than the hub.
+        ring.acked(&acked(80, 10, 10, 1));
+        ring.push(noted(4, "a", "four"));
+        ring.published(Some(10), &["a".into()].into());
+        assert_eq!(ring.all()[3].acked_at, Some(80));
+        let last = EVENTS as u64 + 4;
+        assert_eq!(ids(&ring, Filter::default(), 10).0, [1, last - 2, last - 1, last]);
     }
 
     #[test]

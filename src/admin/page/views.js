@@ -33,7 +33,8 @@ function eventRows(events) {
     ["instance", (event) => event.instance || ""],
     ["what", (event) => event.what],
     ["generation#", (event) => event.generation ?? ""],
-  ], [...events].reverse(), "Nothing has changed since the bridge began.");
+    ["last client after", (event) => (event.acked_at ? `${((event.acked_at - event.at) / 1000).toFixed(3)} s (${event.clients})` : "")],
+  ], [...events].reverse(), "Nothing has changed.");
 }
 
 async function overview() {
