@@ -55,6 +55,7 @@ mod readme;
 mod registrations;
 mod registry_restart;
 mod removals;
+mod reload;
 mod rollouts;
 mod routes;
 mod scale;

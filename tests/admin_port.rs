@@ -67,6 +67,7 @@ async fn port(hosts: &[&str]) -> Port {
     let admin = Admin {
         state: State::none("by the test"),
         journal: Arc::default(),
+        reloads: mpsc::channel(1).0,
         rollouts: Desk::new(State::none("by the test"), orders.clone(), policy),
         barrier: Barrier {
             left: Left::default(),

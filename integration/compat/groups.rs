@@ -76,6 +76,7 @@ pub(crate) const GROUPS: &[Group] = &[
             "owners",
             "registrations",
             "registry_restart",
+            "reload",
             "removals",
             "slips",
             "unhealthy",

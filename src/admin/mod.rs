@@ -12,6 +12,7 @@ mod lists;
 mod loads;
 mod page;
 mod preview;
+mod reload;
 mod rollouts;
 mod sources;
 mod status;
@@ -47,6 +48,7 @@ use crate::metrics::{MAX_ENTRIES, Metrics};
 use crate::pilot::Desk;
 use crate::state::State;
 pub use guard::ORDER_HEADER;
+pub use reload::{Reload, Reloaded};
 
 /// What the port can see.
 #[derive(Clone, Debug)]
@@ -73,6 +75,8 @@ pub struct Admin {
     pub journal: Arc<Journal>,
     /// What is rolled out.
     pub rollouts: Desk,
+    /// The way to have the configuration read again.
+    pub reloads: mpsc::Sender<Reload>,
 }
 
 /// Who may use the port, and how many at once.
@@ -143,6 +147,7 @@ pub async fn serve(
         .route("/rollouts/{service}/events", get(rollouts::events))
         .route("/rollouts/{service}/{verb}", post(rollouts::order))
         .route("/data/{name}", get(rollouts::data).put(rollouts::set_data))
+        .route("/reload", post(reload::reload))
         .route("/accept", post(accept))
         .route("/forget", post(forget))
         .route("/plan", post(preview::plan).layer(DefaultBodyLimit::max(PLAN)))
@@ -186,6 +191,7 @@ const WAYS: &str = "xds-bridge\n\n\
      /analyze                             what is wrong with what is registered, declared and served, with codes\n\
      /rollouts/SERVICE/ORDER              POST with the header x-xds-bridge: 1; start, pause, resume, promote, abort, retry\n\
      /data/SERVICE[?number=N]             which schema is stored; the same with PUT: from now on\n\
+     /reload                              POST with the header x-xds-bridge: 1; read the configuration again, as on SIGHUP\n\
      /accept?source=NAME                  POST with the header x-xds-bridge: 1; let removals go that the guard withholds\n\
      /forget?service=NAME                 the same; end the routes of a service whose last instance left\n\
      /plan[?service=NAME]                 the same, with a declaration or a bridge.toml as body; what it would change\n\

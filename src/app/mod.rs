@@ -1,5 +1,6 @@
 //! Wiring: every task, its owner, its name in the log, and the way it ends.
 
+mod changes;
 mod descriptors;
 mod drains;
 mod events;
@@ -18,10 +19,10 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, Access, Admin};
+use crate::admin::{self, Access, Admin, Reload};
 use crate::barrier::{self, Barrier, Left};
 use crate::cache::{self, LastKnown};
 use crate::clock;
@@ -35,6 +36,8 @@ use crate::source::{Budget, Known};
 use crate::state::{self, State};
 use crate::webhook::{self, Hooks, Patience};
 use crate::{grpc, prober};
+pub use changes::Changes;
+use changes::changes;
 pub use ports::port;
 use ports::reserve;
 pub use secrets::{unusable as unusable_secrets, unusable_token};
@@ -72,6 +75,18 @@ pub enum AppError {
     },
 }
 
+/// Another configuration, and where to say what it changed.
+pub type Another = (Config, oneshot::Sender<Changes>);
+
+/// How the configuration is read again: what comes of it, and the way to ask for it.
+#[derive(Debug)]
+pub struct Reloads {
+    /// Configurations without mistakes.
+    pub read: mpsc::Receiver<Another>,
+    /// Who asks by the admin port.
+    pub asked: mpsc::Sender<Reload>,
+}
+
 /// Runs the bridge until `stop`; `ready` is called once streams are admitted. A configuration that comes by `reloads`
 /// takes effect at once, but for what needs a restart ([`reload::Step::Restart`]).
 ///
@@ -79,11 +94,12 @@ pub enum AppError {
 /// [`AppError`]
 pub async fn run(
     config: Config,
-    mut reloads: mpsc::Receiver<Config>,
+    reloads: Reloads,
     stop: CancellationToken,
     ready: impl FnOnce(&Config) + Send + 'static,
 ) -> Result<(), AppError> {
-    let mut port = port(&config.xds)?;
+    let Reloads { mut read, asked } = reloads;
+    let mut port = port(&config.xds, config.admin.token_file.clone())?;
     let budget = Budget::new(config.limits.source_memory);
     let share = descriptors::share(port.max_connections, descriptors_of_registries(&config, &budget));
     port.max_connections = share.connections;
@@ -206,6 +222,7 @@ pub async fn run(
         state: shared,
         journal,
         rollouts: desk,
+        reloads: asked,
     };
     tasks.spawn("admin port", |stop| {
         report("admin port", admin::serve(admin_listener, admin, access, stop))
@@ -230,7 +247,7 @@ pub async fn run(
 
     let outcome = tokio::select! {
         () = stop.cancelled() => Ok(()),
-        outcome = supervise(&mut tasks, &mut sources, config, &mut reloads, &policy) => outcome,
+        outcome = supervise(&mut tasks, &mut sources, config, &mut read, &policy) => outcome,
     };
     stop.cancel();
     tasks.finish().await;
@@ -246,7 +263,7 @@ async fn supervise(
     tasks: &mut Tasks,
     sources: &mut Sources,
     mut config: Config,
-    reloads: &mut mpsc::Receiver<Config>,
+    reloads: &mut mpsc::Receiver<Another>,
     policy: &watch::Sender<Arc<Rollouts>>,
 ) -> Result<(), AppError> {
     loop {
@@ -259,7 +276,11 @@ async fn supervise(
                     source,
                 }),
             },
-            Some(new) = reloads.recv() => {
+            Some((new, done)) = reloads.recv() => {
+                let changes = changes(&config, &new);
+                for text in &changes.now {
+                    tracing::info!("the configuration changes: {text}");
+                }
                 sources.apply(tasks, &config, &new).await;
                 policy.send_replace(Arc::new(new.rollouts.clone()));
                 // What takes a restart is in force as it was.
@@ -273,6 +294,7 @@ async fn supervise(
                     webhooks: config.webhooks,
                     ..new
                 };
+                let _ = done.send(changes); // whoever asked may have gone
             }
         }
     }

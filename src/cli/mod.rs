@@ -15,6 +15,7 @@ mod output;
 mod plan;
 mod rollout;
 mod run;
+mod reload;
 mod status;
 mod wait;
 mod why;
@@ -59,7 +60,7 @@ pub struct Cli {
     /// What to do; `run` when left out.
     #[command(subcommand)]
     command: Option<Command>,
-    /// The configuration; for `dump`, `accept`, `forget`, `plan`, `drain`, `wait`, `rollout`, `data`, `why`, `events`, `services`, `routes`, `status` and `health`: that of the running bridge
+    /// The configuration; for `dump`, `accept`, `forget`, `plan`, `reload`, `drain`, `wait`, `rollout`, `data`, `why`, `events`, `services`, `routes`, `analyze`, `status`, `support-dump` and `health`: that of the running bridge
     #[arg(
         long,
         short,
@@ -98,6 +99,9 @@ enum Command {
     #[command(after_help = drain::EXAMPLES)]
     Drain(drain::DrainArgs),
     /// End a drain
+    /// Have a running bridge read its configuration again
+    #[command(after_help = reload::EXAMPLES)]
+    Reload,
     Undrain(drain::UndrainArgs),
     /// What is rolled out and how it stands; start, pause, promote or abort it
     #[command(after_help = rollout::EXAMPLES)]
@@ -169,3 +173,4 @@ impl Cli {
     }
 }
             Command::Analyze(args) => analyze::analyze(&config, &args),
+            Command::Reload => reload::reload(&config),

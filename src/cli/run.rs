@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::output::runtime;
-use crate::app;
+use crate::admin::{Reload, Reloaded};
+use crate::app::{self, Another, Reloads};
 use crate::config::{self, Config, Log, LogFormat};
 use crate::text::chain;
 
@@ -25,16 +26,26 @@ pub(super) fn run(config: Config, file: &Path) -> Result<(), Failure> {
         let mut hangup = signal(SignalKind::hangup())?;
         // A file that may not grow (`ulimit -f`) is a write that fails, not the end of the program.
         let _file_size = signal(SignalKind::from_raw(SIGXFSZ))?;
-        let (reloads, reloaded) = mpsc::channel(1);
+        let ((configs, read), (asked, mut asking)) = (mpsc::channel(1), mpsc::channel::<Reload>(1));
         let again = file.clone();
         let hangups = tokio::spawn(async move {
-            while hangup.recv().await.is_some() {
-                tracing::info!(signal = "SIGHUP", file = %again.display(), "the configuration is read again");
-                if let Some(config) = read_again(&again).await {
-                    let _ = reloads.send(config).await;
+            loop {
+                let (by, reply) = tokio::select! {
+                    Some(()) = hangup.recv() => ("SIGHUP", None),
+                    Some(reply) = asking.recv() => ("an operator", Some(reply)),
+                    else => return,
+                };
+                tracing::info!(by, file = %again.display(), "the configuration is read again");
+                let done = match read_again(&again).await {
+                    Ok(config) => apply(config, &configs).await,
+                    Err(mistakes) => Some(Err(mistakes)),
+                };
+                if let Some((reply, done)) = reply.zip(done) {
+                    let _ = reply.send(done); // it may not wait any more
                 }
             }
         });
+        let reloads = Reloads { read, asked };
         let on_signal = stop.clone();
         let signals = tokio::spawn(async move {
             let name = tokio::select! {
@@ -44,7 +55,7 @@ pub(super) fn run(config: Config, file: &Path) -> Result<(), Failure> {
             tracing::info!(signal = name, "stopping: streams end, tasks finish");
             on_signal.cancel();
         });
-        let outcome = app::run(config, reloaded, stop, move |config| greet(config, &file)).await;
+        let outcome = app::run(config, reloads, stop, move |config| greet(config, &file)).await;
         signals.abort();
         hangups.abort();
         tracing::info!("stopped");
@@ -55,22 +66,31 @@ pub(super) fn run(config: Config, file: &Path) -> Result<(), Failure> {
     outcome
 }
 
-/// The configuration as it is now; `None`: it has mistakes, each of which is logged, and what is in force stays.
-async fn read_again(file: &Path) -> Option<Config> {
+/// The configuration as it is now; `Err`: it has mistakes, each of which is logged, and what is in force stays.
+async fn read_again(file: &Path) -> Result<Config, String> {
     let path = file.to_owned();
-    match tokio::task::spawn_blocking(move || config::load(&path))
-        .await
-        .ok()?
-    {
-        Ok(config) => Some(config),
-        Err(error) => {
-            for line in chain(&error).lines() {
-                tracing::error!("{line}");
-            }
-            tracing::error!("the configuration in force stays: the new one has mistakes");
-            None
-        }
+    let loaded = tokio::task::spawn_blocking(move || config::load(&path)).await;
+    let mistakes = match loaded {
+        Ok(Ok(config)) => return Ok(config),
+        Ok(Err(error)) => chain(&error),
+        Err(error) => error.to_string(),
+    };
+    for line in mistakes.lines() {
+        tracing::error!("{line}");
     }
+    tracing::error!("the configuration in force stays: the new one has mistakes");
+    Err(mistakes)
+}
+
+/// `None`: the bridge is stopping.
+async fn apply(config: Config, configs: &mpsc::Sender<Another>) -> Option<Result<Reloaded, String>> {
+    let (done, changes) = oneshot::channel();
+    configs.send((config, done)).await.ok()?;
+    let changes = changes.await.ok()?;
+    Some(Ok(Reloaded {
+        now: changes.now,
+        with_restart: changes.with_restart,
+    }))
 }
 
 fn set_up_logs(log: &Log) -> Result<(), Failure> {
