@@ -9,6 +9,7 @@ mod changes;
 mod departed;
 mod fleets;
 mod forget;
+mod given;
 mod large;
 mod rejections;
 mod status;
@@ -29,13 +30,14 @@ use tokio::time::Instant;
 pub use acks::{AckWatch, Laggard, Laggards, Progress, Wanted};
 pub use departed::Unknown;
 pub use fleets::Unused;
+pub use given::ClientState;
 pub use large::Ready;
 pub use rejections::{Poll, Rejected};
 pub use status::{LastNack, Standing, StreamStatus, TypeStatus};
 pub use subscriber::{Pending, Registration, Subscriber};
+pub use waves::Settled;
 
 use changes::Clusters;
-pub use waves::Settled;
 use departed::Departures;
 
 use crate::clock;
@@ -75,10 +77,10 @@ pub struct Fanout {
     /// Which clients have not acknowledged what was published. Its lock is taken inside the other one, or after a
     /// stream, and before pending changes.
     waves: Mutex<waves::Waves>,
-    /// There is something in it.
-    following: AtomicBool,
     /// The last client has acknowledged something.
     settled: watch::Sender<()>,
+    /// There is something in it.
+    following: AtomicBool,
     /// Changes with each generation.
     published: watch::Sender<u64>,
     fleets: fleets::Fleets,
@@ -145,9 +147,9 @@ impl Fanout {
             watching: AtomicBool::new(false),
             acked: watch::Sender::new(()),
             waves: Mutex::default(),
+            settled: watch::Sender::default(),
             following: AtomicBool::new(false),
             published: watch::Sender::new(0),
-            settled: watch::Sender::default(),
             fleets: fleets::Fleets::default(),
         }
     }

@@ -89,6 +89,8 @@ pub struct Metrics {
     pub load_streams: Gauge,
     /// Load reports taken in.
     pub load_reports: Counter,
+    /// Open streams of those who ask for the status of clients.
+    pub status_streams: Gauge,
     /// Streams of load reports that were refused, or ended by us with an error.
     pub load_streams_refused: Family<ByReason, Counter>,
     /// Open streams of access logs.
@@ -165,6 +167,7 @@ impl Default for Metrics {
             load_reports: Counter::default(),
             load_streams_refused: Family::default(),
             log_streams: Gauge::default(),
+            status_streams: Gauge::default(),
             request_errors: Counter::default(),
             log_streams_refused: Family::default(),
             webhooks: Family::default(),
@@ -281,6 +284,8 @@ impl Default for Metrics {
         r.register("load_reports", text, m.load_reports.clone());
         let text = "Streams of load reports refused";
         r.register("load_streams_refused", text, m.load_streams_refused.clone());
+        let text = "Open streams of those who ask for the status of clients";
+        r.register("status_streams", text, m.status_streams.clone());
         let text = "Open streams of access logs";
         r.register("log_streams", text, m.log_streams.clone());
         let text = "Errors of requests that access logs of Envoys named";

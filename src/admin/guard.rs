@@ -13,7 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Guarded;
-use crate::files::read_small_aside;
+use crate::files::shows_token;
 use crate::floods::Kind;
 use crate::text::clip_to;
 
@@ -130,33 +130,15 @@ async fn authorized(token: Option<&Path>, peer: Option<IpAddr>, headers: &Header
         let local = peer.is_some_and(|peer| peer.to_canonical().is_loopback());
         return if local { Ok(()) } else { Err(Refusal::Remote) };
     };
-    let wanted = match read_small_aside(file).await {
-        Ok(bytes) if !bytes.trim_ascii().is_empty() => bytes,
-        Ok(_) => {
-            tracing::warn!(file = %file.display(), "admin.token_file is empty: no order is taken");
-            return Err(Refusal::NoFile);
-        }
+    let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+    match shows_token(file, shown).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Refusal::NoToken),
         Err(error) => {
             tracing::warn!(file = %file.display(), %error, "admin.token_file cannot be read: no order is taken");
-            return Err(Refusal::NoFile);
+            Err(Refusal::NoFile)
         }
-    };
-    let shown = headers
-        .get(AUTHORIZATION)
-        .map(HeaderValue::as_bytes)
-        .unwrap_or_default();
-    let shown = shown.strip_prefix(b"Bearer ").unwrap_or_default();
-    if is_equal(shown, wanted.trim_ascii()) {
-        Ok(())
-    } else {
-        Err(Refusal::NoToken)
     }
-}
-
-/// Takes as long wherever they differ.
-fn is_equal(one: &[u8], other: &[u8]) -> bool {
-    let differs = one.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b));
-    one.len() == other.len() && differs == 0
 }
 
 /// All values of a header. What is no text is no value that we would accept.

@@ -1,6 +1,7 @@
 //! The ports: taken at the start, so that one that another program has is found at once.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpSocket};
@@ -13,11 +14,11 @@ use crate::xds::Limits;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// The options of the discovery port, from `[xds]`.
+/// The options of the discovery port, from `[xds]`. `operators`: the file of their token.
 ///
 /// # Errors
 /// [`AppError::Tls`]: its files are read here.
-pub fn port(xds: &Xds) -> Result<grpc::Options, AppError> {
+pub fn port(xds: &Xds, operators: Option<PathBuf>) -> Result<grpc::Options, AppError> {
     let rule = |r: &ClientRule| grpc::Rule::new(&r.san, r.node_ids.clone(), r.fleets.clone());
     let files = |files: &TlsFiles| grpc::Files {
         certificate: files.certificate.clone(),
@@ -32,6 +33,7 @@ pub fn port(xds: &Xds) -> Result<grpc::Options, AppError> {
             ..Limits::default()
         },
         tls: tls.transpose()?.map(Arc::new),
+        operators,
         rules: xds.clients.iter().map(rule).collect(),
         max_connections: xds.max_connections,
         max_streams_per_connection: xds.max_streams_per_connection,

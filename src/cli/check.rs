@@ -9,7 +9,7 @@ use crate::config::{Config, SharedState};
 use crate::source::{self, Budget};
 
 pub(super) fn check(config: &Config, file: &Path) -> Result<(), Failure> {
-    app::port(&config.xds)?; // its TLS files can be used
+    app::port(&config.xds, None)?; // its TLS files can be used
     for (name, section) in &config.sources {
         // They are not there at all times and on all machines, so none of this is an error.
         let source = source::build(section, &Budget::default());

@@ -7,8 +7,10 @@ pub mod pem;
 mod read;
 mod replace;
 mod steady;
+mod token;
 
 pub use pem::{PemError, PemFile, fingerprint, seen, usable_pair};
 pub use read::{read, read_small, read_small_aside};
 pub use replace::replace;
 pub use steady::Steady;
+pub use token::shows_token;

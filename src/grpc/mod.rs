@@ -8,10 +8,12 @@ mod loads;
 mod pace;
 mod server;
 mod service;
+mod status;
 mod stream;
 mod turns;
 mod visitor;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ use discovery::Discovery;
 use errors::AccessLogs;
 use loads::LoadReports;
 pub use server::{Files, Rule, Tls, TlsError};
+use status::ClientStatus;
 
 use crate::fanout::Fanout;
 use crate::floods::Floods;
@@ -38,6 +41,8 @@ pub struct Options {
     pub tls: Option<Arc<Tls>>,
     /// Which certificate may claim which node; none: any that the client CA signed may claim any.
     pub rules: Arc<[Rule]>,
+    /// `admin.token_file`: who shows it is told the status of clients; without, whoever asks from this machine.
+    pub operators: Option<PathBuf>,
     /// Connections at once; one more is closed.
     pub max_connections: usize,
     /// An Envoy without ADS opens one stream per cluster on one connection.
@@ -62,6 +67,7 @@ impl Default for Options {
             engine: Limits::default(),
             tls: None,
             rules: Arc::default(),
+            operators: None,
             max_connections: 10_000,
             max_streams_per_connection: 10_000,
             // The first request of a reconnecting Envoy lists each name and version it holds: 80 bytes for
@@ -114,11 +120,19 @@ pub async fn serve(
         options.clone(),
         stop.clone(),
     );
+    let status = ClientStatus::new(
+        fanout.clone(),
+        metrics.clone(),
+        floods.clone(),
+        options.clone(),
+        stop.clone(),
+    );
     let discovery = Discovery::new(fanout, metrics, floods, options, stop.clone());
     let services = service::Services {
         discovery,
         reports,
         logs,
+        status,
     };
     server::serve(listener, services, door, stop).await
 }

@@ -11,6 +11,7 @@ use tower::Service;
 use super::discovery::Discovery;
 use super::errors::{self, AccessLogs};
 use super::loads::{self, LoadReports};
+use super::status::{self, ClientStatus};
 
 /// All of them.
 #[derive(Clone, Debug)]
@@ -18,6 +19,7 @@ pub(super) struct Services {
     pub(super) discovery: Discovery,
     pub(super) reports: LoadReports,
     pub(super) logs: AccessLogs,
+    pub(super) status: ClientStatus,
 }
 
 impl Service<Request<Body>> for Services {
@@ -33,6 +35,7 @@ impl Service<Request<Body>> for Services {
         let response = match request.uri().path() {
             loads::PATH => self.reports.open(request),
             errors::PATH => self.logs.open(request),
+            path if status::PATHS.contains(&path) => self.status.open(request),
             _ => self.discovery.open(request),
         };
         ready(Ok(response))

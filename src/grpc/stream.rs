@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::stream;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response};
@@ -42,4 +42,13 @@ pub(in crate::grpc) fn end(status: &Status) -> Frame<Bytes> {
         trailers.insert("grpc-status", HeaderValue::from(Code::Unknown as i32));
     }
     Frame::trailers(trailers)
+}
+
+/// With gRPC's prefix: not compressed, and a length.
+pub(in crate::grpc) fn framed(message: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(message.len() + 5);
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    frame.put_slice(message);
+    frame.freeze()
 }

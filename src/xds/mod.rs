@@ -50,10 +50,12 @@ pub use local::{By, Local};
 pub use names::{NameId, NameOf, Names};
 pub use place::{MAX_PLACES, Place};
 pub use prepared::{Prepared, Request};
-pub use request::{Build, Claim, DeltaRequest, Locality, Node, Release, SotwRequest, has_more_entries};
+pub use request::{
+    Build, Claim, DeltaRequest, Error, Locality, Node, Release, SotwRequest, has_more_entries,
+};
 pub use resource::{Draft, Reach, Resource, Version};
 pub use response::{Missing, Response};
-pub use stream::{Handled, Limits, Refusal, Stream};
+pub use stream::{Given, Handled, Limits, Refusal, Stream};
 pub use update::{Encoded, Update};
 pub use variant::Variant;
 pub use verdict::{Candidate, ClientId, RejectionKey, Ruling, Verdicts};

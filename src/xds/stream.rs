@@ -29,12 +29,14 @@ mod limits;
 mod remove;
 mod respond;
 mod sotw;
+mod state;
 mod subscribe;
 mod whole;
 
 pub use super::ids::MAX_NAME;
 pub use handled::{Handled, Nack};
 pub use limits::{Limits, MAX_TEXT, Refusal};
+pub use state::Given;
 
 use limits::{short, shown};
 

@@ -56,6 +56,18 @@ pub(crate) const FIXED: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "streams for the status of clients (CSDS)",
+        "16; 1; 64 KiB; 64; 5,000; 20,000",
+        &[
+            "const STREAMS: usize = 16;",
+            "const REQUESTS: u32 = 1;",
+            "const REQUEST: usize = 64 << 10;",
+            "const MATCHERS: usize = 64;",
+            "const OF_CLIENT: usize = 5_000;",
+            "const IN_ALL: usize = 20_000;",
+        ],
+    ),
+    (
         "webhooks; events that wait for one",
         "16; 256; 8; 10 s",
         &[

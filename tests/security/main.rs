@@ -16,4 +16,5 @@ mod loads;
 mod pki;
 mod port;
 mod revoked;
+mod status;
 mod tls;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use http::Response;
 use http_body::Frame;
 use tokio::sync::watch;
@@ -16,7 +16,7 @@ use super::client::Client;
 use crate::clock;
 use crate::grpc::pace::{self, jittered};
 use crate::grpc::server::Inbox;
-use crate::grpc::stream::{Frames, end, response};
+use crate::grpc::stream::{Frames, end, framed, response};
 use crate::grpc::visitor::{Encoded, receive};
 use crate::intake::Pace;
 use crate::loads::Say;
@@ -121,13 +121,4 @@ impl Conversation {
             reported?;
         }
     }
-}
-
-/// With gRPC's prefix: not compressed, and a length.
-fn framed(message: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(message.len() + 5);
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    frame.put_slice(message);
-    frame.freeze()
 }
