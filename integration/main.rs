@@ -27,6 +27,7 @@ mod consul_restart;
 mod consul_tls;
 mod consul_watch;
 mod deploys;
+mod doctor;
 mod drains;
 mod edge;
 mod envoy_protocol;

@@ -118,6 +118,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "model",
             "source",
             "text",
+            "xds",
         ],
     ),
     (

@@ -5,6 +5,7 @@ mod analyze;
 mod bootstrap;
 mod check;
 mod client;
+mod doctor;
 mod drain;
 mod dump;
 mod events;
@@ -130,6 +131,16 @@ enum Command {
     #[command(after_help = analyze::EXAMPLES)]
     Analyze(analyze::AnalyzeArgs),
 }
+    /// On the machine of an Envoy: try the way to its bridge step by step, and say what mends it
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::DoctorArgs),
+    /// Keep what a running bridge says of itself in a folder, without secrets, to send it to somebody
+    #[command(after_help = support::EXAMPLES)]
+    SupportDump(support::SupportArgs),
+    /// Print completions for a shell
+    Completions(shell::CompletionsArgs),
+    /// Write man pages, one for each command
+    Man(shell::ManArgs),
 
 impl Cli {
     /// Reads the configuration and does what the command says.
@@ -149,8 +160,15 @@ impl Cli {
             command => command,
         };
         let config = config::load(&file)?;
+            Command::Doctor(args) => return doctor::doctor(&args), // and none on the machine of an Envoy
+            Command::Completions(args) => return shell::completions(&args),
+            Command::Man(args) => return shell::man(&args),
         match command {
-            Command::Keys | Command::Adopt(_) => Ok(()),
+            Command::Keys
+            | Command::Adopt(_)
+            | Command::Doctor(_)
+            | Command::Completions(_)
+            | Command::Man(_) => Ok(()),
             Command::Run => run::run(config, &file),
             Command::Check => check::check(&config, &file),
             Command::Bootstrap(args) => bootstrap::print(&config, *args),
