@@ -9,6 +9,7 @@ mod doctor;
 mod drain;
 mod dump;
 mod events;
+mod hide;
 mod keys;
 mod lists;
 mod order;
@@ -19,6 +20,7 @@ mod run;
 mod reload;
 mod status;
 mod wait;
+mod support;
 mod why;
 
 use std::path::PathBuf;
@@ -189,6 +191,7 @@ impl Cli {
             Command::Health => order::health(&config),
         }
     }
+            Command::SupportDump(args) => support::dump(&config, &file, &args),
 }
             Command::Analyze(args) => analyze::analyze(&config, &args),
             Command::Reload => reload::reload(&config),
