@@ -3,6 +3,7 @@
 //! with issues are cut off at [`MAX_ENTRIES`].
 
 mod labels;
+mod process;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -25,6 +26,7 @@ pub const MAX_ENTRIES: usize = 100;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    process: process::Process,
     /// 1: reachable and current; 0: not.
     pub source_up: Family<SourceKind, Gauge>,
     /// 1 for the state that each source is in, 0 for the others.
@@ -87,10 +89,10 @@ pub struct Metrics {
     pub streams_refused: Family<ByReason, Counter>,
     /// Open streams of load reports.
     pub load_streams: Gauge,
-    /// Load reports taken in.
-    pub load_reports: Counter,
     /// Open streams of those who ask for the status of clients.
     pub status_streams: Gauge,
+    /// Load reports taken in.
+    pub load_reports: Counter,
     /// Streams of load reports that were refused, or ended by us with an error.
     pub load_streams_refused: Family<ByReason, Counter>,
     /// Open streams of access logs.
@@ -133,6 +135,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("xds_bridge"),
+            process: process::Process::default(),
             source_up: Family::default(),
             source_state: Family::default(),
             source_services: Family::default(),
@@ -164,10 +167,10 @@ impl Default for Metrics {
             streams: Family::default(),
             streams_refused: Family::default(),
             load_streams: Gauge::default(),
+            status_streams: Gauge::default(),
             load_reports: Counter::default(),
             load_streams_refused: Family::default(),
             log_streams: Gauge::default(),
-            status_streams: Gauge::default(),
             request_errors: Counter::default(),
             log_streams_refused: Family::default(),
             webhooks: Family::default(),
@@ -189,6 +192,7 @@ impl Default for Metrics {
         };
         let m = &mut metrics;
         let r = &mut m.registry;
+        m.process.register(r);
         r.register(
             "source_up",
             "1 when the source is reachable and current",
@@ -280,12 +284,12 @@ impl Default for Metrics {
         );
         let text = "Open streams of load reports";
         r.register("load_streams", text, m.load_streams.clone());
+        let text = "Open streams of those who ask for the status of clients";
+        r.register("status_streams", text, m.status_streams.clone());
         let text = "Load reports of clients that were taken in";
         r.register("load_reports", text, m.load_reports.clone());
         let text = "Streams of load reports refused";
         r.register("load_streams_refused", text, m.load_streams_refused.clone());
-        let text = "Open streams of those who ask for the status of clients";
-        r.register("status_streams", text, m.status_streams.clone());
         let text = "Open streams of access logs";
         r.register("log_streams", text, m.log_streams.clone());
         let text = "Errors of requests that access logs of Envoys named";
@@ -436,6 +440,7 @@ impl Metrics {
     /// The text format.
     #[must_use]
     pub fn text(&self) -> String {
+        self.process.look();
         let mut text = String::new();
         // Writing into a String does not fail.
         let _ = encode(&mut text, &self.registry);
