@@ -10,7 +10,7 @@ UNIT_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) \
 
 .DEFAULT_GOAL := run
 .NOTPARALLEL:
-.PHONY: run test deploys compat fuzz demo bench hostile-registries build lint deny fmt tools programs build-deps cargo cargo-lints \
+.PHONY: run test deploys compat fuzz demo bench hostile-registries build dist lint deny fmt tools programs build-deps cargo cargo-lints \
         clean-tools clean help
 
 run: build-deps ## build and start with the sample catalog, by examples/bridge.toml (the default)
@@ -67,6 +67,18 @@ hostile-registries: build-deps ## 96 hostile answers of Consul and etcd: the bri
 
 build: build-deps ## the release binary, target/release/xds-bridge
 	$(CARGO) build --release --locked --bin xds-bridge
+
+# What packages are made of: the program, its man pages and completions, the unit, a configuration to start from.
+DIST = target/dist/xds-bridge-$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)-$(shell uname -m)
+
+dist: build ## a tar.gz with the release binary, man pages, completions, unit and examples, in target/dist
+	rm -rf $(DIST) && mkdir -p $(DIST)/completions
+	cp target/release/xds-bridge LICENSE CHANGELOG.md README.md bridge.toml $(DIST)
+	cp -r examples docs $(DIST)
+	$(DIST)/xds-bridge man --to $(DIST)/man
+	for shell in bash zsh fish; do $(DIST)/xds-bridge completions $$shell >$(DIST)/completions/xds-bridge.$$shell || exit 1; done
+	tar -C $(dir $(DIST)) -czf $(DIST).tar.gz $(notdir $(DIST))
+	@echo $(DIST).tar.gz
 
 lint: build-deps cargo-lints deny ## formatting, lints, links of documentation comments, dependencies
 	$(CARGO) fmt --check

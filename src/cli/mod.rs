@@ -15,12 +15,13 @@ mod lists;
 mod order;
 mod output;
 mod plan;
+mod reload;
 mod rollout;
 mod run;
-mod reload;
+mod shell;
 mod status;
-mod wait;
 mod support;
+mod wait;
 mod why;
 
 use std::path::PathBuf;
@@ -98,13 +99,13 @@ enum Command {
     /// Show what a declaration or another configuration would change, before it is written
     #[command(after_help = plan::EXAMPLES)]
     Plan(plan::PlanArgs),
+    /// Have a running bridge read its configuration again
+    #[command(after_help = reload::EXAMPLES)]
+    Reload,
     /// Let an instance, a node or a zone go: no new requests, on all bridges
     #[command(after_help = drain::EXAMPLES)]
     Drain(drain::DrainArgs),
     /// End a drain
-    /// Have a running bridge read its configuration again
-    #[command(after_help = reload::EXAMPLES)]
-    Reload,
     Undrain(drain::UndrainArgs),
     /// What is rolled out and how it stands; start, pause, promote or abort it
     #[command(after_help = rollout::EXAMPLES)]
@@ -121,18 +122,15 @@ enum Command {
     Services(lists::ServicesArgs),
     /// List routes in the order in which they are tried
     Routes(lists::RoutesArgs),
+    /// Look for what is wrong with what is registered, declared and served
+    #[command(after_help = analyze::EXAMPLES)]
+    Analyze(analyze::AnalyzeArgs),
     /// Show what changed, when, and by whose word
     #[command(after_help = events::EXAMPLES)]
     Events(events::EventsArgs),
     /// Show how far each client is with what is published, those that are behind first
     #[command(after_help = status::EXAMPLES)]
     Status(status::StatusArgs),
-    /// Exit with 0 when a running bridge answers (for container health checks)
-    Health,
-    /// Look for what is wrong with what is registered, declared and served
-    #[command(after_help = analyze::EXAMPLES)]
-    Analyze(analyze::AnalyzeArgs),
-}
     /// On the machine of an Envoy: try the way to its bridge step by step, and say what mends it
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::DoctorArgs),
@@ -143,6 +141,9 @@ enum Command {
     Completions(shell::CompletionsArgs),
     /// Write man pages, one for each command
     Man(shell::ManArgs),
+    /// Exit with 0 when a running bridge answers (for container health checks)
+    Health,
+}
 
 impl Cli {
     /// Reads the configuration and does what the command says.
@@ -159,12 +160,12 @@ impl Cli {
         }
         let command = match command {
             Command::Adopt(args) => return adopt::adopt(*args), // there is no configuration yet
-            command => command,
-        };
-        let config = config::load(&file)?;
             Command::Doctor(args) => return doctor::doctor(&args), // and none on the machine of an Envoy
             Command::Completions(args) => return shell::completions(&args),
             Command::Man(args) => return shell::man(&args),
+            command => command,
+        };
+        let config = config::load(&file)?;
         match command {
             Command::Keys
             | Command::Adopt(_)
@@ -178,6 +179,7 @@ impl Cli {
             Command::Accept(args) => order::accept(&config, &args),
             Command::Forget(args) => order::forget(&config, &args),
             Command::Plan(args) => plan::plan(&config, args),
+            Command::Reload => reload::reload(&config),
             Command::Drain(args) => drain::drain(&config, &args),
             Command::Undrain(args) => drain::undrain(&config, &args),
             Command::Rollout(args) => rollout::rollout(&config, args),
@@ -186,12 +188,11 @@ impl Cli {
             Command::Why(args) => why::why(&config, &args),
             Command::Services(args) => lists::services(&config, &args),
             Command::Routes(args) => lists::routes(&config, &args),
+            Command::Analyze(args) => analyze::analyze(&config, &args),
             Command::Events(args) => events::events(&config, &args),
             Command::Status(args) => status::status(&config, &args),
+            Command::SupportDump(args) => support::dump(&config, &file, &args),
             Command::Health => order::health(&config),
         }
     }
-            Command::SupportDump(args) => support::dump(&config, &file, &args),
 }
-            Command::Analyze(args) => analyze::analyze(&config, &args),
-            Command::Reload => reload::reload(&config),
