@@ -134,11 +134,11 @@ pub async fn serve(
         .route("/services", get(lists::services))
         .route("/routes", get(lists::routes))
         .route("/page/{file}", get(page::file))
+        .route("/analyze", get(analyze::analyze))
         .route("/events", get(events::events))
         .route("/loads", get(all_loads))
         .route("/errors", get(all_errors))
         .route("/drain", post(drains::drain))
-        .route("/analyze", get(analyze::analyze))
         .route("/undrain", post(drains::undrain))
         .route("/drains", get(drains::drains))
         .route("/rollouts", get(rollouts::list))
@@ -183,12 +183,12 @@ const WAYS: &str = "xds-bridge\n\n\
      /why?service=NAME[&instance=ID]      why it is served as it is; request=GET%20https://…[&client=NODE]: what becomes of it\n\
      /services[?search=PART]              services with their instances, versions, routes and warnings\n\
      /routes[?host=PART]                  routes in the order in which they are tried\n\
+     /analyze                             what is wrong with what is registered, declared and served, with codes\n\
      /events[?service=NAME&since=10m]     what changed, when, and by which registry\n\
      /drains                              what is drained by operators\n\
      /drain?name=SERVICE/ID[&wait=60s]    POST with the header x-xds-bridge: 1; drain an instance (or node=, zone=)\n\
      /undrain?name=SERVICE/ID             the same; end that\n\
      /rollouts[/SERVICE[/history|/events]]  what is rolled out, how it stands, what happened\n\
-     /analyze                             what is wrong with what is registered, declared and served, with codes\n\
      /rollouts/SERVICE/ORDER              POST with the header x-xds-bridge: 1; start, pause, resume, promote, abort, retry\n\
      /data/SERVICE[?number=N]             which schema is stored; the same with PUT: from now on\n\
      /reload                              POST with the header x-xds-bridge: 1; read the configuration again, as on SIGHUP\n\
