@@ -136,6 +136,8 @@ fn a_wrong_route_says_what_would_be_right() {
         ("path=/a retry=5xx:11", "number to 10"),
         ("path=/a retry=5xx:0", "number to 10"),
         ("path=/a priority=high", "whole number"),
+        ("path=/a priority=1000001", "whole number"),
+        ("path=/a priority=-2147483648", "whole number"),
         ("path=/a split=orders", "weights"),
         ("path=/a split=a:0", "above 0"),
         ("path=/a split=a:1,a:2", "once"),

@@ -41,7 +41,10 @@ pub(super) fn parse_regex(text: &str) -> Result<Matcher, String> {
 }
 
 pub(super) fn parse_priority(text: &str) -> Result<i32, String> {
-    let number = text.parse().ok().filter(|number: &i32| number.abs() <= 1_000_000);
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number: &i32| number.unsigned_abs() <= 1_000_000);
     number.ok_or_else(|| format!("`priority={}` must be a whole number to 1000000", clip(text)))
 }
 
