@@ -23,6 +23,8 @@ use crate::files;
 const VERSION: u32 = 1;
 /// The longest file, bytes: all keys, each character of a value escaped.
 const LONGEST: u64 = 8 * MAX_BYTES as u64;
+/// The highest revision that is read: no bridge counts so far.
+const MAX_REVISION: u64 = u64::MAX / 2;
 
 #[derive(Debug)]
 pub(super) struct InFile {
@@ -323,6 +325,13 @@ fn load(path: &Path) -> Result<Content, String> {
         content.revision = content.revision.max(revision);
         content.entries.insert(entry.key.clone(), entry);
     }
+    // The next ones are counted on from here.
+    if content.revision > MAX_REVISION {
+        return Err(format!(
+            "has the revision {}, which the bridge does not write; move it away to begin without it",
+            content.revision
+        ));
+    }
     bound(&content.entries)?;
     Ok(content)
 }
@@ -333,4 +342,37 @@ fn save(path: &Path, text: &str) -> Result<(), String> {
         .and_then(|name| name.to_str())
         .ok_or("is not the name of a file")?;
     files::replace(folder(path), name, text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_that_cannot_be_counted_on_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let written = |revision: u64| {
+            let entries = BTreeMap::from([(
+                "a".to_owned(),
+                StoredEntry {
+                    revision,
+                    value: "1".to_owned(),
+                },
+            )]);
+            let stored = Stored {
+                version: VERSION,
+                revision: 1,
+                entries,
+            };
+            std::fs::write(&path, serde_json::to_string(&stored).unwrap()).unwrap();
+            load(&path).map(|content| content.revision)
+        };
+        assert_eq!(written(MAX_REVISION), Ok(MAX_REVISION));
+        assert!(
+            written(u64::MAX)
+                .unwrap_err()
+                .contains("has the revision 18446744073709551615")
+        );
+    }
 }
