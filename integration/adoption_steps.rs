@@ -3,9 +3,11 @@
 
 use crate::support::bridge::{Bridge, Step};
 use crate::support::client::Call;
+use crate::support::envoy::Envoy;
 use crate::support::load::Load;
 use crate::support::registry::{Kind, Registered, Registry};
 use crate::support::servers::Server;
+use crate::support::wait;
 
 /// What a gRPC server declares, and what stands in Envoy's file at the first step.
 const USERS: [(&str, &str); 2] = [("protocol", "grpc"), ("route", "grpc=shop.Users")];
@@ -20,7 +22,7 @@ pub(crate) enum Variant {
 
 pub(crate) async fn adopt(kind: Kind, step: Step, variant: Variant) {
     let registry = Registry::start(kind).await;
-    let bridge = Bridge::start(&registry.source("registry")).await;
+    let bridge = Bridge::start(&(registry.source("registry") + "[drain]\nlinger = \"1s\"\n")).await;
     let envoy = match variant {
         Variant::Delta => bridge.envoy(step, &SERVICES).await,
         Variant::Sotw => bridge.envoy_sotw(step, &SERVICES).await,
@@ -58,12 +60,13 @@ pub(crate) async fn adopt(kind: Kind, step: Step, variant: Variant) {
     client.reaches(&grpc, &["users-1", "users-3"]).await;
     load.finish().await.assert_clean(80);
 
-    // A service removed is gone, and nothing else is touched.
+    // A service removed is gone, and nothing else is touched. Who left users by its lease lingers there for a moment.
+    no_longer_drains(&envoy, "users").await;
     let (load, before) = (
         Load::start(envoy.listener(), std::slice::from_ref(&grpc), 40, 2),
         envoy.cluster("users").await,
     );
-    let servers = leave(orders).await;
+    let servers = leave(&envoy, "orders", orders).await;
     client.is_refused(&http, NOBODY.0).await;
     load.goes_on(20).await;
     load.finish().await.assert_clean(20);
@@ -81,11 +84,23 @@ pub(crate) async fn adopt(kind: Kind, step: Step, variant: Variant) {
         before,
         "the return of orders touched users"
     );
-    leave(users).await;
+    leave(&envoy, "users", users).await;
     client.is_refused(&grpc, NOBODY.1).await;
     client.reaches(&http, &["orders-1"]).await;
     again.remove().await;
     bridge.assert_no_nacks().await;
+}
+
+/// Waits until nobody drains in a cluster.
+async fn no_longer_drains(envoy: &Envoy, cluster: &str) {
+    let what = format!("nobody drains in {cluster}");
+    wait::until(wait::PATIENCE, &what, async || {
+        let hosts = envoy.hosts(cluster).await;
+        wait::holds(hosts.values().all(|health| health != "DRAINING"), || {
+            format!("{hosts:?}")
+        })
+    })
+    .await;
 }
 
 async fn order(registry: &Registry, n: u32) -> (Server, Registered) {
@@ -100,11 +115,20 @@ async fn user(registry: &Registry, n: u32) -> (Server, Registered) {
     (server, registered)
 }
 
-/// All instances leave in order; their servers run on.
-async fn leave(instances: Vec<(Server, Registered)>) -> Vec<Server> {
+/// All instances leave in order, one after the other: several that leave at once, and whose servers run on, are withheld.
+async fn leave(envoy: &Envoy, cluster: &str, instances: Vec<(Server, Registered)>) -> Vec<Server> {
     let mut servers = Vec::new();
     for (server, registered) in instances {
         registered.remove().await;
+        let (what, address) = (format!("{} has left", server.id), server.address.to_string());
+        wait::until(wait::PATIENCE, &what, async || {
+            let hosts = envoy.hosts(cluster).await;
+            let health = hosts.get(&address);
+            wait::holds(health.is_none_or(|health| health == "DRAINING"), || {
+                format!("{hosts:?}")
+            })
+        })
+        .await;
         servers.push(server);
     }
     servers

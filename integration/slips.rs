@@ -48,7 +48,7 @@ async fn in_etcd_over_a_restart() {
     }
 
     // A word of a later version that moves no request elsewhere is a warning, and the route counts.
-    declare("host=new.example compress=gzip", "up").await;
+    declare("host=new.example tracing=off", "up").await;
     client.reaches(&Call::http("new.example"), &["shop-1"]).await;
     declare("host=shop.example", "up").await;
     client.reaches(&shop, &["shop-1"]).await;
