@@ -4,14 +4,27 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use xds_bridge::model::Key;
+use xds_bridge::model::keys::Scope;
+use xds_bridge::model::route::WORDS;
 
 use crate::support::bridge::{Bridge, Step};
+use crate::support::client::{Call, Client};
+use crate::support::pki::Ca;
 use crate::support::process;
+use crate::support::wait;
+
+mod keys;
+mod lists;
+mod words;
+
+/// Public keys of nobody that matters.
+const KEYS: &str = r#"{"keys":[{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}]}"#;
 
 /// Of one round, all new.
 const SERVICES: usize = 80;
@@ -129,115 +142,8 @@ const PIECES: &[&str] = &[
     "a", "B", "0", "-", "_", ".", "/", "*", "%", ":", "ü", " ", "?", "#", "[", "]", "{", "}", "\\",
 ];
 
-const HOSTS: &[&str] = &[
-    "api.example",
-    "API.example",
-    "a.example",
-    "-",
-    "_",
-    "a_b",
-    "a--b",
-    "0",
-    "1.2.3.4",
-    "1.2.3.4.5",
-    "a.b.c.d.e",
-    "orders",
-    "internal",
-    "x.-y",
-    "xn--a",
-    "localhost",
-    "*.example",
-    "a.example.",
-    "a.example:80",
-    "a..b",
-];
-
-const PATHS: &[&str] = &[
-    "/", "//", "///", "/a", "/a/", "/a//", "/a*", "/*", "/a/*", "/**", "/a/b/c", "/.", "/..", "/a/../b",
-    "/%", "/%2f", "/%zz", "/ü", "/a;b", "/a&b", "/a=b", "/a:b", "/a@b", "/~", "/!", "/'", "/\"", "/\\",
-    "/{a}", "/[a]", "/a|b", "/$", "/^", "/`", "/<a>", "/+", "/,", "/(", "/)", "/-", "/_", "a", "", "/a?b",
-    "/a#b",
-];
-
-const HEADERS: &[&str] = &[
-    "x-a:1",
-    "X-A:1",
-    ":path:/",
-    ":method:GET",
-    ":authority:a",
-    "host:a",
-    "cookie:a=b",
-    "x:%",
-    "x:%REQ(y)%",
-    "x:*",
-    "x:a:b",
-    "!:1",
-    "#:1",
-    "~:1",
-    "^:1",
-    "`:1",
-    "content-length:0",
-    "x-envoy-retry-on:5xx",
-    "x:{}",
-    "x:\"",
-    "x:\\",
-    "grpc-timeout:1S",
-    "te:trailers",
-    "connection:close",
-    "x:",
-    ":1",
-];
-
-const GRPC: &[&str] = &[
-    "shop.Orders",
-    "a",
-    "_",
-    "A.B.C/Get",
-    "a/b",
-    "a.b/c",
-    "0",
-    "a/0",
-    ".a",
-    "a/",
-    "a.b/c.d",
-];
-
-const TIMES: &[&str] = &[
-    "0s",
-    "0ms",
-    "1ms",
-    "1.5ms",
-    "0.001s",
-    "24h",
-    "23.9999h",
-    "1440m",
-    "86400s",
-    "0.9999999s",
-    "3.3333333333s",
-    "5",
-    "-1s",
-    "1e3s",
-    "25h",
-    "0.4ms",
-];
-
-const ZONES: &[&str] = &[
-    "",
-    "a",
-    "a.b",
-    "*",
-    "%",
-    "\u{fc}",
-    "zone with space",
-    "a/b",
-    "~",
-    "{",
-    "\"",
-    "priority-1",
-];
-
-/// xorshift: the same in each run with the same seed.
-struct Dice(u64);
+/// xorshift: the same in each run with the same seed; and the port of the listener for connections.
+struct Dice(u64, u16);
 
 impl Dice {
     fn roll(&mut self, sides: usize) -> usize {
@@ -265,43 +171,46 @@ impl Dice {
         }
     }
 
+    /// A matcher, and a few other words: the more there are, the more often one of them is wrong.
     fn route(&mut self) -> String {
         let mut words = Vec::new();
         if self.one_in(2) {
-            words.push(format!("host={}", self.of(HOSTS)));
+            words.push(self.word("host"));
         }
-        if self.one_in(4) {
-            words.push(format!("grpc={}", self.of(GRPC)));
-        } else if self.one_in(2) {
-            words.push(format!("path={}", self.of(PATHS)));
+        match self.roll(9) {
+            8 => words.push(self.word("port")),
+            0 => words.push(self.word("grpc")),
+            1 => words.push(self.word("regex")),
+            2 => words.push(self.word("exact")),
+            3 => words.push(self.word("sni")),
+            4 | 5 => words.push(self.word("path")),
+            _ => {}
         }
-        for _ in 0..self.roll(3) {
-            words.push(format!("header={}", self.of(HEADERS)));
-        }
-        if self.one_in(3) {
-            words.push(format!("timeout={}", self.of(TIMES)));
-        }
-        if self.one_in(3) {
-            words.push(format!("stream-idle-timeout={}", self.of(TIMES)));
+        for _ in 0..self.roll(4) {
+            let (name, _) = words::OF_ROUTE[self.roll(words::OF_ROUTE.len())];
+            words.push(self.word(name));
         }
         words.join(" ")
     }
 
+    /// A word with one of its values, in quotes where a value has spaces.
+    fn word(&mut self, name: &'static str) -> String {
+        let value = self.of(pool(words::OF_ROUTE, name));
+        let value = value.replace("PORT", &self.1.to_string());
+        if value.contains(' ') {
+            format!("{name}=\"{}\"", value.replace('"', "\\\""))
+        } else {
+            format!("{name}={value}")
+        }
+    }
+
     fn service(&mut self) -> Value {
         let mut entry = json!({});
-        for key in ["timeout", "stream-idle-timeout", "idle-timeout"] {
-            if self.one_in(3) {
-                entry[key] = json!(self.of(TIMES));
+        for (key, values) in keys::OF_SERVICE {
+            // The protocol decides what the others mean.
+            if self.one_in(if *key == "protocol" { 2 } else { 10 }) {
+                entry[*key] = json!(self.of(values));
             }
-        }
-        if self.one_in(2) {
-            entry["protocol"] = json!(self.of(&["http1", "http2", "grpc", "tcp"]));
-        }
-        if self.one_in(2) {
-            entry["expose"] = json!(self.of(&["edge", "internal", "edge,internal", "none", "nowhere"]));
-        }
-        if self.one_in(3) {
-            entry["all-unhealthy"] = json!(self.of(&["open", "closed", "drop"]));
         }
         for n in 1..=self.roll(4) {
             let key = if n == 1 {
@@ -335,16 +244,60 @@ impl Dice {
             "0.0.0.1",
             "fe80::1%eth0",
         ]);
-        json!({
+        let mut instance = json!({
             "id": format!("{n}{}", self.of(NAMES)),
             "address": address,
             "port": ([1, 80, 65_535, 0][self.roll(4)]),
-            "weight": self.of(&["0", "1", "128000", "7", "x"]),
-            "zone": self.of(ZONES),
-            "version": self.of(&["", "v1", "%", "*", "a b", "ü"]),
-            "state": self.of(&["up", "drain", "off", "up", "up"]),
-        })
+        });
+        for (key, values) in keys::OF_INSTANCE {
+            if self.one_in(2) {
+                instance[*key] = json!(self.of(values));
+            }
+        }
+        instance
     }
+}
+
+/// The values of this name.
+fn pool(pools: &'static [(&'static str, &'static [&'static str])], name: &str) -> &'static [&'static str] {
+    let found = pools.iter().find(|(of, _)| *of == name);
+    found
+        .unwrap_or_else(|| panic!("integration/odd has no values of `{name}`"))
+        .1
+}
+
+/// Whatever a service can say has its values.
+fn assert_nothing_is_missing() {
+    for key in Key::ALL {
+        let row = key.row();
+        match row.scope() {
+            _ if row.numbered => continue,
+            Scope::Service => pool(keys::OF_SERVICE, row.name),
+            Scope::Instance => pool(keys::OF_INSTANCE, row.name),
+        };
+    }
+    for word in &WORDS {
+        pool(words::OF_ROUTE, word.name);
+    }
+}
+
+/// What services may refer to: filters, callers and certificates of the operator.
+fn operator(folder: &Path, edge: u16, ports: u16) -> String {
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).expect("writing");
+        path.display().to_string()
+    };
+    let (authority, corp) = (write("ca.pem", &Ca::new().pem), write("corp.json", KEYS));
+    format!(
+        "[clusters]\nkeep_routes = \"0s\"\n\n[exposures.edge]\nhosts = [\"*.example\", \"*.odd.example\", \"orders\"]\nsni = [\"*\"]\n\
+         paths = [\"/\"]\n\n\
+         [exposures.edge.jwt.corp]\nissuer = \"https://login.example\"\naudiences = [\"shop\"]\nfile = \"{corp}\"\nrequire = false\n\n\
+         [tls.shop]\nca = \"{authority}\"\n\n\
+         [callers]\nweb = \"spiffe://shop/web\"\nedge = [\"dns:edge.shop\", \"spiffe://shop/*/edge\"]\n\n\
+         [listeners.edge]\naddress = \"127.0.0.1:{edge}\"\nexposure = \"edge\"\n\n\
+         [listeners.ports]\naddress = \"127.0.0.1:{ports}\"\nexposure = \"edge\"\nprotocol = \"tcp\"\n"
+    )
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long to play")]
@@ -352,30 +305,34 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Everything is served by the name of its round, so each round is read whole by whoever has its sentinel.
+/// Each round is read whole by whoever has the route of its sentinel.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn registrations_never_make_envoy_refuse_anything() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seed = number("ODD_SEED").unwrap_or(0x9E37_79B9_7F4A_7C15).max(1);
     let until = number("ODD_SECONDS").map(|seconds| now() + Duration::from_secs(seconds));
-    let folder = TempDir::new().expect("a folder");
+    assert_nothing_is_missing();
+    let (folder, secrets) = (
+        TempDir::new().expect("a folder"),
+        TempDir::new().expect("a folder"),
+    );
     let file = folder.path().join("odd.json");
     std::fs::write(&file, "{}").expect("writing");
-    let [edge] = process::ports();
+    let [edge, ports] = process::ports();
     let bridge = Bridge::start(&format!(
-        "[sources.files]\nkind = \"file\"\npath = \"{}\"\n\n[exposures.edge]\nhosts = [\"*.example\", \"*.odd.example\", \
-         \"orders\"]\npaths = [\"/\"]\n\n[listeners.edge]\naddress = \"127.0.0.1:{edge}\"\nexposure = \"edge\"\n",
-        folder.path().display()
+        "[sources.files]\nkind = \"file\"\npath = \"{}\"\n\n{}",
+        folder.path().display(),
+        operator(secrets.path(), edge, ports)
     ))
     .await;
     let delta = bridge.envoy(Step::Listeners, &[]).await;
-    let mut dice = Dice(seed);
+    let mut dice = Dice(seed, ports);
     let mut refused: BTreeSet<String> = BTreeSet::new();
     let mut rounds = 0;
     // One Envoy after the other has the listeners' ports; what it is told at its start is as odd as later changes.
     drop(delta);
     for sotw in [false, true] {
-        let envoy = if sotw {
+        let _envoy = if sotw {
             bridge.envoy_sotw(Step::Listeners, &[]).await
         } else {
             bridge.envoy(Step::Listeners, &[]).await
@@ -388,32 +345,30 @@ async fn registrations_never_make_envoy_refuse_anything() {
             }
         });
         let first = rounds;
+        let listeners = [edge, bridge.listener.port()].map(|port| Client::new(([127, 0, 0, 1], port).into()));
         while half.map_or(rounds < first + ROUNDS, |half| now() < half) {
             rounds += 1;
             let mut services = json!({});
             for _ in 0..SERVICES {
                 services[dice.name()] = dice.service();
             }
-            let port = u16::try_from(1_000 + rounds % 60_000).expect("a port");
-            let here = SocketAddr::from(([127, 0, 0, 1], port));
-            services["sentinel"] = json!({"instances": [{"address": "127.0.0.1", "port": port}]});
+            let host = format!("round-{rounds}.odd.example");
+            services["sentinel"] = json!({
+                "expose": "edge,internal", "route": format!("host={host} respond=418"),
+                "instances": [{"address": "127.0.0.1", "port": 1}],
+            });
             let text = json!({ "services": services }).to_string();
             let draft = folder.path().join("draft");
             std::fs::write(&draft, text).expect("writing");
             std::fs::rename(&draft, &file).expect("in one step");
-            envoy.has_hosts("sentinel", &[here]).await;
-            // Clusters and endpoints are there; what is refused of listeners and routes is told with the next ones.
+            arrives(&bridge, &listeners, &Call::http(&host)).await;
             refused.extend(refusals(&bridge.log()));
+            let ready = bridge.text("/readyz").await.expect("an answer");
+            assert!(
+                ready.contains("files (file): live"),
+                "seed {seed}, round {rounds}: {ready}"
+            );
         }
-        envoy
-            .has_hosts(
-                "sentinel",
-                &[SocketAddr::from((
-                    [127, 0, 0, 1],
-                    u16::try_from(1_000 + rounds % 60_000).expect("a port"),
-                ))],
-            )
-            .await;
     }
     let mut report = String::new();
     for line in &refused {
@@ -425,6 +380,21 @@ async fn registrations_never_make_envoy_refuse_anything() {
         "seed {seed}, {rounds} rounds; Envoy refused:\n{report}"
     );
     bridge.assert_no_nacks().await;
+}
+
+/// Until both listeners have the routes of this round, or something was refused.
+async fn arrives(bridge: &Bridge, listeners: &[Client], sentinel: &Call) {
+    let refused = refusals(&bridge.log()).count();
+    wait::until(wait::PATIENCE, "the routes arrive", async || {
+        for client in listeners {
+            let answer = client.call(sentinel).await;
+            let arrived = answer.as_ref().is_err_and(|refusal| refusal.code == "http 418");
+            let outcome = arrived || refusals(&bridge.log()).count() > refused;
+            wait::holds(outcome, || format!("{answer:?}"))?;
+        }
+        Ok(())
+    })
+    .await;
 }
 
 fn refusals(log: &str) -> impl Iterator<Item = String> {
