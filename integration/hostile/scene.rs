@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::config::core::v3::address::Address;
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
+use envoy_types::pb::envoy::config::core::v3::{HealthStatus, Node};
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
@@ -192,7 +192,9 @@ fn of_the_good_one(assignment: &ClusterLoadAssignment) -> Option<u32> {
         .endpoints
         .iter()
         .flat_map(|locality| &locality.lb_endpoints);
-    let mut ports = all.filter_map(|endpoint| {
+    // Who left a moment ago lingers.
+    let serving = all.filter(|endpoint| endpoint.health_status != i32::from(HealthStatus::Draining));
+    let mut ports = serving.filter_map(|endpoint| {
         let HostIdentifier::Endpoint(endpoint) = endpoint.host_identifier.as_ref()? else {
             return None;
         };
