@@ -105,6 +105,11 @@ pub(crate) const FIXED: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "bytes of one connection that are read in one go",
+        "64 KiB",
+        &["const SHARE: usize = 64 << 10;"],
+    ),
+    (
         "routes of one service, on all of their hosts and exposures",
         "256 KiB",
         &["const MAX_ROUTE_BYTES: usize = 256 << 10;"],

@@ -35,6 +35,10 @@ pub(in crate::grpc) const TLS_HANDSHAKE: u8 = 22;
 const MEMORY: Kind = Kind::new("xds.max_request_memory is reached");
 const TLS_HERE: Kind = Kind::new("TLS to a plaintext port");
 
+/// What is read of one connection before others have their turn. Without it a client that sends as fast as it can keeps a
+/// thread for up to 128 reads of 16 KiB, and sixty of them hold everybody else up for tens of milliseconds.
+const SHARE: usize = 64 << 10;
+
 /// Maximum of first responses of one connection that are on their way: a client that opens thousands of streams and
 /// does not read keeps only itself waiting.
 const FIRST_RESPONSES: usize = 16;
@@ -147,6 +151,8 @@ pub(in crate::grpc) struct Connection {
     io: Io,
     caller: Caller,
     greeting: Option<Greeting>,
+    /// What may be read before others have their turn.
+    left: usize,
     /// It has lost its place, or takes too much memory.
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
     /// That was noticed.
@@ -171,6 +177,7 @@ impl Connection {
                 deadline: Box::pin(tokio::time::sleep(GREETING)),
                 left: PREFACE,
             }),
+            left: SHARE,
             closed: Box::pin(caller.0.close.clone().cancelled_owned()),
             ended: false,
             caller,
@@ -188,16 +195,18 @@ impl Connection {
     }
 
     /// Its place is another's, or its requests take too much memory.
-    fn closed_by_us(&mut self) {
+    fn closed_by_us(&mut self) -> io::Error {
+        let closed = io::ErrorKind::ConnectionAborted.into();
         let was_ended = std::mem::replace(&mut self.ended, true);
         if was_ended || self.caller.is_newcomer() || self.caller.0.retired.load(Ordering::Relaxed) {
-            return; // whoever took the place has logged that
+            return closed; // whoever took the place has logged that
         }
         self.metrics.reached(Limit::RequestMemory);
         let address = self.caller.address();
         if self.floods.has_line(MEMORY, Some(address.ip())) {
             tracing::warn!(%address, "xds.max_request_memory is reached: the connection that holds the most of it is closed");
         }
+        closed
     }
 
     /// What was read while the client is still to say that it speaks HTTP/2.
@@ -238,18 +247,28 @@ impl Connected for Connection {
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.left == 0 {
+            if this.closed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(this.closed_by_us()));
+            }
+            this.left = SHARE;
+            cx.waker().wake_by_ref(); // behind the others
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let read = match &mut this.io {
             Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Io::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
         };
         if read.is_ready() {
-            this.greeted(buf.filled().get(before..).unwrap_or_default());
+            let read_now = buf.filled().get(before..).unwrap_or_default();
+            this.left = this.left.saturating_sub(read_now.len());
+            this.greeted(read_now);
             return read;
         }
+        this.left = SHARE;
         if this.closed.as_mut().poll(cx).is_ready() {
-            this.closed_by_us();
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            return Poll::Ready(Err(this.closed_by_us()));
         }
         let Some(greeting) = &mut this.greeting else {
             return Poll::Pending;
@@ -268,8 +287,7 @@ impl Connection {
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_pending() && self.closed.as_mut().poll(cx).is_ready() {
-            self.closed_by_us();
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            return Poll::Ready(Err(self.closed_by_us()));
         }
         written
     }
@@ -309,5 +327,70 @@ impl AsyncWrite for Connection {
             Io::Plain(stream) => stream.is_write_vectored(),
             Io::Tls(stream) => stream.is_write_vectored(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::task::noop_waker;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::super::large::Large;
+    use super::*;
+    use crate::places::{Places, Safe};
+
+    /// What lies there to be read is read by shares; between two of them the task stands behind the others, and a
+    /// connection that is to be closed is.
+    #[tokio::test]
+    async fn who_sends_as_fast_as_it_can_is_read_by_shares() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (io, address) = listener.accept().await.unwrap();
+        let safe = Safe {
+            silent: Duration::ZERO,
+            speaking: Duration::ZERO,
+        };
+        let (place, _) = Places::new(1, safe).enter(address.ip()).await;
+        let budget = Budget::new(64 << 20, 16 << 20, Large::new(1));
+        let caller = Caller::new(address, Vec::new(), place, &budget);
+        let close = caller.0.close.clone();
+        let metrics = Arc::new(Metrics::default());
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let mut connection = Connection::new(Io::Plain(io), caller, permit, metrics, Arc::default());
+        let sending = tokio::spawn(async move { client.write_all(&vec![0; 20 * SHARE]).await });
+
+        let mut read = |connection: &mut Connection, cx: &mut Context<'_>| {
+            let mut bytes = [0; 16 << 10];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let polled = Pin::new(connection).poll_read(cx, &mut buffer);
+            polled.map_ok(|()| buffer.filled().len())
+        };
+        let (mut all, mut at_once) = (0, 0);
+        while all < 20 * SHARE {
+            std::future::poll_fn(|cx| {
+                at_once = 0;
+                while let Poll::Ready(bytes) = read(&mut connection, cx) {
+                    at_once += bytes.unwrap();
+                }
+                all += at_once;
+                assert!(at_once < SHARE + (16 << 10), "{at_once} at once");
+                if all < 20 * SHARE {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(())
+                }
+            })
+            .await;
+        }
+        sending.await.unwrap().unwrap();
+
+        connection.left = 0;
+        close.cancel();
+        let waker = noop_waker();
+        let closed = read(&mut connection, &mut Context::from_waker(&waker));
+        assert!(
+            matches!(closed, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted)
+        );
     }
 }
