@@ -24,7 +24,10 @@ mod lists;
 mod words;
 
 /// Public keys of nobody that matters.
-const KEYS: &str = r#"{"keys":[{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}]}"#;
+const KEYS: &str = concat!(
+    r#"{"keys":[{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T"#,
+    r#"-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}]}"#
+);
 
 /// Of one round, all new.
 const SERVICES: usize = 80;
@@ -290,9 +293,11 @@ fn operator(folder: &Path, edge: u16, ports: u16) -> String {
     };
     let (authority, corp) = (write("ca.pem", &Ca::new().pem), write("corp.json", KEYS));
     format!(
-        "[clusters]\nkeep_routes = \"0s\"\n\n[exposures.edge]\nhosts = [\"*.example\", \"*.odd.example\", \"orders\"]\nsni = [\"*\"]\n\
+        "[clusters]\nkeep_routes = \"0s\"\n\n\
+         [exposures.edge]\nhosts = [\"*.example\", \"*.odd.example\", \"orders\"]\nsni = [\"*\"]\n\
          paths = [\"/\"]\n\n\
-         [exposures.edge.jwt.corp]\nissuer = \"https://login.example\"\naudiences = [\"shop\"]\nfile = \"{corp}\"\nrequire = false\n\n\
+         [exposures.edge.jwt.corp]\nissuer = \"https://login.example\"\naudiences = [\"shop\"]\n\
+         file = \"{corp}\"\nrequire = false\n\n\
          [tls.shop]\nca = \"{authority}\"\n\n\
          [callers]\nweb = \"spiffe://shop/web\"\nedge = [\"dns:edge.shop\", \"spiffe://shop/*/edge\"]\n\n\
          [listeners.edge]\naddress = \"127.0.0.1:{edge}\"\nexposure = \"edge\"\n\n\
