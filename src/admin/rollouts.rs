@@ -70,7 +70,7 @@ pub(super) async fn show(
 ) -> Response {
     let seen = match seen(&admin.rollouts, &service) {
         Ok(seen) => seen,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let service: Arc<str> = service.into();
     match is_text(&query) {
@@ -88,7 +88,7 @@ pub(super) async fn history(
 ) -> Response {
     let seen = match seen(&admin.rollouts, &service) {
         Ok(seen) => seen,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     match is_text(&query) {
         Ok(true) => view::history_text(&service, &seen).into_response(),
@@ -196,12 +196,12 @@ const fn status(refused: &Refused) -> StatusCode {
 }
 
 /// A service that is rolled out, and whose record this bridge can read.
-fn seen(rollouts: &Desk, service: &str) -> Result<Sight, Response> {
+fn seen(rollouts: &Desk, service: &str) -> Result<Sight, Box<Response>> {
     if let Some(unreadable) = rollouts.unreadable(service) {
         let refused = Refused::State(StateError::Unreadable(unreadable));
-        return Err(bad(status(&refused), &refused.to_string()));
+        return Err(Box::new(bad(status(&refused), &refused.to_string())));
     }
-    rollouts.one(service).ok_or_else(|| unknown(service))
+    rollouts.one(service).ok_or_else(|| Box::new(unknown(service)))
 }
 
 fn unknown(service: &str) -> Response {

@@ -22,7 +22,7 @@ pub struct Changes {
 
 /// What leads from the one to the other.
 #[must_use]
-pub fn changes(old: &Config, new: &Config) -> Changes {
+pub(super) fn changes(old: &Config, new: &Config) -> Changes {
     let mut found = Changes::default();
     for step in steps(old, new) {
         match step {

@@ -104,7 +104,7 @@ fn configuration(text: &str) -> String {
 
 fn hide(key: &str, value: &mut Value) {
     match value {
-        Value::String(text) if !is_shown(key) => *text = "(hidden)".to_owned(),
+        Value::String(text) if !is_shown(key) => "(hidden)".clone_into(text),
         Value::String(text) => *text = hidden(text),
         Value::Array(all) => all.iter_mut().for_each(|value| hide(key, value)),
         Value::Table(table) => table.iter_mut().for_each(|(key, value)| hide(key, value)),

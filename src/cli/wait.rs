@@ -98,7 +98,8 @@ async fn ask(
         let left = deadline.saturating_duration_since(clock::now());
         let mut path = format!("/wait?{query}&timeout={}ms", left.min(ONE).as_millis());
         if let Some(address) = &address {
-            path += &format!("&address={}", encode(address));
+            path.push_str("&address=");
+            path.push_str(&encode(address));
         }
         let followed = client::follow(admin, &path, left.min(ONE), |name, data| {
             let view: Value = serde_json::from_str(data).ok()?;

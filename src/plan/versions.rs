@@ -129,7 +129,7 @@ impl Versions {
                 plain: service.clone(),
                 split: None,
                 services: Vec::new(),
-                issue: Some(Issue::warning(&*service.name, reason)),
+                issue: Some(Issue::warning(&*service.name, reason).of_kind(Code::NobodyReads)),
             });
         }
         let (mut versions, mut issue) = versions(service, shares);

@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 
 /// The earlier route that takes all requests of the one at `at`.
-pub(super) fn by<'a>(routes: &'a [Route], at: usize) -> Option<&'a Route> {
+pub(super) fn by(routes: &[Route], at: usize) -> Option<&Route> {
     let (earlier, rest) = routes.split_at_checked(at)?;
     let later = rest.first()?.r#match.as_ref()?;
     earlier.iter().find(|route| {

@@ -360,7 +360,7 @@ mod tests {
         let mut connection = Connection::new(Io::Plain(io), caller, permit, metrics, Arc::default());
         let sending = tokio::spawn(async move { client.write_all(&vec![0; 20 * SHARE]).await });
 
-        let mut read = |connection: &mut Connection, cx: &mut Context<'_>| {
+        let read = |connection: &mut Connection, cx: &mut Context<'_>| {
             let mut bytes = [0; 16 << 10];
             let mut buffer = ReadBuf::new(&mut bytes);
             let polled = Pin::new(connection).poll_read(cx, &mut buffer);

@@ -86,9 +86,12 @@ impl Wanted {
             Self::Expression(regex) => return regex.is_match(node),
             Self::Text(text) => text,
         };
-        let spelled = |value: &str| match text.ignore_case {
-            true => value.to_ascii_lowercase(),
-            false => value.to_owned(),
+        let spelled = |value: &str| {
+            if text.ignore_case {
+                value.to_ascii_lowercase()
+            } else {
+                value.to_owned()
+            }
         };
         let node = spelled(node);
         match &text.match_pattern {

@@ -170,12 +170,12 @@ mod tests {
                 catalog: Catalog::new([("s".into(), None)]),
                 planner,
             };
-            scene.plan(BTreeSet::new());
+            scene.plan(&BTreeSet::new());
             scene
         }
 
-        fn plan(&mut self, touched: BTreeSet<Arc<str>>) {
-            self.planner.plan(&self.catalog, &touched, Duration::ZERO);
+        fn plan(&mut self, touched: &BTreeSet<Arc<str>>) {
+            self.planner.plan(&self.catalog, touched, Duration::ZERO);
         }
 
         /// Registrations: name, and each instance's version and create index; none: it is gone. All are planned at once.
@@ -200,7 +200,7 @@ mod tests {
                 };
                 touched.extend(self.catalog.apply(event, Duration::ZERO).services);
             }
-            self.plan(touched);
+            self.plan(&touched);
             self
         }
 
@@ -251,7 +251,7 @@ mod tests {
         // Its routes are kept for a while after it has gone.
         assert_eq!(scene.register(&[("orders@2", &[])]).have(), (false, true));
         scene.planner.forget("orders@2");
-        scene.plan(BTreeSet::from(["orders@2".into()]));
+        scene.plan(&BTreeSet::from(["orders@2".into()]));
         assert_eq!(scene.have(), (true, false));
     }
 
