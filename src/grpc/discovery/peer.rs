@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -40,8 +40,6 @@ pub(super) struct Peer {
     /// When the oldest change that was not sent yet reached the hub.
     since: Option<Instant>,
     named: bool,
-    /// It has sent a large request, and is still to be answered.
-    laborious: bool,
     pub(super) stop: CancellationToken,
 }
 
@@ -64,7 +62,6 @@ impl Peer {
             ends: (!age.is_zero()).then(|| began + jittered(age)),
             since: None,
             named: false,
-            laborious: false,
             stop,
             shared,
         };
@@ -124,15 +121,6 @@ impl Peer {
 
     /// The next response, as of the newest generation.
     pub(super) fn next(&mut self) -> Option<Response> {
-        if !self.laborious {
-            return self.make_next();
-        }
-        let response = aside(|| self.make_next());
-        self.laborious = response.is_some();
-        response
-    }
-
-    fn make_next(&mut self) -> Option<Response> {
         // Held until the pending changes are applied: a name that is only in these is not forgotten meanwhile.
         let mut stream = self.registration.subscriber.stream();
         if let Some(pending) = self.registration.subscriber.take() {
@@ -296,43 +284,11 @@ impl Drop for Peer {
     }
 }
 
-/// Does what takes milliseconds with the names of a large request; the tasks of this thread go on elsewhere meanwhile.
-fn aside<T>(work: impl FnOnce() -> T) -> T {
-    let many =
-        Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
-    if many {
-        tokio::task::block_in_place(work)
-    } else {
-        work()
-    }
-}
-
 const fn by_variant(variant: Variant) -> ByVariant {
     ByVariant {
         variant: match variant {
             Variant::Delta => "delta",
             Variant::Sotw => "sotw",
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn other_streams_go_on_while_a_large_request_is_handled() {
-        let (says, said) = std::sync::mpsc::channel();
-        let laborious = tokio::spawn(async move {
-            let other = tokio::spawn(async move { says.send(()) });
-            let heard = aside(|| said.recv_timeout(Duration::from_secs(30)));
-            (heard.is_ok(), other.await.is_ok())
-        });
-        assert_eq!(laborious.await.unwrap(), (true, true));
-    }
-
-    #[tokio::test]
-    async fn with_one_thread_it_is_handled_all_the_same() {
-        assert_eq!(aside(|| 1), 1);
     }
 }

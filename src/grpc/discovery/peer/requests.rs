@@ -2,7 +2,7 @@
 
 use tonic::{Code, Status};
 
-use super::{NAME, Peer, aside, by_variant};
+use super::{NAME, Peer, by_variant};
 use crate::fanout::{Fanout, LastNack};
 use crate::floods::Kind as Lines;
 use crate::grpc::server::Caller;
@@ -52,8 +52,7 @@ impl Peer {
         let (fanout, registration) = (self.shared.fanout.clone(), self.registration.clone());
         let ready = tokio::task::spawn_blocking(move || fanout.make_ready(&registration, request)).await;
         let mut ready = ready.map_err(|e| Status::internal(e.to_string()))?;
-        self.laborious = true;
-        let handled = aside(|| self.shared.fanout.handle_ready(&self.registration, &mut ready));
+        let handled = self.shared.fanout.handle_ready(&self.registration, &mut ready);
         drop(tokio::task::spawn_blocking(move || drop(ready)));
         self.handled(handled)
     }
