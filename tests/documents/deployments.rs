@@ -208,8 +208,8 @@ fn alerts_ask_for_metrics_that_there_are() {
         let name = rule["alert"].as_str().unwrap();
         assert!(names.insert(name), "{name} twice");
         let expression = rule["expr"].as_str().unwrap();
-        let named = holds(expression, &metrics);
-        assert!(named > 0 || expression.starts_with("up{"), "{name}");
+        let known = holds(expression, &metrics);
+        assert!(known > 0 || expression.starts_with("up{"), "{name}");
         assert!(
             ["page", "warning"].contains(&rule["labels"]["severity"].as_str().unwrap()),
             "{name}"
