@@ -38,7 +38,7 @@ async fn each_thing_that_is_wrong_has_its_code_and_the_exit_code_says_so() {
     )
     .await;
     let bridge = Bridge::start(&source).await;
-    let envoy = bridge.envoy(Step::Endpoints, &[]).await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
     let found = async |what: &str, wanted: &[(&str, u64)], code: i32| {
         wait::until(wait::PATIENCE, what, async || {
             let output = bridge.command("analyze --json").await;

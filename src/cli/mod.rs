@@ -131,7 +131,7 @@ enum Command {
     /// Show how far each client is with what is published, those that are behind first
     #[command(after_help = status::EXAMPLES)]
     Status(status::StatusArgs),
-    /// On the machine of an Envoy: try the way to its bridge step by step, and say what mends it
+    /// On the machine of an Envoy: try the way to its bridge step by step, and say what fixes it
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::DoctorArgs),
     /// Keep what a running bridge says of itself in a folder, without secrets, to send it to somebody

@@ -41,7 +41,7 @@ pub struct Options {
     pub tls: Option<Arc<Tls>>,
     /// Which certificate may claim which node; none: any that the client CA signed may claim any.
     pub rules: Arc<[Rule]>,
-    /// `admin.token_file`: who shows it is told the status of clients; without, whoever asks from this machine.
+    /// `admin.token_file`: who shows it may ask for the status of clients; without, whoever asks from this machine.
     pub operators: Option<PathBuf>,
     /// Connections at once; one more is closed.
     pub max_connections: usize,

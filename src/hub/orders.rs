@@ -74,7 +74,7 @@ pub enum Order {
     },
     /// Describe everything.
     Describe {
-        /// So many of each kind.
+        /// At most this number of each kind.
         most: usize,
         /// Where.
         reply: oneshot::Sender<Detail>,

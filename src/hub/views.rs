@@ -82,7 +82,7 @@ impl Hub {
         self.began + at
     }
 
-    /// Everything, of each kind so many at most; costs a look at each service, so only when somebody asks.
+    /// Everything, of each kind `most` at most; costs a look at each service, so only when somebody asks.
     pub(super) fn detail(&self, most: usize) -> Detail {
         let source = |(name, state): (&Arc<str>, &SourceState)| {
             let held = |(service, w): (&Arc<str>, &Withheld)| Held {

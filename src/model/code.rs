@@ -96,7 +96,7 @@ pub const CODES: &[CodeRow] = &[
     row(Code::TlsUnknown, "tls-unknown", Level::Error, "a service names a `[tls.NAME]` that is not in bridge.toml: its requests fail", "add it, with its `ca`"),
     row(Code::TargetMissing, "target-missing", Level::Error, "a route sends requests or copies to a service that cannot have them", "the text names it"),
     row(Code::NameTaken, "name-taken", Level::Error, "a name is that of something else already", "rename one of them"),
-    row(Code::TooManyVersions, "too-many-versions", Level::Warning, "a service has more versions than are told apart", "remove those that are gone"),
+    row(Code::TooManyVersions, "too-many-versions", Level::Warning, "a service has more versions than are kept apart", "remove those that are gone"),
     row(Code::NobodyReads, "nobody-reads", Level::Error, "no version of a service can read the stored data: nobody gets its requests", "deploy one that can, or `xds-bridge data SERVICE NUMBER`"),
     row(Code::TooLarge, "too-large", Level::Error, "the endpoints of a service are too large for gRPC's own clients", "divide it, or call it through Envoy"),
     row(Code::OverlayRefused, "overlay-refused", Level::Error, "an `[[overlay]]` does not fit its resource, which is served without", "the text has the place"),

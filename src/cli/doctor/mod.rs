@@ -1,4 +1,4 @@
-//! `doctor`: from the machine of an Envoy, with its bootstrap: does the way to the bridge work, step by step, and what mends it
+//! `doctor`: from the machine of an Envoy, with its bootstrap: does the way to the bridge work, step by step, and what fixes it
 //! where it does not.
 
 mod file;
@@ -14,7 +14,7 @@ use super::{Failure, Unfinished};
 pub(super) const EXAMPLES: &str = "Examples:
   xds-bridge doctor envoy.yaml        on the machine of the Envoy, where Envoy is started (relative paths begin there)
 
-Each line is a step on the way to the bridge, with what mends it where it fails: the name, the connection, TLS, identity, the
+Each line is a step on the way to the bridge, with what fixes it where it fails: the name, the connection, TLS, identity, the
 stream, the first answers. It asks as that Envoy, for clusters and listeners, and changes nothing. No bridge.toml is needed.
 The exit code is 0 when all is well, 3 when a step fails.";
 

@@ -259,6 +259,11 @@ fn ended(status: &Status, tls: bool) -> Step {
              and node.cluster in the bootstrap"
         }
         Code::ResourceExhausted => "a bound of the bridge is reached: docs/limits.md; the log names it",
+        // Whose certificate is refused learns so after its own side of the handshake.
+        Code::Unavailable | Code::Unknown | Code::Internal if tls => {
+            "the bridge ended the connection: where it has a client_ca, the bootstrap needs a certificate of its client CA that is \
+             not revoked (--cert and --key); the log of the bridge has a line for it"
+        }
         Code::Unavailable | Code::Unknown | Code::Internal => return refused(&words, tls),
         Code::Unimplemented => "something else than a bridge listens there",
         _ => "the log of the bridge has a line for it",

@@ -176,7 +176,7 @@ impl Conversation {
                               `authorization: Bearer TOKEN`"
                 }
                 Err(error) => {
-                    tracing::warn!(file = %file.display(), %error, "admin.token_file cannot be read: nobody is told the status of clients");
+                    tracing::warn!(file = %file.display(), %error, "admin.token_file cannot be read: nobody gets the status of clients");
                     "admin.token_file cannot be read: the log says why"
                 }
             },
@@ -188,7 +188,7 @@ impl Conversation {
                 if address.is_some_and(|address| address.is_loopback()) {
                     return Ok(());
                 }
-                "the status of clients is told on this machine only; set admin.token_file to ask from others"
+                "the status of clients is for this machine only; set admin.token_file to ask from others"
             }
         };
         let status = Status::permission_denied(refused);
