@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::files;
-pub use decisions::{decisions_file, load_decisions};
+pub use decisions::{decisions_file, decode as decode_decisions, load_decisions};
 pub use text::{CacheError, LastKnown, Services, Snapshot, decode, encode, sealed, sealed_as};
 pub use writer::{Inbox, Saved, Writer, write, writer};
 

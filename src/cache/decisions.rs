@@ -57,12 +57,16 @@ pub(super) fn store(folder: &Path, decisions: &Decisions) -> Result<(), CacheErr
     replace(folder, &decisions_file(folder), &text)
 }
 
-fn encode(decisions: &Decisions, written: u64) -> Result<String, CacheError> {
+pub(super) fn encode(decisions: &Decisions, written: u64) -> Result<String, CacheError> {
     let body = serde_json::to_string(&Body::of(decisions)).map_err(|e| CacheError::Damaged(e.to_string()))?;
     sealed(WHAT.0, WHAT.1, written, &body)
 }
 
-fn decode(text: &str, now: u64) -> Result<Decisions, CacheError> {
+/// What a file says, `now`: seconds since 1970.
+///
+/// # Errors
+/// [`CacheError`]
+pub fn decode(text: &str, now: u64) -> Result<Decisions, CacheError> {
     let damaged = |what: &str| CacheError::Damaged(clip(what));
     let Unsealed {
         format,

@@ -30,6 +30,17 @@ pub enum Saved {
 }
 
 impl Saved {
+    /// What is written, at this time: seconds since 1970.
+    ///
+    /// # Errors
+    /// [`CacheError::Damaged`] when something cannot be written as JSON.
+    pub fn text(&self, written: u64) -> Result<String, CacheError> {
+        match self {
+            Self::State(snapshot) => super::encode(snapshot, written),
+            Self::Decisions(decisions) => decisions::encode(decisions, written),
+        }
+    }
+
     fn path(&self, folder: &Path) -> PathBuf {
         match self {
             Self::State(snapshot) => file(folder, &snapshot.source),
@@ -71,6 +82,13 @@ pub fn writer() -> (Writer, Inbox) {
         },
     );
     (Writer { snapshots, rest }, inbox)
+}
+
+impl Inbox {
+    /// What was handed over and not taken yet.
+    pub fn take(&mut self) -> Option<Saved> {
+        self.snapshots.try_recv().ok()
+    }
 }
 
 impl Writer {

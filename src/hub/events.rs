@@ -11,7 +11,7 @@ use crate::model::{Event, Status};
 
 impl Hub {
     /// Applies one message.
-    pub(super) fn apply(&mut self, event: Event) {
+    pub fn apply(&mut self, event: Event) {
         if !self.sources.contains_key(&event.source) {
             return; // it was removed, and with it all that came from it
         }

@@ -208,19 +208,14 @@ impl Hub {
         stop: CancellationToken,
     ) {
         let (prober, mut answers) = prober;
-        self.probes.prober = Some(prober);
+        self.ask_by(prober);
         loop {
-            let timer = self.next_timer(clock::now());
             tokio::select! {
                 () = stop.cancelled() => {
                     self.renew();
                     return self.save_all().await;
                 }
-                () = clock::until(timer.map(|(due, _)| due)) => {
-                    if let Some((_, timer)) = timer {
-                        self.fire(timer);
-                    }
-                }
+                () = clock::until(self.due()) => self.work(),
                 () = self.fleets.changed() => self.report(),
                 Some(answered) = answers.recv() => self.probed(&answered),
                 Some(order) = orders.recv() => {
@@ -237,6 +232,26 @@ impl Hub {
                     None => return,
                 },
             }
+        }
+    }
+
+    /// Where questions about withheld instances go from now on.
+    pub fn ask_by(&mut self, prober: mpsc::Sender<Question>) {
+        self.probes.prober = Some(prober);
+    }
+
+    /// When there is something to do without a message; with [`Self::work`], [`Self::apply`], [`Self::obey`] and
+    /// [`Self::probed`] all that [`Self::run`] does.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.next_timer(clock::now()).map(|(due, _)| due)
+    }
+
+    /// Does what is due, one thing at a time.
+    pub fn work(&mut self) {
+        let now = clock::now();
+        if let Some((_, timer)) = self.next_timer(now).filter(|(due, _)| *due <= now) {
+            self.fire(timer);
         }
     }
 

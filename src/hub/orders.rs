@@ -149,7 +149,8 @@ pub enum Forgotten {
 }
 
 impl Hub {
-    pub(super) fn obey(&mut self, order: Order) {
+    /// Does what is asked.
+    pub fn obey(&mut self, order: Order) {
         match order {
             Order::Accept { source, reply } => drop(reply.send(self.accept(&source))),
             Order::Forget { service, reply } => drop(reply.send(self.forget(&service))),

@@ -83,7 +83,7 @@ impl Hub {
     }
 
     /// Applies the answer of a probe.
-    pub(super) fn probed(&mut self, answered: &Answered) {
+    pub fn probed(&mut self, answered: &Answered) {
         let mut touched = self.catalog.answered(answered, self.now());
         // A change is reported with its publication: there may be a thousand answers a second.
         touched.status &= touched.services.is_empty();

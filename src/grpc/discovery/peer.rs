@@ -10,13 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
 use crate::clock;
-use crate::fanout::{Fanout, Poll, Registration};
+use crate::fanout::{Fanout, Next, Registration};
 use crate::floods::Kind as Lines;
 use crate::grpc::pace::jittered;
 use crate::grpc::server::Caller;
 use crate::metrics::{ByType, ByVariant, Limit};
 use crate::text::head;
-use crate::xds::{Client, ClientId, Kind, Node, Response, Stream, StreamId, Variant, Version};
+use crate::xds::{Client, ClientId, Kind, Node, Response, StreamId, Variant, Version};
 
 mod requests;
 
@@ -121,24 +121,20 @@ impl Peer {
 
     /// The next response, as of the newest generation.
     pub(super) fn next(&mut self) -> Option<Response> {
-        // Held until the pending changes are applied: a name that is only in these is not forgotten meanwhile.
-        let mut stream = self.registration.subscriber.stream();
-        if let Some(pending) = self.registration.subscriber.take() {
-            stream.handle_changes(&pending.changed);
-            self.since = self.since.or(pending.since);
-            self.reply(&stream, pending.polls);
+        let client = (self.node(), self.fleet());
+        let Next {
+            response,
+            since,
+            is_outstanding,
+            is_ruled,
+        } = self.shared.fanout.next(&self.registration, client, self.now());
+        self.since = self.since.or(since);
+        if is_ruled {
+            self.count_rejected();
         }
-        // Loaded after the pending changes were taken: at least as new as these.
-        let generation = self.shared.fanout.current()?;
-        let response = stream.poll_response(&generation, &*self.shared.fanout, self.now());
-        let outstanding = stream.outstanding() > 0;
-        if response.is_none() {
-            self.shared.fanout.answered(&self.registration, &stream);
-        }
-        drop(stream);
         let Some(response) = response else {
             self.shared.observe_acknowledged();
-            self.since = self.since.filter(|_| outstanding);
+            self.since = self.since.filter(|_| is_outstanding);
             self.shared.fanout.settled();
             return None;
         };
@@ -217,26 +213,6 @@ impl Peer {
                 drop(runtime.spawn_blocking(unregister));
             }
             _ => unregister(),
-        }
-    }
-
-    /// Replies to polls: whether this client has accepted a version that another refused.
-    fn reply(&self, stream: &Stream, polls: Vec<Poll>) {
-        if polls.is_empty() {
-            return;
-        }
-        let Some(generation) = self.shared.fanout.current() else {
-            return;
-        };
-        let mut changed = false;
-        for poll in polls {
-            let Poll { key, version } = &poll;
-            let ours = *key.fleet == *self.fleet();
-            let accepted = ours && stream.verdict(&generation, key.kind, key.id, *version) == Some(true);
-            changed |= self.shared.fanout.reply(self.who(), &poll, accepted);
-        }
-        if changed {
-            self.count_rejected();
         }
     }
 

@@ -17,6 +17,7 @@ mod items;
 mod kept;
 mod keys;
 mod link;
+mod news;
 mod pulse;
 mod reason;
 mod room;
@@ -37,6 +38,7 @@ pub use timing::Timing;
 
 use self::link::Link;
 pub use self::link::access;
+pub use self::news::news;
 use self::session::{News, Outlet, Session};
 pub use self::state::{Relisting, State};
 use self::union::Union;

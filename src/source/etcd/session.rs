@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::backoff::Backoff;
 use super::link::Link;
+use super::news::news;
 use super::reason::{Break, reason};
 use super::state::State;
 use super::timing::Timing;
@@ -308,16 +309,10 @@ impl Session {
         Ok(position)
     }
 
-    /// Up to etcd 3.6.1 a watch is set back when its member takes a snapshot from the leader: what is older than
-    /// what we have is older than what we hold.
-    pub(super) async fn apply(&mut self, mut events: Vec<Event>) -> Result<(), HubGone> {
+    /// Takes in what a watch delivers, and what of it is news goes to the hub.
+    pub(super) async fn apply(&mut self, events: Vec<Event>) -> Result<(), HubGone> {
         let known = self.position.map_or(0, |position| position.revision);
-        let mut newest = known;
-        events.retain(|event| {
-            let revision = event.mod_revision();
-            newest = newest.max(revision);
-            revision > known && revision == newest
-        });
+        let events = news(known, events);
         let last = events.iter().map(Event::mod_revision).max();
         self.state.bound(self.known.most());
         let change = self.state.apply(events);
