@@ -1,0 +1,146 @@
+//! What a bridge has read of its registry, kept beside it in a simpler way: since when which address of a service is
+//! there and wants requests. It is what a removal is measured by.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use xds_bridge::registry::etcd::{Event, Kv};
+
+#[derive(Clone, Debug)]
+struct Seen {
+    address: SocketAddr,
+    is_up: bool,
+    created: i64,
+}
+
+/// An address of a service.
+pub(crate) type Place = (String, SocketAddr);
+
+#[derive(Debug, Default)]
+pub(crate) struct Shadow {
+    /// By service and id.
+    seen: BTreeMap<String, BTreeMap<String, Seen>>,
+    /// Since when an address wants requests, and nothing about it changed.
+    up: BTreeMap<Place, Duration>,
+    /// Services of which something was read since this was asked last.
+    pub(crate) touched: BTreeSet<String>,
+}
+
+impl Shadow {
+    pub(crate) fn apply(&mut self, events: &[Event], now: Duration) {
+        for event in events {
+            match event {
+                Event::Put(kv) => self.put(kv, now),
+                Event::Delete { key, .. } => {
+                    let Some((service, id)) = parts(key) else { continue };
+                    if let Some(of) = self.seen.get_mut(&service) {
+                        of.remove(&id);
+                    }
+                    self.settle(&service, None, now);
+                }
+            }
+        }
+    }
+
+    /// Everything is read again.
+    pub(crate) fn list(&mut self, keys: &[Kv], now: Duration) {
+        let names: BTreeSet<(String, String)> = keys.iter().filter_map(|kv| parts(&kv.key)).collect();
+        for (service, of) in &mut self.seen {
+            of.retain(|id, _| names.contains(&(service.clone(), id.clone())));
+        }
+        let services: Vec<String> = self.seen.keys().cloned().collect();
+        for service in services {
+            self.settle(&service, None, now);
+        }
+        for kv in keys {
+            self.put(kv, now);
+        }
+    }
+
+    fn put(&mut self, kv: &Kv, now: Duration) {
+        let Some((service, id)) = parts(&kv.key) else {
+            return;
+        };
+        let known = self.seen.entry(service.clone()).or_default();
+        let before = known.get(&id).map(|seen| seen.address);
+        if let Some((address, is_up)) = read(&kv.value) {
+            let created = kv.create_revision;
+            known.insert(
+                id,
+                Seen {
+                    address,
+                    is_up,
+                    created,
+                },
+            );
+            self.settle(&service, Some((before, address)), now);
+        } else {
+            self.settle(&service, Some((before, ([0, 0, 0, 0], 0).into())), now);
+        }
+    }
+
+    /// `changed`: whose time begins again; `None`: nobody's.
+    fn settle(&mut self, service: &str, changed: Option<(Option<SocketAddr>, SocketAddr)>, now: Duration) {
+        self.touched.insert(service.to_owned());
+        let mut newest: BTreeMap<SocketAddr, &Seen> = BTreeMap::new();
+        for seen in self.seen.get(service).into_iter().flat_map(BTreeMap::values) {
+            let known = newest.entry(seen.address).or_insert(seen);
+            if seen.created > known.created {
+                *known = seen;
+            }
+        }
+        let wanted: BTreeSet<SocketAddr> = newest
+            .iter()
+            .filter(|(_, seen)| seen.is_up)
+            .map(|(at, _)| *at)
+            .collect();
+        self.up.retain(|(of, at), _| of != service || wanted.contains(at));
+        for at in wanted {
+            let fresh = changed.is_some_and(|(before, after)| before == Some(at) || after == at);
+            let since = self.up.entry((service.to_owned(), at)).or_insert(now);
+            if fresh {
+                *since = now;
+            }
+        }
+    }
+
+    /// Since when this address wants requests.
+    pub(crate) fn up_since(&self, service: &str, address: SocketAddr) -> Option<Duration> {
+        self.up.get(&(service.to_owned(), address)).copied()
+    }
+
+    /// All that want requests.
+    pub(crate) fn up(&self) -> impl Iterator<Item = &Place> {
+        self.up.keys()
+    }
+
+    /// Instances that can be read, however they are.
+    pub(crate) fn instances(&self) -> usize {
+        self.seen.values().map(BTreeMap::len).sum()
+    }
+
+    /// Whether anybody of a service is there.
+    pub(crate) fn has(&self, service: &str) -> bool {
+        self.seen.get(service).is_some_and(|of| !of.is_empty())
+    }
+}
+
+/// Service and id.
+fn parts(key: &[u8]) -> Option<(String, String)> {
+    let key = std::str::from_utf8(key).ok()?;
+    let (service, rest) = key.strip_prefix("/services/")?.split_once('/')?;
+    let id = rest.strip_prefix("instances/")?;
+    Some((service.to_owned(), id.to_owned()))
+}
+
+/// Where it listens, and whether it wants requests; `None`: it cannot be served as it is.
+fn read(value: &[u8]) -> Option<(SocketAddr, bool)> {
+    let value: serde_json::Value = serde_json::from_slice(value).ok()?;
+    let ip = value.get("address")?.as_str()?.parse().ok()?;
+    let port = u16::try_from(value.get("port")?.as_u64()?)
+        .ok()
+        .filter(|port| *port > 0)?;
+    let is_up = value.get("state").is_none() && value.get("weight").is_none_or(|weight| weight != "0");
+    Some((SocketAddr::new(ip, port), is_up))
+}
