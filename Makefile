@@ -10,7 +10,8 @@ UNIT_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) \
 
 .DEFAULT_GOAL := run
 .NOTPARALLEL:
-.PHONY: run test deploys compat fuzz demo bench hostile-registries build dist lint deny fmt tools programs build-deps cargo cargo-lints \
+.PHONY: run test simulate deploys compat fuzz demo bench hostile-registries build dist lint deny fmt tools programs build-deps \
+        cargo cargo-lints \
         clean-tools clean help
 
 run: build-deps ## build and start with the sample catalog, by examples/bridge.toml (the default)
@@ -21,6 +22,13 @@ test: lint tools ## what lint checks, and all tests, also against the real etcd,
 	$(CARGO) test --locked --doc
 	$(CARGO) test --locked --test integration -- --test-threads=3
 	@$(TOOLS) untested
+
+# docs/testing.md. What is found is printed as a history in words; a seed is played again by SEED=... SECONDS=1.
+SECONDS ?= 600
+
+simulate: build-deps ## bridges, registry and clients on a virtual clock, for SECONDS (600) from SEED on (the time)
+	SIM_SECONDS=$(SECONDS) SIM_SEED=$(SEED) $(CARGO) test --locked --profile simulation --test simulation -- \
+	    --nocapture fresh_histories_hold
 
 # A quarter of an hour, with room for little else on two cores. Its rows go into docs/deploys.md.
 DEPLOY_ROUNDS ?= 20

@@ -34,11 +34,40 @@ fn a_deadline_passes_while_an_answer_is_awaited() {
     );
     let up = "put cds a=1 b=1; put rds r=1(a); sub cds; ack 1; sub rds r";
     delta(
-        &format!("{up}; put rds r=2(b) + del cds a; put rds r=3(b); wait 20s; wait 20s"),
+        &format!("{up}; put rds r=2(b) + del cds a; put rds r=3(b); wait 20s; wait 20s; ack 2; ack 3"),
         expect![[r#"
         cds#1 +a=1 +b=1
         rds#2 +r=1
-        cds#3 -a
+        rds#3 +r=3
+        cds#4 -a
+    "#]],
+    );
+}
+
+/// A client that was frozen for longer than the gate read a route to a cluster that it was sent only after that, and the
+/// removal of one that its route still named. Found by the simulation (seeds 3 and 7).
+#[test]
+fn a_client_that_does_not_answer_gets_no_route_before_its_cluster() {
+    let up = "put cds a=1; put rds r=1(a); sub cds; ack 1; sub rds r; ack 2";
+    delta(
+        &format!("{up}; put cds b=1; put cds c=1 + put rds r=2(a,c); wait 20s; wait 20s; ack 3; ack 4"),
+        expect![[r#"
+        cds#1 +a=1
+        rds#2 +r=1
+        cds#3 +b=1
+        cds#4 +c=1
+        rds#5 +r=2
+    "#]],
+    );
+    let up = "put cds a=1; put lds l=1(a); sub cds; ack 1; sub lds; ack 2";
+    sotw(
+        &format!("{up}; put cds b=1; put cds c=1 + put lds l=2(c); wait 20s; wait 20s; ack 3; ack 4"),
+        expect![[r#"
+        cds#1 +a=1
+        lds#2 +l=1
+        cds#3 +a=1 +b=1
+        cds#4 +a=1 +b=1 +c=1
+        lds#5 +l=2
     "#]],
     );
 }

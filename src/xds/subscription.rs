@@ -260,6 +260,11 @@ impl Subscription {
         unsettled
     }
 
+    /// What is still to be sent, and what the client has no earlier content of.
+    pub(super) fn unsent(&self) -> RoaringBitmap {
+        &self.pending.dirty - &self.held.ids
+    }
+
     /// Whether one name is, without the set of all.
     pub(super) fn is_unsettled(&self, id: NameId) -> bool {
         self.pending.dirty.contains(id)

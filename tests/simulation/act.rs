@@ -185,7 +185,7 @@ impl World {
 
     /// A bridge dies with all that it has in memory, and begins again.
     fn restart(&mut self, bridge: u8, cache: bool) {
-        let (now, network) = (self.now, self.network.clone());
+        let (now, network, fault) = (self.now, self.network.clone(), self.fault);
         let of = self.bridge_mut(bridge);
         let life = of.life + 1;
         let (away, mute) = (of.away_until, of.mute_until);
@@ -193,7 +193,7 @@ impl World {
         if !cache {
             disk.clear();
         }
-        let mut fresh = Bridge::start(&network, disk, life, now);
+        let mut fresh = Bridge::start(&network, disk, fault, (life, now));
         (fresh.away_until, fresh.mute_until) = (away, mute);
         let drains = self.drains.clone();
         fresh.drain(drains);

@@ -17,6 +17,7 @@ use xds_bridge::model::change::What;
 use xds_bridge::model::{Drains, Event, GuardRule, Network};
 use xds_bridge::plan::Decisions;
 
+use crate::faults::Fault;
 use crate::reader::Reader;
 use crate::serve::Served;
 use crate::shadow::Place;
@@ -88,10 +89,15 @@ pub(crate) struct Bridge {
 
 impl Bridge {
     /// Begins with what is on its disk.
-    pub(crate) fn start(network: &Network, disk: Disk, life: u32, now: Duration) -> Self {
+    pub(crate) fn start(
+        network: &Network,
+        disk: Disk,
+        fault: Option<Fault>,
+        (life, now): (u32, Duration),
+    ) -> Self {
         let (ask, asked) = watch::channel(0);
         let info = SourceInfo {
-            guard: Some(GuardRule::default()),
+            guard: (fault != Some(Fault::NoGuard)).then(GuardRule::default),
             registry: Some(REGISTRY.to_owned()),
             ask: Some(ask),
             ..SourceInfo::new("etcd")
@@ -115,7 +121,7 @@ impl Bridge {
         Self {
             hub,
             fanout,
-            reader: Reader::new(),
+            reader: Reader::new(fault),
             disk,
             streams: BTreeMap::new(),
             questions,

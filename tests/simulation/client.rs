@@ -13,9 +13,10 @@ use xds_bridge::xds::{
     Claim, DeltaRequest, Kind, Node, PerKind, Request, Response, SotwRequest, Variant, Version,
 };
 
+use crate::checks::Drop;
 use crate::contents::{Content, Library};
 use crate::history::Manner;
-use crate::rules::{Broken, CLUSTER_FIRST, CLUSTER_LAST, RESPONSE};
+use crate::rules::{Broken, RESPONSE};
 
 /// How long a client waits for endpoints of a cluster that it warms.
 pub(crate) const WARMING: Duration = Duration::from_secs(15);
@@ -31,8 +32,8 @@ pub(crate) struct Held {
 
 /// What is known of one type on one stream.
 #[derive(Clone, Debug, Default)]
-struct Type {
-    asked: bool,
+pub(crate) struct Type {
+    pub(crate) asked: bool,
     nonce: String,
     /// State of the world: what was accepted last.
     version: String,
@@ -43,26 +44,20 @@ struct Type {
 
 pub(crate) struct Client {
     pub(crate) manner: Manner,
-    node: String,
+    pub(crate) node: String,
     node_sent: bool,
     pub(crate) held: PerKind<BTreeMap<Name, Held>>,
-    types: PerKind<Type>,
+    pub(crate) types: PerKind<Type>,
     /// Clusters that wait for endpoints, by the name of their assignment, and since when.
     pub(crate) warming: BTreeMap<Name, Duration>,
     /// What it refuses, until it is told otherwise.
-    refused: PerKind<BTreeMap<Name, Version>>,
+    pub(crate) refused: PerKind<BTreeMap<Name, Version>>,
     pub(crate) refuses_next: bool,
     /// What a gRPC client dials.
     pub(crate) targets: BTreeSet<Name>,
-    nonces: PerKind<BTreeSet<String>>,
+    pub(crate) nonces: PerKind<BTreeSet<String>>,
     /// When it asked for routes last.
     pub(crate) asked_routes: Duration,
-}
-
-/// A change of endpoints that a response brought.
-pub(crate) struct Drop {
-    pub(crate) cluster: Name,
-    pub(crate) address: std::net::SocketAddr,
 }
 
 impl Client {
@@ -93,8 +88,13 @@ impl Client {
         !matches!(self.manner, Manner::GrpcSotw)
     }
 
-    fn is_delta(&self) -> bool {
+    pub(crate) fn is_delta(&self) -> bool {
         self.variant() == Variant::Delta
+    }
+
+    /// It asks for this type by names.
+    fn by_name(&self, kind: Kind) -> bool {
+        !(self.is_envoy() && kind.legacy_wildcard())
     }
 
     pub(crate) fn refuses_something(&self) -> bool {
@@ -143,12 +143,7 @@ impl Client {
             kinds = vec![Kind::Listener, Kind::Cluster, Kind::Endpoints];
             self.types.get_mut(Kind::Listener).names = self.targets.clone();
         }
-        let needs_names = |kind: Kind| !(self.is_envoy() && kind.legacy_wildcard());
-        let empty = |kind: Kind| self.types.get(kind).names.is_empty();
-        let kinds: Vec<Kind> = kinds
-            .into_iter()
-            .filter(|kind| !(needs_names(*kind) && empty(*kind)))
-            .collect();
+        kinds.retain(|kind| !(self.by_name(*kind) && self.types.get(*kind).names.is_empty()));
         kinds.into_iter().map(|kind| self.first(kind)).collect()
     }
 
@@ -266,8 +261,9 @@ impl Client {
             if self.is_envoy() {
                 self.has_clusters(kind, &resource.name, &content)?;
             }
-            if bad.contains(&resource.name) {
-                continue;
+            let is_wanted = || self.types.get(kind).names.contains(&resource.name);
+            if bad.contains(&resource.name) || (self.by_name(kind) && !is_wanted()) {
+                continue; // refused, or no longer asked for
             }
             let held = Held {
                 version: resource.version,
@@ -290,38 +286,6 @@ impl Client {
             Vec::new()
         };
         Ok((self.follow(response, &fresh, !bad.is_empty(), now), drops))
-    }
-
-    /// Rules of the protocol that are about one response.
-    fn check(&mut self, response: &Response) -> Result<(), Broken> {
-        let kind = response.kind;
-        let short = kind.short();
-        let of = self.types.get(kind);
-        let broken = |text: String| Err(Broken::new(RESPONSE, format!("{}: {short}: {text}", self.node)));
-        if !of.asked {
-            return broken("nobody asked for it".to_owned());
-        }
-        if response.nonce.is_empty() || !self.nonces.get_mut(kind).insert(response.nonce.clone()) {
-            return broken(format!(
-                "the nonce `{}` is none, or was there before",
-                response.nonce
-            ));
-        }
-        let mut names = BTreeSet::new();
-        let all = response.resources.iter().map(|resource| &resource.name);
-        for name in all.chain(&response.removed) {
-            if !names.insert(name.clone()) {
-                return broken(format!("{name} is there twice"));
-            }
-        }
-        let mixed = !response.removed.is_empty() && !response.resources.is_empty();
-        if mixed && matches!(kind, Kind::Cluster | Kind::Listener) {
-            return broken("removals and additions in one".to_owned());
-        }
-        if !self.is_delta() && !response.removed.is_empty() {
-            return broken("removals in state of the world".to_owned());
-        }
-        Ok(())
     }
 
     /// Which of a response it refuses.
@@ -351,24 +315,6 @@ impl Client {
         bad
     }
 
-    /// Each cluster that this needs was sent.
-    fn has_clusters(&self, kind: Kind, name: &str, content: &Content) -> Result<(), Broken> {
-        if !matches!(kind, Kind::Listener | Kind::Route) {
-            return Ok(());
-        }
-        let (held, refused) = (self.held.get(Kind::Cluster), self.refused.get(Kind::Cluster));
-        let unknown = |cluster: &&String| {
-            !held.contains_key(cluster.as_str()) && !refused.contains_key(cluster.as_str())
-        };
-        match content.clusters.iter().find(unknown) {
-            None => Ok(()),
-            Some(cluster) => Err(Broken::new(
-                CLUSTER_FIRST,
-                format!("{}: {} {name} needs {cluster}", self.node, kind.short()),
-            )),
-        }
-    }
-
     /// What a response says is gone, as far as this client takes it.
     fn gone(&self, response: &Response) -> Vec<Name> {
         let kind = response.kind;
@@ -384,41 +330,6 @@ impl Client {
         }
         let missing = response.missing.iter().filter(|_| !self.is_envoy());
         missing.map(|missing| missing.name.clone()).collect()
-    }
-
-    /// A cluster went: nothing that is held may send requests there.
-    fn is_not_needed(&self, cluster: &str) -> Result<(), Broken> {
-        if !self.is_envoy() {
-            return Ok(());
-        }
-        for kind in [Kind::Listener, Kind::Route] {
-            for (name, held) in self.held.get(kind) {
-                // What it refuses a newer content of is its own affair.
-                if held.content.clusters.contains(cluster) && !self.refused.get(kind).contains_key(name) {
-                    let text = format!("{}: {cluster} went, {} {name} needs it", self.node, kind.short());
-                    return Err(Broken::new(CLUSTER_LAST, text));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Endpoints that got requests before and do not any more.
-    fn drops(&self, before: &BTreeMap<Name, Held>) -> Vec<Drop> {
-        let mut drops = Vec::new();
-        for (cluster, held) in before {
-            let now = self.held.get(Kind::Endpoints).get(cluster);
-            for (address, _) in held.content.endpoints.iter().filter(|(_, gets)| **gets) {
-                let still = now.is_some_and(|now| now.content.endpoints.get(address) == Some(&true));
-                if !still && now.is_some() {
-                    drops.push(Drop {
-                        cluster: cluster.clone(),
-                        address: *address,
-                    });
-                }
-            }
-        }
-        drops
     }
 
     /// What it says to a response: what it wants now, and its answer.

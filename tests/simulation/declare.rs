@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use crate::history::{Declaration, ROUTES, SERVICES};
+use crate::history::{Declaration, ROUTES, SERVICES, is_grpc};
 
 /// Where instances listen, by service and number.
 pub(crate) fn address((service, instance): (u8, u8)) -> SocketAddr {
@@ -29,18 +29,9 @@ impl Declaration {
         Self {
             place: (number, instance),
             weight: 1,
+            grpc: is_grpc(number),
             ..Self::default()
         }
-    }
-
-    /// Nothing of it can be served.
-    pub(crate) fn is_fatal(&self) -> bool {
-        self.slip.is_some_and(|slip| slip % 7 < 3)
-    }
-
-    /// It asks for new requests.
-    pub(crate) const fn is_up(&self) -> bool {
-        self.state == 0 && self.weight > 0
     }
 
     /// What it claims, but for its own name.
@@ -124,6 +115,9 @@ impl Declaration {
         }
         if slip == Some(3) {
             field("colour", "blue");
+        }
+        if self.grpc {
+            field("protocol", "grpc");
         }
         if self.edge {
             field("expose", "internal,edge");

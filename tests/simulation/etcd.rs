@@ -37,6 +37,10 @@ impl Etcd {
         }
     }
 
+    pub(crate) const fn revision(&self) -> i64 {
+        self.revision
+    }
+
     pub(crate) const fn origin(&self) -> Origin {
         Origin {
             cluster_id: 7,

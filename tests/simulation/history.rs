@@ -19,17 +19,6 @@ pub(crate) const ROUTES: [&str; 7] = [
     "path=/stock/ timeout=3s",
 ];
 
-/// What is wrong with a value.
-pub(crate) const SLIPS: [&str; 7] = [
-    "not JSON",
-    "port 0",
-    "a host name",
-    "an unknown key",
-    "a timeout that is none",
-    "a route that is none",
-    "a weight that is none",
-];
-
 /// Whose manners a client has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
@@ -62,7 +51,9 @@ pub(crate) struct Declaration {
     pub(crate) share: Option<u8>,
     pub(crate) timeout: Option<u8>,
     pub(crate) edge: bool,
-    /// A number of [`SLIPS`].
+    /// Only such services are for gRPC's own clients.
+    pub(crate) grpc: bool,
+    /// What is wrong with it: no JSON, port 0, a host name, an unknown key, or a timeout, route or weight that is none.
     pub(crate) slip: Option<u8>,
 }
 
@@ -255,6 +246,11 @@ const WEIGHTS: [(u32, Sort); 27] = [
     (4, Sort::Quiet),
 ];
 
+/// Whether a service is one of gRPC.
+pub(crate) const fn is_grpc(service: u8) -> bool {
+    service % 3 == 1
+}
+
 impl Declaration {
     fn drawn(dice: &mut Dice, service: u8, instance: u8) -> Self {
         let routes = (0..dice.weighed(&[(40, 0_u8), (40, 1), (20, 2)]))
@@ -274,6 +270,7 @@ impl Declaration {
             share: dice.is(10).then(|| dice.weighed(&[(1, 5), (1, 10), (1, 50)])),
             timeout: dice.is(20).then(|| 1 + dice.small(4)),
             edge: dice.is(25),
+            grpc: is_grpc(service) != dice.is(3),
             slip: dice.is(10).then(|| dice.small(7)),
         }
     }

@@ -11,7 +11,7 @@ use xds_bridge::xds::{Generation, Kind, Version};
 use crate::client::Client;
 use crate::declare::{instance_key, service};
 use crate::etcd::Etcd;
-use crate::history::{Declaration, Setup};
+use crate::history::{Declaration, Setup, is_grpc};
 use crate::rules::{BOUNDED, Broken, CONVERGED, SAME, SILENT};
 use crate::world::World;
 
@@ -79,7 +79,7 @@ impl World {
             bridges: 1,
             ..self.setup.clone()
         };
-        let mut fresh = Self::new(&setup, false);
+        let mut fresh = Self::new(&setup, self.trace, None);
         fresh.etcd = Etcd::new();
         for (key, value) in self.etcd.values() {
             fresh.etcd.put(key, value);
@@ -137,7 +137,8 @@ impl World {
     /// What a client holds. gRPC's own are sent something in place of what they held once, and nothing of what they
     /// never did: of services that are not there nothing is compared.
     fn held(&self, client: &Client, kind: Kind) -> BTreeMap<Arc<str>, Version> {
-        let there: BTreeSet<&str> = self.servers.running.keys().map(|(of, _)| service(*of)).collect();
+        let there = self.servers.running.keys().filter(|(of, _)| is_grpc(*of));
+        let there: BTreeSet<&str> = there.map(|(of, _)| service(*of)).collect();
         let held = client.held.get(kind).iter();
         let held = held.filter(|(name, _)| client.is_envoy() || there.contains(&***name));
         held.map(|(name, held)| (name.clone(), held.version)).collect()

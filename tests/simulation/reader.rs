@@ -10,6 +10,7 @@ use xds_bridge::model::{Change, Status};
 use xds_bridge::registry::etcd::{Event, Kv, Origin};
 use xds_bridge::source::etcd::{State, news};
 
+use crate::faults::Fault;
 use crate::shadow::Shadow;
 
 /// How long after a break it tries again.
@@ -47,6 +48,7 @@ pub(crate) enum Next {
 
 #[derive(Debug)]
 pub(crate) struct Reader {
+    fault: Option<Fault>,
     state: State,
     position: Option<(i64, Origin)>,
     delivered: bool,
@@ -63,9 +65,10 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(fault: Option<Fault>) -> Self {
         Self {
-            state: State::new(&EtcdPrefix::native("/services/")),
+            fault,
+            state: Self::nothing(),
             position: None,
             delivered: false,
             asked: 0,
@@ -74,6 +77,17 @@ impl Reader {
             watching: None,
             shadow: Shadow::default(),
             arrives: Duration::ZERO,
+        }
+    }
+
+    fn nothing() -> State {
+        State::new(&EtcdPrefix::native("/services/"))
+    }
+
+    /// Events up to here count for nothing any more: what resuming by a header comes to.
+    pub(crate) const fn skip_to(&mut self, revision: i64) {
+        if let Some(position) = &mut self.position {
+            position.0 = revision;
         }
     }
 
@@ -100,6 +114,9 @@ impl Reader {
         match answer {
             Answer::Listed(revision, origin, keys) => {
                 self.shadow.list(&keys, now);
+                if self.fault == Some(Fault::LastGood) {
+                    self.state = Self::nothing();
+                }
                 let mut relisting = self.state.relist(self.delivered);
                 for kv in &keys {
                     relisting.put(&self.state, kv);
@@ -117,7 +134,7 @@ impl Reader {
                 let Some((revision, before)) = self.position else {
                     return (Vec::new(), Next::Begin);
                 };
-                if !origin.continues(before) {
+                if !origin.continues(before) && self.fault != Some(Fault::Restored) {
                     self.position = None;
                     return (Vec::new(), Next::Begin);
                 }
@@ -132,7 +149,11 @@ impl Reader {
             Answer::Lost => {
                 self.watching = None;
                 let reason = "it does not answer".to_owned();
-                (vec![What::Status(Status::Away { reason })], Next::Retry)
+                let mut said = vec![What::Status(Status::Away { reason })];
+                if self.fault == Some(Fault::Emptied) && self.delivered {
+                    said.push(What::Change(Change::new(Vec::new(), true)));
+                }
+                (said, Next::Retry)
             }
         }
     }
@@ -146,7 +167,11 @@ impl Reader {
             .cloned()
             .collect();
         self.shadow.apply(&fresh, now);
-        let events = news(known, events);
+        let events = if self.fault == Some(Fault::SetBack) {
+            events
+        } else {
+            news(known, events)
+        };
         if let (Some(position), Some(last)) =
             (&mut self.position, events.iter().map(Event::mod_revision).max())
         {

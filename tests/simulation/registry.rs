@@ -5,6 +5,7 @@ use std::time::Duration;
 use xds_bridge::catalog::probe::{Answer as Probe, Answered};
 use xds_bridge::registry::etcd::Event;
 
+use crate::faults::Fault;
 use crate::reader::{Answer, Ask, Next, PAUSE, SILENCE};
 use crate::rules::Broken;
 use crate::world::{Happens, World};
@@ -55,6 +56,10 @@ impl World {
                 Answer::Listed(revision, self.etcd.origin(), keys)
             }
             Ask::Watch(from) => match self.etcd.since(from) {
+                None if self.fault == Some(Fault::Compacted) => {
+                    self.bridge_mut(bridge).reader.watching = Some(self.etcd.revision() + 1);
+                    Answer::Opened(self.etcd.origin())
+                }
                 None => Answer::Compacted,
                 Some(_) => {
                     self.bridge_mut(bridge).reader.watching = Some(from);
@@ -63,6 +68,10 @@ impl World {
             },
         };
         let opened = matches!(answer, Answer::Opened(_));
+        if opened && self.fault == Some(Fault::Header) {
+            let revision = self.etcd.revision();
+            self.bridge_mut(bridge).reader.skip_to(revision);
+        }
         self.answer(bridge, hop, answer);
         if opened {
             self.send_events(bridge);

@@ -30,11 +30,15 @@ pub(crate) struct Served {
 impl Served {
     pub(crate) fn open(
         fanout: &Fanout,
-        variant: Variant,
+        (variant, gate): (Variant, Duration),
         client: u8,
         now: Duration,
     ) -> Result<Self, RegisterError> {
-        let registration = fanout.register(Stream::new(variant, None, Limits::default()))?;
+        let limits = Limits {
+            gate,
+            ..Limits::default()
+        };
+        let registration = fanout.register(Stream::new(variant, None, limits))?;
         Ok(Self {
             registration,
             client,

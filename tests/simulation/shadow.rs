@@ -14,6 +14,8 @@ struct Seen {
     created: i64,
 }
 
+use crate::history::SERVICES;
+
 /// An address of a service.
 pub(crate) type Place = (String, SocketAddr);
 
@@ -30,6 +32,7 @@ pub(crate) struct Shadow {
 impl Shadow {
     pub(crate) fn apply(&mut self, events: &[Event], now: Duration) {
         for event in events {
+            self.note_policy(event);
             match event {
                 Event::Put(kv) => self.put(kv, now),
                 Event::Delete { key, .. } => {
@@ -41,6 +44,16 @@ impl Shadow {
                 }
             }
         }
+    }
+
+    /// A policy document concerns all of its service.
+    fn note_policy(&mut self, event: &Event) {
+        let (Event::Put(Kv { key, .. }) | Event::Delete { key, .. }) = event;
+        let key = std::str::from_utf8(key).unwrap_or_default();
+        let service = key
+            .strip_prefix("/services/")
+            .and_then(|key| key.strip_suffix("/policy"));
+        self.touched.extend(service.map(str::to_owned));
     }
 
     /// Everything is read again.
@@ -56,6 +69,8 @@ impl Shadow {
         for kv in keys {
             self.put(kv, now);
         }
+        // A policy that is gone is in no listing.
+        self.touched.extend(SERVICES.iter().map(ToString::to_string));
     }
 
     fn put(&mut self, kv: &Kv, now: Duration) {

@@ -15,6 +15,7 @@ use crate::client::Client;
 use crate::contents::Library;
 use crate::dice::Dice;
 use crate::etcd::Etcd;
+use crate::faults::Fault;
 use crate::history::{History, Setup};
 use crate::reader::{Answer, Ask};
 use crate::rules::Broken;
@@ -23,8 +24,6 @@ use crate::servers::Servers;
 /// What is to happen.
 #[derive(Debug)]
 pub(crate) enum Happens {
-    /// The next line of the history.
-    Step(usize),
     /// The timer of a bridge's hub.
     Hub { bridge: u8, life: u32 },
     /// The timer of a stream.
@@ -140,7 +139,9 @@ pub(crate) struct World {
     pub(crate) drained_until: Duration,
     /// A sum over all that happened: equal runs have equal ones.
     pub(crate) sum: u64,
-    trace: bool,
+    pub(crate) trace: bool,
+    /// What is broken on purpose.
+    pub(crate) fault: Option<Fault>,
 }
 
 /// What came of a run without a fault.
@@ -152,7 +153,7 @@ pub(crate) struct Played {
 }
 
 impl World {
-    pub(crate) fn new(setup: &Setup, trace: bool) -> Self {
+    pub(crate) fn new(setup: &Setup, trace: bool, fault: Option<Fault>) -> Self {
         let network = Arc::new(network());
         let mut world = Self {
             now: Duration::ZERO,
@@ -173,16 +174,22 @@ impl World {
             drained_until: Duration::ZERO,
             sum: 0,
             trace,
+            fault,
         };
         for bridge in 0..setup.bridges {
-            world
-                .bridges
-                .push(Bridge::start(&network, Disk::default(), 0, Duration::ZERO));
+            world.bridges.push(Bridge::start(
+                &network,
+                Disk::default(),
+                fault,
+                (0, Duration::ZERO),
+            ));
             world.after(Duration::ZERO, Happens::Begin { bridge, life: 0 });
         }
         for (number, manner) in (0_u8..).zip(&setup.clients) {
             let mut client = Client::new(number, *manner);
-            client.targets.insert(crate::declare::service(number).into());
+            // Orders, or users.
+            let target = if number % 2 == 0 { 1 } else { 4 };
+            client.targets.insert(crate::declare::service(target).into());
             world.peers.push(Peer {
                 client,
                 bridge: number % setup.bridges.max(1),
@@ -231,11 +238,6 @@ impl World {
         Ok(())
     }
 
-    /// When something happens next.
-    pub(crate) fn next_at(&self) -> Option<Duration> {
-        self.queue.peek().map(|Reverse(entry)| entry.at)
-    }
-
     async fn pass(&mut self, at: Duration) {
         if at > self.now {
             tokio::time::advance(at - self.now).await;
@@ -271,7 +273,6 @@ impl World {
 
     fn handle(&mut self, what: Happens) -> Result<(), Broken> {
         match what {
-            Happens::Step(_) => Ok(()),
             Happens::Hub { bridge, life } => {
                 let is_meant =
                     self.lives(bridge, life) && self.bridge(bridge).armed.is_some_and(|at| at <= self.now);
@@ -357,6 +358,7 @@ impl World {
                 }
                 Ok(())
             }
+            Happens::Drains { bridge } if self.fault == Some(Fault::DrainLost) && bridge > 0 => Ok(()),
             Happens::Drains { bridge } => {
                 let drains = self.drains.clone();
                 self.bridge_mut(bridge).drain(drains);

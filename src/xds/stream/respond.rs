@@ -174,6 +174,7 @@ impl Stream {
         } else {
             self.limits.response_bytes
         };
+        let is_over = |since: &Duration| now >= *since + self.limits.gate;
         let sub = self.types.get_mut(kind);
         let mut found = Found::default();
         let mut settled = RoaringBitmap::new();
@@ -207,48 +208,54 @@ impl Stream {
             }
         }
         sub.waiting.gated = if found.gated || waiting {
-            sub.waiting.gated.or(Some(now))
+            // One wait is over, and what was never sent is waited for all the same.
+            sub.waiting.gated.filter(|since| !is_over(since)).or(Some(now))
         } else {
             None
         };
         found
     }
 
-    /// Rule 47: what a listener or route must wait for; `None`: no waiting (another type, a
-    /// client that asks for no clusters, or it has waited long enough).
+    /// Rule 47: what a listener or route must wait for; `None`: no waiting (another type, or a client that asks for no
+    /// clusters). An acknowledgement is waited for no longer than the gate; a cluster that the client was never sent,
+    /// since it does not answer an earlier response, as long as that takes: it reads nothing else either.
     pub(super) fn gate(&self, generation: &Generation, kind: Kind, now: Duration) -> Option<RoaringBitmap> {
         let needed = kind.waits_for()?;
         let since = self.types.get(kind).waiting.gated;
         let expired = since.is_some_and(|since| now >= since + self.limits.gate);
-        if !self.types.get(needed).requested || expired {
+        let sub = self.types.get(needed);
+        if !sub.requested {
             return None;
         }
         // What is about to be removed is nothing to wait for.
-        let unsettled = self.types.get(needed).unsettled();
+        let unsettled = if expired { sub.unsent() } else { sub.unsettled() };
         let there = unsettled
             .iter()
             .filter(|id| generation.get(needed, *id).is_some());
         Some(there.collect())
     }
 
-    /// Whether changes of what may refer to this type are still to be sent: until then, and no longer
-    /// than the gate, nothing of this type is removed.
+    /// Whether changes of what may refer to this type are still to be sent: until then nothing of this type is removed,
+    /// no longer than the gate, unless the client does not answer what it was sent before them.
     pub(super) fn is_referred_to(&mut self, kind: Kind, now: Duration) -> bool {
-        let pending = kind.removed_after().iter().any(|above| {
-            let sub = self.types.get(*above);
-            sub.requested && sub.is_changing()
-        });
+        let above = kind.removed_after().iter().map(|above| self.types.get(*above));
+        let changing = above.filter(|sub| sub.requested && sub.is_changing());
+        let (mut pending, mut is_unanswered) = (false, false);
+        for sub in changing {
+            pending = true;
+            is_unanswered |= sub.is_blocked(self.variant);
+        }
         let sub = self.types.get_mut(kind);
         if !pending {
             sub.waiting.parting = None;
             return false;
         }
         let since = *sub.waiting.parting.get_or_insert(now);
-        let waits = now < since + self.limits.gate;
-        if !waits {
-            sub.waiting.parting = None;
+        if now < since + self.limits.gate {
+            return true;
         }
-        waits
+        sub.waiting.parting = is_unanswered.then_some(now);
+        is_unanswered
     }
 
     /// Rule 45: each cluster that is sent is followed by its endpoints, changed or not:
