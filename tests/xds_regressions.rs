@@ -44,6 +44,19 @@ fn a_deadline_passes_while_an_answer_is_awaited() {
     );
 }
 
+/// An Envoy that connected again asked for clusters, got one that had changed meanwhile, and then claimed the endpoints of
+/// that, which had not: it warmed the cluster for 15 s. Found by the simulation (seed 4).
+#[test]
+fn a_cluster_that_changed_meanwhile_is_followed_by_endpoints_that_did_not() {
+    delta(
+        "put cds a=2 b=1; put eds a=1 b=1; claim cds a=1 b=1; claim eds a=1 b=1 & a b",
+        expect![[r#"
+        cds#1 +a=2
+        eds#2 +a=1
+    "#]],
+    );
+}
+
 /// A client that was frozen for longer than the gate read a route to a cluster that it was sent only after that, and the
 /// removal of one that its route still named. Found by the simulation (seeds 3 and 7).
 #[test]

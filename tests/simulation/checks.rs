@@ -78,6 +78,10 @@ impl Client {
         }
         for kind in [Kind::Listener, Kind::Route] {
             for (name, held) in self.held.get(kind) {
+                // In state of the world a new stream begins without any word of what the client holds.
+                if !self.is_delta() && !held.fresh {
+                    continue;
+                }
                 // What it refuses a newer content of is its own affair.
                 if held.content.clusters.contains(cluster) && !self.refused.get(kind).contains_key(name) {
                     let text = format!("{}: {cluster} went, {} {name} needs it", self.node, kind.short());

@@ -28,6 +28,8 @@ type Name = Arc<str>;
 pub(crate) struct Held {
     pub(crate) version: Version,
     pub(crate) content: Rc<Content>,
+    /// It was sent on this stream.
+    pub(crate) fresh: bool,
 }
 
 /// What is known of one type on one stream.
@@ -127,6 +129,12 @@ impl Client {
         self.nonces = PerKind::default();
         let warming = !self.warming.is_empty();
         self.warming.values_mut().for_each(|since| *since = now);
+        for kind in Kind::ALL {
+            self.held
+                .get_mut(kind)
+                .values_mut()
+                .for_each(|held| held.fresh = false);
+        }
         let types = std::mem::take(&mut self.types);
         for kind in Kind::ALL {
             self.types.get_mut(kind).names.clone_from(&types.get(kind).names);
@@ -268,6 +276,7 @@ impl Client {
             let held = Held {
                 version: resource.version,
                 content,
+                fresh: true,
             };
             let old = self.held.get_mut(kind).insert(resource.name.clone(), held);
             if old.is_none_or(|old| old.version != resource.version) {

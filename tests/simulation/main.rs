@@ -22,6 +22,7 @@ mod dice;
 mod etcd;
 mod faults;
 mod history;
+mod kept;
 mod others;
 mod quiet;
 mod reader;
@@ -125,21 +126,11 @@ fn a_seed_plays_the_same_each_time() {
     }
 }
 
-/// Histories that once broke a rule, by their seeds; what each was about stands in docs/testing.md.
-const KEPT: [(&str, u64); 4] = [
-    ("a frozen client read a route before its cluster", 3),
-    ("a slow client read a route before its cluster", 7),
-    ("a bridge began again while a client warmed a cluster", 10),
-    ("a client that was cut off while it warmed a cluster", 6),
-];
-
 #[test]
 fn kept_histories_hold() {
-    for (what, seed) in KEPT {
-        let history = History::of(seed);
+    for (what, history) in kept::all() {
         if let Err(broken) = play(&history, false, None) {
-            eprintln!("{what}");
-            fail(seed, &history, &broken);
+            panic!("{what}: {broken}\n{history}");
         }
     }
 }

@@ -183,13 +183,7 @@ impl World {
         let touched = self.touched(bridge);
         let places: Vec<_> = self.bridge(bridge).guarded.keys().cloned().collect();
         for place in places {
-            if self
-                .bridge(bridge)
-                .reader
-                .shadow
-                .up_since(&place.0, place.1)
-                .is_some()
-            {
+            if self.bridge(bridge).reader.shadow.knows(&place) {
                 self.bridge_mut(bridge).guarded.remove(&place);
             }
         }

@@ -125,6 +125,12 @@ impl Shadow {
         self.up.get(&(service.to_owned(), address)).copied()
     }
 
+    /// Whether somebody is registered there, however he is.
+    pub(crate) fn knows(&self, (service, address): &Place) -> bool {
+        let mut of = self.seen.get(service).into_iter().flat_map(BTreeMap::values);
+        of.any(|seen| seen.address == *address)
+    }
+
     /// All that want requests.
     pub(crate) fn up(&self) -> impl Iterator<Item = &Place> {
         self.up.keys()

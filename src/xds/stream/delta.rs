@@ -224,6 +224,7 @@ fn claims(
     let viewer = stream.viewer.clone();
     // An Envoy that asks for endpoints before clusters is in the middle of warming: they must be sent again.
     let trusted = kind != Kind::Endpoints || stream.clusters_first;
+    let followers = followers(stream, kind, generation);
     let mut room = Room::new(stream, kind, names, claims);
     let sub = stream.types.get_mut(kind);
     let (mut held, mut equal, mut gone) = (Vec::new(), Vec::new(), Vec::new());
@@ -255,8 +256,23 @@ fn claims(
     sub.held.ids |= set(held);
     sub.held.ids.optimize();
     // What it has unsubscribed under the wildcard is sent again whatever it claims.
-    sub.pending.dirty -= set(equal) - &sub.pending.again;
+    sub.pending.dirty -= set(equal) - &sub.pending.again - followers;
     sub.pending.dirty |= set(gone);
+}
+
+/// Rule 45: what follows the resources that were sent before this type was asked for on the stream. An Envoy that
+/// connects again asks for clusters first; one of those that has changed meanwhile is sent before it asks for endpoints,
+/// and warms until they come, although they are the ones that it claims.
+fn followers(stream: &Stream, kind: Kind, generation: &Generation) -> RoaringBitmap {
+    let above = Kind::ALL
+        .into_iter()
+        .filter(|above| above.followed_by() == Some(kind));
+    let sent = above.flat_map(|above| {
+        let flight = stream.types.get(above).waiting.flight.iter();
+        let names = flight.flat_map(|flight| flight.names.iter().map(|(id, _)| *id));
+        names.filter_map(move |id| generation.get(above, id))
+    });
+    sent.flat_map(|resource| resource.needs.iter().copied()).collect()
 }
 
 /// Claimed names that are not served are remembered only so that the client drops them: within the bounds of the
