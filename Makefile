@@ -6,7 +6,7 @@ TOOLS := bash integration/tools.sh
 
 # tests/*.rs, by name: `cargo test` without names would run the integration test with them.
 UNIT_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs)) \
-              $(patsubst tests/%/main.rs,--test %,$(filter-out tests/simulation/main.rs,$(wildcard tests/*/main.rs)))
+              $(patsubst tests/%/main.rs,--test %,$(wildcard tests/*/main.rs))
 
 .DEFAULT_GOAL := run
 .NOTPARALLEL:
@@ -19,7 +19,6 @@ run: build-deps ## build and start with the sample catalog, by examples/bridge.t
 
 test: lint tools ## what lint checks, and all tests, also against the real etcd, Consul and Envoy
 	$(CARGO) test --locked --lib --bins $(UNIT_TESTS)
-	SIM_SECONDS=60 $(CARGO) test --locked --test simulation -- --nocapture
 	$(CARGO) test --locked --doc
 	$(CARGO) test --locked --test integration -- --test-threads=3
 	@$(TOOLS) untested

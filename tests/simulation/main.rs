@@ -88,7 +88,7 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn fresh_histories_hold() {
     let began = unix_millis();
-    let seconds = number("SIM_SECONDS").unwrap_or(10);
+    let seconds = number("SIM_SECONDS").unwrap_or(0);
     let first = number("SIM_SEED").unwrap_or(began);
     let count = number("SIM_COUNT").unwrap_or(u64::MAX);
     let trace = number("SIM_TRACE").is_some();
