@@ -154,6 +154,52 @@ fn routes_that_stay_and_routes_that_move_answer_as_before() {
     assert!(alike, "{shown}");
 }
 
+/// A listener of TCP answers with the same cluster as before, also beside one of requests.
+#[test]
+fn connections_go_where_they_went() {
+    let routes = ["{ match: { prefix: / }, route: { cluster: api, timeout: 3s } }"];
+    let url = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+    let listener = |port: u16, names: &str, cluster: &str| {
+        format!(
+            "  - name: tcp-{port}\n    address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}\n    \
+             filter_chains:\n    - {{ {names} filters: [ {{ name: tcp, typed_config: {{ '@type': {url}, stat_prefix: tcp, \
+             {cluster} }} }} ] }}\n"
+        )
+    };
+    let weighted = "weighted_clusters: { clusters: [ { name: web, weight: 1 }, { name: api, weight: 1 } ] }";
+    let by_name = "filter_chain_match: { server_names: [ db.test ] },";
+    let all = listener(5432, "", "cluster: web")
+        + &listener(5433, "", weighted)
+        + &listener(5434, by_name, "cluster: web");
+    let file = small("*", &routes).replacen("  clusters:\n", &format!("{all}  clusters:\n"), 1);
+    let (alike, shown) = verified(&file);
+    assert!(alike, "{shown}");
+    assert!(
+        shown.contains("not compared: connections by names of TLS"),
+        "{shown}"
+    );
+    assert!(!shown.contains("not compared: listeners of TCP"), "{shown}");
+    // What comes of it is accepted, at each step.
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, out) = (dir.path().join("envoy.yaml"), dir.path().join("out"));
+    std::fs::write(&path, file).expect("writing a file");
+    let output = adopt(&[&path.display().to_string(), "--out", &out.display().to_string()]);
+    assert!(
+        text(&output.stdout)
+            .starts_with("1 of 1 routes, 3 of 3 TCP routes, 2 of 2 clusters, 4 of 4 listeners"),
+        "{}",
+        text_of(&output)
+    );
+    for step in ["envoy-1.yaml", "envoy-2.yaml", "envoy-3.yaml"] {
+        let output = Command::new(envoy())
+            .args(["--mode", "validate", "-c"])
+            .arg(out.join(step))
+            .output()
+            .expect("envoy");
+        assert!(output.status.success(), "{step}: {}", text(&output.stderr));
+    }
+}
+
 /// The commands of `examples/adopt/README.md`, pasted.
 #[test]
 fn the_commands_of_the_example_work() {

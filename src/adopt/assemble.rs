@@ -1,10 +1,12 @@
 //! What was read of a file, put together: who declares which route, what the operator defines, and what stays. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use serde_json::Value;
 
 use super::action::Owner;
+use super::around::{deadlines, others};
 use super::at::At;
 use super::listeners::{Listener, Manager, listener};
 use super::order::{priorities, unreached};
@@ -12,11 +14,10 @@ use super::report::{Item, Report, Rest};
 use super::routes::{Host, Moved};
 use super::table::toml_key;
 use super::upstream::{Place, Upstreams};
-use super::{Adopted, Chain, Identity, Layout, Listeners, Options, Plan, Served, Source};
+use super::words::MAX_HOSTS;
+use super::{Adopted, Chain, Exposed, Identity, Layout, Listeners, Options, Plan, Served, Source};
 use crate::model::{Matcher, RouteRule};
 
-/// The most hosts of one route.
-const MAX_HOSTS: usize = 16;
 /// Routes by who declares them.
 pub(super) type Declared = BTreeMap<String, Vec<Route>>;
 
@@ -91,55 +92,10 @@ pub(super) fn assemble(file: Value, options: &Options) -> Adopted {
     }
 }
 
-/// Clusters to which a route leads that counts the whole deadline of a gRPC client.
-fn deadlines(listeners: &[At<'_>]) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut left: Vec<&Value> = listeners.iter().map(|at| at.value).collect();
-    while let Some(value) = left.pop() {
-        match value {
-            Value::Array(items) => left.extend(items),
-            Value::Object(map) => {
-                let zero = |value: &Value| value.as_str().is_some_and(|text| text == "0s");
-                let deadline = value["max_stream_duration"]["grpc_timeout_header_max"].clone();
-                if zero(&deadline) || zero(&value["max_grpc_timeout"]) {
-                    found.extend(value["cluster"].as_str().map(str::to_owned));
-                }
-                left.extend(map.values());
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
-/// Parts of the file that are not looked at.
-fn others(file: &Value) -> Vec<Rest> {
-    let known = [
-        "static_resources",
-        "admin",
-        "node",
-        "layered_runtime",
-        "stats_flush_interval",
-    ];
-    let root = At::root(file);
-    let mut rests: Vec<Rest> = root
-        .entries()
-        .into_iter()
-        .filter(|(key, _)| !known.contains(key))
-        .map(|(_, at)| at.rest("stays in the file as it is"))
-        .collect();
-    if let Some(resources) = root.get("static_resources") {
-        let kinds = resources.entries().into_iter();
-        let others = kinds.filter(|(key, _)| !matches!(*key, "listeners" | "clusters"));
-        rests.extend(others.map(|(_, at)| at.rest("stays in the file as it is")));
-    }
-    rests
-}
-
 pub(super) struct Work<'a> {
     pub(super) upstreams: &'a Upstreams,
     pub(super) declared: Declared,
-    exposures: BTreeMap<String, Vec<String>>,
+    exposures: BTreeMap<String, Exposed>,
     served: BTreeMap<String, Served>,
     tls: BTreeMap<String, Identity>,
     report: Report,
@@ -188,12 +144,15 @@ impl Work<'_> {
             to: None,
             rests: listener.rests.clone(),
         };
-        let movable = match (&listener.managers[..], listener.address) {
-            ([manager], Some(address)) if listener.rests.is_empty() && manager.moves() => {
-                Some((manager, address))
-            }
-            _ => None,
-        };
+        let all = |manager: &Manager| manager.moves();
+        let whole = listener.rests.is_empty()
+            && listener.managers.len() < 2
+            && listener.managers.iter().all(all)
+            && listener.connections.iter().all(|c| c.outcome.is_ok());
+        let movable = listener.address.filter(|_| whole);
+        if let (Some(address), Listeners::Move, []) = (movable, wanted, &listener.managers[..]) {
+            return self.of_connections(listener, address, item);
+        }
         let mut chains = Vec::new();
         let mut layout = None;
         for manager in &listener.managers {
@@ -204,26 +163,35 @@ impl Work<'_> {
                 });
                 continue;
             }
-            let signature = signature(manager);
+            // What stands beside the requests is of one listener.
+            let signature = match &listener.connections[..] {
+                [] => signature(manager),
+                _ => listener.at.clone(),
+            };
             let known = shared.iter().find(|(other, _)| *other == signature);
             let exposure = known.map(|(_, exposure)| exposure.clone());
             let first = exposure.is_none();
             let exposure = exposure.unwrap_or_else(|| self.free(&listener.name));
             if first {
                 shared.push((signature, exposure.clone()));
-                self.exposures.insert(exposure.clone(), hosts_of(manager));
+                let of_names = Exposed {
+                    hosts: hosts_of(manager),
+                    ..Exposed::default()
+                };
+                self.exposures.insert(exposure.clone(), of_names);
             }
             self.manager(manager, &exposure);
             let served = |address| Served {
                 address,
                 exposure: exposure.clone(),
+                tcp: false,
                 http10: manager.http10,
                 upgrades: manager.upgrades.clone(),
                 tls: None,
                 access_log: None,
                 more: manager.more.clone(),
             };
-            if let (Some((_, address)), Listeners::Move) = (movable, wanted) {
+            if let (Some(address), Listeners::Move) = (movable, wanted) {
                 let name = if first {
                     exposure.clone()
                 } else {
@@ -239,10 +207,12 @@ impl Work<'_> {
                 }
                 self.served.insert(name, served);
                 self.report.changes.extend(listener.changes.iter().cloned());
-                layout = Some(Layout::Moved(vec![Chain {
+                let mut moved = self.connections(listener, &exposure);
+                moved.push(Chain {
                     place: manager.place,
                     routes: Source::Bridge(exposure.clone()),
-                }]));
+                });
+                layout = Some(Layout::Moved(moved));
             } else if manager.moves() {
                 chains.push(Chain {
                     place: manager.place,
@@ -273,6 +243,59 @@ impl Work<'_> {
         }
         self.report.listeners.push(item);
         layout.unwrap_or(Layout::Stays(chains))
+    }
+
+    /// A listener that has nothing but connections.
+    fn of_connections(&mut self, listener: &Listener, address: SocketAddr, mut item: Item) -> Layout {
+        let name = self.free(&listener.name);
+        let of_all = Exposed {
+            hosts: vec!["*".to_owned()],
+            ..Exposed::default()
+        };
+        self.exposures.insert(name.clone(), of_all);
+        let logs = listener.connections.iter().map(|c| c.access_log.clone());
+        let mut served = Served {
+            address: Some(address),
+            exposure: name.clone(),
+            tcp: true,
+            http10: true,
+            upgrades: Vec::new(),
+            tls: None,
+            access_log: logs.flatten().next(),
+            more: listener.more.clone(),
+        };
+        if let Some(identity) = &listener.tls {
+            served.tls = Some(name.clone());
+            self.tls.insert(name.clone(), identity.clone());
+        }
+        self.served.insert(name.clone(), served);
+        self.report.changes.extend(listener.changes.iter().cloned());
+        item.to = Some(format!("bridge.toml [listeners.{name}]"));
+        self.report.listeners.push(item);
+        Layout::Moved(self.connections(listener, &name))
+    }
+
+    /// The connections of a listener that moves, to those who declare them.
+    fn connections(&mut self, listener: &Listener, exposure: &str) -> Vec<Chain> {
+        let mut chains = Vec::new();
+        for connection in &listener.connections {
+            let Ok((rules, Owner::Cluster(cluster))) = &connection.outcome else {
+                continue;
+            };
+            let owner = self.upstreams.service(cluster).to_owned();
+            for rule in rules {
+                self.declare(&owner, rule.clone(), exposure, &connection.at);
+            }
+            self.report.changes.extend(connection.changes.iter().cloned());
+            if let Some(exposed) = self.exposures.get_mut(exposure) {
+                exposed.sni.extend(connection.names.iter().cloned());
+            }
+            chains.push(Chain {
+                place: connection.place,
+                routes: Source::File,
+            });
+        }
+        chains
     }
 
     /// The routes of a connection manager, to those who declare them.
@@ -381,6 +404,26 @@ impl Work<'_> {
 
     /// What became of each route.
     fn routes(&mut self, listeners: &[Listener]) {
+        for connection in listeners.iter().flat_map(|listener| &listener.connections) {
+            let stays = || {
+                vec![Rest {
+                    at: connection.at.clone(),
+                    why: "its listener stays".to_owned(),
+                }]
+            };
+            let to = self.places.get(&connection.at).cloned();
+            let rests = match &connection.outcome {
+                Err(rests) => rests.clone(),
+                Ok(_) if to.is_none() => stays(),
+                Ok(_) => Vec::new(),
+            };
+            self.report.connections.push(Item {
+                at: connection.at.clone(),
+                name: connection.name.clone(),
+                to,
+                rests,
+            });
+        }
         for read in listeners
             .iter()
             .flat_map(|listener| &listener.managers)

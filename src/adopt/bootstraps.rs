@@ -71,6 +71,9 @@ fn one(adopted: &Adopted, bridge: &Value, step: u32) -> Result<Value, AdoptError
         list(&file["static_resources"]["listeners"]).to_vec()
     } else {
         let (mut listeners, inside) = listeners(&adopted.file, &plan.listeners, step);
+        listeners
+            .iter_mut()
+            .for_each(|listener| rename(listener, &plan.registered));
         for name in &inside {
             clusters.push(way_to(name));
             if step == 2 {
@@ -210,6 +213,29 @@ fn listeners(file: &Value, layouts: &[Layout], step: u32) -> (Vec<Value>, Vec<St
         stay.push(listener);
     }
     (stay, inside)
+}
+
+/// From the second step on clusters have the names of services, also for what stays in the file.
+fn rename(value: &mut Value, services: &BTreeMap<String, String>) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| rename(item, services)),
+        Value::Object(map) => {
+            let weighted = map.contains_key("weight");
+            for (key, value) in map {
+                let service = value.as_str().filter(|_| names_a_cluster(key, weighted));
+                match service.and_then(|name| services.get(name)) {
+                    Some(service) => *value = json!(service),
+                    None => rename(value, services),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether the text in a field is the name of a cluster.
+fn names_a_cluster(key: &str, weighted: bool) -> bool {
+    matches!(key, "cluster" | "cluster_name" | "collector_cluster") || key == "name" && weighted
 }
 
 fn by_rds(name: &str) -> Value {
@@ -380,8 +406,7 @@ fn collect(value: &Value, place: &str, named: &mut BTreeMap<String, String>) {
         Value::Array(items) => items.iter().for_each(|item| collect(item, place, named)),
         Value::Object(map) => {
             for (key, value) in map {
-                let of_cluster = matches!(key.as_str(), "cluster" | "cluster_name" | "collector_cluster")
-                    || key == "name" && map.contains_key("weight");
+                let of_cluster = names_a_cluster(key, map.contains_key("weight"));
                 match value.as_str() {
                     Some(name) if of_cluster => {
                         named.entry(name.to_owned()).or_insert_with(|| place.to_owned());

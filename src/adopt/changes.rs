@@ -53,6 +53,7 @@ fn added(at: &At<'_>, set: &str, add: &str, words: &mut Words) -> Option<String>
     ) {
         (Some(true), _) | (None, None | Some("APPEND_IF_EXISTS_OR_ADD")) => add,
         (Some(false), _) | (None, Some("OVERWRITE_IF_EXISTS_OR_ADD")) => set,
+        (None, Some("ADD_IF_ABSENT")) => &set.replacen("set", "default", 1),
         (None, Some(_)) => {
             words.rests.extend(action.map(|at| at.not_expressed()));
             return None;

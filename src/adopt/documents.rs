@@ -129,7 +129,10 @@ impl Work<'_> {
                 rule.timeout = None;
             }
             // As listeners say it, unless the service is of gRPC.
-            if !grpc && rule.stream_idle_timeout.map(show_duration).as_deref() == Some(STREAM_IDLE) {
+            if !grpc
+                && !rule.matcher.is_of_connections()
+                && rule.stream_idle_timeout.map(show_duration).as_deref() == Some(STREAM_IDLE)
+            {
                 rule.stream_idle_timeout = None;
             }
             let key = if n == 1 {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Identity;
 use super::at::At;
+use super::connections::{Connection, connection};
 use super::report::{Change, Rest};
 use super::routes::{Around, Host, hosts};
 use super::upstream::Upstreams;
@@ -25,6 +26,8 @@ pub(super) struct Listener {
     pub(super) rests: Vec<Rest>,
     pub(super) changes: Vec<Change>,
     pub(super) managers: Vec<Manager>,
+    /// Chains that take connections whole.
+    pub(super) connections: Vec<Connection>,
     /// Further keys of `[listeners.NAME]`.
     pub(super) more: Vec<(&'static str, String)>,
     /// The files of its certificate.
@@ -97,29 +100,54 @@ pub(super) fn listener(at: &At<'_>, number: usize, upstreams: &Upstreams) -> Lis
     }
     let chains = fields.take("filter_chains");
     let chains = chains.iter().flat_map(At::items).collect::<Vec<_>>();
-    if let Some(second) = chains.get(1) {
-        rests.push(second.rest("a listener of the bridge has one filter chain"));
-    }
-    let (mut managers, mut tls) = (Vec::new(), None);
+    let (mut managers, mut connections, mut tls) = (Vec::new(), Vec::new(), None);
+    let mut whole = 0;
     for (n, chain) in chains.iter().enumerate() {
         let mut fields = chain.fields();
         fields.ignore(&["name"]);
         let filters = fields.take("filters");
         let filters = filters.iter().flat_map(At::items).collect::<Vec<_>>();
+        let names = fields
+            .take("filter_chain_match")
+            .map_or_else(Vec::new, |at| names_of(&at, &mut rests));
+        if names.is_empty() {
+            whole += 1;
+        }
         if let Some(at) = fields.take("transport_socket") {
-            tls = identity(&at, &mut rests, &mut changes);
+            if names.is_empty() {
+                tls = identity(&at, &mut rests, &mut changes);
+            } else {
+                rests.push(at.rest("Envoy ends TLS by a certificate for some names, which `terminate=true` says of those of the listener"));
+            }
         }
         rests.extend(fields.rests());
         for (m, filter) in filters.iter().enumerate() {
             let config = filter.get("typed_config");
-            match config.filter(|config| config.type_name() == "HttpConnectionManager") {
-                Some(config) => managers.push(manager(&config, (n, m), upstreams, &mut rests, &mut changes)),
-                None => rests.push(filter.rest("only HTTP connection managers move")),
+            match config.as_ref().map(At::type_name) {
+                Some("HttpConnectionManager") if names.is_empty() => {
+                    managers
+                        .extend(config.map(|at| manager(&at, (n, m), upstreams, &mut rests, &mut changes)));
+                }
+                Some("TcpProxy") if filters.len() == 1 => {
+                    let of = (address.map(|address| address.port()), names.clone());
+                    connections.extend(config.map(|at| connection(&at, (n, m), of, access_log, upstreams)));
+                }
+                Some("HttpConnectionManager") => {
+                    rests.push(filter.rest(
+                        "requests of a listener of the bridge are in one filter chain, whatever the name",
+                    ))
+                }
+                _ => rests.push(filter.rest("only HTTP connection managers and TCP proxies move")),
             }
         }
     }
-    if managers.is_empty() && rests.is_empty() {
-        rests.push(at.rest("it has no HTTP connection manager"));
+    if let Some(second) = chains.get(1).filter(|_| whole > 1) {
+        rests.push(
+            second.rest("a listener of the bridge has one filter chain, and further ones by names of TLS"),
+        );
+    }
+    if managers.is_empty() && connections.is_empty() && rests.is_empty() {
+        rests.push(at.rest("it has neither an HTTP connection manager nor a TCP proxy"));
     }
     rests.extend(fields.rests());
     rests.sort();
@@ -130,9 +158,25 @@ pub(super) fn listener(at: &At<'_>, number: usize, upstreams: &Upstreams) -> Lis
         rests,
         changes,
         managers,
+        connections,
         more,
         tls,
     }
+}
+
+/// The names of TLS that a chain is for.
+fn names_of(at: &At<'_>, rests: &mut Vec<Rest>) -> Vec<String> {
+    let mut of = at.fields();
+    let names = of.take("server_names");
+    if let Some(at) = of
+        .take("transport_protocol")
+        .filter(|at| at.text() != Some("tls"))
+    {
+        rests.push(at.not_expressed());
+    }
+    rests.extend(of.rests());
+    let names = names.iter().flat_map(At::items);
+    names.filter_map(|at| at.text().map(str::to_owned)).collect()
 }
 
 /// The files of the one certificate that a listener shows.

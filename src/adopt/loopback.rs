@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use serde_json::{Map, Value, json};
 
 use super::Adopted;
-use crate::model::Protocol;
+use crate::model::{Matcher, Protocol, RouteRule};
 
 /// The cluster by which an Envoy reaches the bridge.
 const BRIDGE: &str = crate::model::service::BRIDGE_CLUSTER;
@@ -42,13 +42,13 @@ pub fn service_of(adopted: &Adopted, cluster: &str) -> String {
     service.cloned().unwrap_or_else(|| cluster.to_owned())
 }
 
-/// The addresses of all listeners with HTTP, as they stand in the file.
+/// The addresses of all listeners that can be compared, as they stand in the file.
 #[must_use]
 pub fn listeners(file: &Value) -> Vec<String> {
     let listeners = list(&file["static_resources"]["listeners"]);
     listeners
         .iter()
-        .filter(|listener| speaks_http(listener))
+        .filter(|listener| speaks_http(listener) || takes_connections(listener))
         .map(address)
         .collect()
 }
@@ -68,15 +68,31 @@ pub(super) fn address(listener: &Value) -> String {
 }
 
 pub(super) fn speaks_http(listener: &Value) -> bool {
-    let chains = list(&listener["filter_chains"]);
-    let managed = |filter: &Value| {
+    let known = |chain: &Value| has_filter(chain, ".HttpConnectionManager") || has_filter(chain, ".TcpProxy");
+    http_chain(listener).is_some() && list(&listener["filter_chains"]).iter().all(known)
+}
+
+/// The one with requests: further ones are for names of TLS.
+pub(super) fn http_chain(listener: &Value) -> Option<&Value> {
+    let chains = list(&listener["filter_chains"]).iter();
+    chains
+        .into_iter()
+        .find(|chain| has_filter(chain, ".HttpConnectionManager"))
+}
+
+fn has_filter(chain: &Value, kind: &str) -> bool {
+    let is_it = |filter: &Value| {
         let url = filter["typed_config"]["@type"].as_str().unwrap_or_default();
-        url.ends_with(".HttpConnectionManager")
+        url.ends_with(kind)
     };
-    !chains.is_empty()
-        && chains
-            .iter()
-            .all(|chain| list(&chain["filters"]).iter().any(managed))
+    list(&chain["filters"]).iter().any(is_it)
+}
+
+/// All connections to its port are for the same clusters.
+pub(super) fn takes_connections(listener: &Value) -> bool {
+    let chains = list(&listener["filter_chains"]);
+    let [chain] = chains else { return false };
+    has_filter(chain, ".TcpProxy") && list(&chain["filter_chain_match"]["server_names"]).is_empty()
 }
 
 fn socket(at: SocketAddr) -> Value {
@@ -176,7 +192,7 @@ fn listener(listener: &Value, places: &Places) -> Option<Value> {
         return Some(listener.clone());
     }
     let at = *places.listeners.get(&address(listener))?;
-    if !speaks_http(listener) {
+    if !speaks_http(listener) && !takes_connections(listener) {
         return None;
     }
     let mut listener = listener.clone();
@@ -184,8 +200,14 @@ fn listener(listener: &Value, places: &Places) -> Option<Value> {
     let map = listener.as_object_mut()?;
     map.remove("listener_filters");
     map.remove("access_log");
-    // Without TLS there is nothing that tells chains apart: the first one answers.
+    // Without TLS there is nothing that tells chains apart: the first one with requests answers.
     let chains = map.get_mut("filter_chains")?.as_array_mut()?;
+    if chains
+        .iter()
+        .any(|chain| has_filter(chain, ".HttpConnectionManager"))
+    {
+        chains.retain(|chain| has_filter(chain, ".HttpConnectionManager"));
+    }
     chains.truncate(1);
     for chain in chains {
         let chain = chain.as_object_mut()?;
@@ -224,9 +246,13 @@ pub fn left_out(file: &Value) -> Vec<&'static str> {
             "\"filter_chain_match\"",
             "filter chains beside the first of a listener",
         ),
-        ("tcp_proxy", "listeners of TCP"),
     ];
+    let by_name = list(&file["static_resources"]["listeners"])
+        .iter()
+        .any(|listener| listener.to_string().contains(".TcpProxy") && !takes_connections(listener));
     let found = parts.iter().filter(|(word, _)| text.contains(word));
+    let by_name = by_name.then_some(&("", "connections by names of TLS"));
+    let found = found.chain(by_name);
     let always =
         "idle timeouts, retries, limits, balancing and shares: the report names what changes of them";
     found.map(|(_, what)| *what).chain([always]).collect()
@@ -236,14 +262,22 @@ impl Adopted {
     /// The same with listeners and servers on loopback.
     #[must_use]
     pub fn on_loopback(&self, places: &Places) -> Self {
-        let mut moved = self.clone();
+        let (mut moved, mut ports) = (self.clone(), Vec::new());
         for served in moved.listeners.values_mut() {
-            let at = served.address.map(|address| address.to_string());
+            let before = served.address;
+            let at = before.map(|address| address.to_string());
             served.address = at.and_then(|at| places.listeners.get(&at)).copied();
+            if let (true, Some(before), Some(now)) = (served.tcp, before, served.address) {
+                ports.push((served.exposure.clone(), before.port(), now.port()));
+            }
             served.tls = None;
             served.access_log = None;
             served.more.retain(|(key, _)| *key != "proxy_protocol");
         }
+        // Those by names of TLS are not compared.
+        moved
+            .listeners
+            .retain(|_, served| !(served.tcp && served.address.is_none()));
         moved.tls.clear();
         for (name, external) in &mut moved.externals {
             if !external.addresses.is_empty() {
@@ -256,6 +290,7 @@ impl Adopted {
             for key in ["health-check", "outlier", "tls"] {
                 keys.remove(key);
             }
+            renumber(keys, &ports);
             let protocol = keys.get("protocol").and_then(|word| Protocol::parse(word));
             if let Some(protocol) = protocol.filter(|protocol| protocol.is_encrypted()) {
                 keys.insert("protocol".to_owned(), protocol.plain().as_str().to_owned());
@@ -278,5 +313,29 @@ impl Adopted {
             Some((service.clone(), Value::Object(table)))
         });
         json!({ "services": services.collect::<Map<_, _>>() })
+    }
+}
+
+/// Routes by a port have that of the listener on loopback. `ports`: by exposure.
+fn renumber(keys: &mut BTreeMap<String, String>, ports: &[(String, u16, u16)]) {
+    let expose = keys.get("expose").cloned().unwrap_or_default();
+    for (_, value) in keys.iter_mut().filter(|(key, _)| key.starts_with("route")) {
+        let Ok(mut rule) = RouteRule::parse(value) else {
+            continue;
+        };
+        let Matcher::Port(port) = rule.matcher else {
+            continue;
+        };
+        let on = |exposure: &String| match &rule.expose[..] {
+            [] => expose.split(',').any(|name| name == exposure),
+            names => names.contains(exposure),
+        };
+        let found = ports
+            .iter()
+            .find(|(exposure, before, _)| *before == port && on(exposure));
+        if let Some((_, _, now)) = found {
+            rule.matcher = Matcher::Port(*now);
+            *value = rule.to_string();
+        }
     }
 }

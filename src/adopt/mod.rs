@@ -2,10 +2,12 @@
 //! that keeps it. Pure: the file comes in as text, and what is to be written goes out as text.
 
 mod action;
+mod around;
 mod assemble;
 mod at;
 mod bootstraps;
 mod changes;
+mod connections;
 mod documents;
 mod listeners;
 pub mod loopback;
@@ -106,6 +108,8 @@ pub struct Served {
     pub address: Option<SocketAddr>,
     /// Its exposure.
     pub exposure: String,
+    /// It takes connections whole.
+    pub tcp: bool,
     /// HTTP/1.0 is accepted.
     pub http10: bool,
     /// Protocols that requests may be upgraded to.
@@ -116,6 +120,15 @@ pub struct Served {
     pub access_log: Option<String>,
     /// Further keys, as they are written.
     pub more: Vec<(&'static str, String)>,
+}
+
+/// A section `[exposures.NAME]`: what services may claim there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exposed {
+    /// Of requests.
+    pub hosts: Vec<String>,
+    /// Names of TLS, of connections.
+    pub sni: Vec<String>,
 }
 
 /// A section `[tls.NAME]`: files.
@@ -136,8 +149,8 @@ pub struct Adopted {
     pub documents: BTreeMap<String, BTreeMap<String, String>>,
     /// By name.
     pub externals: BTreeMap<String, External>,
-    /// The hosts of each exposure.
-    pub exposures: BTreeMap<String, Vec<String>>,
+    /// By name.
+    pub exposures: BTreeMap<String, Exposed>,
     /// By name.
     pub listeners: BTreeMap<String, Served>,
     /// By name.

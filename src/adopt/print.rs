@@ -1,6 +1,6 @@
 //! `bridge.toml` and `report.md`. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::report::{Item, Rest};
@@ -40,8 +40,16 @@ pub(super) fn bridge_toml(adopted: &Adopted, source: &str) -> String {
         "# Made by `xds-bridge adopt`; report.md says what stays in Envoy's file, and why.\n\n\
          [xds]\nlisten = \"127.0.0.1:18000\"\n\n[admin]\nlisten = \"127.0.0.1:18001\"\n\n{source}"
     );
-    for (name, hosts) in &adopted.exposures {
-        let _ = write!(text, "\n[exposures.{name}]\nhosts = {}\n", quoted_list(hosts));
+    for (name, exposed) in &adopted.exposures {
+        let _ = write!(
+            text,
+            "\n[exposures.{name}]\nhosts = {}\n",
+            quoted_list(&exposed.hosts)
+        );
+        if !exposed.sni.is_empty() {
+            let names: BTreeSet<&String> = exposed.sni.iter().collect();
+            let _ = writeln!(text, "sni = {}", quoted_list(names));
+        }
     }
     for (name, served) in &adopted.listeners {
         let _ = write!(text, "\n[listeners.{name}]\n");
@@ -49,6 +57,9 @@ pub(super) fn bridge_toml(adopted: &Adopted, source: &str) -> String {
             Some(address) => writeln!(text, "address = \"{address}\""),
             None => writeln!(text, "internal = true"),
         };
+        if served.tcp {
+            text.push_str("protocol = \"tcp\"\n");
+        }
         let _ = writeln!(text, "exposure = \"{}\"", served.exposure);
         if let Some(log) = &served.access_log {
             let _ = writeln!(text, "access_log = {}", quoted(log));
@@ -58,6 +69,9 @@ pub(super) fn bridge_toml(adopted: &Adopted, source: &str) -> String {
         }
         if let Some(tls) = &served.tls {
             let _ = writeln!(text, "tls.certificates = [\"{tls}\"]");
+        }
+        if served.tcp {
+            continue;
         }
         if !served.http10 {
             let _ = writeln!(text, "http10 = false");
@@ -120,6 +134,7 @@ pub(super) fn report(adopted: &Adopted, registry: Registry) -> String {
          `xds-bridge adopt --verify FILE` compares the file with what comes of it, by two Envoys.\n",
     );
     stays(&mut text, "Routes that stay", &report.routes);
+    stays(&mut text, "TCP routes that stay", &report.connections);
     stays(&mut text, "Clusters that stay", &report.clusters);
     stays(&mut text, "Listeners that stay", &report.listeners);
     rests(&mut text, "What else stays", &report.others);
@@ -156,7 +171,7 @@ pub(super) fn report(adopted: &Adopted, registry: Registry) -> String {
         };
     }
     text.push_str("```\n\n## Routes\n\n| route | match | where |\n|---|---|---|\n");
-    for item in &report.routes {
+    for item in report.routes.iter().chain(&report.connections) {
         let to = item.to.as_deref().unwrap_or("stays in the file");
         let name = item.name.replace('|', "\\|");
         let _ = writeln!(text, "| `{}` | `{name}` | {to} |", short(&item.at));

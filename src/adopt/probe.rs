@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use regex_syntax::hir::{Class, Hir, HirKind};
 use serde_json::Value;
 
-use super::loopback::{address, speaks_http};
+use super::loopback::{address, http_chain, speaks_http, takes_connections};
 use super::matches::BEFORE_STRING_MATCH;
 
 /// A request that is sent to both Envoys.
@@ -28,12 +28,24 @@ pub struct Probe {
 pub fn probes(file: &Value) -> Vec<Probe> {
     let mut all = BTreeSet::new();
     for listener in list(&file["static_resources"]["listeners"]) {
+        let at = address(listener);
+        if takes_connections(listener) {
+            // Its servers speak HTTP here, whatever they speak elsewhere.
+            for path in ["/", "/connection"] {
+                all.insert(Probe {
+                    listener: at.clone(),
+                    method: "GET".to_owned(),
+                    host: "connection.test".to_owned(),
+                    path: path.to_owned(),
+                    ..Probe::default()
+                });
+            }
+        }
         if !speaks_http(listener) {
             continue;
         }
-        let at = address(listener);
-        let chain = &listener["filter_chains"][0];
-        for filter in list(&chain["filters"]) {
+        let filters = http_chain(listener).map(|chain| list(&chain["filters"]));
+        for filter in filters.unwrap_or_default() {
             let manager = &filter["typed_config"];
             for host in list(&manager["route_config"]["virtual_hosts"]) {
                 of_host(host, &at, &mut all);

@@ -38,6 +38,8 @@ pub struct Item {
 pub struct Report {
     /// Routes of HTTP listeners.
     pub routes: Vec<Item>,
+    /// Filter chains that take connections whole.
+    pub connections: Vec<Item>,
     /// Clusters.
     pub clusters: Vec<Item>,
     /// Listeners.
@@ -58,11 +60,13 @@ impl Report {
             let moved = items.iter().filter(|item| item.to.is_some()).count();
             format!("{moved} of {} {what}", items.len())
         };
-        [
-            count(&self.routes, "routes"),
-            count(&self.clusters, "clusters"),
-            count(&self.listeners, "listeners"),
-        ]
-        .join(", ")
+        let connections = count(&self.connections, "TCP routes");
+        let all = [
+            Some(count(&self.routes, "routes")),
+            Some(connections).filter(|_| !self.connections.is_empty()),
+            Some(count(&self.clusters, "clusters")),
+            Some(count(&self.listeners, "listeners")),
+        ];
+        all.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }

@@ -4,6 +4,9 @@ use super::at::At;
 use super::report::{Change, Rest};
 use crate::model::RouteRule;
 
+/// The most hosts, or names of TLS, of one route.
+pub(super) const MAX_HOSTS: usize = 16;
+
 /// The words of one route, what of it stays, and what changes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Words {
