@@ -51,6 +51,7 @@ mod odd;
 mod overlay;
 mod owners;
 mod page;
+mod plan;
 mod ports;
 mod readme;
 mod registrations;

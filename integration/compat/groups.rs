@@ -98,6 +98,7 @@ pub(crate) const GROUPS: &[Group] = &[
             "tls",
             "views",
             "page",
+            "plan",
             "why",
         ],
     ),

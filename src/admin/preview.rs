@@ -1,5 +1,6 @@
 //! `/plan`: what a declaration or a configuration would change, without changing anything.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::model::service::{Registered, address, assemble, check_name};
 use crate::model::{Health, Issue};
 use crate::plan::preview::{Difference, Fate, Proposal, Scene, difference};
 use crate::text::{chain, clip};
+use crate::xds::Audience;
 
 /// Which service the body declares; without, the body is a configuration.
 #[derive(Debug, Deserialize)]
@@ -129,13 +131,19 @@ fn view(found: &Difference) -> Value {
             .map(|(name, fate)| json!({"name": &**name, "change": word(*fate)}))
             .collect()
     };
+    let names = |all: &BTreeSet<Arc<str>>| -> Value { all.iter().map(|name| json!(&**name)).collect() };
+    let sight: Value = found
+        .sight
+        .iter()
+        .map(|s| json!({"service": &*s.service, "before": seen_by(s.before.as_deref()), "after": seen_by(s.after.as_deref())}))
+        .collect();
     let routes: Value = found
         .routes
         .iter()
         .map(|r| {
             json!({
                 "exposure": &*r.exposure, "host": &*r.host, "requests": r.requests,
-                "before": r.before.as_deref(), "after": r.after.as_deref(),
+                "before": r.before.as_deref(), "after": r.after.as_deref(), "fleets": names(&r.fleets),
             })
         })
         .collect();
@@ -149,9 +157,19 @@ fn view(found: &Difference) -> Value {
         "routes": routes,
         "clusters": named(&found.clusters),
         "listeners": named(&found.listeners),
+        "sight": sight,
         "issues": issues,
         "text": text(found),
     })
+}
+
+/// The rules of `[fleets]`, and the fleets by their names, that see a service.
+fn seen_by(audience: Option<&Audience>) -> Vec<String> {
+    let Some(audience) = audience else {
+        return vec!["each fleet without a view".to_owned()];
+    };
+    let names = audience.sections.iter().chain(&audience.fleets);
+    names.map(ToString::to_string).collect()
 }
 
 /// For people.
@@ -159,7 +177,13 @@ fn text(found: &Difference) -> String {
     // Writing into a String does not fail.
     let mut text = String::new();
     for r in &found.routes {
-        let what = format!("{} {} on {}", r.host, r.requests, r.exposure);
+        let fleets: Vec<&str> = r.fleets.iter().map(|name| &**name).collect();
+        let envoys = match &fleets[..] {
+            [] => " (no listener)".to_owned(),
+            fleets if fleets.contains(&"*") => String::new(),
+            fleets => format!(" (Envoys of {})", fleets.join(", ")),
+        };
+        let what = format!("{} {} on {}{envoys}", r.host, r.requests, r.exposure);
         let _ = match (r.before.as_deref(), r.after.as_deref()) {
             (Some(a), Some(b)) if a == b => {
                 writeln!(text, "  {what}: {a} treats these requests in another way")
@@ -179,6 +203,14 @@ fn text(found: &Difference) -> String {
             };
             let _ = writeln!(text, "  {what} {name}: {}{reconnects}", word(*fate));
         }
+    }
+    for s in &found.sight {
+        let shown = |audience: Option<&Audience>| match &seen_by(audience)[..] {
+            [] => "nobody".to_owned(),
+            names => names.join(", "),
+        };
+        let (before, after) = (shown(s.before.as_deref()), shown(s.after.as_deref()));
+        let _ = writeln!(text, "  {} is seen by {after}, now by {before}", s.service);
     }
     for issue in &found.issues {
         let _ = writeln!(text, "! {}: {}", issue.entry, issue.reason);

@@ -178,7 +178,7 @@ impl Cli {
             Command::Dump(args) => dump::dump(&config, &args),
             Command::Accept(args) => order::accept(&config, &args),
             Command::Forget(args) => order::forget(&config, &args),
-            Command::Plan(args) => plan::plan(&config, args),
+            Command::Plan(args) => plan::plan(&config, &file, args),
             Command::Reload => reload::reload(&config),
             Command::Drain(args) => drain::drain(&config, &args),
             Command::Undrain(args) => drain::undrain(&config, &args),

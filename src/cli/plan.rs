@@ -1,6 +1,6 @@
 //! `plan`: what a declaration or a configuration would change, from the running bridge's catalog.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use http::Method;
@@ -13,6 +13,7 @@ use crate::config::Config;
 pub(super) const EXAMPLES: &str = "Examples:
   xds-bridge plan --declare orders.json                    a policy document of `orders`
   xds-bridge plan --declare new.json --service orders      with \"address\" and \"port\": an instance
+  xds-bridge plan --config new.toml                        another bridge.toml, whose [admin] is that of the running bridge
   xds-bridge plan --with new.toml                          exposures, listeners and [clusters] of another bridge.toml
 
 Lines with ! say who would lose requests, and what would be refused; then the exit code is 1.";
@@ -21,17 +22,12 @@ Lines with ! say who would lose requests, and what would be refused; then the ex
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
     /// A policy document, or (with `address` and `port`) an instance, as JSON
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with = "with",
-        required_unless_present = "with"
-    )]
+    #[arg(long, value_name = "FILE", conflicts_with = "with")]
     declare: Option<PathBuf>,
     /// The service that is declared [default: the name of the file]
     #[arg(long, value_name = "NAME", requires = "declare")]
     service: Option<String>,
-    /// Another configuration of the bridge
+    /// Another configuration of the bridge; without this and --declare it is that of --config
     #[arg(long, value_name = "FILE")]
     with: Option<PathBuf>,
     /// Print JSON
@@ -39,7 +35,7 @@ pub(super) struct PlanArgs {
     json: bool,
 }
 
-pub(super) fn plan(config: &Config, args: PlanArgs) -> Result<(), Failure> {
+pub(super) fn plan(config: &Config, own: &Path, args: PlanArgs) -> Result<(), Failure> {
     let (file, path) = match (args.declare, args.with) {
         (Some(file), _) => {
             let stem = file.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
@@ -47,8 +43,7 @@ pub(super) fn plan(config: &Config, args: PlanArgs) -> Result<(), Failure> {
             let path = format!("/plan?service={}", encode(&service));
             (file, path)
         }
-        (None, Some(file)) => (file, "/plan".to_owned()),
-        (None, None) => return Err("say --declare FILE or --with FILE".into()),
+        (None, file) => (file.unwrap_or_else(|| own.to_owned()), "/plan".to_owned()),
     };
     let body =
         std::fs::read_to_string(&file).map_err(|error| format!("reading {}: {error}", file.display()))?;

@@ -9,6 +9,7 @@ use super::{Claim, Decisions, Key, Planned, Planner, Step};
 use crate::catalog::{Catalog, Settings};
 use crate::model::change::What;
 use crate::model::{Change, Event, Instance, Issue, Network, Policy, Rollouts, ServiceRecord};
+use crate::xds::Audience;
 
 /// Services of one source, by name.
 pub type Records = Vec<(Arc<str>, Arc<ServiceRecord>)>;
@@ -48,6 +49,20 @@ pub struct RouteChange {
     pub before: Option<Arc<str>>,
     /// Who would have them.
     pub after: Option<Arc<str>>,
+    /// The fleets with a listener of the exposure, now or then; `*`: all Envoys, and none: no Envoy by a listener of the
+    /// bridge.
+    pub fleets: BTreeSet<Arc<str>>,
+}
+
+/// Whom a service is in sight of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SightChange {
+    /// Which.
+    pub service: Arc<str>,
+    /// The rules and fleets whose Envoys see it; `None`: all do, or it is not there.
+    pub before: Option<Arc<Audience>>,
+    /// Those that would.
+    pub after: Option<Arc<Audience>>,
 }
 
 /// What becomes of something with a name.
@@ -70,6 +85,8 @@ pub struct Difference {
     pub clusters: Vec<(Arc<str>, Fate)>,
     /// By name.
     pub listeners: Vec<(Arc<str>, Fate)>,
+    /// Where fleets have views: by service.
+    pub sight: Vec<SightChange>,
     /// What would be refused, lost or without effect, and is not so now.
     pub issues: Vec<Issue>,
 }
@@ -88,6 +105,8 @@ impl Difference {
 struct Outcome {
     routes: BTreeMap<(Arc<str>, Arc<str>, String), Claim>,
     clusters: BTreeMap<Key, Planned>,
+    /// Who sees a service, where fleets have views.
+    sight: BTreeMap<Arc<str>, Arc<Audience>>,
     issues: BTreeSet<Issue>,
 }
 
@@ -156,6 +175,10 @@ impl Scene {
                 Step::Put(cluster @ (Planned::Cluster(..) | Planned::External(..))) => {
                     outcome.clusters.insert(cluster.key(), cluster);
                 }
+                Step::Seen {
+                    service,
+                    audience: Some(audience),
+                } => drop(outcome.sight.insert(service, audience)),
                 Step::Put(_) | Step::Remove(_) | Step::Seen { .. } => {}
                 Step::Host {
                     exposure,
@@ -193,6 +216,7 @@ pub fn difference(before: &Scene, after: &Scene) -> Difference {
             requests,
             before: was.map(|claim| claim.cluster.clone()),
             after: will.map(|claim| claim.cluster.clone()),
+            fleets: fleets(&[&before.network, &after.network], &key.0),
         })
     });
     let settings = |planned: &Planned| match planned {
@@ -205,8 +229,30 @@ pub fn difference(before: &Scene, after: &Scene) -> Difference {
         routes: routes.collect(),
         clusters: clusters.into_iter().map(|(key, fate)| (key.name, fate)).collect(),
         listeners: fates(&before.network.listeners, &after.network.listeners, |a, b| a == b),
+        sight: sights(&old, &new),
         issues: new.issues.difference(&old.issues).cloned().collect(),
     }
+}
+
+/// Which fleets have a listener of an exposure.
+fn fleets(networks: &[&Network], exposure: &Arc<str>) -> BTreeSet<Arc<str>> {
+    let listeners = networks.iter().flat_map(|network| network.listeners.values());
+    let of_it = listeners.filter(|listener| listener.exposure == *exposure);
+    let all = of_it.flat_map(|listener| match &listener.fleets[..] {
+        [] => vec![Arc::from("*")],
+        fleets => fleets.to_vec(),
+    });
+    all.collect()
+}
+
+fn sights(old: &Outcome, new: &Outcome) -> Vec<SightChange> {
+    let names: BTreeSet<&Arc<str>> = old.sight.keys().chain(new.sight.keys()).collect();
+    let changes = names.into_iter().map(|name| SightChange {
+        service: name.clone(),
+        before: old.sight.get(name).cloned(),
+        after: new.sight.get(name).cloned(),
+    });
+    changes.filter(|change| change.before != change.after).collect()
 }
 
 fn fates<K: Ord + Clone, V>(

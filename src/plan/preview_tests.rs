@@ -137,3 +137,35 @@ fn another_network_is_compared_too() {
     "#]]
     .assert_eq(&found);
 }
+
+#[test]
+fn whose_envoys_are_concerned_is_named() {
+    let before = scene();
+    let mut after = before.clone();
+    let mut network = Network::default();
+    let listener = |fleets: &[&str]| crate::model::Listener {
+        fleets: fleets.iter().map(|name| Arc::from(*name)).collect(),
+        ..crate::model::Listener::new(crate::model::Bind::Internal, "internal".into())
+    };
+    network.listeners.insert("one".into(), listener(&["shop"]));
+    network
+        .listeners
+        .insert("two".into(), listener(&["edge", "shop"]));
+    let fleet = crate::model::Fleet {
+        needs: false,
+        services: vec!["web".to_owned()],
+    };
+    network.fleets.insert("edge".into(), fleet);
+    after.network = Arc::new(network);
+    after.propose(&"cart".into(), policy(&[("route", "path=/cart")]));
+    let found = difference(&before, &after);
+    let fleets: Vec<&str> = found.routes[0].fleets.iter().map(|name| &**name).collect();
+    assert_eq!(fleets, ["edge", "shop"]);
+    let sight = |service: &str| {
+        let change = found.sight.iter().find(|change| &*change.service == service);
+        let after = change.and_then(|change| change.after.clone());
+        after.map(|after| after.sections.to_vec())
+    };
+    assert_eq!(sight("web"), Some(vec!["edge".into()]));
+    assert_eq!(sight("cart"), Some(Vec::new()));
+}
