@@ -117,7 +117,10 @@ pub(super) fn listener(at: &At<'_>, number: usize, upstreams: &Upstreams) -> Lis
             if names.is_empty() {
                 tls = identity(&at, &mut rests, &mut changes);
             } else {
-                rests.push(at.rest("Envoy ends TLS by a certificate for some names, which `terminate=true` says of those of the listener"));
+                rests.push(at.rest(
+                    "Envoy ends TLS by a certificate for some names, which `terminate=true` says of those of the \
+                     listener",
+                ));
             }
         }
         rests.extend(fields.rests());
