@@ -131,7 +131,7 @@ fn view(found: &Difference) -> Value {
             .map(|(name, fate)| json!({"name": &**name, "change": word(*fate)}))
             .collect()
     };
-    let names = |all: &BTreeSet<Arc<str>>| -> Value { all.iter().map(|name| json!(&**name)).collect() };
+    let fleets = |all: &BTreeSet<Arc<str>>| -> Value { all.iter().map(|name| json!(&**name)).collect() };
     let sight: Value = found
         .sight
         .iter()
@@ -143,7 +143,7 @@ fn view(found: &Difference) -> Value {
         .map(|r| {
             json!({
                 "exposure": &*r.exposure, "host": &*r.host, "requests": r.requests,
-                "before": r.before.as_deref(), "after": r.after.as_deref(), "fleets": names(&r.fleets),
+                "before": r.before.as_deref(), "after": r.after.as_deref(), "fleets": fleets(&r.fleets),
             })
         })
         .collect();

@@ -71,9 +71,9 @@ fn one(adopted: &Adopted, bridge: &Value, step: u32) -> Result<Value, AdoptError
         list(&file["static_resources"]["listeners"]).to_vec()
     } else {
         let (mut listeners, inside) = listeners(&adopted.file, &plan.listeners, step);
-        listeners
-            .iter_mut()
-            .for_each(|listener| rename(listener, &plan.registered));
+        for listener in &mut listeners {
+            rename(listener, &plan.registered);
+        }
         for name in &inside {
             clusters.push(way_to(name));
             if step == 2 {

@@ -138,7 +138,7 @@ pub(super) fn listener(at: &At<'_>, number: usize, upstreams: &Upstreams) -> Lis
                 Some("HttpConnectionManager") => {
                     rests.push(filter.rest(
                         "requests of a listener of the bridge are in one filter chain, whatever the name",
-                    ))
+                    ));
                 }
                 _ => rests.push(filter.rest("only HTTP connection managers and TCP proxies move")),
             }

@@ -149,7 +149,8 @@ impl Client {
             }
         } else {
             kinds = vec![Kind::Listener, Kind::Cluster, Kind::Endpoints];
-            self.types.get_mut(Kind::Listener).names = self.targets.clone();
+            let names = &mut self.types.get_mut(Kind::Listener).names;
+            names.clone_from(&self.targets);
         }
         kinds.retain(|kind| !(self.by_name(*kind) && self.types.get(*kind).names.is_empty()));
         kinds.into_iter().map(|kind| self.first(kind)).collect()

@@ -1,4 +1,4 @@
-//! The only source of chance: one number, and all that is drawn from it in the same order (SplitMix64).
+//! The only source of chance: one number, and all that is drawn from it in the same order (`SplitMix64`).
 
 /// Draws numbers.
 #[derive(Clone, Debug)]

@@ -43,8 +43,6 @@ impl World {
         }
         for client in (0_u8..).take(self.peers.len()) {
             let peer = self.peer(client);
-            peer.frozen_until = now;
-            peer.slow_until = now;
             if peer.client.refuses_something() || peer.client.refuses_next {
                 peer.client.take_all();
                 self.cut(client, Duration::ZERO);

@@ -18,7 +18,7 @@ use crate::world::{Happens, World};
 /// A client that is refused, or cut off, tries again after this.
 const AGAIN: Duration = Duration::from_millis(500);
 /// A bridge serves what it has read after this time at most: settling, and a response that is outstanding.
-const SERVED: Duration = Duration::from_millis(1_000);
+const SERVED: Duration = Duration::from_secs(1);
 
 impl World {
     /// A bridge does all that is due, and its streams are polled if something was published.
@@ -268,16 +268,16 @@ impl World {
     }
 
     /// A client connects.
-    pub(crate) fn connect(&mut self, client: u8) -> Result<(), Broken> {
+    pub(crate) fn connect(&mut self, client: u8) {
         let now = self.now;
         let peer = self.peer(client);
         if peer.stream.is_some() {
-            return Ok(());
+            return;
         }
         if now < peer.frozen_until {
             let at = peer.frozen_until;
             self.at(at, Happens::Connect { client });
-            return Ok(());
+            return;
         }
         let (bridge, variant) = (peer.bridge, peer.client.variant());
         let gate = match self.fault {
@@ -287,7 +287,7 @@ impl World {
         let of = self.bridge_mut(bridge);
         let Ok(served) = Served::open(&of.fanout, (variant, gate), client, now) else {
             self.after(AGAIN, Happens::Connect { client });
-            return Ok(());
+            return;
         };
         self.last_stream += 1;
         let stream = self.last_stream;
@@ -302,7 +302,6 @@ impl World {
         }
         self.say(|| format!("client {client} connects to bridge {bridge}"));
         self.send(client, requests);
-        Ok(())
     }
 
     /// A connection breaks: the client notices that at once, its bridge after some time.

@@ -231,7 +231,7 @@ impl World {
             };
             self.pass(entry.at).await;
             self.events += 1;
-            self.note(entry.nth ^ entry.at.subsec_nanos() as u64);
+            self.note(entry.nth ^ u64::from(entry.at.subsec_nanos()));
             self.handle(entry.what)?;
         }
         self.pass(then).await;
@@ -240,7 +240,7 @@ impl World {
 
     async fn pass(&mut self, at: Duration) {
         if at > self.now {
-            tokio::time::advance(at - self.now).await;
+            tokio::time::advance(at.saturating_sub(self.now)).await;
             self.now = at;
         }
     }
@@ -301,7 +301,10 @@ impl World {
                 sent,
                 response,
             } => self.response(bridge, stream, sent, response),
-            Happens::Connect { client } => self.connect(client),
+            Happens::Connect { client } => {
+                self.connect(client);
+                Ok(())
+            }
             Happens::Ended { bridge, life, stream } => {
                 if self.lives(bridge, life) {
                     self.ended(bridge, stream);
