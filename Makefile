@@ -30,7 +30,7 @@ simulate: build-deps ## bridges, registry and clients on a virtual clock, for SE
 	SIM_SECONDS=$(SECONDS) SIM_SEED=$(SEED) $(CARGO) test --locked --profile simulation --test simulation -- \
 	    --nocapture --ignored fresh_histories_hold
 
-# A quarter of an hour, with room for little else on two cores. Its rows go into docs/deploys.md.
+# Some forty minutes, with room for little else on two cores. Its rows go into docs/deploys.md.
 DEPLOY_ROUNDS ?= 20
 
 deploys: tools ## rolling deploys under load in each way and with each trouble, 20 rounds each (DEPLOY_ROUNDS=...)
