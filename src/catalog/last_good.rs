@@ -229,7 +229,13 @@ fn keep(
         } else {
             continue; // what was read of it says so
         };
-        issues.push(place.sentence(id, format!("{}; {consequence}", place.wrong(key, &unknown))));
+        let issue = place.sentence(id, format!("{}; {consequence}", place.wrong(key, &unknown)));
+        let is_exposure = key == Key::Expose && !unknown.is_empty();
+        issues.push(if is_exposure {
+            issue.of_kind(Code::ExposureUnknown)
+        } else {
+            issue
+        });
     }
     kept
 }

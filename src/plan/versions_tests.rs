@@ -116,7 +116,7 @@ fn who_is_barred_gets_nothing_also_when_nobody_else_serves() {
         ["1:hh", "2:h", "3:h"] without ["1", "3"]: 2=10000 | 2:1
     "#]]
     .assert_eq(&text);
-    // Nobody is left: nobody gets requests, and somebody is told why.
+    // Nobody is left: nobody gets requests, and an issue says why.
     let shares = Shares {
         barred: ["1".into(), "2".into()].into(),
         ..shares("1", &[("1", WHOLE)])

@@ -212,15 +212,15 @@ mod tests {
                 .is_some_and(|known| known.split.is_some());
             let other = self.planner.explain("orders@2");
             let is_served = other.as_ref().is_some_and(|known| !known.resources.is_empty());
-            let told = other.is_some_and(|known| {
+            let said = other.is_some_and(|known| {
                 known
                     .issues
                     .iter()
                     .any(|issue| issue.reason.contains("`orders`, which had it first"))
             });
             assert!(
-                !(is_served && told),
-                "either it is served or somebody is told why not"
+                !(is_served && said),
+                "either it is served or an issue says why not"
             );
             (has_split, is_served)
         }
