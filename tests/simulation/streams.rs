@@ -243,7 +243,9 @@ impl World {
             service_of(cluster) == service && held.content.endpoints.get(&drop.address) == Some(&true)
         };
         let peer = &self.peers[usize::from(client)];
-        if peer.client.held.get(Kind::Endpoints).iter().any(elsewhere) {
+        // Who refused the cluster that has it now is left with nothing, and that is not ours.
+        let refuses = peer.client.refuses_something() || peer.client.refuses_next;
+        if refuses || peer.client.held.get(Kind::Endpoints).iter().any(elsewhere) {
             return Ok(());
         }
         let at = drop.address;
