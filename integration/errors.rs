@@ -1,7 +1,7 @@
 //! Which errors there are: Envoys say it of routes whose rollout is judged, and of no others; what turns it on and off is
 //! a route alone. Other Envoys by `ENVOY_BIN`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,7 +130,7 @@ impl Scene {
             stable: stable.into(),
             mirror: None,
             watched,
-            barred: BTreeSet::new(),
+            stored: None,
         };
         let services = self.names.iter().map(|name| ((*name).into(), shares("a")));
         let rollouts = Rollouts {

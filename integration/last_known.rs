@@ -130,8 +130,8 @@ async fn a_full_disk_is_reported_and_survived() {
     names.sort();
     assert_eq!(
         names,
-        ["decisions", "registry.cache"],
-        "nothing half-written is left"
+        ["decisions", "events.jsonl", "registry.cache"],
+        "no file of a write that failed is left"
     );
     let envoy = bridge.envoy(Step::Listeners, &[]).await;
     envoy.client().reaches(&Call::http("orders"), &["orders-1"]).await;

@@ -176,7 +176,7 @@ async fn find_soon(admin: &Admin, asked: &Asked) -> Result<Vec<Found>, Response>
         if refused.status() == StatusCode::NOT_FOUND
             && let Some(gone) = asked.gone()
         {
-            return Ok(vec![gone]);
+            return unless_registered(admin, gone).await;
         }
         let comes =
             matches!(asked.wanted, Wanted::Serving { .. }) && refused.status() == StatusCode::NOT_FOUND;
@@ -189,6 +189,28 @@ async fn find_soon(admin: &Admin, asked: &Asked) -> Result<Vec<Found>, Response>
             () = clock::until(Some(soon)) => {}
         }
     }
+}
+
+/// An instance that is not registered any more, unless somebody who takes requests is registered where it listened: then
+/// the name is a wrong one.
+async fn unless_registered(admin: &Admin, gone: Found) -> Result<Vec<Found>, Response> {
+    let there = find(admin, &Target::Node(gone.address.ip().to_string())).await;
+    let there = match there {
+        Ok(there) => there,
+        Err(refused) if refused.status() == StatusCode::NOT_FOUND => Vec::new(),
+        Err(refused) => return Err(refused),
+    };
+    let other = there
+        .iter()
+        .find(|one| one.address == gone.address && matches!(one.health, Health::Healthy | Health::Unhealthy));
+    let Some(other) = other else {
+        return Ok(vec![gone]);
+    };
+    let reason = format!(
+        "`{}/{}` is not registered, and at {} `{}/{}` is, which takes requests: is that the one that is meant?\n",
+        gone.service, gone.id, gone.address, other.service, other.id
+    );
+    Err((StatusCode::CONFLICT, reason).into_response())
 }
 
 /// The instances that are meant.

@@ -63,17 +63,65 @@ pub(super) fn is_shown(key: &str) -> bool {
 
 /// What is hidden, each with what stays before it.
 const PATTERNS: &[&str] = &[
+    // Before the words of a route, which end at a space.
+    r"(?i-u)(?P<keep>\bbearer\s+)[A-Za-z0-9._~+/=-]+",
+    r"(?i-u)(?P<keep>\bbasic\s+)[A-Za-z0-9+/=]{8,}",
     // Words of a route: `set-header=x-key:VALUE`, `header-prefix=!x-key:VALUE`, `cookie=name:VALUE`, `query=key:VALUE`.
     r#"(?P<keep>\b[a-z-]*(?:header|cookie|query)[a-z-]*=!?)\\?"[^"\\]*\\?""#,
     r#"(?P<keep>\b[a-z-]*(?:header|cookie|query)[a-z-]*=!?[^\s:=`"\\]+:)(?:\\.|[^\s`"\\])+"#,
+    // What an address is asked.
+    r#"(?P<keep>://[^\s?"`]+\?)[^\s"`]+"#,
     // `user:password@` in an address.
     r"(?P<keep>://)[^/\s@]+(?P<after>@)",
-    r"(?i-u)(?P<keep>\bbearer\s+)[A-Za-z0-9._~+/=-]+",
-    r"(?i-u)(?P<keep>\bbasic\s+)[A-Za-z0-9+/=]{8,}",
     // A signed token (JWT).
     r"(?P<keep>\b)eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*",
     r"(?s)(?P<keep>-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?P<after>-----END)",
 ];
+
+/// Words of a route in the words of an answer, where no quotes say where a value ends: it ends with the text.
+const TO_THE_END: &str = r#"(?s)(?P<keep>\b[a-z-]*(?:header|cookie|query)[a-z-]*=!?[^\s:=`"]*:?).*"#;
+/// Something that somebody declared and that is wrong.
+const QUOTED: &str = "(?s)`[^`]*`?";
+/// Sentences that quote such a thing.
+const WRONG: [&str; 6] = [
+    " is not ",
+    " is no ",
+    "must be",
+    "cannot be read",
+    "is twice",
+    "not a ",
+];
+
+/// An answer in JSON without what may be secret in its texts; what is no JSON as any other text.
+pub(super) fn hidden_json(text: &str) -> String {
+    fn hide(value: &mut serde_json::Value, in_route: &Regex, quoted: &Regex) {
+        match value {
+            serde_json::Value::String(text) => {
+                if WRONG.iter().any(|words| text.contains(words)) {
+                    *text = quoted.replace_all(text, HIDDEN).into_owned();
+                }
+                let to_the_end =
+                    in_route.replace(text, |found: &Captures<'_>| format!("{}{HIDDEN}", &found["keep"]));
+                *text = hidden(&to_the_end);
+            }
+            serde_json::Value::Array(all) => all.iter_mut().for_each(|value| hide(value, in_route, quoted)),
+            serde_json::Value::Object(all) => {
+                all.values_mut().for_each(|value| hide(value, in_route, quoted));
+            }
+            _ => {}
+        }
+    }
+    let (Ok(in_route), Ok(quoted)) = (Regex::new(TO_THE_END), Regex::new(QUOTED)) else {
+        return String::new();
+    };
+    match serde_json::from_str(text) {
+        Ok(mut value) => {
+            hide(&mut value, &in_route, &quoted);
+            format!("{value:#}\n")
+        }
+        Err(_) => hidden(text),
+    }
+}
 
 /// The text without what may be secret in it.
 pub(super) fn hidden(text: &str) -> String {
@@ -93,6 +141,25 @@ pub(super) fn hidden(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_answer_says_of_routes_and_wrong_values_keeps_no_secret() {
+        for text in [
+            "path=/ header=authorization:Bearer S3 header=x-key:abc S3two",
+            "path=/a header-regex=cookie:(?:.*; ?)?sid=a S3(?:;.*)?",
+            "path=/ query=k:S3 method=GET",
+            "route: `S3'` is not key=value",
+            "rollout-gates: `http://a.x/?token=S3` is not a gate",
+            "asks http://a.x/b?token=S3",
+        ] {
+            let json = serde_json::json!({ "routes": [{ "requests": text }], "n": 7 }).to_string();
+            let shown = hidden_json(&json);
+            assert!(!shown.contains("S3") && shown.contains(HIDDEN), "{shown}");
+        }
+        let plain = r#"{"what":"`orders` registered, 10.0.0.1:80 healthy"}"#;
+        assert!(hidden_json(plain).contains("`orders` registered, 10.0.0.1:80 healthy"));
+        assert_eq!(hidden_json("ready\nBasic c2VjcmV0czE="), "ready\nBasic (hidden)");
+    }
 
     #[test]
     fn what_may_be_secret_is_hidden_and_the_rest_stays() {

@@ -11,7 +11,7 @@ use clap::Args;
 use http::Method;
 use toml::Value;
 
-use super::hide::{hidden, is_shown};
+use super::hide::{hidden, hidden_json, is_shown};
 use super::output::{print, runtime};
 use super::{Failure, client};
 use crate::config::Config;
@@ -62,7 +62,7 @@ pub(super) fn dump(config: &Config, file: &Path, args: &SupportArgs) -> Result<(
         for (path, name) in ASKED {
             let answer = client::request(Method::GET, &config.admin, path, String::new()).await;
             match answer {
-                Ok(body) => keep(&args.to, name, &hidden(&String::from_utf8_lossy(&body)))?,
+                Ok(body) => keep(&args.to, name, &hidden_json(&String::from_utf8_lossy(&body)))?,
                 Err(error) => {
                     missing += 1;
                     // Writing into a String does not fail.

@@ -19,12 +19,18 @@ pub struct ClientState {
 
 impl Fanout {
     /// The clients that are wanted, by fleet and id, each with this number of resources at most. Each stream is looked
-    /// at by itself.
+    /// at by itself. `None`: they have more than `in_all`.
     #[must_use]
-    pub fn client_states(&self, wanted: impl Fn(&StreamStatus) -> bool, most: usize) -> Vec<ClientState> {
+    pub fn client_states(
+        &self,
+        wanted: impl Fn(&StreamStatus) -> bool,
+        most: usize,
+        in_all: usize,
+    ) -> Option<Vec<ClientState>> {
         let Some(generation) = self.current() else {
-            return Vec::new();
+            return Some(Vec::new());
         };
+        let mut found = 0;
         let subscribers: Vec<_> = self.shared.lock().subscribers.iter().flatten().cloned().collect();
         let mut clients: BTreeMap<(String, String), (StreamStatus, Vec<Row>)> = BTreeMap::new();
         for subscriber in subscribers {
@@ -42,14 +48,17 @@ impl Fanout {
             });
             let rows: Vec<Row> = rows.collect();
             drop((pending, stream));
+            found += rows.len().min(most);
+            if found > in_all {
+                return None;
+            }
             let key = (status.fleet.clone(), status.node.clone());
             let (_, all) = clients.entry(key).or_insert_with(|| (status, Vec::new()));
             all.extend(rows);
         }
         let clients = clients.into_values();
-        clients
-            .map(|(status, rows)| self.named(status, rows, most))
-            .collect()
+        let named = clients.map(|(status, rows)| self.named(status, rows, most));
+        Some(named.collect())
     }
 
     fn named(&self, status: StreamStatus, mut rows: Vec<Row>, most: usize) -> ClientState {

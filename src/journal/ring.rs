@@ -13,6 +13,8 @@ pub(super) const EVENTS: usize = 10_000;
 const BYTES: usize = 4 << 20;
 /// Bytes of the words of one.
 const WORDS: usize = 500;
+/// Numbers of events are below this.
+const HIGHEST: u64 = 1 << 53;
 
 /// What is noted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -162,9 +164,13 @@ impl Ring {
     /// What was kept of an earlier start, the oldest first; before anything is noted.
     pub(super) fn restore(&mut self, kept: Vec<Event>) {
         for mut event in kept {
-            if event.id > self.last {
+            // A higher number is of no file that a bridge has written, and would leave no room for others.
+            if event.id > self.last && event.id < HIGHEST {
                 self.last = event.id;
                 event.what = clip_to(&event.what, WORDS);
+                for name in [&mut event.source, &mut event.service, &mut event.instance] {
+                    *name = name.take().map(|name| clip_to(&name, WORDS).into());
+                }
                 self.append(event);
             }
         }

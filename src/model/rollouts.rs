@@ -1,7 +1,7 @@
 //! What rollouts say of services: how the requests of each are shared among its versions; and what a service declares
 //! about that. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::route::hash::HashKey;
@@ -28,8 +28,8 @@ pub struct Shares {
     pub mirror: Option<(Arc<str>, u32)>,
     /// Clients report each error while this is set: a rollout is being judged.
     pub watched: bool,
-    /// These get no requests, also when nobody else serves: they cannot read what is stored.
-    pub barred: BTreeSet<Arc<str>>,
+    /// The number of the stored data. Instances that cannot read it get no requests, also when nobody else serves.
+    pub stored: Option<u32>,
 }
 
 impl Shares {

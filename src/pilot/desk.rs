@@ -194,11 +194,11 @@ impl Desk {
                 .facts
                 .versions
                 .values()
-                .any(|version| version.can_read(number))
+                .any(|version| version.healthy > 0 && version.can_read(number))
         {
             return Err(Refused::Not(format!(
-                "no version of `{name}` reads data {number}, so nobody would get its requests: deploy one that does, or \
-                 say it nevertheless with --force (force=true)"
+                "no version of `{name}` reads data {number} and has a healthy instance, so nobody would get its requests: \
+                 deploy one that does, or say it nevertheless with --force (force=true)"
             )));
         }
         let data = Data {
@@ -255,6 +255,12 @@ impl Desk {
             };
             let facts = facts::uncounted(&seen.facts, clock::unix_millis());
             let mut settings = settings::with_dry_run((*seen.settings).clone(), &before);
+            if dry_run && settings.auto && !settings.dry_run && matches!(order, Order::Start { .. }) {
+                return Err(Refused::Not(format!(
+                    "rollouts of `{service}` start by themselves, so a version that waits has no requests to be judged by: \
+                     set rollouts.auto = false (all rollouts are started by hand then), or rollouts.dry_run = true"
+                )));
+            }
             settings.dry_run |= dry_run;
             // Who serves, of a service that nothing is remembered of.
             let (before, mut events) = if stored.is_none() {

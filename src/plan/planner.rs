@@ -15,7 +15,7 @@ use super::slips::slips;
 use super::standing::{News, Standing};
 use super::states::Services;
 use super::step::{Key, Owned, Step};
-use super::versions::{Split, Versions};
+use super::versions::{Split, Versions, is_barred};
 use super::views::Views;
 use super::{Claim, Claimed, Decisions, claims, guards};
 use crate::catalog::Catalog;
@@ -64,6 +64,8 @@ struct Known {
     split: Option<Arc<Split>>,
     /// What the clusters of its versions are made of.
     versions: Vec<Arc<Service>>,
+    /// Instances that get nothing whatever happens.
+    left_out: BTreeSet<SocketAddr>,
 }
 
 /// What one service is planned as.
@@ -75,6 +77,8 @@ pub struct Explained {
     pub resources: Vec<Key>,
     /// How its requests are shared out among its versions, where it is split by version.
     pub split: Option<Arc<Split>>,
+    /// Instances that cannot read the stored data, and get nothing.
+    pub left_out: BTreeSet<SocketAddr>,
     /// What is wrong with what it declares: refused and lost claims, conflicts between versions, slips.
     pub issues: Vec<Issue>,
 }
@@ -144,6 +148,13 @@ impl Planner {
             (version.name.clone(), is_there)
         });
         [(service.into(), true)].into_iter().chain(of_versions).collect()
+    }
+
+    /// Whether an instance gets nothing whatever its health is: it cannot read what is stored, or something else has the
+    /// name of its service.
+    pub fn is_left_out(&self, service: &str, address: SocketAddr) -> bool {
+        let known = self.services.get(service);
+        known.is_some_and(|known| known.left_out.contains(&address) || known.owned.keys().next().is_none())
     }
 
     /// What was decided before the bridge began.
@@ -218,6 +229,7 @@ impl Planner {
             claims: claims.clone(),
             resources: known.owned.keys().cloned().collect(),
             split: known.split.clone(),
+            left_out: known.left_out.clone(),
             issues: issues.chain(contested).cloned().collect(),
         })
     }
@@ -374,10 +386,12 @@ impl Planner {
         let name = &service.name;
         let effective = Effective::of(service, &self.network.clusters);
         let shares = self.rollouts.services.get(name);
-        let taken = |cluster: &Arc<str>| self.is_taken(cluster, name, catalog);
+        let taken = |cluster: &Arc<str>| self.is_taken(cluster, service, catalog);
         let split = self.services.get(name).and_then(|known| known.split.as_deref());
         let versions = Versions::of(service, &effective, shares, &taken, split);
         let known = self.services.entry(name.clone()).or_default();
+        let barred = service.instances.iter().filter(|i| is_barred(i, shares));
+        known.left_out = barred.map(|i| i.address).collect();
         let (network, api_listener) = (&self.network, &mut known.api_listener);
         let (planned, grpc) = resources(service, versions.as_ref(), &effective, network, api_listener);
         known.owned.replace(planned, steps);

@@ -121,18 +121,24 @@ impl Versions {
         if !is_split || service.instances.is_empty() {
             return None;
         }
+        let all = service;
         let service = &readers(service, shares);
+        let serves = |service: &Service| service.instances.iter().any(|instance| instance.health.serves());
+        let unreadable = (serves(all) && !serves(service)).then(|| {
+            let reason = "versions: nobody who is healthy can read the stored data, so nobody gets its requests: deploy a \
+                          version that can, or say what is stored by `xds-bridge data`";
+            Issue::warning(&*service.name, reason).of_kind(Code::NobodyReads)
+        });
         if service.instances.is_empty() {
-            let reason = "versions: none of its versions can read the stored data, so nobody gets its requests: deploy one \
-                          that can, or say what is stored by `xds-bridge data`";
             return Some(Self {
                 plain: service.clone(),
                 split: None,
                 services: Vec::new(),
-                issue: Some(Issue::warning(&*service.name, reason).of_kind(Code::NobodyReads)),
+                issue: unreadable,
             });
         }
-        let (mut versions, mut issue) = versions(service, shares);
+        let (mut versions, too_many) = versions(service, shares);
+        let mut issue = unreadable.or(too_many);
         let stable = share_out(&mut versions, shares);
         let name = &service.name;
         let cluster = |version: &str| -> Arc<str> { format!("{name}@{version}").into() };
@@ -203,10 +209,16 @@ impl Versions {
     }
 }
 
+/// Whether an instance gets nothing whatever happens: it cannot read what is stored. Who declares nothing reads everything.
+pub(super) fn is_barred(instance: &Instance, shares: Option<&Shares>) -> bool {
+    let stored = shares.and_then(|shares| shares.stored).map(u64::from);
+    let reads = stored.zip(instance.data_reads());
+    reads.is_some_and(|(stored, (from, to))| !(from..=to).contains(&stored))
+}
+
 /// The service without the instances that get nothing whatever happens.
 fn readers(service: &Arc<Service>, shares: Option<&Shares>) -> Arc<Service> {
-    let is_barred =
-        |instance: &Instance| shares.is_some_and(|shares| shares.barred.contains(&instance.version));
+    let is_barred = |instance: &Instance| is_barred(instance, shares);
     if !service.instances.iter().any(is_barred) {
         return service.clone();
     }

@@ -27,7 +27,10 @@ fn service(versions: &[&str]) -> Arc<Service> {
     for version in versions {
         let mut words = version.split(':');
         let (name, letters) = (words.next().unwrap(), words.next().unwrap());
-        let share = words.next().map(|share| share.parse().unwrap());
+        let share = words.next().filter(|share| !share.is_empty());
+        let share = share.map(|share| share.parse().unwrap());
+        let reads = words.next().and_then(|reads| reads.split_once('-'));
+        let data_reads = reads.map(|(from, to)| (from.parse().unwrap(), to.parse().unwrap()));
         for letter in letters.chars() {
             port += 1;
             let health = match letter {
@@ -36,10 +39,11 @@ fn service(versions: &[&str]) -> Arc<Service> {
                 'u' => Health::Unhealthy,
                 _ => Health::Off,
             };
-            let own = share.map(|share| {
+            let own = (share.is_some() || data_reads.is_some()).then(|| {
                 Arc::new(Own {
                     declared: InstanceKeys {
-                        share: Some(share),
+                        share,
+                        data_reads,
                         ..InstanceKeys::default()
                     },
                     health,
@@ -93,42 +97,41 @@ fn seen(service: &Arc<Service>, shares: Option<&Shares>) -> String {
 #[test]
 fn who_is_barred_gets_nothing_also_when_nobody_else_serves() {
     let mut text = String::new();
-    for (versions, barred) in [
-        (&["1:hh", "2:h"][..], &["2"][..]),
-        (&["1:hh", "2:h"], &["1"]),
-        (&["1:u", "2:h"], &["2"]),
-        (&["1:hh", "2:h", "3:h"], &["1", "3"]),
+    // One that declares less than the others of its version costs itself.
+    for versions in [
+        &["1:hh", "2:h::11-11"][..],
+        &["1:hh::11-11", "2:h::11-12"],
+        &["1:u", "2:h::13-14"],
+        &["1:hh::11-11", "2:h", "3:h::13-14"],
+        &["1:h::11-11", "1:h::11-12", "2:o"],
     ] {
         let shares = Shares {
-            barred: barred.iter().map(|version| Arc::from(*version)).collect(),
+            stored: Some(12),
             ..shares("1", &[("1", 5_000), ("2", 5_000)])
         };
-        let _ = write!(
-            text,
-            "{versions:?} without {barred:?}: {}",
-            seen(&service(versions), Some(&shares))
-        );
+        let _ = write!(text, "{versions:?}: {}", seen(&service(versions), Some(&shares)));
     }
     expect![[r#"
-        ["1:hh", "2:h"] without ["2"]: 1=10000 | 1:1 1:1
-        ["1:hh", "2:h"] without ["1"]: 2=10000 | 2:1
-        ["1:u", "2:h"] without ["2"]: 1=10000 | 1:1
-        ["1:hh", "2:h", "3:h"] without ["1", "3"]: 2=10000 | 2:1
+        ["1:hh", "2:h::11-11"]: 1=10000 | 1:1 1:1
+        ["1:hh::11-11", "2:h::11-12"]: 2=10000 | 2:1
+        ["1:u", "2:h::13-14"]: 1=10000 | 1:1
+        ["1:hh::11-11", "2:h", "3:h::13-14"]: 2=10000 | 2:1
+        ["1:h::11-11", "1:h::11-12", "2:o"]: 2=0 1=10000 | 1:1 2:1
     "#]]
     .assert_eq(&text);
     // Nobody is left: nobody gets requests, and an issue says why.
     let shares = Shares {
-        barred: ["1".into(), "2".into()].into(),
+        stored: Some(12),
         ..shares("1", &[("1", WHOLE)])
     };
-    let versions = of(&service(&["1:h", "2:h"]), Some(&shares));
+    let versions = of(&service(&["1:h::11-11", "2:h::13-13"]), Some(&shares));
     assert!(versions.plain.instances.is_empty() && versions.split.is_none());
     assert!(
         versions
             .issue
             .unwrap()
             .reason
-            .contains("none of its versions can read")
+            .contains("nobody who is healthy can read")
     );
 }
 

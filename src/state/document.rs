@@ -137,7 +137,7 @@ pub struct Documents {
     pub leader: Option<Leader>,
     /// Which schemas are stored, by the names of data.
     pub data: BTreeMap<Arc<str>, Data>,
-    /// Services whose record here has a stable version and nothing else, because no more of it could be read.
+    /// Keys of documents of which only that could be read which any version of them says: it holds until they change.
     pub guessed: BTreeSet<Arc<str>>,
     /// What could not be read, and stays as it is.
     pub unreadable: Vec<Unreadable>,
@@ -199,7 +199,7 @@ impl Documents {
             }
             Path::Rollout(service) => {
                 let known = before.rollouts.get(&service);
-                let is_same = |revision| revision == entry.revision && !before.guessed.contains(&service);
+                let is_same = |revision| revision == entry.revision && !before.guessed.contains(&entry.key);
                 let known = known.filter(|(_, revision)| is_same(*revision));
                 let record = match known {
                     Some((record, _)) => record.clone(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::document::Unreadable;
+use super::document::Documents;
 use crate::clock;
 use crate::files;
 use crate::registry::store::{Entries, Entry};
@@ -115,12 +115,16 @@ pub(super) struct Kept(BTreeMap<Arc<str>, String>);
 
 impl Kept {
     /// Of documents that cannot be read, what was kept `before` of them: a restart must not forget what is in force.
-    pub(super) fn of(entries: &Entries, unreadable: &[Unreadable], before: &Self) -> Self {
+    pub(super) fn of(entries: &Entries, documents: &Documents, before: &Self) -> Self {
         let lasting = |key: &str| !PASSING.iter().any(|passing| key.starts_with(passing));
         let kept = entries.values().filter(|entry| lasting(&entry.key));
         let texts = kept.filter_map(|entry| {
-            let is_unreadable = unreadable.iter().any(|document| document.key == entry.key);
-            let known = before.0.get(&entry.key).filter(|_| is_unreadable);
+            let is_unreadable = documents
+                .unreadable
+                .iter()
+                .any(|document| document.key == entry.key);
+            let is_known = is_unreadable && !documents.guessed.contains(&entry.key);
+            let known = before.0.get(&entry.key).filter(|_| is_known);
             let text = match known {
                 Some(known) => known,
                 None => std::str::from_utf8(&entry.value).ok()?,
@@ -134,6 +138,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Unreadable;
 
     #[tokio::test]
     async fn what_lasts_comes_back_and_nothing_of_others() {
@@ -152,7 +157,7 @@ mod tests {
         ]
         .map(|key| (key.into(), Entry::of(key, b"{}", 7)))
         .into();
-        let kept = Kept::of(&entries, &[], &Kept::default());
+        let kept = Kept::of(&entries, &Documents::default(), &Kept::default());
         recall.save(kept.clone()).await;
         let keys: Vec<Arc<str>> = recall.load().await.into_keys().collect();
         assert_eq!(keys, ["drains/node/a".into(), "rollouts/a".into()]);
@@ -160,14 +165,28 @@ mod tests {
         let later: Entries = ["rollouts/a", "rollouts/b"]
             .map(|key| (key.into(), Entry::of(key, b"later", 8)))
             .into();
-        let unreadable = ["rollouts/a", "rollouts/b"].map(|key| Unreadable {
-            key: key.into(),
-            why: String::new(),
-        });
-        let after = Kept::of(&later, &unreadable, &kept);
+        let mut documents = Documents {
+            unreadable: ["rollouts/a", "rollouts/b"]
+                .map(|key| Unreadable {
+                    key: key.into(),
+                    why: String::new(),
+                })
+                .into(),
+            ..Documents::default()
+        };
+        let after = Kept::of(&later, &documents, &kept);
         assert_eq!(after.0["rollouts/a"], "{}", "what is in force is kept");
         assert_eq!(after.0["rollouts/b"], "later", "nothing is known of it");
-        assert_eq!(Kept::of(&later, &[], &kept).0["rollouts/a"], "later");
+        documents.guessed.insert("rollouts/a".into());
+        let after = Kept::of(&later, &documents, &kept);
+        assert_eq!(
+            after.0["rollouts/a"], "later",
+            "what holds is a guess by the later one"
+        );
+        assert_eq!(
+            Kept::of(&later, &Documents::default(), &kept).0["rollouts/a"],
+            "later"
+        );
 
         let now = clock::unix_seconds();
         let later = recall.read(now + 86_500).unwrap_err();

@@ -61,8 +61,8 @@ struct Memory {
 }
 
 impl Memory {
-    fn note(&mut self, view: &View, unreadable: &[Unreadable]) {
-        self.wanted = Kept::of(&view.entries, unreadable, &self.wanted);
+    fn note(&mut self, view: &View, documents: &Documents) {
+        self.wanted = Kept::of(&view.entries, documents, &self.wanted);
         if self.wanted == self.saved {
             self.due = None;
         } else {
@@ -84,7 +84,7 @@ async fn follow(state: &State, memory: &mut Memory) {
     if let Some(recall) = &state.0.recall {
         let entries = recall.load().await;
         let documents = Documents::read(&entries);
-        memory.saved = Kept::of(&entries, &[], &Kept::default());
+        memory.saved = Kept::of(&entries, &Documents::default(), &Kept::default());
         memory.wanted = memory.saved.clone();
         state.change(|snapshot| {
             snapshot.entries = Arc::new(entries);
@@ -119,7 +119,7 @@ async fn follow(state: &State, memory: &mut Memory) {
         let live = (is_live && state.0.recall.is_some()).then(|| view.clone());
         publish(state, view, &mut reported);
         if let Some(view) = live {
-            memory.note(&view, &state.snapshot().documents.unreadable);
+            memory.note(&view, &state.snapshot().documents);
         }
     }
 }

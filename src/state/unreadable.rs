@@ -19,11 +19,13 @@ const TEXT: usize = 200;
 impl Documents {
     /// Takes what holds of a document that cannot be read for this reason.
     pub(super) fn do_without(&mut self, path: Path, entry: &Entry, why: &str, before: &Self) {
+        // A guess is made again: the document may be another one by now.
+        let is_known = !before.guessed.contains(&entry.key);
         let instead = match path {
             Path::Rollout(service) => self.rollout(service, entry, before),
             Path::Drain(target) => {
-                let known = before.drains.get(&target).cloned();
-                let drain = known.or_else(|| read::<Drain>(entry));
+                let known = before.drains.get(&target).filter(|_| is_known).cloned();
+                let drain = known.or_else(|| self.guess::<Drain>(entry));
                 if let Some(drain) = drain {
                     let by = clip_to(&drain.by, TEXT);
                     self.drains.insert(target, Drain { by, ..drain });
@@ -33,8 +35,8 @@ impl Documents {
                 }
             }
             Path::Data(name) => {
-                let known = before.data.get(&name).cloned();
-                let data = known.or_else(|| read::<Data>(entry));
+                let known = before.data.get(&name).filter(|_| is_known).cloned();
+                let data = known.or_else(|| self.guess::<Data>(entry));
                 if let Some(data) = data {
                     let holds = format!("; the stored data count as those of number {}", data.number);
                     let by = clip_to(&data.by, TEXT);
@@ -53,9 +55,18 @@ impl Documents {
         });
     }
 
+    /// What a document of a later version says in the words of this one.
+    fn guess<T: DeserializeOwned>(&mut self, entry: &Entry) -> Option<T> {
+        let read = read(entry);
+        if read.is_some() {
+            self.guessed.insert(entry.key.clone());
+        }
+        read
+    }
+
     /// A bridge of a later version decides now: requests stay shared as they were.
     fn rollout(&mut self, service: Arc<str>, entry: &Entry, before: &Self) -> String {
-        let is_guess = before.guessed.contains(&service);
+        let is_guess = before.guessed.contains(&entry.key);
         if let Some(known) = before.rollouts.get(&service).filter(|_| !is_guess) {
             self.rollouts.insert(service, known.clone());
             return "; requests stay shared as the record before it says".to_owned();
@@ -72,7 +83,7 @@ impl Documents {
             stable: Some(stable),
             ..Record::default()
         };
-        self.guessed.insert(service.clone());
+        self.guessed.insert(entry.key.clone());
         self.rollouts.insert(service, (Arc::new(record), entry.revision));
         holds
     }
@@ -225,6 +236,15 @@ mod tests {
             }
             let read = Documents::read(&entries(key, "no JSON", 2));
             assert!(read.drains.is_empty() && read.data.is_empty());
+            // What was only guessed is guessed again.
+            let guessed = Documents::read(&later);
+            let other = written
+                .replace("\"version\":1", "\"version\":2")
+                .replace("13", "12")
+                .replace("ann", "bob");
+            let read = Documents::read_after(&entries(key, &other, 3), &guessed);
+            assert!(read.data.values().all(|data| data.number == 12));
+            assert!(read.drains.values().all(|drain| drain.by == "bob"));
         }
     }
 }

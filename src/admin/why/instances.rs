@@ -1,12 +1,12 @@
 //! Why an instance gets requests, or none.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use crate::hub::Delivered;
 use crate::model::{Health, Instance, Service, State};
-use crate::plan::Split;
+use crate::plan::{Explained, Split};
 use crate::state::{Drain, Target};
 use crate::text::clip;
 
@@ -46,15 +46,18 @@ pub(super) struct Around<'a, 'd> {
     healthy: Vec<SocketAddr>,
     /// The rank of the first that take requests: of each version, where these have clusters of their own.
     foremost: HashMap<&'a str, (bool, u32)>,
+    /// Where those are that cannot read the stored data.
+    left_out: Option<&'a BTreeSet<SocketAddr>>,
 }
 
 impl<'a, 'd> Around<'a, 'd> {
     pub(super) fn of(
         service: &'a Service,
-        split: Option<&'a Split>,
+        planned: Option<&'a Explained>,
         delivered: &'a [Delivered],
         drains: &'d BTreeMap<Target, Drain>,
     ) -> Self {
+        let split = planned.and_then(|planned| planned.split.as_deref());
         let sources = delivered.iter().map(|of| {
             let addresses = of.record.instances.iter().map(|i| i.address);
             (&*of.source, addresses.collect())
@@ -75,6 +78,7 @@ impl<'a, 'd> Around<'a, 'd> {
             sources: sources.collect(),
             healthy: healthy().take(2).map(|i| i.address).collect(),
             foremost,
+            left_out: planned.map(|planned| &planned.left_out),
         }
     }
 
@@ -112,6 +116,11 @@ pub(super) fn row<'a>(around: &Around<'a, '_>, instance: &'a Instance) -> Row<'a
                 "healthy, and spare: another source has healthy instances of a higher priority"
             };
             match split {
+                _ if around.left_out.is_some_and(|out| out.contains(&instance.address)) => (
+                    false,
+                    "healthy, but it cannot read the stored data: `xds-bridge data` says which they are"
+                        .to_owned(),
+                ),
                 Some(split) if first => of_version(split, &instance.version),
                 _ => (first, why.to_owned()),
             }

@@ -94,9 +94,8 @@ impl<'a> Subject<'a> {
     fn of(admin: &Admin, name: &'a str, alone: Option<&'a str>, explanation: &'a Explanation) -> Self {
         let drains = admin.state.drains();
         let planned = explanation.planned.as_ref();
-        let split = planned.and_then(|planned| planned.split.as_deref());
         let all = explanation.merged.iter().flat_map(|service| {
-            let around = Around::of(service, split, &explanation.sources, &drains);
+            let around = Around::of(service, planned, &explanation.sources, &drains);
             let rows = service.instances.iter();
             rows.map(move |instance| row(&around, instance))
         });

@@ -39,14 +39,12 @@ enum Wanted {
 pub(super) fn answer(request: &ClientStatusRequest, fanout: &Fanout) -> Result<ClientStatusResponse, Status> {
     let wanted = wanted(request)?;
     let fits = |status: &StreamStatus| wanted.is_empty() || wanted.iter().any(|one| one.fits(&status.node));
-    let clients = fanout.client_states(fits, OF_CLIENT);
-    let all: usize = clients.iter().map(|client| client.resources.len()).sum();
-    if all > IN_ALL {
-        return Err(Status::resource_exhausted(format!(
-            "{} clients have {all} resources, and one answer holds {IN_ALL}: name fewer clients by node_matchers",
-            clients.len()
-        )));
-    }
+    let clients = fanout.client_states(fits, OF_CLIENT, IN_ALL).ok_or_else(|| {
+        Status::resource_exhausted(format!(
+            "these clients have more than {IN_ALL} resources, which is what one answer holds: name fewer clients by \
+             node_matchers"
+        ))
+    })?;
     Ok(ClientStatusResponse {
         config: clients.into_iter().map(config).collect(),
     })

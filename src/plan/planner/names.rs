@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Planner;
 use crate::catalog::Catalog;
-use crate::model::{Code, Effective, External, Issue, Service};
+use crate::model::{Code, Effective, External, Issue, Seniority, Service};
 use crate::plan::claims::{Claimed, Relation, claims};
 use crate::plan::hosts::Touched;
 use crate::plan::step::{Planned, Step};
@@ -95,20 +95,28 @@ impl Planner {
     }
 
     /// Whether a version of a service cannot have this cluster: something else has it, or was there first.
-    pub(super) fn is_taken(&self, cluster: &Arc<str>, service: &str, catalog: &Catalog) -> bool {
+    pub(super) fn is_taken(&self, cluster: &Arc<str>, service: &Service, catalog: &Catalog) -> bool {
         if self.network.externals.contains_key(cluster) {
             return true;
         }
         let exists =
             || self.standing.elected(cluster).is_some() || catalog.service_after(cluster, None).is_some();
-        if self.version_called(cluster).as_deref() == Some(service) || !exists() {
+        if self.version_called(cluster).as_ref() == Some(&service.name) || !exists() {
             return false;
         }
         let is_served = self
             .services
             .get(cluster)
             .is_some_and(|known| known.owned.keys().next().is_some());
-        is_served || catalog.seniority(cluster) < catalog.seniority(service)
+        // Of a version its first instance counts, not the first one of the service.
+        let version = cluster.get(service.name.len() + 1..).unwrap_or_default();
+        let instances = service.instances.iter().filter(|i| *i.version == *version);
+        let whole = catalog.seniority(&service.name);
+        let version = Seniority {
+            created: instances.map(|i| i.created).min().unwrap_or(whole.created),
+            ..whole
+        };
+        is_served || catalog.seniority(cluster) < version
     }
 
     /// A service has the name that a version of another one has already.
@@ -265,7 +273,8 @@ mod tests {
 
     #[test]
     fn of_two_that_come_at_once_the_one_that_registered_first_has_the_name() {
-        for (created, expected) in [(5, (false, true)), (30, (true, false))] {
+        // Of `orders@2` its first instance, of `orders` that of version 2.
+        for (created, expected) in [(5, (false, true)), (15, (false, true)), (30, (true, false))] {
             for turned in [false, true] {
                 let mut scene = Scene::new();
                 let other: [(&str, u64); 1] = [("", created)];
