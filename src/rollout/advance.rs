@@ -229,7 +229,7 @@ fn fate(rollout: &mut Rollout, stable: &Arc<str>, pass: &mut Pass<'_>) -> Fate {
         return Fate::Stay(Some(Hold::Deadline));
     }
     // Who reports is only looked at once a rollout is there: it starts by what was seen before that.
-    if rollout.started != now && is_blind(pass) {
+    if rollout.started != now && is_blind(rollout.started, pass) {
         return Fate::Stay(Some(Hold::NoReports));
     }
     if let Some(signal) = stays_below(rollout) {
@@ -241,11 +241,11 @@ fn fate(rollout: &mut Rollout, stable: &Arc<str>, pass: &mut Pass<'_>) -> Fate {
     }
 }
 
-/// No client has reported for too long.
-fn is_blind(pass: &mut Pass<'_>) -> bool {
+/// No client has reported for too long. Before the rollout they reported more seldom: their next report is waited for.
+fn is_blind(started: u64, pass: &mut Pass<'_>) -> bool {
     let patience = Duration::from_millis(interval(pass.facts).saturating_mul(3).saturating_add(BLIND));
     let last = pass.facts.clients.last_report;
-    last.is_none_or(|last| pass.is_over(last.saturating_add(1), patience))
+    last.is_none_or(|last| pass.is_over(last.max(started).saturating_add(1), patience))
 }
 
 /// The present step has had its time, its requests, and nothing speaks against the next one.

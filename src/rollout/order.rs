@@ -97,10 +97,17 @@ fn start(
     };
     let version = match version {
         Some(version) => version.clone(),
-        None => choose::newest(record, &stable, pass).ok_or(
-            "no version waits; name one that was rejected or replaced, or register a new one: `rollout start SERVICE \
-             --version VERSION`",
-        )?,
+        None => choose::newest(record, &stable, pass).ok_or_else(|| {
+            let waits = |waiting: &super::record::Waiting| format!("{} waits: {}", words::name(&waiting.version), waiting.why);
+            let waiting: Vec<String> = record.waiting.iter().map(waits).collect();
+            if waiting.is_empty() {
+                "no version waits; name one that was rejected or replaced, or register a new one: `rollout start SERVICE \
+                 --version VERSION`"
+                    .to_owned()
+            } else {
+                format!("no version can start: {}", waiting.join("; "))
+            }
+        })?,
     };
     let name = words::name(&version);
     if version == stable {

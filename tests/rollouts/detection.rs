@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use xds_bridge::rollout::{Hold, Phase, Settings, Signal, Why};
 
-use super::world::{Behaviour, NEW, OLD, SECOND, World, errors};
+use super::world::{Behaviour, NEW, OLD, SECOND, World, errors, instances};
 
 /// A single step of a day.
 fn at_ten_percent() -> Settings {
@@ -412,4 +412,23 @@ fn without_reports_nothing_is_ramped() {
         "{}",
         world.transcript()
     );
+}
+
+/// Before a rollout clients report each ten seconds: that the last report is old is no news when it begins.
+#[test]
+fn a_rollout_that_begins_between_two_reports_is_not_held_for_that() {
+    let mut world = World::new(1, Settings::default());
+    let now = world.facts.now;
+    world.facts.clients.last_report = Some(now - 9_900);
+    world.facts.versions.insert(NEW.into(), instances(2, now));
+    world.decide();
+    let hold = |world: &World| world.record.rollout.as_deref().expect("a rollout").hold.clone();
+    for _ in 0..4 {
+        world.facts.now += 2_000;
+        world.decide();
+        assert_ne!(hold(&world), Some(Hold::NoReports), "{}", world.transcript());
+    }
+    world.facts.now += 2_000;
+    world.decide();
+    assert_eq!(hold(&world), Some(Hold::NoReports));
 }

@@ -181,6 +181,26 @@ fn start_is_for_what_does_not_start_by_itself() {
 }
 
 #[test]
+fn what_keeps_a_version_from_starting_is_said() {
+    let mut world = World::new(1, Settings::default());
+    world.facts.data = Some(11);
+    let new = xds_bridge::rollout::Instances {
+        healthy: 1,
+        total: 1,
+        first_seen: world.facts.now,
+        data: Some(12),
+        ..Default::default()
+    };
+    world.facts.versions.insert(NEW.into(), new);
+    world.decide();
+    let why = world.order(&start(None)).unwrap_err();
+    assert!(
+        why.starts_with("no version can start: ") && why.contains("it reads data 12 only, and 11 is stored"),
+        "{why}"
+    );
+}
+
+#[test]
 fn nothing_waits_is_said() {
     let mut world = World::new(1, Settings::default());
     assert!(
