@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Fanout, Poll, Registration};
-use crate::xds::{Response, Stream, Version};
+use crate::xds::{Response, Stream};
 
 /// What a stream has to send now, and what came of looking.
 #[derive(Debug, Default)]
@@ -59,8 +59,7 @@ impl Fanout {
         let Some(generation) = self.current() else {
             return false;
         };
-        // One client has one vote, however many streams it has.
-        let who = (Version::of(node.as_bytes()).0, registration.id);
+        let who = registration.voter(node);
         let mut is_ruled = false;
         for poll in polls {
             let Poll { key, version } = poll;

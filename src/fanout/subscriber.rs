@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::lock;
 use super::rejections::Poll;
 use super::status::StreamStatus;
-use crate::xds::{Changed, Generation, Kind, NameId, Stream, StreamId};
+use crate::xds::{Changed, ClientId, Generation, Kind, NameId, Stream, StreamId, Version};
 
 /// A stream, and what it has not looked at yet.
 #[derive(Debug)]
@@ -44,6 +44,14 @@ pub struct Registration {
     pub id: StreamId,
     /// The stream.
     pub subscriber: Arc<Subscriber>,
+}
+
+impl Registration {
+    /// Whose vote counts, for the client with this node id: one client has one, however many streams it has.
+    #[must_use]
+    pub fn voter(&self, node: &str) -> (ClientId, StreamId) {
+        (Version::of(node.as_bytes()).0, self.id)
+    }
 }
 
 impl Subscriber {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Response;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 
@@ -37,6 +38,13 @@ impl Turns {
         pace.take(now);
         Ok(now + wait)
     }
+}
+
+/// Waits until it is a stream's turn; false: the port closes before that.
+pub(in crate::grpc) async fn begins(turn: Instant, stop: &CancellationToken) -> bool {
+    stop.run_until_cancelled(tokio::time::sleep_until(turn))
+        .await
+        .is_some()
 }
 
 /// Come back later, and when.

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::grpc::pace::Pace;
 use crate::grpc::server::Inbox;
 use crate::grpc::stream::{Frames, end, response};
+use crate::grpc::turns::begins;
 use crate::metrics::Limit;
 use crate::xds::{DeltaRequest, Request, Response, SotwRequest, Variant};
 
@@ -127,9 +128,8 @@ impl Frames for Conversation {
             return None;
         }
         if let First::Queued(turn) = self.first {
-            tokio::select! {
-                () = self.peer.stop.cancelled() => return Some(self.end(&Status::new(Code::Ok, ""))),
-                () = tokio::time::sleep_until(turn) => {}
+            if !begins(turn, &self.peer.stop).await {
+                return Some(self.end(&Status::new(Code::Ok, "")));
             }
             self.first = First::Waiting;
         }

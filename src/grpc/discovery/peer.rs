@@ -16,7 +16,7 @@ use crate::grpc::pace::jittered;
 use crate::grpc::server::Caller;
 use crate::metrics::{ByType, ByVariant, Limit};
 use crate::text::head;
-use crate::xds::{Client, ClientId, Kind, Node, Response, StreamId, Variant, Version};
+use crate::xds::{Client, ClientId, Kind, Node, Response, StreamId, Variant};
 
 mod requests;
 
@@ -222,9 +222,8 @@ impl Peer {
             .count_rejected(&self.shared.fanout.rejected_by_type());
     }
 
-    /// One client has one vote, however many streams it has.
     fn who(&self) -> (ClientId, StreamId) {
-        (Version::of(self.node().as_bytes()).0, self.registration.id)
+        self.registration.voter(self.node())
     }
 
     pub(super) const fn caller(&self) -> Option<&Caller> {

@@ -16,6 +16,7 @@ use crate::clock;
 use crate::grpc::pace::{Pace, jittered};
 use crate::grpc::server::Inbox;
 use crate::grpc::stream::{Frames, end, response};
+use crate::grpc::turns::begins;
 use crate::grpc::visitor::{Encoded, receive};
 
 /// Messages that one stream is read per second, and at once after quiet. An Envoy sends one a second, and one for each
@@ -99,11 +100,10 @@ impl Frames for Conversation {
 impl Conversation {
     /// Until the stream ends.
     async fn read(&mut self) -> Result<(), Status> {
-        if let Some(turn) = self.turn.take() {
-            tokio::select! {
-                () = self.stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep_until(turn) => {}
-            }
+        if let Some(turn) = self.turn.take()
+            && !begins(turn, &self.stop).await
+        {
+            return Ok(());
         }
         loop {
             let now = clock::now();

@@ -17,6 +17,7 @@ use crate::clock;
 use crate::grpc::pace::{self, jittered};
 use crate::grpc::server::Inbox;
 use crate::grpc::stream::{Frames, end, framed, response};
+use crate::grpc::turns::begins;
 use crate::grpc::visitor::{Encoded, receive};
 use crate::intake::Pace;
 use crate::loads::Say;
@@ -83,11 +84,10 @@ impl Conversation {
     /// The next response, or the status that the stream ends with.
     async fn next(&mut self) -> Result<Bytes, Status> {
         let done = || Status::new(Code::Ok, "");
-        if let Some(turn) = self.turn.take() {
-            tokio::select! {
-                () = self.stop.cancelled() => return Err(done()),
-                () = tokio::time::sleep_until(turn) => {}
-            }
+        if let Some(turn) = self.turn.take()
+            && !begins(turn, &self.stop).await
+        {
+            return Err(done());
         }
         loop {
             let now = clock::now();

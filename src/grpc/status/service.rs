@@ -25,6 +25,7 @@ use crate::grpc::Options;
 use crate::grpc::pace::Pace;
 use crate::grpc::server::Inbox;
 use crate::grpc::stream::{Frames, end, framed, response};
+use crate::grpc::turns::begins;
 use crate::grpc::visitor::{Door, Encoded, Visitor, Words, receive};
 use crate::metrics::{Metrics, Reason};
 
@@ -140,9 +141,8 @@ impl Conversation {
     async fn next(&mut self) -> Result<Bytes, Status> {
         let done = || Status::new(Code::Ok, "");
         if let Some(turn) = self.turn.take() {
-            tokio::select! {
-                () = self.stop.cancelled() => return Err(done()),
-                () = tokio::time::sleep_until(turn) => {}
+            if !begins(turn, &self.stop).await {
+                return Err(done());
             }
             self.may_ask().await?;
         }
