@@ -278,7 +278,8 @@ fn listed(answer: &Answer, most: usize) -> Answer {
     }
 }
 
-fn parse<T: DeserializeOwned>(entry: &Entry) -> Result<T, String> {
+/// Its version, and all of it.
+pub(super) fn whole(entry: &Entry) -> Result<(u32, Value), String> {
     #[derive(Deserialize)]
     struct Version {
         version: u32,
@@ -286,35 +287,36 @@ fn parse<T: DeserializeOwned>(entry: &Entry) -> Result<T, String> {
     if entry.size > MAX_VALUE {
         return Err(format!("has {} bytes, more than {MAX_VALUE}", entry.size));
     }
-    let Version { version } =
-        serde_json::from_slice(&entry.value).map_err(|error| format!("is no document: {error}"))?;
+    let none = |error: serde_json::Error| format!("is no document: {error}");
+    let document: Value = serde_json::from_slice(&entry.value).map_err(none)?;
+    let Version { version } = Version::deserialize(&document).map_err(none)?;
+    Ok((version, document))
+}
+
+fn parse<T: DeserializeOwned>(entry: &Entry) -> Result<T, String> {
+    let (version, document) = whole(entry)?;
     if version > VERSION {
         return Err(format!(
             "is of version {version}, and this bridge knows up to {VERSION}; update it"
         ));
     }
-    printable(&entry.value)
-        .and_then(serde_json::from_value)
-        .map_err(|error| format!("cannot be read: {error}"))
+    let is_odd = entry.value.windows(2).any(|two| two == b"\\u") || !entry.value.is_ascii();
+    let document = if is_odd { printable(document) } else { document };
+    serde_json::from_value(document).map_err(|error| format!("cannot be read: {error}"))
 }
 
-/// A document whose texts can be shown on a terminal: whoever may write here is not to move the cursor of who reads.
-fn printable(bytes: &[u8]) -> Result<Value, serde_json::Error> {
-    fn clean(value: Value) -> Value {
-        let text = |text: String| text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
-        match value {
-            Value::String(odd) => Value::String(text(odd)),
-            Value::Array(all) => all.into_iter().map(clean).collect(),
-            Value::Object(all) => all
-                .into_iter()
-                .map(|(name, value)| (text(name), clean(value)))
-                .collect(),
-            other => other,
-        }
+/// With texts that can be shown on a terminal: whoever may write here is not to move the cursor of who reads.
+fn printable(value: Value) -> Value {
+    let text = |text: String| text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
+    match value {
+        Value::String(odd) => Value::String(text(odd)),
+        Value::Array(all) => all.into_iter().map(printable).collect(),
+        Value::Object(all) => all
+            .into_iter()
+            .map(|(name, value)| (text(name), printable(value)))
+            .collect(),
+        other => other,
     }
-    let value: Value = serde_json::from_slice(bytes)?;
-    let is_odd = bytes.windows(2).any(|two| two == b"\\u") || !bytes.is_ascii();
-    Ok(if is_odd { clean(value) } else { value })
 }
 
 #[cfg(test)]

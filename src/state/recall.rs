@@ -1,7 +1,7 @@
 //! What was shared last, on disk: what is drained stays drained when a bridge starts while its registry is away. Only what
 //! outlives the bridges that wrote it. Never trusted beside a registry that answers, never of another registry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -116,14 +116,15 @@ pub(super) struct Kept(BTreeMap<Arc<str>, String>);
 impl Kept {
     /// Of documents that cannot be read, what was kept `before` of them: a restart must not forget what is in force.
     pub(super) fn of(entries: &Entries, documents: &Documents, before: &Self) -> Self {
+        let unreadable: BTreeSet<&Arc<str>> = documents
+            .unreadable
+            .iter()
+            .map(|document| &document.key)
+            .collect();
         let lasting = |key: &str| !PASSING.iter().any(|passing| key.starts_with(passing));
         let kept = entries.values().filter(|entry| lasting(&entry.key));
         let texts = kept.filter_map(|entry| {
-            let is_unreadable = documents
-                .unreadable
-                .iter()
-                .any(|document| document.key == entry.key);
-            let is_known = is_unreadable && !documents.guessed.contains(&entry.key);
+            let is_known = unreadable.contains(&entry.key) && !documents.guessed.contains(&entry.key);
             let known = before.0.get(&entry.key).filter(|_| is_known);
             let text = match known {
                 Some(known) => known,

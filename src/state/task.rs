@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::document::{Documents, Unreadable};
-use super::handle::State;
+use super::handle::{Snapshot, State};
 use super::presence;
 use super::recall::Kept;
 use crate::clock;
@@ -61,8 +61,8 @@ struct Memory {
 }
 
 impl Memory {
-    fn note(&mut self, view: &View, documents: &Documents) {
-        self.wanted = Kept::of(&view.entries, documents, &self.wanted);
+    fn note(&mut self, snapshot: &Snapshot) {
+        self.wanted = Kept::of(&snapshot.entries, &snapshot.documents, &self.wanted);
         if self.wanted == self.saved {
             self.due = None;
         } else {
@@ -116,10 +116,9 @@ async fn follow(state: &State, memory: &mut Memory) {
             state.change(|snapshot| snapshot.status = view.status);
             continue;
         }
-        let live = (is_live && state.0.recall.is_some()).then(|| view.clone());
         publish(state, view, &mut reported);
-        if let Some(view) = live {
-            memory.note(&view, &state.snapshot().documents);
+        if is_live && state.0.recall.is_some() {
+            memory.note(&state.snapshot());
         }
     }
 }

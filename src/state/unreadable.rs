@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::counted::Data;
-use super::document::{Documents, Drain, Unreadable};
+use super::document::{Documents, Drain, Unreadable, whole};
 use super::path::Path;
-use crate::registry::store::{Entry, MAX_VALUE};
+use crate::registry::store::Entry;
 use crate::rollout::Record;
 use crate::text::clip_to;
 
@@ -112,16 +112,8 @@ fn stable(entry: &Entry) -> Option<Arc<str>> {
 
 /// As if it were of a version that this bridge knows.
 fn read<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
-    #[derive(Deserialize)]
-    struct Any<T> {
-        #[serde(rename = "version")]
-        _version: u32,
-        #[serde(flatten)]
-        document: T,
-    }
-    let whole = (entry.size <= MAX_VALUE).then_some(&entry.value)?;
-    let any: Any<T> = serde_json::from_slice(whole).ok()?;
-    Some(any.document)
+    let (_, document) = whole(entry).ok()?;
+    serde_json::from_value(document).ok()
 }
 
 #[cfg(test)]
