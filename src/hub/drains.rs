@@ -81,10 +81,15 @@ impl Hub {
             let network = self.planner.network();
             let service = network.overrides.apply(merged.unwrap_or_default());
             let cluster = Effective::of(&service, &network.clusters).cluster;
-            let health = service.health_at(address);
-            let is_left_out = self.planner.is_left_out(&name, address);
+            let health = service.at(address).map(|instance| {
+                if self.planner.is_left_out(&name, instance) {
+                    Health::Off
+                } else {
+                    instance.health
+                }
+            });
             let _ = reply.send(Served {
-                health: health.map(|health| if is_left_out { Health::Off } else { health }),
+                health,
                 alone: service.is_alone(address),
                 all_unhealthy: cluster.all_unhealthy,
                 longest: service.policy.longest_request(DrainRule::IN_FLIGHT),

@@ -83,6 +83,13 @@ impl Facts {
         let declared = self.own.as_ref().and_then(|own| own.declared.data_reads);
         declared.or_else(|| self.data().map(|data| (data, data)))
     }
+
+    /// Whether it reads the stored data, if they have this number. Who declares nothing reads everything.
+    #[must_use]
+    pub fn can_read(&self, stored: u32) -> bool {
+        self.data_reads()
+            .is_none_or(|(from, to)| (from..=to).contains(&u64::from(stored)))
+    }
 }
 
 impl Instance {

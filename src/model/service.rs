@@ -83,14 +83,17 @@ impl Service {
         any(Health::Unhealthy) && !any(Health::Healthy)
     }
 
+    /// Whoever listens there.
+    #[must_use]
+    pub fn at(&self, address: SocketAddr) -> Option<&Instance> {
+        let found = self.instances.binary_search_by_key(&address, |i| i.address);
+        self.instances.get(found.ok()?)
+    }
+
     /// How whoever listens there is served; `None`: nobody is known there.
     #[must_use]
     pub fn health_at(&self, address: SocketAddr) -> Option<Health> {
-        let at = self
-            .instances
-            .binary_search_by_key(&address, |i| i.address)
-            .ok()?;
-        Some(self.instances[at].health)
+        self.at(address).map(|instance| instance.health)
     }
 
     /// Whether nobody but the one there is healthy.

@@ -15,11 +15,11 @@ use super::slips::slips;
 use super::standing::{News, Standing};
 use super::states::Services;
 use super::step::{Key, Owned, Step};
-use super::versions::{Split, Versions, is_barred};
+use super::versions::{Split, Versions};
 use super::views::Views;
 use super::{Claim, Claimed, Decisions, claims, guards};
 use crate::catalog::Catalog;
-use crate::model::{Conflict, Effective, Issue, Network, Policy, Rollouts, Service};
+use crate::model::{Conflict, Effective, Instance, Issue, Network, Policy, Rollouts, Service};
 
 /// Remembers what was derived from each service, to tell what changes.
 #[derive(Debug)]
@@ -64,8 +64,6 @@ struct Known {
     split: Option<Arc<Split>>,
     /// What the clusters of its versions are made of.
     versions: Vec<Arc<Service>>,
-    /// Instances that get nothing whatever happens.
-    left_out: BTreeSet<SocketAddr>,
 }
 
 /// What one service is planned as.
@@ -77,8 +75,8 @@ pub struct Explained {
     pub resources: Vec<Key>,
     /// How its requests are shared out among its versions, where it is split by version.
     pub split: Option<Arc<Split>>,
-    /// Instances that cannot read the stored data, and get nothing.
-    pub left_out: BTreeSet<SocketAddr>,
+    /// The number of the stored data: instances that cannot read it get nothing.
+    pub stored: Option<u32>,
     /// What is wrong with what it declares: refused and lost claims, conflicts between versions, slips.
     pub issues: Vec<Issue>,
 }
@@ -150,11 +148,22 @@ impl Planner {
         [(service.into(), true)].into_iter().chain(of_versions).collect()
     }
 
+    /// The number of the stored data of a service that is rolled out: instances that cannot read it get nothing.
+    fn stored(&self, service: &str) -> Option<u32> {
+        self.rollouts
+            .services
+            .get(service)
+            .and_then(|shares| shares.stored)
+    }
+
     /// Whether an instance gets nothing whatever its health is: it cannot read what is stored, or something else has the
     /// name of its service.
-    pub fn is_left_out(&self, service: &str, address: SocketAddr) -> bool {
+    pub fn is_left_out(&self, service: &str, instance: &Instance) -> bool {
+        let is_barred = self
+            .stored(service)
+            .is_some_and(|stored| !instance.can_read(stored));
         let known = self.services.get(service);
-        known.is_some_and(|known| known.left_out.contains(&address) || known.owned.keys().next().is_none())
+        is_barred || known.is_some_and(|known| known.owned.keys().next().is_none())
     }
 
     /// What was decided before the bridge began.
@@ -229,7 +238,7 @@ impl Planner {
             claims: claims.clone(),
             resources: known.owned.keys().cloned().collect(),
             split: known.split.clone(),
-            left_out: known.left_out.clone(),
+            stored: self.stored(service),
             issues: issues.chain(contested).cloned().collect(),
         })
     }
@@ -390,8 +399,6 @@ impl Planner {
         let split = self.services.get(name).and_then(|known| known.split.as_deref());
         let versions = Versions::of(service, &effective, shares, &taken, split);
         let known = self.services.entry(name.clone()).or_default();
-        let barred = service.instances.iter().filter(|i| is_barred(i, shares));
-        known.left_out = barred.map(|i| i.address).collect();
         let (network, api_listener) = (&self.network, &mut known.api_listener);
         let (planned, grpc) = resources(service, versions.as_ref(), &effective, network, api_listener);
         known.owned.replace(planned, steps);

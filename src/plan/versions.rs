@@ -209,21 +209,16 @@ impl Versions {
     }
 }
 
-/// Whether an instance gets nothing whatever happens: it cannot read what is stored. Who declares nothing reads everything.
-pub(super) fn is_barred(instance: &Instance, shares: Option<&Shares>) -> bool {
-    let stored = shares.and_then(|shares| shares.stored).map(u64::from);
-    let reads = stored.zip(instance.data_reads());
-    reads.is_some_and(|(stored, (from, to))| !(from..=to).contains(&stored))
-}
-
-/// The service without the instances that get nothing whatever happens.
+/// The service without the instances that get nothing whatever happens: they cannot read what is stored.
 fn readers(service: &Arc<Service>, shares: Option<&Shares>) -> Arc<Service> {
-    let is_barred = |instance: &Instance| is_barred(instance, shares);
-    if !service.instances.iter().any(is_barred) {
+    let Some(stored) = shares.and_then(|shares| shares.stored) else {
+        return service.clone();
+    };
+    if service.instances.iter().all(|instance| instance.can_read(stored)) {
         return service.clone();
     }
     let mut readers = (**service).clone();
-    readers.instances.retain(|instance| !is_barred(instance));
+    readers.instances.retain(|instance| instance.can_read(stored));
     Arc::new(readers)
 }
 

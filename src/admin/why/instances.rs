@@ -1,6 +1,6 @@
 //! Why an instance gets requests, or none.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
@@ -46,8 +46,8 @@ pub(super) struct Around<'a, 'd> {
     healthy: Vec<SocketAddr>,
     /// The rank of the first that take requests: of each version, where these have clusters of their own.
     foremost: HashMap<&'a str, (bool, u32)>,
-    /// Where those are that cannot read the stored data.
-    left_out: Option<&'a BTreeSet<SocketAddr>>,
+    /// The number of the stored data, where instances that cannot read it get nothing.
+    stored: Option<u32>,
 }
 
 impl<'a, 'd> Around<'a, 'd> {
@@ -78,7 +78,7 @@ impl<'a, 'd> Around<'a, 'd> {
             sources: sources.collect(),
             healthy: healthy().take(2).map(|i| i.address).collect(),
             foremost,
-            left_out: planned.map(|planned| &planned.left_out),
+            stored: planned.and_then(|planned| planned.stored),
         }
     }
 
@@ -116,7 +116,7 @@ pub(super) fn row<'a>(around: &Around<'a, '_>, instance: &'a Instance) -> Row<'a
                 "healthy, and spare: another source has healthy instances of a higher priority"
             };
             match split {
-                _ if around.left_out.is_some_and(|out| out.contains(&instance.address)) => (
+                _ if around.stored.is_some_and(|stored| !instance.can_read(stored)) => (
                     false,
                     "healthy, but it cannot read the stored data: `xds-bridge data` says which they are"
                         .to_owned(),
