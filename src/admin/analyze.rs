@@ -25,7 +25,6 @@ const WORDS: usize = 1_000;
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Finding {
-    code: Code,
     /// The source that it is in; empty: none.
     source: String,
     /// The service, entry, host or listener.
@@ -43,7 +42,6 @@ impl Findings {
         *count += 1;
         if listed.len() < LISTED {
             listed.push(Finding {
-                code,
                 source: source.to_owned(),
                 about: clip(about),
                 text: clip_to(text, WORDS),

@@ -56,14 +56,17 @@ fn path(earlier: &RouteMatch, later: &RouteMatch) -> bool {
     let Some(narrow) = &later.path_specifier else {
         return matches!(wide, PathSpecifier::Prefix(path) if path == "/" || path.is_empty());
     };
-    let (wide, narrow) = match (any_case(earlier), any_case(later)) {
-        (true, _) => (lower(wide), lower(narrow)),
-        (false, false) => (wide.clone(), narrow.clone()),
+    match (any_case(earlier), any_case(later)) {
+        (true, _) => contains(&lower(wide), &lower(narrow)),
+        (false, false) => contains(wide, narrow),
         // It takes other spellings as well, of which only a path without letters has none.
-        (false, true) if lower(wide) == upper(wide) => (wide.clone(), lower(narrow)),
-        (false, true) => return false,
-    };
-    match (&wide, &narrow) {
+        (false, true) => lower(wide) == upper(wide) && contains(wide, &lower(narrow)),
+    }
+}
+
+/// Whether each path of `narrow` is one of `wide`, spelled as they are.
+fn contains(wide: &PathSpecifier, narrow: &PathSpecifier) -> bool {
+    match (wide, narrow) {
         (PathSpecifier::SafeRegex(wide), _) if matches!(wide.regex.as_str(), ".*" | "/.*") => true,
         (PathSpecifier::Prefix(wide), _) if wide == "/" || wide.is_empty() => true,
         (

@@ -30,7 +30,8 @@ pub fn table(body: Bytes, part: &str, most: usize) -> (Vec<RouteRow>, usize) {
     for host in decoded(body, part) {
         all += host.routes.len();
         let room = most - rows.len();
-        rows.extend((0..host.routes.len()).take(room).filter_map(|at| row(&host, at)));
+        let shown = host.routes.iter().enumerate().take(room);
+        rows.extend(shown.map(|(at, route)| row(&host, route, shadow::by(&host.routes, at))));
     }
     (rows, all)
 }
@@ -40,12 +41,13 @@ pub fn table(body: Bytes, part: &str, most: usize) -> (Vec<RouteRow>, usize) {
 pub fn shadowed(body: Bytes, most: usize) -> (Vec<RouteRow>, usize) {
     let (mut rows, mut all) = (Vec::new(), 0);
     for host in decoded(body, "") {
-        for at in 0..host.routes.len() {
-            if shadow::by(&host.routes, at).is_some() {
-                all += 1;
-                if rows.len() < most {
-                    rows.extend(row(&host, at));
-                }
+        for (at, route) in host.routes.iter().enumerate() {
+            let Some(earlier) = shadow::by(&host.routes, at) else {
+                continue;
+            };
+            all += 1;
+            if rows.len() < most {
+                rows.push(row(&host, route, Some(earlier)));
             }
         }
     }
@@ -57,14 +59,13 @@ fn decoded(body: Bytes, part: &str) -> impl Iterator<Item = VirtualHost> {
     named.filter_map(|encoded| VirtualHost::decode(encoded).ok())
 }
 
-fn row(host: &VirtualHost, at: usize) -> Option<RouteRow> {
-    let route = host.routes.get(at)?;
+/// `earlier`: the route that takes all requests of this one.
+fn row(host: &VirtualHost, route: &Route, earlier: Option<&Route>) -> RouteRow {
     let words = |route: &Route| in_words(&route.r#match.clone().unwrap_or_default());
-    let shadow = shadow::by(&host.routes, at);
-    Some(RouteRow {
+    RouteRow {
         host: host.domains.join(", "),
         requests: words(route),
         to: Outcome::of_route(route),
-        shadowed_by: shadow.map(|earlier| format!("{} ({})", words(earlier), Outcome::of_route(earlier))),
-    })
+        shadowed_by: earlier.map(|earlier| format!("{} ({})", words(earlier), Outcome::of_route(earlier))),
+    }
 }
