@@ -59,6 +59,24 @@ fn example(dir: &TempDir) -> PathBuf {
     path
 }
 
+/// Envoy takes what `adopt` wrote into this folder.
+fn each_step_is_accepted(out: &Path) {
+    for step in ["envoy-1.yaml", "envoy-2.yaml", "envoy-3.yaml"] {
+        let file = out.join(step);
+        let output = Command::new(envoy())
+            .args(["--mode", "validate", "-c"])
+            .arg(&file)
+            .output()
+            .expect("envoy");
+        assert!(
+            output.status.success(),
+            "{}: {}",
+            file.display(),
+            text(&output.stderr)
+        );
+    }
+}
+
 #[test]
 fn envoy_accepts_each_step_of_the_example() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -73,18 +91,7 @@ fn envoy_accepts_each_step_of_the_example() {
             "{}",
             text(&output.stdout)
         );
-        for step in ["envoy-1.yaml", "envoy-2.yaml", "envoy-3.yaml"] {
-            let output = Command::new(envoy())
-                .args(["--mode", "validate", "-c"])
-                .arg(out.join(step))
-                .output()
-                .expect("envoy");
-            assert!(
-                output.status.success(),
-                "{listeners} {step}: {}",
-                text(&output.stderr)
-            );
-        }
+        each_step_is_accepted(&out);
     }
 }
 
@@ -190,14 +197,7 @@ fn connections_go_where_they_went() {
         "{}",
         text_of(&output)
     );
-    for step in ["envoy-1.yaml", "envoy-2.yaml", "envoy-3.yaml"] {
-        let output = Command::new(envoy())
-            .args(["--mode", "validate", "-c"])
-            .arg(out.join(step))
-            .output()
-            .expect("envoy");
-        assert!(output.status.success(), "{step}: {}", text(&output.stderr));
-    }
+    each_step_is_accepted(&out);
 }
 
 /// The commands of `examples/adopt/README.md`, pasted.

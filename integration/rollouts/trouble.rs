@@ -140,14 +140,7 @@ async fn another_bridge_leads_on(kind: Kind) {
     taken_back(&two, "2").await;
     envoy.client().reaches(&Call::http("orders"), &["1-0"]).await;
     let report = load.finish().await;
-    assert!(
-        report
-            .failures
-            .iter()
-            .all(|failure| failure.text.contains("2-0 fails")),
-        "{:?}",
-        report.reasons()
-    );
+    report.assert_failed_by("2-0 fails");
     println!(
         "{kind:?}: {} requests failed under the new leader",
         report.failures.len()
@@ -308,14 +301,7 @@ async fn one_envoy_of_three_is_cut_off() {
     tap.open();
     sends_nothing(&cut).await;
     let report = load.finish().await;
-    assert!(
-        report
-            .failures
-            .iter()
-            .all(|failure| failure.text.contains("2-0 fails")),
-        "{:?}",
-        report.reasons()
-    );
+    report.assert_failed_by("2-0 fails");
     scene.bridge.assert_no_nacks().await;
 }
 

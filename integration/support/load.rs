@@ -156,6 +156,12 @@ impl Report {
         reasons
     }
 
+    /// Fails when a request failed by something else than an answer with these words.
+    pub(crate) fn assert_failed_by(&self, words: &str) {
+        let is_it = |failure: &Failure| failure.text.contains(words);
+        assert!(self.failures.iter().all(is_it), "{:?}", self.reasons());
+    }
+
     /// Fails when a single request failed, or when there were too few to prove anything.
     pub(crate) fn assert_clean(self, at_least: u64) {
         let sent = self.clean().sent;
