@@ -252,7 +252,11 @@ async fn open(channel: Channel, said: mpsc::Receiver<DeltaRequest>) -> Result<St
 
 /// Why a stream ended.
 fn ended(status: &Status, tls: bool) -> Step {
-    let words = format!("{}: {}", status.code().description(), status.message());
+    let words = match status.code() {
+        // What the client makes of a connection that was closed while the stream was being opened.
+        Code::Cancelled => "the connection was closed".to_owned(),
+        code => format!("{}: {}", code.description(), status.message()),
+    };
     let fix = match status.code() {
         Code::PermissionDenied => {
             "add a rule to [[xds.clients]] that allows this node id and fleet to the names of the certificate, or change node.id \
@@ -260,11 +264,11 @@ fn ended(status: &Status, tls: bool) -> Step {
         }
         Code::ResourceExhausted => "a bound of the bridge is reached: docs/limits.md; the log names it",
         // Whose certificate is refused learns so after its own side of the handshake.
-        Code::Unavailable | Code::Unknown | Code::Internal if tls => {
+        Code::Cancelled | Code::Unavailable | Code::Unknown | Code::Internal if tls => {
             "the bridge ended the connection: where it has a client_ca, the bootstrap needs a certificate of its client CA that is \
              not revoked (--cert and --key); the log of the bridge has a line for it"
         }
-        Code::Unavailable | Code::Unknown | Code::Internal => return refused(&words, tls),
+        Code::Cancelled | Code::Unavailable | Code::Unknown | Code::Internal => return refused(&words, tls),
         Code::Unimplemented => "something else than a bridge listens there",
         _ => "the log of the bridge has a line for it",
     };
