@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use xds_bridge::clock;
 use xds_bridge::fanout::{Fanout, Registration};
 use xds_bridge::xds::request::Error;
 use xds_bridge::xds::{
-    Claim, DeltaRequest, Draft, Kind, Limits, Node, Reach, Refusal, Response, SotwRequest, Stream, Update,
-    Variant,
+    Claim, DeltaRequest, Draft, Kind, Limits, Node, Prepared, Reach, Refusal, Response, SotwRequest, Stream,
+    Update, Variant,
 };
 
 /// One stream and what its client holds of clusters.
@@ -383,4 +384,50 @@ async fn a_name_that_was_claimed_means_the_same_until_its_removal_is_answered() 
     let name = refuse(&mut client, response, besides);
     assert_eq!(name.as_deref(), Some("claimed"));
     assert_eq!(fanout.names(), 1);
+}
+
+/// All that a client asks for now and is sent, with acknowledgements.
+fn outcome(client: &mut Client) -> (Vec<u32>, BTreeSet<String>, Vec<String>) {
+    let mut removed = client.read();
+    removed.sort();
+    let asked = client.registration.subscriber.stream().asked().collect();
+    (asked, client.held.clone(), removed)
+}
+
+proptest::proptest! {
+    /// A request with many names is handled part by part.
+    #[test]
+    fn the_parts_of_a_request_mean_what_the_whole_means(
+        before in prop::collection::vec(0..12_u8, 0..6),
+        subscribe in prop::collection::vec(0..12_u8, 0..12),
+        unsubscribe in prop::collection::vec(0..12_u8, 0..12),
+        wildcard in 0..3_u8,
+        at_most in 1..4_usize,
+    ) {
+        // Half of them are served.
+        let fanout = serving(&(0..6).map(|n| cluster(&n.to_string())).collect::<Vec<_>>());
+        let names = |list: &[u8], star: bool| -> Vec<String> {
+            list.iter().map(u8::to_string).chain(star.then(|| "*".to_owned())).collect()
+        };
+        let clients = [false, true].map(|in_parts| {
+            let mut client = Client::connect(&fanout, Variant::Delta);
+            client.subscribe(Kind::Cluster, names(&before, wildcard == 2)).unwrap();
+            client.read();
+            let request = DeltaRequest {
+                type_url: Kind::Cluster.type_url().into(),
+                subscribe: names(&subscribe, wildcard == 1),
+                unsubscribe: names(&unsubscribe, wildcard == 2),
+                ..DeltaRequest::default()
+            };
+            let whole = Prepared::from(request);
+            let parts = if in_parts { whole.in_parts(at_most) } else { vec![whole] };
+            for part in parts {
+                assert!(!in_parts || part.len() <= at_most);
+                fanout.handle_request(&client.registration, part).unwrap();
+            }
+            client
+        });
+        let [whole, parts] = clients.map(|mut client| outcome(&mut client));
+        prop_assert_eq!(whole, parts);
+    }
 }

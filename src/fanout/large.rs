@@ -1,6 +1,7 @@
 //! Requests with very many names: all that takes long with them is done part by part, and the lock is handed on to who
 //! waits for it between two parts. Nobody waits for more than one part, however many names a client sends.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::MutexGuard;
@@ -15,7 +16,7 @@ const MANY: usize = 16_384;
 /// time in proportion to its names.
 #[derive(Debug)]
 pub struct Ready {
-    request: Prepared,
+    parts: VecDeque<Prepared>,
     kept: Vec<NameId>,
     fanout: Arc<Fanout>,
 }
@@ -47,18 +48,20 @@ impl Fanout {
         }
         Ready {
             kept: request.kept(),
-            request,
+            parts: request.in_parts(AT_ONCE).into(),
             fanout: self.clone(),
         }
     }
 
-    /// As [`Self::handle_request`].
-    ///
-    /// # Errors
-    /// [`Refusal`]: the stream ends with it.
-    pub fn handle_ready(&self, registration: &Registration, ready: &mut Ready) -> Result<Handled, Refusal> {
+    /// As [`Self::handle_request`], for the next part of the request; `None`: all are handled.
+    pub fn handle_part(
+        &self,
+        registration: &Registration,
+        ready: &mut Ready,
+    ) -> Option<Result<Handled, Refusal>> {
+        let mut part = ready.parts.pop_front()?;
         let stream = registration.subscriber.stream();
-        self.handle(registration.id, stream, &mut ready.request)
+        Some(self.handle(registration.id, stream, &mut part))
     }
 
     pub(super) fn look_up(&self, request: &mut Prepared) {

@@ -31,8 +31,15 @@ fn names_of_a_large_request_are_counted_once_it_is_handled_and_go_with_the_strea
     assert!(Fanout::has_many_names(&request(MANY + 1)) && !Fanout::has_many_names(&request(MANY)));
     let mut ready = fanout.make_ready(&registration, request(MANY + 1));
     assert_eq!(fanout.names(), MANY + 1);
-    let handled = fanout.handle_ready(&registration, &mut ready).unwrap();
-    assert_eq!(handled.subscribed.len(), MANY as u64 + 1);
+    let mut subscribed = Vec::new();
+    while let Some(handled) = fanout.handle_part(&registration, &mut ready) {
+        subscribed.push(handled.unwrap().subscribed.len());
+    }
+    assert_eq!(subscribed.iter().sum::<u64>(), MANY as u64 + 1);
+    assert!(
+        subscribed.iter().all(|names| *names <= AT_ONCE as u64),
+        "others have their turn in between"
+    );
     drop(ready);
     assert_eq!(fanout.names(), MANY + 1, "the stream has them");
     assert!(Fanout::leaves_much(&registration));
@@ -44,8 +51,9 @@ fn names_of_a_large_request_are_counted_once_it_is_handled_and_go_with_the_strea
 fn a_large_request_that_is_refused_or_given_up_leaves_nothing() {
     let (fanout, registration) = open(MANY);
     let mut ready = fanout.make_ready(&registration, request(MANY + 1));
-    let refused = fanout.handle_ready(&registration, &mut ready);
-    assert_eq!(refused.unwrap_err(), Refusal::TooManyNames { limit: MANY });
+    let mut parts = std::iter::from_fn(|| fanout.handle_part(&registration, &mut ready));
+    let refused = parts.find_map(Result::err);
+    assert_eq!(refused, Some(Refusal::TooManyNames { limit: MANY }));
     drop(ready);
     drop(fanout.make_ready(&registration, request(MANY + 1)));
     assert_eq!(fanout.names(), 0);

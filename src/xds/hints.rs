@@ -39,6 +39,20 @@ impl Hints {
         }
     }
 
+    /// Whether the name at this place of the list was found in the table and is not counted for the list.
+    pub(super) fn is_found(&self, place: usize) -> bool {
+        matches!(self.ids.get(place), Some(Place::Found(_)))
+    }
+
+    /// Of a list of the names at these places.
+    pub(super) fn of(&self, places: Vec<usize>) -> Self {
+        let ids = places.into_iter().map(|at| self.at(at).place).collect();
+        Self {
+            epoch: self.epoch,
+            ids,
+        }
+    }
+
     /// The numbers of names that are counted for the list; to be given back by [`Names::release`].
     pub fn kept(&self) -> impl Iterator<Item = NameId> + '_ {
         self.ids.iter().filter_map(|place| match place {

@@ -85,6 +85,62 @@ impl Prepared {
     }
 }
 
+impl Prepared {
+    /// Requests that mean the same one after the other: names that were found in one, since those of a fleet are kept
+    /// together, the others with this many names in each at most. Whole stays what claims resources, which counts in the
+    /// first request of a type only, and a list of state of the world, which is the whole list.
+    #[must_use]
+    pub fn in_parts(mut self, at_most: usize) -> Vec<Self> {
+        let Request::Delta(first) = &mut self.request else {
+            return vec![self];
+        };
+        if !first.initial_versions.is_empty() {
+            return vec![self];
+        }
+        let subscribe = std::mem::take(&mut first.subscribe);
+        let unsubscribe = std::mem::take(&mut first.unsubscribe);
+        let url = first.type_url.clone();
+        let hints = std::mem::take(&mut self.hints);
+        let before = subscribe.len();
+        let (known, others): (Vec<_>, Vec<_>) =
+            (subscribe.into_iter().enumerate()).partition(|(at, _)| hints.is_found(*at));
+        let (places, known): (Vec<usize>, Vec<String>) = known.into_iter().unzip();
+        first.subscribe = known;
+        self.hints = hints.of(places);
+        let part = |subscribe, unsubscribe, hints| Self {
+            request: Request::Delta(DeltaRequest {
+                type_url: url.clone(),
+                subscribe,
+                unsubscribe,
+                ..DeltaRequest::default()
+            }),
+            list_hash: None,
+            hints,
+        };
+        let mut parts = vec![self];
+        for (places, names) in chunks(others, at_most) {
+            parts.push(part(names, Vec::new(), hints.of(places)));
+        }
+        let unsubscribe = unsubscribe.into_iter().enumerate();
+        for (places, names) in chunks(unsubscribe.map(|(at, name)| (before + at, name)), at_most) {
+            parts.push(part(Vec::new(), names, hints.of(places)));
+        }
+        parts
+    }
+}
+
+/// The places and the names of each part.
+fn chunks(
+    names: impl IntoIterator<Item = (usize, String)>,
+    at_most: usize,
+) -> impl Iterator<Item = (Vec<usize>, Vec<String>)> {
+    let mut names = names.into_iter();
+    std::iter::from_fn(move || {
+        let part: (Vec<usize>, Vec<String>) = names.by_ref().take(at_most.max(1)).unzip();
+        (!part.0.is_empty()).then_some(part)
+    })
+}
+
 fn hints(request: &Request, at_once: usize, mut look_up: impl FnMut(&[&str], &mut Hints)) -> Hints {
     let names: Vec<&str> = match request {
         Request::Delta(r) => {

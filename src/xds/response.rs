@@ -10,6 +10,12 @@ use super::resource::Resource;
 use super::variant::Variant;
 use super::wire::{self, field};
 
+/// Bytes before a message of gRPC: a flag, and the length.
+const PREFIX: usize = 5;
+
+/// Bytes that a name takes besides itself: its tag, and a length of three bytes at most.
+const NAME: usize = 4;
+
 /// One discovery response.
 #[derive(Clone, Debug)]
 pub struct Response {
@@ -53,22 +59,22 @@ impl Response {
     /// The pieces follow, in any order: protobuf fields may come in any order.
     #[must_use]
     pub fn head(&self) -> Bytes {
-        let mut fields = BytesMut::with_capacity(160);
-        field(&mut fields, 1, self.version.as_bytes());
-        field(&mut fields, 4, self.kind.type_url().as_bytes());
-        field(&mut fields, 5, self.nonce.as_bytes());
+        // Once: the names of a removal may be a megabyte.
+        let names: usize = self.removed.iter().map(|name| name.len() + NAME).sum();
+        let mut head = BytesMut::with_capacity(160 + names);
+        head.put_bytes(0, PREFIX);
+        field(&mut head, 1, self.version.as_bytes());
+        field(&mut head, 4, self.kind.type_url().as_bytes());
+        field(&mut head, 5, self.nonce.as_bytes());
         for name in &self.removed {
-            field(&mut fields, 6, name.as_bytes());
+            field(&mut head, 6, name.as_bytes());
         }
         for missing in &self.missing {
-            field(&mut fields, 7, &wire::not_found(&missing.name, &missing.why));
+            field(&mut head, 7, &wire::not_found(&missing.name, &missing.why));
         }
         let pieces: usize = self.pieces.iter().map(Bytes::len).sum();
-        let length = u32::try_from(fields.len() + pieces).unwrap_or(u32::MAX);
-        let mut head = BytesMut::with_capacity(5 + fields.len());
-        head.put_u8(0);
-        head.put_u32(length);
-        head.put_slice(&fields);
+        let length = u32::try_from(head.len() - PREFIX + pieces).unwrap_or(u32::MAX);
+        head[1..PREFIX].copy_from_slice(&length.to_be_bytes());
         head.freeze()
     }
 

@@ -77,9 +77,14 @@ impl Subscription {
     }
 
     /// What is gone and the client is still to be sent the removal of, among the names that may have changed.
-    pub(super) fn gone(&self, generation: &Generation, kind: Kind, viewer: &Viewer) -> Vec<NameId> {
-        let is_gone = |id: &NameId| matches!(self.judge(generation, kind, *id, viewer), Todo::Gone);
-        self.pending.dirty.iter().filter(is_gone).collect()
+    pub(super) fn gone(
+        &self,
+        generation: &Generation,
+        kind: Kind,
+        viewer: &Viewer,
+    ) -> impl Iterator<Item = NameId> {
+        let is_gone = move |id: &NameId| matches!(self.judge(generation, kind, *id, viewer), Todo::Gone);
+        self.pending.dirty.iter().filter(is_gone)
     }
 
     /// A name is subscribed to (again): it, or its absence, is sent whatever was sent before.

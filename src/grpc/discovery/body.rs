@@ -171,11 +171,8 @@ impl Frames for Conversation {
                     if !self.pace.wait(now).is_zero() {
                         self.peer.too_fast();
                     }
-                    let handled = if self.requests.is_large() {
-                        self.peer.handle_large_request(request).await
-                    } else {
-                        self.peer.handle_request(request)
-                    };
+                    let is_large = self.requests.is_large();
+                    let handled = self.peer.handle_request(request, is_large).await;
                     self.requests.handled();
                     handled
                 }

@@ -20,6 +20,12 @@ const NAME_OVERHEAD: usize = 20;
 /// Names that are found at once: a response with many removals is split before it needs more.
 const AT_ONCE: usize = 1_024;
 
+/// A response with removals is full with this many bytes: it is made in one go, and other streams wait meanwhile.
+const FULL: usize = 1 << 20;
+
+/// And with this many names of what is gone.
+const NAMES: usize = 4_096;
+
 /// A response that removes.
 #[derive(Default)]
 struct Removals {
@@ -98,7 +104,11 @@ impl Stream {
 
     /// What the client claims to hold, or dropped, and never was served here.
     fn remove_unknown(&mut self, kind: Kind, names: &impl NameOf, found: &mut Removals) {
-        let (client, variant, limit) = (self.viewer.client, self.variant, self.limits.response_bytes);
+        let (client, variant, limit) = (
+            self.viewer.client,
+            self.variant,
+            self.limits.response_bytes.min(FULL),
+        );
         let sub = self.types.get_mut(kind);
         while found.bytes < limit
             && let Some(name) = sub.pending.too_long.pop_first()
@@ -134,14 +144,14 @@ impl Stream {
         names: &impl NameOf,
         found: &mut Removals,
     ) {
-        let (viewer, limit) = (self.viewer.clone(), self.limits.response_bytes);
+        let (viewer, limit) = (self.viewer.clone(), self.limits.response_bytes.min(FULL));
         let client = viewer.client;
         let (envoy, variant) = (self.is_envoy(), self.variant);
         let sub = self.types.get_mut(kind);
-        let gone = sub.gone(generation, kind, &viewer);
+        let gone: Vec<NameId> = sub.gone(generation, kind, &viewer).take(NAMES).collect();
         for part in gone.chunks(AT_ONCE) {
             if found.bytes >= limit {
-                break; // the rest after the ACK of this part
+                break; // the rest, as that beyond these names, after the ACK of this part
             }
             for (id, name) in part.iter().copied().zip(names.names_of(part)) {
                 if found.bytes >= limit {

@@ -36,7 +36,7 @@ impl Stream {
         let seen_by = self.viewer.clone();
         let (client, viewer) = (seen_by.client, (kind, &*seen_by));
         let sub = self.types.get(kind);
-        let gone = sub.gone(generation, kind, &seen_by);
+        let gone: Vec<NameId> = sub.gone(generation, kind, &seen_by).collect();
         let ready = match way {
             Way::Up => sub.pending.owed || !found.puts.is_empty() || sub.sotw.bisection.retry,
             Way::Down => !gone.is_empty() && !self.is_referred_to(kind, now),

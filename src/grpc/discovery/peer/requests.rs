@@ -28,33 +28,30 @@ const PLACES: Lines = Lines::new("clients of too many zones").up_to(1);
 const REFUSED: Lines = Lines::new("discovery streams refused");
 
 impl Peer {
-    pub(in crate::grpc::discovery) fn handle_request(&mut self, request: Request) -> Result<(), Status> {
-        self.check(request.node())?;
-        let fanout = &self.shared.fanout;
-        let handled = if Fanout::has_many_names(&request) {
-            let mut ready = fanout.make_ready(&self.registration, request);
-            fanout.handle_ready(&self.registration, &mut ready)
-        } else {
-            fanout.handle_request(&self.registration, request)
-        };
-        self.handled(handled)
-    }
-
-    /// The same for a large request: what takes long with its names is done aside.
-    pub(in crate::grpc::discovery) async fn handle_large_request(
+    /// `is_large`: what takes long with the names is done aside.
+    pub(in crate::grpc::discovery) async fn handle_request(
         &mut self,
         request: Request,
+        is_large: bool,
     ) -> Result<(), Status> {
-        if !Fanout::has_many_names(&request) {
-            return self.handle_request(request);
-        }
         self.check(request.node())?;
+        if !Fanout::has_many_names(&request) {
+            let handled = self.shared.fanout.handle_request(&self.registration, request);
+            return self.handled(handled);
+        }
         let (fanout, registration) = (self.shared.fanout.clone(), self.registration.clone());
-        let ready = tokio::task::spawn_blocking(move || fanout.make_ready(&registration, request)).await;
-        let mut ready = ready.map_err(|e| Status::internal(e.to_string()))?;
-        let handled = self.shared.fanout.handle_ready(&self.registration, &mut ready);
+        let mut ready = if is_large {
+            let ready = tokio::task::spawn_blocking(move || fanout.make_ready(&registration, request)).await;
+            ready.map_err(|e| Status::internal(e.to_string()))?
+        } else {
+            fanout.make_ready(&registration, request)
+        };
+        while let Some(handled) = self.shared.fanout.handle_part(&self.registration, &mut ready) {
+            self.handled(handled)?;
+            tokio::task::yield_now().await;
+        }
         drop(tokio::task::spawn_blocking(move || drop(ready)));
-        self.handled(handled)
+        Ok(())
     }
 
     /// Rule 54: whether this certificate may be this node. Checked before the engine handles the request, and
