@@ -262,7 +262,9 @@ async fn an_operator_drains_on_all_bridges_and_knows_when_it_is_safe() {
     let answer = bridge.command("drain orders/a --wait").await;
     assert!(answer.status.success(), "{}", answer.stderr);
     assert!(
-        answer.stdout.contains("safe to stop: 2 clients know"),
+        answer
+            .stdout
+            .contains(&format!("safe to stop at {}: 2 clients know", a.address)),
         "{}",
         answer.stdout
     );

@@ -1,5 +1,6 @@
 //! The answer to `/wait`, as JSON and in words.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -69,7 +70,7 @@ pub(super) fn view(found: &Found, wanted: Wanted, all: &Everywhere) -> Value {
             .acked
             .saturating_add(usize::try_from(elsewhere).unwrap_or(usize::MAX));
         let given_up = given_up(&all.here.given_up);
-        view["text"] = json!(format!("{}{given_up}", done(wanted, acked)));
+        view["text"] = json!(format!("{}{given_up}", done(wanted, acked, found.address)));
     }
     view
 }
@@ -133,7 +134,7 @@ fn here(found: &Found, wanted: Wanted, answer: &Answer) -> Value {
         view["given_up"] = json!({ "count": answer.given_up.len(), "clients": named });
     }
     let (state, text) = match &answer.verdict {
-        Verdict::Done => ("done", done(wanted, answer.acked)),
+        Verdict::Done => ("done", done(wanted, answer.acked, found.address)),
         Verdict::NotServed(health) => {
             let health = health.map_or("not there", |health| health.as_str());
             view["health"] = json!(health);
@@ -184,13 +185,14 @@ fn here(found: &Found, wanted: Wanted, answer: &Answer) -> Value {
     view
 }
 
-fn done(wanted: Wanted, acked: usize) -> String {
+/// With the address: the same id may be registered elsewhere by now.
+fn done(wanted: Wanted, acked: usize, address: SocketAddr) -> String {
     let one = acked == 1;
     let clients = counted(acked, "client");
     match wanted {
         Wanted::Drained => {
             let know = if one { "knows" } else { "know" };
-            format!("safe to stop: {clients} {know} that it drains, and their requests are over")
+            format!("safe to stop at {address}: {clients} {know} that it drains, and their requests are over")
         }
         Wanted::Serving { .. } => format!("serving: {clients} {} it", if one { "has" } else { "have" }),
     }

@@ -92,10 +92,19 @@ impl Client {
         Ok(())
     }
 
-    /// Endpoints that got requests before and do not any more.
+    /// Endpoints that got requests before and do not any more. To a cluster that no route names there are none: it is about
+    /// to go.
     pub(crate) fn drops(&self, before: &BTreeMap<Name, Held>) -> Vec<Drop> {
         let mut drops = Vec::new();
-        for (cluster, held) in before {
+        let leads = |cluster: &Name| {
+            let mut from = [Kind::Listener, Kind::Route].into_iter();
+            from.any(|kind| {
+                let held = self.held.get(kind).values();
+                held.into_iter()
+                    .any(|held| held.content.clusters.contains(&**cluster))
+            })
+        };
+        for (cluster, held) in before.iter().filter(|(cluster, _)| leads(cluster)) {
             let now = self.held.get(Kind::Endpoints).get(cluster);
             for (address, _) in held.content.endpoints.iter().filter(|(_, gets)| **gets) {
                 let still = now.is_some_and(|now| now.content.endpoints.get(address) == Some(&true));

@@ -228,21 +228,23 @@ impl Client {
         }))
     }
 
-    /// A gRPC client dials something, or no longer.
-    pub(crate) fn dial(&mut self, service: &str, on: bool) -> Option<Request> {
+    /// A gRPC client dials something, or no longer: then it wants nothing of what only that led to.
+    pub(crate) fn dial(&mut self, service: &str, on: bool) -> Vec<Request> {
         if self.is_envoy() || (!on && self.targets.len() < 2) {
-            return None;
+            return Vec::new();
         }
         if on {
             self.targets.insert(service.into());
         } else {
             self.targets.remove(service);
         }
+        if !self.types.get(Kind::Listener).asked {
+            return Vec::new();
+        }
         let targets = self.targets.clone();
-        self.types
-            .get(Kind::Listener)
-            .asked
-            .then(|| self.want(Kind::Listener, targets))?
+        let mut requests: Vec<Request> = self.want(Kind::Listener, targets).into_iter().collect();
+        requests.extend(self.after_listeners());
+        requests
     }
 
     // ---- what it is sent

@@ -375,9 +375,9 @@ impl World {
     /// A gRPC client dials another service, or no longer.
     pub(crate) fn dial(&mut self, client: u8, service: u8, on: bool) {
         let peer = self.peer(client);
-        let request = peer.client.dial(crate::declare::service(service), on);
+        let requests = peer.client.dial(crate::declare::service(service), on);
         if peer.stream.is_some() {
-            self.send(client, request.into_iter().collect());
+            self.send(client, requests);
         }
     }
 }
