@@ -175,8 +175,10 @@ impl World {
             let known: Vec<_> = known.cloned().collect();
             let all = of.reader.shadow.instances();
             if calm && known.len() > 3 && known.len() * 100 > all * 60 && !of.was_withheld(now) {
-                of.guarded
-                    .extend(known.into_iter().map(|place| (place, now + HOLD)));
+                for place in known {
+                    let id = of.reader.shadow.id_at(&place);
+                    of.guarded.insert(place, (now + HOLD, id));
+                }
             }
         }
         let keys: Vec<String> = self.etcd.keys().cloned().collect();

@@ -82,7 +82,7 @@ pub(crate) struct Bridge {
     /// Nothing of the registry reaches it until then.
     pub(crate) mute_until: Duration,
     /// Removals that must not be believed before.
-    pub(crate) guarded: BTreeMap<Place, Duration>,
+    pub(crate) guarded: BTreeMap<Place, (Duration, Option<String>)>,
     withheld: watch::Receiver<usize>,
     withheld_until: Duration,
 }

@@ -315,13 +315,18 @@ impl Client {
                     .insert(culprit.name.clone(), culprit.version);
             }
         }
-        let refused = self.refused.get_mut(kind);
+        let (refused, held) = (self.refused.get_mut(kind), self.held.get(kind));
         let mut bad = BTreeSet::new();
         for resource in &response.resources {
+            let is_held = || {
+                held.get(&resource.name)
+                    .is_some_and(|held| held.version == resource.version)
+            };
             match refused.get(&resource.name) {
                 Some(version) if *version == resource.version => drop(bad.insert(resource.name.clone())),
-                Some(_) => drop(refused.remove(&resource.name)),
-                None => {}
+                // What it has already says nothing about what it refused.
+                Some(_) if !is_held() => drop(refused.remove(&resource.name)),
+                _ => {}
             }
         }
         bad

@@ -109,9 +109,15 @@ impl World {
         if self.now < of.away_until || self.now < of.mute_until {
             return; // it catches up once its watch is opened again
         }
-        let Some(events) = self.etcd.since(from).filter(|events| !events.is_empty()) else {
-            return;
+        let Some(events) = self.etcd.since(from) else {
+            // A watch that lags behind a compaction is ended by etcd.
+            self.bridge_mut(bridge).reader.watching = None;
+            let hop = self.hop();
+            return self.answer(bridge, hop, Answer::Compacted);
         };
+        if events.is_empty() {
+            return;
+        }
         let last = events.iter().map(Event::mod_revision).max().unwrap_or(from);
         self.bridge_mut(bridge).reader.watching = Some(last + 1);
         let hop = self.hop();
@@ -133,7 +139,8 @@ impl World {
     /// A watch repeats its last events: its member took a snapshot from the leader.
     pub(crate) fn set_back(&mut self, bridge: u8, events: usize) {
         let of = self.bridge(bridge);
-        if of.reader.watching.is_none() || self.now < of.away_until || self.now < of.mute_until {
+        let has_all = of.reader.watching == Some(self.etcd.revision() + 1);
+        if !has_all || self.now < of.away_until || self.now < of.mute_until {
             return;
         }
         let again = self.etcd.last(events);
@@ -175,18 +182,32 @@ impl World {
     /// A reader gets an answer.
     pub(crate) fn registry_answered(&mut self, bridge: u8, answer: Answer) -> Result<(), Broken> {
         let now = self.now;
-        if now < self.bridge(bridge).mute_until && !matches!(answer, Answer::Lost) {
-            return Ok(()); // lost on its way; the silence is noticed
+        let of = self.bridge(bridge);
+        if now < of.mute_until && !matches!(answer, Answer::Lost) {
+            // TCP brings it later, in its order, unless the silence is noticed before.
+            let (at, life, attempt) = (of.mute_until, of.life, of.reader.attempt);
+            let answer = Box::new(answer);
+            self.at(
+                at,
+                Happens::Answered {
+                    bridge,
+                    life,
+                    attempt,
+                    answer,
+                },
+            );
+            return Ok(());
         }
         self.say(|| format!("bridge {bridge} reads {}", words(&answer)));
         let (said, next) = self.bridge_mut(bridge).reader.receive(answer, now);
         let touched = self.touched(bridge);
-        let places: Vec<_> = self.bridge(bridge).guarded.keys().cloned().collect();
-        for place in places {
-            if self.bridge(bridge).reader.shadow.knows(&place) {
-                self.bridge_mut(bridge).guarded.remove(&place);
-            }
-        }
+        let of = self.bridge_mut(bridge);
+        let shadow = &of.reader.shadow;
+        // Who has it now, or moved, is no longer withheld.
+        of.guarded.retain(|place, (_, id)| {
+            let moved = id.as_ref().is_some_and(|id| shadow.has_id(&place.0, id));
+            !moved && !shadow.knows(place)
+        });
         self.routes.touched(bridge, touched, now);
         for what in said {
             self.bridge_mut(bridge).tell(what);

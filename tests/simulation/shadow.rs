@@ -11,6 +11,8 @@ use xds_bridge::registry::etcd::{Event, Kv};
 struct Seen {
     address: SocketAddr,
     is_up: bool,
+    /// Its weight as it could be read last.
+    weighs: bool,
     created: i64,
 }
 
@@ -79,18 +81,29 @@ impl Shadow {
         };
         let known = self.seen.entry(service.clone()).or_default();
         let before = known.get(&id).map(|seen| seen.address);
-        if let Some((address, is_up)) = read(&kv.value) {
+        if let Some((address, is_up, weighs)) = read(&kv.value) {
             let created = kv.create_revision;
+            // What cannot be read leaves the last good value in force.
+            let last = known.get(&id).filter(|seen| seen.created == created);
+            let weighs = weighs.or(last.map(|seen| seen.weighs)).unwrap_or(true);
             known.insert(
                 id,
                 Seen {
                     address,
-                    is_up,
+                    is_up: is_up && weighs,
+                    weighs,
                     created,
                 },
             );
             self.settle(&service, Some((before, address)), now);
         } else {
+            // The last good one counts while the instance lives.
+            if known
+                .get(&id)
+                .is_some_and(|seen| seen.created != kv.create_revision)
+            {
+                known.remove(&id);
+            }
             self.settle(&service, Some((before, ([0, 0, 0, 0], 0).into())), now);
         }
     }
@@ -131,6 +144,20 @@ impl Shadow {
         of.any(|seen| seen.address == *address)
     }
 
+    /// Who is registered there, the newest.
+    pub(crate) fn id_at(&self, (service, address): &Place) -> Option<String> {
+        let of = self.seen.get(service)?.iter();
+        let there = of.filter(|(_, seen)| seen.address == *address);
+        there
+            .max_by_key(|(_, seen)| seen.created)
+            .map(|(id, _)| id.clone())
+    }
+
+    /// Whether an instance of this id is registered, wherever.
+    pub(crate) fn has_id(&self, service: &str, id: &str) -> bool {
+        self.seen.get(service).is_some_and(|of| of.contains_key(id))
+    }
+
     /// All that want requests.
     pub(crate) fn up(&self) -> impl Iterator<Item = &Place> {
         self.up.keys()
@@ -155,13 +182,17 @@ fn parts(key: &[u8]) -> Option<(String, String)> {
     Some((service.to_owned(), id.to_owned()))
 }
 
-/// Where it listens, and whether it wants requests; `None`: it cannot be served as it is.
-fn read(value: &[u8]) -> Option<(SocketAddr, bool)> {
+/// Where it listens, whether it wants requests, and whether its weight is not 0 where that can be read; `None`: it cannot
+/// be served as it is.
+fn read(value: &[u8]) -> Option<(SocketAddr, bool, Option<bool>)> {
     let value: serde_json::Value = serde_json::from_slice(value).ok()?;
     let ip = value.get("address")?.as_str()?.parse().ok()?;
     let port = u16::try_from(value.get("port")?.as_u64()?)
         .ok()
         .filter(|port| *port > 0)?;
-    let is_up = value.get("state").is_none() && value.get("weight").is_none_or(|weight| weight != "0");
-    Some((SocketAddr::new(ip, port), is_up))
+    let weighs = match value.get("weight").and_then(serde_json::Value::as_str) {
+        None => Some(true),
+        Some(weight) => weight.parse::<u32>().ok().map(|weight| weight > 0),
+    };
+    Some((SocketAddr::new(ip, port), value.get("state").is_none(), weighs))
 }

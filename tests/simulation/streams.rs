@@ -259,7 +259,7 @@ impl World {
             return Err(Broken::new(EVIDENCE, text));
         }
         let place = (service.to_owned(), at);
-        if let Some(until) = of.guarded.get(&place).filter(|until| sent < **until) {
+        if let Some((until, _)) = of.guarded.get(&place).filter(|(until, _)| sent < *until) {
             let text = format!(
                 "client {client} has {at} of {} no longer by what bridge {bridge} sent at {sent:?}, before {until:?}",
                 drop.cluster
