@@ -14,6 +14,8 @@ use crate::support::etcd::{Etcd, facts, instance_key};
 use crate::support::servers::Server;
 use crate::support::wait;
 
+mod meant;
+
 async fn etcd_and_bridge(drain: &str) -> (Etcd, Bridge) {
     let etcd = Etcd::start().await;
     let source = format!(

@@ -29,13 +29,13 @@ async fn servers<const N: usize>(names: [&str; N]) -> [Server; N] {
 }
 
 /// Requests with headers, on connections that stay.
-struct Requests {
+pub(crate) struct Requests {
     http: Http,
     url: String,
 }
 
 impl Requests {
-    fn by(envoy: &Envoy) -> Self {
+    pub(crate) fn by(envoy: &Envoy) -> Self {
         Self {
             http: Http::keeping(),
             url: format!("http://{}/", envoy.listener()),
@@ -58,7 +58,7 @@ impl Requests {
     }
 
     /// Who answers this many of them.
-    async fn count(&self, number: u64, headers: &[(&str, &str)]) -> BTreeMap<String, u64> {
+    pub(crate) async fn count(&self, number: u64, headers: &[(&str, &str)]) -> BTreeMap<String, u64> {
         let mut seen = BTreeMap::new();
         for _ in 0..number {
             *seen.entry(self.send(headers).await).or_default() += 1;

@@ -175,16 +175,70 @@ pub(super) async fn undrain(
             None => return refused,
         },
     };
-    for (target, _) in kept(&target, &found) {
-        if let Err(error) = admin.state.delete_drain(&target).await {
+    let drains = admin.state.drains();
+    let (mut ended, by_other) = (Vec::new(), above(&admin, &found).await);
+    for (drained, _) in kept(&target, &found) {
+        if !drains.contains_key(&drained) {
+            continue;
+        }
+        if let Err(error) = admin.state.delete_drain(&drained).await {
             return refused(&error);
         }
+        ended.push(drained);
     }
+    if let Some(reason) = unended(&target, ended.is_empty(), by_other) {
+        return bad(StatusCode::CONFLICT, &reason);
+    }
+    // What an instance that was not drained has to do with it: nothing.
+    let of_it = |one: &&Found| match &target {
+        Target::Node(_) | Target::Zone(_) => true,
+        Target::Named(_) | Target::Instance { .. } => ended.iter().any(|ended| is_of(ended, one)),
+    };
+    let found: Vec<Found> = found.iter().filter(of_it).cloned().collect();
     tracing::warn!(
         instances = list(found.iter().map(name), 5, found.len()),
         "an operator ends a drain"
     );
     done("undrained", &found)
+}
+
+/// Why nothing is over: `ended` is empty, or a drain of the node or zone goes on.
+fn unended(target: &Target, is_none: bool, above: Option<String>) -> Option<String> {
+    match target {
+        Target::Node(name) if is_none => {
+            Some(format!("the node `{name}` is not drained; /drains lists what is"))
+        }
+        Target::Zone(name) if is_none => {
+            Some(format!("the zone `{name}` is not drained; /drains lists what is"))
+        }
+        Target::Node(_) | Target::Zone(_) => None,
+        Target::Named(_) | Target::Instance { .. } => above,
+    }
+}
+
+/// A drain of the node or the zone of an instance, which ends by itself only: with what ends it.
+async fn above(admin: &Admin, found: &[Found]) -> Option<String> {
+    for drained in admin.state.drains().into_keys() {
+        let (target, ends) = match drained {
+            state::Target::Instance { .. } => continue,
+            state::Target::Node(node) => (Target::Node(node.to_string()), format!("undrain --node {node}")),
+            state::Target::Zone(zone) => (Target::Zone(zone.to_string()), format!("undrain --zone {zone}")),
+        };
+        let there = find(admin, &target).await.unwrap_or_default();
+        let is_there = |one: &&Found| {
+            there
+                .iter()
+                .any(|other| other.service == one.service && other.id == one.id)
+        };
+        if let Some(one) = found.iter().find(is_there) {
+            return Some(format!("{} stays drained: `{ends}` ends that", name(one)));
+        }
+    }
+    None
+}
+
+fn is_of(drained: &state::Target, one: &Found) -> bool {
+    matches!(drained, state::Target::Instance { service, id } if *service == one.service && *id == one.id)
 }
 
 /// All that is drained.
@@ -202,7 +256,7 @@ pub(super) async fn drains(extract::State(admin): extract::State<Admin>) -> Resp
     };
     let drains: Vec<Value> = drains.iter().map(one).collect();
     let state = admin.state.words().or(admin.state.off().map(str::to_owned));
-    answer::json(&json!({ "drains": drains, "state": state }))
+    answer::json(&json!({ "drains": drains, "state": state, "trouble": admin.state.trouble() }))
 }
 
 /// The drain of an instance that is known by this name only.

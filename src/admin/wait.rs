@@ -111,7 +111,9 @@ impl WaitQuery {
         Ok(Asked {
             target,
             wanted,
-            address: self.address,
+            address: self
+                .address
+                .map(|at| SocketAddr::new(at.ip().to_canonical(), at.port())),
             deadline: clock::now() + timeout,
         })
     }
@@ -280,6 +282,24 @@ async fn report_all(
     }
 }
 
+/// Of these addresses, the instances of other services: whoever is stopped there is stopped for them, too.
+async fn beside(admin: &Admin, found: &[Found]) -> Vec<Found> {
+    let mut others: Vec<Found> = Vec::new();
+    let ips: BTreeSet<_> = found.iter().map(|one| one.address.ip()).collect();
+    for ip in ips {
+        let there = find(admin, &Target::Node(ip.to_string()))
+            .await
+            .unwrap_or_default();
+        others.extend(there.into_iter().filter(|other| {
+            let is_meant = |one: &Found| one.service == other.service && one.id == other.id;
+            other.health != Health::Off
+                && found.iter().any(|one| one.address == other.address)
+                && !found.iter().any(is_meant)
+        }));
+    }
+    others
+}
+
 /// Waits for all that are meant, and for those that join them meanwhile, as to a zone. `None`: the bridge is stopping.
 async fn all(
     admin: &Admin,
@@ -290,7 +310,14 @@ async fn all(
     let report = Mutex::new(report);
     let mut last = json!({ "result": "done", "instances": [] });
     let mut known: BTreeSet<(Arc<str>, Arc<str>, SocketAddr)> = BTreeSet::new();
+    let meant: Vec<(Arc<str>, Arc<str>)> = (found.iter())
+        .map(|one| (one.service.clone(), one.id.clone()))
+        .collect();
     let mut next = found;
+    if asked.wanted == Wanted::Drained {
+        let others = beside(admin, &next).await;
+        next.extend(others);
+    }
     while !next.is_empty() {
         known.extend(
             next.iter()
@@ -303,7 +330,14 @@ async fn all(
             });
         let mut answers = futures::StreamExt::buffered(futures::stream::iter(waiting), AT_ONCE);
         while let Some(answer) = futures::StreamExt::next(&mut answers).await {
-            let (is_done, view) = answer?;
+            let (is_done, mut view) = answer?;
+            let is_meant = meant
+                .iter()
+                .any(|(service, id)| view["instance"] == format!("{service}/{id}"));
+            if !is_meant && !matches!(asked.target, Target::Node(_) | Target::Zone(_)) {
+                let text = view["text"].as_str().unwrap_or_default();
+                view["text"] = json!(format!("it listens at the same address: {text}"));
+            }
             if !is_done {
                 last["result"] = view["state"].clone();
             }
@@ -329,6 +363,7 @@ async fn one(
     report: &Mutex<impl FnMut(&Value) + Send>,
 ) -> Option<(bool, Value)> {
     loop {
+        let by = by_command(admin, &found, asked.wanted).await;
         let question = Question {
             service: found.service.clone(),
             id: found.id.clone(),
@@ -336,7 +371,7 @@ async fn one(
             wanted: asked.wanted,
         };
         let tell = |answer: &Everywhere| {
-            let view = described(admin, &found, asked.wanted, answer);
+            let view = described(admin, &found, asked.wanted, answer, by.as_deref());
             let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
             report(&view);
         };
@@ -347,7 +382,8 @@ async fn one(
                 continue;
             }
         };
-        let view = described(admin, &found, asked.wanted, &answer);
+        let by = by_command(admin, &found, asked.wanted).await;
+        let view = described(admin, &found, asked.wanted, &answer, by.as_deref());
         return Some((answer.is_done(), view));
     }
 }
@@ -378,21 +414,44 @@ async fn moves(admin: &Admin, found: &Found, wanted: Wanted) -> Found {
     }
 }
 
+/// By which command one is drained that is to serve, and what ends that.
+async fn by_command(admin: &Admin, found: &Found, wanted: Wanted) -> Option<String> {
+    if wanted == Wanted::Drained {
+        return None;
+    }
+    for drained in admin.state.drains().into_keys() {
+        let (target, what, ends) = match drained {
+            state::Target::Instance { service, id } => {
+                if service == found.service && id == found.id {
+                    return Some("it is drained by command, which `undrain` ends".to_owned());
+                }
+                continue;
+            }
+            state::Target::Node(node) => (Target::Node(node.to_string()), "node", format!("--node {node}")),
+            state::Target::Zone(zone) => (Target::Zone(zone.to_string()), "zone", format!("--zone {zone}")),
+        };
+        let there = find(admin, &target).await.unwrap_or_default();
+        if there
+            .iter()
+            .any(|one| one.service == found.service && one.id == found.id)
+        {
+            return Some(format!(
+                "its {what} is drained by command, which `undrain {ends}` ends"
+            ));
+        }
+    }
+    None
+}
+
 /// The answer about one, and what else there is to know of it.
-fn described(admin: &Admin, found: &Found, wanted: Wanted, answer: &Everywhere) -> Value {
+fn described(admin: &Admin, found: &Found, wanted: Wanted, answer: &Everywhere, by: Option<&str>) -> Value {
     let mut view = view(found, wanted, answer);
     if admin.state.off().is_some() {
         view["scope"] = json!("this bridge alone: shared state is off");
     }
-    let drained = state::Target::Instance {
-        service: found.service.clone(),
-        id: found.id.clone(),
-    };
-    let is_serving = matches!(wanted, Wanted::Serving { .. });
-    if is_serving && view["health"] == "draining" && admin.state.drains().contains_key(&drained) {
+    if let Some(by) = by.filter(|_| view["health"] == "draining") {
         let text = view["text"].as_str().unwrap_or_default();
-        let why = "not healthy (it is drained by command, which `undrain` ends)";
-        view["text"] = json!(text.replacen("not healthy", why, 1));
+        view["text"] = json!(text.replacen("not healthy", &format!("not healthy ({by})"), 1));
     }
     view
 }

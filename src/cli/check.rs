@@ -1,12 +1,31 @@
 //! `check`: is the configuration right, and can the files that it names be used?
 
 use std::path::Path;
+use std::time::Duration;
 
-use super::Failure;
+use http::Method;
+use serde_json::Value;
+
 use super::output::{print, runtime};
+use super::{Failure, client};
 use crate::app;
 use crate::config::{Config, SharedState};
 use crate::source::{self, Budget};
+
+/// How long a bridge may take to answer that may not run at all.
+const SOON: Duration = Duration::from_secs(2);
+
+/// What the bridge that runs with this configuration says of its shared state, such as a right that is missing; `None`:
+/// nothing is wrong, or none runs.
+async fn of_the_running(config: &Config) -> Option<String> {
+    if matches!(config.state, SharedState::Off { .. }) {
+        return None;
+    }
+    let request = client::request(Method::GET, &config.admin, "/drains", String::new());
+    let answer = tokio::time::timeout(SOON, request).await.ok()?.ok()?;
+    let view: Value = serde_json::from_slice(&answer).ok()?;
+    view["trouble"].as_str().map(str::to_owned)
+}
 
 pub(super) fn check(config: &Config, file: &Path) -> Result<(), Failure> {
     app::port(&config.xds, None)?; // its TLS files can be used
@@ -25,6 +44,9 @@ pub(super) fn check(config: &Config, file: &Path) -> Result<(), Failure> {
     }
     if let SharedState::Off { why } = &config.state {
         eprintln!("xds-bridge: shared state is off, so nothing can be drained by command: {why}");
+    }
+    if let Some(words) = runtime()?.block_on(of_the_running(config)) {
+        eprintln!("xds-bridge: shared state, as the bridge says that runs by it: {words}");
     }
     let counts = [
         (config.sources.len(), "source"),

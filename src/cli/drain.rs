@@ -5,9 +5,13 @@ use std::time::Duration;
 use clap::Args;
 use http::Method;
 
-use super::output::{encode, print, request};
+use tokio::time::Instant;
+
+use super::client::{self, ClientError};
+use super::output::{encode, print, request, runtime};
 use super::{Failure, wait};
-use crate::config::Config;
+use crate::clock;
+use crate::config::{Admin, Config};
 use crate::text::parse_duration;
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -85,12 +89,32 @@ pub(super) fn drain(config: &Config, args: &DrainArgs) -> Result<(), Failure> {
     let by = std::env::var("USER").unwrap_or_default();
     let query = args.whom.query();
     let path = format!("/drain?{query}&force={}&by={}", args.force, encode(&by));
-    let answer = request(config, Method::POST, &path)?;
     if !args.wait {
+        let answer = request(config, Method::POST, &path)?;
         return print(&String::from_utf8_lossy(&answer));
     }
+    let deadline = clock::now() + args.timeout;
+    runtime()?.block_on(insist(&config.admin, &path, deadline))?;
     let query = format!("{}&until=drained", args.whom.query());
-    wait::until(config, &query, None, args.timeout, args.json)
+    let left = deadline.saturating_duration_since(clock::now());
+    wait::until(config, &query, None, left, args.json)
+}
+
+/// Drains, also across a restart of the bridge or of its registry.
+async fn insist(admin: &Admin, path: &str, deadline: Instant) -> Result<(), ClientError> {
+    let mut is_said = false;
+    loop {
+        match client::request(Method::POST, admin, path, String::new()).await {
+            Ok(_) => return Ok(()),
+            Err(error) if !error.may_pass() || clock::now() + wait::PAUSE >= deadline => return Err(error),
+            Err(error) => {
+                if !std::mem::replace(&mut is_said, true) {
+                    eprintln!("{error}; trying again");
+                }
+                clock::until(Some(clock::now() + wait::PAUSE)).await;
+            }
+        }
+    }
 }
 
 pub(super) fn undrain(config: &Config, args: &UndrainArgs) -> Result<(), Failure> {

@@ -22,7 +22,7 @@ still under way, and 1 when something else is wrong.";
 /// How long one request to the bridge may wait; longer waits are several.
 const ONE: Duration = Duration::from_secs(200);
 /// Between two tries while the bridge does not answer.
-const PAUSE: Duration = Duration::from_millis(250);
+pub(super) const PAUSE: Duration = Duration::from_millis(250);
 
 /// Who is waited for.
 #[derive(Debug, Args)]

@@ -78,7 +78,8 @@ pub fn is_on(node: &str, instance: &Instance) -> bool {
     if !instance.node.is_empty() && *instance.node == *node {
         return true;
     }
-    node.parse().is_ok_and(|ip: IpAddr| ip == instance.address.ip())
+    node.parse()
+        .is_ok_and(|ip: IpAddr| ip.to_canonical() == instance.address.ip())
 }
 
 /// Whether two counts are of one registration; registries without a count cannot tell.

@@ -165,6 +165,7 @@ impl Versions {
             let of_it = versions.iter().filter(|v| v.name == *stable);
             of_it.flat_map(|v| &v.instances).any(|i| i.health != Health::Off)
         });
+        let any_serves = serves(service);
         let (mut parts, mut services) = (Vec::new(), Vec::new());
         for version in &versions {
             // Endpoints change before routes: requests that still come are tried again elsewhere, too.
@@ -176,6 +177,12 @@ impl Versions {
             };
             let wanted = version.weight > 0 || before.is_some_and(had);
             let spare = stand_in.filter(|stable| *stable != version.name && wanted);
+            // Nobody of it serves: who asks for it by the header is answered by others, and not by one that drains.
+            let spare = if any_serves && version.serving == 0 {
+                spare.or_else(|| most_weight(&versions, version.name))
+            } else {
+                spare
+            };
             let part = Part {
                 version: version.name.clone(),
                 cluster: cluster(version.name),
@@ -207,6 +214,14 @@ impl Versions {
             issue,
         })
     }
+}
+
+/// Of the others that serve and get requests, the one that gets the most.
+fn most_weight<'a>(versions: &[Version<'a>], besides: &str) -> Option<&'a Arc<str>> {
+    let others = versions
+        .iter()
+        .filter(|v| v.weight > 0 && v.serving > 0 && **v.name != *besides);
+    others.max_by_key(|v| (v.weight, v.serving)).map(|v| v.name)
 }
 
 /// The service without the instances that get nothing whatever happens: they cannot read what is stored.

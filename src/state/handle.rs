@@ -202,6 +202,16 @@ impl State {
         }
     }
 
+    /// What is wrong with it, in one line; `None`: nothing, or it is off.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let snapshot = self.snapshot();
+        let is_well = snapshot.status == Status::Live
+            && snapshot.documents.unreadable.is_empty()
+            && snapshot.missing.is_none();
+        self.words().filter(|_| !is_well)
+    }
+
     /// How it is, in one line; `None`: it is off.
     #[must_use]
     pub fn words(&self) -> Option<String> {

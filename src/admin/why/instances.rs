@@ -207,10 +207,16 @@ fn draining(service: &Service, instance: &Instance, drains: &BTreeMap<Target, Dr
     let ordered = [(of, "it"), (node, "its node"), (zone, "its zone")];
     let ordered = ordered
         .iter()
-        .find_map(|(target, what)| Some(format!("{what} is drained by {}", clip(&by(target)?))));
+        .find_map(|(target, what)| Some((*what, by(target)?)));
     let declared = instance.own.as_ref().and_then(|own| own.declared.state);
     match (ordered, declared) {
-        (Some(ordered), _) => format!("{ordered} (xds-bridge undrain ends that)"),
+        (Some((what, by)), _) if by.is_empty() => {
+            format!("{what} is drained by command (xds-bridge undrain ends that)")
+        }
+        (Some((what, by)), _) => format!(
+            "{what} is drained by {} (xds-bridge undrain ends that)",
+            clip(&by)
+        ),
         (None, Some(State::Drain)) => "it declares state=drain".to_owned(),
         _ => "draining: it left its registry a moment ago (`drain.linger`), or is in maintenance there"
             .to_owned(),
