@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Catalog;
 use crate::model::drain::is_on;
-use crate::model::{Health, Instance};
+use crate::model::{Health, Instance, Issue, Severity};
 use crate::text::list;
 
 /// Who is meant.
@@ -62,6 +62,18 @@ pub enum NotFound {
         /// Some of those that it has.
         others: String,
     },
+    /// What is registered under this name is left out.
+    #[error("`{service}/{id}` is not served: its entry `{entry}` is refused: {reason}")]
+    Refused {
+        /// The service.
+        service: String,
+        /// What was asked for.
+        id: String,
+        /// The registry's name of it.
+        entry: String,
+        /// Why.
+        reason: String,
+    },
     /// Several fit.
     #[error("`{name}` may be {candidates}: name one of them in full")]
     Ambiguous {
@@ -115,7 +127,9 @@ impl Catalog {
                 Ok(found) => all.push(found),
                 Err(ambiguous @ NotFound::Ambiguous { .. }) => return Err(ambiguous),
                 // A service that is there says more than one that is not, and the first split is the usual one.
-                Err(error) if matches!(error, NotFound::Instance { .. }) => failure = error,
+                Err(error) if matches!(error, NotFound::Instance { .. } | NotFound::Refused { .. }) => {
+                    failure = error
+                }
                 Err(error) if matches!(failure, NotFound::Form(_)) => failure = error,
                 Err(_) => {}
             }
@@ -137,7 +151,9 @@ impl Catalog {
         let merged = self.service(&name);
         let instances = merged.map(|service| service.instances).unwrap_or_default();
         if instances.is_empty() {
-            return Err(NotFound::Service(service.to_owned()));
+            return Err(self
+                .refused(service, id)
+                .unwrap_or_else(|| NotFound::Service(service.to_owned())));
         }
         let whole = |instance: &&Instance| *instance.id == *id;
         let below = |instance: &&Instance| {
@@ -150,17 +166,37 @@ impl Catalog {
         }
         let ids: BTreeSet<&str> = meant.iter().map(|instance| &*instance.id).collect();
         match ids.len() {
-            0 => Err(NotFound::Instance {
+            0 => Err(self.refused(service, id).unwrap_or_else(|| NotFound::Instance {
                 service: service.to_owned(),
                 id: id.to_owned(),
                 others: list(instances.iter().map(|instance| &*instance.id), 5, instances.len()),
-            }),
+            })),
             1 => Ok(found(&name, &instances, |instance| ids.contains(&*instance.id))),
             _ => {
                 let names: Vec<_> = ids.iter().map(|id| (service, *id)).collect();
                 Err(ambiguous(&format!("{service}/{id}"), &names))
             }
         }
+    }
+
+    /// Why an entry of this name is left out.
+    fn refused(&self, service: &str, id: &str) -> Option<NotFound> {
+        let is_it = |issue: &&Issue| {
+            let name = issue.entry.strip_suffix(id);
+            issue.severity == Severity::Rejected
+                && name.is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+        };
+        let mut records = self.sources().flat_map(|(_, state)| state.records());
+        let issue = records.find_map(|(name, record)| {
+            let mut issues = record.issues.iter();
+            (**name == *service).then(|| issues.find(is_it))?
+        })?;
+        Some(NotFound::Refused {
+            service: service.to_owned(),
+            id: id.to_owned(),
+            entry: issue.entry.clone(),
+            reason: issue.reason.clone(),
+        })
     }
 
     fn find_all(&self, meant: impl Fn(&Instance) -> bool) -> Vec<Found> {

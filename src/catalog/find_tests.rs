@@ -35,6 +35,16 @@ fn catalog() -> Catalog {
             record(vec![Instance::new("orders-9", ([10, 0, 0, 9], 80).into())]),
         ),
         (
+            "odd".into(),
+            Some(ServiceRecord {
+                issues: vec![Issue::rejected(
+                    "/services/odd/instances/o-1",
+                    "the port 70000 is none",
+                )],
+                ..ServiceRecord::default()
+            }),
+        ),
+        (
             "single".into(),
             record(vec![Instance::new("a/b", ([10, 0, 0, 1], 81).into())]),
         ),
@@ -124,4 +134,13 @@ fn the_last_ones_that_serve_are_marked() {
     assert_eq!(last(Target::Node("n2".to_owned())), [false, false]);
     assert_eq!(last(Target::Zone("z1".to_owned())), [true, true, true]);
     assert_eq!(last(Target::Named("single/a/b".to_owned())), [true]);
+}
+
+#[test]
+fn what_is_refused_is_told_apart_from_what_is_not_there() {
+    assert_eq!(
+        named("odd/o-1").unwrap_err(),
+        "`odd/o-1` is not served: its entry `/services/odd/instances/o-1` is refused: the port 70000 is none"
+    );
+    assert_eq!(named("odd/1").unwrap_err(), "no service is called `odd`");
 }
