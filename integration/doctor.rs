@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use rcgen::SanType;
+use serde_json::json;
 
 use crate::support::bridge::{Bridge, Step, run};
 use crate::support::folder::Folder;
 use crate::support::pki::{Ca, loopback};
 use crate::support::process;
 use crate::support::servers::Server;
+use crate::support::wait;
 
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9901);
 
@@ -70,6 +72,98 @@ async fn the_way_to_a_bridge_without_tls_is_walked_step_by_step() {
     let admin = bootstrap.replace(&port, &format!("port_value: {}", bridge.admin.port()));
     fails(dir.path(), &admin, &["!", "→"]);
     assert!(!run(&["doctor", "none.yaml"], dir.path()).status.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_bridge_of_several_that_is_away_is_named_and_does_not_fail_the_whole() {
+    let server = Server::http("web-1").await;
+    let folder = Folder::of(&[("web", server.address, &[][..])]);
+    let bridge = Bridge::start(&folder.section()).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let [free, other] = process::ports();
+    let both = |first: &str, second: &str| {
+        let flags = ["--bridge", first, "--bridge", second];
+        bridge.bootstrap_with(Step::Listeners, ADMIN, &flags)
+    };
+    let away = format!("127.0.0.1:{free}");
+    for bootstrap in [
+        both(&away, &bridge.xds.to_string()),
+        both(&bridge.xds.to_string(), &away),
+    ] {
+        let (code, text) = says(dir.path(), &bootstrap);
+        assert_eq!(code, Some(0), "{text}");
+        for line in [
+            &*format!("! {away} takes no connection"),
+            "is the bridge running and ready",
+            "✓ first answer: 1 listeners",
+            "1 of 2 bridges can be used",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+    }
+    // None of them.
+    let neither = both(&away, &format!("127.0.0.1:{other}"));
+    fails(
+        dir.path(),
+        &neither,
+        &[
+            &format!("! 127.0.0.1:{other} takes no connection"),
+            "2 steps fail",
+        ],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_doctor_accepts_is_accepted_by_no_client() {
+    let server = Server::http("web-1").await;
+    let folder = Folder::of(&[
+        ("web", server.address, &[][..]),
+        ("orders", server.address, &[][..]),
+    ]);
+    // What Envoy refuses, and the doctor does not look into.
+    let overlay =
+        "[[overlay]]\ntype = \"cluster\"\nname = \"orders\"\njson = '{\"connect_timeout\": \"-1s\"}'\n";
+    let bridge = Bridge::start(&format!("{}{overlay}", folder.section())).await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    let json = async |path: &str| -> serde_json::Value {
+        serde_json::from_str(&bridge.text(path).await.expect("an answer")).expect("JSON")
+    };
+    let votes = async || {
+        let rejected = json("/streams").await["rejected"][0].clone();
+        (
+            rejected["name"].clone(),
+            rejected["refused_by"].clone(),
+            rejected["accepted_by"].clone(),
+        )
+    };
+    let wanted = (json!("orders"), json!(1), json!(0));
+    wait::until(wait::PATIENCE, "Envoy refuses the cluster", async || {
+        let seen = votes().await;
+        wait::holds(seen == wanted, || format!("{seen:?}"))
+    })
+    .await;
+    // As this Envoy, by its node.id.
+    let dir = tempfile::tempdir().expect("a folder");
+    let bootstrap = bridge.bootstrap(Step::Listeners, envoy.admin(), &[]);
+    let (code, text) = says(dir.path(), &bootstrap);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("✓ first answer: 2 clusters"), "{text}");
+    wait::until(wait::PATIENCE, "the doctor has gone", async || {
+        let log = bridge.log();
+        wait::holds(log.contains("xds-bridge-doctor"), || log.clone())?;
+        let streams = bridge.metrics().await.sum("xds_bridge_streams", &[]);
+        wait::holds(streams == Some(1), || format!("{streams:?}"))
+    })
+    .await;
+    assert_eq!(votes().await, wanted);
+    assert_eq!(json("/status").await["total"], 1);
+    // Nor is a fleet there whose Envoys nobody has seen.
+    let foreign = bootstrap.replace("cluster: proof", "cluster: nobody");
+    assert_ne!(foreign, bootstrap);
+    let (_, text) = says(dir.path(), &foreign);
+    assert!(text.contains("of fleet `nobody`"), "{text}");
+    let status = json("/status").await.to_string();
+    assert!(!status.contains("nobody"), "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -98,6 +98,8 @@ struct Shared {
     /// The streams of each fleet, and the fleet of each stream.
     fleets: HashMap<Arc<str>, RoaringBitmap>,
     fleet_of: HashMap<StreamId, Arc<str>>,
+    /// Streams of nobody: `xds-bridge doctor` tries the way of an Envoy under the name of that.
+    onlookers: RoaringBitmap,
     names: Names,
     index: Index,
     subscribers: Vec<Option<Arc<Subscriber>>>,
@@ -286,6 +288,9 @@ impl Fanout {
         let mut guard = self.shared.lock();
         let shared = &mut *guard;
         let handled = stream.handle_prepared(request, &mut shared.names, &shared.generation)?;
+        if stream.node().is_some_and(|node| node.is_doctor()) {
+            shared.onlookers.insert(id);
+        }
         if let Some(kind) = handled.kind {
             for name in &handled.unsubscribed {
                 shared.index.remove(kind, id, name);
@@ -348,6 +353,7 @@ impl Fanout {
         shared.asked(id);
         shared.tidy();
         shared.acks.left(id);
+        shared.onlookers.remove(id);
         let is_over = lock(&self.waves).left(id);
         if is_over {
             self.settled.send_replace(());
@@ -376,7 +382,9 @@ impl Fanout {
 
     /// The client of a stream leaves with what it has.
     fn depart(&self, stream: &Stream, subscriber: &Subscriber) {
-        let Some(node) = stream.node() else { return };
+        let Some(node) = stream.node().filter(|node| !node.is_doctor()) else {
+            return;
+        };
         let (held, mut behind) = stream.held(Kind::Endpoints);
         if held.is_empty() {
             return;
@@ -414,6 +422,18 @@ impl Shared {
         self.subscribers.get(id as usize).and_then(Option::as_ref)
     }
 
+    /// The streams of clients.
+    fn clients(&self) -> Vec<Arc<Subscriber>> {
+        let all = (0..).zip(&self.subscribers);
+        let clients = all.filter(|(id, _)| !self.onlookers.contains(*id));
+        clients.filter_map(|(_, subscriber)| subscriber.clone()).collect()
+    }
+
+    /// The streams of clients that subscribe to a name.
+    fn clients_of(&self, kind: Kind, name: NameId) -> RoaringBitmap {
+        self.index.subscribers(kind, name) - &self.onlookers
+    }
+
     /// Adds each changed name to the pending changes of the streams that subscribe to it.
     fn notify(&self, changed: &Changed, (number, since): (u64, Instant), waves: &mut waves::Waves) {
         for (kind, names) in changed.iter().filter(|(_, names)| !names.is_empty()) {
@@ -439,7 +459,7 @@ impl Shared {
                     }
                 }
             }
-            waves.begin(kind, (number, since), streams);
+            waves.begin(kind, (number, since), streams - &self.onlookers);
         }
     }
 }

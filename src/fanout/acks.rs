@@ -137,7 +137,7 @@ impl Fanout {
             let Some((kind, id)) = shared.acks.watched(*watch) else {
                 continue;
             };
-            subscribed.extend(shared.index.subscribers(kind, id));
+            subscribed.extend(shared.clients_of(kind, id));
             for client in shared
                 .departures
                 .behind(id, now)
@@ -195,7 +195,7 @@ impl Fanout {
             let Some((kind, id)) = shared.acks.watched(*watch) else {
                 continue;
             };
-            let subscribed = shared.index.subscribers(kind, id);
+            let subscribed = shared.clients_of(kind, id);
             for stream in shared.acks.lagging(*watch, &subscribed) {
                 if let Some(subscriber) = shared.subscriber(stream) {
                     suspects.push(Suspect {

@@ -31,7 +31,7 @@ impl Fanout {
             return Some(Vec::new());
         };
         let mut found = 0;
-        let subscribers: Vec<_> = self.shared.lock().subscribers.iter().flatten().cloned().collect();
+        let subscribers = self.shared.lock().clients();
         let mut clients: BTreeMap<(String, String), (StreamStatus, Vec<Row>)> = BTreeMap::new();
         for subscriber in subscribers {
             let status = lock(&subscriber.status).clone();

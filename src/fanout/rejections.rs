@@ -192,7 +192,7 @@ fn log_rejected(shared: &Shared, key: &RejectionKey) {
 impl Shared {
     /// Polls the other streams of the fleet that subscribe to this name; returns them.
     fn poll(&self, poll: &Poll, but: StreamId) -> RoaringBitmap {
-        let mut asked = self.index.subscribers(poll.key.kind, poll.key.id);
+        let mut asked = self.clients_of(poll.key.kind, poll.key.id);
         match self.fleets.get(&poll.key.fleet) {
             Some(fleet) => asked &= fleet,
             None => asked.clear(),

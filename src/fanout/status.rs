@@ -96,7 +96,7 @@ impl Fanout {
     /// How far the client of each open stream is. Each stream is looked at by itself.
     #[must_use]
     pub fn standings(&self) -> Vec<Standing> {
-        let subscribers: Vec<_> = self.shared.lock().subscribers.iter().flatten().cloned().collect();
+        let subscribers = self.shared.lock().clients();
         subscribers
             .iter()
             .map(|subscriber| subscriber.standing())
@@ -106,7 +106,7 @@ impl Fanout {
     /// Each open stream.
     #[must_use]
     pub fn streams(&self) -> Vec<StreamStatus> {
-        let subscribers: Vec<_> = self.shared.lock().subscribers.iter().flatten().cloned().collect();
+        let subscribers = self.shared.lock().clients();
         subscribers
             .iter()
             .map(|subscriber| lock(&subscriber.status).clone())

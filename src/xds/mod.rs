@@ -51,7 +51,7 @@ pub use names::{NameId, NameOf, Names};
 pub use place::{MAX_PLACES, Place};
 pub use prepared::{Prepared, Request};
 pub use request::{
-    Build, Claim, DeltaRequest, Error, Locality, Node, Release, SotwRequest, has_more_entries,
+    Build, Claim, DOCTOR, DeltaRequest, Error, Locality, Node, Release, SotwRequest, has_more_entries,
 };
 pub use resource::{Draft, Reach, Resource, Version};
 pub use response::{Missing, Response};

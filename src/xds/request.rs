@@ -107,7 +107,16 @@ pub struct Release {
     pub patch: u32,
 }
 
+/// What `xds-bridge doctor` calls itself: it gets what an Envoy gets, and counts as nobody.
+pub const DOCTOR: &str = "xds-bridge-doctor";
+
 impl Node {
+    /// It only tries the way of somebody else: what it accepts is accepted by no client.
+    #[must_use]
+    pub fn is_doctor(&self) -> bool {
+        self.user_agent == DOCTOR
+    }
+
     /// Which release of Envoy it is, if it says so.
     #[must_use]
     pub fn release(&self) -> Option<Release> {

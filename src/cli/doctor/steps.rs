@@ -17,7 +17,7 @@ use tonic_prost::ProstCodec;
 use super::file::{Bridge, Tls, Way};
 use super::{Failure, Step};
 use crate::text::chain;
-use crate::xds::{DeltaRequest, Kind, Node};
+use crate::xds::{DOCTOR, DeltaRequest, Kind, Node};
 
 /// For each step.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,38 +36,44 @@ struct Answer {
     nonce: String,
 }
 
-/// Tries each step until one fails.
+/// Tries each step until one fails. True: the last one works, which an address that refuses does not prevent where
+/// another one takes connections.
 pub(super) async fn walk(
     way: &Way,
     bridge: &Bridge,
     say: &mut impl FnMut(Step) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let addresses = match names(bridge).await {
         Ok((addresses, step)) => {
             say(step)?;
             addresses
         }
-        Err(step) => return say(step),
+        Err(step) => return say(step).map(|()| false),
     };
+    let mut reached = false;
     for address in &addresses {
         let step = connects(*address).await;
-        let failed = step.fix.is_some();
+        reached |= step.fix.is_none();
         say(step)?;
-        if failed {
-            return Ok(());
-        }
+    }
+    // Envoy takes the next address, too.
+    if !reached {
+        return Ok(false);
     }
     let channel = match speaks(way, bridge).await {
         Ok((channel, step)) => {
             say(step)?;
             channel
         }
-        Err(step) => return say(step),
+        Err(step) => return say(step).map(|()| false),
     };
-    match asks(way, channel).await {
-        Ok(steps) => steps.into_iter().try_for_each(say),
-        Err(step) => say(step),
-    }
+    let steps = match asks(way, channel).await {
+        Ok(steps) => steps,
+        Err(step) => vec![step],
+    };
+    let works = steps.iter().all(|step| step.fix.is_none());
+    steps.into_iter().try_for_each(say)?;
+    Ok(works)
 }
 
 async fn names(bridge: &Bridge) -> Result<(Vec<SocketAddr>, Step), Step> {
@@ -188,7 +194,8 @@ async fn asks(way: &Way, channel: Channel) -> Result<Vec<Step>, Step> {
     let mut node = Some(Node {
         id: way.node.clone(),
         cluster: way.fleet.clone(),
-        user_agent: "envoy".to_owned(),
+        // The bridge counts it as nobody: what it accepts is not accepted by that Envoy.
+        user_agent: DOCTOR.to_owned(),
         ..Node::default()
     });
     let mut steps = vec![Step::works("a stream is open, and it may be this node")];

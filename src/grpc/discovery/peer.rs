@@ -235,6 +235,11 @@ impl Peer {
         self.caller.as_ref().map(Caller::first)
     }
 
+    /// It tries the way of a client, and is none.
+    fn is_doctor(&self) -> bool {
+        self.client.as_ref().is_some_and(|node| node.is_doctor())
+    }
+
     fn fleet(&self) -> &str {
         self.client.as_ref().map_or("", |node| node.cluster.as_str())
     }

@@ -131,9 +131,11 @@ impl Peer {
         if !self.named {
             self.named = true;
             if let Some(node) = &self.client {
-                self.shared.fanout.join_fleet(self.registration.id, &node.cluster);
-                if Client::of(&node.user_agent) == Client::Envoy {
-                    self.shared.fanout.envoy_of(&node.cluster);
+                if !node.is_doctor() {
+                    self.shared.fanout.join_fleet(self.registration.id, &node.cluster);
+                    if Client::of(&node.user_agent) == Client::Envoy {
+                        self.shared.fanout.envoy_of(&node.cluster);
+                    }
                 }
                 self.registration.subscriber.update_status(|status| {
                     status.node.clone_from(&node.id);
@@ -170,10 +172,11 @@ impl Peer {
         if handled.ack {
             self.shared.metrics.acks.get_or_create(&by_type).inc();
             tracing::debug!(node = self.node(), r#type = kind.short(), "accepted");
-            if self
-                .shared
-                .fanout
-                .accepted(self.who(), self.fleet(), kind, &handled.accepted)
+            if !self.is_doctor()
+                && self
+                    .shared
+                    .fanout
+                    .accepted(self.who(), self.fleet(), kind, &handled.accepted)
             {
                 self.count_rejected();
             }
@@ -248,7 +251,9 @@ impl Peer {
         self.registration
             .subscriber
             .update_status(|status| status.last_nack = Some(last));
-        let Some((id, version)) = nack.only else { return };
+        let Some((id, version)) = nack.only.filter(|_| !self.is_doctor()) else {
+            return;
+        };
         let key = RejectionKey {
             fleet: self.fleet().into(),
             kind,
