@@ -53,6 +53,7 @@ mod owners;
 mod page;
 mod plan;
 mod ports;
+mod questions;
 mod readme;
 mod registrations;
 mod registry_restart;

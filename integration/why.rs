@@ -209,7 +209,10 @@ async fn what_is_withheld_and_what_another_fleet_gets_is_explained() {
         &["listener internal"],
     )
     .await;
-    assert!(!mine.contains("listener edge"), "of another fleet: {mine}");
+    assert!(
+        !mine.contains("✓ listener edge") && mine.contains("! listener edge is only for the fleets edge"),
+        "of another fleet: {mine}"
+    );
 
     let mut keys = etcd.client().await;
     let prefix = etcd_client::DeleteOptions::new().with_prefix();

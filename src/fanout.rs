@@ -31,7 +31,7 @@ use tokio::time::Instant;
 pub use acks::{AckWatch, Laggard, Laggards, Progress, Wanted};
 pub use departed::Unknown;
 pub use fleets::Unused;
-pub use given::ClientState;
+pub use given::{ClientState, Lacking};
 pub use large::Ready;
 pub use next::Next;
 pub use rejections::{Poll, Rejected};

@@ -99,6 +99,7 @@ pub(crate) const GROUPS: &[Group] = &[
             "views",
             "page",
             "plan",
+            "questions",
             "why",
         ],
     ),

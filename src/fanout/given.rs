@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Fanout, StreamStatus, lock};
-use crate::xds::{Given, Kind, NameId, Version};
+use crate::xds::{Given, Kind, NameId, RejectionKey, Version};
 
 /// A client, with what it asks for.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +17,86 @@ pub struct ClientState {
     pub more: usize,
 }
 
+/// A client that asks for a resource and does not have its present content.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lacking {
+    /// How far it is; those that refuse it come first.
+    pub given: Given,
+    /// Its type.
+    pub kind: Kind,
+    /// Its name.
+    pub name: Arc<str>,
+    /// `node.id`
+    pub node: String,
+    /// `node.cluster`
+    pub fleet: String,
+    /// The words of a refusal.
+    pub message: Option<String>,
+}
+
 impl Fanout {
+    /// Clients without the present content of some of these resources. Each stream that asks for one is looked at by
+    /// itself.
+    #[must_use]
+    pub fn lacking(&self, wanted: &[(Kind, Arc<str>)]) -> Vec<Lacking> {
+        let shared = self.shared.lock();
+        let generation = shared.generation.clone();
+        let mut asked = Vec::new();
+        for (kind, name) in wanted {
+            let Some(id) = shared.names.find(name) else {
+                continue;
+            };
+            let streams = shared.clients_of(*kind, id);
+            let streams = streams
+                .iter()
+                .filter_map(|stream| shared.subscriber(stream).cloned());
+            asked.extend(streams.map(|subscriber| (*kind, name, id, subscriber)));
+        }
+        drop(shared);
+        let mut found = Vec::new();
+        for (kind, name, id, subscriber) in asked {
+            let stream = subscriber.stream();
+            let is_changed = lock(&subscriber.pending).changed.get(kind).contains(id);
+            let (given, version) = stream.given_of(&generation, kind, id, is_changed);
+            drop(stream);
+            if matches!(given, Given::Synced | Given::Missing) {
+                continue;
+            }
+            let status = lock(&subscriber.status).clone();
+            let words = || self.words_of(&status, kind, name, (id, version));
+            found.push(Lacking {
+                given,
+                kind,
+                name: name.clone(),
+                message: (given == Given::Refused).then(words).flatten(),
+                node: status.node,
+                fleet: status.fleet,
+            });
+        }
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// Why a client refuses a resource: by what it said last, or else by what its fleet did.
+    fn words_of(
+        &self,
+        status: &StreamStatus,
+        kind: Kind,
+        name: &Arc<str>,
+        (id, version): (NameId, Option<Version>),
+    ) -> Option<String> {
+        let of_it = |named: &Option<Arc<str>>| named.as_ref().is_none_or(|named| named == name);
+        let last = status.last_nack.as_ref();
+        if let Some(nack) = last.filter(|nack| nack.kind == kind && of_it(&nack.name)) {
+            return Some(nack.message.clone());
+        }
+        let fleet = status.fleet.as_str().into();
+        let shared = self.shared.lock();
+        let candidate = shared.verdicts.candidate(&RejectionKey { fleet, kind, id })?;
+        (Some(candidate.version) == version).then(|| candidate.message.clone())
+    }
+
     /// The clients that are wanted, by fleet and id, each with this number of resources at most. Each stream is looked
     /// at by itself. `None`: they have more than `in_all`.
     #[must_use]

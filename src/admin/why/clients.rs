@@ -22,6 +22,8 @@ pub(super) struct Clients {
     have: Vec<String>,
     behind: Vec<Behind>,
     left: usize,
+    /// There are clients at all.
+    connected: bool,
 }
 
 /// A client without the present endpoints.
@@ -73,6 +75,7 @@ impl Clients {
             have: progress.acked.iter().map(|(_, node)| clip(node)).collect(),
             behind: behind.collect(),
             left: progress.unknown.len(),
+            connected: !streams.is_empty(),
         }
     }
 
@@ -90,6 +93,10 @@ impl Clients {
         let mut text = String::new();
         let have = self.have.len();
         let _ = match have {
+            0 if !self.connected => writeln!(
+                text,
+                "  no client is connected to this bridge (xds-bridge doctor on the machine of an Envoy says why)"
+            ),
             0 => writeln!(text, "  no client has its endpoints: nobody asks for them"),
             _ => writeln!(
                 text,

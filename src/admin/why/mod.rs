@@ -1,6 +1,8 @@
 //! `/why`: why a service or an instance is served as it is, and what becomes of a request. In words, or as JSON.
 
 mod clients;
+mod fleets;
+mod holders;
 mod instances;
 mod request;
 mod service;

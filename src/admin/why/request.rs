@@ -8,6 +8,8 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::fleets;
+use super::holders::Holders;
 use super::service::explain;
 use super::{Answer, Unanswered};
 use crate::admin::{Admin, STOPPING};
@@ -29,18 +31,27 @@ pub(super) async fn why(admin: &Admin, text: &str, client: Option<&str>) -> Resu
         return Err(Unanswered::NotNow("nothing is served yet; see /readyz\n"));
     };
     let viewer = client.map(|node| viewer(admin, &generation, node)).transpose()?;
-    let who = viewer.as_ref().map(|viewer| viewer.fleet.clone());
+    let fleet = viewer.as_ref().map(|viewer| viewer.fleet.clone());
     let Ok(_place) = PLACES.acquire().await else {
         return Err(Unanswered::NotNow(STOPPING));
     };
     // Thousands of resources may be looked at: not on a thread that serves streams.
     let replayed = tokio::task::spawn_blocking({
-        let request = request.clone();
-        move || replay(&request, &Seen::new(generation, viewer))
+        let (request, generation) = (request.clone(), generation.clone());
+        move || {
+            let ways = replay(&request, &Seen::new(generation.clone(), viewer.clone()));
+            let of_others = viewer.map(|viewer| {
+                let all = replay(&request, &Seen::new(generation.clone(), None));
+                fleets::of_others(&generation, &viewer, &ways, &all)
+            });
+            (ways, of_others)
+        }
     });
-    let Ok(ways) = replayed.await else {
+    let Ok((ways, of_others)) = replayed.await else {
         return Err(Unanswered::NotNow(STOPPING));
     };
+    let of_fleets = of_others.unwrap_or_else(|| fleets::of_all(admin, &generation, &ways));
+    let holders = Holders::on(admin, &ways, client);
     let mut words = match (&ways[..], client) {
         ([], Some(node)) => format!(
             "! no listener of this client ({}) takes requests for {}\n",
@@ -53,6 +64,10 @@ pub(super) async fn why(admin: &Admin, text: &str, client: Option<&str>) -> Resu
         ),
         (ways, _) => replay::words(ways),
     };
+    for sentence in &of_fleets {
+        let _ = writeln!(words, "  ! {sentence}");
+    }
+    words += &holders.words();
     let about = about(admin, &request, &ways).await?;
     for (service, sentences) in &about {
         for sentence in sentences.iter().take(SENTENCES) {
@@ -62,7 +77,14 @@ pub(super) async fn why(admin: &Admin, text: &str, client: Option<&str>) -> Resu
     }
     Ok(Answer {
         words,
-        json: json!({ "client": client, "fleet": who, "ways": ways, "about": about }),
+        json: json!({
+            "client": client,
+            "fleet": fleet,
+            "ways": ways,
+            "other_fleets": of_fleets,
+            "clients_without_it": holders.json(),
+            "about": about,
+        }),
     })
 }
 
@@ -73,11 +95,13 @@ fn viewer(admin: &Admin, generation: &Generation, node: &str) -> Result<Viewer, 
         let mut nodes: Vec<&str> = streams.iter().map(|stream| stream.node.as_str()).collect();
         nodes.sort_unstable();
         nodes.dedup();
+        let others = match nodes.len() {
+            0 => ": none is".to_owned(),
+            n => format!("; {n} are, such as {}", crate::text::list(&nodes, 5, n)),
+        };
         return Err(Unanswered::Unknown(format!(
-            "no client with node.id `{}` is connected; {} are, such as {}\n",
+            "no client with node.id `{}` is connected{others}. On its machine `xds-bridge doctor envoy.yaml` says why\n",
             clip(node),
-            nodes.len(),
-            crate::text::list(&nodes, 5, nodes.len())
         )));
     };
     let fleet: Arc<str> = stream.fleet.as_str().into();

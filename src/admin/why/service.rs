@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::clients::{Clients, Requests};
+use super::holders::Holders;
 use super::instances::{Around, LISTED, Row, facts, row};
 use super::{Answer, Unanswered};
 use crate::admin::{Admin, STOPPING};
@@ -86,6 +87,7 @@ struct Subject<'a> {
     explanation: &'a Explanation,
     instances: Vec<Row<'a>>,
     clients: Clients,
+    holders: Holders,
     requests: Requests,
     now: Instant,
 }
@@ -110,6 +112,7 @@ impl<'a> Subject<'a> {
             alone,
             explanation,
             clients: Clients::of(admin, name, explanation),
+            holders: Holders::of(admin, explanation),
             requests: Requests::of(admin, name, &instances, alone.is_some()),
             instances,
             now: clock::now(),
@@ -188,6 +191,7 @@ impl<'a> Subject<'a> {
             let _ = writeln!(text, "  ! {warning}");
         }
         text += &self.clients.words();
+        text += &self.holders.words();
         text += &self.requests.words();
         text
     }
@@ -233,6 +237,7 @@ impl<'a> Subject<'a> {
             "routes": self.claims().iter().take(LISTED).map(claim).collect::<Vec<_>>(),
             "warnings": self.warnings(),
             "clients": self.clients.json(),
+            "clients_without_it": self.holders.json(),
             "requests": self.requests.json(),
         })
     }

@@ -39,28 +39,42 @@ impl Stream {
             all |= generation.in_wildcard(kind, &self.viewer);
         }
         let one = |id: NameId| {
-            let version = generation
-                .get_as(&self.viewer, kind, id)
-                .map(|resource| resource.version);
-            let given = if sub.held.refused.contains_key(&id) {
-                Given::Refused
-            } else if !changed.contains(id) && self.has_acked(generation, kind, id) {
-                // Who has acknowledged that there is none has nothing.
-                if version.is_some() {
-                    Given::Synced
-                } else {
-                    Given::Missing
-                }
-            } else if sub.held.ids.contains(id) || self.is_under_way(kind, id) {
-                Given::Behind
-            } else if version.is_some() {
-                Given::NotSent
-            } else {
-                Given::Missing
-            };
+            let (given, version) = self.given_of(generation, kind, id, changed.contains(id));
             (id, given, version)
         };
         all.into_iter().map(one).collect()
+    }
+
+    /// The same of one name.
+    #[must_use]
+    pub fn given_of(
+        &self,
+        generation: &Generation,
+        kind: Kind,
+        id: NameId,
+        is_changed: bool,
+    ) -> (Given, Option<Version>) {
+        let held = &self.types.get(kind).held;
+        let version = generation
+            .get_as(&self.viewer, kind, id)
+            .map(|resource| resource.version);
+        let given = if held.refused.contains_key(&id) {
+            Given::Refused
+        } else if !is_changed && self.has_acked(generation, kind, id) {
+            // Who has acknowledged that there is none has nothing.
+            if version.is_some() {
+                Given::Synced
+            } else {
+                Given::Missing
+            }
+        } else if held.ids.contains(id) || self.is_under_way(kind, id) {
+            Given::Behind
+        } else if version.is_some() {
+            Given::NotSent
+        } else {
+            Given::Missing
+        };
+        (given, version)
     }
 
     fn is_under_way(&self, kind: Kind, id: NameId) -> bool {
