@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use futures::StreamExt as _;
 use serde_json::Value;
 use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use xds_bridge::xds::{DeltaRequest, Kind, Node};
 
 use crate::support::bridge::{Bridge, Step};
 use crate::support::client::Call;
@@ -151,8 +155,163 @@ async fn the_page_shows_what_the_api_says() {
         ],
     )
     .await;
-    shows(&bridge, "/clients", &["|proof|envoy|delta|", "cds: all"]).await;
+    shows(
+        &bridge,
+        "/clients",
+        &["envoy-1|proof|in sync|", "cds: all", "1 to 1 of 1"],
+    )
+    .await;
     shows(&bridge, "/events", &["delivered for the first time"]).await;
     shows(&bridge, "/service/%", &["No source knows this service."]).await;
     shows(&bridge, "/service/nobody", &["No source knows this service."]).await;
+}
+
+/// What many services and clients are.
+const SERVICES: usize = 5_000;
+const CLIENTS: usize = 1_000;
+
+/// An answer, as far as it has to be acknowledged.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Answer {
+    #[prost(string, tag = "4")]
+    type_url: String,
+    #[prost(string, tag = "5")]
+    nonce: String,
+}
+
+/// One client, which asks for the listeners and one cluster and accepts what it gets, until the end of the test.
+async fn client(channel: tonic::transport::Channel, number: usize) -> Result<(), tonic::Status> {
+    let (requests, said) = mpsc::channel(8);
+    let mut node = Some(Node {
+        id: format!("envoy-{number:04}"),
+        cluster: format!("fleet-{}", number % 20),
+        user_agent: "envoy".to_owned(),
+        ..Node::default()
+    });
+    for (kind, names) in [
+        (Kind::Cluster, vec![format!("service-{number:04}")]),
+        (Kind::Listener, Vec::new()),
+    ] {
+        let request = DeltaRequest {
+            node: node.take(),
+            type_url: kind.type_url().to_owned(),
+            subscribe: names,
+            ..DeltaRequest::default()
+        };
+        let _ = requests.send(request).await;
+    }
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready()
+        .await
+        .map_err(|e| tonic::Status::unavailable(e.to_string()))?;
+    let path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+    let codec = tonic_prost::ProstCodec::<DeltaRequest, Answer>::default();
+    let request = tonic::Request::new(ReceiverStream::new(said));
+    let path = http::uri::PathAndQuery::from_static(path);
+    let mut answers = grpc.streaming(request, path, codec).await?.into_inner();
+    while let Some(answer) = answers.next().await {
+        let answer = answer?;
+        let ack = DeltaRequest {
+            type_url: answer.type_url,
+            nonce: answer.nonce,
+            ..DeltaRequest::default()
+        };
+        let _ = requests.send(ack).await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_shows_thousands_of_services_and_clients_a_part_at_a_time() {
+    if chromium().is_none() {
+        eprintln!("NOT TESTED: there is no chromium on this machine");
+        return;
+    }
+    let server = Server::http("one").await;
+    let names: Vec<String> = (0..SERVICES).map(|n| format!("service-{n:04}")).collect();
+    let all: Vec<Declared<'_>> = names
+        .iter()
+        .map(|name| (name.as_str(), server.address, &[][..]))
+        .collect();
+    let folder = Folder::of(&all);
+    let bridge = Bridge::start(&folder.section()).await;
+    let endpoint =
+        tonic::transport::Endpoint::from_shared(format!("http://{}", bridge.xds)).expect("an address");
+    let channel = endpoint.connect().await.expect("the bridge");
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..CLIENTS {
+        clients.spawn(client(channel.clone(), number));
+    }
+    wait::until(4 * wait::PATIENCE, "all clients are in sync", async || {
+        let status: Value =
+            serde_json::from_str(&bridge.text("/status").await?).map_err(|e| e.to_string())?;
+        wait::holds(status["counts"]["in sync"] == CLIENTS, || {
+            status["counts"].to_string()
+        })
+    })
+    .await;
+    if let Some(page) = std::env::var_os("PAGE_HOLD") {
+        // For whoever looks at it: the address is written there, and it stays until the file is gone.
+        let page = PathBuf::from(page);
+        std::fs::write(&page, format!("http://{}/", bridge.admin)).expect("a file");
+        wait::until(20 * wait::PATIENCE, "the file is removed", async || {
+            wait::holds(!page.exists(), || "it is there".to_owned())
+        })
+        .await;
+    }
+    let rows = |text: &str, part: &str| text.matches(part).count();
+    shows(
+        &bridge,
+        "/",
+        &["5000 services", "1000 clients", "0 clients behind"],
+    )
+    .await;
+    let text = shows(&bridge, "/services", &["1 to 100 of 5000", "service-0000|1|"]).await;
+    assert_eq!(rows(&text, "|1||"), 100, "no more than a part is drawn: {text}");
+    shows(
+        &bridge,
+        "/services?offset=4900",
+        &["4901 to 5000 of 5000", "service-4999|1|"],
+    )
+    .await;
+    shows(
+        &bridge,
+        "/services?search=service-123",
+        &["1 to 10 of 10", "service-1239|1|"],
+    )
+    .await;
+    let text = shows(
+        &bridge,
+        "/clients",
+        &["1 to 100 of 1000", "envoy-0000|fleet-0|in sync|"],
+    )
+    .await;
+    assert_eq!(rows(&text, "|in sync|"), 100, "{text}");
+    shows(
+        &bridge,
+        "/clients?offset=900",
+        &["901 to 1000 of 1000", "envoy-0989|fleet-9|in sync|"],
+    )
+    .await;
+    shows(
+        &bridge,
+        "/clients?search=envoy-0123",
+        &["1 to 1 of 1", "envoy-0123|fleet-3|in sync|"],
+    )
+    .await;
+    shows(&bridge, "/routes?host=service-00", &["(100)", "service-0099|"]).await;
+    shows(
+        &bridge,
+        "/routes",
+        &["(5000)", "4500 more: search by host narrows"],
+    )
+    .await;
+    shows(
+        &bridge,
+        "/service/service-4321",
+        &["service-4321: 1 of 1 instances get requests"],
+    )
+    .await;
+    assert!(clients.try_join_next().is_none(), "no client was lost");
+    clients.shutdown().await;
 }

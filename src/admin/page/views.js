@@ -25,6 +25,14 @@ function search(id, label, value, make) {
   return el("form", { onsubmit: (event) => { event.preventDefault(); go(make(field.value)); } }, field);
 }
 
+/** Which rows are shown of how many, and the way to the others. */
+function pages(offset, last, total, to) {
+  return el("div.pages", null,
+    offset > 0 && link(to(Math.max(0, offset - PAGE)), "← before"),
+    `${total ? offset + 1 : 0} to ${last} of ${total}`,
+    last < total && link(to(last), "next →"));
+}
+
 function eventRows(events) {
   return table([
     ["time", (event) => time(event.at)],
@@ -38,23 +46,25 @@ function eventRows(events) {
 }
 
 async function overview() {
-  const [sources, streams, services, events, rollouts] = await Promise.all([
-    api("/sources"), api("/streams"), api("/services?limit=0"), api("/events"), api("/rollouts"),
+  const [sources, clients, services, events, rollouts] = await Promise.all([
+    api("/sources"), api("/status"), api("/services?limit=0"), api("/events"), api("/rollouts"),
   ]);
   const withheld = sources.sources.reduce((sum, source) => sum + source.withheld.instances, 0);
-  const wrong = sources.sources.reduce((sum, source) => sum + source.entries.rejected + source.entries.warnings, 0)
-    + sources.declared_together.issues;
-  const refused = streams.streams.filter((stream) => stream.last_nack).length;
+  const wrong = sources.sources.reduce((sum, source) => sum + source.entries.rejected + source.entries.warnings, 0);
+  const conflicts = sources.declared_together.issues;
+  const { behind, refused } = clients.counts;
   const running = ((rollouts && rollouts.rollouts) || []).length;
   return [
     el("h1", null, "Overview"),
     el("div.cards", null,
       card("#/services", services.total, "services"),
-      card("#/clients", streams.total, "streams of clients"),
-      card("#/clients", refused, "refused something", refused ? "bad" : "good"),
+      card("#/clients", clients.total, "clients"),
+      card("#/clients", behind, "clients behind", behind ? "warn" : "good"),
+      card("#/clients", refused, "clients refuse something", refused ? "bad" : "good"),
       card("#/services", sources.all_unhealthy.services, "services without a healthy instance", sources.all_unhealthy.services ? "bad" : "good"),
       card("#/events", withheld, "instances withheld", withheld ? "warn" : "good"),
-      card("#/services", wrong, "warnings", wrong ? "warn" : "good"),
+      card("#/services", conflicts, "conflicts between declarations", conflicts ? "warn" : "good"),
+      card("#/services", wrong, "wrong entries", wrong ? "warn" : "good"),
       rollouts && card("#/rollouts", running, "rollouts")),
     el("h2", null, "Sources"),
     table([
@@ -95,10 +105,7 @@ async function services({ query }) {
       ["warnings#", (row) => (row.warnings ? el("span.warn", null, row.warnings) : 0)],
       ["from", (row) => row.sources.join(", ")],
     ], page.services, part ? "No service has that in its name." : "There are no services."),
-    el("div.pages", null,
-      offset > 0 && link(to(part, Math.max(0, offset - PAGE)), "← before"),
-      `${page.total ? offset + 1 : 0} to ${last} of ${page.total}`,
-      last < page.total && link(to(part, last), "next →")),
+    pages(offset, last, page.total, (from) => to(part, from)),
   ];
 }
 
@@ -176,37 +183,45 @@ async function routes({ query }) {
         ["to", (row) => row.to],
         ["what to know", (row) => row.shadowed_by && el("span.warn", null, `no request reaches it: ${row.shadowed_by} takes all before it`)],
       ], listener.routes, "No routes."),
+      listener.total > listener.routes.length
+        && el("p.dim", null, `${listener.total - listener.routes.length} more: search by host narrows`),
     ]),
   ].flat(2);
 }
 
 async function clients({ query }) {
   const part = query.get("search") || "";
-  const all = await api("/streams");
-  const fits = all.streams.filter((stream) => `${stream.node} ${stream.fleet} ${stream.agent}`.includes(part));
-  const types = (stream) => Object.entries(stream.types)
-    .map(([type, of]) => `${type}: ${of.wildcard ? "all" : of.names}, ${of.acks} accepted${of.nacks ? `, ${of.nacks} refused` : ""}`).join("; ");
+  const offset = Number(query.get("offset")) || 0;
+  const to = (text, from) => `#/clients?search=${encodeURIComponent(text)}&offset=${from}`;
+  const [all, streams] = await Promise.all([api("/status"), api("/streams")]);
+  const words = (client) => `${client.node} ${client.fleet} ${client.agent} ${client.address} ${client.state}`;
+  const fits = all.clients.filter((client) => words(client).includes(part));
+  const rows = fits.slice(offset, offset + PAGE);
+  const kind = { "in sync": "good", behind: "warn", refused: "bad" };
+  const types = (client) => Object.entries(client.types)
+    .map(([type, of]) => `${type}: ${of.wildcard ? "all" : of.names}`).join(", ");
   return [
     el("h1", null, "Clients"),
-    search("search", "Search by node, fleet or program", part, (text) => `#/clients?search=${encodeURIComponent(text)}`),
-    el("p.dim", null, `${fits.length} of ${all.total} streams`),
+    search("search", "Search by node, fleet, program, address or state", part, (text) => to(text, 0)),
     table([
-      ["node", (stream) => stream.node],
-      ["fleet", (stream) => stream.fleet],
-      ["program", (stream) => stream.agent],
-      ["protocol", (stream) => stream.variant],
-      ["for", (stream) => age(stream.age_seconds)],
-      ["what it has", types],
-      ["refused last", (stream) => stream.last_nack && el("span.bad", null, `${stream.last_nack.type} ${stream.last_nack.name || ""}: ${stream.last_nack.message}`)],
-    ], fits.slice(0, 300), "No client is connected."),
-    fits.length > 300 && el("p.dim", null, `${fits.length - 300} more: search narrows`),
-    all.rejected.length > 0 && [el("h2", null, "Rejected by fleets"), table([
+      ["node", (client) => client.node],
+      ["fleet", (client) => client.fleet],
+      ["state", (client) => el(`span.${kind[client.state] || "dim"}`, null, client.state)],
+      ["what to know", (client) => client.text],
+      ["address", (client) => client.address],
+      ["program", (client) => [client.agent, client.version].filter(Boolean).join(" ")],
+      ["for", (client) => age(client.connected_seconds)],
+      ["asks for", types],
+    ], rows, part ? "No client has that in its row." : "No client is connected."),
+    pages(offset, offset + rows.length, fits.length, (from) => to(part, from)),
+    all.total > all.clients.length && el("p.dim", null, `${all.total - all.clients.length} more clients are not listed`),
+    streams.rejected.length > 0 && [el("h2", null, "Rejected by fleets"), table([
       ["fleet", (row) => row.fleet],
       ["resource", (row) => `${row.type} ${row.name}`],
       ["refused by#", (row) => row.refused_by],
       ["accepted by#", (row) => row.accepted_by],
       ["why", (row) => row.message],
-    ], all.rejected)],
+    ], streams.rejected)],
   ].flat();
 }
 
