@@ -19,7 +19,7 @@ mod views;
 mod waves;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ pub struct Fanout {
     /// Order of locks: a stream, then its pending changes or this, then pending changes.
     shared: parking_lot::Mutex<Shared>,
     current: ArcSwapOption<Generation>,
-    max_streams: usize,
+    max_streams: AtomicUsize,
     /// Some version was refused: acceptances count from now on.
     has_refusals: AtomicBool,
     /// Some content's acknowledgements are watched.
@@ -146,7 +146,7 @@ impl Fanout {
         Self {
             shared: parking_lot::Mutex::new(shared),
             current: ArcSwapOption::empty(),
-            max_streams,
+            max_streams: AtomicUsize::new(max_streams),
             has_refusals: AtomicBool::new(false),
             watching: AtomicBool::new(false),
             acked: watch::Sender::new(()),
@@ -233,6 +233,11 @@ impl Fanout {
         self.published.subscribe()
     }
 
+    /// `xds.max_streams`, from now on; those that are open stay.
+    pub fn set_max_streams(&self, max_streams: usize) {
+        self.max_streams.store(max_streams, Ordering::Relaxed);
+    }
+
     /// Registers a stream; [`Self::unregister`] has to follow.
     ///
     /// # Errors
@@ -243,7 +248,7 @@ impl Fanout {
         }
         let mut shared = self.shared.lock();
         let open = shared.subscribers.len() - shared.free.len();
-        if open >= self.max_streams {
+        if open >= self.max_streams.load(Ordering::Relaxed) {
             return Err(RegisterError::Full(open));
         }
         shared.names.stream_opened();

@@ -193,6 +193,11 @@ impl Bridge {
         &mut self.program
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        self.program.signal(signal);
+    }
+
     /// SIGTERM; the status it ends with.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
         self.program.terminate().await

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::reload::{Step, steps};
+use super::reload::{Step, in_force, steps};
 use crate::config::Config;
 use crate::text::clip;
 
@@ -28,6 +28,7 @@ pub(super) fn changes(old: &Config, new: &Config) -> Changes {
         match step {
             Step::Network => network(old, new, &mut found.now),
             Step::Rollouts => found.now.push("rollouts: changed".to_owned()),
+            Step::Streams => streams(old, new, &mut found.now),
             Step::Secrets => named("tls", &old.secrets(), &new.secrets(), &mut found.now),
             Step::Add(name) => found.now.push(format!("sources.{}: added", clip(&name))),
             Step::Replace(name) => found.now.push(format!("sources.{}: changed", clip(&name))),
@@ -56,6 +57,23 @@ fn network(old: &Config, new: &Config, found: &mut Vec<String>) {
     ] {
         if differs {
             found.push(format!("{section}: changed"));
+        }
+    }
+}
+
+fn streams(old: &Config, new: &Config, found: &mut Vec<String>) {
+    let (was, is) = (&old.xds, in_force(&old.xds, &new.xds));
+    for (key, differs) in [
+        ("max_streams", was.max_streams != is.max_streams),
+        (
+            "max_requests_per_second",
+            was.max_requests_per_second != is.max_requests_per_second,
+        ),
+        ("max_stream_age", was.max_stream_age != is.max_stream_age),
+        ("clients", was.clients != is.clients),
+    ] {
+        if differs {
+            found.push(format!("xds.{key}: changed, for streams that begin"));
         }
     }
 }
@@ -89,7 +107,7 @@ mod tests {
         let config = |text: &str| load_str(Path::new("bridge.toml"), text, None).unwrap();
         let base = "[sources.a]\nkind = \"file\"\npath = \"a\"\n[exposures.edge]\nhosts = [\"a.x\"]\n\
                     [exposures.old]\nhosts = [\"b.x\"]\n";
-        let other = "[xds]\nmax_names = 7\n[log]\nfilter = \"debug\"\n[sources.b]\nkind = \"file\"\npath = \"b\"\n\
+        let other = "[xds]\nmax_streams = 7\nsettle = \"7ms\"\n[log]\nfilter = \"debug\"\n[sources.b]\nkind = \"file\"\npath = \"b\"\n\
                      [exposures.edge]\nhosts = [\"c.x\"]\n[exposures.new]\nhosts = [\"b.x\"]\n[clusters]\nretries = 1\n";
         let found = changes(&config(base), &config(other));
         assert_eq!(
@@ -99,6 +117,7 @@ mod tests {
                 "exposures.new: added",
                 "exposures.old: removed",
                 "clusters: changed",
+                "xds.max_streams: changed, for streams that begin",
                 "sources.b: added",
                 "sources.a: removed",
             ]

@@ -26,7 +26,7 @@ use crate::admin::{self, Access, Admin, Reload};
 use crate::barrier::{self, Barrier, Left};
 use crate::cache::{self, LastKnown};
 use crate::clock;
-use crate::config::{Cache, Config, Rollouts};
+use crate::config::{Cache, Config};
 use crate::fanout::Fanout;
 use crate::hub::{Hub, INBOX, Overview, SourceInfo};
 use crate::intake::Loads;
@@ -39,7 +39,7 @@ use crate::{grpc, prober};
 pub use changes::Changes;
 use changes::changes;
 pub use ports::port;
-use ports::reserve;
+use ports::{reserve, tune};
 pub use secrets::{unusable as unusable_secrets, unusable_token};
 use sources::{Sources, info};
 use tasks::{Ended, Tasks};
@@ -109,6 +109,7 @@ pub async fn run(
         connections: share.admin,
         token_file: config.admin.token_file.clone(),
     };
+    let demands = grpc::Demands::from(port.clone());
     let xds = reserve(config.xds.listen, "Envoys", "xds.listen")?;
     let admin_listener = reserve(config.admin.listen, "operators", "admin.listen")?.listen()?;
     let metrics = Arc::new(Metrics::default());
@@ -227,6 +228,7 @@ pub async fn run(
     tasks.spawn("admin port", |stop| {
         report("admin port", admin::serve(admin_listener, admin, access, stop))
     });
+    let (tuned, streams) = (fanout.clone(), demands.clone());
     tasks.spawn("discovery port", async move |stop| {
         if stop.run_until_cancelled(until_ready(overview)).await != Some(true) {
             return;
@@ -237,7 +239,7 @@ pub async fn run(
             Ok(xds) => {
                 open.send_replace(Some(clock::now()));
                 opened.send_replace(true);
-                let serving = grpc::serve(xds, fanout, loads, metrics, port, stop);
+                let serving = grpc::serve(xds, fanout, loads, metrics, demands, stop);
                 report("discovery port", serving).await;
             }
             Err(error) => tracing::error!(error = crate::text::chain(&error), "cannot listen"),
@@ -247,7 +249,10 @@ pub async fn run(
 
     let outcome = tokio::select! {
         () = stop.cancelled() => Ok(()),
-        outcome = supervise(&mut tasks, &mut sources, config, &mut read, &policy) => outcome,
+        outcome = supervise(&mut tasks, &mut sources, config, &mut read, |new| {
+            tune(&streams, &tuned, &new.xds);
+            policy.send_replace(Arc::new(new.rollouts.clone()));
+        }) => outcome,
     };
     stop.cancel();
     tasks.finish().await;
@@ -264,7 +269,7 @@ async fn supervise(
     sources: &mut Sources,
     mut config: Config,
     reloads: &mut mpsc::Receiver<Another>,
-    policy: &watch::Sender<Arc<Rollouts>>,
+    in_force: impl Fn(&Config),
 ) -> Result<(), AppError> {
     loop {
         tokio::select! {
@@ -282,10 +287,9 @@ async fn supervise(
                     tracing::info!("the configuration changes: {text}");
                 }
                 sources.apply(tasks, &config, &new).await;
-                policy.send_replace(Arc::new(new.rollouts.clone()));
                 // What takes a restart is in force as it was.
                 config = Config {
-                    xds: config.xds,
+                    xds: reload::in_force(&config.xds, &new.xds),
                     admin: config.admin,
                     log: config.log,
                     cache: config.cache,
@@ -294,6 +298,7 @@ async fn supervise(
                     webhooks: config.webhooks,
                     ..new
                 };
+                in_force(&config);
                 let _ = done.send(changes); // whoever asked may have gone
             }
         }

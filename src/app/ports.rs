@@ -8,7 +8,8 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use super::AppError;
 use crate::config::{ClientRule, TlsFiles, Xds};
-use crate::grpc;
+use crate::fanout::Fanout;
+use crate::grpc::{self, Demands};
 use crate::xds::Limits;
 
 /// Connections that wait to be accepted.
@@ -19,7 +20,6 @@ const BACKLOG: u32 = 1024;
 /// # Errors
 /// [`AppError::Tls`]: its files are read here.
 pub fn port(xds: &Xds, operators: Option<PathBuf>) -> Result<grpc::Options, AppError> {
-    let rule = |r: &ClientRule| grpc::Rule::new(&r.san, r.node_ids.clone(), r.fleets.clone());
     let files = |files: &TlsFiles| grpc::Files {
         certificate: files.certificate.clone(),
         key: files.key.clone(),
@@ -44,6 +44,20 @@ pub fn port(xds: &Xds, operators: Option<PathBuf>) -> Result<grpc::Options, AppE
         max_first_responses: xds.max_first_responses,
         max_stream_age: xds.max_stream_age,
     })
+}
+
+/// What streams that begin go by, from now on.
+pub(super) fn tune(demands: &Demands, fanout: &Fanout, xds: &Xds) {
+    fanout.set_max_streams(xds.max_streams);
+    demands.change(|options| {
+        options.max_requests_per_second = xds.max_requests_per_second;
+        options.max_stream_age = xds.max_stream_age;
+        options.rules = xds.clients.iter().map(rule).collect();
+    });
+}
+
+fn rule(rule: &ClientRule) -> grpc::Rule {
+    grpc::Rule::new(&rule.san, rule.node_ids.clone(), rule.fleets.clone())
 }
 
 /// A port that is ours, and closed: connections are refused until it listens.

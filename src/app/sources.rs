@@ -134,7 +134,7 @@ impl Sources {
                     self.request(|reply| Order::Network { network, reply }).await;
                 }
                 // Whoever decides about them has it by another way.
-                Step::Rollouts => {}
+                Step::Rollouts | Step::Streams => {}
                 Step::Secrets => {
                     tasks.stop(SECRETS).await;
                     self.follow_secrets(tasks, old, new);

@@ -2,6 +2,7 @@
 //! service on it; `discovery` is xDS, a thin shell around the engine in `xds`, and `loads` and `errors` take in load
 //! reports and access logs, for `intake`. It never decides what a client is sent.
 
+mod demands;
 mod discovery;
 mod errors;
 mod loads;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use demands::Demands;
 use discovery::Discovery;
 use errors::AccessLogs;
 use loads::LoadReports;
@@ -91,10 +93,12 @@ pub async fn serve(
     fanout: Arc<Fanout>,
     loads: Arc<Loads>,
     metrics: Arc<Metrics>,
-    options: Options,
+    options: impl Into<Demands>,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let floods = Arc::new(Floods::default());
+    let demands: Demands = options.into();
+    let options = demands.now();
     let door = server::Door {
         tls: options.tls.clone(),
         max_connections: options.max_connections,
@@ -109,7 +113,7 @@ pub async fn serve(
         loads.clone(),
         metrics.clone(),
         floods.clone(),
-        options.clone(),
+        demands.clone(),
         stop.clone(),
     );
     let reports = LoadReports::new(
@@ -117,17 +121,17 @@ pub async fn serve(
         fanout.clone(),
         metrics.clone(),
         floods.clone(),
-        options.clone(),
+        demands.clone(),
         stop.clone(),
     );
     let status = ClientStatus::new(
         fanout.clone(),
         metrics.clone(),
         floods.clone(),
-        options.clone(),
+        demands.clone(),
         stop.clone(),
     );
-    let discovery = Discovery::new(fanout, metrics, floods, options, stop.clone());
+    let discovery = Discovery::new(fanout, metrics, floods, demands, stop.clone());
     let services = service::Services {
         discovery,
         reports,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use super::Options;
+use super::Demands;
 use super::server::{Caller, Inbox, Incoming, identity};
 use super::turns::{Turns, too_many};
 use crate::clock;
@@ -45,7 +45,7 @@ pub(in crate::grpc) struct Door {
     words: &'static Words,
     pub(in crate::grpc) metrics: Arc<Metrics>,
     floods: Arc<Floods>,
-    pub(in crate::grpc) options: Options,
+    pub(in crate::grpc) options: Demands,
     turns: Turns,
     most: usize,
     open: AtomicUsize,
@@ -58,13 +58,13 @@ impl Door {
         most: usize,
         metrics: Arc<Metrics>,
         floods: Arc<Floods>,
-        options: Options,
+        options: Demands,
     ) -> Self {
         Self {
             words,
             metrics,
             floods,
-            turns: Turns::new(options.new_streams_per_second),
+            turns: Turns::new(options.now().new_streams_per_second),
             options,
             most,
             open: AtomicUsize::new(0),
@@ -156,7 +156,7 @@ impl Visitor {
     pub(in crate::grpc) fn join(&mut self, who: &Who) -> Result<(), Status> {
         let door = self.door();
         let sans = self.caller.as_ref().map_or(&[][..], Caller::sans);
-        if let Err(denied) = identity::check(&door.options.rules, sans, &who.node, &who.fleet) {
+        if let Err(denied) = identity::check(&door.options.now().rules, sans, &who.node, &who.fleet) {
             if self.has_line(door.words.identity) {
                 let sans: Vec<String> = sans.iter().map(ToString::to_string).collect();
                 tracing::warn!(

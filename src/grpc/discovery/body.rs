@@ -100,7 +100,7 @@ const BURST: u32 = 5;
 /// One discovery stream, which begins at `turn`.
 pub(super) fn open(peer: Peer, turn: Instant, requests: Body) -> http::Response<Body> {
     let (max_request, rate) = {
-        let options = &peer.shared().options;
+        let options = peer.shared().options.now();
         (options.max_request_bytes, options.max_requests_per_second)
     };
     let caller = peer.caller().cloned();

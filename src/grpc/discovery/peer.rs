@@ -51,7 +51,7 @@ impl Peer {
         shared: Arc<Shared>,
         stop: CancellationToken,
     ) -> Self {
-        let (began, age) = (clock::now(), shared.options.max_stream_age);
+        let (began, age) = (clock::now(), shared.options.now().max_stream_age);
         shared.metrics.streams.get_or_create(&by_variant(variant)).inc();
         let peer = Self {
             registration,
@@ -71,7 +71,7 @@ impl Peer {
 
     /// HTTP/2 makes streams above the limit of a connection wait, and reports that nowhere: we do.
     fn count(&self) {
-        let max = self.shared.options.max_streams_per_connection as usize;
+        let max = self.shared.options.now().max_streams_per_connection as usize;
         let Some(caller) = &self.caller else { return };
         if caller.enter() == max {
             self.shared.metrics.reached(Limit::StreamsPerConnection);

@@ -14,7 +14,7 @@ use super::shared::{Removed, Shared};
 use crate::clock;
 use crate::fanout::{Fanout, RegisterError};
 use crate::floods::Floods;
-use crate::grpc::Options;
+use crate::grpc::Demands;
 use crate::grpc::server::Caller;
 use crate::grpc::turns::too_many;
 use crate::metrics::{Limit, Metrics, Reason};
@@ -34,10 +34,11 @@ impl Discovery {
         fanout: Arc<Fanout>,
         metrics: Arc<Metrics>,
         floods: Arc<Floods>,
-        options: Options,
+        options: Demands,
         stop: CancellationToken,
     ) -> Self {
-        let admission = Admission::new(options.new_streams_per_second, options.max_first_responses);
+        let now = options.now();
+        let admission = Admission::new(now.new_streams_per_second, now.max_first_responses);
         let shared = Arc::new(Shared {
             fanout,
             metrics,
@@ -59,7 +60,7 @@ impl Discovery {
             caller.opens();
         }
         let shared = &self.shared;
-        let stream = Stream::new(variant, only, shared.options.engine);
+        let stream = Stream::new(variant, only, shared.options.now().engine);
         let registration = match shared.fanout.register(stream) {
             Ok(registration) => registration,
             Err(why) => {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::admission::Admission;
 use crate::fanout::Fanout;
 use crate::floods::Floods;
-use crate::grpc::Options;
+use crate::grpc::Demands;
 use crate::metrics::{ByType, Metrics};
 
 /// What all streams of the port share.
@@ -15,7 +15,7 @@ pub(super) struct Shared {
     pub(super) fanout: Arc<Fanout>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) floods: Arc<Floods>,
-    pub(super) options: Options,
+    pub(super) options: Demands,
     pub(super) admission: Admission,
     pub(super) removed: Removed,
 }

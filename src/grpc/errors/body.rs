@@ -57,8 +57,8 @@ enum Over {
 
 /// One stream, which begins at `turn`.
 pub(super) fn open(client: Client, turn: Instant, requests: Body, stop: CancellationToken) -> Response<Body> {
-    let (now, age) = (clock::now(), client.visitor.door().options.max_stream_age);
-    let most = client.visitor.door().options.max_request_bytes.min(LONGEST);
+    let (now, age) = (clock::now(), client.visitor.door().options.now().max_stream_age);
+    let most = client.visitor.door().options.now().max_request_bytes.min(LONGEST);
     response(Conversation {
         inbox: Inbox::new(requests, most, client.visitor.caller().cloned()),
         rate: Pace::new(MESSAGES, BURST, now),

@@ -9,7 +9,7 @@ use tonic::body::Body;
 use super::body;
 use super::client::Client;
 use crate::floods::{Floods, Kind as Lines};
-use crate::grpc::Options;
+use crate::grpc::Demands;
 use crate::grpc::visitor::{Door, Words};
 use crate::intake::Loads;
 use crate::metrics::Metrics;
@@ -42,10 +42,10 @@ impl AccessLogs {
         loads: Arc<Loads>,
         metrics: Arc<Metrics>,
         floods: Arc<Floods>,
-        options: Options,
+        options: Demands,
         stop: CancellationToken,
     ) -> Self {
-        let most = (options.max_connections / PART).max(1);
+        let most = (options.now().max_connections / PART).max(1);
         let door = Arc::new(Door::new(&WORDS, most, metrics, floods, options));
         Self { door, loads, stop }
     }

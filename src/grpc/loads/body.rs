@@ -43,11 +43,11 @@ struct Conversation {
 
 /// One stream, which begins at `turn`.
 pub(super) fn open(client: Client, turn: Instant, requests: Body, stop: CancellationToken) -> Response<Body> {
-    let (now, age) = (clock::now(), client.visitor.door().options.max_stream_age);
+    let (now, age) = (clock::now(), client.visitor.door().options.now().max_stream_age);
     response(Conversation {
         inbox: Inbox::new(
             requests,
-            client.visitor.door().options.max_request_bytes,
+            client.visitor.door().options.now().max_request_bytes,
             client.visitor.caller().cloned(),
         ),
         rate: pace::Pace::new(REPORTS, BURST, now),

@@ -10,7 +10,7 @@ use super::body;
 use super::client::Client;
 use crate::fanout::Fanout;
 use crate::floods::{Floods, Kind as Lines};
-use crate::grpc::Options;
+use crate::grpc::Demands;
 use crate::grpc::visitor::{Door, Words};
 use crate::intake::Loads;
 use crate::metrics::Metrics;
@@ -41,11 +41,11 @@ impl LoadReports {
         fanout: Arc<Fanout>,
         metrics: Arc<Metrics>,
         floods: Arc<Floods>,
-        options: Options,
+        options: Demands,
         stop: CancellationToken,
     ) -> Self {
         // A client needs one stream, so there are as many as connections.
-        let most = options.max_connections;
+        let most = options.now().max_connections;
         let door = Arc::new(Door::new(&WORDS, most, metrics, floods, options));
         Self {
             door,

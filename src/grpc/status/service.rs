@@ -21,7 +21,7 @@ use crate::clock;
 use crate::fanout::Fanout;
 use crate::files::shows_token;
 use crate::floods::{Floods, Kind as Lines};
-use crate::grpc::Options;
+use crate::grpc::Demands;
 use crate::grpc::pace::Pace;
 use crate::grpc::server::Inbox;
 use crate::grpc::stream::{Frames, end, framed, response};
@@ -65,10 +65,10 @@ impl ClientStatus {
         fanout: Arc<Fanout>,
         metrics: Arc<Metrics>,
         floods: Arc<Floods>,
-        options: Options,
+        options: Demands,
         stop: CancellationToken,
     ) -> Self {
-        let token = options.operators.clone();
+        let token = options.now().operators.clone();
         let door = Arc::new(Door::new(&WORDS, STREAMS, metrics, floods, options));
         Self {
             door,

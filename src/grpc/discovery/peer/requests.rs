@@ -61,7 +61,8 @@ impl Peer {
             return Ok(());
         };
         let sans = self.caller.as_ref().map_or(&[][..], Caller::sans);
-        let Err(denied) = identity::check(&self.shared.options.rules, sans, &node.id, &node.cluster) else {
+        let rules = self.shared.options.now().rules.clone();
+        let Err(denied) = identity::check(&rules, sans, &node.id, &node.cluster) else {
             return Ok(());
         };
         self.shared.metrics.refused(Reason::Identity);
