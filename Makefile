@@ -77,16 +77,24 @@ build: build-deps ## the release binary, target/release/xds-bridge
 	$(CARGO) build --release --locked --bin xds-bridge
 
 # What packages are made of: the program, its man pages and completions, the unit, a configuration to start from.
-DIST = target/dist/xds-bridge-$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)-$(shell uname -m)
+DIST = target/dist/xds-bridge-$(VERSION)-$(shell uname -m)
 
-dist: build ## a tar.gz with the release binary, man pages, completions, unit and examples, in target/dist
-	rm -rf $(DIST) && mkdir -p $(DIST)/completions
-	cp target/release/xds-bridge LICENSE CHANGELOG.md README.md bridge.toml $(DIST)
-	cp -r examples docs $(DIST)
-	$(DIST)/xds-bridge man --to $(DIST)/man
-	for shell in bash zsh fish; do $(DIST)/xds-bridge completions $$shell >$(DIST)/completions/xds-bridge.$$shell || exit 1; done
+# A package that cannot be made on this machine is named at the end, and fails nothing: STATIC= makes no static program.
+STATIC ?= yes
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+
+dist: build ## a tar.gz, a Debian package and a static program, with man pages, completions, unit and SBOM, in target/dist
+	CARGO="$(CARGO)" packaging/files.sh target/release/xds-bridge $(CURDIR)/$(DIST)
 	tar -C $(dir $(DIST)) -czf $(DIST).tar.gz $(notdir $(DIST))
-	@echo $(DIST).tar.gz
+	cp $(DIST)/xds-bridge.cdx.json $(DIST).cdx.json
+	@made="$(DIST).tar.gz $(DIST).cdx.json"; missing=; \
+	deb=$$(packaging/deb.sh $(DIST) target/dist) && made="$$made $$deb" || \
+	    { [ $$? = 3 ] || exit 1; missing="$$missing a Debian package;"; }; \
+	if [ -n "$(STATIC)" ]; then \
+	    CARGO="$(CARGO)" packaging/static.sh $(DIST)-static && made="$$made $(DIST)-static" || \
+	        { [ $$? = 3 ] || exit 1; missing="$$missing a static program;"; }; \
+	fi; \
+	echo "$$made" | tr ' ' '\n'; [ -z "$$missing" ] || echo "NOT MADE, see above:$$missing" >&2
 
 lint: build-deps cargo-lints deny ## formatting, lints, links of documentation comments, dependencies
 	$(CARGO) fmt --check

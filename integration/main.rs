@@ -50,6 +50,7 @@ mod mixed_fleet;
 mod odd;
 mod overlay;
 mod owners;
+mod packaging;
 mod page;
 mod plan;
 mod ports;

@@ -136,7 +136,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group::new("thousands of services", &[Part::Consul, Part::Etcd], &["scale"]),
     Group::new("mixed fleet", &[Part::Fleet], &["mixed_fleet"]),
     // What the tests themselves are made of.
-    Group::new("support", &[], &["support"]),
+    Group::new("support", &[], &["support", "packaging"]),
 ];
 
 impl Group {

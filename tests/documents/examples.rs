@@ -1,5 +1,5 @@
 //! What stands in `examples/` is accepted: `bridge.toml` by `check`; Envoy's files are printed again (`UPDATE_DOCUMENTS=1`
-//! writes them); the compose file and the unit name what is there. `integration/readme.rs` starts them.
+//! writes them); the compose files and the unit name what is there. `integration/readme.rs` starts them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -79,71 +79,67 @@ fn the_certificates_are_made_as_the_document_says() {
 }
 
 #[test]
-fn the_compose_file_names_what_is_there() {
-    let compose: Value = serde_yaml_ng::from_str(&read("examples/consul/compose.yaml")).unwrap();
-    let services = compose["services"].as_mapping().unwrap();
-    assert!(services.len() > 3);
-    let known: BTreeSet<&str> = [
-        "build",
-        "command",
-        "depends_on",
-        "environment",
-        "image",
-        "network_mode",
-        "restart",
-        "volumes",
-    ]
-    .into();
-    for (name, service) in services {
-        let name = name.as_str().unwrap();
-        for key in service.as_mapping().unwrap().keys() {
-            assert!(known.contains(key.as_str().unwrap()), "{name}: {key:?}");
+fn the_compose_files_name_what_is_there() {
+    for (registry, _) in EXAMPLES.iter().filter(|(name, _)| *name != "tls") {
+        let folder = root().join("examples").join(registry);
+        let compose: Value =
+            serde_yaml_ng::from_str(&read(&format!("examples/{registry}/compose.yaml"))).unwrap();
+        let services = compose["services"].as_mapping().unwrap();
+        for name in [registry, "bridge", "envoy", "web", "declare"] {
+            assert!(services.contains_key(name), "{registry}: no {name}");
         }
-        let folder = root().join("examples/consul");
-        match (service["image"].as_str(), service["build"].as_str()) {
-            (Some(_), None) => {}
-            (None, Some(build)) => assert!(folder.join(build).join("Dockerfile").exists(), "{name}: {build}"),
-            other => panic!("{name}: {other:?}"),
+        let known: BTreeSet<&str> = [
+            "build",
+            "command",
+            "depends_on",
+            "environment",
+            "image",
+            "network_mode",
+            "restart",
+            "volumes",
+        ]
+        .into();
+        for (name, service) in services {
+            let name = name.as_str().unwrap();
+            for key in service.as_mapping().unwrap().keys() {
+                assert!(known.contains(key.as_str().unwrap()), "{name}: {key:?}");
+            }
+            match (service["image"].as_str(), service["build"].as_str()) {
+                (Some(image), None) => assert!(image.contains(':'), "{name}: {image} has no version"),
+                (None, Some(build)) => {
+                    assert!(folder.join(build).join("Dockerfile").exists(), "{name}: {build}");
+                }
+                other => panic!("{name}: {other:?}"),
+            }
+            for needed in service["depends_on"].as_sequence().into_iter().flatten() {
+                assert!(services.contains_key(needed), "{name} depends on {needed:?}");
+            }
+            for volume in service["volumes"].as_sequence().into_iter().flatten() {
+                let mut parts = volume.as_str().unwrap().split(':');
+                let (file, there) = (parts.next().unwrap(), parts.next().unwrap());
+                assert!(folder.join(file).is_file(), "{name}: no file {file}");
+                // It is mounted where the program looks for it.
+                let said = service["command"].as_str().unwrap_or_default().contains(there);
+                assert!(
+                    said || read("Dockerfile").contains(there),
+                    "{name}: nothing reads {there}"
+                );
+            }
+            for (variable, value) in service["environment"].as_mapping().into_iter().flatten() {
+                let (variable, value) = (variable.as_str().unwrap(), value.as_str().unwrap());
+                assert!(read("Dockerfile").contains(variable), "{name}: {variable}");
+                let toml = read(&format!("examples/{registry}/bridge.toml"));
+                assert!(
+                    toml.contains(value),
+                    "{name}: {value} is not the port of bridge.toml"
+                );
+            }
         }
-        for needed in service["depends_on"].as_sequence().into_iter().flatten() {
-            assert!(services.contains_key(needed), "{name} depends on {needed:?}");
-        }
-        for volume in service["volumes"].as_sequence().into_iter().flatten() {
-            let file = volume.as_str().unwrap().split(':').next().unwrap();
-            assert!(folder.join(file).is_file(), "{name}: no file {file}");
-        }
-        for (variable, _) in service["environment"].as_mapping().into_iter().flatten() {
-            let variable = variable.as_str().unwrap();
-            assert!(read("Dockerfile").contains(variable), "{name}: {variable}");
-        }
-    }
-}
-
-#[test]
-fn the_unit_starts_the_program() {
-    let unit = read("examples/systemd/xds-bridge.service");
-    let help = String::from_utf8(program(&["--help"]).stdout).unwrap();
-    let (mut sections, mut starts) = (Vec::new(), 0);
-    for line in unit
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-    {
-        if let Some(section) = line.strip_prefix('[') {
-            sections.push(section.strip_suffix(']').expect("the end of a section"));
-            continue;
-        }
-        let (key, value) = line.split_once('=').expect("KEY=VALUE");
-        assert!(key.bytes().all(|b| b.is_ascii_alphabetic()), "{key}");
-        if key.starts_with("ExecStart") {
-            starts += 1;
-            let words: Vec<&str> = value.split(' ').collect();
-            let [program, command, "--config", _] = words[..] else {
-                panic!("{line}")
-            };
-            assert!(program.ends_with("/xds-bridge"), "{line}");
-            assert!(help.contains(&format!("\n  {command} ")), "{line}");
+        // What is declared is what the document declares.
+        let declared = &services["declare"]["command"];
+        let json = declared.as_sequence().and_then(|words| words.last()?.as_str());
+        if let Some(json) = json {
+            assert!(read("examples/README.md").contains(json), "{json}");
         }
     }
-    assert_eq!(sections, ["Unit", "Service", "Install"]);
-    assert_eq!(starts, 2);
 }
