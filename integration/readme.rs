@@ -40,8 +40,20 @@ impl Places {
     }
 
     fn put_into(&self, text: &str) -> String {
-        let replace = |text: String, (from, to): &(&str, String)| text.replace(from, to);
-        self.0.iter().fold(text.to_owned(), replace)
+        // In one pass: a free port may begin with one that is shown.
+        let (mut rest, mut put) = (text, String::new());
+        while !rest.is_empty() {
+            let shown = self.0.iter().filter(|(from, _)| rest.starts_with(from));
+            if let Some((from, to)) = shown.max_by_key(|(from, _)| from.len()) {
+                put.push_str(to);
+                rest = &rest[from.len()..];
+                continue;
+            }
+            let next = rest.chars().next().map_or(0, char::len_utf8);
+            put.push_str(&rest[..next]);
+            rest = &rest[next..];
+        }
+        put
     }
 
     /// The same in a file, where Envoy writes an address and its port on two lines.
