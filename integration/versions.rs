@@ -123,6 +123,68 @@ async fn a_share_holds_and_a_header_asks_for_a_version() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_header_asks_for_a_version_or_none_does() {
+    let [old, new] = &servers(["old", "new"]).await;
+    for (header, wanted) in [("x-commit", "new"), ("off", "old")] {
+        let none: &[(&str, &str)] = &[("share", "0%")];
+        let versions = Versions::of(
+            &[("version-header", header)],
+            &[(old, "1", &[]), (new, "2", none)],
+        );
+        let bridge = Bridge::start(&versions.section()).await;
+        let envoy = bridge.envoy(Step::Listeners, &[]).await;
+        reaches(&envoy, &["old"]).await;
+        let requests = Requests::by(&envoy);
+        for (name, wanted) in [("x-commit", wanted), ("x-version", "old")] {
+            wait::until(wait::PATIENCE, &format!("{name} with {header}"), async || {
+                let seen = requests.count(20, &[(name, "2")]).await;
+                wait::holds(seen.into_keys().eq([wanted]), || wanted.to_owned())
+            })
+            .await;
+        }
+        bridge.assert_no_nacks().await;
+    }
+}
+
+/// What only routes lead to gets their requests and no others, by no header and when nobody else is left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_apart_gets_what_routes_bring() {
+    let [old, new] = &servers(["old", "new"]).await;
+    let routes: &[(&str, &str)] = &[
+        ("route", "host=orders header=x-try:1 version=2"),
+        ("route-2", "host=orders header=x-try:9 version=9"),
+    ];
+    let apart: &[(&str, &str)] = &[("share", "routes")];
+    let versions = Versions::of(routes, &[(old, "1", &[]), (new, "2", apart)]);
+    let bridge = Bridge::start(&versions.section()).await;
+    let envoy = bridge.envoy(Step::Listeners, &[]).await;
+    let requests = Requests::by(&envoy);
+    reaches(&envoy, &["old"]).await;
+    let names = |seen: BTreeMap<String, u64>| seen.into_keys().collect::<Vec<_>>();
+    assert_eq!(names(requests.count(100, &[]).await), ["old"]);
+    assert_eq!(names(requests.count(50, &[("x-version", "2")]).await), ["old"]);
+    assert_eq!(names(requests.count(50, &[("x-try", "1")]).await), ["new"]);
+    let status = async |header: &(&str, &str)| {
+        let headers = [("host", "orders"), *header];
+        let reply = requests.http.send_with("GET", &requests.url, &headers, "").await;
+        reply.map(|reply| reply.status)
+    };
+    assert_eq!(
+        status(&("x-try", "9")).await,
+        Ok(503),
+        "nobody is of that version"
+    );
+    versions.write(&[(new, "2", apart)]);
+    wait::until(wait::PATIENCE, "nobody else is left", async || {
+        let status = status(&("x-none", "1")).await?;
+        wait::holds(status == 503, || status.to_string())
+    })
+    .await;
+    assert_eq!(names(requests.count(50, &[("x-try", "1")]).await), ["new"]);
+    bridge.assert_no_nacks().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn users_stay_with_a_version_while_its_share_grows() {
     let [old, new] = &servers(["old", "new"]).await;
     let of_share = |share: &str| -> Vec<(&'static str, String)> { vec![("share", share.to_owned())] };

@@ -272,7 +272,7 @@ fn outcome(claim: Option<&Claim>) -> String {
         return "403".to_owned();
     }
     match claim.action.extras.as_ref().map(|extras| &extras.target) {
-        None | Some(Target::Itself) => claim.cluster.to_string(),
+        None | Some(Target::Itself | Target::Version(_)) => claim.cluster.to_string(),
         Some(Target::Split(parts)) => parts[0].service.clone(),
         Some(Target::Redirect(redirect)) => redirect.code.unwrap_or(301).to_string(),
         Some(Target::Respond(respond)) => respond.status.to_string(),

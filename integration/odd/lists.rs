@@ -82,6 +82,8 @@ pub(super) const GIVEN: &[&str] = &[
     "x-a:%START_TIME%",
     "x-a:%START_TIME(%s)%",
     "x-a:%PROTOCOL%",
+    "x-a:%PATH(NQ:PATH)%",
+    "x-a:%PATH(WQ:ORIG)%",
     "x-a:%NOBODY%",
     "x-a:%DYNAMIC_METADATA(a:b)%",
     "x-a:%UPSTREAM_METADATA([\"a\",\"b\"])%",

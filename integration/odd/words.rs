@@ -62,6 +62,10 @@ pub(super) const OF_ROUTE: &[(&str, &[&str])] = &[
     ("retry", RETRIES),
     ("split", PARTS),
     (
+        "version",
+        &["v1", "v2", "9f31c2a", "", "a@b", "a/b", "ü", "a b", "%", "*"],
+    ),
+    (
         "redirect",
         &[
             "https:",
@@ -169,9 +173,11 @@ pub(super) const OF_ROUTE: &[(&str, &[&str])] = &[
     ),
     ("set-header", GIVEN),
     ("add-header", GIVEN),
+    ("default-header", GIVEN),
     ("remove-header", TAKEN),
     ("set-response-header", GIVEN),
     ("add-response-header", GIVEN),
+    ("default-response-header", GIVEN),
     ("remove-response-header", TAKEN),
     (
         "cors",

@@ -46,6 +46,7 @@ impl Service {
             documented,
             overridden,
             overruled: Vec::new(),
+            addressed: false,
             kept: None,
         }
     }

@@ -19,6 +19,8 @@ type Votes = (usize, bool, usize);
 struct Group<'a> {
     version: &'a Arc<str>,
     policy: &'a Arc<Policy>,
+    /// Only routes lead to it: of what its service is it has no vote, beside those.
+    apart: bool,
     serving: usize,
     all: usize,
 }
@@ -28,14 +30,17 @@ struct Group<'a> {
 fn groups(instances: &[Instance]) -> Vec<Group<'_>> {
     let nothing = Policy::default();
     let mut groups: Vec<Group<'_>> = Vec::new();
-    let mut known: HashMap<(*const Policy, &str), Option<usize>> = HashMap::new();
+    let mut known: HashMap<(*const Policy, &str, bool), Option<usize>> = HashMap::new();
     let mut last: Option<(&Facts, Option<usize>)> = None;
     for facts in instances.iter().map(|instance| &**instance) {
-        let alike = |last: &Facts| Arc::ptr_eq(&last.policy, &facts.policy) && last.version == facts.version;
+        let alike = |last: &Facts| {
+            let same = Arc::ptr_eq(&last.policy, &facts.policy) && last.version == facts.version;
+            same && last.is_apart() == facts.is_apart()
+        };
         let at = match last {
             Some((last, at)) if alike(last) => at,
             _ => *known
-                .entry((Arc::as_ptr(&facts.policy), &*facts.version))
+                .entry((Arc::as_ptr(&facts.policy), &*facts.version, facts.is_apart()))
                 .or_insert_with(|| {
                     (*facts.policy != nothing).then(|| {
                         groups.push(Group::of(facts));
@@ -54,10 +59,11 @@ fn groups(instances: &[Instance]) -> Vec<Group<'_>> {
 
 impl<'a> Group<'a> {
     /// Of nobody yet.
-    const fn of(facts: &'a Facts) -> Self {
+    fn of(facts: &'a Facts) -> Self {
         Self {
             version: &facts.version,
             policy: &facts.policy,
+            apart: facts.is_apart(),
             serving: 0,
             all: 0,
         }
@@ -66,7 +72,13 @@ impl<'a> Group<'a> {
 
 /// What the instances declare together. `before`: what was in force until now.
 pub(super) fn elect(instances: &[Instance], before: Option<&Policy>) -> (Policy, Vec<Conflict>) {
-    decide(&groups(instances), before)
+    let mut groups = groups(instances);
+    if instances.iter().all(|instance| instance.is_apart()) {
+        for group in &mut groups {
+            group.apart = false;
+        }
+    }
+    decide(&groups, before)
 }
 
 fn decide(groups: &[Group<'_>], before: Option<&Policy>) -> (Policy, Vec<Conflict>) {
@@ -117,7 +129,10 @@ fn one<'a>(
     let in_force = before.map(|policy| Value { key, policy });
     let mut values: BTreeMap<(&Arc<str>, Value<'_>), Votes> = BTreeMap::new();
     let mut versions: BTreeMap<&Arc<str>, Votes> = BTreeMap::new();
-    for group in groups.iter().filter(|group| group.policy.says(key)) {
+    for group in groups
+        .iter()
+        .filter(|group| group.policy.says(key) && (!group.apart || matches!(key, Key::Route(_))))
+    {
         let policy = &**group.policy;
         let value = Value { key, policy };
         let current = in_force == Some(value);

@@ -160,3 +160,24 @@ fn within_a_version_the_most_common_value_wins() {
     assert_eq!(format!("{:?}", policy.routes[&1].matcher), r#"Prefix("/b")"#);
     assert_eq!(conflicts[0].losers, ["".into()]);
 }
+
+#[test]
+fn who_stands_apart_declares_routes_and_nothing_else() {
+    let apart: &[(&str, &str)] = &[
+        ("share", "routes"),
+        ("protocol", "grpc"),
+        ("route", "path=/try version=c"),
+    ];
+    let one: &[(&str, &str)] = &[("protocol", "http2")];
+    let (policy, conflicts) = elected(&[("c", apart), ("c", apart), ("v1", one)], None);
+    assert_eq!((policy.protocol, policy.routes.len()), (Some(Protocol::Http2), 1));
+    assert_eq!(conflicts, []);
+    // Beside somebody who declares nothing, too.
+    assert_eq!(elected(&[("c", apart), ("v1", &[])], None).0.protocol, None);
+    let (alone, _) = elected(&[("c", apart)], None);
+    assert_eq!(
+        alone.protocol,
+        Some(Protocol::Grpc),
+        "nobody else is there to say it"
+    );
+}

@@ -79,7 +79,8 @@ impl Versioned {
             keys,
             ..Self::default()
         };
-        for instance in &service.instances {
+        // Who stands apart is not rolled out.
+        for instance in service.instances.iter().filter(|instance| !instance.is_apart()) {
             let version = all.versions.entry(instance.version.clone()).or_default();
             if version.total == 0 {
                 version.keys = own(service, &instance.policy.rollout);

@@ -11,8 +11,9 @@ use super::Code;
 use super::cluster::Tls;
 use super::issue::Issue;
 use super::key::Key;
-pub use super::keys::{MAX_LABEL, MAX_ROUTES, Spelling};
+pub use super::keys::{MAX_ROUTES, Spelling};
 use super::keys::{nearest, prefixed};
+pub use super::label::MAX_LABEL;
 use super::policy::{InstanceKeys, Policy};
 use crate::text::clip;
 

@@ -208,13 +208,22 @@ impl Action {
     /// The same requests get 403: a filter that they need cannot be there.
     #[must_use]
     pub fn refused(&self) -> Self {
-        let respond = Respond {
-            status: 403,
-            body: "refused: a check that this route needs is not set up\n".to_owned(),
-        };
+        let body = "refused: a check that this route needs is not set up\n";
+        self.answered(403, body.to_owned())
+    }
+
+    /// The version of the service that alone is to have its requests.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.extras.as_deref().and_then(Extras::version)
+    }
+
+    /// The same requests are answered by Envoy itself.
+    #[must_use]
+    pub fn answered(&self, status: u16, body: String) -> Self {
         Self {
             extras: Some(Arc::new(Extras {
-                target: Target::Respond(respond),
+                target: Target::Respond(Respond { status, body }),
                 ..Extras::default()
             })),
             ..self.clone()

@@ -7,6 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::policy::{InstanceKeys, Policy};
+use super::rollouts::Share;
 
 /// The largest weight an instance may have. Envoy adds the weights of a
 /// locality up in 32 bits; this leaves room for 32,000 instances of the largest.
@@ -68,7 +69,17 @@ impl Facts {
     /// `share` of its version, as it declares it.
     #[must_use]
     pub fn declared_share(&self) -> Option<u32> {
-        self.own.as_ref().and_then(|own| own.declared.share)
+        match self.own.as_ref()?.declared.share? {
+            Share::Of(parts) => Some(parts),
+            Share::Routes => None,
+        }
+    }
+
+    /// It gets the requests of routes that name its version, and no others.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        let own = self.own.as_ref();
+        own.is_some_and(|own| own.declared.share == Some(Share::Routes))
     }
 
     /// The version of the stored data that it writes.

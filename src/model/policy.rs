@@ -11,6 +11,7 @@ use super::cluster::ClusterKeys;
 use super::key::Key;
 use super::locality::LocalityRule;
 use super::rollouts::RolloutKeys;
+use super::rollouts::Share;
 use super::route::RouteRule;
 use super::route::hash::HashKey;
 use super::route::retry::Retry;
@@ -91,8 +92,8 @@ pub struct InstanceKeys {
     pub region: Option<Arc<str>>,
     /// `state`
     pub state: Option<State>,
-    /// `share`: of its version, in parts of [`super::rollouts::WHOLE`].
-    pub share: Option<u32>,
+    /// `share`: of its version.
+    pub share: Option<Share>,
     /// `data`: the version of the stored data that it writes.
     pub data: Option<u64>,
     /// `data-reads`: the first and the last that it reads.

@@ -9,6 +9,15 @@ use super::route::hash::HashKey;
 /// All of a service's requests, in parts of [`Shares::weights`].
 pub const WHOLE: u32 = 10_000;
 
+/// What the instances of a version want of the requests of their service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Share {
+    /// In parts of [`WHOLE`].
+    Of(u32),
+    /// None but those of routes that name the version: it stands apart from the others.
+    Routes,
+}
+
 /// What is decided of each service that is rolled out; of the others nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rollouts {

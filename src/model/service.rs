@@ -11,6 +11,7 @@ use super::issue::Issue;
 use super::key::Key;
 use super::policy::{InstanceKeys, Policy, Protocol, State};
 use super::route::Matcher;
+use super::route::rewrite::NewHost;
 use super::standing::Standing;
 use crate::text::clip;
 
@@ -58,6 +59,8 @@ pub struct Service {
     pub overridden: Vec<Key>,
     /// Keys that it declares, and the operator otherwise.
     pub overruled: Vec<Key>,
+    /// A route of it gives servers their own address for a host: endpoints bring it along.
+    pub addressed: bool,
     /// It has no instances any more, and its routes are kept. From this time on another service that claims
     /// the same requests gets them.
     pub kept: Option<Duration>,
@@ -130,6 +133,15 @@ impl Service {
     fn takes_connections_alone(&self) -> bool {
         let mut routes = self.policy.routes.values().peekable();
         routes.peek().is_some() && routes.all(|route| route.matcher.is_of_connections())
+    }
+
+    /// Whether a route of its policy gives servers their own address for a host.
+    #[must_use]
+    pub fn names_servers(&self) -> bool {
+        let rules = self.policy.routes.values();
+        rules
+            .into_iter()
+            .any(|rule| rule.extras.host_rewrite == Some(NewHost::Server))
     }
 
     /// Whether one of its routes is a gRPC service.

@@ -34,6 +34,8 @@ pub struct Claim {
     pub cluster: Arc<str>,
     /// What becomes of them.
     pub action: Action,
+    /// The version of the service that alone is to have them.
+    pub version: Option<Arc<str>>,
     /// How they are shared out among the versions of the service.
     pub split: Option<Arc<Split>>,
     /// Whose host it is: of equal claims the nearest is kept.
@@ -53,7 +55,7 @@ impl Claim {
     pub fn services(&self) -> impl Iterator<Item = Arc<str>> {
         let extras = self.action.extras.as_deref();
         let own = match extras.map(|extras| &extras.target) {
-            None | Some(Target::Itself) => Some(self.cluster.clone()),
+            None | Some(Target::Itself | Target::Version(_)) => Some(self.cluster.clone()),
             Some(Target::Split(_) | Target::Redirect(_) | Target::Respond(_)) => None,
         };
         let others = extras.into_iter().flat_map(Extras::services).map(Arc::from);
@@ -64,7 +66,7 @@ impl Claim {
     #[must_use]
     pub fn shared_out(&self) -> Option<&Arc<Split>> {
         let extras = self.action.extras.as_deref();
-        let itself = extras.is_none_or(|extras| extras.target == Target::Itself);
+        let itself = extras.is_none_or(|extras| matches!(extras.target, Target::Itself | Target::Version(_)));
         self.split
             .as_ref()
             .filter(|_| itself && !self.matcher.is_of_connections())
@@ -337,6 +339,7 @@ fn claim(
         priority: rule.priority,
         cluster: service.name.clone(),
         action: guarded(service, (&**name, exposure), action),
+        version: action.version().map(Arc::from),
         split: None,
         documented: service.documented,
         imported: rule.imported,

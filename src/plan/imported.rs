@@ -99,7 +99,8 @@ pub(super) fn ties(host: &str, claims: &[&Claim]) -> Vec<Issue> {
 
 fn is_drawn(a: &Claim, b: &Claim) -> bool {
     let of_traefik = |claim: &Claim| claim.imported == Some("traefik");
-    if !of_traefik(a) || !of_traefik(b) || a.cluster == b.cluster || (a.wider && b.wider) {
+    let same = a.cluster == b.cluster && a.version == b.version;
+    if !of_traefik(a) || !of_traefik(b) || same || (a.wider && b.wider) {
         return false;
     }
     let holds = |all: &Claim, some: &Claim| all.criteria.iter().all(|one| some.criteria.contains(one));

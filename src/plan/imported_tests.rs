@@ -1,5 +1,7 @@
 //! The places of imported claims among others.
 
+use std::sync::Arc;
+
 use super::super::claims::Relation;
 use super::*;
 use crate::model::route::RouteRule;
@@ -17,6 +19,7 @@ pub(in crate::plan) fn claim(cluster: &str, route: &str) -> Claim {
         priority: rule.priority,
         cluster: cluster.trim_start_matches('~').into(),
         action,
+        version: rule.extras.version().map(Arc::from),
         split: None,
         relation: Relation::Other,
         documented: false,

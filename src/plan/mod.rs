@@ -16,6 +16,7 @@ mod planner;
 pub mod preview;
 mod remembered;
 mod resources;
+mod routed;
 mod slips;
 mod standing;
 mod states;

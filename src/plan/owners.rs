@@ -225,6 +225,8 @@ fn detail(claim: &Claim) -> impl Ord + use<> {
     let action = &claim.action;
     (
         claim.relation,
+        // What is for one version alone comes after what is for all.
+        claim.version.is_some(),
         (!action.timeout.declared, action.timeout),
         (!action.stream_idle_timeout.declared, action.stream_idle_timeout),
         action.extras.is_none(),
@@ -244,7 +246,10 @@ fn one<'a>(host: &str, rivals: &[Wish<'a>], contest: &Contest<'_>, decided: &mut
     let alone = rivals.iter().all(|rival| rival.claim.cluster == first.cluster);
     if alone && matches!(first.relation, Relation::Own | Relation::Namesake) {
         let claim = rivals.iter().map(|r| r.claim).min_by_key(|c| detail(c));
-        decided.claims.extend(claim);
+        if let Some(claim) = claim {
+            decided.claims.push(claim);
+            decided.issues.extend(of_other_versions(host, rivals, claim));
+        }
         return;
     }
     let requests = Requests {
@@ -255,6 +260,7 @@ fn one<'a>(host: &str, rivals: &[Wish<'a>], contest: &Contest<'_>, decided: &mut
     let before = contest.holders.get(&requests);
     let winner = winner(rivals, before, contest);
     decided.claims.push(winner);
+    decided.issues.extend(of_other_versions(host, rivals, winner));
     // The last instance of the holder may only be on its way to a restart: until its time is over, others have its
     // requests only for the meantime, and who claims them in that time comes after who did before.
     let absent = before.filter(|holder| {
@@ -283,6 +289,25 @@ fn one<'a>(host: &str, rivals: &[Wish<'a>], contest: &Contest<'_>, decided: &mut
         others: others(),
     });
     decided.holders.insert(requests, holder);
+}
+
+/// A sentence for each version of the winner's service that wants the same requests for itself.
+fn of_other_versions<'a>(
+    host: &'a str,
+    rivals: &'a [Wish<'_>],
+    winner: &'a Claim,
+) -> impl Iterator<Item = Issue> + use<'a> {
+    let rivals = rivals.iter().map(|rival| rival.claim);
+    let others = rivals.filter(|c| c.cluster == winner.cluster && c.version != winner.version);
+    others.filter_map(move |claim| {
+        let version = claim.version.as_ref()?;
+        let reason = format!(
+            "route: {} on host `{host}` is declared for the version `{version}` and for others, which have it; declare \
+             other requests, or another priority, for one of them",
+            claim.requests()
+        );
+        Some(Issue::warning(&*claim.cluster, reason))
+    })
 }
 
 /// Whether a claim comes before that of another service whatever was before.

@@ -11,6 +11,7 @@ use super::conflicts::disagreement;
 use super::detours::Detours;
 use super::hosts::{Hosts, Touched};
 use super::resources::{ApiListener, resources};
+use super::routed::share_out;
 use super::slips::slips;
 use super::standing::{News, Standing};
 use super::states::Services;
@@ -373,7 +374,11 @@ impl Planner {
         }
         let found = catalog.service_after(name, self.standing.elected(name));
         let service = self.standing.follow(name, found, now);
-        let service = service.map(|service| Arc::new(self.network.overrides.apply(service)));
+        let service = service.map(|service| {
+            let mut service = self.network.overrides.apply(service);
+            service.addressed = service.names_servers();
+            Arc::new(service)
+        });
         self.note_conflicts(name, service.as_ref().map_or(&[], |service| &service.conflicts));
         let is = |state: fn(&Service) -> bool| service.as_deref().is_some_and(state);
         self.all_unhealthy.note(name, is(Service::all_unhealthy));
@@ -404,24 +409,19 @@ impl Planner {
         known.owned.replace(planned, steps);
         let mut claimed = claims(service, &effective, &self.network.exposures);
         claimed.issues.extend(grpc);
-        let (split, versions, issue) = versions.map_or((None, Vec::new(), None), |versions| {
-            (versions.split, versions.services, versions.issue)
-        });
-        claimed.issues.extend(issue);
-        for claim in &mut claimed.claims {
-            claim.split.clone_from(&split);
-        }
-        let names = |split: &Option<Arc<Split>>| -> BTreeSet<Arc<str>> {
-            let parts = split.iter().flat_map(|split| &split.parts);
-            parts.map(|part| part.cluster.clone()).collect()
+        let versions = versions.unwrap_or_default();
+        claimed.issues.extend(versions.issue);
+        share_out(&mut claimed, versions.split.as_ref(), &versions.routed);
+        let names = |versions: &[Arc<Service>]| -> BTreeSet<Arc<str>> {
+            versions.iter().map(|version| version.name.clone()).collect()
         };
-        if known.split != split {
-            let (before, after) = (names(&known.split), names(&split));
+        let (before, after) = (names(&known.versions), names(&versions.services));
+        if before != after {
             let names = before.symmetric_difference(&after);
             let exist = names.filter(|name| catalog.service_after(name, None).is_some());
             self.renamed.extend(exist.cloned());
         }
-        (known.split, known.versions) = (split, versions);
+        (known.split, known.versions) = (versions.split, versions.services);
         claimed.issues.extend(guards::passed_by(service, &self.network));
         claimed.issues.extend(slips(
             service,

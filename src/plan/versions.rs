@@ -43,6 +43,8 @@ pub struct Part {
     pub weight: u32,
     /// A request may ask for it.
     pub forced: bool,
+    /// A route may name it.
+    pub routed: bool,
     /// Behind its instances stand those of the stable version, where a failed request is tried again.
     pub has_spare: bool,
 }
@@ -71,6 +73,22 @@ impl Split {
         shared.chain(forced).chain(mirror).cloned()
     }
 
+    /// All requests are for one part, whatever they ask for.
+    fn alone(&self, part: &Part) -> Self {
+        Self {
+            parts: vec![Part {
+                weight: WHOLE,
+                forced: false,
+                has_spare: false,
+                ..part.clone()
+            }],
+            header: None,
+            sticky: None,
+            mirror: None,
+            watched: self.watched,
+        }
+    }
+
     /// Whether a failed request of some version is tried again elsewhere.
     #[must_use]
     pub fn has_spare(&self) -> bool {
@@ -79,12 +97,14 @@ impl Split {
 }
 
 /// What becomes of a service that is split by version.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Versions {
     /// Its own cluster: each version has its share by the weights of its instances.
     pub(super) plain: Arc<Service>,
     /// How its routes share requests out; `None`: by its own cluster.
     pub(super) split: Option<Arc<Split>>,
+    /// The same of routes that name a version, by that.
+    pub(super) routed: BTreeMap<Arc<str>, Arc<Split>>,
     /// What the cluster of each part is made of, in their order.
     pub(super) services: Vec<Arc<Service>>,
     /// What is wrong with it.
@@ -98,6 +118,8 @@ struct Version<'a> {
     instances: Vec<&'a Instance>,
     /// The weights of those that serve; where nobody of the service does, of all that are there.
     serving: u64,
+    /// Only routes lead to it.
+    apart: bool,
     /// What is wanted for it; `None`: nothing is said.
     wanted: Option<u32>,
     /// What it would get if it served.
@@ -116,8 +138,15 @@ impl Versions {
         taken: &dyn Fn(&Arc<str>) -> bool,
         before: Option<&Split>,
     ) -> Option<Self> {
-        let declares = || service.instances.iter().any(|i| i.declared_share().is_some());
-        let is_split = effective.versions.rolled_out || shares.is_some() || declares();
+        let says = |i: &Instance| i.declared_share().is_some() || i.is_apart();
+        let declares = || service.instances.iter().any(says);
+        let named = || {
+            effective
+                .routes
+                .iter()
+                .any(|route| route.rule.extras.version().is_some())
+        };
+        let is_split = effective.versions.rolled_out || shares.is_some() || declares() || named();
         if !is_split || service.instances.is_empty() {
             return None;
         }
@@ -133,6 +162,7 @@ impl Versions {
             return Some(Self {
                 plain: service.clone(),
                 split: None,
+                routed: BTreeMap::new(),
                 services: Vec::new(),
                 issue: unreadable,
             });
@@ -155,6 +185,7 @@ impl Versions {
             return Some(Self {
                 plain,
                 split: None,
+                routed: BTreeMap::new(),
                 services: Vec::new(),
                 issue,
             });
@@ -183,11 +214,13 @@ impl Versions {
             } else {
                 spare
             };
+            let known = shares.is_none_or(|shares| shares.knows(version.name));
             let part = Part {
                 version: version.name.clone(),
                 cluster: cluster(version.name),
                 weight: version.weight,
-                forced: shares.is_none_or(|shares| shares.knows(version.name)),
+                forced: known && !version.apart,
+                routed: known || version.apart,
                 has_spare: spare.is_some(),
             };
             services.push(Arc::new(of_version(service, &part, spare)));
@@ -195,7 +228,8 @@ impl Versions {
         }
         let settings = &effective.versions;
         let mirrored = |(version, millionths): &(Arc<str>, u32)| {
-            let part = versions.iter().find(|v| v.name == version && v.serving > 0)?;
+            let part = versions.iter().find(|v| v.name == version)?;
+            let part = Some(part).filter(|v| v.serving > 0 && !v.apart)?;
             Some((cluster(part.name), *millionths))
         };
         let split = Split {
@@ -207,9 +241,16 @@ impl Versions {
                 .and_then(mirrored),
             watched: shares.is_some_and(|shares| shares.watched),
         };
+        let routed = split
+            .parts
+            .iter()
+            .filter(|part| part.routed && !part.version.is_empty());
+        let routed = routed.map(|part| (part.version.clone(), Arc::new(split.alone(part))));
         Some(Self {
             plain,
-            split: Some(Arc::new(split)),
+            routed: routed.collect(),
+            // With nobody but those that only routes lead to there is nobody to share them.
+            split: split.shared().next().is_some().then(|| Arc::new(split.clone())),
             services,
             issue,
         })
@@ -245,14 +286,17 @@ fn versions<'a>(service: &'a Service, shares: Option<&Shares>) -> (Vec<Version<'
     }
     let any_serves = service.instances.iter().any(|i| i.health.serves());
     let counts = |i: &&&Instance| i.health.serves() || (!any_serves && i.health != Health::Off);
+    let is_apart = |instances: &[&Instance]| instances.iter().all(|i| i.is_apart());
     let version = |(name, instances): (&'a Arc<str>, Vec<&'a Instance>)| Version {
         name,
+        apart: is_apart(&instances),
         serving: instances
             .iter()
             .filter(counts)
             .map(|i| u64::from(i.weight.max(1)))
             .sum(),
         wanted: match shares {
+            _ if is_apart(&instances) => Some(0),
             Some(shares) => shares.weights.get(name).copied(),
             None => instances.iter().filter_map(|i| i.declared_share()).min(),
         },
@@ -285,7 +329,9 @@ fn versions<'a>(service: &'a Service, shares: Option<&Shares>) -> (Vec<Version<'
 /// Where requests go that the version of their turn cannot take.
 fn stable(versions: &[Version<'_>], shares: Option<&Shares>) -> Option<Arc<str>> {
     if let Some(shares) = shares {
-        return Some(shares.stable.clone());
+        // Whoever stands apart now takes nothing for others, whatever it was to them before.
+        let is_apart = versions.iter().any(|v| v.apart && *v.name == shares.stable);
+        return (!is_apart).then(|| shares.stable.clone());
     }
     let rest = versions.iter().filter(|v| v.wanted.is_none());
     let most = rest.max_by_key(|v| (v.serving, Reverse(v.name)));
@@ -308,14 +354,15 @@ fn share_out(versions: &mut [Version<'_>], shares: Option<&Shares>) -> Option<Ar
     if lost > 0 {
         let stands_in = |v: &Version<'_>| stable.as_ref() == Some(v.name) && v.serving > 0;
         let serving = |known: bool| -> Vec<u64> {
-            let of = |v: &Version<'_>| if known && v.wanted.is_none() { 0 } else { v.serving };
+            let out = |v: &Version<'_>| v.apart || (known && v.wanted.is_none());
+            let of = |v: &Version<'_>| if out(v) { 0 } else { v.serving };
             versions.iter().map(of).collect()
         };
         if let Some(at) = versions.iter().position(stands_in) {
             weights[at] += lost;
         } else {
             let left: Vec<u64> = weights.iter().map(|weight| u64::from(*weight)).collect();
-            let nobody = vec![1; versions.len()];
+            let nobody = versions.iter().map(|v| u64::from(!v.apart)).collect();
             let choices = [left, serving(true), serving(false), nobody];
             let first = choices
                 .into_iter()
@@ -428,6 +475,7 @@ fn of_version(service: &Service, part: &Part, spare: Option<&Arc<str>>) -> Servi
         name: part.cluster.clone(),
         behind: instances.iter().filter_map(behind).collect(),
         unsure: service.unsure.clone(),
+        addressed: service.addressed,
         instances,
         ..Service::default()
     }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::rollouts::{Mode, RolloutKeys};
-use crate::model::{Clusters, Facts, InstanceKeys, Own, Policy};
+use crate::model::{Clusters, Facts, InstanceKeys, Own, Policy, Share};
 
 /// Instances as `VERSION:LETTERS[:SHARE]`: a letter each, healthy, draining, unhealthy, off.
 fn service(versions: &[&str]) -> Arc<Service> {
@@ -28,7 +28,10 @@ fn service(versions: &[&str]) -> Arc<Service> {
         let mut words = version.split(':');
         let (name, letters) = (words.next().unwrap(), words.next().unwrap());
         let share = words.next().filter(|share| !share.is_empty());
-        let share = share.map(|share| share.parse().unwrap());
+        let share = share.map(|share| match share {
+            "routes" => Share::Routes,
+            share => Share::Of(share.parse().unwrap()),
+        });
         let reads = words.next().and_then(|reads| reads.split_once('-'));
         let data_reads = reads.map(|(from, to)| (from.parse().unwrap(), to.parse().unwrap()));
         for letter in letters.chars() {
@@ -372,4 +375,71 @@ fn who_asks_for_a_version_that_drains_is_answered_by_others() {
         ["1:o", "2:h:0"]: 2=10000 1=0+ | 1:1 2:1
     "#]]
     .assert_eq(&text);
+}
+
+/// The versions that routes may name, each with its cluster.
+fn routed(versions: &Versions) -> Vec<(String, Vec<Arc<str>>)> {
+    let all = versions.routed.iter();
+    all.map(|(version, split)| (version.to_string(), split.clusters().collect()))
+        .collect()
+}
+
+#[test]
+fn what_stands_apart_gets_no_share_whoever_serves() {
+    let mut text = String::new();
+    for versions in [
+        &["1:h", "c:h:routes"][..],
+        &["1:u", "c:h:routes"],
+        &["1:o", "c:h:routes"],
+        &["1:h:3000", "c:h:routes", "d:h:routes"],
+        &[":h", "c:u:routes"],
+    ] {
+        let _ = write!(text, "{versions:?}: {}", seen(&service(versions), None));
+    }
+    expect![[r#"
+        ["1:h", "c:h:routes"]: c=0- 1=10000 | 1:1
+        ["1:u", "c:h:routes"]: c=0- 1=10000 | 1:1
+        ["1:o", "c:h:routes"]: c=0- 1=10000 | 1:1
+        ["1:h:3000", "c:h:routes", "d:h:routes"]: 1=10000 c=0- d=0- | 1:1
+        [":h", "c:u:routes"]: c=0- =10000 | :1
+    "#]]
+    .assert_eq(&text);
+    // A rollout neither gives it anything nor takes its routes.
+    let all = service(&["1:h", "2:h", "c:h:routes"]);
+    let rolled = shares("1", &[("1", 9_000), ("2", 1_000), ("c", 5_000)]);
+    assert_eq!(
+        routed(&of(&all, Some(&rolled))),
+        [
+            ("1".to_owned(), vec!["orders@1".into()]),
+            ("2".to_owned(), vec!["orders@2".into()]),
+            ("c".to_owned(), vec!["orders@c".into()]),
+        ]
+    );
+    let taken_back = of(&all, Some(&shares("1", &[("1", 10_000)])));
+    let names: Vec<String> = routed(&taken_back).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["1", "c"]);
+    // Nor has it anything of the others when it was the stable one, or the one that gets copies.
+    let copied = Shares {
+        mirror: Some(("c".into(), 1_000_000)),
+        ..shares("c", &[("1", 0), ("c", 10_000)])
+    };
+    for all in [service(&["1:h", "c:h:routes"]), service(&["1:u", "c:h:routes"])] {
+        let split = of(&all, Some(&copied)).split.unwrap();
+        let weights: Vec<(&str, u32)> = split.parts.iter().map(|p| (&*p.version, p.weight)).collect();
+        assert_eq!(weights, [("1", 10_000), ("c", 0)]);
+        assert!(split.mirror.is_none() && !split.has_spare());
+    }
+}
+
+#[test]
+fn nobody_shares_the_requests_of_a_service_that_only_routes_lead_to() {
+    let versions = of(&service(&["c:h:routes"]), None);
+    assert_eq!(versions.split, None);
+    assert!(versions.plain.instances.is_empty());
+    assert_eq!(routed(&versions), [("c".to_owned(), vec!["orders@c".into()])]);
+    // One that also has instances of the usual kind is one of the others.
+    assert_eq!(
+        seen(&service(&["1:h", "1:h:routes"]), None),
+        "1=10000 | 1:1 1:1\n"
+    );
 }

@@ -77,6 +77,11 @@ impl Endpoints {
         Self { out }
     }
 
+    /// One of `lb_endpoints` that has more than [`Self::add`] writes: of few services.
+    pub(super) fn add_message(&mut self, endpoint: &impl Message) {
+        message(&mut self.out, 2, endpoint);
+    }
+
     /// One of `lb_endpoints`; its weight is not 0, its health not unknown.
     pub(super) fn add(&mut self, address: SocketAddr, weight: u32, health: HealthStatus) {
         let text = Text::of(address.ip());

@@ -68,6 +68,8 @@ pub(super) struct Groups<'a> {
     /// Weights of localities that are not the sum of those of their healthy instances.
     pub(super) weights: BTreeMap<Standing<'a>, u32>,
     pub(super) scale: Scale,
+    /// Each endpoint has its address for a host name, too.
+    addressed: bool,
 }
 
 impl<'a> Groups<'a> {
@@ -109,6 +111,7 @@ impl<'a> Groups<'a> {
             priorities: used.into_iter().zip(0..).collect(),
             weights: BTreeMap::new(),
             scale: Scale::of(&service.instances),
+            addressed: service.addressed,
         }
     }
 
@@ -128,7 +131,12 @@ impl<'a> Groups<'a> {
         for (standing, instances) in &self.localities {
             let mut locality = Endpoints::new(&place(*standing), instances.len());
             for instance in instances {
-                locality.add(instance.address, self.scale.weight(instance), status(instance));
+                let (address, weight) = (instance.address, self.scale.weight(instance));
+                if self.addressed {
+                    locality.add_message(&lb_endpoint(address, weight, status(instance), true));
+                } else {
+                    locality.add(address, weight, status(instance));
+                }
             }
             let weight = self.weights.get(standing).copied();
             let weight = weight.unwrap_or_else(|| self.scale.healthy(instances, &status));
@@ -166,7 +174,7 @@ pub(super) fn assignment(
             .map(|(standing, instances)| LocalityLbEndpoints {
                 locality: Some(place(*standing)),
                 priority: groups.priority(standing.tier),
-                ..locality(instances, groups.scale, &status)
+                ..locality(instances, &groups, &status)
             })
             .collect(),
         policy: groups.spilling_nothing(),
@@ -221,6 +229,7 @@ pub(super) fn placeholder() -> LocalityLbEndpoints {
             SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             1,
             HealthStatus::Healthy,
+            false,
         )],
         load_balancing_weight: Some(UInt32Value { value: 1 }),
         ..LocalityLbEndpoints::default()
@@ -271,13 +280,14 @@ impl Scale {
 
 fn locality(
     instances: &[&Instance],
-    scale: Scale,
+    groups: &Groups<'_>,
     status: impl Fn(&Instance) -> HealthStatus,
 ) -> LocalityLbEndpoints {
+    let (scale, addressed) = (groups.scale, groups.addressed);
     LocalityLbEndpoints {
         lb_endpoints: instances
             .iter()
-            .map(|i| lb_endpoint(i.address, scale.weight(i), status(i)))
+            .map(|i| lb_endpoint(i.address, scale.weight(i), status(i), addressed))
             .collect(),
         load_balancing_weight: Some(UInt32Value {
             value: scale.healthy(instances, &status),
@@ -286,12 +296,18 @@ fn locality(
     }
 }
 
-fn lb_endpoint(address: SocketAddr, weight: u32, health: HealthStatus) -> LbEndpoint {
+fn lb_endpoint(address: SocketAddr, weight: u32, health: HealthStatus, addressed: bool) -> LbEndpoint {
+    let hostname = if addressed {
+        address.to_string()
+    } else {
+        String::new()
+    };
     LbEndpoint {
         health_status: health as i32,
         load_balancing_weight: Some(UInt32Value { value: weight }),
         host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
             address: Some(socket(address)),
+            hostname,
             ..Endpoint::default()
         })),
         ..LbEndpoint::default()

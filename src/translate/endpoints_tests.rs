@@ -266,13 +266,15 @@ fn any_instance() -> impl Strategy<Value = (SocketAddr, Facts)> {
 fn any_service() -> impl Strategy<Value = Service> {
     let instance = (any_instance(), 0..4_u32, any::<bool>());
     let policy = prop_oneof![Just(None), Just(Some(OnAllUnhealthy::Drop))];
-    ("[a-z]{0,200}", vec(instance, 0..30), policy).prop_map(|(name, instances, all_unhealthy)| {
+    let parts = ("[a-z]{0,200}", vec(instance, 0..30), policy, any::<bool>());
+    parts.prop_map(|(name, instances, all_unhealthy, addressed)| {
         let mut service = Service {
             name: name.into(),
             policy: Policy {
                 all_unhealthy,
                 ..Policy::default()
             },
+            addressed,
             ..Service::default()
         };
         for ((address, facts), priority, unsure) in instances {

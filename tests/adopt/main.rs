@@ -162,7 +162,7 @@ fn actions_become_words() {
   - { match: { prefix: /h }, route: { cluster: web, timeout: 0s, upgrade_configs: [ { upgrade_type: websocket } ], hash_policy: [ { cookie: { name: u, ttl: 3600s } } ] } }
   - { match: { prefix: /i }, route: { cluster: web, timeout: 0s, request_mirror_policies: [ { cluster: api, runtime_fraction: { default_value: { numerator: 5 } } } ] } }
   - { match: { prefix: /j }, route: { cluster: web, timeout: 0s, internal_redirect_policy: {} } }
-  - { match: { prefix: / }, route: { cluster: web, timeout: 0s, prefix_rewrite: /v2 }, request_headers_to_add: [ { header: { key: A, value: '%REQ(b)%' }, append_action: OVERWRITE_IF_EXISTS_OR_ADD } ] }
+  - { match: { prefix: / }, route: { cluster: web, timeout: 0s, prefix_rewrite: /v2 }, request_headers_to_add: [ { header: { key: A, value: '%REQ(b)%' }, append_action: OVERWRITE_IF_EXISTS_OR_ADD }, { header: { key: d, value: '1' }, append_action: ADD_IF_ABSENT } ], response_headers_to_add: [ { header: { key: e, value: '2' }, append_action: ADD_IF_ABSENT } ] }
 "#,
         &expect![[r#"
             8 of 9 routes, 1 of 2 clusters, 0 of 1 listeners
@@ -175,7 +175,7 @@ fn actions_become_words() {
             web route-4: path=/f* respond="200:all \"well\""
             web route-5: path=/h* upgrade=websocket hash=cookie:u:3600s
             web route-6: path=/i* mirror=api:5%
-            web route-7: path=/ regex-rewrite=^/=>/v2 set-header=a:%REQ(b)%
+            web route-7: path=/ regex-rewrite=^/=>/v2 set-header=a:%REQ(b)% default-header=d:1 default-response-header=e:2
             stays 7].route.internal_redirect_policy: the bridge does not express it yet
             stays static_resources.clusters[0]: the listener `edge` stays in the file and names it
             stays static_resources.listeners[0]: some of its routes stay

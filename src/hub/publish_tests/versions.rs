@@ -4,13 +4,17 @@ use std::fmt::Write as _;
 
 use envoy_types::pb::envoy::config::route::v3::route::Action;
 use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
+use envoy_types::pb::envoy::config::route::v3::route_action::hash_policy::PolicySpecifier;
+use envoy_types::pb::envoy::config::route::v3::weighted_cluster::RandomValueSpecifier;
 use envoy_types::pb::envoy::config::route::v3::{Route, RouteConfiguration};
+use envoy_types::pb::google::protobuf::BoolValue;
 use expect_test::expect;
 use prost::Message as _;
 
 use super::*;
+use crate::model::declaration::{self, Spelling};
 use crate::model::rollouts::{Mode, RolloutKeys};
-use crate::model::{Rollouts, Shares};
+use crate::model::{Rollouts, RouteRule, Shares};
 use crate::xds::{Client, Kind};
 
 /// One source, with what is made of it.
@@ -232,4 +236,135 @@ fn the_routes_of_a_service_that_is_split() {
         -> a@2=10000
     "#]]
     .assert_eq(&text);
+}
+
+/// By the header and the hash that it declares, in place of the usual ones.
+#[test]
+fn a_service_says_what_its_versions_are_chosen_by() {
+    let mut scene = Scene::new();
+    let keys = [
+        ("version-header", "x-commit"),
+        ("sticky", "cookie:user:1h"),
+        ("rollout", "auto"),
+    ];
+    let declared = declaration::parse("a", Spelling::Plain, keys, &mut Vec::new());
+    let policy = Arc::new(declared.policy);
+    let instance = |(version, port): (&str, u16)| {
+        Instance::from(Facts {
+            version: version.into(),
+            policy: policy.clone(),
+            ..Facts::new(version, ([127, 0, 0, 1], port).into())
+        })
+    };
+    let record = ServiceRecord {
+        instances: [("1", 1), ("2", 2)].map(instance).into(),
+        ..ServiceRecord::default()
+    };
+    let what = What::Change(Change::new(vec![("a".into(), Some(record))], false));
+    let source = "s".into();
+    let touched = scene.catalog.apply(Event { source, what }, Duration::ZERO);
+    let updates = scene
+        .builder
+        .build(&scene.catalog, &touched.services, Duration::ZERO);
+    let body = updates.iter().find_map(|update| match update {
+        Update::Put(draft) if draft.kind == Kind::Route => Some(draft.body.clone()),
+        _ => None,
+    });
+    let read = RouteConfiguration::decode(&*body.unwrap()).unwrap();
+    let routes = &read.virtual_hosts[0].routes;
+    let text: String = routes.iter().map(seen).collect();
+    expect![[r#"
+        x-commit -> a@2
+        x-commit -> a@1
+        -> a@2=5000 a@1=5000, retries elsewhere
+    "#]]
+    .assert_eq(&text);
+    let Some(Action::Route(action)) = &routes[2].action else {
+        panic!("{routes:?}");
+    };
+    let Some(PolicySpecifier::Cookie(cookie)) = &action.hash_policy[0].policy_specifier else {
+        panic!("{action:?}");
+    };
+    let lasts = cookie.ttl.as_ref().map(|ttl| ttl.seconds);
+    assert_eq!((&*cookie.name, lasts), ("user", Some(3_600)));
+    let Some(ClusterSpecifier::WeightedClusters(clusters)) = &action.cluster_specifier else {
+        panic!("{action:?}");
+    };
+    let chosen = clusters.random_value_specifier.as_ref();
+    assert_eq!(
+        chosen,
+        Some(&RandomValueSpecifier::UseHashPolicy(BoolValue { value: true }))
+    );
+}
+
+#[test]
+fn a_route_leads_to_one_version_or_nowhere() {
+    let mut scene = Scene::new();
+    let rules = [
+        "path=/new version=2 host-rewrite=*",
+        "path=/gone version=9",
+        // What is for all comes first, also where the version is not there.
+        "path=/all version=9 retry=off",
+        "path=/all",
+    ];
+    let rules = rules.map(|text| RouteRule::parse(text).unwrap());
+    let policy = Policy {
+        routes: (1..).zip(rules).collect(),
+        ..Policy::default()
+    };
+    let instance = |(version, port): (&str, u16)| {
+        Instance::from(Facts {
+            version: version.into(),
+            ..Facts::new(version, ([127, 0, 0, 1], port).into())
+        })
+    };
+    let record = ServiceRecord {
+        instances: [("1", 1), ("2", 2)].map(instance).into(),
+        policy: Some(policy),
+        ..ServiceRecord::default()
+    };
+    let what = What::Change(Change::new(vec![("a".into(), Some(record))], false));
+    let source = "s".into();
+    let touched = scene.catalog.apply(Event { source, what }, Duration::ZERO);
+    let updates = scene
+        .builder
+        .build(&scene.catalog, &touched.services, Duration::ZERO);
+    let body = |kind: Kind, name: &str| {
+        let draft = updates.iter().find_map(|update| match update {
+            Update::Put(draft) if draft.kind == kind && &*draft.name == name => Some(draft.body.clone()),
+            _ => None,
+        });
+        draft.unwrap()
+    };
+    let routes = RouteConfiguration::decode(&*body(Kind::Route, "internal")).unwrap();
+    let mut text = String::new();
+    for host in &routes.virtual_hosts {
+        for route in &host.routes {
+            match &route.action {
+                Some(Action::DirectResponse(respond)) => writeln!(text, "{}", respond.status).unwrap(),
+                Some(Action::Route(action)) => {
+                    let rewrite = action.host_rewrite_specifier.is_some();
+                    write!(text, "{} {rewrite} {}", host.name, seen(route)).unwrap();
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(text.contains("true -> a@2=10000\n"), "{text}");
+    assert_eq!(text.matches("503\n").count(), 1, "{text}");
+    let issues: Vec<String> = scene.builder.issues().map(|issue| issue.reason.clone()).collect();
+    for said in [
+        "is for the version `9`, which has no instance",
+        "is declared for the version `9` and for others",
+    ] {
+        assert!(issues.iter().any(|reason| reason.contains(said)), "{issues:?}");
+    }
+    for cluster in ["a", "a@1", "a@2"] {
+        let of = body(Kind::Endpoints, cluster);
+        let text = String::from_utf8_lossy(&of).into_owned();
+        assert!(
+            text.contains("127.0.0.1:"),
+            "each endpoint has its address for a host: {cluster}"
+        );
+    }
 }

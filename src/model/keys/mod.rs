@@ -15,4 +15,4 @@ mod values;
 
 pub use row::{Row, Scope};
 pub use spelling::{Spelling, nearest, prefixed};
-pub use values::{MAX_IMPORTED_ROUTES, MAX_LABEL, MAX_ROUTES};
+pub use values::{MAX_IMPORTED_ROUTES, MAX_ROUTES};

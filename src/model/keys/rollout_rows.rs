@@ -9,7 +9,7 @@ use super::row::{Row, Value};
 use super::values::word;
 use crate::model::cluster::{at_least, count};
 use crate::model::policy::{InstanceKeys, Policy};
-use crate::model::rollouts::{Mode, VersionHeader, WHOLE};
+use crate::model::rollouts::{Mode, Share, VersionHeader, WHOLE};
 use crate::model::route::criterion::is_token;
 use crate::model::route::hash::HashKey;
 use crate::text::clip;
@@ -29,16 +29,30 @@ pub(super) const SHARE: Row = Row {
     since: "0.1",
     help: "of its version: this part of the service's requests, such as `10%`, while it has a healthy instance; the \
            versions that declare none get the rest; of instances that differ the smallest counts. What a rollout says \
-           is stronger",
+           is stronger. `routes`: only the requests of routes with `version=` of it, whatever a rollout says",
     default: "none; versions share the requests by the weights of their instances",
     fallback: "declares no share",
     value: Value::Instance(&Field {
         get: |keys: &InstanceKeys| &keys.share,
         set: |keys| &mut keys.share,
-        read: |text| percent(text).map(Some),
-        show: |parts| show_percent(*parts),
+        read: |text| share(text).map(Some),
+        show: |share| match share {
+            Share::Of(parts) => show_percent(*parts),
+            Share::Routes => ROUTES.to_owned(),
+        },
     }),
 };
+
+/// The `share` of what only routes lead to.
+const ROUTES: &str = "routes";
+
+fn share(text: &str) -> Result<Share, String> {
+    if text == ROUTES {
+        return Ok(Share::Routes);
+    }
+    let parts = percent(text).map_err(|why| format!("{why}, or `{ROUTES}`"))?;
+    Ok(Share::Of(parts))
+}
 
 pub(super) const DATA: Row = Row {
     name: "data",
@@ -251,7 +265,6 @@ pub(super) const STICKY: Row = Row {
     }),
 };
 
-/// `10%`, `0.5%`: in parts of [`WHOLE`].
 /// A name that clients can report by.
 fn metric(text: &str) -> Result<Arc<str>, String> {
     let may = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
@@ -264,6 +277,7 @@ fn metric(text: &str) -> Result<Arc<str>, String> {
     Ok(text.strip_prefix("named_metrics.").unwrap_or(text).into())
 }
 
+/// `10%`, `0.5%`: in parts of [`WHOLE`].
 fn percent(text: &str) -> Result<u32, String> {
     let bad = || {
         format!(

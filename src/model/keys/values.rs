@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::instance::MAX_WEIGHT;
+use crate::model::label::MAX_LABEL;
 use crate::model::policy::Expose;
 use crate::model::route::exposures;
 use crate::model::service::check_name;
 use crate::text::{clip, parse_duration};
 
-/// The longest version or zone that is declared, bytes.
-pub const MAX_LABEL: usize = 128;
 /// The most services that one entry may need.
 pub(super) const MAX_NEEDS: usize = 200;
 /// The most callers that one service may name.
@@ -40,24 +39,6 @@ pub(super) fn weight(text: &str) -> Result<Option<u32>, String> {
             clip(text)
         )),
     }
-}
-
-/// A version or a zone; an empty one is none.
-pub(super) fn label(text: &str, what: &str) -> Result<Option<Arc<str>>, String> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let fits = text.len() <= MAX_LABEL
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && b != b'@' && b != b'/');
-    if !fits {
-        return Err(format!(
-            "`{}` must be {what}: at most {MAX_LABEL} visible ASCII characters, no @ or /",
-            clip(text)
-        ));
-    }
-    Ok(Some(text.into()))
 }
 
 pub(super) fn expose(text: &str) -> Result<Option<Expose>, String> {

@@ -9,7 +9,7 @@ use super::headers::{HeaderChange, How, Side};
 use super::instead::{Redirect, RedirectPath};
 use super::matcher::Matcher;
 use super::retry::Retry;
-use super::rewrite::{Rewrite, replaceable};
+use super::rewrite::{NewHost, Rewrite, replaceable};
 use crate::model::filters::Range;
 
 /// A route while it is read.
@@ -53,7 +53,7 @@ impl Draft {
     pub(super) fn target(&mut self, target: Target) -> Result<(), String> {
         match std::mem::replace(&mut self.extras.target, target) {
             Target::Itself => Ok(()),
-            _ => Err("a route has one `split=`, `redirect=` or `respond=`".to_owned()),
+            _ => Err("a route has one `split=`, `version=`, `redirect=` or `respond=`".to_owned()),
         }
     }
 
@@ -99,6 +99,12 @@ impl Draft {
         }
         if let Some(cors) = &self.extras.cors {
             cors.check()?;
+        }
+        let is_split = matches!(self.extras.target, Target::Split(_));
+        if is_split && self.extras.host_rewrite == Some(NewHost::Server) {
+            return Err(
+                "`host-rewrite=*` is of the service's own servers, and not of those of `split=`".to_owned(),
+            );
         }
         if let Some(rewrite) = &self.extras.rewrite {
             rewrite.fits(matcher)?;

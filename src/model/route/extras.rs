@@ -4,7 +4,7 @@ use super::cors::Cors;
 use super::hash::HashKey;
 use super::headers::HeaderChange;
 use super::instead::{Redirect, Respond};
-use super::rewrite::Rewrite;
+use super::rewrite::{NewHost, Rewrite};
 use super::shares::{Mirror, Part};
 use crate::model::filters::{Clients, Compression, RateLimit};
 
@@ -16,7 +16,7 @@ pub struct Extras {
     /// Another path for the server.
     pub rewrite: Option<Rewrite>,
     /// Another host for the server.
-    pub host_rewrite: Option<String>,
+    pub host_rewrite: Option<NewHost>,
     /// In the order in which they are declared.
     pub headers: Vec<HeaderChange>,
     /// Which pages of other origins may call it.
@@ -54,6 +54,8 @@ pub enum Target {
     /// The service that declares it.
     #[default]
     Itself,
+    /// Of its instances those of this version alone.
+    Version(String),
     /// These services, by their weights.
     Split(Vec<Part>),
     /// Nobody: the client is sent elsewhere.
@@ -68,6 +70,15 @@ impl Extras {
     pub fn is_guarded(&self) -> bool {
         let admitted = self.admitted.as_ref().is_some_and(|admitted| admitted.enforced);
         self.rate_limit.is_some() || self.jwt.is_some() || self.clients.is_some() || admitted
+    }
+
+    /// The version of the service that has its requests, where it is one alone.
+    #[must_use]
+    pub const fn version(&self) -> Option<&str> {
+        match &self.target {
+            Target::Version(version) => Some(version.as_str()),
+            _ => None,
+        }
     }
 
     /// The services that must be there for it, beside the one that declares it.

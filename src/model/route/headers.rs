@@ -5,8 +5,10 @@ use crate::text::clip;
 
 /// The longest value, bytes.
 const MAX_VALUE: usize = 1_024;
+/// The path as the client sent it, without its query: headers are written before it is replaced.
+pub const PATH: &str = "PATH(NQ:PATH)";
 /// What Envoy may put in the place of `%NAME%`, in each version.
-const FORMATS: [&str; 10] = [
+const FORMATS: [&str; 11] = [
     "DOWNSTREAM_LOCAL_ADDRESS",
     "DOWNSTREAM_LOCAL_PORT",
     "DOWNSTREAM_PEER_SUBJECT",
@@ -14,6 +16,7 @@ const FORMATS: [&str; 10] = [
     "DOWNSTREAM_REMOTE_ADDRESS",
     "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
     "HOSTNAME",
+    PATH,
     "PROTOCOL",
     "START_TIME",
     "UPSTREAM_REMOTE_ADDRESS",
@@ -48,6 +51,8 @@ pub enum How {
     Set,
     /// It stands beside what is there.
     Add,
+    /// It is there where there is none.
+    Default,
     /// It is taken out.
     Remove,
 }
@@ -58,14 +63,16 @@ impl HeaderChange {
         let name = match (self.how, self.of) {
             (How::Set, Side::Request) => "set-header",
             (How::Add, Side::Request) => "add-header",
+            (How::Default, Side::Request) => "default-header",
             (How::Remove, Side::Request) => "remove-header",
             (How::Set, Side::Response) => "set-response-header",
             (How::Add, Side::Response) => "add-response-header",
+            (How::Default, Side::Response) => "default-response-header",
             (How::Remove, Side::Response) => "remove-response-header",
         };
         let value = match self.how {
             How::Remove => self.name.clone(),
-            How::Set | How::Add => format!("{}:{}", self.name, self.value),
+            How::Set | How::Add | How::Default => format!("{}:{}", self.name, self.value),
         };
         (name, value)
     }
@@ -74,7 +81,7 @@ impl HeaderChange {
     pub(super) fn parse(of: Side, how: How, text: &str) -> Result<Self, String> {
         let (name, value) = match how {
             How::Remove => (text, ""),
-            How::Set | How::Add => text
+            How::Set | How::Add | How::Default => text
                 .split_once(':')
                 .ok_or_else(|| format!("`{}` must be name:value", clip(text)))?,
         };

@@ -18,6 +18,7 @@ pub mod rewrite;
 pub mod rule;
 pub mod shares;
 mod values;
+mod word;
 mod words;
 
 pub use connections::Place;
@@ -27,4 +28,5 @@ pub use host::is_host;
 pub use matcher::{GrpcMethod, Matcher};
 pub use read::MAX as MAX_BYTES;
 pub use rule::{IMPORTED, RouteRule};
-pub use words::{WORDS, Word};
+pub use word::Word;
+pub use words::WORDS;

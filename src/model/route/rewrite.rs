@@ -1,5 +1,6 @@
 //! `rewrite=/v2`, `regex-rewrite=…`: another path than the one that was asked for. Pure.
 
+use super::host;
 use super::matcher::Matcher;
 use crate::model::pattern;
 use crate::text::clip;
@@ -19,6 +20,43 @@ pub enum Rewrite {
         /// With `\1` for the first group.
         substitution: String,
     },
+}
+
+/// What the server gets in place of the host that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NewHost {
+    /// This one, maybe with a port.
+    Is(String),
+    /// The address and port of the server itself; of one by DNS its name.
+    Server,
+}
+
+/// What stands for the server itself.
+const SERVER: &str = "*";
+
+impl NewHost {
+    /// Reads the value of `host-rewrite=`.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if text == SERVER {
+            return Ok(Self::Server);
+        }
+        let (host, port) = text.split_once(':').unwrap_or((text, "1"));
+        if !host::is_host(host) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+            return Err(format!(
+                "`host-rewrite={}` must be a host name, maybe with a port, or {SERVER}",
+                clip(text)
+            ));
+        }
+        Ok(Self::Is(text.to_owned()))
+    }
+
+    /// As it is declared.
+    pub(super) fn show(&self) -> String {
+        match self {
+            Self::Is(host) => host.clone(),
+            Self::Server => SERVER.to_owned(),
+        }
+    }
 }
 
 impl Rewrite {

@@ -1,10 +1,10 @@
 //! How the values of some words are read. Pure; each error says what would be right.
 
 use super::criterion::is_token;
-use super::host;
 use super::matcher::Matcher;
 use super::rewrite::is_path;
 use super::rule::IMPORTED;
+use crate::model::label::label;
 use crate::model::path::Paths;
 use crate::model::pattern;
 use crate::text::clip;
@@ -70,13 +70,10 @@ pub(super) fn parse_upgrades(text: &str) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-pub(super) fn parse_new_host(text: &str) -> Result<String, String> {
-    let (host, port) = text.split_once(':').unwrap_or((text, "1"));
-    if !host::is_host(host) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
-        return Err(format!(
-            "`host-rewrite={}` must be a host name, maybe with a port",
-            clip(text)
-        ));
+pub(super) fn parse_version(text: &str) -> Result<String, String> {
+    match label(text, "a version") {
+        Ok(Some(version)) => Ok(version.to_string()),
+        Ok(None) => Err("`version=` needs a version".to_owned()),
+        Err(why) => Err(why.replacen('`', "`version=", 1)),
     }
-    Ok(text.to_owned())
 }

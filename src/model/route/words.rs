@@ -1,125 +1,31 @@
 //! The words of a route: how each is read into a draft, and shown. A new one is a row here. Pure.
 
-use std::time::Duration;
-
 use super::connections;
-use super::cors::{self, Cors};
+use super::cors;
 use super::criterion::Criterion;
 use super::draft::Draft;
 use super::exposures;
 use super::extras::Target;
 use super::hash::HashKey;
-use super::headers::{HeaderChange, How, Side};
+use super::headers::{How, Side};
 use super::host;
 use super::instead::{Redirect, Respond};
 use super::matcher::{GrpcMethod, Matcher};
 use super::retry::Retry;
-use super::rewrite::Rewrite;
-use super::rule::RouteRule;
+use super::rewrite::{NewHost, Rewrite};
 use super::shares::{self, Mirror};
 use super::values::{
-    parse_exact, parse_imported, parse_new_host, parse_path, parse_priority, parse_regex, parse_upgrades, yes,
+    parse_exact, parse_imported, parse_path, parse_priority, parse_regex, parse_upgrades, parse_version, yes,
+};
+use super::word::{
+    Word, clients_of, cors_of, criteria_of, headers_of, listed, matcher_of, one, redirect_of, rewrite_of,
+    time, word, words,
 };
 use crate::model::filters::{Compression, RateLimit, parse_issuer};
 use crate::text::{clip, parse_duration, show_duration};
 
-/// Takes the value of the word with this name.
-type Read = fn(&mut Draft, &'static str, &str) -> Result<(), String>;
-/// The values of the word with this name in a route, as they are declared.
-type Show = fn(&RouteRule, &'static str) -> Vec<String>;
-
-/// A word of a route, `name=value`.
-pub struct Word {
-    /// What stands before `=`.
-    pub name: &'static str,
-    /// What it means, in Markdown, one line.
-    pub help: &'static str,
-    /// It may stand more than once.
-    pub(super) many: bool,
-    /// Takes its value.
-    pub(super) read: Read,
-    /// Its values in a route, as they are declared.
-    pub(super) show: Show,
-}
-
-fn one<T>(value: Option<T>) -> Vec<T> {
-    value.into_iter().collect()
-}
-
-fn time(time: Option<Duration>) -> Vec<String> {
-    one(time.map(show_duration))
-}
-
-fn matcher_of(rule: &RouteRule, name: &'static str) -> Vec<String> {
-    let (word, value) = rule.matcher.word();
-    one((word == name).then_some(value))
-}
-
-fn criteria_of(rule: &RouteRule, name: &'static str) -> Vec<String> {
-    let words = rule.criteria.iter().map(Criterion::word);
-    words
-        .filter(|(word, _)| word == name)
-        .map(|(_, value)| value)
-        .collect()
-}
-
-fn headers_of(rule: &RouteRule, name: &'static str) -> Vec<String> {
-    let words = rule.extras.headers.iter().map(HeaderChange::word);
-    words
-        .filter(|(word, _)| *word == name)
-        .map(|(_, value)| value)
-        .collect()
-}
-
-fn rewrite_of(rule: &RouteRule, name: &'static str) -> Vec<String> {
-    let word = rule.extras.rewrite.as_ref().map(Rewrite::word);
-    one(word.filter(|(word, _)| *word == name).map(|(_, value)| value))
-}
-
-fn redirect_of(rule: &RouteRule, show: impl Fn(&Redirect) -> Option<String>) -> Vec<String> {
-    match &rule.extras.target {
-        Target::Redirect(redirect) => one(show(redirect)),
-        _ => Vec::new(),
-    }
-}
-
-fn clients_of(rule: &RouteRule, name: &'static str) -> Vec<String> {
-    let clients = rule.extras.clients.as_ref();
-    one(clients.and_then(|clients| clients.shown(name)))
-}
-
-fn cors_of(rule: &RouteRule, show: impl Fn(&Cors) -> Option<String>) -> Vec<String> {
-    one(rule.extras.cors.as_ref().and_then(show))
-}
-
-fn listed(names: &[String]) -> Option<String> {
-    (!names.is_empty()).then(|| names.join(","))
-}
-
-/// A word that stands at most once.
-const fn word(name: &'static str, help: &'static str, read: Read, show: Show) -> Word {
-    Word {
-        name,
-        help,
-        many: false,
-        read,
-        show,
-    }
-}
-
-/// A word that may stand several times, or that refuses that by itself.
-const fn words(name: &'static str, help: &'static str, read: Read, show: Show) -> Word {
-    Word {
-        name,
-        help,
-        many: true,
-        read,
-        show,
-    }
-}
-
 /// The words of a route, in the order in which they are shown.
-pub static WORDS: [Word; 56] = [
+pub static WORDS: [Word; 59] = [
     word(
         "host",
         "requests for this host, without a port; `*.example.com`: all below it; several, separated by commas; else for \
@@ -311,6 +217,13 @@ pub static WORDS: [Word; 56] = [
         },
     ),
     words(
+        "version",
+        "a version of the service: its instances alone get the requests; 503 while there are none, and where a rollout \
+         gives it none",
+        |draft, _, text| draft.target(Target::Version(parse_version(text)?)),
+        |rule, _| one(rule.extras.version().map(str::to_owned)),
+    ),
+    words(
         "redirect",
         "sends the client elsewhere: `https:`, `https://www.example.com`, `https://*:8443` (to this port of the same \
          host), `/new`, or `/new*`, which keeps what follows the path of the route",
@@ -361,9 +274,9 @@ pub static WORDS: [Word; 56] = [
     ),
     word(
         "host-rewrite",
-        "the host that the server gets",
-        |draft, _, text| parse_new_host(text).map(|host| draft.extras.host_rewrite = Some(host)),
-        |rule, _| one(rule.extras.host_rewrite.clone()),
+        "the host that the server gets; `*`: its own address and port",
+        |draft, _, text| NewHost::parse(text).map(|host| draft.extras.host_rewrite = Some(host)),
+        |rule, _| one(rule.extras.host_rewrite.as_ref().map(NewHost::show)),
     ),
     words(
         "set-header",
@@ -375,6 +288,12 @@ pub static WORDS: [Word; 56] = [
         "add-header",
         "`name:value`: this header for the server, beside the client's",
         |draft, _, text| draft.header(Side::Request, How::Add, text),
+        headers_of,
+    ),
+    words(
+        "default-header",
+        "`name:value`: this header for the server, where the client sends none",
+        |draft, _, text| draft.header(Side::Request, How::Default, text),
         headers_of,
     ),
     words(
@@ -393,6 +312,12 @@ pub static WORDS: [Word; 56] = [
         "add-response-header",
         "`name:value`: this header for the client, beside the server's",
         |draft, _, text| draft.header(Side::Response, How::Add, text),
+        headers_of,
+    ),
+    words(
+        "default-response-header",
+        "`name:value`: this header for the client, where the server sends none",
+        |draft, _, text| draft.header(Side::Response, How::Default, text),
         headers_of,
     ),
     words(

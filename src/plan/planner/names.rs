@@ -1,7 +1,7 @@
 //! What else has the name of a service: a section `[external]` of bridge.toml, or the cluster of a version of another
 //! service. Who has a name keeps it; a newcomer never takes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Planner;
@@ -9,6 +9,7 @@ use crate::catalog::Catalog;
 use crate::model::{Code, Effective, External, Issue, Seniority, Service};
 use crate::plan::claims::{Claimed, Relation, claims};
 use crate::plan::hosts::Touched;
+use crate::plan::routed::share_out;
 use crate::plan::step::{Planned, Step};
 
 /// What the name of a cluster may be a version of: `a` and `a@b` for `a@b@c`.
@@ -34,6 +35,7 @@ impl Planner {
         };
         let effective = Effective::of(&service, &self.network.clusters);
         let mut claimed = claims(&service, &effective, &self.network.exposures);
+        share_out(&mut claimed, None, &BTreeMap::new());
         let mut planned = Vec::new();
         if external.addresses.is_empty() {
             // Without servers it is nobody to be called by its name.
@@ -88,8 +90,8 @@ impl Planner {
     /// The service a version of which has a cluster of this name.
     pub(super) fn version_called(&self, name: &str) -> Option<Arc<str>> {
         let has_it = |service: &&str| {
-            let split = self.services.get(*service).and_then(|known| known.split.as_ref());
-            split.is_some_and(|split| split.parts.iter().any(|part| *part.cluster == *name))
+            let known = self.services.get(*service);
+            known.is_some_and(|known| known.versions.iter().any(|version| *version.name == *name))
         };
         services(name).find(has_it).map(Arc::from)
     }

@@ -31,7 +31,7 @@ use super::matching::regex;
 use crate::model::route::hash::HashKey;
 use crate::model::route::instead::{Redirect, RedirectPath, Respond};
 use crate::model::route::retry::Retry;
-use crate::model::route::rewrite::{Rewrite, segments_expression};
+use crate::model::route::rewrite::{NewHost, Rewrite, segments_expression};
 use crate::model::route::shares::{Mirror, Part};
 use crate::model::{Action as Wanted, Extras, Paths, Target};
 use crate::plan::Claim;
@@ -42,7 +42,9 @@ pub(super) fn action(claim: &Claim, retries: u32) -> Action {
     match extras.map(|extras| &extras.target) {
         Some(Target::Redirect(to)) => Action::Redirect(redirect(to, &claim.matcher.paths())),
         Some(Target::Respond(with)) => Action::DirectResponse(respond(with)),
-        None | Some(Target::Itself | Target::Split(_)) => Action::Route(forward(claim, extras, retries)),
+        None | Some(Target::Itself | Target::Version(_) | Target::Split(_)) => {
+            Action::Route(forward(claim, extras, retries))
+        }
     }
 }
 
@@ -224,8 +226,10 @@ fn rewrite(extras: &Extras, paths: &Paths, action: &mut RouteAction) {
         Some(Replaced::Prefix(path)) => action.prefix_rewrite = path,
         Some(Replaced::Regex(regex)) => action.regex_rewrite = Some(regex),
     }
-    let host = extras.host_rewrite.clone();
-    action.host_rewrite_specifier = host.map(HostRewriteSpecifier::HostRewriteLiteral);
+    action.host_rewrite_specifier = extras.host_rewrite.as_ref().map(|host| match host {
+        NewHost::Is(host) => HostRewriteSpecifier::HostRewriteLiteral(host.clone()),
+        NewHost::Server => HostRewriteSpecifier::AutoHostRewrite(BoolValue { value: true }),
+    });
 }
 
 fn redirect(to: &Redirect, paths: &Paths) -> RedirectAction {

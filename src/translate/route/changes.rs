@@ -46,6 +46,7 @@ impl Changes {
                 }
                 How::Set => HeaderAppendAction::OverwriteIfExistsOrAdd,
                 How::Add => HeaderAppendAction::AppendIfExistsOrAdd,
+                How::Default => HeaderAppendAction::AddIfAbsent,
             };
             headers.added.push(HeaderValueOption {
                 header: Some(HeaderValue {
