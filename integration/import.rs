@@ -2,6 +2,7 @@
 //! the real Consul and the bridge between them. Where ours differs on purpose, `tests/cases/differences.json` has the
 //! answer and the reason.
 
+mod canary;
 mod commands;
 mod servers;
 

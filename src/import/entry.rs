@@ -1,6 +1,7 @@
 //! One entry of a registry, and what is made of it. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::config::Check;
 use crate::model::Health;
@@ -19,6 +20,19 @@ pub struct Entry<'a> {
     pub tags: &'a [String],
     /// Its checks and those of its node.
     pub checks: &'a [Checked],
+    /// What it declares by our own keys.
+    pub own: Own<'a>,
+}
+
+/// What an entry declares by our own keys, as far as it matters here.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Own<'a> {
+    /// Its version.
+    pub version: Option<&'a str>,
+    /// It says which share of the requests its version gets.
+    pub share: bool,
+    /// It has routes, and what is imported has none.
+    pub routes: bool,
 }
 
 /// One check.
@@ -43,6 +57,8 @@ pub struct Imported {
     pub port: Option<u16>,
     /// Another weight than the registry's own.
     pub weight: Option<u32>,
+    /// Another version than the declared one.
+    pub version: Option<Arc<str>>,
     /// Another health than the registry's own.
     pub health: Option<Health>,
     /// Of the requests of its service, where fabio gives it a share.

@@ -78,7 +78,8 @@ proptest! {
             keys: Vec::new(),
         };
         let checks = [Checked { status: crate::config::Check::Passing, maintenance: false, node: false }];
-        let entry = Entry { label: "x", service: "web", datacenter: "dc1", tags: &tags, checks: &checks };
+        let own = Own::default();
+        let entry = Entry { label: "x", service: "web", datacenter: "dc1", tags: &tags, checks: &checks, own };
         let mut issues = Vec::new();
         let imported = import(&settings, &entry, &mut issues);
         for rule in imported.declared.policy.routes.values() {
@@ -117,6 +118,7 @@ fn routes(tags: &[String]) -> Vec<String> {
         datacenter: "dc1",
         tags,
         checks: &checks,
+        own: Own::default(),
     };
     let imported = import(&settings, &entry, &mut Vec::new());
     let rules = imported.declared.policy.routes.values();
@@ -294,4 +296,151 @@ fn routes_that_are_too_many_refuse() {
         many.iter().any(|route| route.starts_with("host=a.x path=/ ")),
         "{many:?}"
     );
+}
+
+/// What is made of the tags of an instance of `web` that declares this by our own keys.
+fn imported(tags: &[&str], own: Own<'_>) -> (Imported, Vec<String>) {
+    let settings = Import {
+        traefik: Some(TraefikImport::default()),
+        ..Import::default()
+    };
+    let tags: Vec<String> = tags.iter().map(|tag| (*tag).to_owned()).collect();
+    let entry = Entry {
+        label: "x",
+        service: "web",
+        datacenter: "dc1",
+        tags: &tags,
+        checks: &[],
+        own,
+    };
+    let mut issues = Vec::new();
+    let imported = import(&settings, &entry, &mut issues);
+    (imported, issues.into_iter().map(|issue| issue.reason).collect())
+}
+
+const CANARY: &str = "traefik.consulcatalog.canary=true";
+
+#[test]
+fn a_canary_is_a_version_of_its_own_that_its_routes_lead_to() {
+    let rule = "traefik.http.routers.r.rule=Host(`a.x`)";
+    let of = |tags: &[&str], own| {
+        let (imported, _) = imported(tags, own);
+        let routes: Vec<String> = imported
+            .declared
+            .policy
+            .routes
+            .values()
+            .map(ToString::to_string)
+            .collect();
+        (imported.version, imported.declared.instance.share, routes)
+    };
+    let (version, share, routes) = of(&[rule, CANARY], Own::default());
+    let version = version.unwrap();
+    assert!(version.starts_with("canary-"), "{version}");
+    assert_eq!(share, Some(crate::model::Share::Routes));
+    assert!(
+        routes.len() == 1 && routes[0].contains(&format!(" version={version} ")),
+        "{routes:?}"
+    );
+    // Whoever has the same tags, in whatever order, is the same one.
+    assert_eq!(of(&[CANARY, rule], Own::default()).0.as_deref(), Some(&*version));
+    assert_ne!(
+        of(&[CANARY, rule, "blue"], Own::default()).0.as_deref(),
+        Some(&*version)
+    );
+    let own = Own {
+        version: Some("9f"),
+        ..Own::default()
+    };
+    assert_eq!(of(&[rule, CANARY], own).0, Some(format!("9f-{version}").into()));
+    // One that names the service of the others leads to them; nobody else gets the instance's requests.
+    let others = "traefik.http.routers.r.service=web";
+    let (_, share, routes) = of(&[rule, others, CANARY], Own::default());
+    assert!(share.is_some() && !routes[0].contains("version="), "{routes:?}");
+    // Our own keys are stronger.
+    for own in [
+        Own {
+            share: true,
+            ..Own::default()
+        },
+        Own {
+            routes: true,
+            ..Own::default()
+        },
+    ] {
+        let (version, share, routes) = of(&[rule, CANARY], own);
+        assert_eq!((version, share), (None, None), "{own:?}");
+        assert!(!routes[0].contains("version="), "{routes:?}");
+    }
+    // Whoever wrote it wrong did not mean an instance as the others.
+    let meant = of(&[rule, "traefik.consulcatalog.canary=yes"], Own::default());
+    assert_eq!(meant.1, Some(crate::model::Share::Routes));
+    assert_eq!(
+        of(&[rule, "traefik.consulcatalog.canary=false"], Own::default()).1,
+        None
+    );
+    // A version that leaves no room for more.
+    let long = "v".repeat(120);
+    let own = Own {
+        version: Some(&long),
+        ..Own::default()
+    };
+    assert_eq!(of(&[rule, CANARY], own).0.as_deref(), Some(&*version));
+    // Without a router that can be had it gets nothing either.
+    let bad = "traefik.http.routers.r.rule=Nosuch(`x`)";
+    let (version, share, routes) = of(&[bad, CANARY], Own::default());
+    assert!(
+        version.is_some() && share.is_some() && routes.is_empty(),
+        "{routes:?}"
+    );
+}
+
+#[test]
+fn which_path_was_replaced_is_said_where_it_was() {
+    let of = |middleware: &str| {
+        let (imported, issues) = imported(
+            &[
+                "traefik.http.routers.r.rule=Host(`a.x`)",
+                "traefik.http.routers.r.middlewares=m",
+                &format!("traefik.http.middlewares.m.{middleware}"),
+                "traefik.http.middlewares.m.replacepathregex.replacement=/n/$1",
+            ][..if middleware.contains("regex") { 4 } else { 3 }],
+            Own::default(),
+        );
+        let routes = imported.declared.policy.routes.values();
+        (routes.map(ToString::to_string).collect::<Vec<_>>(), issues)
+    };
+    let says = |route: &String| route.contains("set-header=x-replaced-path:%PATH(NQ:PATH)%");
+    let (routes, _) = of("replacepath.path=/new");
+    assert!(routes.len() == 1 && says(&routes[0]), "{routes:?}");
+    let (mut routes, _) = of("replacepathregex.regex=^/o/(.*)");
+    routes.sort_by_key(|route| says(route));
+    assert_eq!(routes.len(), 2, "{routes:?}");
+    assert!(!says(&routes[0]) && !routes[0].contains("rewrite"), "{routes:?}");
+    assert!(says(&routes[1]) && routes[1].contains("url-regex="), "{routes:?}");
+}
+
+#[test]
+fn a_server_gets_its_own_address_whatever_a_middleware_says() {
+    let (imported, issues) = imported(
+        &[
+            "traefik.http.routers.r.rule=Host(`a.x`)",
+            "traefik.http.routers.r.middlewares=m",
+            "traefik.http.middlewares.m.headers.customrequestheaders.Host=b.x",
+            "traefik.http.services.web.loadbalancer.passhostheader=false",
+        ],
+        Own::default(),
+    );
+    let routes: Vec<String> = imported
+        .declared
+        .policy
+        .routes
+        .values()
+        .map(ToString::to_string)
+        .collect();
+    assert!(
+        routes.len() == 1 && routes[0].contains("host-rewrite=* "),
+        "{routes:?}"
+    );
+    assert!(issues.is_empty(), "{issues:?}");
 }

@@ -13,7 +13,7 @@ mod route;
 mod traefik;
 mod url;
 
-pub use self::entry::{Checked, Entry, Imported, Placed, PlacedRoute};
+pub use self::entry::{Checked, Entry, Imported, Own, Placed, PlacedRoute};
 pub use self::fabio::{Commands, shares};
 use self::gathered::Gathered;
 pub use self::layout::Layout;

@@ -12,7 +12,7 @@ use super::route::add;
 use super::share::shares;
 use super::tag::Tag;
 use crate::config::FabioImport;
-use crate::import::entry::Entry;
+use crate::import::entry::{Entry, Own};
 use crate::import::gathered::{self, Gathered};
 use crate::import::url;
 use crate::model::declaration::Declared;
@@ -194,6 +194,7 @@ fn record(
         datacenter: "",
         tags: &[],
         checks: &[],
+        own: Own::default(),
     };
     let mut gathered = Gathered::of("line", &entry);
     for targets in sources.values() {

@@ -38,13 +38,8 @@ pub(super) fn treatment(tag: &Tag, expose: &[String], draft: &mut Draft) -> Resu
                     "auth= protects, and is not possible here".to_owned(),
                 ));
             }
-            "host" if value == "dst" => {
-                notes.push("host=dst: the server gets the host of the request here".to_owned());
-            }
-            "host" => {
-                draft.add("host-rewrite", value);
-                draft.add("set-header", format!("x-forwarded-host:{value}"));
-            }
+            "host" if value == "dst" => draft.add("host-rewrite", "*"),
+            "host" => draft.add("host-rewrite", value),
             "redirect" => return redirect(tag, value, draft).map(|()| Treatment::Whole),
             "register" => notes.push("register= is not imported; ignored".to_owned()),
             "tlsskipverify" if value == "true" => {

@@ -69,6 +69,19 @@ fn route(
             gathered.note(name, format!("{why}: its requests are answered with {status}"));
         }
     }
+    if !draft.ended {
+        // As there, what the client says counts. With `host=dst` it would be the address of the server, which Envoy
+        // chooses later.
+        draft.add(
+            "default-header",
+            "x-real-ip:%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+        );
+        match tag.option("host") {
+            None => draft.add("default-header", "x-forwarded-host:%REQ(:authority)%"),
+            Some("dst") => {}
+            Some(host) => draft.add("default-header", format!("x-forwarded-host:{host}")),
+        }
+    }
     if let Some(why) = lacking.filter(|_| !draft.ended) {
         draft.refuse(503);
         gathered.note(name, format!("{why}: its requests are answered with 503"));

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::router::{Importing, Spelling};
+use super::router::{Importing, Leads, Spelling};
 use super::service;
 use super::tags::{Router, Tags};
 use crate::config::TraefikImport;
-use crate::import::entry::{Entry, Options};
+use crate::import::entry::{Entry, Options, Own};
 use crate::import::gathered::Gathered;
 use crate::import::url::place;
 use crate::model::declaration::Declared;
@@ -222,6 +222,7 @@ fn record(
         datacenter: "",
         tags: &[],
         checks: &[],
+        own: Own::default(),
     };
     let mut record = ServiceRecord::default();
     let mut gathered = Gathered::of("key", &entry);
@@ -231,9 +232,16 @@ fn record(
         tags,
         gathered: &mut gathered,
         spelling: &KEYS,
+        canary: None,
     };
+    let by_its_address = tags.services.get(name).is_some_and(service::by_its_address);
     for (name, router, split, lacking) in routers {
-        import.router(name, router, split.as_deref(), lacking.as_deref());
+        let leads = Leads {
+            to: split.clone().map(|split| ("split", split)),
+            lacking: lacking.clone(),
+            by_its_address: by_its_address && split.is_none(),
+        };
+        import.router(name, router, &leads);
     }
     if let Some(options) = tags.services.get(name) {
         service::read(&settings.prefix, name, options, &mut gathered);

@@ -8,9 +8,11 @@ use super::redirect::{redirect_regex, redirect_scheme};
 use super::tags::list;
 use crate::import::addresses::ranges;
 use crate::import::entry::Options;
-use crate::import::path::{Change, Stripped};
+use crate::import::path::{Change, Path, Stripped};
 use crate::import::regex::{percent, substitution};
 use crate::import::route::Draft;
+use crate::model::pattern;
+use crate::model::route::headers::PATH;
 use crate::text::{clip, parse_duration};
 
 /// The most routes of one alternative.
@@ -19,6 +21,9 @@ const MAX_DRAFTS: usize = 12;
 pub(super) const MAX_STEPS: usize = 64;
 /// How deep chains may stand in each other.
 const MAX_DEPTH: usize = 8;
+
+/// The path that a server would have got without a middleware.
+const REPLACED: &str = "x-replaced-path";
 
 /// What middlewares make of the requests of a router.
 pub(super) struct Chain<'a> {
@@ -102,14 +107,18 @@ impl Chain<'_> {
                 let prefix = get("prefix").unwrap_or_default();
                 self.change(|change| change.add(prefix))
             }
-            "replacepath" => self.replace("^.*$", &literal(get("path").unwrap_or_default())),
+            "replacepath" => {
+                self.replace("^.*$", &literal(get("path").unwrap_or_default()))?;
+                self.note_path();
+                Ok(())
+            }
             "replacepathregex" => {
                 let (find, put) = (
                     get("regex").unwrap_or_default(),
                     get("replacement").unwrap_or_default(),
                 );
                 match substitution(put) {
-                    Some(put) => self.replace(find, &put),
+                    Some(put) => self.replace_what_fits(find, &put),
                     None => refuse(404, "replaces by a named group, which is not possible here"),
                 }
             }
@@ -189,6 +198,38 @@ impl Chain<'_> {
         })
     }
 
+    /// The server gets the path of the request, too.
+    fn note_path(&mut self) {
+        for draft in self.drafts.iter_mut().filter(|draft| !draft.ended) {
+            draft
+                .words
+                .retain(|word| *word != ("remove-header", REPLACED.to_owned()));
+            draft.add("set-header", format!("{REPLACED}:%{PATH}%"));
+        }
+    }
+
+    /// Only where the expression finds something the server gets that path, too: those requests are routes of their own. One
+    /// that is too long for that replaces without a word.
+    fn replace_what_fits(&mut self, find: &str, put: &str) -> Result<(), Lack> {
+        let before = self.drafts.clone();
+        let fits = Path::Found(find.to_owned()).url();
+        self.replace(find, put)?;
+        if pattern::check(&fits).is_err() {
+            return Err(Lack::Note(format!(
+                "replacepathregex without {REPLACED}: the expression is too long for it"
+            )));
+        }
+        let mut after = std::mem::take(&mut self.drafts);
+        for draft in after.iter_mut().filter(|draft| !draft.ended) {
+            draft.requests.conditions.push(("url-regex", fits.clone()));
+        }
+        self.drafts = after;
+        self.note_path();
+        self.drafts
+            .extend(before.into_iter().filter(|draft| !draft.ended));
+        self.is_not_too_much()
+    }
+
     /// The first prefix that fits, once; a request that has none of them passes unchanged. What cannot be stays as it
     /// was, so that all requests of the router are still there to be answered.
     fn strip(&mut self, prefixes: &[String]) -> Result<(), Lack> {
@@ -243,6 +284,10 @@ impl Chain<'_> {
             }
         }
         self.drafts = after;
+        self.is_not_too_much()
+    }
+
+    fn is_not_too_much(&self) -> Result<(), Lack> {
         if self.drafts.len() > MAX_DRAFTS {
             return Err(Lack::Refuse(
                 404,

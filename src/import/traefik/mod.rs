@@ -12,12 +12,13 @@ mod tags;
 use std::collections::BTreeSet;
 
 pub(super) use self::kv::read as keys;
-use self::router::{Importing, Spelling, normalized};
+use self::router::{Importing, Leads, Spelling, normalized};
 use self::tags::{Router, Tags};
 use super::entry::{Entry, worst};
-use super::gathered::Gathered;
+use super::gathered::{self, Gathered};
 use crate::config::TraefikImport;
 use crate::model::Health;
+use crate::model::label::MAX_LABEL;
 use crate::text::clip;
 use crate::text::expression::Function;
 
@@ -48,13 +49,10 @@ pub(super) fn read(settings: &TraefikImport, entry: &Entry<'_>, gathered: &mut G
     if !enabled || !settings.constraints.as_ref().is_none_or(meets) {
         return;
     }
-    if tags.canary {
-        gathered.note(
-            &tag("consulcatalog.canary"),
-            "a canary is a service of its own there, and there is none here: the instance gets no requests",
-        );
-        gathered.health(Health::Off);
-        return;
+    let canary = tags.canary.then(|| canary(entry)).flatten();
+    if let Some(version) = &canary {
+        gathered.imported.version = Some(version.as_str().into());
+        gathered.key("share", "routes");
     }
     let mut import = Importing {
         settings,
@@ -62,6 +60,7 @@ pub(super) fn read(settings: &TraefikImport, entry: &Entry<'_>, gathered: &mut G
         tags: &tags,
         gathered,
         spelling: &TAGS,
+        canary,
     };
     import.routers();
     if gathered.has_routes() {
@@ -76,6 +75,21 @@ pub(super) fn read(settings: &TraefikImport, entry: &Entry<'_>, gathered: &mut G
             (false, false) => Health::Unhealthy,
         });
     }
+}
+
+/// The version that an instance is which is a canary. There it is a service of its own, with all that have the same tags,
+/// and gets what its routers bring. `None`: its own keys say that it is none: a share, or routes.
+fn canary(entry: &Entry<'_>) -> Option<String> {
+    if entry.own.share || entry.own.routes {
+        return None;
+    }
+    let mut tags: Vec<&str> = entry.tags.iter().map(String::as_str).collect();
+    tags.sort_unstable();
+    let name = format!("canary-{:06}", gathered::number(&tags.join("\n")));
+    Some(match entry.own.version {
+        Some(version) if version.len() + name.len() < MAX_LABEL => format!("{version}-{name}"),
+        _ => name,
+    })
 }
 
 /// Who gets the requests of a router.
@@ -133,18 +147,25 @@ impl Importing<'_, '_, '_> {
             self.gathered.note(&tag, why);
         }
         for (name, router, target) in served {
-            let (split, lacking) = match target {
+            let mut leads = Leads::default();
+            match target {
                 Target::Own(Some(service)) if first.as_ref() != Some(&service) => {
-                    (None, Some("it goes to another server of this instance"))
+                    leads.lacking = Some("it goes to another server of this instance".to_owned());
                 }
-                Target::Own(_) => (None, None),
-                Target::Other(service) => (Some(format!("{service}:1")), None),
-                Target::Unknown => (
-                    None,
-                    Some("a service that is declared elsewhere is not known here"),
-                ),
-            };
-            self.router(name, router, split.as_deref(), lacking);
+                Target::Own(service) => {
+                    // One that names the service of the others there leads to them.
+                    let of_others = service.is_none() && router.service.is_some();
+                    let version = self.canary.clone().filter(|_| !of_others);
+                    leads.to = version.map(|version| ("version", version));
+                    let options = service.as_ref().and_then(|service| tags.services.get(service));
+                    leads.by_its_address = options.is_some_and(service::by_its_address);
+                }
+                Target::Other(service) => leads.to = Some(("split", format!("{service}:1"))),
+                Target::Unknown => {
+                    leads.lacking = Some("a service that is declared elsewhere is not known here".to_owned());
+                }
+            }
+            self.router(name, router, &leads);
         }
         if let Some(options) = first.and_then(|first| tags.services.get(&first)) {
             service::read(&self.settings.prefix, self.entry.service, options, self.gathered);

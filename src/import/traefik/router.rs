@@ -21,6 +21,19 @@ pub(super) struct Importing<'a, 'b, 'c> {
     pub(super) tags: &'a Tags,
     pub(super) gathered: &'b mut Gathered<'c>,
     pub(super) spelling: &'static Spelling,
+    /// The version that the instance is, where it is a canary.
+    pub(super) canary: Option<String>,
+}
+
+/// Where the requests of a router go.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Leads {
+    /// The word for it; `None`: to the service that it stands with.
+    pub(super) to: Option<(&'static str, String)>,
+    /// Why nobody can get them here.
+    pub(super) lacking: Option<String>,
+    /// The server gets its own address for a host.
+    pub(super) by_its_address: bool,
 }
 
 /// How routers and middlewares are named where they are declared.
@@ -95,8 +108,8 @@ impl Importing<'_, '_, '_> {
         exposures.into_iter().collect()
     }
 
-    /// Adds the routes of one. `lacking`: why nobody can get its requests here.
-    pub(super) fn router(&mut self, name: &str, router: &Router, split: Option<&str>, lacking: Option<&str>) {
+    /// Adds the routes of one.
+    pub(super) fn router(&mut self, name: &str, router: &Router, leads: &Leads) {
         let default = self.default_rule();
         let rule = router.rule.as_ref().unwrap_or(&default);
         let tag = self.tag(name, "rule");
@@ -127,7 +140,7 @@ impl Importing<'_, '_, '_> {
         let priority = priority.clamp(-1_000_000, 1_000_000) as i32;
         let mut drafts = Vec::new();
         for requests in alternatives {
-            let of_one = self.followed(router, requests, split);
+            let of_one = self.followed(router, requests, leads);
             drafts.extend(of_one);
         }
         if let Some(why) = unread {
@@ -144,7 +157,7 @@ impl Importing<'_, '_, '_> {
                 }
             }
         }
-        if let Some(why) = lacking {
+        if let Some(why) = &leads.lacking {
             for draft in &mut drafts {
                 if !draft.ended || !draft.protects() {
                     draft.refuse(503);
@@ -156,7 +169,9 @@ impl Importing<'_, '_, '_> {
         for (n, draft) in drafts.into_iter().enumerate() {
             let (route, why) = draft.made("traefik", priority, &expose);
             if let Some(route) = route {
-                self.gathered.route(&format!("traefik {name} {n}"), route);
+                // One of a canary is another one than that of the same name of the others.
+                let of = self.canary.as_deref().unwrap_or_default();
+                self.gathered.route(&format!("traefik {of}{name} {n}"), route);
             }
             if let Some(why) = why {
                 self.gathered.note(&tag, why);
@@ -165,13 +180,13 @@ impl Importing<'_, '_, '_> {
     }
 
     /// What middlewares make of requests.
-    fn followed(&mut self, router: &Router, requests: Requests, split: Option<&str>) -> Vec<Draft> {
+    fn followed(&mut self, router: &Router, requests: Requests, leads: &Leads) -> Vec<Draft> {
         let mut draft = Draft::new(requests);
         for word in FORWARDED {
             draft.add(word.0, word.1);
         }
-        if let Some(service) = split {
-            draft.add("split", service);
+        if let Some((word, value)) = &leads.to {
+            draft.add(word, value.as_str());
         }
         let mut chain = Chain {
             steps: MAX_STEPS,
@@ -187,15 +202,24 @@ impl Importing<'_, '_, '_> {
             let tag = parts.join(self.spelling.join);
             self.gathered.note(&tag, why);
         }
+        if leads.by_its_address {
+            // Whatever a middleware says of the host before.
+            for draft in chain.drafts.iter_mut().filter(|draft| !draft.ended) {
+                draft.words.retain(|(word, _)| *word != "host-rewrite");
+                draft.add("host-rewrite", "*");
+            }
+        }
         chain.drafts
     }
 }
 
 /// What Traefik writes, whatever the client sent.
-const FORWARDED: [(&str, &str); 3] = [
+const FORWARDED: [(&str, &str); 4] = [
     ("set-header", "x-forwarded-host:%REQ(:authority)%"),
     ("set-header", "x-real-ip:%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
     ("remove-header", "x-forwarded-prefix"),
+    // The port of the host, which Envoy has no word for: nobody else may say it.
+    ("remove-header", "x-forwarded-port"),
 ];
 
 /// `my_svc.v1` as Traefik writes it into a host: `my-svc-v1`.

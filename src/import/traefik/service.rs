@@ -30,11 +30,12 @@ fn one(option: &str, value: &str, gathered: &mut Gathered<'_>) -> Result<(), Str
             let wrong = || format!("must be from 0 to {MAX_WEIGHT}; ignored");
             gathered.imported.weight = Some(weight.ok_or_else(wrong)?);
         }
-        "passhostheader" if value == "true" => {}
+        // Of routes, [`by_its_address`].
+        "passhostheader" if ["true", "false"].contains(&value) => {}
         "strategy" if value == "wrr" => {}
         "responseforwarding.flushinterval" => {}
         "passhostheader" => {
-            return Err("the server gets the host of the request here, and never its own address".to_owned());
+            return Err("must be true or false; the server gets the host of the request".to_owned());
         }
         "strategy" if value == "p2c" => gathered.key("lb", "least_request"),
         "strategy" if value == "hrw" => {
@@ -60,6 +61,13 @@ fn one(option: &str, value: &str, gathered: &mut Gathered<'_>) -> Result<(), Str
         _ => return Err("not imported; ignored".to_owned()),
     }
     Ok(())
+}
+
+/// Whether the server gets its own address for a host.
+pub(super) fn by_its_address(options: &Options) -> bool {
+    options
+        .get("passhostheader")
+        .is_some_and(|value| value == "false")
 }
 
 fn first(option: &str) -> &str {

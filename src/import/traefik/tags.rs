@@ -69,7 +69,11 @@ impl Tags {
     pub(super) fn one(&mut self, parts: &[&str], value: &str) -> Result<(), String> {
         match parts {
             ["enable"] => self.enable = Some(boolean(value).ok_or(())),
-            ["consulcatalog", "canary"] => self.canary = boolean(value).ok_or("must be true or false")?,
+            ["consulcatalog", "canary"] => {
+                // Whoever meant it must not get the requests of all.
+                self.canary = boolean(value).unwrap_or(true);
+                boolean(value).ok_or("is neither true nor false: it counts as true")?;
+            }
             ["consulcatalog", "connect"] if boolean(value) == Some(false) => {}
             ["consulcatalog", "connect"] => return Err("Connect is not imported; ignored".to_owned()),
             ["http", "routers", name, option @ ..] => {

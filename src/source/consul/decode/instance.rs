@@ -24,7 +24,8 @@ pub(super) fn instance(
     if service.id.is_empty() || service.id.len() > 1024 || node.name.len() > 1024 {
         return Err("a service id has 1 to 1024 bytes, as has a node's name".to_owned());
     }
-    let imported = imported(entry, &selection.import, issues);
+    let own = declared(entry, issues);
+    let imported = imported(entry, &selection.import, &own, issues);
     let mut place = place(node, service, &selection.preferred_address)?;
     place.port = imported.port.map_or(place.port, u64::from);
     place.host = imported.host.as_deref().unwrap_or(place.host);
@@ -55,14 +56,17 @@ pub(super) fn instance(
         protocol: place.protocol,
         ..Policy::default()
     });
-    let declared = declared(entry, issues).over(&imported.declared).over(&scheme);
+    let mut declared = own.over(&imported.declared).over(&scheme);
+    if imported.version.is_some() {
+        declared.instance.version = imported.version;
+    }
     let mut instance = assemble(&registered, declared);
     instance.node = node.name.as_str().into();
     Ok((instance, imported.share, imported.placed))
 }
 
 /// What it declares for other programs.
-fn imported(entry: &Entry, settings: &Import, issues: &mut Vec<Issue>) -> Imported {
+fn imported(entry: &Entry, settings: &Import, own: &Declared, issues: &mut Vec<Issue>) -> Imported {
     if *settings == Import::default() {
         return Imported::default();
     }
@@ -82,6 +86,11 @@ fn imported(entry: &Entry, settings: &Import, issues: &mut Vec<Issue>) -> Import
         datacenter: &entry.node.datacenter,
         tags: &entry.service.tags,
         checks: &checks,
+        own: import::Own {
+            version: own.instance.version.as_deref(),
+            share: own.instance.share.is_some(),
+            routes: !own.policy.routes.is_empty(),
+        },
     };
     import::import(settings, &entry, issues)
 }
