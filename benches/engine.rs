@@ -16,14 +16,22 @@ use std::time::Duration;
 use xds_bridge::clock;
 use xds_bridge::fanout::{Fanout, Registration};
 use xds_bridge::xds::{
-    Claim, DeltaRequest, Draft, Kind, Limits, Node, Reach, Response, Stream, Update, Variant,
+    Audience, By, Claim, DeltaRequest, Draft, Encoded, Kind, Limits, Local, Locality, Node, Reach, Response,
+    Stream, Update, Variant, Version, ViewRules, Viewer,
 };
 
 /// Name, rounds, and what makes a round.
 type Bench = (&'static str, u32, fn() -> Box<dyn FnMut()>);
 
-const BENCHES: [Bench; 3] = [
+const BENCHES: [Bench; 6] = [
     ("a changed endpoint to 1,000 streams", 5, change),
+    (
+        "a changed endpoint outside of the views of 1,000 streams",
+        5,
+        outside,
+    ),
+    ("a changed endpoint in the view of 10 of 1,000 streams", 5, inside),
+    ("a changed endpoint to 1,000 streams in 6 zones", 5, near),
     ("a first sync of 5,000 services", 2, first_sync),
     ("a reconnect that claims 5,000 services", 2, reconnect),
 ];
@@ -128,6 +136,15 @@ struct Client {
 
 impl Client {
     fn connect(fanout: &Arc<Fanout>, services: u32, claims: Option<&[Vec<Claim>; 2]>) -> Self {
+        Self::of(fanout, ("edge", ""), services, claims)
+    }
+
+    fn of(
+        fanout: &Arc<Fanout>,
+        (fleet, zone): (&str, &str),
+        services: u32,
+        claims: Option<&[Vec<Claim>; 2]>,
+    ) -> Self {
         let stream = fanout
             .register(Stream::new(Variant::Delta, None, Limits::default()))
             .expect("room");
@@ -139,7 +156,11 @@ impl Client {
         client.send(DeltaRequest {
             node: Some(Node {
                 id: "envoy".into(),
-                cluster: "edge".into(),
+                cluster: fleet.into(),
+                locality: Some(Locality {
+                    zone: zone.into(),
+                    ..Locality::default()
+                }),
                 user_agent: "envoy".into(),
                 ..Node::default()
             }),
@@ -147,6 +168,7 @@ impl Client {
             initial_versions: claimed(0),
             ..DeltaRequest::default()
         });
+        fanout.join_fleet(client.stream.id, fleet);
         client.send(DeltaRequest {
             type_url: Kind::Endpoints.type_url().into(),
             subscribe: (0..services).map(|s| name(s).to_string()).collect(),
@@ -210,6 +232,113 @@ fn change() -> Box<dyn FnMut()> {
     Box::new(move || {
         content += 1;
         fanout.publish(&[put(Kind::Endpoints, content % SERVICES, content)], clock::now());
+        let sent: usize = clients.iter().map(Client::read).sum();
+        assert_eq!(sent, clients.len());
+    })
+}
+
+/// Fleets with views of ten services each, and ten streams of each: 1,000 in all. Those who see a service that changes.
+fn viewed(seen: usize) -> Box<dyn FnMut()> {
+    const SERVICES: u32 = 1_001;
+    let fleet = |service: u32| format!("fleet-{}", service / 10);
+    let rules = (0..100).map(|n| (Arc::from(format!("fleet-{n}")), true));
+    let rules = Arc::new(ViewRules::new(rules));
+    let put = move |kind: Kind, service: u32, content: u32| {
+        let Update::Put(draft) = put(kind, service, content) else {
+            unreachable!("it is put");
+        };
+        // The last service is in no view.
+        let audience = Audience::new(Vec::new(), vec![fleet(service).into()]);
+        Update::Put(Draft {
+            reach: Reach::Views(Arc::new(audience)),
+            ..draft
+        })
+    };
+    let fanout = Arc::new(Fanout::new(10_000, false));
+    let publish = {
+        let fanout = fanout.clone();
+        move |updates: &[Update]| {
+            let mut encoded = Encoded::new(updates);
+            encoded.set_rules(rules.clone());
+            fanout.publish_encoded(encoded, clock::now());
+        }
+    };
+    let all = (0..SERVICES).flat_map(|s| [Kind::Cluster, Kind::Endpoints].map(|kind| put(kind, s, 0)));
+    publish(&all.collect::<Vec<_>>());
+    let clients: Vec<Client> = (0..1_000)
+        .map(|n| Client::of(&fanout, (&format!("fleet-{}", n / 10), ""), SERVICES, None))
+        .collect();
+    for client in &clients {
+        assert_eq!(client.read(), 20, "the clusters and endpoints of its view");
+    }
+    let mut content = 0;
+    Box::new(move || {
+        content += 1;
+        let service = if seen == 0 { SERVICES - 1 } else { content % 1_000 };
+        publish(&[put(Kind::Endpoints, service, content)]);
+        // Only who was woken looks.
+        let woken = clients.iter().filter_map(|client| {
+            let pending = client.stream.subscriber.take()?;
+            client.stream.subscriber.stream().handle_changes(&pending.changed);
+            Some(client.read())
+        });
+        let sent: Vec<usize> = woken.collect();
+        assert_eq!(sent, vec![1; seen]);
+    })
+}
+
+fn outside() -> Box<dyn FnMut()> {
+    viewed(0)
+}
+
+fn inside() -> Box<dyn FnMut()> {
+    viewed(10)
+}
+
+/// An assignment that differs by where a client is.
+#[derive(Debug)]
+struct ByZone(u32);
+
+impl Local for ByZone {
+    fn inputs(&self) -> Version {
+        Version::of(&self.0.to_le_bytes())
+    }
+
+    fn by(&self) -> By {
+        By::Place
+    }
+
+    fn body(&self, viewer: &Viewer) -> Vec<u8> {
+        let zone = viewer.place.as_ref().map_or(0, |place| place.zone.len());
+        (self.0 + u32::try_from(zone).unwrap_or(0))
+            .to_le_bytes()
+            .repeat(60)
+    }
+}
+
+fn near() -> Box<dyn FnMut()> {
+    const SERVICES: u32 = 100;
+    let put = |service: u32, content: u32| {
+        let Update::Put(draft) = put(Kind::Endpoints, service, content) else {
+            unreachable!("it is put");
+        };
+        Update::Put(Draft {
+            local: Some(Arc::new(ByZone(content))),
+            ..draft
+        })
+    };
+    let fanout = serve(SERVICES);
+    let zones: Vec<String> = (1..7).map(|n| "z".repeat(n)).collect();
+    let clients: Vec<Client> = (0..1_000)
+        .map(|n| Client::of(&fanout, ("edge", &zones[n % 6]), SERVICES, None))
+        .collect();
+    for client in &clients {
+        assert_eq!(client.read(), 2 * SERVICES as usize);
+    }
+    let mut content = 0;
+    Box::new(move || {
+        content += 1;
+        fanout.publish(&[put(content % SERVICES, content)], clock::now());
         let sent: usize = clients.iter().map(Client::read).sum();
         assert_eq!(sent, clients.len());
     })

@@ -287,3 +287,44 @@ proptest! {
         }
     }
 }
+
+/// A hundred fleets with views of ten services, ten streams of each: who is woken is who sees what changes.
+#[test]
+fn of_a_thousand_streams_those_are_woken_that_see_what_changes() {
+    let fleet = |n: usize| format!("fleet-{n}");
+    let rules = ViewRules::new((0..100).map(|n| (Arc::from(fleet(n)), true)));
+    let mut scene = Scene {
+        fanout: Fanout::new(2_000, false),
+        rules: Arc::new(rules),
+    };
+    let put = |kind, service: usize, body: &str| {
+        let fleet = fleet(service / 10);
+        put(kind, &format!("s{service}"), body, &[&fleet])
+    };
+    let all =
+        (0..1_001).flat_map(|service| [Kind::Cluster, Kind::Endpoints].map(|kind| put(kind, service, "1")));
+    scene.publish(&all.collect::<Vec<_>>());
+    let streams: Vec<(usize, Registration)> = (0..1_000)
+        .map(|n| {
+            let own: Vec<String> = (0..10).map(|s| format!("s{}", n / 10 * 10 + s)).collect();
+            let own: Vec<&str> = own.iter().map(String::as_str).collect();
+            let (stream, sent) = scene.open(&fleet(n / 10), &own);
+            assert_eq!(sent.len(), 20, "{sent:?}");
+            (n / 10, stream)
+        })
+        .collect();
+    // The last service is in nobody's view.
+    for (service, woken) in [(1_000, 0), (0, 10), (577, 10), (999, 10)] {
+        scene.publish(&[
+            put(Kind::Endpoints, service, "2"),
+            put(Kind::Cluster, service, "2"),
+        ]);
+        let awake = streams.iter().filter(|(fleet, stream)| {
+            let sent = scene.sent(stream);
+            let is_woken = sent != ["asleep"];
+            assert!(!is_woken || *fleet == service / 10, "{sent:?}");
+            is_woken
+        });
+        assert_eq!(awake.count(), woken, "s{service}");
+    }
+}
