@@ -135,7 +135,10 @@ fn view(found: &Difference) -> Value {
     let sight: Value = found
         .sight
         .iter()
-        .map(|s| json!({"service": &*s.service, "before": seen_by(s.before.as_deref()), "after": seen_by(s.after.as_deref())}))
+        .map(|s| {
+            let (before, after) = (seen_by(s.before.as_deref()), seen_by(s.after.as_deref()));
+            json!({"service": &*s.service, "before": before, "after": after})
+        })
         .collect();
     let routes: Value = found
         .routes
