@@ -174,6 +174,14 @@ async fn a_version_apart_gets_what_routes_bring() {
         Ok(503),
         "nobody is of that version"
     );
+    let why_nothing = || {
+        let said = bridge.run(&["why", "orders"]).stdout;
+        assert!(
+            said.contains("only requests of routes that name its version"),
+            "{said}"
+        );
+    };
+    why_nothing();
     versions.write(&[(new, "2", apart)]);
     wait::until(wait::PATIENCE, "nobody else is left", async || {
         let status = status(&("x-none", "1")).await?;
@@ -181,6 +189,7 @@ async fn a_version_apart_gets_what_routes_bring() {
     })
     .await;
     assert_eq!(names(requests.count(50, &[("x-try", "1")]).await), ["new"]);
+    why_nothing();
     bridge.assert_no_nacks().await;
 }
 

@@ -121,7 +121,8 @@ pub(super) fn row<'a>(around: &Around<'a, '_>, instance: &'a Instance) -> Row<'a
                     "healthy, but it cannot read the stored data: `xds-bridge data` says which they are"
                         .to_owned(),
                 ),
-                Some(split) if first => of_version(split, &instance.version),
+                None if instance.is_apart() => (false, APART.to_owned()),
+                Some(split) if first => of_version(split, instance),
                 _ => (first, why.to_owned()),
             }
         }
@@ -158,9 +159,13 @@ pub(super) fn row<'a>(around: &Around<'a, '_>, instance: &'a Instance) -> Row<'a
     }
 }
 
+/// Of an instance that stands apart from the others.
+const APART: &str = "healthy; only requests of routes that name its version go there (share=routes)";
+
 /// Whether a healthy instance gets requests by the share of its version, and why.
-fn of_version(split: &Split, version: &str) -> (bool, String) {
-    let Some(part) = split.parts.iter().find(|part| *part.version == *version) else {
+fn of_version(split: &Split, instance: &Instance) -> (bool, String) {
+    let version = &instance.version;
+    let Some(part) = split.parts.iter().find(|part| part.version == *version) else {
         return (false, "healthy, but too many versions are registered".to_owned());
     };
     if part.weight > 0 {
@@ -171,6 +176,9 @@ fn of_version(split: &Split, version: &str) -> (bool, String) {
             true,
             format!("healthy; its version has {share} % of the requests"),
         );
+    }
+    if instance.is_apart() {
+        return (false, APART.to_owned());
     }
     let forced = split.forced().find(|(_, forced)| forced.version == part.version);
     let why = match forced {
