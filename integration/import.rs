@@ -5,6 +5,7 @@
 mod canary;
 mod commands;
 mod servers;
+mod tcp;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

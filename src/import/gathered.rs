@@ -61,6 +61,12 @@ impl<'a> Gathered<'a> {
     /// route differ in that one. One that is too many is there to refuse its requests, which a wider one would get.
     pub(super) fn route(&mut self, name: &str, mut rule: RouteRule) -> Option<u32> {
         let serves = !matches!(rule.extras.target, Target::Respond(_));
+        let is_too_much = self.served >= MAX_ROUTES || self.routes.len() >= MAX_REFUSING;
+        if rule.matcher.is_of_connections() && is_too_much {
+            // Connections get no answer; whoever has no route is closed.
+            self.refused += 1;
+            return None;
+        }
         if serves && self.served >= MAX_ROUTES {
             rule = rule.refused(503);
             self.refused += 1;

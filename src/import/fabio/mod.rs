@@ -1,6 +1,7 @@
 //! Tags that were written for fabio 1.7. Pure.
 
 mod commands;
+mod connections;
 mod kv;
 mod obeyed;
 mod options;

@@ -1,5 +1,6 @@
 //! The routes of one tag, or of one command. Pure.
 
+use super::connections;
 use super::options::{self, Treatment};
 use super::tag::Tag;
 use crate::config::{FabioImport, FabioMatcher};
@@ -20,6 +21,10 @@ pub(super) fn add(
     name: &str,
     lacking: Option<&str>,
 ) -> Vec<u32> {
+    if tag.option("proto") == Some("tcp") {
+        let number = connections::add(settings, tag, gathered, name, lacking);
+        return number.into_iter().collect();
+    }
     let (drafts, priority) = match route(settings, tag, gathered, name, lacking) {
         Ok(made) => made,
         Err(why) => {
@@ -49,8 +54,8 @@ fn route(
     lacking: Option<&str>,
 ) -> Result<(Vec<Draft>, i32), String> {
     let protocol = tag.option("proto").unwrap_or("http");
-    if matches!(protocol, "tcp" | "tcp-dynamic") {
-        return Err("routes of TCP are not imported".to_owned());
+    if protocol == "tcp-dynamic" {
+        return Err("it opens a listener there, and here those are the operator's".to_owned());
     }
     if tag.host.is_empty() && !tag.path.starts_with('/') {
         return Err("a route by a port needs proto=tcp".to_owned());

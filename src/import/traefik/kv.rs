@@ -128,6 +128,9 @@ impl Keys {
             ["http", "serverstransports", ..] => {
                 Err("how servers are connected to is the operator's; ignored".to_owned())
             }
+            ["tcp" | "udp", ..] => {
+                Err("routers of TCP and UDP are not imported from keys; ignored".to_owned())
+            }
             _ => self.tags.one(&parts, value),
         };
         let Err(why) = read else { return };

@@ -8,6 +8,7 @@ mod router;
 mod rule;
 mod service;
 mod tags;
+mod tcp;
 
 use std::collections::BTreeSet;
 
@@ -63,6 +64,7 @@ pub(super) fn read(settings: &TraefikImport, entry: &Entry<'_>, gathered: &mut G
         canary,
     };
     import.routers();
+    import.connections();
     if gathered.has_routes() {
         let maintained = entry
             .checks

@@ -12,7 +12,7 @@ use crate::import::route::{Draft, Requests};
 use crate::text::clip;
 
 /// The entry point of a route where the operator names none.
-const EXPOSURE: &str = "internal";
+pub(super) const EXPOSURE: &str = "internal";
 
 /// What routers are read with.
 pub(super) struct Importing<'a, 'b, 'c> {

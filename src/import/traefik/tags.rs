@@ -15,6 +15,7 @@ pub(super) struct Tags {
     pub(super) services: BTreeMap<String, Options>,
     /// By the path of an option below the name, `stripprefix.prefixes`.
     pub(super) middlewares: BTreeMap<String, Options>,
+    pub(super) tcp: Tcp,
     /// There are keys of TCP or UDP, so there is no router by the name.
     pub(super) bytes: bool,
 }
@@ -32,6 +33,32 @@ pub(super) struct Router {
     pub(super) unusable: Option<String>,
     /// It says something that may protect it and cannot be read: nobody gets its requests.
     pub(super) doubtful: bool,
+}
+
+/// Routers and services of TCP by their names, each with its options.
+#[derive(Debug, Default)]
+pub(super) struct Tcp {
+    pub(super) routers: BTreeMap<String, Options>,
+    pub(super) services: BTreeMap<String, Options>,
+}
+
+impl Tcp {
+    /// Takes one option.
+    ///
+    /// # Errors
+    /// It is of something else.
+    fn one(&mut self, parts: &[&str], value: &str) -> Result<(), String> {
+        let (all, name, option) = match parts {
+            ["routers", name, option @ ..] if !option.is_empty() => (&mut self.routers, *name, option),
+            ["services", name, "loadbalancer", option @ ..] if !option.is_empty() => {
+                (&mut self.services, *name, option)
+            }
+            _ => return Err("of TCP only routers and services are imported; ignored".to_owned()),
+        };
+        let options = all.entry(name.to_owned()).or_default();
+        options.insert(option.join("."), value.to_owned());
+        Ok(())
+    }
 }
 
 /// The options of a router; what is nearly one of them was meant to be.
@@ -97,9 +124,13 @@ impl Tags {
                 let middleware = self.middlewares.entry((*name).to_owned()).or_default();
                 middleware.insert(option.join("."), value.to_owned());
             }
-            ["tcp" | "udp", ..] => {
+            ["tcp", rest @ ..] => {
                 self.bytes = true;
-                return Err("routers of TCP and UDP are not imported; ignored".to_owned());
+                return self.tcp.one(rest, value);
+            }
+            ["udp", ..] => {
+                self.bytes = true;
+                return Err("routers of UDP are not imported; ignored".to_owned());
             }
             ["tls", ..] => return Err("certificates are the operator's; ignored".to_owned()),
             _ => return Err("not known; ignored".to_owned()),
