@@ -151,6 +151,8 @@ fn decisions() -> Decisions {
     Decisions {
         services: [("orders".into(), orders), ("web".into(), Remembered::default())].into(),
         holders: [("internal".into(), holders)].into(),
+        // The version before does not know it.
+        names: None,
     }
 }
 

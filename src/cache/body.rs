@@ -16,6 +16,9 @@ pub(super) struct Body<P> {
     services: BTreeMap<Arc<str>, Service<P>>,
     /// Keys of JSON are strings: requests stand in lists.
     holders: BTreeMap<Arc<str>, Vec<(Requests, Holder)>>,
+    /// Clusters of versions; earlier versions do not write them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    names: Option<BTreeMap<Arc<str>, Arc<str>>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -97,6 +100,7 @@ impl Body<Keys> {
                     (exposure.clone(), all.collect())
                 })
                 .collect(),
+            names: decisions.names.clone(),
         }
     }
 }
@@ -119,6 +123,7 @@ impl<P> Body<P> {
                     (exposure, all.collect())
                 })
                 .collect(),
+            names: self.names,
         }
     }
 }

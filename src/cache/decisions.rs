@@ -119,6 +119,7 @@ mod tests {
         Decisions {
             services: [("cart".into(), cart), ("web".into(), Remembered::default())].into(),
             holders: [("internal".into(), [(requests, holder)].into())].into(),
+            names: Some([("cart@2".into(), "cart".into())].into()),
         }
     }
 
@@ -134,6 +135,20 @@ mod tests {
         let later = decode(&text, 1_053).unwrap();
         assert_eq!(later.services["cart"].left_ago, Some(Duration::from_secs(60)));
         assert_eq!(later.services["web"].left_ago, None);
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_version_says_nothing_of_names() {
+        let text = encode(
+            &Decisions {
+                names: None,
+                ..decisions()
+            },
+            1_000,
+        )
+        .unwrap();
+        assert!(!text.contains("names"), "{text}");
+        assert_eq!(decode(&text, 1_000).unwrap().names, None);
     }
 
     #[test]

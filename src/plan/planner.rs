@@ -1,11 +1,14 @@
 //! The plan of all services, and what a change of some makes different in it.
 
+mod called;
 mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use called::Called;
 
 use super::conflicts::disagreement;
 use super::detours::Detours;
@@ -47,6 +50,8 @@ pub struct Planner {
     all_off: Services,
     /// Clusters of versions that have come or gone: services of these names are to be looked at.
     renamed: BTreeSet<Arc<str>>,
+    /// Who had such a name before the bridge began.
+    called: Called,
     started: bool,
     /// The network is another one than at the last plan: each service and each host is to be looked at.
     renewed: bool,
@@ -98,6 +103,7 @@ impl Planner {
             all_unhealthy: Services::default(),
             all_off: Services::default(),
             renamed: BTreeSet::new(),
+            called: Called::default(),
             started: false,
             renewed: false,
             news: false,
@@ -169,6 +175,9 @@ impl Planner {
 
     /// What was decided before the bridge began.
     pub fn remember(&mut self, decisions: Decisions) {
+        if let Some(names) = decisions.names {
+            self.called = Called::new(names, decisions.services.keys());
+        }
         self.standing.remember(decisions.services);
         self.hosts.remember(decisions.holders);
     }
@@ -183,6 +192,7 @@ impl Planner {
         Decisions {
             services: self.standing.snapshot(now),
             holders: self.hosts.holders(),
+            names: Some(self.names_of_versions()),
         }
     }
 
@@ -203,12 +213,15 @@ impl Planner {
 
     /// When services are to be looked at again although nothing of them changes.
     pub fn due(&self) -> Option<Duration> {
-        self.standing.due().filter(|_| self.started)
+        let due = self.standing.due().into_iter().chain(self.called.due());
+        due.min().filter(|_| self.started)
     }
 
     /// Which, now.
     pub fn take_due(&mut self, now: Duration) -> BTreeSet<Arc<str>> {
-        self.standing.take_due(now)
+        let mut due = self.standing.take_due(now);
+        due.extend(self.called.take_due(now));
+        due
     }
 
     /// Ends what is kept of a service without instances. `None`: there is no such service; false: it has some.
@@ -384,7 +397,9 @@ impl Planner {
         self.all_unhealthy.note(name, is(Service::all_unhealthy));
         self.all_off.note(name, is(Service::all_off));
         match service {
-            Some(_) if let Some(other) = self.version_called(name) => self.refuse(name, &other, steps, hosts),
+            Some(_) if let Some(other) = self.is_refused(name, catalog) => {
+                self.refuse(name, &other, steps, hosts);
+            }
             Some(service) => self.follow(&service, catalog, steps, hosts),
             None => self.forgotten(name, steps, hosts),
         }
@@ -417,9 +432,13 @@ impl Planner {
         };
         let (before, after) = (names(&known.versions), names(&versions.services));
         if before != after {
-            let names = before.symmetric_difference(&after);
-            let exist = names.filter(|name| catalog.service_after(name, None).is_some());
-            self.renamed.extend(exist.cloned());
+            self.renamed
+                .extend(names::renamed(name, &before, &after, catalog));
+            self.unsaved = true;
+        }
+        if !after.is_empty() {
+            // From now on it is known who has these names.
+            self.called.settle(name);
         }
         (known.split, known.versions) = (versions.split, versions.services);
         claimed.issues.extend(guards::passed_by(service, &self.network));

@@ -13,6 +13,9 @@ pub struct Decisions {
     pub services: BTreeMap<Arc<str>, Remembered>,
     /// Who has what, by exposure.
     pub holders: BTreeMap<Arc<str>, Holders>,
+    /// Clusters of versions, such as `orders@9f31c2a`, and whose version each is: a service of that name came later. `None`:
+    /// nobody knows, since an earlier version of the bridge wrote it.
+    pub names: Option<BTreeMap<Arc<str>, Arc<str>>>,
 }
 
 /// One service.

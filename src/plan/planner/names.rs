@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Planner;
+use super::called::Owner;
 use crate::catalog::Catalog;
 use crate::model::{Code, Effective, External, Issue, Seniority, Service};
 use crate::plan::claims::{Claimed, Relation, claims};
@@ -15,6 +16,24 @@ use crate::plan::step::{Planned, Step};
 /// What the name of a cluster may be a version of: `a` and `a@b` for `a@b@c`.
 fn services(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices('@').map(|(at, _)| &name[..at])
+}
+
+/// What is to be looked at when the versions of a service have other clusters: services of their names, and those whose
+/// versions may want them.
+pub(super) fn renamed(
+    service: &str,
+    before: &BTreeSet<Arc<str>>,
+    after: &BTreeSet<Arc<str>>,
+    catalog: &Catalog,
+) -> BTreeSet<Arc<str>> {
+    let mut all = BTreeSet::new();
+    for name in before.symmetric_difference(after) {
+        let others = services(name).filter(|other| *other != service);
+        all.extend(others.map(Arc::from));
+        all.insert(name.clone());
+    }
+    all.retain(|name| catalog.service_after(name, None).is_some());
+    all
 }
 
 impl Planner {
@@ -96,20 +115,51 @@ impl Planner {
         services(name).find(has_it).map(Arc::from)
     }
 
+    /// The clusters of versions, and whose each is.
+    pub(super) fn names_of_versions(&self) -> BTreeMap<Arc<str>, Arc<str>> {
+        let all = self.services.iter();
+        let parts =
+            all.flat_map(|(name, known)| known.versions.iter().map(move |version| (&version.name, name)));
+        let now = parts.map(|(cluster, name)| (cluster.clone(), name.clone()));
+        // What is not settled yet is not forgotten by another restart.
+        self.called.versions().chain(now).collect()
+    }
+
+    /// Whose version has the name of this service, or had it before the bridge began and may not be split yet.
+    pub(super) fn is_refused(&self, name: &Arc<str>, catalog: &Catalog) -> Option<Arc<str>> {
+        let had = || match self.called.owner(name) {
+            Some(Owner::VersionOf(of)) => {
+                let version = name.get(of.len() + 1..)?;
+                let service = catalog.service_after(of, None)?;
+                let is_there = service
+                    .instances
+                    .iter()
+                    .any(|instance| *instance.version == *version);
+                is_there.then(|| of.clone())
+            }
+            _ => None,
+        };
+        self.version_called(name).or_else(had)
+    }
+
     /// Whether a version of a service cannot have this cluster: something else has it, or was there first.
     pub(super) fn is_taken(&self, cluster: &Arc<str>, service: &Service, catalog: &Catalog) -> bool {
         if self.network.externals.contains_key(cluster) {
             return true;
         }
+        // Two services may have versions of one name: `a` the version `b@c`, and `a@b` the version `c`.
+        if let Some(other) = self.version_called(cluster) {
+            return other != service.name;
+        }
         let exists =
             || self.standing.elected(cluster).is_some() || catalog.service_after(cluster, None).is_some();
-        if self.version_called(cluster).as_ref() == Some(&service.name) || !exists() {
-            return false;
+        match self.called.owner(cluster) {
+            Some(Owner::VersionOf(of)) if *of != service.name => return true,
+            Some(Owner::VersionOf(_)) => return self.is_served(cluster),
+            Some(Owner::Itself) if exists() => return true,
+            _ if !exists() => return false,
+            _ => {}
         }
-        let is_served = self
-            .services
-            .get(cluster)
-            .is_some_and(|known| known.owned.keys().next().is_some());
         // Of a version its first instance counts, not the first one of the service.
         let version = cluster.get(service.name.len() + 1..).unwrap_or_default();
         let instances = service.instances.iter().filter(|i| *i.version == *version);
@@ -118,7 +168,12 @@ impl Planner {
             created: instances.map(|i| i.created).min().unwrap_or(whole.created),
             ..whole
         };
-        is_served || catalog.seniority(cluster) < version
+        self.is_served(cluster) || catalog.seniority(cluster) < version
+    }
+
+    fn is_served(&self, name: &str) -> bool {
+        let known = self.services.get(name);
+        known.is_some_and(|known| known.owned.keys().next().is_some())
     }
 
     /// A service has the name that a version of another one has already.
@@ -152,7 +207,6 @@ impl Planner {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use super::*;
@@ -287,6 +341,90 @@ mod tests {
                 assert_eq!(scene.register(&all).have(), expected, "{created} {turned}");
             }
         }
+    }
+
+    /// As it goes on after a restart: what was decided is remembered, and all comes at once.
+    fn again(scene: &Scene, all: &[(&str, &[(&str, u64)])], late: bool) -> Scene {
+        let mut again = Scene::new();
+        let rollouts = again.planner.rollouts().clone();
+        again.planner = Planner::new(Arc::new(Network::default()));
+        again.planner.remember(scene.planner.decisions(Duration::ZERO));
+        if !late {
+            again.planner.set_rollouts(rollouts.clone());
+        }
+        again.register(all);
+        if late {
+            // Shares come after the first plan.
+            let touched = again.planner.set_rollouts(rollouts);
+            again.plan(&touched);
+        }
+        again
+    }
+
+    #[test]
+    fn who_had_a_name_has_it_after_a_restart() {
+        // Whatever their registrations say of who came first.
+        for created in [5, 30] {
+            for late in [false, true] {
+                let other: (&str, &[(&str, u64)]) = ("orders@2", &[("", created)]);
+                let mut scene = Scene::new();
+                scene.register(&[BOTH]).register(&[other]);
+                assert_eq!(scene.have(), (true, false));
+                let mut twice = again(&scene, &[BOTH, other], late);
+                assert_eq!(twice.have(), (true, false), "{created} {late}");
+                twice = again(&twice, &[BOTH, other], late);
+                assert_eq!(twice.have(), (true, false), "{created} {late}");
+                // The version has gone meanwhile: the name is free.
+                let mut gone = again(&scene, &[("orders", &[("1", 10)]), other], late);
+                assert_eq!(gone.have(), (true, true), "{created} {late}");
+                assert_eq!(gone.register(&[BOTH]).have(), (false, true));
+
+                let mut scene = Scene::new();
+                scene
+                    .register(&[("orders", &[("1", 10)]), other])
+                    .register(&[BOTH]);
+                assert_eq!(scene.have(), (false, true));
+                let twice = again(&scene, &[BOTH, other], late);
+                assert_eq!(twice.have(), (false, true), "{created} {late}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_was_a_version_s_is_free_when_nobody_splits_the_service_any_more() {
+        let other: (&str, &[(&str, u64)]) = ("orders@2", &[("", 30)]);
+        let mut scene = Scene::new();
+        scene.register(&[BOTH, other]);
+        let mut again = Scene::new();
+        again.planner = Planner::new(Arc::new(Network::default()));
+        again.planner.remember(scene.planner.decisions(Duration::ZERO));
+        again.register(&[BOTH, other]);
+        assert_eq!(again.have(), (false, false), "the shares may still come");
+        let due = again.planner.due().unwrap();
+        let touched = again.planner.take_due(due);
+        again.planner.plan(&again.catalog, &touched, due);
+        assert_eq!(again.have(), (false, true));
+    }
+
+    #[test]
+    fn two_versions_never_have_one_cluster() {
+        let mut scene = Scene::new();
+        let shares = |stable: &str| Shares {
+            stable: stable.into(),
+            weights: BTreeMap::from([(stable.into(), 1_000_000)]),
+            ..Shares::default()
+        };
+        let services = [("orders".into(), shares("2@x")), ("orders@2".into(), shares("x"))].into();
+        scene.planner.set_rollouts(Rollouts { services });
+        scene.register(&[("orders", &[("2@x", 10)]), ("orders@2", &[("x", 20)])]);
+        let split = |scene: &Scene, name: &str| scene.planner.explain(name).unwrap().split.is_some();
+        assert_eq!(
+            (split(&scene, "orders"), split(&scene, "orders@2")),
+            (true, false)
+        );
+        // The name is free.
+        scene.register(&[("orders", &[("1", 40)])]);
+        assert_eq!((split(&scene, "orders"), split(&scene, "orders@2")), (true, true));
     }
 
     #[test]
