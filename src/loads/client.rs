@@ -12,6 +12,13 @@ use super::names::NameId;
 use super::report::Counts;
 use super::who::Who;
 
+/// Requests a second that one client may report: several times what an Envoy on a large machine can do.
+const RATE: u64 = 1_000_000;
+/// A report may count for this time at least: it may come late, and the next one in time.
+const SHORTEST: Duration = Duration::from_secs(10);
+/// And at most: the first report of a stream may be about what was before it.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// A client that reports, or did until it left.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -21,6 +28,8 @@ pub(super) struct Client {
     pub(super) left: Option<Duration>,
     /// When its last report came.
     pub(super) last: Option<Duration>,
+    /// When it was last heard of, also by a report that is not believed.
+    pub(super) heard: Option<Duration>,
     /// As the client measured it.
     pub(super) interval: Duration,
     /// Of its last report.
@@ -68,6 +77,7 @@ impl Client {
             since: now,
             left: None,
             last: None,
+            heard: None,
             interval: Duration::ZERO,
             bytes: 0,
             seq: 0,
@@ -79,6 +89,17 @@ impl Client {
             left_out: false,
             shows_open: false,
         }
+    }
+
+    /// Whether so many requests can be since it was last heard of: numbers that nobody can have counted would hide those
+    /// of all others.
+    pub(super) fn can_claim(&mut self, requests: u64, now: Duration) -> bool {
+        let since = self
+            .heard
+            .replace(now)
+            .map_or(LONGEST, |before| now.saturating_sub(before));
+        let seconds = since.clamp(SHORTEST, LONGEST).as_secs();
+        requests <= RATE.saturating_mul(seconds)
     }
 
     /// What its reports leave out has no requests in progress.
@@ -145,5 +166,78 @@ impl Client {
             why,
             at: self.last,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::envoy::config::endpoint::v3::{ClusterStats, UpstreamLocalityStats};
+    use envoy_types::pb::envoy::service::load_stats::v3::LoadStatsRequest;
+    use prost::Message as _;
+
+    use super::super::{Bounds, Kind, Limits, Report, Table};
+    use super::*;
+
+    fn report(ok: u64, errors: u64, open: u64) -> Vec<u8> {
+        let locality = UpstreamLocalityStats {
+            total_successful_requests: ok,
+            total_error_requests: errors,
+            total_issued_requests: ok.saturating_add(errors),
+            total_requests_in_progress: open,
+            ..UpstreamLocalityStats::default()
+        };
+        let cluster = ClusterStats {
+            cluster_name: "orders@2".into(),
+            upstream_locality_stats: vec![locality],
+            ..ClusterStats::default()
+        };
+        LoadStatsRequest {
+            node: None,
+            cluster_stats: vec![cluster],
+        }
+        .encode_to_vec()
+    }
+
+    #[test]
+    fn a_client_that_claims_what_cannot_be_hides_nothing() {
+        let mut table = Table::new(Limits::default());
+        let mut now = Duration::from_secs(1_000);
+        let who = |node: &str| Who {
+            node: node.into(),
+            fleet: String::new(),
+            agent: "envoy".into(),
+            kind: Kind::Envoy,
+            release: None,
+            sends_all: true,
+        };
+        let (liar, honest) = (table.join(who("liar"), now), table.join(who("honest"), now));
+        let say = |table: &mut Table, id, bytes: &[u8], now| {
+            let report = Report::read(bytes, &Bounds::default()).unwrap();
+            table.report(id, &report, now)
+        };
+        let sums = |table: &Table| table.sums(&["orders@2".into()], Duration::ZERO);
+        for (ok, errors, open) in [
+            (u64::MAX, 0, 0),
+            (u64::MAX / 2, u64::MAX / 2, 0),
+            (0, 0, u64::MAX),
+            (RATE * 61, 0, 0),
+        ] {
+            assert!(
+                !say(&mut table, liar, &report(ok, errors, open), now),
+                "{ok} {errors} {open}"
+            );
+            now += Duration::from_secs(1);
+        }
+        assert_eq!(sums(&table).sums, []);
+        assert_eq!(sums(&table).clients, 0, "nor does it count as one who reports");
+        for _ in 0..3 {
+            now += Duration::from_secs(1);
+            assert!(say(&mut table, honest, &report(0, 20, 3), now));
+        }
+        let seen = sums(&table);
+        assert_eq!((seen.sums[0].counts.errors, seen.sums[0].counts.open), (60, 3));
+        // What it can have had counts again.
+        assert!(say(&mut table, liar, &report(RATE, 1, 0), now));
+        assert_eq!(sums(&table).sums[0].counts.errors, 61);
     }
 }

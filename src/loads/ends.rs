@@ -74,6 +74,8 @@ pub(super) struct Named {
     pub(super) name: NameId,
     pub(super) finished: u64,
     pub(super) sum: f64,
+    /// The same, of each report from 0 to 1 a request: a large number never hides small ones.
+    pub(super) part: f64,
 }
 
 /// All ends.
@@ -213,15 +215,24 @@ impl Tally {
             Some(known) => {
                 known.finished = known.finished.saturating_add(metric.finished);
                 known.sum += metric.sum;
+                known.part += part(metric);
             }
             None if has_room => self.metrics.push(Named {
                 name,
                 finished: metric.finished,
                 sum: metric.sum,
+                part: part(metric),
             }),
             None => {}
         }
     }
+}
+
+/// From 0 to 1 a request.
+fn part(metric: &Metric<'_>) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a report counts far fewer than 2^52")]
+    let most = metric.finished as f64;
+    metric.sum.clamp(0.0, most)
 }
 
 /// Adds all but what is in progress.
@@ -229,4 +240,24 @@ pub(super) fn add(sums: &mut Counts, counts: Counts) {
     sums.successes = sums.successes.saturating_add(counts.successes);
     sums.errors = sums.errors.saturating_add(counts.errors);
     sums.issued = sums.issued.saturating_add(counts.issued);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_huge_figure_hides_no_bad_request() {
+        let mut tally = Tally::default();
+        let metric = |finished, sum| Metric {
+            name: "bad",
+            finished,
+            sum,
+        };
+        for sum in [1e300, -1e300, f64::MAX] {
+            tally.add_metric(1, &metric(2, sum));
+        }
+        tally.add_metric(1, &metric(10, 3.0));
+        assert_eq!((tally.metrics[0].finished, tally.metrics[0].part), (16, 7.0));
+    }
 }

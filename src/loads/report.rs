@@ -143,6 +143,27 @@ impl<'a> Report<'a> {
         Ok(report)
     }
 
+    /// Requests that it says have ended, or are there, whichever are more.
+    pub(super) fn claims(&self) -> u64 {
+        let whole = |counts: Counts| {
+            let ended = counts.successes.saturating_add(counts.errors);
+            ended.max(counts.issued).max(counts.open)
+        };
+        // A locality counts what its endpoints do, or should.
+        let sum = |all: &mut dyn Iterator<Item = Counts>| all.map(whole).fold(0, u64::saturating_add);
+        let places = sum(&mut self.localities.iter().map(|locality| locality.counts));
+        let ends = sum(&mut self.endpoints.iter().map(|endpoint| endpoint.counts));
+        let drops = self.clusters.iter().map(|cluster| cluster.dropped);
+        let drops = drops.fold(0, u64::saturating_add);
+        let measured = self
+            .metrics
+            .iter()
+            .chain(&self.sums)
+            .map(|metric| metric.finished)
+            .max();
+        places.max(ends).max(drops).max(measured.unwrap_or(0))
+    }
+
     pub(super) fn localities(&self, cluster: &Cluster<'_>) -> &[Locality<'a>] {
         &self.localities[cluster.localities.clone()]
     }

@@ -24,7 +24,7 @@ pub struct Sum {
     pub kind: Kind,
     /// `open`: now. The others only grow, for as long as the end is known.
     pub counts: Counts,
-    /// Figures that servers report: name, requests that carried it, and its sum.
+    /// Figures that servers report: name, requests that carried it, and its sum, from 0 to 1 a request.
     pub metrics: Vec<(Arc<str>, u64, f64)>,
 }
 
@@ -84,7 +84,7 @@ impl Table {
                         metrics: tally
                             .metrics
                             .iter()
-                            .map(|m| (self.names.get(m.name).into(), m.finished, m.sum))
+                            .map(|m| (self.names.get(m.name).into(), m.finished, m.part))
                             .collect(),
                     }
                 }));

@@ -169,6 +169,12 @@ impl Table {
             self.clients.insert(id, client);
             return false;
         }
+        if !client.can_claim(report.claims(), now) {
+            // It is not heard of, then: nothing of it counts, and what it has in progress is unknown.
+            client.is_cut = true;
+            self.clients.insert(id, client);
+            return false;
+        }
         client.seq = client.seq.wrapping_add(1);
         client.is_cut = report.is_cut;
         client.last = Some(now);

@@ -1,7 +1,7 @@
 //! What this bridge counts of services that are judged: from load reports, by version and kind of client, from zero on
 //! when it begins to look. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -10,10 +10,15 @@ use crate::rollout::{Count, Row, Stratum};
 
 /// Endpoints and zones that are shown of one service.
 const ROWS: usize = 200;
+/// Of these zones, where clients name no endpoint that is there.
+const ZONES: usize = 8;
 /// Ends that are counted of one service.
 const ENDS: usize = 20_000;
-/// Those of them that came before anybody had registered there.
+/// Those of them that came before anybody had registered there, or in places beyond [`PLACES`].
 const UNKNOWN: usize = 2_000;
+/// Localities of one endpoint of one cluster, or of those that name none; the endpoint has one, and clients may invent
+/// others.
+const PLACES: usize = 64;
 
 /// Where requests of a service go, and whose they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,8 +38,10 @@ pub(super) struct Counting {
     /// The figure that was read last.
     metric: Option<Arc<str>>,
     ends: HashMap<Key, End>,
-    /// Ends that nobody had registered when they came.
+    /// Ends that nobody had registered when they came, or that are in too many places.
     unknown: usize,
+    /// In how many places an end is.
+    places: HashMap<(Arc<str>, Option<SocketAddr>, Kind), usize>,
     added: BTreeMap<Whose, Added>,
 }
 
@@ -118,13 +125,18 @@ impl Counting {
             };
             if !self.ends.contains_key(&key) {
                 // Who invents addresses must not take the room of those that are there.
-                let is_known = key
-                    .address
-                    .is_none_or(|address| places.addresses.contains_key(&address));
+                let end = (key.cluster.clone(), key.address, key.kind);
+                let is_known = self.places.get(&end).is_none_or(|places| *places < PLACES)
+                    && key
+                        .address
+                        .is_none_or(|address| places.addresses.contains_key(&address));
                 if self.ends.len() >= ENDS || (!is_known && self.unknown >= UNKNOWN) {
                     continue;
                 }
                 self.unknown += usize::from(!is_known);
+                if is_known {
+                    *self.places.entry(end).or_default() += 1;
+                }
             }
             let figure = sum.metrics.iter().find(|(name, ..)| Some(&**name) == metric);
             let figure = figure.map_or((0, 0.0), |(_, requests, sum)| (*requests, *sum));
@@ -142,10 +154,13 @@ impl Counting {
                 before.figure = now.figure;
             }
             let Some(version) = version else { continue };
+            // Nobody is shown addresses where nobody has registered.
             let whose = Whose {
                 version,
                 locality: sum.locality.clone(),
-                address: sum.address,
+                address: sum
+                    .address
+                    .filter(|address| places.addresses.contains_key(address)),
                 stratum: stratum(sum.kind),
             };
             self.added.entry(whose).or_default().take(&before, &now);
@@ -178,10 +193,14 @@ impl Counting {
 
     /// By version, zone and endpoint; the zone as a whole where clients name no endpoints. Those with most errors first.
     pub(super) fn rows(&self) -> Vec<Row> {
+        let shown: BTreeSet<SocketAddr> = self.added.keys().filter_map(|whose| whose.address).collect();
         let mut open: HashMap<Spot<'_>, u64> = HashMap::new();
         for (key, end) in &self.ends {
             let Some(version) = &end.version else { continue };
-            let open = open.entry((version, &key.locality, key.address)).or_default();
+            let at = |address: &Option<SocketAddr>| -> Spot<'_> { (version, &key.locality, *address) };
+            // As it is added up.
+            let shown = key.address.filter(|address| shown.contains(address));
+            let open = open.entry(at(&shown)).or_default();
             *open = open.saturating_add(end.counts.open);
         }
         let mut all: BTreeMap<Spot<'_>, Row> = BTreeMap::new();
@@ -208,8 +227,15 @@ impl Counting {
         }
         let mut rows: Vec<Row> = all.into_values().collect();
         rows.sort_by_key(|row| std::cmp::Reverse((row.errors.k, row.errors.n)));
-        rows.truncate(ROWS);
-        rows
+        // Zones can be invented as well: endpoints that are there are shown before most of them.
+        let mut zones = 0;
+        let (mut first, mut rest): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| {
+            zones += usize::from(row.endpoint.is_empty());
+            !row.endpoint.is_empty() || zones <= ZONES
+        });
+        first.append(&mut rest);
+        first.truncate(ROWS);
+        first
     }
 }
 
@@ -316,12 +342,53 @@ mod tests {
         let flood = invented.iter().map(|at| sum(0, Some(at), Kind::Envoy, (1, 1, 1)));
         counting.note(&places, &seen(flood.collect()), None);
         assert_eq!(counting.ends.len(), UNKNOWN);
+        let zones = (0..ENDS).map(|n| {
+            let address = [None, Some(NEW)][n % 2];
+            loads::Sum {
+                locality: format!("/{n}/").into(),
+                ..sum(2, address, Kind::Envoy, (0, 9, 0))
+            }
+        });
+        counting.note(&places, &seen(zones.collect()), None);
+        assert_eq!(counting.ends.len(), UNKNOWN + 2 * PLACES);
+        let before = count(&counting, "2", Stratum::Envoy);
         counting.note(
             &places,
             &seen(vec![sum(0, Some(NEW), Kind::Envoy, (5, 2, 0))]),
             None,
         );
-        assert_eq!(count(&counting, "2", Stratum::Envoy), (5, 2, 7, 0));
+        let now = count(&counting, "2", Stratum::Envoy);
+        assert_eq!((now.0 - before.0, now.1 - before.1), (5, 2));
+    }
+
+    #[test]
+    fn rows_show_who_is_there_before_what_may_be_invented() {
+        let (places, mut counting) = (places(), Counting::new(7));
+        counting.note(&places, &Sums::default(), None);
+        let mut all: Vec<loads::Sum> = (0..300)
+            .map(|n| loads::Sum {
+                locality: format!("/{n}/").into(),
+                ..sum(2, None, Kind::Envoy, (0, 90, 1))
+            })
+            .collect();
+        all.extend((1..300).map(|port| sum(2, Some(&format!("10.9.9.9:{port}")), Kind::Envoy, (0, 80, 2))));
+        all.push(sum(2, Some(NEW), Kind::Envoy, (5, 2, 3)));
+        counting.note(&places, &seen(all), None);
+        let rows = counting.rows();
+        assert!(
+            rows.iter().all(|row| matches!(&*row.endpoint, "" | NEW)),
+            "{rows:?}"
+        );
+        let at = rows.iter().position(|row| *row.endpoint == *NEW).unwrap();
+        assert!(at <= ZONES && rows.len() <= ROWS, "{at}");
+        assert_eq!(rows[at].abandoned, 0);
+        let invented = rows
+            .iter()
+            .find(|row| &*row.zone == "/a/" && row.endpoint.is_empty());
+        assert_eq!(
+            invented.map(|row| (row.errors.k, row.abandoned)),
+            Some((299 * 80, 0))
+        );
     }
 
     #[test]
