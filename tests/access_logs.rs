@@ -40,6 +40,9 @@ impl Port {
         let address = listener.local_addr().unwrap();
         let (loads, metrics) = (Arc::new(Loads::default()), Arc::new(Metrics::default()));
         let fanout = Arc::new(Fanout::new(100, false));
+        loads
+            .errors()
+            .expect([("orders".into(), (1, ["orders@b".into()].into()))].into());
         let stop = CancellationToken::new();
         let serving = grpc::serve(
             listener,

@@ -1,6 +1,6 @@
 //! What all access logs add up to: errors by cluster and kind. What finds no room is counted nevertheless. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,7 +95,11 @@ struct Key {
 struct Row {
     message: Box<str>,
     count: u64,
+    /// Of the count: what came before the present rollout.
+    before: u64,
     first: Duration,
+    /// The first of the present rollout.
+    began: Duration,
     last: Duration,
     took: Took,
 }
@@ -109,11 +113,20 @@ struct Cluster {
     last: Duration,
 }
 
+/// What clients are asked to log of one service.
+#[derive(Debug)]
+struct Expected {
+    /// Which rollout: when it started.
+    rollout: u64,
+    clusters: BTreeSet<Arc<str>>,
+}
+
 /// All errors.
 #[derive(Debug)]
 pub struct Table {
     limits: Limits,
     clusters: HashMap<Arc<str>, Cluster>,
+    expected: HashMap<Arc<str>, Expected>,
     bytes: usize,
     /// Of clusters without a place.
     lost: u64,
@@ -127,10 +140,57 @@ impl Table {
         Self {
             limits,
             clusters: HashMap::new(),
+            expected: HashMap::new(),
             bytes: 0,
             lost: 0,
             swept: Duration::ZERO,
         }
+    }
+
+    /// A rollout of a service is judged, the one that started then: clients log errors of these clusters. What is there of
+    /// an earlier one stays, and is not counted for this one.
+    pub fn expect(&mut self, service: &Arc<str>, rollout: u64, clusters: BTreeSet<Arc<str>>) {
+        let before = self
+            .expected
+            .insert(service.clone(), Expected { rollout, clusters });
+        if before.is_some_and(|before| before.rollout == rollout) {
+            return;
+        }
+        let of_it = self
+            .clusters
+            .iter_mut()
+            .filter(|(name, _)| is_cluster_of(name, service));
+        for row in of_it.flat_map(|(_, cluster)| cluster.rows.values_mut()) {
+            row.before = row.count;
+        }
+    }
+
+    /// Rollouts of all other services are over.
+    pub fn expect_only(&mut self, services: &BTreeSet<Arc<str>>) {
+        let known = &self.clusters;
+        self.expected.retain(|service, expected| {
+            if !services.contains(service) {
+                expected.clusters.clear();
+            }
+            // Which rollout its lines are of is remembered as long as they are.
+            !expected.clusters.is_empty() || known.keys().any(|name| is_cluster_of(name, service))
+        });
+    }
+
+    /// Whether anybody was asked to log errors of this cluster: an invented one takes no room. What is there already may
+    /// come late.
+    #[must_use]
+    pub fn is_expected(&self, cluster: &str) -> bool {
+        self.clusters.contains_key(cluster)
+            || self
+                .expected
+                .values()
+                .any(|expected| expected.clusters.contains(cluster))
+    }
+
+    /// An error that is in no line.
+    pub const fn lose(&mut self) {
+        self.lost = self.lost.saturating_add(1);
     }
 
     /// One more error, that a stream reports. Returns false when it found no line of its own.
@@ -142,7 +202,7 @@ impl Table {
                 && self.clusters.len() < self.limits.clusters
                 && self.bytes + cost <= self.limits.bytes;
             if !has_room || !allowance.take(now) {
-                self.lost = self.lost.saturating_add(1);
+                self.lose();
                 return false;
             }
             self.bytes += cost;
@@ -168,6 +228,15 @@ impl Table {
         let full = cluster.rows.len() >= self.limits.lines;
         match cluster.rows.get_mut(&key) {
             Some(row) => {
+                if row.count == row.before {
+                    row.began = now;
+                    // What an earlier rollout's servers said is no example of it.
+                    let message = said(entry.message);
+                    let bytes = (self.bytes + message.len()).saturating_sub(row.message.len());
+                    if bytes <= self.limits.bytes {
+                        (row.message, self.bytes) = (message, bytes);
+                    }
+                }
                 row.count = row.count.saturating_add(1);
                 row.last = now;
                 row.add(entry.took);
@@ -181,7 +250,9 @@ impl Table {
                     let mut row = Row {
                         message,
                         count: 1,
+                        before: 0,
                         first: now,
+                        began: now,
                         last: now,
                         took: Took::default(),
                     };
@@ -220,6 +291,16 @@ impl Table {
         });
     }
 
+    /// The clusters of a service, one for each version; of each the lines of the present rollout, or the last one.
+    #[must_use]
+    pub fn of_rollout(&self, service: &str) -> Vec<ClusterErrors> {
+        let of_it = self
+            .clusters
+            .iter()
+            .filter(|(name, _)| is_cluster_of(name, service));
+        of_it.map(|(name, cluster)| cluster.view_since(name)).collect()
+    }
+
     /// The clusters of a service, one for each version, or all; of each at most `most` lines.
     #[must_use]
     pub fn errors(&self, service: Option<&str>, most: usize) -> Vec<ClusterErrors> {
@@ -238,19 +319,26 @@ impl Table {
 }
 
 impl Cluster {
-    fn view(&self, name: &Arc<str>, most: usize) -> ClusterErrors {
+    /// How long attempts took is of all rollouts.
+    fn view_since(&self, name: &Arc<str>) -> ClusterErrors {
+        let fresh = self.rows.iter().filter(|(_, row)| row.count > row.before);
         let line = |(key, row): (&Key, &Row)| Line {
-            method: key.method.clone(),
-            status: key.status,
-            flags: key.flags,
-            upstream: key.upstream,
-            message: row.message.clone(),
-            count: row.count,
-            first: row.first,
-            last: row.last,
-            took: row.took,
+            count: row.count - row.before,
+            first: row.began,
+            ..row.line(key)
         };
-        let mut lines: Vec<Line> = self.rows.iter().map(line).collect();
+        ClusterErrors {
+            cluster: name.clone(),
+            total: self.total,
+            other: self.other,
+            first: self.first,
+            last: self.last,
+            lines: fresh.map(line).collect(),
+        }
+    }
+
+    fn view(&self, name: &Arc<str>, most: usize) -> ClusterErrors {
+        let mut lines: Vec<Line> = self.rows.iter().map(|(key, row)| row.line(key)).collect();
         let place = |line: &Line| (line.method.clone(), line.status, line.flags, line.upstream);
         lines.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| place(a).cmp(&place(b))));
         lines.truncate(most);
@@ -266,6 +354,20 @@ impl Cluster {
 }
 
 impl Row {
+    fn line(&self, key: &Key) -> Line {
+        Line {
+            method: key.method.clone(),
+            status: key.status,
+            flags: key.flags,
+            upstream: key.upstream,
+            message: self.message.clone(),
+            count: self.count,
+            first: self.first,
+            last: self.last,
+            took: self.took,
+        }
+    }
+
     fn add(&mut self, took: Duration) {
         let millis = took.as_millis();
         let at = TOOK.iter().position(|most| millis <= u128::from(*most));

@@ -1,5 +1,6 @@
 //! The table of errors behind its lock, between the streams of access logs and whoever shows which errors there are.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::errors::{Allowance, ClusterErrors, Limits, Line, Message, Table, by_version};
+use crate::errors::{Allowance, ClusterErrors, Entry, Limits, Line, Message, Table, by_version};
 use crate::rollout::ErrorLine;
 
 /// All errors.
@@ -48,7 +49,14 @@ impl Errors {
         let now = self.now();
         let mut table = self.lock();
         let errors = message.errors.iter();
-        let found = errors.filter(|entry| table.record(allowance, entry, now)).count();
+        let mut record = |entry: &&Entry<'_>| {
+            let is_expected = table.is_expected(entry.cluster);
+            if !is_expected {
+                table.lose();
+            }
+            is_expected && table.record(allowance, entry, now)
+        };
+        let found = errors.filter(|entry| record(entry)).count();
         found == message.errors.len() && !message.is_cut
     }
 
@@ -59,7 +67,16 @@ impl Errors {
         self.lock().errors(service, most)
     }
 
-    /// The errors of a service for its report, by version, the most frequent first. `version_of`: the version of who
+    /// These services are rolled out, each since then, with these clusters: only of them are errors taken in.
+    pub fn expect(&self, all: BTreeMap<Arc<str>, (u64, BTreeSet<Arc<str>>)>) {
+        let mut table = self.lock();
+        table.expect_only(&all.keys().cloned().collect());
+        for (service, (rollout, clusters)) in all {
+            table.expect(&service, rollout, clusters);
+        }
+    }
+
+    /// The errors of a service's present or last rollout for its report, by version, the most frequent first. `version_of`: the version of who
     /// listens there.
     #[must_use]
     pub fn lines(
@@ -79,7 +96,7 @@ impl Errors {
             first: self.unix_millis(line.first),
             last: self.unix_millis(line.last),
         };
-        let lines = by_version(&self.of(Some(service), usize::MAX), version_of);
+        let lines = by_version(&self.lock().of_rollout(service), version_of);
         lines.into_iter().take(most).map(line).collect()
     }
 
@@ -100,12 +117,14 @@ impl Errors {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::errors::Entry;
 
     #[tokio::test(start_paused = true)]
     async fn lines_of_a_report_have_their_version_and_times_of_all_clocks() {
         let errors = Errors::default();
         let mut allowance = errors.allowance();
+        let judged =
+            |started| errors.expect([("orders".into(), (started, ["orders@b".into()].into()))].into());
+        judged(1);
         let entry = |path| Entry {
             cluster: "orders@b",
             upstream: "10.0.0.7:80".parse().ok(),
@@ -143,5 +162,35 @@ mod tests {
         let apart = all[1].first.abs_diff(all[0].first);
         assert!((4_000..=6_000).contains(&apart), "{apart}");
         assert_eq!(errors.lines("orders", |_| None, 1).len(), 1);
+        // The next rollout has errors of its own; the page still has all.
+        judged(1);
+        assert_eq!(errors.lines("orders", |_| None, 9).len(), 2, "the same rollout");
+        judged(2);
+        assert_eq!(errors.lines("orders", |_| None, 9), []);
+        let mut again = entry("/list");
+        again.message = "another%20table";
+        let message = Message {
+            errors: vec![
+                again,
+                Entry {
+                    cluster: "orders@x",
+                    ..entry("/list")
+                },
+                Entry {
+                    cluster: "cart",
+                    ..entry("/list")
+                },
+            ],
+            ..Message::default()
+        };
+        assert!(!errors.take(&mut allowance, &message), "two of them are invented");
+        let fresh = errors.lines("orders", |_| None, 9);
+        let shown: Vec<_> = fresh
+            .iter()
+            .map(|line| (line.count, &*line.message, line.first == line.last))
+            .collect();
+        assert_eq!(shown, [(1, "another table", true)]);
+        let all = errors.of(None, 9);
+        assert_eq!((all.len(), all[0].total, errors.lost()), (1, 4, 2));
     }
 }

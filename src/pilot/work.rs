@@ -83,6 +83,8 @@ pub(super) struct Work {
     pub(super) unsaid: Unsaid,
     /// Services with a record: the hub shows their versions.
     pub(super) watched: BTreeSet<Arc<str>>,
+    /// What clients were last expected to log of.
+    pub(super) expected: Option<(All, Arc<Versions>)>,
     /// It was logged that nothing moves.
     pub(super) is_halted: bool,
 }
@@ -105,6 +107,7 @@ impl Work {
             leading: Leading::new(state),
             unsaid: Unsaid::default(),
             watched: BTreeSet::new(),
+            expected: None,
             is_halted: false,
             pilot,
         }
@@ -125,6 +128,30 @@ impl Work {
         all
     }
 
+    /// Says whose errors are to come, before clients are asked for them.
+    fn expect(&mut self, records: &All, versions: &Arc<Versions>) {
+        let same =
+            |(of, seen): &(All, Arc<Versions>)| Arc::ptr_eq(of, records) && Arc::ptr_eq(seen, versions);
+        if self.expected.as_ref().is_some_and(same) {
+            return;
+        }
+        self.expected = Some((records.clone(), versions.clone()));
+        let running = records.iter().filter_map(|(service, (record, _))| {
+            let rollout = record.rollout.as_deref().filter(|rollout| rollout.is_running())?;
+            let seen = versions
+                .get(service)
+                .into_iter()
+                .flat_map(|seen| seen.versions.keys());
+            let of_record = record.stable.iter().chain([&rollout.candidate]);
+            let of_versions = seen
+                .chain(of_record)
+                .map(|version| format!("{service}@{version}").into());
+            let clusters: BTreeSet<Arc<str>> = of_versions.chain([service.clone()]).collect();
+            Some((service.clone(), (rollout.started, clusters)))
+        });
+        self.pilot.loads.errors().expect(running.collect());
+    }
+
     /// Gives the hub its shares, if they are others. False: it has ended.
     pub(super) async fn give(
         &mut self,
@@ -138,6 +165,7 @@ impl Work {
         {
             return true;
         }
+        self.expect(records, versions);
         let names: BTreeSet<Arc<str>> = records.keys().cloned().collect();
         if self.watched != names {
             self.watched.clone_from(&names);
