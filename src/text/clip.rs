@@ -9,16 +9,31 @@ pub fn clip(text: &str) -> String {
     clip_to(text, SHORT)
 }
 
-/// At most `most` characters of somebody's text, and `…` if there were more; control characters are replaced.
+/// What a terminal obeys instead of printing it: control characters, and those that turn the direction of writing or
+/// break a line.
+const fn is_obeyed(c: char) -> bool {
+    matches!(c, '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+const fn visible(c: char) -> char {
+    if is_obeyed(c) {
+        char::REPLACEMENT_CHARACTER
+    } else {
+        c
+    }
+}
+
+/// A text of several lines as it may be printed: what is in them never moves the cursor of a terminal.
+#[must_use]
+pub fn on_lines(text: &str) -> String {
+    text.chars()
+        .map(|c| if c == '\n' { c } else { visible(c) })
+        .collect()
+}
+
+/// At most `most` characters of somebody's text, and `…` if there were more; what a terminal would obey is replaced.
 #[must_use]
 pub fn clip_to(text: &str, most: usize) -> String {
-    let visible = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    };
     let mut clipped: String = text.chars().take(most).map(visible).collect();
     if text.chars().nth(most).is_some() {
         clipped.push('…');
@@ -42,6 +57,8 @@ mod tests {
         assert_eq!(clip("short"), "short");
         assert_eq!(clip_to("four", 4), "four");
         assert_eq!(clip_to("a\nb\u{7f}c", 9), "a\u{fffd}b\u{fffd}c");
+        assert_eq!(clip_to("a\u{9b}2J\u{202e}b", 9), "a\u{fffd}2J\u{fffd}b");
+        assert_eq!(on_lines("a\u{1b}[2J\r\nb\tü"), "a\u{fffd}[2J\u{fffd}\nb\u{fffd}ü");
         assert_eq!(clip_to("äöü", 2), "äö…");
         assert_eq!(clip(&"ü".repeat(61)).chars().count(), 61);
     }

@@ -8,6 +8,6 @@ pub mod expression;
 mod list;
 
 pub use chain::{causes, chain};
-pub use clip::{clip, clip_to, head};
+pub use clip::{clip, clip_to, head, on_lines};
 pub use duration::{parse_duration, show_duration};
 pub use list::list;
