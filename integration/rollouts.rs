@@ -213,10 +213,15 @@ async fn a_person_pauses_promotes_and_aborts() {
         .client()
         .reaches(&Call::http("orders"), &["1-0"])
         .await;
-    scene.order("retry orders").await;
+    let retried = scene.order("retry orders --by bob --reason INC-7").await;
+    assert!(retried.contains("bob retries 2: INC-7"), "{retried}");
     scene.is_under_way().await;
-    scene.order("promote orders --all").await;
+    scene.order("promote orders --all --by ann --reason urgent").await;
     scene.stable_is("2").await;
+    let history = scene.order("history orders").await;
+    for who in ["bob retries it: INC-7", "ann gives all requests to it: urgent"] {
+        assert!(history.contains(who), "{history}");
+    }
     scene
         .envoy
         .client()
@@ -243,6 +248,68 @@ async fn a_dry_run_changes_nothing() {
     assert!(output.contains("dry run"), "{output}");
     let view = scene.view().await;
     assert_eq!(view["record"]["rollout"]["dry_run"], true, "{view:#}");
+}
+
+/// A version that was taken back is judged by who asks for it, and nobody else gets it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dry_run_of_a_service_that_is_rolled_out_by_itself_moves_no_share() {
+    let scene = Scene::start(
+        Kind::Etcd,
+        "steps = \"10,100\"\nstep_time = \"1h\"\ngrace = \"2s\"\n",
+    )
+    .await;
+    let load = scene.load();
+    let two = scene.version("2").await;
+    scene.is_under_way().await;
+    scene.order("abort orders").await;
+    scene.taken_back("2").await;
+    let shown = scene.order("show orders").await;
+    assert!(shown.contains("grace: the next rollout starts in "), "{shown}");
+    scene.phase_is("idle").await;
+    let output = scene.order("start orders --dry-run --version 2 --by ann").await;
+    assert!(output.contains("ann starts the dry run of 2"), "{output}");
+    let before = two.server.requests();
+    load.goes_on(200).await;
+    assert_eq!(two.server.requests(), before, "no share");
+    let (http, url) = (Http::fresh(), format!("http://{}/", scene.envoy.listener()));
+    let headers = [("host", "orders"), ("x-version", "2")];
+    wait::until(wait::PATIENCE, "who asks for it gets it", async || {
+        let reply = http.send_with("GET", &url, &headers, "").await?;
+        wait::holds(reply.body.starts_with("2-0"), || reply.body)
+    })
+    .await;
+    two.server.fail_of(1_000);
+    wait::until(wait::PATIENCE, "it is judged by who asks for it", async || {
+        for _ in 0..5 {
+            http.send_with("GET", &url, &headers, "").await?;
+        }
+        let history = scene.order("history orders").await;
+        wait::holds(history.contains("(dry run): 2 is worse"), || history)
+    })
+    .await;
+    load.finish().await.assert_clean(100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn which_data_are_stored_has_an_answer_for_each_name() {
+    let scene = Scene::start(Kind::Etcd, QUICK).await;
+    let none = scene.bridge.command("data orders").await;
+    assert!(
+        none.status.success() && none.stdout.starts_with("orders: no number is stored"),
+        "{} {}",
+        none.stdout,
+        none.stderr
+    );
+    let unknown = scene.bridge.command("data order").await;
+    assert_eq!(unknown.status.code(), Some(1), "{}", unknown.stdout);
+    assert!(
+        unknown.stderr.contains("did you mean `orders`?"),
+        "{}",
+        unknown.stderr
+    );
+    scene.bridge.command("data later 3").await;
+    let later = scene.bridge.command("data later").await;
+    assert!(later.stdout.starts_with("later: 3 (by "), "{}", later.stdout);
 }
 
 /// Requests never go to a version that cannot read what is stored.

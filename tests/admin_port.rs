@@ -99,6 +99,12 @@ async fn port(hosts: &[&str]) -> Port {
 impl Port {
     /// The status of the answer to these lines.
     async fn ask(&self, request: &str, headers: &[&str]) -> u16 {
+        let text = self.text(request, headers).await;
+        text.split(' ').nth(1).expect("a status").parse().unwrap()
+    }
+
+    /// The answer to these lines.
+    async fn text(&self, request: &str, headers: &[&str]) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let head = format!(
             "{request} HTTP/1.1\r\n{}\r\nConnection: close\r\n\r\n",
@@ -108,7 +114,7 @@ impl Port {
         let mut text = String::new();
         let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut text)).await;
         read.expect("an answer").unwrap();
-        text.split(' ').nth(1).expect("a status").parse().unwrap()
+        text
     }
 
     fn refused(&self) -> bool {
@@ -131,6 +137,30 @@ async fn it_is_ready_once_clients_can_connect() {
     assert_eq!(port.ask("GET /readyz", &["Host: localhost"]).await, 503);
     port.listens.send_replace(true);
     assert_eq!(port.ask("GET /readyz", &["Host: localhost"]).await, 200);
+}
+
+/// As with two registries and no `[state]`: nobody has to look into the log for it.
+#[tokio::test]
+async fn without_shared_state_each_answer_about_rollouts_says_so() {
+    let port = port(&[]).await;
+    let why = "shared state is off: by the test";
+    for request in [
+        "GET /rollouts",
+        "GET /rollouts?format=text",
+        "GET /rollouts/orders?format=text",
+        "GET /rollouts/orders/history",
+        "GET /data/orders",
+    ] {
+        let text = port.text(request, &["Host: localhost"]).await;
+        assert!(text.contains(why), "{request}: {text}");
+    }
+    for request in ["POST /rollouts/orders/start", "PUT /data/orders?number=12"] {
+        let text = port.text(request, &["Host: localhost", "X-Xds-Bridge: 1"]).await;
+        assert!(
+            text.starts_with("HTTP/1.1 409") && text.contains(why),
+            "{request}: {text}"
+        );
+    }
 }
 
 #[tokio::test]

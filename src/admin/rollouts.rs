@@ -14,12 +14,17 @@ use serde_json::json;
 use super::answer::bad;
 use super::{Admin, answer};
 use crate::pilot::{Desk, Refused, Sight};
-use crate::rollout::Order;
+use crate::rollout::{Order, Person};
 use crate::state::StateError;
-use crate::text::clip_to;
+use crate::text::{clip_to, on_lines};
+use crate::xds::Kind;
 
 pub(super) use events::events;
 
+/// Names that may have been meant.
+const NEAR: usize = 3;
+/// So much like the name they are, of 1.
+const LIKE: f64 = 0.84;
 /// Characters of who gives an order, and of why.
 const TEXT: usize = 200;
 
@@ -56,7 +61,7 @@ pub(super) async fn list(
     Query(query): Query<Format>,
 ) -> Response {
     match is_text(&query) {
-        Ok(true) => view::list_text(&admin.rollouts).into_response(),
+        Ok(true) => on_lines(&view::list_text(&admin.rollouts)).into_response(),
         Ok(false) => answer::json(&view::list(&admin.rollouts)),
         Err(reason) => bad(StatusCode::BAD_REQUEST, reason),
     }
@@ -74,7 +79,7 @@ pub(super) async fn show(
     };
     let service: Arc<str> = service.into();
     match is_text(&query) {
-        Ok(true) => view::one_text(&admin.rollouts, &admin.loads, &service, &seen).into_response(),
+        Ok(true) => on_lines(&view::one_text(&admin.rollouts, &admin.loads, &service, &seen)).into_response(),
         Ok(false) => answer::json(&view::one(&admin.rollouts, &admin.loads, &service, &seen)),
         Err(reason) => bad(StatusCode::BAD_REQUEST, reason),
     }
@@ -91,7 +96,7 @@ pub(super) async fn history(
         Err(answer) => return *answer,
     };
     match is_text(&query) {
-        Ok(true) => view::history_text(&service, &seen).into_response(),
+        Ok(true) => on_lines(&view::history_text(&service, &seen)).into_response(),
         Ok(false) => answer::json(&json!({ "service": service, "history": seen.record.history })),
         Err(reason) => bad(StatusCode::BAD_REQUEST, reason),
     }
@@ -107,10 +112,10 @@ pub(super) async fn order(
     let why = clip_to(query.reason.as_deref().unwrap_or_default(), TEXT);
     let order = match verb.as_str() {
         "start" => Order::Start { version },
-        "pause" => Order::Pause { why },
+        "pause" => Order::Pause,
         "resume" => Order::Resume,
         "promote" => Order::Promote { all: query.all },
-        "abort" => Order::Abort { why },
+        "abort" => Order::Abort,
         "retry" => Order::Retry { version },
         _ => {
             let reason = format!(
@@ -120,12 +125,15 @@ pub(super) async fn order(
             return bad(StatusCode::NOT_FOUND, &reason);
         }
     };
-    let by = by(query.by.as_deref());
+    let who = by(query.by.as_deref());
     let service: Arc<str> = service.into();
-    match admin.rollouts.order(&service, &order, query.dry_run, &by).await {
-        Ok(record) => {
-            tracing::warn!(%service, order = verb, by, "an operator's order for a rollout");
-            format!("{service}: {}\n", view::line(&record)).into_response()
+    tracing::warn!(%service, order = verb, by = who, why, "an operator's order for a rollout");
+    let by = Person { who, why };
+    match admin.rollouts.order(&service, &order, query.dry_run, by).await {
+        Ok(carried) => {
+            let said = carried.said.iter().map(|said| format!("  {said}\n"));
+            let line = view::line(&carried.record);
+            on_lines(&format!("{service}: {line}\n{}", said.collect::<String>())).into_response()
         }
         Err(refused) => bad(status(&refused), &refused.to_string()),
     }
@@ -133,19 +141,32 @@ pub(super) async fn order(
 
 /// The number of what is stored.
 pub(super) async fn data(extract::State(admin): extract::State<Admin>, Path(name): Path<String>) -> Response {
-    match admin.rollouts.data().get(name.as_str()) {
-        Some(data) => format!(
-            "{name}: {} (by {}, {})\n",
-            data.number,
-            data.by,
-            view::ago(data.since)
-        )
-        .into_response(),
-        None => bad(
-            StatusCode::NOT_FOUND,
-            &format!("nobody has said which schema the data of `{name}` have: xds-bridge data {name} NUMBER"),
-        ),
+    let stored = admin.rollouts.data();
+    if let Some(data) = stored.get(name.as_str()) {
+        let (number, since) = (data.number, view::ago(data.since));
+        return on_lines(&format!("{name}: {number} (by {}, {since})\n", data.by)).into_response();
     }
+    if let Err(refused) = admin.rollouts.is_current() {
+        return bad(status(&refused), &refused.to_string());
+    }
+    if admin.rollouts.is_known(&name.as_str().into()).await {
+        let text = format!(
+            "{name}: no number is stored, so every version gets requests; say it by `xds-bridge data {name} NUMBER`\n"
+        );
+        return on_lines(&text).into_response();
+    }
+    let generation = admin.fanout.current();
+    let clusters = generation
+        .iter()
+        .flat_map(|generation| generation.all(Kind::Cluster));
+    // The clusters of versions are called `SERVICE@VERSION`.
+    let services = clusters.map(|(_, cluster)| cluster.name.split('@').next().unwrap_or_default());
+    let reason = format!(
+        "no service is called `{}`, and no number is stored under this name{}",
+        clip_to(&name, TEXT),
+        near(&name, services.chain(stored.keys().map(|other| &**other)))
+    );
+    bad(StatusCode::NOT_FOUND, &reason)
 }
 
 /// Says it.
@@ -169,6 +190,26 @@ pub(super) async fn set_data(
     }
 }
 
+/// `; did you mean …?`, where a name is like this one.
+fn near<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> String {
+    let like = |other: &&str| strsim::jaro_winkler(other, name) >= LIKE;
+    let mut all: Vec<&str> = others.filter(like).collect();
+    all.sort_by(|a, b| {
+        let distance = |other| strsim::osa_distance(other, name);
+        (distance(a), a).cmp(&(distance(b), b))
+    });
+    all.dedup();
+    all.truncate(NEAR);
+    if all.is_empty() {
+        return String::new();
+    }
+    let all: Vec<String> = all
+        .iter()
+        .map(|name| format!("`{}`", clip_to(name, TEXT)))
+        .collect();
+    format!("; did you mean {}?", all.join(" or "))
+}
+
 /// Who it is; nobody is unnamed.
 fn by(text: Option<&str>) -> String {
     let text = text.filter(|text| !text.is_empty());
@@ -189,14 +230,17 @@ const fn status(refused: &Refused) -> StatusCode {
         Refused::Disabled
         | Refused::Not(_)
         | Refused::State(StateError::Off(_) | StateError::Unreadable(_)) => StatusCode::CONFLICT,
-        Refused::Busy(_) | Refused::State(StateError::Store(_) | StateError::Full) => {
+        Refused::Busy(_) | Refused::Away(_) | Refused::State(StateError::Store(_) | StateError::Full) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
     }
 }
 
-/// A service that is rolled out, and whose record this bridge can read.
+/// One that is rolled out, where anything is, and whose record this bridge can read.
 fn seen(rollouts: &Desk, service: &str) -> Result<Sight, Box<Response>> {
+    if let Some(refused) = rollouts.off() {
+        return Err(Box::new(bad(status(&refused), &refused.to_string())));
+    }
     if let Some(unreadable) = rollouts.unreadable(service) {
         let refused = Refused::State(StateError::Unreadable(unreadable));
         return Err(Box::new(bad(status(&refused), &refused.to_string())));

@@ -11,7 +11,7 @@ use crate::config::Config;
 pub(super) const EXAMPLES: &str = "Examples:
   xds-bridge rollout list                       every service that is rolled out, and how it stands
   xds-bridge rollout show orders                verdict, shares, counts, errors
-  xds-bridge rollout start orders --dry-run     judge the new version, and leave its share to a person
+  xds-bridge rollout start orders --dry-run     judge only: no share changes
   xds-bridge rollout promote orders             open the gate `person`, or go to the next step
   xds-bridge rollout promote orders --all       all requests to the new version now
   xds-bridge rollout abort orders               all requests back to the version before; the new one is rejected
@@ -49,6 +49,8 @@ enum What {
         whose: Whose,
         #[command(flatten)]
         who: Who,
+        #[command(flatten)]
+        why: Why,
         /// Which one, where there are several new ones
         #[arg(long, value_name = "VERSION")]
         version: Option<String>,
@@ -71,6 +73,8 @@ enum What {
         whose: Whose,
         #[command(flatten)]
         who: Who,
+        #[command(flatten)]
+        why: Why,
     },
     /// Go to the next step, also where a gate waits for a person
     Promote {
@@ -78,6 +82,8 @@ enum What {
         whose: Whose,
         #[command(flatten)]
         who: Who,
+        #[command(flatten)]
+        why: Why,
         /// All requests to the new version now, without the steps that are left
         #[arg(long)]
         all: bool,
@@ -97,6 +103,8 @@ enum What {
         whose: Whose,
         #[command(flatten)]
         who: Who,
+        #[command(flatten)]
+        why: Why,
         /// Which one, where there are several
         #[arg(long, value_name = "VERSION")]
         version: Option<String>,
@@ -150,21 +158,27 @@ pub(super) fn rollout(config: &Config, args: RolloutArgs) -> Result<(), Failure>
         What::Start {
             whose,
             who,
+            why,
             version,
             dry_run,
         } => {
             let dry_run = dry_run.then(|| "true".to_owned());
-            let words = [("version", version), ("dry-run", dry_run)];
+            let words = [("version", version), ("dry-run", dry_run), why.word()];
             order(config, &whose, who, "start", &words)
         }
-        What::Pause { whose, who, why } => order(config, &whose, who, "pause", &[("reason", why.reason)]),
-        What::Resume { whose, who } => order(config, &whose, who, "resume", &[]),
-        What::Promote { whose, who, all } => {
+        What::Pause { whose, who, why } => order(config, &whose, who, "pause", &[why.word()]),
+        What::Resume { whose, who, why } => order(config, &whose, who, "resume", &[why.word()]),
+        What::Promote { whose, who, why, all } => {
             let all = all.then(|| "true".to_owned());
-            order(config, &whose, who, "promote", &[("all", all)])
+            order(config, &whose, who, "promote", &[("all", all), why.word()])
         }
-        What::Abort { whose, who, why } => order(config, &whose, who, "abort", &[("reason", why.reason)]),
-        What::Retry { whose, who, version } => order(config, &whose, who, "retry", &[("version", version)]),
+        What::Abort { whose, who, why } => order(config, &whose, who, "abort", &[why.word()]),
+        What::Retry {
+            whose,
+            who,
+            why,
+            version,
+        } => order(config, &whose, who, "retry", &[("version", version), why.word()]),
     }
 }
 
@@ -184,6 +198,12 @@ pub(super) fn data(config: &Config, args: DataArgs) -> Result<(), Failure> {
         }
     };
     print(&String::from_utf8_lossy(&body))
+}
+
+impl Why {
+    fn word(self) -> (&'static str, Option<String>) {
+        ("reason", self.reason)
+    }
 }
 
 impl Whose {

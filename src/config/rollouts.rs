@@ -89,6 +89,8 @@ fn settings(s: &mut Section<'_>, before: &Settings) -> Settings {
     Settings {
         auto: s.get_or("auto", before.auto, parse::switch),
         dry_run: s.get_or("dry_run", before.dry_run, parse::switch),
+        one_dry_run: false,
+        declared: before.declared,
         step_time: s.get_or("step_time", before.step_time, step_time),
         min_sample: min_sample.map_or(before.min_sample, |n| n as u64),
         margin: s.get_or("margin", before.margin, Settings::parse_margin),

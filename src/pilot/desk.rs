@@ -13,8 +13,8 @@ use crate::clock;
 use crate::config::Rollouts;
 use crate::hub::{self, Versioned};
 use crate::intake::Loads;
-use crate::rollout::{self, Decision, Event, Facts, Order, Record, Report, Settings};
-use crate::state::{Data, If, Leader, Path, State, StateError, StoreError, Unreadable};
+use crate::rollout::{self, Decision, Event, Facts, Order, Person, Record, Report, Settings};
+use crate::state::{Data, If, Leader, Path, State, StateError, Status, StoreError, Unreadable};
 
 /// What has happened lately, for whoever begins to look.
 const PAST: usize = 200;
@@ -77,6 +77,15 @@ pub struct Notice {
     pub event: Event,
 }
 
+/// What has become of an order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Carried {
+    /// What is remembered now.
+    pub record: Arc<Record>,
+    /// What happened, a sentence each.
+    pub said: Vec<String>,
+}
+
 /// Why an order is not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -89,6 +98,9 @@ pub enum Refused {
     /// It cannot be carried out now.
     #[error("{0}")]
     Not(String),
+    /// Shared state cannot be read now.
+    #[error("shared state is away, so nobody knows: {0}; try again")]
+    Away(String),
     /// Others changed it again and again.
     #[error("the rollout of `{0}` changes all the time; try again")]
     Busy(Arc<str>),
@@ -142,6 +154,16 @@ impl Desk {
         self.board().get(service).cloned()
     }
 
+    /// Why nothing is rolled out on this bridge, and how to change that.
+    #[must_use]
+    pub fn off(&self) -> Option<Refused> {
+        if !self.config().enabled {
+            return Some(Refused::Disabled);
+        }
+        let off = self.state().off().map(str::to_owned);
+        off.map(|why| Refused::State(StateError::Off(why)))
+    }
+
     /// Why nothing moves of a service: its record cannot be read.
     #[must_use]
     pub fn unreadable(&self, service: &str) -> Option<Unreadable> {
@@ -169,6 +191,25 @@ impl Desk {
     #[must_use]
     pub fn data(&self) -> BTreeMap<Arc<str>, Data> {
         self.state().snapshot().documents.data.clone()
+    }
+
+    /// Whether a service has this name, rolled out or not.
+    pub async fn is_known(&self, name: &Arc<str>) -> bool {
+        self.one(name).is_some() || self.look(name).await.is_ok()
+    }
+
+    /// What is not in shared state is nowhere: it was read, and can be.
+    ///
+    /// # Errors
+    /// Why it may be there nevertheless.
+    pub fn is_current(&self) -> Result<(), Refused> {
+        if let Some(why) = self.state().off() {
+            return Err(Refused::State(StateError::Off(why.to_owned())));
+        }
+        match &self.state().snapshot().status {
+            Status::Live => Ok(()),
+            status => Err(Refused::Away(status.to_string())),
+        }
     }
 
     /// Says which schema is stored; answers whether a service has this name. `force`: also when no version of it can read
@@ -238,10 +279,11 @@ impl Desk {
         service: &Arc<str>,
         order: &Order,
         dry_run: bool,
-        by: &str,
-    ) -> Result<Arc<Record>, Refused> {
-        if !self.config().enabled {
-            return Err(Refused::Disabled);
+        by: impl Into<Person>,
+    ) -> Result<Carried, Refused> {
+        let by = by.into();
+        if let Some(off) = self.off() {
+            return Err(off);
         }
         for _ in 0..TRIES {
             let stored = self.state().fresh_rollout(service).await?;
@@ -255,13 +297,6 @@ impl Desk {
             };
             let facts = facts::uncounted(&seen.facts, clock::unix_millis());
             let mut settings = settings::with_dry_run((*seen.settings).clone(), &before);
-            if dry_run && settings.auto && !settings.dry_run && matches!(order, Order::Start { .. }) {
-                return Err(Refused::Not(format!(
-                    "rollouts of `{service}` start by themselves, so a version that waits has no requests to be judged by: \
-                     set rollouts.auto = false (all rollouts are started by hand then), or rollouts.dry_run = true"
-                )));
-            }
-            settings.dry_run |= dry_run;
             // Who serves, of a service that nothing is remembered of.
             let (before, mut events) = if stored.is_none() {
                 let first = rollout::decide(&before, &settings, &facts);
@@ -269,7 +304,10 @@ impl Desk {
             } else {
                 (before, Vec::new())
             };
-            let decided = rollout::order(&before, &settings, &facts, order, by);
+            if dry_run && !settings.dry_run {
+                settings = settings::one_dry_run(settings);
+            }
+            let decided = rollout::order(&before, &settings, &facts, order, &by);
             let Decision {
                 record, events: more, ..
             } = decided.map_err(Refused::Not)?;
@@ -283,8 +321,9 @@ impl Desk {
                         ..seen
                     };
                     self.show(service, Some(shown));
+                    let said = events.iter().map(|event| event.text.clone()).collect();
                     self.note(service, events);
-                    return Ok(record);
+                    return Ok(Carried { record, said });
                 }
                 Err(StateError::Store(StoreError::Changed { .. })) => {}
                 Err(error) => return Err(error.into()),

@@ -244,6 +244,7 @@ mod tests {
                 outcome: Outcome::TakenBack { why },
                 text: String::new(),
                 dry_run: false,
+                orders: Vec::new(),
             }];
             assert!(is_bound(&record, None));
         }

@@ -18,6 +18,7 @@ pub(super) fn of(
     let mut settings = config.of(service).clone();
     let mut wrong = Vec::new();
     settings.auto &= versioned.auto;
+    settings.declared = versioned.auto;
     let stable = stable.and_then(|stable| versioned.versions.get(stable));
     let keys = stable.map_or(&versioned.keys, |version| &version.keys);
     let mut read = |name: &str, text: &Option<Arc<str>>, set: &mut dyn FnMut(&str) -> Result<(), String>| {
@@ -70,10 +71,22 @@ pub(super) fn of(
 }
 
 /// A rollout that a person started as a dry run stays one.
-pub(super) fn with_dry_run(mut settings: Settings, record: &Record) -> Settings {
+pub(super) fn with_dry_run(settings: Settings, record: &Record) -> Settings {
     let rollout = record.rollout.as_deref();
-    settings.dry_run |= rollout.is_some_and(|rollout| rollout.dry_run && !rollout.by.is_empty());
-    settings
+    if rollout.is_some_and(|rollout| rollout.dry_run && !rollout.by.is_empty()) {
+        one_dry_run(settings)
+    } else {
+        settings
+    }
+}
+
+/// What holds for one rollout that is judged only.
+pub(super) fn one_dry_run(settings: Settings) -> Settings {
+    Settings {
+        one_dry_run: !settings.dry_run,
+        dry_run: true,
+        ..settings
+    }
 }
 
 /// `10%` is `10`, and `mirror` a tenth.

@@ -278,8 +278,8 @@ async fn a_person_rolls_out_a_service_that_wants_no_rollouts() {
     };
     let nobody = scene.desk.order(&"nobody".into(), &start, false, "ann").await;
     assert_eq!(nobody, Err(Refused::Unknown("nobody".into())));
-    let record = scene.desk.order(&orders, &start, false, "ann").await.unwrap();
-    assert_eq!(record.stable.as_deref(), Some("1"));
+    let carried = scene.desk.order(&orders, &start, false, "ann").await.unwrap();
+    assert_eq!(carried.record.stable.as_deref(), Some("1"));
     scene.shares_are(&[("1", WHOLE - 1_000), ("2", 1_000)]).await;
     let again = scene.desk.order(&orders, &start, false, "ann").await;
     assert!(matches!(again, Err(Refused::Not(_))), "{again:?}");
@@ -289,5 +289,58 @@ async fn a_person_rolls_out_a_service_that_wants_no_rollouts() {
     // The old one has left: nothing is said of the service any more.
     scene.register(&["2"], false);
     scene.shares_are(&[]).await;
+    scene.stop.cancel();
+}
+
+#[tokio::test]
+async fn a_dry_run_of_an_automatic_service_moves_nothing_and_is_one_after_a_restart() {
+    let mut scene = Scene::start();
+    let client = scene.envoy();
+    scene.register(&["1"], true);
+    scene.shares_are(&[("1", WHOLE)]).await;
+    scene.register(&["1", "2"], true);
+    scene.shares_are(&[("1", WHOLE - 1_000), ("2", 1_000)]).await;
+    let orders: Arc<str> = "orders".into();
+    scene
+        .desk
+        .order(&orders, &Order::Abort, false, "ann")
+        .await
+        .unwrap();
+    scene.shares_are(&[("1", WHOLE)]).await;
+    let start = Order::Start { version: None };
+    let nothing = scene.desk.order(&orders, &start, true, "ann").await;
+    assert!(matches!(nothing, Err(Refused::Not(_))), "{nothing:?}");
+    let start = Order::Start {
+        version: Some("2".into()),
+    };
+    let carried = scene.desk.order(&orders, &start, true, "ann").await.unwrap();
+    assert!(
+        carried.said[0].starts_with("ann starts the dry run of 2"),
+        "{carried:?}"
+    );
+    drop(client);
+    let mut scene = scene.restart().await;
+    scene.register(&["1", "2", "3"], true);
+    let _client = scene.envoy();
+    scene.shares_are(&[("1", WHOLE)]).await;
+    let known = |given: &Option<Rollouts>| {
+        let shares = given.as_ref().and_then(|given| given.services.get("orders"));
+        shares.is_some_and(|shares| shares.weights.get("2") == Some(&0) && !shares.weights.contains_key("3"))
+    };
+    let asked = tokio::time::timeout(PATIENCE, scene.given.wait_for(known))
+        .await
+        .is_ok();
+    assert!(asked, "who asks for 2 gets it: {:?}", scene.desk.one("orders"));
+    let record = scene.desk.one("orders").unwrap().record;
+    assert!(record.rollout.as_ref().unwrap().dry_run, "{record:?}");
+    // What waits is rolled out in earnest after it.
+    scene
+        .desk
+        .order(&orders, &Order::Abort, false, "ann")
+        .await
+        .unwrap();
+    scene.shares_are(&[("1", WHOLE - 1_000), ("3", 1_000)]).await;
+    let record = scene.desk.one("orders").unwrap().record;
+    assert!(record.is_rejected("2", false), "{record:?}");
     scene.stop.cancel();
 }

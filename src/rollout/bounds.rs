@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::facts::{Facts, Instances, Neighbours, Row};
-use super::record::Record;
+use super::record::{Ordered, Record};
 
 /// Bytes of a record as JSON: what shared state holds, less what is written around it.
 pub const MAX_BYTES: usize = 47 << 10;
@@ -19,6 +19,8 @@ pub(super) const MAX_REJECTED: usize = 40;
 pub(super) const MAX_WAITING: usize = 8;
 /// Rollouts that have ended.
 pub(super) const MAX_HISTORY: usize = 20;
+/// Orders of one rollout.
+const MAX_ORDERS: usize = 6;
 /// Versions of a dry run.
 pub(super) const MAX_PLAIN: usize = 16;
 /// Rows of a verdict.
@@ -52,11 +54,12 @@ fn is_service(name: &str) -> bool {
 
 /// At most this number of bytes of a text, on one line.
 pub(super) fn text(text: &str, most: usize) -> String {
-    let clean: String = text
+    let head: String = text
         .chars()
         .take(most)
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if c == '\n' { ' ' } else { c })
         .collect();
+    let clean = crate::text::clip_to(&head, most);
     if clean.len() <= most && text.chars().nth(most).is_none() {
         return clean;
     }
@@ -64,6 +67,12 @@ pub(super) fn text(text: &str, most: usize) -> String {
         "{}…",
         crate::text::head(&clean, most.saturating_sub('…'.len_utf8()))
     )
+}
+
+/// Remembers an order; the oldest go.
+pub(super) fn note(orders: &mut Vec<Ordered>, ordered: Ordered) {
+    orders.push(ordered);
+    oldest(orders, MAX_ORDERS);
 }
 
 /// Only what can be remembered of the facts.
@@ -144,6 +153,10 @@ fn at_most(record: &Record) -> usize {
     // A character may need two bytes; a structure's own words and numbers need up to these.
     let text = |text: &str| 2 * text.len();
     let (word, row, pair, run) = (100, 240, 1_000, 1_600);
+    let orders = |all: &[Ordered]| -> usize {
+        let one = |order: &Ordered| word + text(&order.by) + text(&order.what) + text(&order.why);
+        all.iter().map(one).sum()
+    };
     let lists = record
         .waiting
         .iter()
@@ -162,7 +175,14 @@ fn at_most(record: &Record) -> usize {
         + record
             .history
             .iter()
-            .map(|p| 2 * row + 4 * MAX_TEXT + text(&p.candidate) + text(&p.stable) + text(&p.text))
+            .map(|p| {
+                2 * row
+                    + 4 * MAX_TEXT
+                    + text(&p.candidate)
+                    + text(&p.stable)
+                    + text(&p.text)
+                    + orders(&p.orders)
+            })
             .sum::<usize>()
         + record
             .plain
@@ -182,6 +202,7 @@ fn at_most(record: &Record) -> usize {
         let affected = rollout.watched.affected.iter().map(|a| row + text(&a.service));
         12_000
             + 3 * pair
+            + orders(&rollout.orders)
             + rollout.seen.keys().map(|name| run + text(name)).sum::<usize>()
             + services.chain(affected).sum::<usize>()
     });

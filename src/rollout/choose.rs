@@ -41,7 +41,9 @@ pub(super) fn tidy(record: &mut Record, pass: &mut Pass<'_>) {
             .absent_since
             .is_none_or(|since| !pass.is_over(since, RETURN))
     });
-    record.plain = if pass.settings.dry_run {
+    // Of one that declares rollouts, a dry run by hand leaves everything with the stable version, as it is without it.
+    let by_instances = pass.settings.dry_run && !(pass.settings.one_dry_run && pass.settings.declared);
+    record.plain = if by_instances {
         plain(pass)
     } else {
         BTreeMap::new()
@@ -101,10 +103,11 @@ fn plain(pass: &Pass<'_>) -> BTreeMap<Arc<str>, u32> {
 /// The version that serves: at first sight the one with more serving instances, then the older one; and another one when
 /// it has gone and nothing is rolled out.
 pub(super) fn stable(record: &mut Record, pass: &mut Pass<'_>) {
+    // One that is only judged keeps nobody from taking the place of a stable version that has gone.
     if record
         .rollout
         .as_ref()
-        .is_some_and(|rollout| rollout.is_running())
+        .is_some_and(|rollout| rollout.is_running() && !rollout.dry_run)
     {
         record.stable_gone = None;
         return;
@@ -319,20 +322,44 @@ fn text_of(by: &str) -> String {
     text(by, MAX_TEXT)
 }
 
+/// What others wait for the end of.
+enum Stage {
+    Runs,
+    Judged,
+    Over,
+}
+
 /// Who waits, and what for. Each is said once.
 pub(super) fn waiting(record: &mut Record, pass: &mut Pass<'_>) {
     let Some(stable) = record.stable.clone() else {
         return;
     };
-    let under_way = record.rollout.as_ref().map(|rollout| rollout.candidate.clone());
+    let under_way = record.rollout.as_ref().map(|rollout| {
+        let stage = match rollout.is_running() {
+            true if rollout.dry_run => Stage::Judged,
+            true => Stage::Runs,
+            false => Stage::Over,
+        };
+        (rollout.candidate.clone(), stage)
+    });
     let mut list = Vec::new();
     for version in pass.facts.versions.keys() {
-        if under_way.as_ref() == Some(version) || !is_new(record, version, pass) {
+        if under_way.as_ref().is_some_and(|(other, _)| other == version) || !is_new(record, version, pass) {
             continue;
         }
         let why = match (hindrance(version, &stable, pass), &under_way) {
             (Some(why), _) => why,
-            (None, Some(other)) => format!("for the end of the rollout of {}", words::name(other)),
+            (None, Some((other, Stage::Runs))) => {
+                format!("for the end of the rollout of {}", words::name(other))
+            }
+            (None, Some((other, Stage::Judged))) => format!(
+                "for the end of the dry run of {}, which `rollout abort` ends",
+                words::name(other)
+            ),
+            (None, Some((other, Stage::Over))) => format!(
+                "for the end of the grace time after the rollout of {}",
+                words::name(other)
+            ),
             (None, None) if !pass.settings.auto => "for a person: `rollout start`".to_owned(),
             (None, None) => continue,
         };

@@ -39,6 +39,11 @@ pub fn decide(record: &Record, settings: &Settings, facts: &Facts) -> Decision {
 /// Rounds until nothing more follows; `next` is what an order has made of `record`.
 pub(super) fn settle(record: &Record, mut next: Record, mut pass: Pass<'_>) -> Decision {
     for _ in 0..ROUNDS {
+        if pass.settings.one_dry_run && next.rollout.is_none() {
+            // It is over, and with it these settings: what follows is decided by the policy, at once.
+            pass.next_at = Some(pass.now());
+            break;
+        }
         let (said, under_way) = (pass.events.len(), next.rollout.is_some());
         pass.gates.clear();
         pass.next_at = None;

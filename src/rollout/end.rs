@@ -132,6 +132,7 @@ fn note(
         outcome,
         text: verdict.text.clone(),
         dry_run: rollout.dry_run,
+        orders: rollout.orders.clone(),
     });
 }
 

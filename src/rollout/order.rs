@@ -11,7 +11,7 @@ use super::end;
 use super::event::Happened;
 use super::facts::Facts;
 use super::pass::Pass;
-use super::record::{Hold, Outcome, Phase, Record, Rollout, Why};
+use super::record::{Hold, Ordered, Outcome, Phase, Record, Rollout, Why};
 use super::settings::Settings;
 use super::words;
 
@@ -24,10 +24,7 @@ pub enum Order {
         version: Option<Arc<str>>,
     },
     /// Stay at this step.
-    Pause {
-        /// Why.
-        why: String,
-    },
+    Pause,
     /// Go on; a deadline counts from now on.
     Resume,
     /// Begin the next step now, whatever it waits for, or make the candidate the stable version.
@@ -36,15 +33,30 @@ pub enum Order {
         all: bool,
     },
     /// Take the candidate back, and reject it.
-    Abort {
-        /// Why.
-        why: String,
-    },
+    Abort,
     /// Forget that this version was rejected; `None`: the one that was rejected last.
     Retry {
         /// The version.
         version: Option<Arc<str>>,
     },
+}
+
+/// Whose order it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Person {
+    /// Who.
+    pub who: String,
+    /// What for, in their words; it may be empty.
+    pub why: String,
+}
+
+impl From<&str> for Person {
+    fn from(who: &str) -> Self {
+        Self {
+            who: who.to_owned(),
+            why: String::new(),
+        }
+    }
 }
 
 /// What follows from an order of this person, and from the facts.
@@ -56,26 +68,43 @@ pub fn order(
     settings: &Settings,
     facts: &Facts,
     order: &Order,
-    by: &str,
+    by: &Person,
 ) -> Result<Decision, String> {
     let facts = bounds::admit(facts);
     let mut pass = Pass::new(settings, &facts);
     let mut next = record.clone();
-    let by = text(by, MAX_TEXT);
+    let by = &Person {
+        who: text(&by.who, MAX_TEXT),
+        why: text(&by.why, MAX_TEXT),
+    };
     match order {
-        Order::Start { version } => start(&mut next, &mut pass, version.as_ref(), &by)?,
-        Order::Pause { why } => pause(&mut next, &mut pass, why, &by)?,
-        Order::Resume => resume(&mut next, &mut pass, &by)?,
-        Order::Promote { all } => promote(&mut next, &mut pass, *all, &by)?,
-        Order::Abort { why } => abort(&mut next, &mut pass, why, &by)?,
-        Order::Retry { version } => retry(&mut next, &mut pass, version.as_ref(), &by)?,
+        Order::Start { version } => start(&mut next, &mut pass, version.as_ref(), by)?,
+        Order::Pause => pause(&mut next, &mut pass, by)?,
+        Order::Resume => resume(&mut next, &mut pass, by)?,
+        Order::Promote { all } => promote(&mut next, &mut pass, *all, by)?,
+        Order::Abort => abort(&mut next, &mut pass, by)?,
+        Order::Retry { version } => retry(&mut next, &mut pass, version.as_ref(), by)?,
     }
     Ok(settle(record, next, pass))
 }
 
-fn say(pass: &mut Pass<'_>, version: &Arc<str>, by: &str, said: &str) {
-    let text = format!("{by} {said} {}", words::name(version));
-    pass.say(version, Happened::Ordered { by: by.to_owned() }, text);
+/// Says what somebody orders, and gives it to be remembered.
+fn say(pass: &mut Pass<'_>, version: &Arc<str>, by: &Person, what: &str) -> Ordered {
+    let Person { who, why } = by;
+    let name = words::name(version);
+    let reason = if why.is_empty() {
+        String::new()
+    } else {
+        format!(": {why}")
+    };
+    let happened = Happened::Ordered { by: who.clone() };
+    pass.say(version, happened, format!("{who} {what} {name}{reason}"));
+    Ordered {
+        at: pass.now(),
+        by: who.clone(),
+        what: what.to_owned(),
+        why: why.clone(),
+    }
 }
 
 fn running(record: &mut Record) -> Result<&mut Rollout, String> {
@@ -90,7 +119,7 @@ fn start(
     record: &mut Record,
     pass: &mut Pass<'_>,
     version: Option<&Arc<str>>,
-    by: &str,
+    by: &Person,
 ) -> Result<(), String> {
     let Some(stable) = record.stable.clone() else {
         return Err("no version of the service is known yet; register an instance first".to_owned());
@@ -129,39 +158,59 @@ fn start(
             return Err(format!("{name} is rolled out already"));
         }
         Some(other) if !matches!(other.hold, Some(Hold::RollForward { .. })) => {
-            let other = words::name(&other.candidate);
-            return Err(format!(
-                "{other} is rolled out at present; abort or promote it first"
-            ));
+            let name = words::name(&other.candidate);
+            return Err(if other.dry_run {
+                format!("{name} is judged at present (dry run); abort that first")
+            } else {
+                format!("{name} is rolled out at present; abort or promote it first")
+            });
         }
         stuck => stuck.is_some(),
     };
-    record.rejected.retain(|past| past.version != version);
-    record.retired.retain(|retired| retired.version != version);
-    say(pass, &version, by, "starts");
+    let judged = pass.settings.dry_run;
+    if stuck && judged {
+        let other = record.rollout.as_deref().map_or("", |rollout| &rollout.candidate);
+        return Err(format!(
+            "{} is rolled out at present, and a dry run does not take its place; abort or promote it first",
+            words::name(other)
+        ));
+    }
+    // What is only judged does not start in earnest afterwards, if it did not before.
+    record
+        .rejected
+        .retain(|past| past.version != version || (judged && !past.dry_run));
+    if !judged {
+        record.retired.retain(|retired| retired.version != version);
+    }
+    let what = if judged { "starts the dry run of" } else { "starts" };
+    let ordered = say(pass, &version, by, what);
     if stuck {
-        choose::replace(record, pass, version, by);
+        choose::replace(record, pass, version, &by.who);
     } else {
-        choose::start(record, pass, version, by);
+        choose::start(record, pass, version, &by.who);
+    }
+    if let Some(rollout) = record.rollout.as_deref_mut() {
+        rollout.note(ordered);
     }
     Ok(())
 }
 
-fn pause(record: &mut Record, pass: &mut Pass<'_>, why: &str, by: &str) -> Result<(), String> {
+fn pause(record: &mut Record, pass: &mut Pass<'_>, by: &Person) -> Result<(), String> {
     let rollout = running(record)?;
     if matches!(rollout.phase, Phase::Paused { .. }) {
         return Err(format!("{} is paused already", words::name(&rollout.candidate)));
     }
     rollout.phase = Phase::Paused {
         since: pass.now(),
-        by: by.to_owned(),
-        why: text(why, MAX_TEXT),
+        by: by.who.clone(),
+        why: by.why.clone(),
     };
-    say(pass, &rollout.candidate, by, "pauses");
+    let ordered = say(pass, &rollout.candidate, by, "pauses");
+    rollout.note(ordered);
     Ok(())
 }
 
-fn resume(record: &mut Record, pass: &mut Pass<'_>, by: &str) -> Result<(), String> {
+fn resume(record: &mut Record, pass: &mut Pass<'_>, by: &Person) -> Result<(), String> {
     let rollout = running(record)?;
     let is_late = rollout.hold == Some(Hold::Deadline);
     if !is_late && !matches!(rollout.phase, Phase::Paused { .. }) {
@@ -171,11 +220,12 @@ fn resume(record: &mut Record, pass: &mut Pass<'_>, by: &str) -> Result<(), Stri
         rollout.phase = Phase::Running;
     }
     rollout.deadline_from = pass.now();
-    say(pass, &rollout.candidate, by, "resumes");
+    let ordered = say(pass, &rollout.candidate, by, "resumes");
+    rollout.note(ordered);
     Ok(())
 }
 
-fn promote(record: &mut Record, pass: &mut Pass<'_>, all: bool, by: &str) -> Result<(), String> {
+fn promote(record: &mut Record, pass: &mut Pass<'_>, all: bool, by: &Person) -> Result<(), String> {
     let rollout = running(record)?;
     let name = words::name(&rollout.candidate).to_owned();
     if rollout.dry_run {
@@ -191,7 +241,9 @@ fn promote(record: &mut Record, pass: &mut Pass<'_>, all: bool, by: &str) -> Res
             "{name} cannot read the stored data; deploy a version that reads it"
         ));
     }
-    say(pass, &rollout.candidate, by, "promotes");
+    let what = if all { "gives all requests to" } else { "promotes" };
+    let ordered = say(pass, &rollout.candidate, by, what);
+    rollout.note(ordered);
     rollout.deadline_from = pass.now();
     if rollout.step.is_none() && rollout.announced.is_none() && !all {
         // Its first step begins once clients have it.
@@ -210,10 +262,11 @@ fn promote(record: &mut Record, pass: &mut Pass<'_>, all: bool, by: &str) -> Res
     Ok(())
 }
 
-fn abort(record: &mut Record, pass: &mut Pass<'_>, why: &str, by: &str) -> Result<(), String> {
+fn abort(record: &mut Record, pass: &mut Pass<'_>, by: &Person) -> Result<(), String> {
     let stable = record.stable.clone().unwrap_or_default();
     let rollout = running(record)?;
     if let Some(stored) = pass.facts.data
+        && !rollout.dry_run
         && !can_read(&stable, pass.facts)
         && pass.instances(&rollout.candidate).healthy > 0
     {
@@ -224,10 +277,16 @@ fn abort(record: &mut Record, pass: &mut Pass<'_>, why: &str, by: &str) -> Resul
             super::data::reads(&pass.instances(&stable))
         ));
     }
-    say(pass, &rollout.candidate, by, "takes back");
+    let what = if rollout.dry_run {
+        "ends the dry run of"
+    } else {
+        "takes back"
+    };
+    let ordered = say(pass, &rollout.candidate, by, what);
+    rollout.note(ordered);
     let why = Why::Order {
-        by: by.to_owned(),
-        reason: text(why, MAX_TEXT),
+        by: by.who.clone(),
+        reason: by.why.clone(),
     };
     if let Some(rollout) = record.rollout.take() {
         end::take_back(record, rollout, why, pass);
@@ -239,7 +298,7 @@ fn retry(
     record: &mut Record,
     pass: &mut Pass<'_>,
     version: Option<&Arc<str>>,
-    by: &str,
+    by: &Person,
 ) -> Result<(), String> {
     let found = match version {
         Some(version) => record.rejected.iter().find(|past| past.version == *version),
@@ -265,6 +324,10 @@ fn retry(
     if over {
         record.rollout = None;
     }
-    say(pass, &found, by, "allows");
+    let ordered = say(pass, &found, by, "retries");
+    let last = record.history.iter_mut().rfind(|past| past.candidate == found);
+    if let Some(last) = last {
+        bounds::note(&mut last.orders, ordered);
+    }
     Ok(())
 }

@@ -61,6 +61,9 @@ pub struct Rollout {
     pub started: u64,
     /// Who started it; empty: the policy.
     pub by: String,
+    /// What people ordered since it started, the oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<Ordered>,
     /// It is judged only.
     pub dry_run: bool,
     /// The present step; `None`: a gate is before the first one, and the candidate gets nothing.
@@ -273,6 +276,23 @@ pub struct Past {
     /// It was judged only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
+    /// What people ordered, the oldest first: also, after its end, that it may be tried again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<Ordered>,
+}
+
+/// What a person ordered of a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ordered {
+    /// When.
+    pub at: u64,
+    /// Who.
+    pub by: String,
+    /// A verb that the version follows: `promotes`, `takes back`.
+    pub what: String,
+    /// What for; empty: it was not said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
 }
 
 /// How a rollout ended.
@@ -320,6 +340,11 @@ impl Record {
         if rollout.missing_since.is_some() {
             return Some(shares);
         }
+        if rollout.dry_run {
+            // Only who asks for it by header gets it.
+            shares.weights.insert(candidate, 0);
+            return Some(shares);
+        }
         let Some(step) = rollout.step else {
             if rollout.announced.is_some() {
                 shares.weights.insert(candidate, 0);
@@ -356,7 +381,9 @@ impl Record {
 
     /// The version must not start by itself, whatever the reason was before.
     pub(super) fn reject(&mut self, rejected: Rejected) {
-        self.rejected.retain(|past| past.version != rejected.version);
+        // What was only judged takes nothing from what really happened.
+        self.rejected
+            .retain(|past| past.version != rejected.version || (rejected.dry_run && !past.dry_run));
         self.rejected.push(rejected);
     }
 
@@ -392,6 +419,11 @@ impl Rollout {
             Phase::TakenBack { at, .. } | Phase::Promoted { at } => Some(at),
             _ => None,
         }
+    }
+
+    /// Remembers an order.
+    pub(super) fn note(&mut self, ordered: Ordered) {
+        super::bounds::note(&mut self.orders, ordered);
     }
 
     const fn phase(&self) -> &'static str {

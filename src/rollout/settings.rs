@@ -23,6 +23,10 @@ pub struct Settings {
     pub auto: bool,
     /// Judge, and say what would be done: each version keeps the requests that it has without a rollout.
     pub dry_run: bool,
+    /// The policy itself acts: only the rollout that is under way is judged, since a person started it so.
+    pub one_dry_run: bool,
+    /// The service declares rollouts: its stable version has everything also while none is under way.
+    pub declared: bool,
     /// What the candidate gets, one after the other; the last is all.
     pub steps: Vec<Step>,
     /// Each step takes at least this time.
@@ -54,6 +58,8 @@ impl Default for Settings {
         Self {
             auto: true,
             dry_run: false,
+            one_dry_run: false,
+            declared: true,
             steps: [10, 25, 50, 100]
                 .map(|percent| Step::Share(percent * WHOLE / 100))
                 .into(),

@@ -210,6 +210,7 @@ fn the_next_leader_sends_the_end_of_a_rollout_with_the_same_id() {
         outcome: crate::rollout::Outcome::TakenBack { why },
         text: "it failed".to_owned(),
         dry_run: false,
+        orders: Vec::new(),
     };
     let record = Record {
         rollout: Some(Box::new(rollout)),

@@ -117,8 +117,14 @@ fn nothing_goes_back_to_who_cannot_read_what_is_stored() {
             .text
             .contains("Roll forward: deploy a version that is right")
     );
-    let abort = Order::Abort { why: String::new() };
-    let refused = order(&world.record, &world.settings, &world.facts, &abort, "ann").unwrap_err();
+    let refused = order(
+        &world.record,
+        &world.settings,
+        &world.facts,
+        &Order::Abort,
+        &"ann".into(),
+    )
+    .unwrap_err();
     assert_eq!(
         refused,
         "there is no way back: 12 is stored, and old reads data 11 only. Roll forward: deploy a version that is right"

@@ -50,7 +50,7 @@ fn a_gate_is_waited_for_and_asked() {
         &world.settings,
         &world.facts,
         &Order::Promote { all: false },
-        "ann",
+        &"ann".into(),
     );
     world.record = ordered.unwrap().record;
     world.begin();
@@ -264,12 +264,14 @@ fn next_at_is_when_something_follows_from_time_alone() {
 #[test]
 fn a_paused_rollout_stays_and_is_judged() {
     let mut world = World::new(1, Settings::default()).deploy();
-    let pause = Order::Pause {
-        why: "lunch".to_owned(),
-    };
-    world.record = order(&world.record, &world.settings, &world.facts, &pause, "ann")
-        .unwrap()
-        .record;
+    let paused = order(
+        &world.record,
+        &world.settings,
+        &world.facts,
+        &Order::Pause,
+        &"ann".into(),
+    );
+    world.record = paused.unwrap().record;
     good(&mut world, 300);
     assert_eq!((world.phase(), world.share(NEW)), ("paused", 1_000));
     assert!(matches!(

@@ -7,8 +7,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use xds_bridge::model::rollouts::WHOLE;
 use xds_bridge::rollout::{
-    Clients, Count, Decision, Facts, Instances, MAX_BYTES, Neighbours, OnNoData, Order, Record, Row, Run,
-    Settings, Stratum, Sum, decide, order,
+    Clients, Count, Decision, Facts, Instances, MAX_BYTES, Neighbours, OnNoData, Order, Person, Record, Row,
+    Run, Settings, Stratum, Sum, decide, order,
 };
 
 /// Something that happens between two decisions.
@@ -168,16 +168,23 @@ fn apply(facts: &mut Facts, step: &Step, restarts: &mut u64) {
 
 fn an_order(what: usize, version: usize) -> Order {
     let version = Some(names()[version].clone());
-    let why = "\u{7}\"why\" ".repeat(100);
     match what {
         0 => Order::Start { version },
         1 => Order::Start { version: None },
-        2 => Order::Pause { why },
+        2 => Order::Pause,
         3 => Order::Resume,
         4 => Order::Promote { all: false },
         5 => Order::Promote { all: true },
-        6 => Order::Abort { why },
+        6 => Order::Abort,
         _ => Order::Retry { version },
+    }
+}
+
+/// Who writes a lot, and nothing that a terminal should print.
+fn somebody() -> Person {
+    Person {
+        who: "by\"".repeat(99),
+        why: "\u{7}\"why\" ".repeat(100),
     }
 }
 
@@ -261,7 +268,7 @@ proptest! {
             }
             let decision = match step {
                 Step::Order(what, version) => {
-                    match order(&record, &settings, &facts, &an_order(*what, *version), &"by\"".repeat(99)) {
+                    match order(&record, &settings, &facts, &an_order(*what, *version), &somebody()) {
                         Ok(decision) => decision,
                         Err(why) => {
                             prop_assert!(!why.is_empty());
@@ -367,8 +374,11 @@ fn a_full_record_fits() {
             &decision.record,
             &settings,
             &facts,
-            &Order::Abort { why: why.clone() },
-            &why,
+            &Order::Abort,
+            &Person {
+                who: why.clone(),
+                why,
+            },
         );
         record = abort.map_or(decision.record, |decision| decision.record);
         let size = serde_json::to_string(&record).unwrap().len();

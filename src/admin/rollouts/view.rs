@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::clock;
 use crate::intake::Loads;
 use crate::pilot::{Desk, Sight};
-use crate::rollout::{Record, Settings};
+use crate::rollout::{Ordered, Record, Settings};
 use crate::text::show_duration;
 
 /// All of them, in short.
@@ -51,6 +51,9 @@ pub(super) fn list_text(desk: &Desk) -> String {
         .iter()
         .map(|(service, why)| (service, format!("unreadable: {why}")));
     let all: BTreeMap<&Arc<str>, String> = known.chain(unreadable).collect();
+    if let Some(off) = desk.off() {
+        return format!("nothing is rolled out: {off}\n");
+    }
     if all.is_empty() {
         return "no service is rolled out: declare rollout = auto, or start one with `xds-bridge rollout start SERVICE`\n"
             .to_owned();
@@ -71,6 +74,7 @@ pub(super) fn one(desk: &Desk, loads: &Loads, service: &Arc<str>, seen: &Sight) 
         "phase": record.phase(),
         "text": line(record),
         "shares": shares(record),
+        "grace_until_unix_ms": grace_ends(record, &seen.settings),
         "settings": settings(&seen.settings),
         "wrong": *seen.wrong,
         "instances": instances(seen),
@@ -110,6 +114,23 @@ pub(super) fn one_text(desk: &Desk, loads: &Loads, service: &Arc<str>, seen: &Si
         )
     });
     let _ = writeln!(text, "instances: {}", versions.collect::<Vec<_>>().join(", "));
+    if let Some(end) = grace_ends(record, &seen.settings) {
+        let left = show_duration(Duration::from_secs(
+            end.saturating_sub(clock::unix_millis()).div_ceil(1_000),
+        ));
+        let grace = show_duration(seen.settings.grace);
+        let _ = writeln!(
+            text,
+            "grace: the next rollout starts in {left} at the earliest (rollouts.grace = {grace})"
+        );
+    }
+    if let Some(rollout) = record
+        .rollout
+        .as_deref()
+        .filter(|rollout| !rollout.orders.is_empty())
+    {
+        let _ = write!(text, "ordered:\n{}", ordered(&rollout.orders));
+    }
     if let Some(report) = seen.report(service, loads) {
         let _ = writeln!(text, "\n{}\n", report.text().trim_end());
     }
@@ -154,9 +175,29 @@ pub(super) fn history_text(service: &str, seen: &Sight) -> String {
             named(&past.candidate),
             named(&past.stable),
             past.text
-        )
+        ) + &ordered(&past.orders)
     });
     lines.collect()
+}
+
+/// What people ordered, a line each.
+fn ordered(orders: &[Ordered]) -> String {
+    let one = |order: &Ordered| {
+        let reason = if order.why.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", order.why)
+        };
+        format!("    {}  {} {} it{reason}\n", ago(order.at), order.by, order.what)
+    };
+    orders.iter().map(one).collect()
+}
+
+/// When the next rollout may start, after one that has ended: Unix time, milliseconds.
+fn grace_ends(record: &Record, settings: &Settings) -> Option<u64> {
+    let ended = record.rollout.as_deref()?.ended()?;
+    let grace = u64::try_from(settings.grace.as_millis()).unwrap_or(u64::MAX);
+    Some(ended.saturating_add(grace)).filter(|end| *end > clock::unix_millis())
 }
 
 /// How it stands.
@@ -185,6 +226,7 @@ pub(super) fn line(record: &Record) -> String {
 }
 
 fn around(desk: &Desk, view: &mut Value) {
+    view["off"] = json!(desk.off().map(|off| off.to_string()));
     view["leader"] = json!(desk.leader());
     view["leads"] = desk.leads().into();
     view["state"] = json!(desk.state().words().or(desk.state().off().map(str::to_owned)));
