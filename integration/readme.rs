@@ -203,6 +203,75 @@ async fn the_declaration_of_the_readme_works_when_it_is_pasted() {
     }
 }
 
+/// Two versions of a service, of which one is rolled out, by the declaration of the document.
+async fn rolls_out(registry: &str) {
+    let (etcd, consul) = tokio::join!(Etcd::start(), Consul::start());
+    let places = Places::new(&etcd, &consul);
+    let servers: [u16; 2] = process::ports();
+    let put = |text: &str| {
+        let text = places.put_into(text);
+        (8_081..)
+            .zip(servers)
+            .fold(text, |text, (shown, port): (u16, u16)| {
+                let shown = shown.to_string();
+                text.replace(
+                    &format!("http.server {shown}"),
+                    &format!("http.server {port} --bind 127.0.0.1"),
+                )
+                .replace(&shown, &port.to_string())
+            })
+    };
+    let (dir, before) = folder(&etcd, &consul);
+    let heading = "## A declaration that works";
+    let toml = [
+        blocks("README.md", "## One declaration that works", "toml").concat(),
+        blocks("docs/rollouts.md", heading, "toml").concat(),
+    ];
+    std::fs::write(dir.path().join("bridge.toml"), places.put_into(&toml.join("\n"))).expect("bridge.toml");
+    let shown = commands(&put(&blocks("docs/rollouts.md", heading, "sh").concat()));
+    let admin = places.of("127.0.0.1:18001");
+    let _bridge = begin(
+        &before,
+        "target/debug/xds-bridge run",
+        &format!("http://{admin}/readyz"),
+    )
+    .await;
+    let envoy = places.put_into("target/debug/xds-bridge bootstrap > envoy.yaml && envoy -c envoy.yaml");
+    let ready = format!("http://{}/ready", places.of("127.0.0.1:9901"));
+    let _envoy = begin(&before, &envoy, &ready).await;
+    let (mut running, mut last) = (Vec::new(), String::new());
+    for command in &shown {
+        let is_of = |name: &str| command.contains(&format!("{name} "));
+        if is_of("http.server") {
+            let port = servers[running.len()];
+            running.push(begin(&before, command, &format!("http://127.0.0.1:{port}/")).await);
+        } else if is_of("etcdctl") || is_of("curl") {
+            if is_of("etcdctl") == (registry == "etcd") {
+                paste(&before, command).expect(command);
+            }
+        } else {
+            last.clone_from(command);
+        }
+    }
+    assert_eq!(running.len(), 2, "{shown:?}");
+    assert!(last.contains("rollout show orders"), "{shown:?}");
+    wait::until(
+        wait::PATIENCE,
+        &format!("{registry}: its first step"),
+        async || {
+            let text = paste(&before, &last)?;
+            wait::holds(text.contains("running: 2 beside 1, step 10 "), || text)
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rollout_of_the_document_works_when_it_is_pasted() {
+    rolls_out("etcd").await;
+    rolls_out("consul").await;
+}
+
 /// One command a line, as it is continued with a backslash or inside of quotes; without its comment.
 fn commands(text: &str) -> Vec<String> {
     let (mut all, mut command) = (Vec::new(), String::new());
