@@ -127,10 +127,14 @@ pub(super) async fn order(
     };
     let who = by(query.by.as_deref());
     let service: Arc<str> = service.into();
-    tracing::warn!(%service, order = verb, by = who, why, "an operator's order for a rollout");
     let by = Person { who, why };
-    match admin.rollouts.order(&service, &order, query.dry_run, by).await {
+    match admin
+        .rollouts
+        .order(&service, &order, query.dry_run, by.clone())
+        .await
+    {
         Ok(carried) => {
+            tracing::warn!(%service, order = verb, by = by.who, why = by.why, "an operator's order for a rollout");
             let said = carried.said.iter().map(|said| format!("  {said}\n"));
             let line = view::line(&carried.record);
             on_lines(&format!("{service}: {line}\n{}", said.collect::<String>())).into_response()

@@ -296,17 +296,14 @@ impl Desk {
                 None => (Arc::default(), If::Absent),
             };
             let facts = facts::uncounted(&seen.facts, clock::unix_millis());
-            let mut settings = settings::with_dry_run((*seen.settings).clone(), &before);
             // Who serves, of a service that nothing is remembered of.
             let (before, mut events) = if stored.is_none() {
-                let first = rollout::decide(&before, &settings, &facts);
+                let first = rollout::decide(&before, &seen.settings, &facts);
                 (Arc::new(first.record), first.events)
             } else {
                 (before, Vec::new())
             };
-            if dry_run && !settings.dry_run {
-                settings = settings::one_dry_run(settings);
-            }
+            let settings = settings::for_order((*seen.settings).clone(), &before, order, dry_run);
             let decided = rollout::order(&before, &settings, &facts, order, &by);
             let Decision {
                 record, events: more, ..

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::Rollouts;
 use crate::hub::Versioned;
-use crate::rollout::{Gate, OnNoData, Pass, Record, Settings, Step};
+use crate::rollout::{Gate, OnNoData, Order, Pass, Record, Settings, Step};
 use crate::text::parse_duration;
 
 /// The policy, and what is wrong with what is declared; that is as configured then. What the stable version declares
@@ -80,8 +80,17 @@ pub(super) fn with_dry_run(settings: Settings, record: &Record) -> Settings {
     }
 }
 
+/// What an order is carried out by: what it starts is judged only if it says so, whatever was before.
+pub(super) fn for_order(settings: Settings, record: &Record, order: &Order, dry_run: bool) -> Settings {
+    match order {
+        Order::Start { .. } if dry_run => one_dry_run(settings),
+        Order::Start { .. } => settings,
+        _ => with_dry_run(settings, record),
+    }
+}
+
 /// What holds for one rollout that is judged only.
-pub(super) fn one_dry_run(settings: Settings) -> Settings {
+fn one_dry_run(settings: Settings) -> Settings {
     Settings {
         one_dry_run: !settings.dry_run,
         dry_run: true,
@@ -227,5 +236,34 @@ mod tests {
         };
         assert_eq!((number(Some("old")), number(None)), (2, 1));
         assert_eq!(number(Some("gone")), 1, "by what is in force");
+    }
+
+    #[test]
+    fn only_what_is_started_as_a_dry_run_is_one() {
+        let record = |dry_run| Record {
+            rollout: Some(Box::new(crate::rollout::Rollout {
+                by: "ann".to_owned(),
+                dry_run,
+                ..crate::rollout::Rollout::default()
+            })),
+            ..Record::default()
+        };
+        let is_dry = |record: &Record, order: &Order, dry_run| {
+            let settings = for_order(Settings::default(), record, order, dry_run);
+            assert_eq!(settings.dry_run, settings.one_dry_run);
+            settings.dry_run
+        };
+        let start = Order::Start { version: None };
+        assert!(is_dry(&record(false), &start, true) && !is_dry(&record(false), &start, false));
+        // In the grace time of a dry run a rollout in earnest starts.
+        assert!(!is_dry(&record(true), &start, false));
+        // Other words of an order change nothing of what runs.
+        assert!(!is_dry(&record(false), &Order::Abort, true) && is_dry(&record(true), &Order::Abort, false));
+        let policy = Settings {
+            dry_run: true,
+            ..Settings::default()
+        };
+        let all = for_order(policy, &Record::default(), &start, true);
+        assert!(all.dry_run && !all.one_dry_run);
     }
 }
