@@ -23,7 +23,7 @@ pub(super) use events::events;
 
 /// Names that may have been meant.
 const NEAR: usize = 3;
-/// So much like the name they are, of 1.
+/// How like the name they are at least; 1: the same.
 const LIKE: f64 = 0.84;
 /// Characters of who gives an order, and of why.
 const TEXT: usize = 200;

@@ -28,8 +28,8 @@ pub(super) struct Client {
     pub(super) left: Option<Duration>,
     /// When its last report came.
     pub(super) last: Option<Duration>,
-    /// When it was last heard of, also by a report that is not believed.
-    pub(super) heard: Option<Duration>,
+    /// When its last report came, also one that is not believed.
+    pub(super) reported: Option<Duration>,
     /// As the client measured it.
     pub(super) interval: Duration,
     /// Of its last report.
@@ -77,7 +77,7 @@ impl Client {
             since: now,
             left: None,
             last: None,
-            heard: None,
+            reported: None,
             interval: Duration::ZERO,
             bytes: 0,
             seq: 0,
@@ -91,11 +91,11 @@ impl Client {
         }
     }
 
-    /// Whether so many requests can be since it was last heard of: numbers that nobody can have counted would hide those
+    /// Whether there can be this number of requests since its last report: numbers that nobody can have counted would hide those
     /// of all others.
     pub(super) fn can_claim(&mut self, requests: u64, now: Duration) -> bool {
         let since = self
-            .heard
+            .reported
             .replace(now)
             .map_or(LONGEST, |before| now.saturating_sub(before));
         let seconds = since.clamp(SHORTEST, LONGEST).as_secs();

@@ -78,6 +78,20 @@ pub(crate) const FIXED: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "requests that the load reports of one client may claim",
+        "1,000,000 a second since its last report, of 10 to 60 s",
+        &[
+            "const RATE: u64 = 1_000_000;",
+            "const SHORTEST: Duration = Duration::from_secs(10);",
+            "const LONGEST: Duration = Duration::from_secs(60);",
+        ],
+    ),
+    (
+        "orders that are remembered of one rollout",
+        "6",
+        &["const MAX_ORDERS: usize = 6;"],
+    ),
+    (
         "bytes of all quick load reports together",
         "128 MiB a second",
         &["const BYTES: usize = 128 << 20;"],
