@@ -209,17 +209,14 @@ async fn rolls_out(registry: &str) {
     let places = Places::new(&etcd, &consul);
     let servers: [u16; 2] = process::ports();
     let put = |text: &str| {
-        let text = places.put_into(text);
-        (8_081..)
-            .zip(servers)
-            .fold(text, |text, (shown, port): (u16, u16)| {
-                let shown = shown.to_string();
-                text.replace(
-                    &format!("http.server {shown}"),
-                    &format!("http.server {port} --bind 127.0.0.1"),
-                )
-                .replace(&shown, &port.to_string())
-            })
+        // A port that was given may have the digits of one that is shown.
+        let named = text.replace("8081", "SERVER-1").replace("8082", "SERVER-2");
+        let named = places
+            .put_into(&named)
+            .replace("http.server SERVER-1", "http.server --bind 127.0.0.1 SERVER-1");
+        let named = named.replace("http.server SERVER-2", "http.server --bind 127.0.0.1 SERVER-2");
+        let [one, two] = servers.map(|port| port.to_string());
+        named.replace("SERVER-1", &one).replace("SERVER-2", &two)
     };
     let (dir, before) = folder(&etcd, &consul);
     let heading = "## A declaration that works";

@@ -91,8 +91,8 @@ impl Client {
         }
     }
 
-    /// Whether there can be this number of requests since its last report: numbers that nobody can have counted would hide those
-    /// of all others.
+    /// Whether there can be this number of requests since its last report: what nobody can have counted would hide what all
+    /// others have.
     pub(super) fn can_claim(&mut self, requests: u64, now: Duration) -> bool {
         let since = self
             .reported
