@@ -181,11 +181,15 @@ impl Table {
     /// come late.
     #[must_use]
     pub fn is_expected(&self, cluster: &str) -> bool {
-        self.clusters.contains_key(cluster)
-            || self
-                .expected
-                .values()
-                .any(|expected| expected.clusters.contains(cluster))
+        let mut services = cluster
+            .match_indices('@')
+            .map(|(at, _)| &cluster[..at])
+            .chain([cluster]);
+        let is_of = |service: &str| {
+            let expected = self.expected.get(service);
+            expected.is_some_and(|expected| expected.clusters.contains(cluster))
+        };
+        self.clusters.contains_key(cluster) || services.any(is_of)
     }
 
     /// An error that is in no line.
