@@ -132,6 +132,15 @@ impl Scene {
             watched,
             stored: None,
         };
+        if watched {
+            // As the driver of rollouts says it.
+            let clusters = |name: &str| ["", "@a", "@b"].map(|version| format!("{name}{version}").into());
+            let expected = self
+                .names
+                .iter()
+                .map(|name| ((*name).into(), (1, clusters(name).into())));
+            self.served.loads().errors().expect(expected.collect());
+        }
         let services = self.names.iter().map(|name| ((*name).into(), shares("a")));
         let rollouts = Rollouts {
             services: services.collect(),

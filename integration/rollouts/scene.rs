@@ -58,9 +58,13 @@ pub(super) fn config(registry: &Registry, rollouts: &str) -> String {
         Registry::Etcd(_) => "prefix = \"/services/\"\n",
         Registry::Consul(_) => "",
     };
+    let grace = if rollouts.contains("grace") {
+        ""
+    } else {
+        "grace = \"1s\"\n"
+    };
     format!(
-        "{}{prefix}[drain]\nlinger = \"1s\"\n[services.\"orders\"]\nrollout = \"auto\"\n[rollouts]\ngrace = \
-         \"1s\"\n{rollouts}",
+        "{}{prefix}[drain]\nlinger = \"1s\"\n[services.\"orders\"]\nrollout = \"auto\"\n[rollouts]\n{grace}{rollouts}",
         registry.source("registry")
     )
 }
