@@ -170,7 +170,7 @@ impl Table {
             return false;
         }
         if !client.can_claim(report.claims(), now) {
-            // It is not heard of, then: nothing of it counts, and what it has in progress is unknown.
+            // As if it had not come: nothing of it counts, and what it has in progress is unknown.
             client.is_cut = true;
             self.clients.insert(id, client);
             return false;

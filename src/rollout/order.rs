@@ -190,7 +190,7 @@ fn start(
         choose::start(record, pass, version, &by.who);
     }
     if let Some(rollout) = record.rollout.as_deref_mut() {
-        rollout.note(ordered);
+        bounds::note(&mut rollout.orders, ordered);
     }
     Ok(())
 }
@@ -206,7 +206,7 @@ fn pause(record: &mut Record, pass: &mut Pass<'_>, by: &Person) -> Result<(), St
         why: by.why.clone(),
     };
     let ordered = say(pass, &rollout.candidate, by, "pauses");
-    rollout.note(ordered);
+    bounds::note(&mut rollout.orders, ordered);
     Ok(())
 }
 
@@ -221,7 +221,7 @@ fn resume(record: &mut Record, pass: &mut Pass<'_>, by: &Person) -> Result<(), S
     }
     rollout.deadline_from = pass.now();
     let ordered = say(pass, &rollout.candidate, by, "resumes");
-    rollout.note(ordered);
+    bounds::note(&mut rollout.orders, ordered);
     Ok(())
 }
 
@@ -243,7 +243,7 @@ fn promote(record: &mut Record, pass: &mut Pass<'_>, all: bool, by: &Person) -> 
     }
     let what = if all { "gives all requests to" } else { "promotes" };
     let ordered = say(pass, &rollout.candidate, by, what);
-    rollout.note(ordered);
+    bounds::note(&mut rollout.orders, ordered);
     rollout.deadline_from = pass.now();
     if rollout.step.is_none() && rollout.announced.is_none() && !all {
         // Its first step begins once clients have it.
@@ -283,7 +283,7 @@ fn abort(record: &mut Record, pass: &mut Pass<'_>, by: &Person) -> Result<(), St
         "takes back"
     };
     let ordered = say(pass, &rollout.candidate, by, what);
-    rollout.note(ordered);
+    bounds::note(&mut rollout.orders, ordered);
     let why = Why::Order {
         by: by.who.clone(),
         reason: by.why.clone(),

@@ -421,11 +421,6 @@ impl Rollout {
         }
     }
 
-    /// Remembers an order.
-    pub(super) fn note(&mut self, ordered: Ordered) {
-        super::bounds::note(&mut self.orders, ordered);
-    }
-
     const fn phase(&self) -> &'static str {
         match (&self.phase, &self.hold) {
             (Phase::Running, None) => "running",
