@@ -85,6 +85,24 @@ fn a_client_that_does_not_answer_gets_no_route_before_its_cluster() {
     );
 }
 
+/// The time for what refers to a cluster passed while the client had not answered for another one, so that the route could
+/// not change: the cluster went before it. Found by the simulation (seed 1496 and others).
+#[test]
+fn a_client_that_answers_late_keeps_the_clusters_of_its_routes() {
+    sotw(
+        "put cds a=1; put rds r=1(a); want cds; ack 1; want rds r; ack 2
+         put cds b=1 + put rds r=2(b) + del cds a; put cds c=1 + put rds r=3(b,c); wait 20s; ack 3; ack 4; ack 5",
+        expect![[r#"
+            cds#1 +a=1
+            rds#2 +r=1
+            cds#3 +a=1 +b=1
+            cds#4 +a=1 +b=1 +c=1
+            rds#5 +r=3
+            cds#6 +b=1 +c=1
+        "#]],
+    );
+}
+
 /// The refused route came again alone before the cluster that its new content needs.
 #[test]
 fn a_single_one_of_a_refused_batch_waits_for_its_clusters_too() {

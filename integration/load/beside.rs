@@ -1,10 +1,10 @@
 //! What a change takes to reach twenty good streams: alone, beside each attack of `hostile.rs`, and while the same attack
-//! is on another bridge of this machine. The last is the machine's part: attacker and attacked take its cores there, too.
+//! is on another bridge of this machine. The last is the machine's part: the attacked takes its cores there, too.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::board::Board;
 use crate::catalog;
@@ -68,10 +68,17 @@ pub(crate) async fn measure(attacks: &[Attack]) {
     println!("{table}");
 }
 
-/// Attacks this server again and again, until the threads end.
+/// Attacks this server again and again, until the threads end. They stand back: what attacks a bridge has another machine
+/// than the bridge, and here it would take a core from it.
 fn begin(attack: Attack, server: &Server) -> Runtime {
     let (xds, admin) = (server.xds, server.admin);
-    let threads = Runtime::new().expect("threads");
+    let threads = Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_start(|| {
+            let _ = rustix::process::nice(19);
+        })
+        .build()
+        .expect("threads");
     threads.spawn(async move {
         loop {
             attack.run(xds, admin, Duration::ZERO).await;

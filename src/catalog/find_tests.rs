@@ -137,7 +137,7 @@ fn the_last_ones_that_serve_are_marked() {
 }
 
 #[test]
-fn what_is_refused_is_told_apart_from_what_is_not_there() {
+fn what_is_refused_is_not_what_is_not_there() {
     assert_eq!(
         named("odd/o-1").unwrap_err(),
         "`odd/o-1` is not served: its entry `/services/odd/instances/o-1` is refused: the port 70000 is none"

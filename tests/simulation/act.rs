@@ -79,8 +79,11 @@ impl World {
             } => self.cut(*client, millis(*noticed_after)),
             Action::Freeze { client, ms } => {
                 let peer = self.peer(*client);
-                peer.frozen_until = peer.frozen_until.max(now + millis(*ms));
-                peer.calm_since = peer.calm_since.max(peer.frozen_until + DRAINED);
+                // What it is yet to read waits until then: a longer time would let later responses overtake it.
+                if now >= peer.frozen_until {
+                    peer.frozen_until = now + millis(*ms);
+                    peer.calm_since = peer.calm_since.max(peer.frozen_until + DRAINED);
+                }
             }
             Action::Slow { client, ms } => {
                 let peer = self.peer(*client);

@@ -185,6 +185,7 @@ fn acknowledge(
     let Some(flight) = sub.waiting.flight.remove(at) else {
         return;
     };
+    sub.waiting.answered();
     match error {
         Some(error) => {
             handled.nack = Some(Stream::nack(error, &flight, names));

@@ -108,6 +108,7 @@ fn acknowledge(
         return;
     };
     sub.waiting.flight.clear();
+    sub.waiting.answered();
     match error {
         None => {
             handled.ack = true;

@@ -80,6 +80,14 @@ pub(in crate::xds) struct Waiting {
     pub(in crate::xds) parting: Option<Duration>,
 }
 
+impl Waiting {
+    /// The client has answered a response. What refers to what is gone may have waited for that, so the time for it begins
+    /// again: a client that is slow to answer for new clusters keeps the old ones that its routes still name.
+    pub(in crate::xds) const fn answered(&mut self) {
+        self.parting = None;
+    }
+}
+
 /// What only a state-of-the-world stream needs, because its requests repeat the whole subscription
 /// and its responses the whole set.
 ///
