@@ -323,6 +323,7 @@ async fn a_reload_says_what_changed_what_takes_a_restart_and_what_is_wrong() {
     doctor(Some(0), "first answer: 2 listeners");
 
     // What takes a restart says so, and what does not is in force.
+    let earlier = bridge.generation().await;
     write(&format!("{}[log]\nfilter = \"debug\"\n", with(1)));
     let output = bridge.command("reload").await.stdout;
     assert!(
@@ -330,6 +331,12 @@ async fn a_reload_says_what_changed_what_takes_a_restart_and_what_is_wrong() {
         "{output}"
     );
     assert!(output.contains("in force: exposures.edge: changed"), "{output}");
+
+    wait::until(wait::PATIENCE, "what is in force is served", async || {
+        let now = bridge.generation().await;
+        wait::holds(now > earlier, || format!("{now}"))
+    })
+    .await;
 
     // A mistake: each is said, by the command and by the port, and nothing changes.
     let before = bridge.generation().await;

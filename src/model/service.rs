@@ -99,13 +99,19 @@ impl Service {
         self.at(address).map(|instance| instance.health)
     }
 
-    /// Whether nobody but the one there is healthy.
+    /// Whether nobody but the one there is healthy, of those who get its requests: of a version that stands apart that
+    /// version alone.
     #[must_use]
     pub fn is_alone(&self, address: SocketAddr) -> bool {
-        !self
-            .instances
-            .iter()
-            .any(|i| i.address != address && i.health.serves())
+        let there = self.instances.iter().find(|i| i.address == address);
+        let apart = there.filter(|i| i.is_apart()).map(|i| &i.version);
+        !self.instances.iter().any(|i| {
+            let instead = match apart {
+                Some(version) => i.is_apart() && i.version == *version,
+                None => !i.is_apart(),
+            };
+            i.address != address && i.health.serves() && instead
+        })
     }
 
     /// All of its instances ask for no traffic (`state = off`, weight 0): a state of its own.

@@ -209,7 +209,8 @@ impl Versions {
             let wanted = version.weight > 0 || before.is_some_and(had);
             let spare = stand_in.filter(|stable| *stable != version.name && wanted);
             // Nobody of it serves: who asks for it by the header is answered by others, and not by one that drains.
-            let spare = if any_serves && version.serving == 0 {
+            // What stands apart is answered by nobody else.
+            let spare = if any_serves && version.serving == 0 && !version.apart {
                 spare.or_else(|| most_weight(&versions, version.name))
             } else {
                 spare
