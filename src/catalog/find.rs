@@ -128,7 +128,7 @@ impl Catalog {
                 Err(ambiguous @ NotFound::Ambiguous { .. }) => return Err(ambiguous),
                 // A service that is there says more than one that is not, and the first split is the usual one.
                 Err(error) if matches!(error, NotFound::Instance { .. } | NotFound::Refused { .. }) => {
-                    failure = error
+                    failure = error;
                 }
                 Err(error) if matches!(failure, NotFound::Form(_)) => failure = error,
                 Err(_) => {}

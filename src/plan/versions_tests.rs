@@ -401,7 +401,7 @@ fn what_stands_apart_gets_no_share_whoever_serves() {
         ["1:u", "c:h:routes"]: c=0- 1=10000 | 1:1
         ["1:o", "c:h:routes"]: c=0- 1=10000 | 1:1
         ["1:h:3000", "c:h:routes", "d:h:routes"]: 1=10000 c=0- d=0- | 1:1
-        [":h", "c:u:routes"]: c=0+- =10000 | :1
+        [":h", "c:u:routes"]: c=0- =10000 | :1
     "#]]
     .assert_eq(&text);
     // A rollout neither gives it anything nor takes its routes.
