@@ -1,5 +1,6 @@
 //! `/drain`, `/undrain` and `/drains`: what operators drain, in the state that bridges share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::bad;
+use super::over::{Over, over};
 use super::wait::{self, Asked, find};
 use super::{Admin, answer};
 use crate::barrier::Wanted;
@@ -134,11 +136,7 @@ async fn applied(admin: &Admin, target: &Target, before: &[Found]) -> Option<Str
     let deadline = clock::now() + APPLIED;
     loop {
         let now = find(admin, target).await.ok()?;
-        let is_meant = |found: &&Found| {
-            served
-                .iter()
-                .any(|s| s.service == found.service && s.id == found.id)
-        };
+        let is_meant = |found: &&Found| served.iter().any(|one| one.is(found));
         let of_them: Vec<&Found> = now.iter().filter(is_meant).collect();
         if of_them.iter().all(|found| !found.health.serves()) {
             let alone: Vec<&&Found> = of_them.iter().filter(|found| !found.others).collect();
@@ -176,7 +174,7 @@ pub(super) async fn undrain(
         },
     };
     let drains = admin.state.drains();
-    let (mut ended, by_other) = (Vec::new(), above(&admin, &found).await);
+    let mut ended = Vec::new();
     for (drained, _) in kept(&target, &found) {
         if !drains.contains_key(&drained) {
             continue;
@@ -186,14 +184,11 @@ pub(super) async fn undrain(
         }
         ended.push(drained);
     }
-    if let Some(reason) = unended(&target, ended.is_empty(), by_other) {
+    if let Some(reason) = unended(&target, &ended, &drains, &found) {
         return bad(StatusCode::CONFLICT, &reason);
     }
     // What an instance that was not drained has to do with it: nothing.
-    let of_it = |one: &&Found| match &target {
-        Target::Node(_) | Target::Zone(_) => true,
-        Target::Named(_) | Target::Instance { .. } => ended.iter().any(|ended| is_of(ended, one)),
-    };
+    let of_it = |one: &&Found| ended.iter().any(|ended| over(ended, one).is_some());
     let found: Vec<Found> = found.iter().filter(of_it).cloned().collect();
     tracing::warn!(
         instances = list(found.iter().map(name), 5, found.len()),
@@ -202,43 +197,31 @@ pub(super) async fn undrain(
     done("undrained", &found)
 }
 
-/// Why nothing is over: `ended` is empty, or a drain of the node or zone goes on.
-fn unended(target: &Target, is_none: bool, above: Option<String>) -> Option<String> {
+/// Why it is not over: nothing was ended of a node or zone, or one of these goes on that an instance is in.
+fn unended(
+    target: &Target,
+    ended: &[state::Target],
+    drains: &BTreeMap<state::Target, Drain>,
+    found: &[Found],
+) -> Option<String> {
+    let nobody = |what: &str, name: &str| {
+        let reason = format!("the {what} `{name}` is not drained; /drains lists what is");
+        ended.is_empty().then_some(reason)
+    };
     match target {
-        Target::Node(name) if is_none => {
-            Some(format!("the node `{name}` is not drained; /drains lists what is"))
-        }
-        Target::Zone(name) if is_none => {
-            Some(format!("the zone `{name}` is not drained; /drains lists what is"))
-        }
-        Target::Node(_) | Target::Zone(_) => None,
-        Target::Named(_) | Target::Instance { .. } => above,
-    }
-}
-
-/// A drain of the node or the zone of an instance, which ends by itself only: with what ends it.
-async fn above(admin: &Admin, found: &[Found]) -> Option<String> {
-    for drained in admin.state.drains().into_keys() {
-        let (target, ends) = match drained {
-            state::Target::Instance { .. } => continue,
-            state::Target::Node(node) => (Target::Node(node.to_string()), format!("undrain --node {node}")),
-            state::Target::Zone(zone) => (Target::Zone(zone.to_string()), format!("undrain --zone {zone}")),
-        };
-        let there = find(admin, &target).await.unwrap_or_default();
-        let is_there = |one: &&Found| {
-            there
-                .iter()
-                .any(|other| other.service == one.service && other.id == one.id)
-        };
-        if let Some(one) = found.iter().find(is_there) {
-            return Some(format!("{} stays drained: `{ends}` ends that", name(one)));
+        Target::Node(name) => nobody("node", name),
+        Target::Zone(name) => nobody("zone", name),
+        Target::Named(_) | Target::Instance { .. } => {
+            let mut above = drains
+                .keys()
+                .filter(|drained| !matches!(drained, state::Target::Instance { .. }));
+            above.find_map(|drained| {
+                let mut under = found.iter().filter_map(|one| Some((one, over(drained, one)?)));
+                let (one, Over { ends, .. }) = under.next()?;
+                Some(format!("{} stays drained: `{ends}` ends that", name(one)))
+            })
         }
     }
-    None
-}
-
-fn is_of(drained: &state::Target, one: &Found) -> bool {
-    matches!(drained, state::Target::Instance { service, id } if *service == one.service && *id == one.id)
 }
 
 /// All that is drained.

@@ -10,6 +10,7 @@ mod guard;
 mod listen;
 mod lists;
 mod loads;
+mod over;
 mod page;
 mod preview;
 mod reload;

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::over::{Over, over};
 use super::verdict::view;
 use super::{Admin, STOPPING};
 use crate::barrier::{Everywhere, Question, Wanted};
@@ -25,7 +26,6 @@ use crate::catalog::find::{Found, Target};
 use crate::clock;
 use crate::hub::Order;
 use crate::model::Health;
-use crate::state;
 use crate::text::{parse_duration, show_duration};
 
 /// Instances of a node or zone that are waited for at once.
@@ -131,6 +131,8 @@ impl Asked {
             service: service.into(),
             id: id.into(),
             address: self.address?,
+            node: Arc::default(),
+            zone: Arc::default(),
             created: 0,
             health: Health::Off,
             last: false,
@@ -291,10 +293,9 @@ async fn beside(admin: &Admin, found: &[Found]) -> Vec<Found> {
             .await
             .unwrap_or_default();
         others.extend(there.into_iter().filter(|other| {
-            let is_meant = |one: &Found| one.service == other.service && one.id == other.id;
             other.health != Health::Off
                 && found.iter().any(|one| one.address == other.address)
-                && !found.iter().any(is_meant)
+                && !found.iter().any(|one| one.is(other))
         }));
     }
     others
@@ -363,7 +364,6 @@ async fn one(
     report: &Mutex<impl FnMut(&Value) + Send>,
 ) -> Option<(bool, Value)> {
     loop {
-        let by = by_command(admin, &found, asked.wanted).await;
         let question = Question {
             service: found.service.clone(),
             id: found.id.clone(),
@@ -371,7 +371,7 @@ async fn one(
             wanted: asked.wanted,
         };
         let tell = |answer: &Everywhere| {
-            let view = described(admin, &found, asked.wanted, answer, by.as_deref());
+            let view = described(admin, &found, asked.wanted, answer);
             let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
             report(&view);
         };
@@ -382,8 +382,7 @@ async fn one(
                 continue;
             }
         };
-        let by = by_command(admin, &found, asked.wanted).await;
-        let view = described(admin, &found, asked.wanted, &answer, by.as_deref());
+        let view = described(admin, &found, asked.wanted, &answer);
         return Some((answer.is_done(), view));
     }
 }
@@ -414,44 +413,25 @@ async fn moves(admin: &Admin, found: &Found, wanted: Wanted) -> Found {
     }
 }
 
-/// By which command one is drained that is to serve, and what ends that.
-async fn by_command(admin: &Admin, found: &Found, wanted: Wanted) -> Option<String> {
-    if wanted == Wanted::Drained {
-        return None;
-    }
-    for drained in admin.state.drains().into_keys() {
-        let (target, what, ends) = match drained {
-            state::Target::Instance { service, id } => {
-                if service == found.service && id == found.id {
-                    return Some("it is drained by command, which `undrain` ends".to_owned());
-                }
-                continue;
-            }
-            state::Target::Node(node) => (Target::Node(node.to_string()), "node", format!("--node {node}")),
-            state::Target::Zone(zone) => (Target::Zone(zone.to_string()), "zone", format!("--zone {zone}")),
-        };
-        let there = find(admin, &target).await.unwrap_or_default();
-        if there
-            .iter()
-            .any(|one| one.service == found.service && one.id == found.id)
-        {
-            return Some(format!(
-                "its {what} is drained by command, which `undrain {ends}` ends"
-            ));
-        }
-    }
-    None
-}
-
 /// The answer about one, and what else there is to know of it.
-fn described(admin: &Admin, found: &Found, wanted: Wanted, answer: &Everywhere, by: Option<&str>) -> Value {
+fn described(admin: &Admin, found: &Found, wanted: Wanted, answer: &Everywhere) -> Value {
     let mut view = view(found, wanted, answer);
     if admin.state.off().is_some() {
         view["scope"] = json!("this bridge alone: shared state is off");
     }
-    if let Some(by) = by.filter(|_| view["health"] == "draining") {
+    let is_to_serve = matches!(wanted, Wanted::Serving { .. });
+    if is_to_serve
+        && view["health"] == "draining"
+        && let Some(order) = admin
+            .state
+            .drains()
+            .keys()
+            .find_map(|drained| over(drained, found))
+    {
         let text = view["text"].as_str().unwrap_or_default();
-        view["text"] = json!(text.replacen("not healthy", &format!("not healthy ({by})"), 1));
+        let Over { what, ends } = order;
+        let by = format!("not healthy ({what} is drained by command, which `{ends}` ends)");
+        view["text"] = json!(text.replacen("not healthy", &by, 1));
     }
     view
 }

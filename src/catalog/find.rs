@@ -36,6 +36,10 @@ pub struct Found {
     pub id: Arc<str>,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Its node; empty: unknown.
+    pub node: Arc<str>,
+    /// Its zone; empty: unknown.
+    pub zone: Arc<str>,
     /// The registry's count of its registration; 0: unknown.
     pub created: u64,
     /// Its state as it is served.
@@ -44,6 +48,14 @@ pub struct Found {
     pub last: bool,
     /// Somebody else of its service serves, who is not meant.
     pub others: bool,
+}
+
+impl Found {
+    /// Whether both are one instance.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.service == other.service && self.id == other.id
+    }
 }
 
 /// Why nobody is found.
@@ -221,6 +233,8 @@ fn found(service: &Arc<str>, instances: &[Instance], meant: impl Fn(&Instance) -
             service: service.clone(),
             id: instance.id.clone(),
             address: instance.address,
+            node: instance.node.clone(),
+            zone: instance.zone.clone(),
             created: instance.created,
             health: instance.health,
             last: instance.health.serves() && !others,

@@ -75,11 +75,14 @@ impl Drains {
 /// Whether an instance runs on this node.
 #[must_use]
 pub fn is_on(node: &str, instance: &Instance) -> bool {
-    if !instance.node.is_empty() && *instance.node == *node {
-        return true;
-    }
-    node.parse()
-        .is_ok_and(|ip: IpAddr| ip.to_canonical() == instance.address.ip())
+    is_node(node, &instance.node, instance.address.ip())
+}
+
+/// Whether a node of this name and address is meant, either of which may be written.
+#[must_use]
+pub fn is_node(meant: &str, name: &str, address: IpAddr) -> bool {
+    let is_named = !name.is_empty() && name == meant;
+    is_named || meant.parse().is_ok_and(|ip: IpAddr| ip.to_canonical() == address)
 }
 
 /// Whether two counts are of one registration; registries without a count cannot tell.

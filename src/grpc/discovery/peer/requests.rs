@@ -61,8 +61,8 @@ impl Peer {
             return Ok(());
         };
         let sans = self.caller.as_ref().map_or(&[][..], Caller::sans);
-        let rules = self.shared.options.now().rules.clone();
-        let Err(denied) = identity::check(&rules, sans, &node.id, &node.cluster) else {
+        let options = self.shared.options.now();
+        let Err(denied) = identity::check(&options.rules, sans, &node.id, &node.cluster) else {
             return Ok(());
         };
         self.shared.metrics.refused(Reason::Identity);
